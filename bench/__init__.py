@@ -1,0 +1,1 @@
+"""Side-by-side measurements against a peer and against the cryptographic limit: `make bench`."""

@@ -1,0 +1,269 @@
+"""The machine that is measured on: its tools, its cores, the processes that run on them.
+
+Linux only: cores and their use are read from /proc.
+"""
+
+from __future__ import annotations
+
+import http.client
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from msgspec import Struct
+
+LOOPBACK: Final = "127.0.0.1"
+PACKAGES: Final = {
+    "secsipidx": "secsipidx",
+    "wrk": "wrk",
+    "openssl": "openssl",
+    "taskset": "util-linux",
+}
+START_SECONDS: Final = 30.0  # a service that does not answer by then will not
+STOP_SECONDS: Final = 15.0  # after that a service is killed
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+class BenchError(Exception):
+    """The measurement cannot be made; the text says why and what to do."""
+
+
+class Cores(Struct, frozen=True):
+    """The core services run on, and the core the load comes from."""
+
+    server: int
+    load: int
+
+
+def missing_tools() -> str | None:
+    """The command that installs what is missing, or None."""
+    packages = sorted({p for tool, p in PACKAGES.items() if shutil.which(tool) is None})
+    return f"sudo apt-get install -y {' '.join(packages)}" if packages else None
+
+
+def choose_cores() -> Cores:
+    """Two cores of those this process may use. Raises BenchError when there is only one."""
+    usable = sorted(os.sched_getaffinity(0))
+    if len(usable) < 2:
+        raise BenchError(
+            "two CPU cores are needed: one for the service, one for the load generator"
+        )
+    return Cores(server=usable[-1], load=usable[0])
+
+
+def pinned(core: int, command: Sequence[str]) -> list[str]:
+    """The command, to be run on that core alone."""
+    return ["taskset", "--cpu-list", str(core), *command]
+
+
+def free_port() -> int:
+    """A TCP port of the loopback address that nobody listens on now."""
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+class Service:
+    """A server process on one core. Stopped by its own pid, and its children by theirs."""
+
+    def __init__(
+        self, name: str, core: int, command: Sequence[str], port: int, environment: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.port = port
+        self._command = pinned(core, command)
+        self._environment = {**os.environ, **environment}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, log: Path, ready: Callable[[], bool]) -> Self:
+        """Start, and wait until `ready`.
+
+        Standard output is thrown away; standard error, where services log calls, goes to the
+        file only until the service is ready, see Raises.
+
+        Raises:
+            BenchError: it ended, or was not ready in time; holds the end of its log.
+        """
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                cwd=log.parent,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                break
+            if ready():
+                return self
+            time.sleep(0.05)
+        self.stop()
+        text = log.read_text("utf-8", "replace")[-1500:].strip()
+        raise BenchError(f"{self.name} did not start: {' '.join(self._command)}\n{text}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was not started")
+        return self._process.pid
+
+    def stop(self) -> None:
+        """Ask it to end, then make it end."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        family = _descendants(self._process.pid)
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(STOP_SECONDS)
+        for pid, started in family:
+            if _started(pid) == started:
+                os.kill(pid, signal.SIGKILL)
+
+    def cpu_seconds(self) -> float:
+        """Processor time used so far by the process and its children."""
+        return sum(_cpu_seconds(pid) for pid in (self.pid, *(p for p, _ in _descendants(self.pid))))
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text("utf-8")
+    except OSError:
+        return []
+    return text.rpartition(")")[2].split()
+
+
+def _started(pid: int) -> str | None:
+    fields = _stat(pid)
+    return fields[19] if fields else None
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / _TICKS if fields else 0.0
+
+
+def _descendants(pid: int) -> list[tuple[int, str | None]]:
+    """Pids with their start times, so that a pid given to another process is not mistaken."""
+    found: list[tuple[int, str | None]] = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            names = children.read_text("ascii").split()
+        except OSError:
+            continue
+        for name in names:
+            found.append((int(name), _started(int(name))))
+            found.extend(_descendants(int(name)))
+    return found
+
+
+class CoreUse(Struct, frozen=True):
+    """What a core has done since the machine started, seconds."""
+
+    busy: float
+    stolen: float
+
+    @classmethod
+    def read(cls, core: int) -> CoreUse:
+        """Now. Time in interrupts is left out: on loopback it is the service's own traffic."""
+        for line in Path("/proc/stat").read_text("ascii").splitlines():
+            fields = line.split()
+            if fields[0] == f"cpu{core}":
+                user, nice, system, _idle, _iowait, _irq, _softirq, steal = map(int, fields[1:9])
+                return cls((user + nice + system) / _TICKS, steal / _TICKS)
+        raise BenchError(f"core {core} is not in /proc/stat")
+
+
+def answers(port: int, path: str, expected: int) -> bool:
+    """True when GET of the path on loopback answers with that status."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == expected
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def post(port: int, path: str, body: bytes, kind: str) -> tuple[int, bytes]:
+    """POST on loopback: status and body. Raises BenchError when there is no answer."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=10)
+    try:
+        connection.request("POST", path, body, {"Content-Type": kind})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise BenchError(f"POST {path} to port {port}: {error}") from None
+    finally:
+        connection.close()
+
+
+def output(command: Sequence[str], seconds: float = 60, *, good: tuple[int, ...] = (0,)) -> str:
+    """Standard output and error of a command. Raises BenchError."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
+            check=False,
+            text=True,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BenchError(f"{' '.join(command)}: {error}") from None
+    if done.returncode not in good:
+        raise BenchError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-1500:]}")
+    return done.stdout
+
+
+def facts(cores: Cores) -> dict[str, object]:
+    """Processor, kernel and versions, for whoever compares two runs."""
+    from cryptography.hazmat.backends.openssl import backend
+
+    processor = re.search(
+        r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE
+    )
+    packages = ("cryptography", "pyjwt", "fastapi", "uvicorn", "uvloop", "httptools", "msgspec")
+    return {
+        "cpu": processor[1] if processor else platform.processor(),
+        "cpus": os.cpu_count(),
+        "server_core": cores.server,
+        "load_core": cores.load,
+        "load_average": os.getloadavg(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "cryptography_openssl": backend.openssl_version_text(),
+        "openssl": output(["openssl", "version"]).strip(),
+        "secsipidx": output(["secsipidx", "-version"]).strip(),
+        "wrk": output(["wrk", "-v"], good=(0, 1)).splitlines()[0].partition(" Copyright")[0],
+    }

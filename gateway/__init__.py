@@ -1,0 +1,1 @@
+"""The wire: REST dialects, administration, command line, configuration, start-up."""

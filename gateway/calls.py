@@ -1,0 +1,387 @@
+"""The two per-call routes: bytes in, answer out, the same for every way in.
+
+The server's protocol calls `answer` directly for the usual request; the ASGI routes call
+`answer_waiting`, which also fetches certificates. Both end in the same functions.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
+
+from certs.chain import Chain
+from certs.keys import Credential
+from certs.repository import Failure
+from gateway.auth import Authenticator, Principal, Role
+from gateway.dialects import answers
+from gateway.dialects.bodies import (
+    Dialect,
+    Echo,
+    RequestError,
+    guess,
+    read_signing,
+    read_verification,
+)
+from gateway.logs import CallLog, Pseudonym
+from gateway.metrics import Metrics
+from passport.reasons import Reason, Verstat
+from registry.model import Registry
+from signer.decide import decide, gather
+from signer.request import SigningRequest
+from signer.sign import sign
+from verifier.request import VerificationRequest
+from verifier.verdict import Verdict
+from verifier.verify import NeedCertificates, Verifier
+
+SIGNING: Final = "/stir/v1/signing"
+VERIFICATION: Final = "/stir/v1/verification"
+ROUTES: Final = {SIGNING: "signing", VERIFICATION: "verification"}
+MAX_WAITING: Final = 512  # calls that wait for certificates at once; more get No-TN-Validation
+MAX_REQUEST_ID: Final = 128  # octets of X-RequestID that are echoed and logged
+
+_JSON: Final = b"application/json"
+_logger = logging.getLogger("zhenxian.calls")
+
+
+class Headers(Struct):
+    """The request headers that the two routes look at; values as received."""
+
+    content_type: bytes | None = None
+    content_length: bytes | None = None
+    accept: bytes | None = None
+    authorization: bytes | None = None
+    api_key: bytes | None = None
+    request_id: bytes | None = None
+
+    @classmethod
+    def of(cls, pairs: list[tuple[bytes, bytes]]) -> Headers:
+        """Pick them out of lower-case names and values."""
+        headers = cls()
+        for name, value in pairs:
+            attribute = _NAMES.get(name)
+            if attribute is not None:
+                setattr(headers, attribute, value)
+        return headers
+
+
+_NAMES: Final = {
+    b"content-type": "content_type",
+    b"content-length": "content_length",
+    b"accept": "accept",
+    b"authorization": "authorization",
+    b"x-api-key": "api_key",
+    b"x-requestid": "request_id",
+    b"x-request-id": "request_id",
+}
+
+
+class Answer(Struct, frozen=True):
+    """What goes back: HTTP status, JSON body, and the echoed X-RequestID."""
+
+    status: int
+    body: bytes
+    request_id: bytes | None = None
+
+
+class Waiting(Struct, frozen=True):
+    """A verification that must wait for certificates; `answer_waiting` goes on from here."""
+
+    request: VerificationRequest
+    echo: Echo
+    urls: tuple[str, ...]
+    request_id: bytes | None
+    started: float
+
+
+class Repository(Protocol):
+    """Fetches chains (certs.repository.CertificateRepository)."""
+
+    async def get(self, x5u: str) -> Chain | Failure:
+        """The chain, or why there is none."""
+        ...
+
+
+class CallPolicy(Struct, frozen=True):
+    """Settings of the two routes."""
+
+    dialect: Dialect | None = None
+    max_body: int = 65_536
+    explain: bool = True
+    country: str | None = None
+    iat_window: int = 60
+
+
+class Calls:
+    """Answers signing and verification requests."""
+
+    def __init__(
+        self,
+        *,
+        policy: CallPolicy,
+        credential: Callable[[], Credential | None],
+        registry: Registry,
+        verifier: Verifier,
+        repository: Repository,
+        authenticator: Authenticator,
+        metrics: Metrics,
+        log: CallLog,
+        pseudonym: Pseudonym,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.policy = policy
+        self._credential = credential
+        self._registry = registry
+        self._verifier = verifier
+        self._repository = repository
+        self._authenticator = authenticator
+        self._metrics = metrics
+        self._log = log
+        self._pseudonym = pseudonym
+        self._clock = clock
+        self._timer = timer
+        self.waiting = 0
+
+    def answer(
+        self, path: str, method: bytes, headers: Headers, body: bytes
+    ) -> Answer | Waiting:
+        """Answer one request, or say which certificates it waits for. Never raises."""
+        started = self._timer()
+        request_id = headers.request_id
+        if request_id is not None and len(request_id) > MAX_REQUEST_ID:
+            request_id = request_id[:MAX_REQUEST_ID]
+        dialect = self.policy.dialect
+        try:
+            principal = self._admit(method, headers, body)
+            dialect = principal.dialect or dialect
+            if path == SIGNING:
+                return self._sign(body, dialect, request_id, started)
+            return self._verify(body, dialect, request_id, started)
+        except RequestError as error:
+            if dialect is None and error.reason in _BEFORE_PARSING:
+                dialect = guess(None, body)
+            return self._error(path, error, dialect or error.dialect, request_id)
+        except Exception:
+            _logger.exception("%s failed", path)
+            error = RequestError(Reason.INTERNAL)
+            return self._error(path, error, dialect or Dialect.ATIS, request_id)
+
+    async def answer_waiting(
+        self, path: str, method: bytes, headers: Headers, body: bytes
+    ) -> Answer:
+        """As `answer`, and fetch the certificates a verification waits for."""
+        first = self.answer(path, method, headers, body)
+        if isinstance(first, Answer):
+            return first
+        return await self.go_on(first)
+
+    async def go_on(self, waiting: Waiting) -> Answer:
+        """Fetch what a verification waits for, then finish it. Never raises.
+
+        Each URL is fetched once; what could not be had is a check that failed, not an error.
+        """
+        try:
+            fetched = await self._fetch(waiting.urls)
+            now = int(self._clock())
+            verdict = self._verifier.verify(waiting.request, now, fetched)
+            if isinstance(verdict, NeedCertificates):
+                raise RuntimeError("a fetched certificate is still missing")  # noqa: TRY301
+            return self._judged(
+                waiting.request, waiting.echo, verdict, waiting.request_id, waiting.started
+            )
+        except Exception:
+            _logger.exception("verification failed after fetching")
+            error = RequestError(Reason.INTERNAL)
+            return self._error(VERIFICATION, error, waiting.echo.dialect, waiting.request_id)
+
+    async def _fetch(self, urls: tuple[str, ...]) -> dict[str, Chain | Failure]:
+        if self.waiting >= MAX_WAITING:
+            busy = Failure(Reason.CERT_UNREACHABLE, "too many calls wait for certificates", 0)
+            return dict.fromkeys(urls, busy)
+        self.waiting += 1
+        try:
+            return {url: await self._repository.get(url) for url in urls}
+        finally:
+            self.waiting -= 1
+
+    def _admit(self, method: bytes, headers: Headers, body: bytes) -> Principal:
+        """Everything about a request but its body's meaning. Raises RequestError."""
+        principal = self._authenticator.principal(headers.authorization, headers.api_key)
+        if principal is None:
+            raise RequestError(Reason.UNAUTHENTICATED)
+        if Role.PROXY not in principal.roles:
+            raise RequestError(Reason.FORBIDDEN)
+        if method != b"POST":
+            raise RequestError(Reason.METHOD_NOT_ALLOWED)
+        if headers.content_length is None:
+            raise RequestError(Reason.LENGTH_MISSING)
+        if len(body) > self.policy.max_body:
+            raise RequestError(Reason.BODY_TOO_LARGE, str(self.policy.max_body))
+        content_type = headers.content_type
+        if content_type is not None and content_type != _JSON and not _is_json(content_type):
+            raise RequestError(Reason.BODY_TYPE_UNSUPPORTED, "application/json")
+        accept = headers.accept
+        if accept is not None and accept != _JSON and not _accepts_json(accept):
+            raise RequestError(
+                Reason.RESPONSE_TYPE_UNSUPPORTED, accept.decode("latin-1")[:MAX_REQUEST_ID]
+            )
+        if not body or body.isspace():
+            raise RequestError(Reason.BODY_MISSING)
+        return principal
+
+    def _sign(
+        self, body: bytes, dialect: Dialect | None, request_id: bytes | None, started: float
+    ) -> Answer:
+        policy = self.policy
+        request, echo = read_signing(
+            body,
+            configured=dialect,
+            country=policy.country,
+            now=int(self._clock()),
+            iat_window=policy.iat_window,
+        )
+        credential = self._credential()
+        if credential is None:
+            raise RequestError(Reason.NOT_READY, dialect=echo.dialect)
+        decision = decide(request, gather(request, self._registry))
+        if decision.attest is None:
+            status = decision.reason.http
+            answer = answers.denied(decision, echo.dialect)
+        else:
+            status = 200
+            signed = sign(request, decision, credential)
+            answer = answers.signed(signed, decision, echo, policy.explain)
+        attest = decision.attest.value if decision.attest is not None else "refused"
+        elapsed = self._timer() - started
+        self._metrics.signing(attest, decision.reason.name, elapsed)
+        if self._log.enabled:
+            self._log_signing(request, attest, decision.reason, request_id, elapsed)
+        return Answer(status, answer, request_id)
+
+    def _verify(
+        self, body: bytes, dialect: Dialect | None, request_id: bytes | None, started: float
+    ) -> Answer | Waiting:
+        request, echo = read_verification(
+            body, configured=dialect, country=self.policy.country
+        )
+        verdict = self._verifier.verify(request, int(self._clock()))
+        if isinstance(verdict, NeedCertificates):
+            return Waiting(request, echo, verdict.urls, request_id, started)
+        return self._judged(request, echo, verdict, request_id, started)
+
+    def _judged(
+        self,
+        request: VerificationRequest,
+        echo: Echo,
+        verdict: Verdict,
+        request_id: bytes | None,
+        started: float,
+    ) -> Answer:
+        answer = answers.judged(verdict, echo, self.policy.explain)
+        elapsed = self._timer() - started
+        self._metrics.verification(verdict.verstat.value, verdict.reason.name, elapsed)
+        decisive = verdict.decisive
+        if verdict.verstat is Verstat.PASSED and decisive is not None:
+            attest = verdict.attest
+            self._metrics.passed(
+                attest.value if attest else "none", decisive.spc, unchecked=bool(decisive.notes)
+            )
+        if self._log.enabled:
+            self._log_verification(request, verdict, request_id, elapsed)
+        return Answer(200, answer, request_id)
+
+    def _error(
+        self, path: str, error: RequestError, dialect: Dialect, request_id: bytes | None
+    ) -> Answer:
+        reason = error.reason
+        route = ROUTES[path]
+        self._metrics.error(route, reason.name)
+        if self._log.enabled:
+            self._log.add(
+                {
+                    "time": self._clock(),
+                    "event": route,
+                    "status": reason.http,
+                    "reason": reason.name,
+                    "parameter": error.variables[0] if error.variables else None,
+                    "request_id": _text(request_id),
+                }
+            )
+        return Answer(reason.http, answers.refused(reason, error.variables, dialect), request_id)
+
+    def _log_signing(
+        self,
+        request: SigningRequest,
+        attest: str,
+        reason: Reason,
+        request_id: bytes | None,
+        elapsed: float,
+    ) -> None:
+        self._log.add(
+            {
+                "time": self._clock(),
+                "event": "signing",
+                "attest": attest,
+                "reason": reason.name,
+                "orig": self._pseudonym(request.orig),
+                "dest": [self._pseudonym(n) for n in (*request.dest.tn, *request.dest.uri)],
+                "access": request.access or request.origid,
+                "request_id": _text(request_id),
+                "us": int(elapsed * 1e6),
+            }
+        )
+
+    def _log_verification(
+        self,
+        request: VerificationRequest,
+        verdict: Verdict,
+        request_id: bytes | None,
+        elapsed: float,
+    ) -> None:
+        record: dict[str, Any] = {
+            "time": self._clock(),
+            "event": "verification",
+            "verstat": verdict.verstat.value,
+            "reason": verdict.reason.name,
+            "orig": self._pseudonym(request.orig),
+            "dest": [self._pseudonym(n) for n in request.to],
+            "spc": verdict.decisive.spc if verdict.decisive is not None else None,
+            "request_id": _text(request_id),
+            "us": int(elapsed * 1e6),
+        }
+        if verdict.verstat is not Verstat.PASSED and verdict.failed is not None:
+            record["failed"] = verdict.failed.name
+        self._log.add(record)
+
+
+_BEFORE_PARSING: Final = frozenset(
+    {
+        Reason.UNAUTHENTICATED,
+        Reason.FORBIDDEN,
+        Reason.METHOD_NOT_ALLOWED,
+        Reason.LENGTH_MISSING,
+        Reason.BODY_TOO_LARGE,
+        Reason.BODY_TYPE_UNSUPPORTED,
+        Reason.RESPONSE_TYPE_UNSUPPORTED,
+        Reason.BODY_MISSING,
+    }
+)
+
+
+def _is_json(content_type: bytes) -> bool:
+    return content_type.partition(b";")[0].strip().lower() == _JSON
+
+
+def _accepts_json(accept: bytes) -> bool:
+    for part in accept.split(b","):
+        if part.partition(b";")[0].strip().lower() in (_JSON, b"*/*", b"application/*"):
+            return True
+    return False
+
+
+def _text(request_id: bytes | None) -> str | None:
+    return request_id.decode("latin-1") if request_id is not None else None

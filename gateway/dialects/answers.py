@@ -1,0 +1,148 @@
+"""Answers of both dialects: results to bytes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from gateway.dialects.bodies import Dialect, Echo, filled
+from passport.reasons import Reason, Verstat
+from signer.decide import Decision
+from signer.sign import SignedHeader
+from verifier.verdict import Result, Verdict
+
+_encode: Final = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) -> bytes:
+    """A signing answer: `identity` (ATIS-1000082) or `identityHeader` (3GPP).
+
+    With `explain`: attest, the decision's reason and a sentence, as members of our own.
+    """
+    name = "identity" if echo.dialect is Dialect.ATIS else "identityHeader"
+    members: dict[str, Any] = {name: header.identity}
+    if echo.request_id is not None:
+        members["requestId"] = echo.request_id
+    if explain:
+        members["attest"] = decision.attest
+        members["decision"] = decision.reason.name
+        members["decisionText"] = decision.detail
+    return _encode({"signingResponse": members})
+
+
+def refused(reason: Reason, variables: tuple[str, ...], dialect: Dialect) -> bytes:
+    """An error answer: requestError of ATIS-1000082, or the plain error of 3GPP."""
+    if dialect is Dialect.THREEGPP:
+        return _encode({"error": filled(reason, variables).removeprefix("Error: ")})
+    message_id = reason.message_id or "POL5000"
+    kind = "policyException" if message_id.startswith("POL") else "serviceException"
+    text = reason.text if reason.text.startswith("Error: ") else f"Error: {reason.text}."
+    return _encode(
+        {
+            "requestError": {
+                kind: {"messageId": message_id, "text": text, "variables": list(variables)}
+            }
+        }
+    )
+
+
+def denied(decision: Decision, dialect: Dialect) -> bytes:
+    """The policy error of a refused signing; its variables are the reason and a sentence."""
+    if dialect is Dialect.THREEGPP:
+        return _encode({"error": f"{decision.reason.name}: {decision.detail}"})
+    return _encode(
+        {
+            "requestError": {
+                "policyException": {
+                    "messageId": decision.reason.message_id,
+                    "text": "Error: Signing refused by policy: %1: %2.",
+                    "variables": [decision.reason.name, decision.detail],
+                }
+            }
+        }
+    )
+
+
+def judged(verdict: Verdict, echo: Echo, explain: bool) -> bytes:
+    """A verification answer.
+
+    ATIS-1000082: verstat, and reasonCode, reasonText, reasonDesc on failure. 3GPP: verstatValue
+    and one verifyResult a header. With `explain`: attest, origid, spc, the Reason header of
+    RFC 9410, and with the request's `explain` every check.
+    """
+    if echo.dialect is Dialect.ATIS:
+        members = _atis(verdict)
+    else:
+        members = _threegpp(verdict, echo)
+    if explain:
+        _own(verdict, echo, members)
+    return _encode({"verificationResponse": members})
+
+
+def _atis(verdict: Verdict) -> dict[str, Any]:
+    if verdict.verstat is Verstat.PASSED:
+        return {"verstat": verdict.verstat}
+    return {
+        "reasonCode": verdict.sip.code,
+        "reasonText": verdict.sip.phrase,
+        "reasonDesc": verdict.detail,
+        "verstat": verdict.verstat,
+    }
+
+
+def _threegpp(verdict: Verdict, echo: Echo) -> dict[str, Any]:
+    members: dict[str, Any] = {"verstatValue": verdict.verstat}
+    if echo.request_id is not None:
+        members["requestId"] = echo.request_id
+    if echo.display_name is not None:
+        members["displayName"] = echo.display_name
+    members["verifyResults"] = [{"verifyResult": _result(result)} for result in verdict.results]
+    return members
+
+
+def _result(result: Result) -> dict[str, Any]:
+    members: dict[str, Any] = {"ppt": result.ppt or "unknown"}
+    refusal = result.refusal
+    if refusal is None:
+        members["status"] = "pass"
+        if result.passport is not None:
+            members["validClaims"] = result.passport.claims()
+        return members
+    sip = refusal.reason.sip
+    members["status"] = "fail"
+    if sip is not None:
+        members["reasonCode"] = sip.code
+        members["reasonText"] = sip.phrase
+    members["reasonDescription"] = refusal.detail
+    members["passport"] = result.identity.partition(";")[0][:8192]
+    return members
+
+
+def _own(verdict: Verdict, echo: Echo, members: dict[str, Any]) -> None:
+    decisive = verdict.decisive
+    members["reason"] = verdict.reason.name
+    if verdict.verstat is Verstat.PASSED:
+        members["attest"] = verdict.attest
+        if decisive is not None and decisive.passport is not None:
+            extension = decisive.passport.extension
+            if extension is not None:
+                members["origid"] = extension.claims().get("origid")
+            members["spc"] = decisive.spc
+    else:
+        members["reasonHeader"] = verdict.reason_header
+        if verdict.failed is not None:
+            members["failedCheck"] = verdict.failed.name
+    if decisive is not None and decisive.notes:
+        members["notes"] = decisive.notes
+    if echo.explain:
+        members["checks"] = [
+            {
+                "ppt": result.ppt,
+                "passed": [check.name for check in result.passed],
+                "failed": result.refusal.check.name if result.refusal else None,
+                "reason": result.refusal.reason.name if result.refusal else None,
+                "detail": result.refusal.detail if result.refusal else None,
+            }
+            for result in verdict.results
+        ]

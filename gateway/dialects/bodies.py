@@ -1,0 +1,283 @@
+"""Request bodies of both dialects: bytes to typed requests, once.
+
+ATIS-1000082 and 3GPP TS 24.229 Annex V (Ms) differ little in what they ask; one decoder reads
+both, and the body tells which it was where it can. What no dialect knows is refused by name.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from passport.claims import MAX_IAT, Destination
+from passport.errors import ParseError, ZhenxianError, shown
+from passport.ppt.shaken import parse_attest, parse_origid
+from passport.reasons import Reason
+from passport.tn import TN, URI, parse_identity
+from signer.request import SigningRequest
+from verifier.request import VerificationRequest
+
+MAX_TEXT: Final = 128  # characters of names that are echoed or looked up
+Seconds = Annotated[int, Meta(ge=0, le=MAX_IAT)]
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
+
+
+class Dialect(str, Enum):
+    """How the answer is spelled."""
+
+    ATIS = "atis"
+    THREEGPP = "3gpp"
+
+
+class RequestError(ZhenxianError):
+    """A request that cannot be acted on, with the variables of its text in the table."""
+
+    def __init__(self, reason: Reason, *variables: str, dialect: Dialect = Dialect.ATIS) -> None:
+        super().__init__(filled(reason, variables))
+        self.reason = reason
+        self.variables = variables
+        self.dialect = dialect
+
+
+def filled(reason: Reason, variables: tuple[str, ...]) -> str:
+    """The reason's text with %1, %2 filled in."""
+    text = reason.text
+    for index, variable in enumerate(variables, 1):
+        text = text.replace(f"%{index}", variable)
+    return text
+
+
+class Party(Struct, forbid_unknown_fields=True):
+    """An identity or several: ATIS gives lists where 3GPP gives one."""
+
+    tn: str | list[str] | None = None
+    uri: str | list[str] | None = None
+
+
+class SigningMembers(Struct, forbid_unknown_fields=True):
+    """Members of signingRequest. `access` is ours; the rest are of the dialects."""
+
+    orig: Party
+    dest: Party
+    attest: str | None = None
+    iat: Seconds | None = None
+    origid: str | None = None
+    ppt: str | None = None
+    profileId: Name | None = None  # noqa: N815, as the dialect spells it
+    requestId: Name | None = None  # noqa: N815
+    div: Any = None
+    rph: Any = None
+    sph: Any = None
+    access: Name | None = None
+
+
+class SigningBody(Struct, forbid_unknown_fields=True):
+    """The body of a signing request."""
+
+    request: SigningMembers = field(name="signingRequest")
+
+
+class VerificationMembers(Struct, forbid_unknown_fields=True):
+    """Members of verificationRequest. `callId` and `explain` are ours."""
+
+    from_: Party = field(name="from")
+    to: Party
+    time: Seconds
+    identity: str | list[str] | None = None
+    identityHeader: str | None = None  # noqa: N815
+    identityHeaders: list[str] | None = None  # noqa: N815
+    dest: Party | None = None
+    protectedHeaders: str | list[str] | None = None  # noqa: N815
+    profileId: Name | None = None  # noqa: N815
+    requestId: Name | None = None  # noqa: N815
+    displayName: Name | None = None  # noqa: N815
+    callId: Name | None = None  # noqa: N815
+    explain: bool = False
+
+
+class VerificationBody(Struct, forbid_unknown_fields=True):
+    """The body of a verification request."""
+
+    request: VerificationMembers = field(name="verificationRequest")
+
+
+class Echo(Struct, frozen=True):
+    """What of a request only returns in its answer."""
+
+    dialect: Dialect
+    request_id: str | None = None
+    display_name: str | None = None
+    explain: bool = False
+
+
+_signing = msgspec.json.Decoder(SigningBody)
+_verification = msgspec.json.Decoder(VerificationBody)
+
+_MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`")
+_PLACE = re.compile(r" - at `(?P<path>[^`]*)`\Z")
+_ONLY_3GPP = re.compile(rb'"(?:identityHeaders?|protectedHeaders|profileId|requestId)"\s*:')
+
+
+def guess(configured: Dialect | None, body: bytes) -> Dialect:
+    """The dialect of a body that could not be read."""
+    if configured is not None:
+        return configured
+    return Dialect.THREEGPP if _ONLY_3GPP.search(body) else Dialect.ATIS
+
+
+def _explain(error: Exception, dialect: Dialect) -> RequestError:
+    """Turn a decoder's message into the dialect's error that names the member."""
+    text = str(error)
+    place = _PLACE.search(text)
+    path = place["path"].removeprefix("$.") if place else ""
+    what = text[: place.start()] if place else text
+    if not isinstance(error, msgspec.ValidationError):
+        return RequestError(Reason.BODY_UNPARSABLE, text[:200], dialect=dialect)
+    missing, unknown = _MISSING.match(what), _UNKNOWN.match(what)
+    if missing:
+        return RequestError(Reason.PARAMETER_MISSING, missing["name"], dialect=dialect)
+    if unknown:
+        name = unknown["name"][:MAX_TEXT]
+        return RequestError(Reason.PARAMETER_INVALID, name, "unknown parameter", dialect=dialect)
+    return RequestError(
+        Reason.PARAMETER_INVALID, path.rpartition(".")[2] or "body", what[:200], dialect=dialect
+    )
+
+
+def _one(values: str | list[str] | None) -> list[str]:
+    if values is None:
+        return []
+    return [values] if isinstance(values, str) else values
+
+
+def _identities(
+    party: Party, name: str, country: str | None, dialect: Dialect
+) -> tuple[TN | URI, ...]:
+    tns, uris = _one(party.tn), _one(party.uri)
+    if not tns and not uris:
+        raise RequestError(Reason.PARAMETER_MISSING, f"{name}.tn", dialect=dialect)
+    try:
+        numbers = [TN.parse(tn, country, f"{name}.tn") for tn in tns]
+        return (*numbers, *(parse_identity(uri, country, f"{name}.uri") for uri in uris))
+    except ParseError as error:
+        raise RequestError(
+            Reason.PARAMETER_INVALID, error.where, error.detail, dialect=dialect
+        ) from None
+
+
+def _caller(party: Party, name: str, country: str | None, dialect: Dialect) -> TN | URI:
+    found = _identities(party, name, country, dialect)
+    if len(found) != 1:
+        raise RequestError(
+            Reason.PARAMETER_INVALID, name, "exactly one of tn and uri", dialect=dialect
+        )
+    return found[0]
+
+
+def read_signing(
+    body: bytes, *, configured: Dialect | None, country: str | None, now: int, iat_window: int
+) -> tuple[SigningRequest, Echo]:
+    """Read the body of POST /stir/v1/signing.
+
+    Args:
+        configured: the dialect to answer in; None tells it from the body.
+        now: seconds since the epoch, to refuse a stale or future iat.
+
+    Raises:
+        RequestError: names the member and what was expected.
+    """
+    try:
+        members = _signing.decode(body).request
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise _explain(error, guess(configured, body)) from None
+    dialect = configured or (
+        Dialect.THREEGPP
+        if members.ppt is not None or members.profileId is not None or members.requestId is not None
+        else Dialect.ATIS
+    )
+    if members.ppt not in (None, "shaken") or members.div or members.rph or members.sph:
+        raise RequestError(
+            Reason.PARAMETER_INVALID,
+            "ppt",
+            f"{shown(members.ppt)}: only shaken is signed here",
+            dialect=dialect,
+        )
+    required = ("iat",) if dialect is Dialect.THREEGPP else ("attest", "iat", "origid")
+    for name in required:
+        if getattr(members, name) is None:
+            raise RequestError(Reason.PARAMETER_MISSING, name, dialect=dialect)
+    iat = members.iat or 0
+    if abs(now - iat) > iat_window:
+        raise RequestError(
+            Reason.PARAMETER_INVALID,
+            "iat",
+            f"{iat} is not within {iat_window} s of now",
+            dialect=dialect,
+        )
+    try:
+        attest = parse_attest(members.attest) if members.attest is not None else None
+        origid = parse_origid(members.origid) if members.origid is not None else None
+    except ParseError as error:
+        raise RequestError(
+            Reason.PARAMETER_INVALID, error.where, error.detail, dialect=dialect
+        ) from None
+    called = _identities(members.dest, "dest", country, dialect)
+    try:
+        destination = Destination(
+            tuple(sorted(identity for identity in called if isinstance(identity, TN))),
+            tuple(sorted(identity for identity in called if isinstance(identity, URI))),
+        )
+    except ParseError as error:
+        raise RequestError(
+            Reason.PARAMETER_INVALID, "dest", error.detail, dialect=dialect
+        ) from None
+    request = SigningRequest(
+        _caller(members.orig, "orig", country, dialect),
+        destination,
+        iat,
+        attest,
+        origid,
+        members.access or members.profileId,
+    )
+    return request, Echo(dialect, members.requestId)
+
+
+def read_verification(
+    body: bytes, *, configured: Dialect | None, country: str | None
+) -> tuple[VerificationRequest, Echo]:
+    """Read the body of POST /stir/v1/verification.
+
+    A body without Identity header is not an error: it is the health request of an SBC, or a call
+    that was not signed.
+
+    Raises:
+        RequestError: names the member and what was expected.
+    """
+    try:
+        members = _verification.decode(body).request
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise _explain(error, guess(configured, body)) from None
+    threegpp = (
+        members.identityHeader is not None
+        or members.identityHeaders is not None
+        or (members.identity is None and isinstance(members.to.tn, str))
+    )
+    dialect = configured or (Dialect.THREEGPP if threegpp else Dialect.ATIS)
+    identities = (
+        *_one(members.identity),
+        *_one(members.identityHeader),
+        *_one(members.identityHeaders),
+    )
+    request = VerificationRequest(
+        _caller(members.from_, "from", country, dialect),
+        _identities(members.to, "to", country, dialect),
+        members.time,
+        tuple(value for value in identities if value.strip()),
+        members.callId,
+    )
+    return request, Echo(dialect, members.requestId, members.displayName, members.explain)

@@ -1,0 +1,113 @@
+"""Prometheus metrics: counts and latencies of calls, bounded in cardinality."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector
+
+MAX_SPCS: Final = 1000  # service provider codes with a series of their own; others are "other"
+_BUCKETS: Final = (
+    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
+)  # fmt: skip
+
+
+class Metrics:
+    """All series of the service, in one registry. Label children are looked up once and kept."""
+
+    def __init__(self, folder: str | None = None) -> None:
+        """With a folder, series are shared by the worker processes that name the same one."""
+        self.registry = CollectorRegistry()
+        self._folder = folder
+        self._signings = Counter(
+            "zhenxian_signings",
+            "Signing requests by attestation given and reason.",
+            ("attest", "reason"),
+            registry=self.registry,
+        )
+        self._verifications = Counter(
+            "zhenxian_verifications",
+            "Verification requests by verstat and reason.",
+            ("verstat", "reason"),
+            registry=self.registry,
+        )
+        self._passed = Counter(
+            "zhenxian_passed",
+            "Calls whose token passed, by attestation and the service provider code that signed.",
+            ("attest", "spc"),
+            registry=self.registry,
+        )
+        self._unchecked = Counter(
+            "zhenxian_revocation_unchecked",
+            "Passed calls whose certificate no fresh revocation list covered.",
+            registry=self.registry,
+        )
+        self._errors = Counter(
+            "zhenxian_request_errors",
+            "Requests refused before a decision, by route and reason.",
+            ("route", "reason"),
+            registry=self.registry,
+        )
+        seconds = Histogram(
+            "zhenxian_request_seconds",
+            "Time from complete request to answer, by route.",
+            ("route",),
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._observe = {
+            route: seconds.labels(route).observe for route in ("signing", "verification")
+        }
+        self._children: dict[tuple[str, str, str], Callable[[], None]] = {}
+        self._spcs: set[str] = set()
+
+    def signing(self, attest: str, reason: str, seconds: float) -> None:
+        """Count one decision."""
+        self._count(self._signings, attest, reason)
+        self._observe["signing"](seconds)
+
+    def verification(self, verstat: str, reason: str, seconds: float) -> None:
+        """Count one verdict."""
+        self._count(self._verifications, verstat, reason)
+        self._observe["verification"](seconds)
+
+    def passed(self, attest: str, spc: str | None, *, unchecked: bool) -> None:
+        """Count a passed call at its signer."""
+        name = spc or "none"
+        if name not in self._spcs:
+            if len(self._spcs) >= MAX_SPCS:
+                name = "other"
+            self._spcs.add(name)
+        self._count(self._passed, attest, name)
+        if unchecked:
+            self._unchecked.inc()
+
+    def error(self, route: str, reason: str) -> None:
+        """Count a request that got no decision."""
+        self._count(self._errors, route, reason)
+
+    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Publish a figure that is read when asked for; only a single process can."""
+        if self._folder is None:
+            Gauge(name, text, registry=self.registry).set_function(value)
+
+    def collected(self) -> CollectorRegistry:
+        """What is to be exposed: this process's series, or those of all workers.
+
+        With several workers the processes write to files in a folder of the run
+        (PROMETHEUS_MULTIPROC_DIR, set by the supervisor), and any of them can tell the sum.
+        """
+        if self._folder is None:
+            return self.registry
+        together = CollectorRegistry()
+        MultiProcessCollector(together, path=self._folder)
+        return together
+
+    def _count(self, counter: Counter, first: str, second: str) -> None:
+        key = (counter._name, first, second)  # noqa: SLF001
+        inc = self._children.get(key)
+        if inc is None:
+            inc = self._children[key] = counter.labels(first, second).inc
+        inc()

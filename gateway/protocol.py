@@ -1,0 +1,134 @@
+"""uvicorn's HTTP protocol with a short way for the two per-call routes.
+
+uvicorn parses, keeps connections and shuts down as ever. A complete POST to a per-call route is
+answered right where its last octet was read, without an ASGI task, scope and event for each call;
+that is three quarters of the time of a signing request (docs/performance.md). Everything else,
+and whatever is unusual about a request (chunked body, Expect, pipelining, a body over the limit,
+certificates to be fetched), goes on to the ASGI application, whose routes call the same functions.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.calls import ROUTES, Answer, Calls, Headers
+
+_PATHS: Final = {path.encode(): path for path in ROUTES}
+_STATUS: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+    "content-type: application/json\r\ncontent-length: ".encode()
+    for status in HTTPStatus
+}
+
+
+class CallProtocol(HttpToolsProtocol):
+    """Serves one connection. `calls` is set on a subclass by `protocol_for`."""
+
+    calls: ClassVar[Calls]
+
+    _path: str | None = None
+    _body: bytes = b""
+    _last: bool = False
+
+    def on_message_begin(self) -> None:
+        """A request starts; whether it is a call shows with its headers."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self._path = None
+
+    def on_headers_complete(self) -> None:
+        """Decide the way: the short one only for a plain POST that can be answered now."""
+        path = _PATHS.get(self.url)
+        if path is not None and self._plain():
+            self._path = path
+            self._body = b""
+            return
+        self._scope()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Gather the body, or hand it on."""
+        if self._path is None:
+            super().on_body(body)
+        else:
+            self._body = self._body + body if self._body else body
+
+    def on_message_complete(self) -> None:
+        """Answer a call, or hand the request on."""
+        path = self._path
+        if path is None:
+            super().on_message_complete()
+            return
+        headers = Headers.of(self.headers)
+        answer = self.calls.answer(path, b"POST", headers, self._body)
+        if isinstance(answer, Answer):
+            self._respond(answer)
+            return
+        self._path = None
+        self._scope()
+        self.scope["state"]["waiting"] = answer  # type: ignore[typeddict-item]
+        super().on_headers_complete()
+        super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """Close when idle; a call whose body is still arriving is answered first."""
+        if self._path is None:
+            super().shutdown()
+        else:
+            self._last = True
+
+    def _plain(self) -> bool:
+        """A POST with a bounded Content-Length, and nothing else in progress."""
+        if self.parser.get_method() != b"POST" or self.expect_100_continue:
+            return False
+        if self.cycle is not None and not self.cycle.response_complete:
+            return False
+        if self.transport.is_closing() or self.limit_concurrency is not None:
+            return False
+        length = None
+        for name, value in self.headers:
+            if name == b"content-length":
+                length = value
+            elif name in (b"transfer-encoding", b"upgrade"):
+                return False
+        return length is not None and length.isdigit() and int(length) <= self.calls.policy.max_body
+
+    def _scope(self) -> None:
+        """What uvicorn prepares at the start of a message, for requests that need it."""
+        headers = self.headers
+        url, expect = self.url, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers.extend(headers)
+
+    def _respond(self, answer: Answer) -> None:
+        parts = [_STATUS[answer.status], str(len(answer.body)).encode()]
+        if answer.request_id is not None:
+            parts += (b"\r\nx-requestid: ", answer.request_id)
+        keep_alive = (
+            not self._last
+            and self.parser.should_keep_alive()
+            and self.parser.get_http_version() != "1.0"
+        )
+        if not keep_alive:
+            parts.append(b"\r\nconnection: close")
+        parts += (b"\r\n\r\n", answer.body)
+        self._path = None
+        self.transport.write(b"".join(parts))
+        self.server_state.total_requests += 1
+        if not keep_alive:
+            self.transport.close()
+        elif self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+
+def protocol_for(calls: Calls) -> type[CallProtocol]:
+    """The protocol class of one listener's calls."""
+    attributes: dict[str, Any] = {"calls": calls}
+    return type("BoundCallProtocol", (CallProtocol,), attributes)

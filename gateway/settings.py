@@ -1,0 +1,297 @@
+"""One typed settings object from a TOML file and the environment: the only reader of either.
+
+A member `verifier.date_window` is the key `date_window` of table `[verifier]` in the file, and
+the variable ZHENXIAN_VERIFIER__DATE_WINDOW in the environment, which wins over the file.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from passport.errors import ConfigError
+
+ENV_PREFIX = "ZHENXIAN_"
+
+
+class Section(BaseModel):
+    """A table of the settings file: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def _listener(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 <= int(port) <= 65535:
+        raise ValueError('expected "address:port", e.g. "127.0.0.1:8080" or "[::1]:8080"')
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        raise ValueError("expected an IP address before the port, not a name") from None
+    return value
+
+
+Listener = Annotated[str, BeforeValidator(_listener)]
+
+
+def listener_address(listener: str) -> tuple[str, int]:
+    """Split a validated "address:port"."""
+    host, _, port = listener.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+class Server(Section):
+    """Where the service listens and how it answers."""
+
+    calls: Listener = Field(
+        "127.0.0.1:8080", description="Address and port of the signing and verification routes."
+    )
+    admin: Listener | None = Field(
+        None,
+        description="Address and port for administration, metrics and docs, apart from the calls."
+        " Unset: on the calls listener.",
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Worker processes. More than one share the replay store through the"
+        " data folder.",
+    )
+    dialect: Literal["auto", "atis", "3gpp"] = Field(
+        "auto",
+        description="REST dialect of the answers. auto: by the body, ATIS-1000082 where both fit.",
+    )
+    max_body: int = Field(
+        65_536, ge=1024, le=1_048_576, description="Largest request body accepted, bytes."
+    )
+    explain: bool = Field(
+        True,
+        description="Add members of our own to answers: why A, B, C or a refusal, and which"
+        " checks were made.",
+    )
+    shutdown_seconds: int = Field(
+        10, ge=1, le=300, description="How long a graceful stop waits for calls in flight."
+    )
+    tls_cert: Path | None = Field(None, description="PEM certificate chain: serve TLS.")
+    tls_key: Path | None = Field(None, description="PEM private key of tls_cert, mode 0600.")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM bundle: require client certificates issued by these (mTLS)."
+    )
+
+
+class Auth(Section):
+    """API credentials."""
+
+    keys: Path | None = Field(
+        None,
+        description="TOML file of hashed API keys (made by `zhenxian key add`). Required to listen"
+        " beyond loopback unless client certificates are.",
+    )
+
+
+class Signer(Section):
+    """The STI-AS role."""
+
+    key: Path | None = Field(None, description="PEM private key, P-256, mode 0600.")
+    chain: Path | None = Field(None, description="PEM chain, the SHAKEN certificate first.")
+    x5u: str | None = Field(
+        None,
+        description="Where others fetch the chain, if it is published elsewhere. Unset: below"
+        " publish_base, by content.",
+    )
+    publish_base: str | None = Field(
+        None,
+        description="Public base URL of this service for its own certificates, e.g."
+        " https://cert.example.com. Unset: the calls listener.",
+    )
+    iat_window: int = Field(
+        60, ge=1, le=3600, description="Seconds iat of a signing request may lie from now."
+    )
+
+
+class Verifier(Section):
+    """The STI-VS role."""
+
+    date_window: int = Field(
+        60, ge=1, le=3600, description="Seconds Date may lie from now (RFC 8224: 60)."
+    )
+    iat_window: int = Field(
+        60, ge=1, le=3600, description="Seconds iat may lie from Date and from now."
+    )
+    types: tuple[Literal["shaken", "baseline"], ...] = Field(
+        ("shaken",), description="PASSporT types whose verification decides a call."
+    )
+    country: str | None = Field(
+        None,
+        pattern="^[A-Z]{2}$",
+        description="ISO code of the country whose national numbers are read in requests.",
+    )
+
+
+class Trust(Section):
+    """What certificates are judged by."""
+
+    roots: Path | None = Field(
+        None, description="PEM bundle, or folder of PEM files: the trusted roots (STI-PA list)."
+    )
+    crl_issuers: Path | None = Field(
+        None, description="PEM bundle or folder: who may sign indirect revocation lists."
+    )
+    crl_folder: Path | None = Field(
+        None, description="Folder of revocation lists. Unset: crl in the data folder."
+    )
+    crl_urls: tuple[str, ...] = Field(
+        (), description="Revocation lists to fetch besides those certificates name."
+    )
+    revocation: Literal["require", "prefer"] = Field(
+        "require",
+        description="Without a fresh list a certificate is refused (require), or passes with a"
+        " note in the verdict and a metric (prefer). A revoked one never passes.",
+    )
+
+
+class Fetch(Section):
+    """Fetching certificates and revocation lists."""
+
+    repositories: tuple[str, ...] = Field(
+        (), description="Hosts or URL prefixes certificates may come from. Empty: any public host."
+    )
+    allow_http_loopback: bool = Field(
+        False, description="Development only: also http on the loopback address, any port."
+    )
+    ca_file: Path | None = Field(
+        None, description="PEM bundle that authenticates https hosts. Unset: the system's."
+    )
+    seconds: float = Field(5.0, gt=0, le=60, description="Total time of one fetch.")
+    stale_seconds: int = Field(
+        86_400,
+        ge=0,
+        description="How long a chain stays usable while its host is down.",
+    )
+    failure_seconds: int = Field(
+        30, ge=1, le=3600, description="How long a failed fetch is not tried again."
+    )
+
+
+class Registry(Section):
+    """Who may show what."""
+
+    holdings: Path | None = Field(
+        None, description="CSV: first,last,subject,verification,use,spcs."
+    )
+    accesses: Path | None = Field(None, description="CSV: access,origid,subject,standing.")
+
+
+class Log(Section):
+    """Structured logs: one JSON object a line on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level logged. Calls are logged at info."
+    )
+    clear_numbers: bool = Field(
+        False,
+        description="Write telephone numbers in clear. Otherwise a keyed hash, stable for the"
+        " life of the data folder.",
+    )
+
+
+class Settings(BaseSettings):
+    """All settings. Frozen; a bad value is named with what was expected."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter="__"
+    )
+
+    data: Path = Field(Path("data"), description="Folder for state; created with mode 0700.")
+    server: Server = Server()
+    auth: Auth = Auth()
+    signer: Signer = Signer()
+    verifier: Verifier = Verifier()
+    trust: Trust = Trust()
+    fetch: Fetch = Fetch()
+    registry: Registry = Registry()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then the file."""
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+
+def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
+    """Read the settings file and the environment.
+
+    Relative paths in a file are taken from the file's own folder.
+
+    Raises:
+        ConfigError: names each bad key, what was given and what was expected.
+    """
+    if file is not None and not file.is_file():
+        raise ConfigError(f"settings file {file} does not exist")
+
+    class Located(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    Located.__name__ = "Settings"
+    try:
+        settings = Located(**overrides)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_problems(error, file))) from None
+    except ValueError as error:
+        raise ConfigError(f"settings file {file}: {error}") from None
+    return _rooted(settings, file.parent.resolve() if file is not None else None)
+
+
+def _problems(error: ValidationError, file: Path | None) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        variable = ENV_PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
+        given = "" if problem["type"] == "extra_forbidden" else f" (given: {problem['input']!r:.80})"
+        place = f"{file} or " if file is not None else ""
+        lines.append(f"{name}: {problem['msg']}{given}; set in {place}{variable}")
+    return lines
+
+
+def _rooted(settings: Settings, folder: Path | None) -> Settings:
+    """Make relative paths that came from a file relative to that file's folder."""
+    if folder is None:
+        return settings
+
+    def rooted(model: BaseModel) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name in type(model).model_fields:
+            value = getattr(model, name)
+            if isinstance(value, BaseModel):
+                values[name] = type(value).model_construct(**rooted(value))
+            elif isinstance(value, Path) and not value.is_absolute():
+                values[name] = folder / value
+            else:
+                values[name] = value
+        return values
+
+    return Settings.model_construct(**rooted(settings))
+
+
+def loopback(listener: str) -> bool:
+    """True when the listener can be reached from this machine only."""
+    return ipaddress.ip_address(listener_address(listener)[0]).is_loopback

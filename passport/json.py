@@ -1,0 +1,124 @@
+"""JSON as PASSporTs use it: one way to write it (RFC 8225 section 9), and strict reading."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Final
+
+import msgspec
+
+from passport.errors import ParseError, shown
+from passport.reasons import Reason
+
+MAX_DEPTH: Final = 8  # levels; the deepest claim of any standard (rcd with a jCard) needs seven
+_SCAN_ABOVE: Final = 8  # brackets; fewer cannot nest deeper than MAX_DEPTH
+
+_MAX_INTEGER_DIGITS: Final = 18  # fits 64 bits with its sign, so every reader reads the same value
+
+
+
+def _subclass(value: object) -> str:
+    if isinstance(value, str):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+_encoder = msgspec.json.Encoder(order="sorted", enc_hook=_subclass)
+
+
+def dumps(value: Any) -> bytes:
+    """Deterministic JSON: members in lexicographic order at every level, no white space, UTF-8."""
+    return _encoder.encode(value)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ParseError(Reason.JSON_DUPLICATE_KEY, "json", f"{shown(name)} stands twice")
+            seen.add(name)
+    return result
+
+
+def _no_constant(name: str) -> Any:
+    raise ParseError(Reason.JSON_SYNTAX, "json", f"{name} is not JSON")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MAX_INTEGER_DIGITS:
+        raise ParseError(Reason.JSON_SYNTAX, "json", "an integer beyond 18 digits")
+    return int(digits)
+
+
+def _number(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ParseError(Reason.JSON_SYNTAX, "json", "a number out of range")
+    return value
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_unique,
+    parse_int=_integer,
+    parse_float=_number,
+    parse_constant=_no_constant,
+)
+
+
+def _depth(text: str) -> int:
+    """The deepest nesting of brackets outside strings."""
+    deepest = level = 0
+    quoted = escaped = False
+    for char in text:
+        if quoted:
+            if escaped:
+                escaped = False
+            elif char == "\\":
+                escaped = True
+            elif char == '"':
+                quoted = False
+        elif char == '"':
+            quoted = True
+        elif char in "{[":
+            level += 1
+            deepest = max(deepest, level)
+        elif char in "}]":
+            level -= 1
+    return deepest
+
+
+def loads(data: bytes, where: str) -> dict[str, Any]:
+    """Read one JSON object, refusing what two readers could understand differently.
+
+    Args:
+        data: UTF-8. The caller has bounded its length.
+        where: named in the error, e.g. "payload".
+
+    Raises:
+        ParseError: JSON_SYNTAX, JSON_DUPLICATE_KEY or JSON_TOO_DEEP (438).
+    """
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ParseError(Reason.JSON_SYNTAX, where, "not UTF-8") from None
+    if text.count("{") + text.count("[") > _SCAN_ABOVE and _depth(text) > MAX_DEPTH:
+        raise ParseError(Reason.JSON_TOO_DEEP, where, f"nested deeper than {MAX_DEPTH} levels")
+    try:
+        value, end = _decoder.raw_decode(text)
+    except ParseError as error:
+        raise ParseError(error.reason, where, error.detail) from None
+    except (ValueError, RecursionError) as error:
+        raise ParseError(Reason.JSON_SYNTAX, where, f"not JSON: {error}"[:120]) from None
+    if end != len(text):
+        raise ParseError(Reason.JSON_SYNTAX, where, f"{len(text) - end} characters after the end")
+    if not isinstance(value, dict):
+        raise ParseError(Reason.JSON_SYNTAX, where, "not a JSON object")
+    if "\\u" in text:
+        try:
+            dumps(value)
+        except UnicodeEncodeError:
+            raise ParseError(Reason.JSON_SYNTAX, where, "a lone surrogate in a string") from None
+    return value

@@ -1,0 +1,161 @@
+"""JSON Web Signature, compact serialisation, ES256 only (RFC 7515, RFC 7518 section 3.4).
+
+This is the one module that touches signatures. PyJWT's ES256 prepares keys and pins the curve; the
+conversion between DER and the raw form of RFC 7518 is done here by `cryptography`, because PyJWT
+looks the curve up anew on every call (docs/decisions/0002-es256-in-the-hot-path.md).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from typing import Final, TypeVar
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    ECDSA,
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+)
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    Prehashed,
+    decode_dss_signature,
+    encode_dss_signature,
+)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm
+from jwt.exceptions import InvalidKeyError
+from msgspec import Struct
+
+from passport.errors import ConfigError, ParseError
+from passport.reasons import Reason
+
+SIGNATURE_LENGTH: Final = 64  # octets: R and S, 32 each
+_HALF: Final = 32
+_PREHASHED: Final = ECDSA(Prehashed(hashes.SHA256()))
+_ES256: Final = ECAlgorithm(ECAlgorithm.SHA256, SECP256R1)
+
+
+def b64url_encode(data: bytes) -> bytes:
+    """base64url without padding (RFC 7515 section 2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+def b64url_decode(text: bytes, where: str) -> bytes:
+    """Decode base64url without padding; only the one canonical spelling is accepted.
+
+    Raises:
+        ParseError: TOKEN_BASE64 (438).
+    """
+    try:
+        data = base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        data = b""
+    if b64url_encode(data) != text:
+        raise ParseError(Reason.TOKEN_BASE64, where)
+    return data
+
+
+class Token(Struct, frozen=True):
+    """The three segments of a compact JWS, still in base64url; syntax known, nothing believed."""
+
+    header: bytes
+    payload: bytes
+    signature: bytes
+
+    @classmethod
+    def parse(cls, text: bytes) -> Token:
+        """Split "header.payload.signature" (RFC 7515 section 3.1); segments may be empty.
+
+        Raises:
+            ParseError: TOKEN_SYNTAX (438).
+        """
+        segments = text.split(b".")
+        if len(segments) != 3:
+            raise ParseError(
+                Reason.TOKEN_SYNTAX, "token", f"{len(segments)} segments instead of three"
+            )
+        return cls(*segments)
+
+    @property
+    def signing_input(self) -> bytes:
+        """The octets that are signed (RFC 7515 section 5.1)."""
+        return self.header + b"." + self.payload
+
+    def dumps(self) -> bytes:
+        """The compact serialisation."""
+        return b".".join((self.header, self.payload, self.signature))
+
+
+class SigningKey:
+    """A P-256 private key. Its repr never shows key material."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: EllipticCurvePrivateKey) -> None:
+        """Raises ConfigError when the key is not on P-256."""
+        self._key = _prepared(key)
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> SigningKey:
+        """Read an unencrypted PEM private key. Raises ConfigError."""
+        try:
+            key = _ES256.prepare_key(pem)
+        except (ValueError, TypeError, InvalidKeyError, UnsupportedAlgorithm):
+            key = None
+        if not isinstance(key, EllipticCurvePrivateKey):
+            raise ConfigError("the file holds no unencrypted P-256 private key in PEM form")
+        return cls(key)
+
+    @property
+    def verifying_key(self) -> VerifyingKey:
+        """The public half."""
+        return VerifyingKey(self._key.public_key())
+
+    def sign(self, signing_input: bytes) -> bytes:
+        """The raw ES256 signature R || S, 64 octets (RFC 7518 section 3.4)."""
+        digest = hashlib.sha256(signing_input).digest()
+        r, s = decode_dss_signature(self._key.sign(digest, _PREHASHED))
+        return r.to_bytes(_HALF, "big") + s.to_bytes(_HALF, "big")
+
+
+class VerifyingKey:
+    """A P-256 public key."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: EllipticCurvePublicKey) -> None:
+        """Raises ConfigError when the key is not on P-256."""
+        self._key = _prepared(key)
+
+    @property
+    def public_bytes(self) -> bytes:
+        """SubjectPublicKeyInfo in DER, to compare keys by."""
+        return self._key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    def verifies(self, signing_input: bytes, signature: bytes) -> bool:
+        """True when the 64 octets are the key's ES256 signature of the input."""
+        if len(signature) != SIGNATURE_LENGTH:
+            return False
+        der = encode_dss_signature(
+            int.from_bytes(signature[:_HALF], "big"), int.from_bytes(signature[_HALF:], "big")
+        )
+        try:
+            self._key.verify(der, hashlib.sha256(signing_input).digest(), _PREHASHED)
+        except InvalidSignature:
+            return False
+        return True
+
+
+_Key = TypeVar("_Key", EllipticCurvePrivateKey, EllipticCurvePublicKey)
+
+
+def _prepared(key: _Key) -> _Key:
+    try:
+        _ES256.prepare_key(key)
+    except (TypeError, InvalidKeyError) as error:
+        raise ConfigError(f"not a P-256 key: {error}") from None
+    return key

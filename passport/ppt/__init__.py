@@ -1,0 +1,62 @@
+"""The PASSporT types ("ppt") this service knows: one file each, one registry (RFC 8225 section 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+from passport.errors import ParseError
+from passport.reasons import Reason
+
+
+class Extension(Protocol):
+    """What a PASSporT type adds to the baseline claims: a frozen value that can write itself."""
+
+    def claims(self) -> dict[str, Any]:
+        """The claims as they stand in the payload."""
+        ...
+
+
+class PassportType(Protocol):
+    """How a PASSporT type is read.
+
+    Attributes:
+        ppt: the name in the header, or None for baseline.
+        names: the claims the type owns; others are kept as unknown claims.
+        compact: whether the compact form of the Identity header may carry it.
+    """
+
+    ppt: str | None
+    names: frozenset[str]
+    compact: bool
+
+    def parse(self, claims: Mapping[str, Any]) -> Extension | None:
+        """Read the type's own claims. Raises ParseError (438)."""
+        ...
+
+
+def _registry() -> Mapping[str | None, PassportType]:
+    from passport.ppt import baseline, shaken
+
+    types: dict[str | None, PassportType] = {}
+    for passport_type in (baseline.TYPE, shaken.TYPE):
+        if passport_type.ppt in types:
+            raise RuntimeError(f"ppt {passport_type.ppt} is registered twice")
+        types[passport_type.ppt] = passport_type
+    return MappingProxyType(types)
+
+
+TYPES: Final = _registry()
+
+
+def lookup(ppt: str | None) -> PassportType:
+    """The type of that name.
+
+    Raises:
+        ParseError: PPT_UNSUPPORTED (438).
+    """
+    found = TYPES.get(ppt)
+    if found is None:
+        raise ParseError(Reason.PPT_UNSUPPORTED, "ppt", f"ppt {ppt!r:.40} is not supported")
+    return found

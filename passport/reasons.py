@@ -1,0 +1,365 @@
+"""Every reason a request, a token or a call can be refused for: one enumeration, one table.
+
+The table maps a reason to the SIP response code and reason phrase (RFC 8224 section 6.2.2), the
+verstat value (3GPP TS 24.229 section 7.2A.20), the HTTP status and message id of the REST dialects
+(ATIS-1000082), and its source. Documentation, metric labels and wire answers are derived from it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class Verstat(str, Enum):
+    """The verification status of a call (3GPP TS 24.229 section 7.2A.20, ATIS-1000082)."""
+
+    PASSED = "TN-Validation-Passed"
+    FAILED = "TN-Validation-Failed"
+    NONE = "No-TN-Validation"
+
+
+class SipStatus(Enum):
+    """The SIP response codes and reason phrases that verification uses (RFC 8224 section 6.2.2)."""
+
+    OK = (200, "OK")
+    STALE_DATE = (403, "Stale Date")
+    USE_IDENTITY = (428, "Use Identity Header")
+    BAD_INFO = (436, "Bad Identity Info")
+    UNSUPPORTED_CREDENTIAL = (437, "Unsupported Credential")
+    INVALID_IDENTITY = (438, "Invalid Identity Header")
+
+    @property
+    def code(self) -> int:
+        """SIP response code."""
+        return self.value[0]
+
+    @property
+    def phrase(self) -> str:
+        """Reason phrase."""
+        return self.value[1]
+
+
+class Row(NamedTuple):
+    """One line of the table. `http` is the status of the REST answer that carries the reason."""
+
+    text: str
+    source: str
+    sip: SipStatus | None = None
+    verstat: Verstat | None = None
+    http: int = 200
+    message_id: str | None = None
+
+
+_STALE = SipStatus.STALE_DATE
+_INFO = SipStatus.BAD_INFO
+_CRED = SipStatus.UNSUPPORTED_CREDENTIAL
+_INVALID = SipStatus.INVALID_IDENTITY
+_NONE = Verstat.NONE
+_FAILED = Verstat.FAILED
+
+
+class Reason(Enum):
+    """Why. The member's name is the stable code that logs, metrics and clients see."""
+
+    # Verdicts -----------------------------------------------------------------------------------
+    VERIFIED = Row(
+        "every check passed", "RFC 8224 section 6.2", SipStatus.OK, Verstat.PASSED
+    )
+    NO_IDENTITY = Row(
+        "the request carries no Identity header",
+        "RFC 8224 section 6.2.2",
+        SipStatus.USE_IDENTITY,
+        _NONE,
+    )
+    # Syntax of the header and the token ---------------------------------------------------------
+    IDENTITY_SYNTAX = Row(
+        "the Identity header does not follow the grammar", "RFC 8224 section 4", _INVALID, _NONE
+    )
+    IDENTITY_TOO_LARGE = Row(
+        "the Identity header is larger than is accepted", "this project", _INVALID, _NONE
+    )
+    TOO_MANY_IDENTITIES = Row(
+        "the call carries more Identity headers than are accepted", "this project", _INVALID, _NONE
+    )
+    INFO_MISSING = Row(
+        "the Identity header has no info parameter", "RFC 8224 section 4", _INFO, _NONE
+    )
+    INFO_INVALID = Row(
+        "the info parameter is not a usable URI", "RFC 8224 section 6.2.2", _INFO, _NONE
+    )
+    ALG_UNSUPPORTED = Row(
+        "the algorithm is not ES256", "RFC 8225 section 4.2, RFC 8224 section 6.2.2", _CRED, _NONE
+    )
+    PPT_UNSUPPORTED = Row(
+        "the PASSporT type is not supported", "RFC 8224 section 6.2.2", _INVALID, _NONE
+    )
+    COMPACT_NOT_ALLOWED = Row(
+        "this PASSporT type must be sent in full form", "RFC 8588 section 6", _INVALID, _NONE
+    )
+    TOKEN_SYNTAX = Row(
+        "the token is not three base64url segments", "RFC 7515 section 3.1", _INVALID, _NONE
+    )
+    TOKEN_BASE64 = Row(
+        "a segment of the token is not canonical base64url", "RFC 7515 section 2", _INVALID, _NONE
+    )
+    TOKEN_SIGNATURE_LENGTH = Row(
+        "the signature is not 64 octets", "RFC 7518 section 3.4", _INVALID, _NONE
+    )
+    JSON_SYNTAX = Row("not a JSON object", "RFC 8225 section 3", _INVALID, _NONE)
+    JSON_DUPLICATE_KEY = Row(
+        "a JSON member is given twice", "RFC 7515 section 4", _INVALID, _NONE
+    )
+    JSON_TOO_DEEP = Row("JSON nested deeper than is accepted", "this project", _INVALID, _NONE)
+    TYP_UNSUPPORTED = Row(
+        "the token type is not passport", "RFC 8225 section 4.1", _CRED, _NONE
+    )
+    CRIT_UNSUPPORTED = Row(
+        "the token demands a critical extension that is not supported",
+        "RFC 7515 section 4.1.11",
+        _CRED,
+        _NONE,
+    )
+    HEADER_MEMBER_MISSING = Row(
+        "the token's header lacks a member", "RFC 8225 section 4", _INFO, _NONE
+    )
+    HEADER_MEMBER_INVALID = Row(
+        "a member of the token's header has an unusable value", "RFC 8225 section 4", _INVALID, _NONE
+    )
+    PPT_MISMATCH = Row(
+        "the ppt of header and token differ", "RFC 8224 section 4.1", _INVALID, _NONE
+    )
+    X5U_MISMATCH = Row(
+        "x5u of the token differs from info of the Identity header",
+        "RFC 8224 section 4.1",
+        _INFO,
+        _NONE,
+    )
+    CLAIM_MISSING = Row("the token lacks a claim", "RFC 8225 section 5", _INVALID, _NONE)
+    CLAIM_INVALID = Row(
+        "a claim of the token has an unusable value", "RFC 8225 section 5", _INVALID, _NONE
+    )
+    ATTEST_INVALID = Row("attest is not A, B or C", "RFC 8588 section 4", _INVALID, _NONE)
+    TN_INVALID = Row(
+        "not a telephone number in canonical form", "RFC 8224 section 8.3", _INVALID, _NONE
+    )
+    URI_INVALID = Row("not a usable SIP or tel URI", "RFC 8224 section 8.5", _INVALID, _NONE)
+    # Screening against the call -----------------------------------------------------------------
+    DATE_STALE = Row(
+        "the Date of the request is not fresh", "RFC 8224 section 6.2 step 4", _STALE, _NONE
+    )
+    IAT_STALE = Row(
+        "iat is too far from the time of the call", "RFC 8224 section 6.2 step 4", _STALE, _NONE
+    )
+    ORIG_MISMATCH = Row(
+        "orig is not the calling number of the request",
+        "RFC 8224 section 6.2 step 5",
+        _INVALID,
+        _FAILED,
+    )
+    DEST_MISMATCH = Row(
+        "dest does not hold the called number of the request",
+        "RFC 8224 section 6.2 step 5",
+        _INVALID,
+        _FAILED,
+    )
+    X5U_POLICY = Row(
+        "x5u is not a place certificates may be fetched from",
+        "ATIS-1000074 section 5.3.1",
+        _INFO,
+        _NONE,
+    )
+    # Certificate and trust ----------------------------------------------------------------------
+    CERT_UNREACHABLE = Row(
+        "the certificate could not be fetched", "RFC 8224 section 6.2.2", _INFO, _NONE
+    )
+    CERT_MALFORMED = Row(
+        "what x5u serves is not a certificate chain", "RFC 8224 section 6.2.2", _INFO, _NONE
+    )
+    CERT_UNTRUSTED = Row(
+        "the certificate does not chain to a trusted root",
+        "RFC 8224 section 6.2 step 3",
+        _CRED,
+        _FAILED,
+    )
+    CERT_EXPIRED = Row("the certificate has expired", "RFC 5280 section 6.1", _CRED, _FAILED)
+    CERT_NOT_YET_VALID = Row(
+        "the certificate is not valid yet", "RFC 5280 section 6.1", _CRED, _FAILED
+    )
+    CERT_PROFILE = Row(
+        "the certificate violates the SHAKEN profile", "ATIS-1000080 section 6.4", _CRED, _FAILED
+    )
+    CERT_REVOKED = Row(
+        "the certificate has been revoked", "ATIS-1000080 section 6.3.9", _CRED, _FAILED
+    )
+    CRL_UNAVAILABLE = Row(
+        "no fresh revocation list covers the certificate", "RFC 5280 section 6.3", _CRED, _NONE
+    )
+    TNAUTHLIST_MISSING = Row(
+        "the certificate has no TNAuthList", "RFC 8226 section 9", _CRED, _FAILED
+    )
+    TNAUTHLIST_INVALID = Row(
+        "the certificate's TNAuthList cannot be read", "RFC 8226 section 9", _CRED, _FAILED
+    )
+    TNAUTHLIST_NOT_COVERED = Row(
+        "the certificate's TNAuthList does not cover the calling number",
+        "RFC 8226 section 7",
+        _CRED,
+        _FAILED,
+    )
+    SPC_NOT_HOLDER = Row(
+        "the number is held at another service provider code than the one that signed",
+        "this project",
+        _CRED,
+        _FAILED,
+    )
+    CLAIM_CONSTRAINED = Row(
+        "a claim breaks the certificate's JWTClaimConstraints",
+        "RFC 8226 section 8, RFC 9118 section 5",
+        _INVALID,
+        _FAILED,
+    )
+    SIGNATURE_INVALID = Row(
+        "the signature does not verify", "RFC 8224 section 6.2 step 3", _INVALID, _FAILED
+    )
+    # Judging a verified token -------------------------------------------------------------------
+    REPLAYED = Row(
+        "the token was already seen with another call", "RFC 8224 section 12.1", _INVALID, _FAILED
+    )
+    REPLAY_UNKNOWN = Row(
+        "the replay store could not be asked", "this project", _INVALID, _NONE
+    )
+    # Signing decisions --------------------------------------------------------------------------
+    HELD_AND_VERIFIED = Row(
+        "the access's subject holds the number and its real name is verified", "RFC 8588 section 4"
+    )
+    DISPLAY_UNKNOWN = Row(
+        "the subject is known, but no holding says who holds the number", "RFC 8588 section 4"
+    )
+    ACCESS_UNKNOWN = Row(
+        "the access the call came in by is not known (gateway traffic)", "RFC 8588 section 4"
+    )
+    REGISTRY_UNAVAILABLE = Row(
+        "the registry could not be asked, so nothing above C is signed", "this project"
+    )
+    ASKED_FOR_LESS = Row("the proxy asked for less than it could get", "this project")
+    DISPLAY_OF_ANOTHER = Row(
+        "the number is held by another subject (spoofed display)",
+        "this project",
+        http=403,
+        message_id="POL4030",
+    )
+    HOLDING_UNVERIFIED = Row(
+        "the number's holder is not real-name verified",
+        "this project",
+        http=403,
+        message_id="POL4030",
+    )
+    DO_NOT_ORIGINATE = Row(
+        "the number never originates calls", "this project", http=403, message_id="POL4030"
+    )
+    SUBJECT_SUSPENDED = Row(
+        "the subject is suspended", "this project", http=403, message_id="POL4030"
+    )
+    ORIG_NOT_A_NUMBER = Row(
+        "the calling identity is a URI, which no holding vouches for", "RFC 8588 section 4"
+    )
+    NOT_READY = Row(
+        "no usable signing key and certificate are loaded",
+        "this project",
+        http=503,
+        message_id="POL5030",
+    )
+    # REST requests ------------------------------------------------------------------------------
+    BODY_MISSING = Row(
+        "Error: Missing JSON body in the request.", "ATIS-1000082", http=400, message_id="SVC4000"
+    )
+    PARAMETER_MISSING = Row(
+        "Error: Missing mandatory parameter '%1'.", "ATIS-1000082", http=400, message_id="SVC4001"
+    )
+    RESPONSE_TYPE_UNSUPPORTED = Row(
+        "Error: Requested response body type '%1' is not supported.",
+        "ATIS-1000082",
+        http=406,
+        message_id="SVC4002",
+    )
+    RESOURCE_NOT_FOUND = Row(
+        "Error: Requested resource was not found.", "ATIS-1000082", http=404, message_id="SVC4003"
+    )
+    BODY_TYPE_UNSUPPORTED = Row(
+        "Error: Unsupported request body type, expected '%1'.",
+        "ATIS-1000082",
+        http=415,
+        message_id="SVC4004",
+    )
+    PARAMETER_INVALID = Row(
+        "Error: Invalid '%1' parameter value: %2.", "ATIS-1000082", http=400, message_id="SVC4005"
+    )
+    BODY_UNPARSABLE = Row(
+        "Error: Failed to parse received message body: '%1'.",
+        "ATIS-1000082",
+        http=400,
+        message_id="SVC4006",
+    )
+    LENGTH_MISSING = Row(
+        "Error: Missing mandatory Content-Length header.",
+        "ATIS-1000082",
+        http=411,
+        message_id="SVC4007",
+    )
+    BODY_TOO_LARGE = Row(
+        "Error: Request body larger than %1 bytes.", "this project", http=413, message_id="SVC4130"
+    )
+    METHOD_NOT_ALLOWED = Row(
+        "Error: Method Not Allowed: Invalid HTTP method used",
+        "ATIS-1000082",
+        http=405,
+        message_id="POL4050",
+    )
+    UNAUTHENTICATED = Row(
+        "Error: Missing or unknown API credentials.",
+        "this project",
+        http=401,
+        message_id="POL4010",
+    )
+    FORBIDDEN = Row(
+        "Error: The credentials do not permit this request.",
+        "this project",
+        http=403,
+        message_id="POL4031",
+    )
+    INTERNAL = Row(
+        "Error: Internal Server Issue", "ATIS-1000082", http=500, message_id="POL5000"
+    )
+
+    # Enum's own `value` walks descriptors on each access; the hot path reads these many times.
+    text: str
+    source: str
+    sip: SipStatus | None
+    verstat: Verstat | None
+    http: int
+    message_id: str | None
+
+    def __init__(self, *row: object) -> None:
+        self.text, self.source, self.sip, self.verstat, self.http, self.message_id = row  # type: ignore[assignment]
+
+    @property
+    def refuses_signing(self) -> bool:
+        """True for the reasons that end a signing request without a token."""
+        return self.message_id is not None
+
+
+def reason_header(reason: Reason, ppi: str | None = None) -> str:
+    """Write the SIP Reason header field value for a failed verification (RFC 9410 section 3).
+
+    Args:
+        reason: a member that carries a SIP status.
+        ppi: the compact or full PASSporT that failed; sent so that the signer can find the call.
+
+    Raises:
+        ValueError: the reason has no SIP status, or it is the reason of success.
+    """
+    if reason.sip is None or reason.sip is SipStatus.OK:
+        raise ValueError(f"{reason.name} is not a verification failure")
+    value = f'STIR;cause={reason.sip.code};text="{reason.sip.phrase}"'
+    return f'{value};ppi="{ppi}"' if ppi else value

@@ -1,0 +1,1 @@
+"""Who may show what: the holdings and accesses that signing decides by."""

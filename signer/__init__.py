@@ -1,0 +1,1 @@
+"""STI-AS: decide how far to vouch for a call, then sign."""

@@ -1,0 +1,28 @@
+"""What a proxy asks to have signed, as a frozen value."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from passport.claims import Destination
+from passport.ppt.shaken import Attestation
+from passport.tn import TN, URI
+
+
+class SigningRequest(Struct, frozen=True):
+    """One call to be signed (ATIS-1000082, 3GPP TS 24.229 Annex V).
+
+    Attributes:
+        orig: the display: the number or address the callee is to see.
+        iat: seconds since the epoch.
+        attest: the most the proxy asks for; None asks for whatever the registry proves.
+        origid: as the proxy gives it; replaced by the access's own where the access is known.
+        access: the proxy's name for the access the call came in by; None when it names none.
+    """
+
+    orig: TN | URI
+    dest: Destination
+    iat: int
+    attest: Attestation | None = None
+    origid: str | None = None
+    access: str | None = None

@@ -1,0 +1,1 @@
+"""STI-VS: check the token, then judge the call, then one verdict."""

@@ -1,0 +1,45 @@
+"""The second decision: a token that is genuine, against what the stores know."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from passport.reasons import Reason
+from verifier.token import VerifiedPASSporT
+from verifier.verdict import Check, Refusal
+
+
+class Facts(Struct, frozen=True):
+    """Everything the stores know about one verified token, read once.
+
+    Attributes:
+        first_seen: False for a replay; None when the store could not be asked.
+        holder_spcs: codes that may sign for the calling number; empty when not known.
+    """
+
+    first_seen: bool | None
+    holder_spcs: tuple[str, ...] = ()
+
+
+JUDGE_CHECKS = (Check.REPLAY, Check.HOLDER)
+
+
+def judge(token: VerifiedPASSporT, facts: Facts) -> Refusal | None:
+    """Judge a genuine token, in the order of JUDGE_CHECKS; None when nothing speaks against it.
+
+    The holder's check has effect only where the registry says which service provider codes may
+    sign for the number, and the certificate speaks by such a code (RFC 8226 section 7: a code
+    stands for the numbers assigned to its holder).
+    """
+    if facts.first_seen is None:
+        return Refusal(Check.REPLAY, Reason.REPLAY_UNKNOWN, Reason.REPLAY_UNKNOWN.text)
+    if not facts.first_seen:
+        return Refusal(Check.REPLAY, Reason.REPLAYED, Reason.REPLAYED.text)
+    spc = token.signer.spc
+    if facts.holder_spcs and spc is not None and spc not in facts.holder_spcs:
+        return Refusal(
+            Check.HOLDER,
+            Reason.SPC_NOT_HOLDER,
+            f"signed by {spc}; the number is held at {', '.join(facts.holder_spcs)}",
+        )
+    return None

@@ -1,0 +1,25 @@
+"""What a proxy asks to have verified, as a frozen value."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from passport.tn import TN, URI
+
+
+class VerificationRequest(Struct, frozen=True):
+    """One call as the terminating side sees it.
+
+    Attributes:
+        orig: the number of P-Asserted-Identity, or of From when there is none.
+        to: the identities of To; never empty.
+        time: the Date header, seconds since the epoch.
+        identities: Identity header field values, unparsed; empty when the call has none.
+        call_id: the SIP Call-ID; lets a repeated question about one call be told from a replay.
+    """
+
+    orig: TN | URI
+    to: tuple[TN | URI, ...]
+    time: int
+    identities: tuple[str, ...] = ()
+    call_id: str | None = None

@@ -1,0 +1,114 @@
+"""The checks that need no key: cheap, pure, before anything is fetched or computed."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from certs.x5u import X5uPolicy, check_x5u
+from passport.claims import Destination, Header, PASSporT
+from passport.errors import ParseError
+from passport.identity import IdentityHeader, parse_single
+from passport.ppt import lookup
+from passport.reasons import Reason
+from passport.tn import TN, URI
+from verifier.request import VerificationRequest
+from verifier.verdict import Check, Refusal
+
+
+class ScreenPolicy(Struct, frozen=True):
+    """What is accepted before a key is looked at.
+
+    Attributes:
+        date_window: seconds Date may lie from now, either way (RFC 8224 section 6.2 step 4: 60).
+        iat_window: seconds iat may lie from Date and from now, either way.
+        types: PASSporT types whose verification decides a call; None stands for baseline.
+        x5u: where certificates may come from.
+    """
+
+    date_window: int = 60
+    iat_window: int = 60
+    types: frozenset[str | None] = frozenset({"shaken"})
+    x5u: X5uPolicy = X5uPolicy()
+
+
+class Screened(Struct, frozen=True):
+    """A token that fits the call, as far as can be told without a key."""
+
+    header: IdentityHeader
+    passport: PASSporT
+
+
+SCREEN_CHECKS = (Check.IDENTITY, Check.SYNTAX, Check.X5U, Check.DATE, Check.IAT, Check.ORIG,
+                 Check.DEST)  # fmt: skip
+
+
+def read(raw: str, request: VerificationRequest, policy: ScreenPolicy) -> Screened | Refusal:
+    """Steps 1 to 3 of the procedure: syntax, type, and the claims as typed values.
+
+    A compact form gets its claims from the request (RFC 8224 section 7); that it was signed over
+    other values shows only as a signature that does not verify.
+    """
+    try:
+        header = parse_single(raw)
+        if header.compact:
+            passport_type = lookup(header.ppt)
+            if not passport_type.compact:
+                return Refusal(
+                    Check.SYNTAX, Reason.COMPACT_NOT_ALLOWED, Reason.COMPACT_NOT_ALLOWED.text
+                )
+            passport = PASSporT(
+                Header(header.info, header.ppt), request.orig, _destination(request), request.time
+            )
+            header = header.expanded(passport)
+        else:
+            passport = header.passport()
+    except ParseError as error:
+        return Refusal(Check.SYNTAX, error.reason, str(error))
+    if passport.header.ppt not in policy.types:
+        return Refusal(
+            Check.SYNTAX,
+            Reason.PPT_UNSUPPORTED,
+            f"a PASSporT of type {passport.header.ppt or 'baseline'} does not decide a call here",
+        )
+    return Screened(header, passport)
+
+
+def screen(
+    screened: Screened, request: VerificationRequest, now: int, policy: ScreenPolicy
+) -> Refusal | None:
+    """Steps 4 and 5 of the procedure, in the order of SCREEN_CHECKS; None when all hold."""
+    passport = screened.passport
+    refused = check_x5u(passport.header.x5u, policy.x5u)
+    if refused is not None:
+        return Refusal(Check.X5U, refused.reason, refused.detail)
+    if abs(now - request.time) > policy.date_window:
+        return Refusal(
+            Check.DATE,
+            Reason.DATE_STALE,
+            f"Date is {_apart(request.time, now)} now; {policy.date_window} s are accepted",
+        )
+    for reference, name in ((request.time, "Date"), (now, "now")):
+        if abs(passport.iat - reference) > policy.iat_window:
+            return Refusal(
+                Check.IAT,
+                Reason.IAT_STALE,
+                f"iat is {_apart(passport.iat, reference)} {name};"
+                f" {policy.iat_window} s are accepted",
+            )
+    if passport.orig != request.orig:
+        return Refusal(Check.ORIG, Reason.ORIG_MISMATCH, Reason.ORIG_MISMATCH.text)
+    for identity in request.to:
+        if identity not in passport.dest:
+            return Refusal(Check.DEST, Reason.DEST_MISMATCH, Reason.DEST_MISMATCH.text)
+    return None
+
+
+def _apart(time: int, reference: int) -> str:
+    return f"{abs(time - reference)} s {'before' if time < reference else 'after'}"
+
+
+def _destination(request: VerificationRequest) -> Destination:
+    return Destination(
+        tuple(identity for identity in request.to if isinstance(identity, TN)),
+        tuple(identity for identity in request.to if isinstance(identity, URI)),
+    )

@@ -1,0 +1,66 @@
+"""From a screened token to a verified one: the only step that makes a VerifiedPASSporT."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from certs.chain import TrustedSigner
+from passport.claims import PASSporT
+from passport.identity import IdentityHeader
+from passport.jws import b64url_decode
+from passport.reasons import Reason
+from passport.tn import TN
+from verifier.screen import Screened
+from verifier.verdict import Check, Refusal
+
+_MADE_HERE: Final = object()
+
+TOKEN_CHECKS = (Check.TNAUTHLIST, Check.CONSTRAINTS, Check.SIGNATURE)
+
+
+class VerifiedPASSporT:
+    """Claims whose certificate chain and signature were checked. Made by check_token alone."""
+
+    __slots__ = ("header", "passport", "signature", "signer")
+
+    def __init__(
+        self,
+        header: IdentityHeader,
+        passport: PASSporT,
+        signature: bytes,
+        signer: TrustedSigner,
+        witness: object,
+    ) -> None:
+        if witness is not _MADE_HERE:
+            raise RuntimeError("a VerifiedPASSporT is made by check_token alone")
+        self.header = header
+        self.passport = passport
+        self.signature = signature
+        self.signer = signer
+
+
+def check_token(screened: Screened, signer: TrustedSigner) -> VerifiedPASSporT | Refusal:
+    """Steps 8 and 9 of the procedure, in the order of TOKEN_CHECKS.
+
+    Not checked here: the chain (the signer is the result of certs.chain.validate), freshness,
+    and whether the token was seen before.
+    """
+    passport = screened.passport
+    orig = passport.orig
+    if signer.spc is None and not (isinstance(orig, TN) and signer.tnauthlist.covers(orig)):
+        return Refusal(
+            Check.TNAUTHLIST,
+            Reason.TNAUTHLIST_NOT_COVERED,
+            f"{Reason.TNAUTHLIST_NOT_COVERED.text} (certificate {signer.subject})",
+        )
+    if signer.constraints:
+        claims = passport.claims()
+        for constraints in signer.constraints:
+            violation = constraints.violation(claims)
+            if violation is not None:
+                return Refusal(Check.CONSTRAINTS, Reason.CLAIM_CONSTRAINED, violation)
+    token = screened.header.token
+    signature = b64url_decode(token.signature, "signature")
+    if not signer.key.verifies(token.signing_input, signature):
+        return Refusal(Check.SIGNATURE, Reason.SIGNATURE_INVALID, Reason.SIGNATURE_INVALID.text)
+    return VerifiedPASSporT(screened.header, passport, signature, signer, _MADE_HERE)

@@ -1,0 +1,113 @@
+"""The outcome of a verification: which checks were made, which failed first, and what follows."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from msgspec import Struct
+
+from passport.claims import PASSporT
+from passport.ppt.shaken import Attestation, Shaken
+from passport.reasons import Reason, SipStatus, Verstat, reason_header
+
+
+class Check(str, Enum):
+    """The checks in the order they are made. Values are shown to people."""
+
+    IDENTITY = "an Identity header is present"
+    SYNTAX = "header and token are well formed, ES256, of a supported type"
+    X5U = "x5u is a place certificates may be fetched from"
+    DATE = "Date is fresh"
+    IAT = "iat is fresh"
+    ORIG = "orig is the calling number"
+    DEST = "dest holds the called number"
+    CERTIFICATE = "the certificate was obtained"
+    CHAIN = "the certificate is trusted, valid and not revoked"
+    TNAUTHLIST = "the certificate may speak for the number"
+    CONSTRAINTS = "the claims keep to the certificate's constraints"
+    SIGNATURE = "the signature verifies"
+    REPLAY = "the token was not seen with another call"
+    HOLDER = "the number is held where the token was signed"
+
+
+class Refusal(Struct, frozen=True):
+    """A check that failed: which, why, and a sentence for people."""
+
+    check: Check
+    reason: Reason
+    detail: str
+
+
+class Result(Struct, frozen=True):
+    """What became of one Identity header.
+
+    Attributes:
+        ppt: its type as far as it could be read.
+        identity: the header field value as received.
+        passed: checks that held, in order.
+        refusal: the first check that failed; None when all held.
+        passport: the claims; believed only when refusal is None.
+        spc: the service provider code that signed, when the chain was trusted.
+        notes: what was left out under a policy that permits it, for people.
+    """
+
+    ppt: str | None
+    identity: str
+    passed: tuple[Check, ...]
+    refusal: Refusal | None = None
+    passport: PASSporT | None = None
+    spc: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Verdict(Struct, frozen=True):
+    """What the terminating carrier is told about a call.
+
+    Attributes:
+        verstat: the verification status of the call.
+        reason: why; Reason.VERIFIED when every check passed.
+        detail: a sentence for people.
+        results: one entry per Identity header, in order of reception.
+        decisive: the entry that decided; None when the call carried no Identity header.
+    """
+
+    verstat: Verstat
+    reason: Reason
+    detail: str
+    results: tuple[Result, ...] = ()
+    decisive: Result | None = None
+
+    def __bool__(self) -> bool:
+        raise TypeError("a Verdict is neither true nor false: look at its verstat")
+
+    @property
+    def sip(self) -> SipStatus:
+        """SIP status a proxy may answer with (RFC 8224 section 6.2.2)."""
+        if self.reason.sip is None:
+            raise RuntimeError(f"{self.reason.name} is not a verification reason")
+        return self.reason.sip
+
+    @property
+    def failed(self) -> Check | None:
+        """The first check that failed."""
+        if self.decisive is None:
+            return None if self.verstat is Verstat.PASSED else Check.IDENTITY
+        return self.decisive.refusal.check if self.decisive.refusal else None
+
+    @property
+    def attest(self) -> Attestation | None:
+        """The attestation level, only of a token that passed."""
+        if self.verstat is not Verstat.PASSED or self.decisive is None:
+            return None
+        passport = self.decisive.passport
+        extension = passport.extension if passport is not None else None
+        return extension.attest if isinstance(extension, Shaken) else None
+
+    @property
+    def reason_header(self) -> str | None:
+        """The Reason header field value (RFC 9410 section 3); None for a passed call."""
+        if self.verstat is Verstat.PASSED:
+            return None
+        ppi = self.decisive.identity.partition(";")[0] if self.decisive is not None else None
+        safe = ppi is not None and len(ppi) <= 4096 and ppi.isascii() and '"' not in ppi
+        return reason_header(self.reason, ppi if safe else None)

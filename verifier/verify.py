@@ -1,0 +1,286 @@
+"""The verification procedure, numbered (RFC 8224 section 6.2, RFC 8588, ATIS-1000074 section 5.3.1).
+
+For each Identity header of the call, the first check that fails ends that header:
+
+ 1. an Identity header is present                                             428
+ 2. the header field is well formed; info, alg, ppt usable                    438, 436, 437
+ 3. the token is well formed; typ, alg, ppt, x5u as they must be              438, 436, 437
+    x5u is a place certificates may come from                                 436
+ 4. Date within its window of now; iat within its window of Date and of now   403
+ 5. orig is the calling number; dest holds the called number                  438
+ 6. the certificate chain is in the cache, or is asked for                    436
+ 7. the chain leads to a trusted root, is valid now, keeps the profile,
+    and is not revoked                                                        437
+ 8. TNAuthList covers the number or names a service provider code;
+    JWTClaimConstraints hold along the chain                                  437, 438
+ 9. the ES256 signature verifies                                              438
+10. the token was not seen before; the number is held where it was signed     438, 437
+
+Steps 1 to 5 need no key. Side effects come last: only a genuine token enters the replay store.
+A certificate that is not in the cache is a value, NeedCertificates: the caller fetches and asks
+again, so this module waits for nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from certs.chain import Chain, TrustedSigner, Untrusted, validate
+from certs.profile import ProfilePolicy
+from certs.repository import Failure
+from certs.revocation import RevocationView
+from certs.trustlist import TrustList
+from passport.errors import ParseError, StoreUnavailableError
+from passport.identity import split_identity_headers
+from passport.reasons import Reason, Verstat
+from passport.tn import TN
+from registry.model import Registry
+from verifier.judge import JUDGE_CHECKS, Facts, judge
+from verifier.replay import ReplayStore, replay_key
+from verifier.request import VerificationRequest
+from verifier.screen import SCREEN_CHECKS, Screened, ScreenPolicy, read, screen
+from verifier.token import TOKEN_CHECKS, VerifiedPASSporT, check_token
+from verifier.verdict import Check, Refusal, Result, Verdict
+
+MAX_REMEMBERED_CHAINS: Final = 4096  # validation results kept; a nation has fewer signers
+UNTRUSTED_FOR: Final = 10  # seconds a refused chain is not validated again
+
+_NOTHING: Final[Mapping[str, Chain | Failure]] = MappingProxyType({})
+_BEFORE_CERTIFICATE: Final = SCREEN_CHECKS
+_BEFORE_CHAIN: Final = (*SCREEN_CHECKS, Check.CERTIFICATE)
+_BEFORE_TOKEN: Final = (*_BEFORE_CHAIN, Check.CHAIN)
+_BEFORE_JUDGE: Final = (*_BEFORE_TOKEN, *TOKEN_CHECKS)
+_ALL: Final = (*_BEFORE_JUDGE, *JUDGE_CHECKS)
+
+
+class Certificates(Protocol):
+    """Chains by x5u, from a local cache (certs.repository.CertificateRepository)."""
+
+    def cached(self, x5u: str, now: int) -> Chain | Failure | None:
+        """The chain, why there is none, or None when it must be fetched first."""
+        ...
+
+
+class Trust(Struct, frozen=True):
+    """What certificates are judged by; replaced as a whole when any part changes."""
+
+    roots: TrustList
+    revocation: RevocationView
+    profile: ProfilePolicy
+
+
+class NeedCertificates(Struct, frozen=True):
+    """The procedure cannot go on before these were fetched. Ask again after that."""
+
+    urls: tuple[str, ...]
+
+
+class Verifier:
+    """Verifies calls. Holds the results of chain validation; waits for nothing."""
+
+    def __init__(
+        self,
+        policy: ScreenPolicy,
+        certificates: Certificates,
+        trust: Trust,
+        replay: ReplayStore,
+        registry: Registry,
+    ) -> None:
+        self.policy = policy
+        self.certificates = certificates
+        self.trust = trust
+        self._replay = replay
+        self._registry = registry
+        self._signers: OrderedDict[str, tuple[Trust, int, TrustedSigner | Untrusted]] = (
+            OrderedDict()
+        )
+
+    def verify(
+        self,
+        request: VerificationRequest,
+        now: int,
+        fetched: Mapping[str, Chain | Failure] = _NOTHING,
+    ) -> Verdict | NeedCertificates:
+        """Verify one call.
+
+        Args:
+            now: seconds since the epoch.
+            fetched: by x5u, what an earlier NeedCertificates asked for.
+
+        Returns:
+            The verdict, or what must be fetched before there can be one. The call's verstat is
+            that of its best token: a header of a type that does not decide calls, or one that
+            fails beside one that passes, does no harm.
+        """
+        if not request.identities:
+            return Verdict(Verstat.NONE, Reason.NO_IDENTITY, Reason.NO_IDENTITY.text)
+        try:
+            values = split_identity_headers(list(request.identities))
+        except ParseError as error:
+            refusal = Refusal(Check.SYNTAX, error.reason, str(error))
+            return _verdict((Result(None, request.identities[0], (Check.IDENTITY,), refusal),))
+        read_all = [read(value, request, self.policy) for value in values]
+        missing: list[str] = []
+        screened: list[Result | tuple[Screened, Chain | Failure]] = []
+        for value, token in zip(values, read_all, strict=True):
+            if isinstance(token, Refusal):
+                screened.append(Result(None, value, _passed(_ALL, token.check), token))
+                continue
+            refused = screen(token, request, now, self.policy)
+            if refused is not None:
+                screened.append(_result(token, value, _passed(_ALL, refused.check), refused))
+                continue
+            x5u = token.passport.header.x5u
+            chain = fetched.get(x5u) or self.certificates.cached(x5u, now)
+            if chain is None:
+                missing.append(x5u)
+            else:
+                screened.append((token, chain))
+        if missing:
+            return NeedCertificates(tuple(dict.fromkeys(missing)))
+        return _verdict(
+            tuple(
+                entry
+                if isinstance(entry, Result)
+                else self._check(entry[0], entry[1], value, request, now)
+                for value, entry in zip(values, screened, strict=True)
+            )
+        )
+
+    def _check(
+        self,
+        screened: Screened,
+        chain: Chain | Failure,
+        value: str,
+        request: VerificationRequest,
+        now: int,
+    ) -> Result:
+        """Steps 6 to 10 for one header."""
+        # 6. certificate
+        if isinstance(chain, Failure):
+            refusal = Refusal(Check.CERTIFICATE, chain.reason, chain.detail)
+            return _result(screened, value, _BEFORE_CERTIFICATE, refusal)
+        # 7. trust
+        signer = self.signer(chain, now)
+        if isinstance(signer, Untrusted):
+            refusal = Refusal(Check.CHAIN, signer.reason, signer.detail)
+            return _result(screened, value, _BEFORE_CHAIN, refusal)
+        # 8, 9. what the certificate may speak for; signature
+        token = check_token(screened, signer)
+        if isinstance(token, Refusal):
+            return _result(screened, value, _passed(_ALL, token.check), token, signer)
+        # 10. facts, then judgement
+        judged = judge(token, self._gather(token, request, now))
+        if judged is not None:
+            return _result(screened, value, _passed(_ALL, judged.check), judged, signer)
+        return _result(screened, value, _ALL, None, signer)
+
+    def signer(self, chain: Chain, now: int) -> TrustedSigner | Untrusted:
+        """Validate a chain, or remember doing so.
+
+        A result is used again only with the same trust list and revocation lists, and only
+        while nothing on the path and no list it rests on has expired.
+        """
+        trust = self.trust
+        remembered = self._signers.get(chain.digest)
+        if remembered is not None and remembered[0] is trust:
+            _, until, result = remembered
+            if now < until and (isinstance(result, Untrusted) or now >= result.valid_from):
+                return result
+        result = validate(
+            chain,
+            now=now,
+            trust=trust.roots,
+            revocation=trust.revocation,
+            profile=trust.profile,
+        )
+        until = now + UNTRUSTED_FOR if isinstance(result, Untrusted) else result.valid_until
+        self._signers[chain.digest] = (trust, until, result)
+        self._signers.move_to_end(chain.digest)
+        if len(self._signers) > MAX_REMEMBERED_CHAINS:
+            self._signers.popitem(last=False)
+        return result
+
+    def _gather(self, token: VerifiedPASSporT, request: VerificationRequest, now: int) -> Facts:
+        passport = token.passport
+        holder: tuple[str, ...] = ()
+        try:
+            holding = (
+                self._registry.holding(passport.orig) if isinstance(passport.orig, TN) else None
+            )
+            if holding is not None:
+                holder = holding.spcs
+        except StoreUnavailableError:
+            holder = ()
+        try:
+            first_seen: bool | None = self._replay.first_seen(
+                replay_key(token.header.token, token.signature),
+                request.call_id,
+                passport.iat + self.policy.iat_window + 1,
+                now,
+            )
+        except StoreUnavailableError:
+            first_seen = None
+        return Facts(first_seen, holder)
+
+
+def _passed(checks: tuple[Check, ...], failed: Check) -> tuple[Check, ...]:
+    return checks[: checks.index(failed)]
+
+
+def _result(
+    screened: Screened,
+    value: str,
+    passed: tuple[Check, ...],
+    refusal: Refusal | None,
+    signer: TrustedSigner | None = None,
+) -> Result:
+    notes = (
+        ("revocation was not checked: no fresh list, and the policy permits that",)
+        if signer is not None and signer.revocation_unchecked
+        else ()
+    )
+    return Result(
+        screened.passport.header.ppt,
+        value,
+        passed,
+        refusal,
+        screened.passport,
+        signer.spc if signer is not None else None,
+        notes,
+    )
+
+
+_RANK: Final = {Verstat.FAILED: 2, Verstat.NONE: 1}
+
+
+def _verdict(results: tuple[Result, ...]) -> Verdict:
+    """The call's verdict: a token that passed; else the gravest failure, the first of equals."""
+    decisive = results[0]
+    for result in results:
+        if result.refusal is None:
+            return Verdict(
+                Verstat.PASSED, Reason.VERIFIED, Reason.VERIFIED.text, results, result
+            )
+        if _gravity(result) > _gravity(decisive):
+            decisive = result
+    refusal = decisive.refusal
+    if refusal is None or refusal.reason.verstat is None:
+        raise RuntimeError("a failed result without a verification reason")
+    return Verdict(refusal.reason.verstat, refusal.reason, refusal.detail, results, decisive)
+
+
+def _gravity(result: Result) -> int:
+    """How far a failed header came: a verstat of failure outranks none, a supported type outranks
+    one that is merely not for us."""
+    refusal = result.refusal
+    if refusal is None or refusal.reason.verstat is None:
+        return 0
+    if refusal.reason is Reason.PPT_UNSUPPORTED:
+        return 0
+    return _RANK[refusal.reason.verstat]
