@@ -6,7 +6,9 @@ The server's protocol calls `answer` directly for the usual request; the ASGI ro
 
 from __future__ import annotations
 
+import itertools
 import logging
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -80,11 +82,11 @@ _NAMES: Final = {
 
 
 class Answer(Struct, frozen=True):
-    """What goes back: HTTP status, JSON body, and the echoed X-RequestID."""
+    """What goes back: HTTP status, JSON body, and X-RequestID, echoed or made."""
 
     status: int
     body: bytes
-    request_id: bytes | None = None
+    request_id: bytes
 
 
 class Waiting(Struct, frozen=True):
@@ -93,7 +95,7 @@ class Waiting(Struct, frozen=True):
     request: VerificationRequest
     echo: Echo
     urls: tuple[str, ...]
-    request_id: bytes | None
+    request_id: bytes
     started: float
 
 
@@ -145,6 +147,8 @@ class Calls:
         self._clock = clock
         self._timer = timer
         self.waiting = 0
+        self._run = secrets.token_hex(8).encode()
+        self._numbers = itertools.count(1)
 
     def answer(
         self, path: str, method: bytes, headers: Headers, body: bytes
@@ -152,7 +156,9 @@ class Calls:
         """Answer one request, or say which certificates it waits for. Never raises."""
         started = self._timer()
         request_id = headers.request_id
-        if request_id is not None and len(request_id) > MAX_REQUEST_ID:
+        if request_id is None:
+            request_id = b"%b-%x" % (self._run, next(self._numbers))
+        elif len(request_id) > MAX_REQUEST_ID:
             request_id = request_id[:MAX_REQUEST_ID]
         dialect = self.policy.dialect
         try:
@@ -234,7 +240,7 @@ class Calls:
         return principal
 
     def _sign(
-        self, body: bytes, dialect: Dialect | None, request_id: bytes | None, started: float
+        self, body: bytes, dialect: Dialect | None, request_id: bytes, started: float
     ) -> Answer:
         policy = self.policy
         request, echo = read_signing(
@@ -263,7 +269,7 @@ class Calls:
         return Answer(status, answer, request_id)
 
     def _verify(
-        self, body: bytes, dialect: Dialect | None, request_id: bytes | None, started: float
+        self, body: bytes, dialect: Dialect | None, request_id: bytes, started: float
     ) -> Answer | Waiting:
         request, echo = read_verification(
             body, configured=dialect, country=self.policy.country
@@ -278,7 +284,7 @@ class Calls:
         request: VerificationRequest,
         echo: Echo,
         verdict: Verdict,
-        request_id: bytes | None,
+        request_id: bytes,
         started: float,
     ) -> Answer:
         answer = answers.judged(verdict, echo, self.policy.explain)
@@ -295,7 +301,7 @@ class Calls:
         return Answer(200, answer, request_id)
 
     def _error(
-        self, path: str, error: RequestError, dialect: Dialect, request_id: bytes | None
+        self, path: str, error: RequestError, dialect: Dialect, request_id: bytes
     ) -> Answer:
         reason = error.reason
         route = ROUTES[path]
@@ -308,7 +314,7 @@ class Calls:
                     "status": reason.http,
                     "reason": reason.name,
                     "parameter": error.variables[0] if error.variables else None,
-                    "request_id": _text(request_id),
+                    "request_id": request_id.decode("latin-1"),
                 }
             )
         return Answer(reason.http, answers.refused(reason, error.variables, dialect), request_id)
@@ -318,7 +324,7 @@ class Calls:
         request: SigningRequest,
         attest: str,
         reason: Reason,
-        request_id: bytes | None,
+        request_id: bytes,
         elapsed: float,
     ) -> None:
         self._log.add(
@@ -330,7 +336,7 @@ class Calls:
                 "orig": self._pseudonym(request.orig),
                 "dest": [self._pseudonym(n) for n in (*request.dest.tn, *request.dest.uri)],
                 "access": request.access or request.origid,
-                "request_id": _text(request_id),
+                "request_id": request_id.decode("latin-1"),
                 "us": int(elapsed * 1e6),
             }
         )
@@ -339,7 +345,7 @@ class Calls:
         self,
         request: VerificationRequest,
         verdict: Verdict,
-        request_id: bytes | None,
+        request_id: bytes,
         elapsed: float,
     ) -> None:
         record: dict[str, Any] = {
@@ -350,7 +356,7 @@ class Calls:
             "orig": self._pseudonym(request.orig),
             "dest": [self._pseudonym(n) for n in request.to],
             "spc": verdict.decisive.spc if verdict.decisive is not None else None,
-            "request_id": _text(request_id),
+            "request_id": request_id.decode("latin-1"),
             "us": int(elapsed * 1e6),
         }
         if verdict.verstat is not Verstat.PASSED and verdict.failed is not None:
@@ -381,7 +387,3 @@ def _accepts_json(accept: bytes) -> bool:
         if part.partition(b";")[0].strip().lower() in (_JSON, b"*/*", b"application/*"):
             return True
     return False
-
-
-def _text(request_id: bytes | None) -> str | None:
-    return request_id.decode("latin-1") if request_id is not None else None

@@ -18,8 +18,11 @@ from gateway.calls import ROUTES, Answer, Calls, Headers
 
 _PATHS: Final = {path.encode(): path for path in ROUTES}
 _STATUS: Final = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n"
-    "content-type: application/json\r\ncontent-length: ".encode()
+    status.value: (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+        + ("www-authenticate: Bearer\r\n" if status is HTTPStatus.UNAUTHORIZED else "")
+        + "content-type: application/json\r\ncontent-length: "
+    ).encode()
     for status in HTTPStatus
 }
 
@@ -106,9 +109,12 @@ class CallProtocol(HttpToolsProtocol):
         self.headers.extend(headers)
 
     def _respond(self, answer: Answer) -> None:
-        parts = [_STATUS[answer.status], str(len(answer.body)).encode()]
-        if answer.request_id is not None:
-            parts += (b"\r\nx-requestid: ", answer.request_id)
+        parts = [
+            _STATUS[answer.status],
+            b"%d" % len(answer.body),
+            b"\r\nx-requestid: ",
+            answer.request_id,
+        ]
         keep_alive = (
             not self._last
             and self.parser.should_keep_alive()

@@ -161,9 +161,9 @@ _JUDGED: Final = {
             "properties": {
                 "verstat": _string(description="Verification status (ATIS-1000082)."),
                 "verstatValue": _string(description="Verification status (3GPP)."),
-                "reasonCode": {"type": "integer", "description": "SIP code, RFC 8224."},
-                "reasonText": _string(description="SIP reason phrase."),
-                "reasonDesc": _string(description="The first check that failed, as a sentence."),
+                "reasoncode": {"type": "integer", "description": "SIP code, RFC 8224."},
+                "reasontext": _string(description="SIP reason phrase."),
+                "reasondesc": _string(description="The first check that failed, as a sentence."),
                 "verifyResults": {"type": "array", "items": {"type": "object"}},
                 "requestId": _string(),
                 "displayName": _string(),
@@ -267,9 +267,7 @@ def calls_router(calls: Calls) -> APIRouter:
 
 
 def _response(answer: Answer) -> Response:
-    headers = {}
-    if answer.request_id is not None:
-        headers["x-requestid"] = answer.request_id.decode("latin-1")
+    headers = {"x-requestid": answer.request_id.decode("latin-1")}
     if answer.status == 405:
         headers["allow"] = "POST"
     if answer.status == 401:

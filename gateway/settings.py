@@ -128,7 +128,7 @@ class Verifier(Section):
         60, ge=1, le=3600, description="Seconds Date may lie from now (RFC 8224: 60)."
     )
     iat_window: int = Field(
-        60, ge=1, le=3600, description="Seconds iat may lie from Date and from now."
+        60, ge=1, le=3600, description="Seconds iat may lie from now."
     )
     types: tuple[Literal["shaken", "baseline"], ...] = Field(
         ("shaken",), description="PASSporT types whose verification decides a call."

@@ -6,7 +6,7 @@ For each Identity header of the call, the first check that fails ends that heade
  2. the header field is well formed; info, alg, ppt usable                    438, 436, 437
  3. the token is well formed; typ, alg, ppt, x5u as they must be              438, 436, 437
     x5u is a place certificates may come from                                 436
- 4. Date within its window of now; iat within its window of Date and of now   403
+ 4. Date and iat within their windows of now                                  403
  5. orig is the calling number; dest holds the called number                  438
  6. the certificate chain is in the cache, or is asked for                    436
  7. the chain leads to a trusted root, is valid now, keeps the profile,

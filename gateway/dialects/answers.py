@@ -67,7 +67,8 @@ def denied(decision: Decision, dialect: Dialect) -> bytes:
 def judged(verdict: Verdict, echo: Echo, explain: bool) -> bytes:
     """A verification answer.
 
-    ATIS-1000082: verstat, and reasonCode, reasonText, reasonDesc on failure. 3GPP: verstatValue
+    ATIS-1000082: verstat, and reasoncode, reasontext, reasondesc on failure (running servers and
+    clients spell them so; camel case is of 3GPP). 3GPP: verstatValue
     and one verifyResult a header. With `explain`: attest, origid, spc, the Reason header of
     RFC 9410, and with the request's `explain` every check.
     """
@@ -84,9 +85,9 @@ def _atis(verdict: Verdict) -> dict[str, Any]:
     if verdict.verstat is Verstat.PASSED:
         return {"verstat": verdict.verstat}
     return {
-        "reasonCode": verdict.sip.code,
-        "reasonText": verdict.sip.phrase,
-        "reasonDesc": verdict.detail,
+        "reasoncode": verdict.sip.code,
+        "reasontext": verdict.sip.phrase,
+        "reasondesc": verdict.detail,
         "verstat": verdict.verstat,
     }
 

@@ -197,7 +197,7 @@ def read_signing(
         raise _explain(error, guess(configured, body)) from None
     dialect = configured or (
         Dialect.THREEGPP
-        if members.ppt is not None or members.profileId is not None or members.requestId is not None
+        if members.profileId is not None or members.requestId is not None
         else Dialect.ATIS
     )
     if members.ppt not in (None, "shaken") or members.div or members.rph or members.sph:

@@ -1,0 +1,56 @@
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+.PHONY: help setup setup-dev run demo test unit lint format bench mutants docs lock clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+
+setup: ## Make the virtual environment from the lock
+	@scripts/setup run
+
+setup-dev:
+	@scripts/setup dev
+
+run: setup ## Set everything up, make the demonstration calls, keep serving
+	@.venv/bin/zhenxian demo --keep-serving
+
+demo: setup ## Make the demonstration calls; fails if a verdict is not the expected one
+	@.venv/bin/zhenxian demo
+
+test: setup-dev ## Checks and the whole test suite, with real peers
+	@scripts/peers test
+	@$(MAKE) --no-print-directory lint
+	@$(PY) -m pytest -q --cov --cov-report=term:skip-covered
+
+unit: setup-dev ## Only the tests that need no socket and no peer
+	@$(PY) -m pytest -q tests/unit tests/property tests/test_vectors.py
+
+lint: setup-dev ## Style, types, import arrows, Dockerfile, generated pages
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@.venv/bin/hadolint Dockerfile
+	@$(PY) -m scripts.reference --check
+
+format: setup-dev ## Bring the code into the common form
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+bench: setup-dev ## Measure against secsipidx and OpenSSL; writes build/bench.json
+	@scripts/peers bench
+	@$(PY) -m bench
+
+mutants: setup-dev ## Mutate one check at a time; report which mutants no test notices
+	@$(PY) -m scripts.mutants
+
+docs: setup-dev ## Regenerate the reference pages (settings, reasons)
+	@$(PY) -m scripts.reference
+
+lock: setup-dev ## Resolve the dependencies anew
+	@$(PY) -m pip install -q uv
+	@.venv/bin/uv pip compile -q --upgrade --generate-hashes --python-version 3.11 --no-emit-index-url --extra build pyproject.toml -o requirements.lock
+	@.venv/bin/uv pip compile -q --upgrade --generate-hashes --python-version 3.11 --no-emit-index-url --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean: ## Remove what was built; keeps data/
+	@rm -rf .venv build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache mutants

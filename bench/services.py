@@ -1,0 +1,228 @@
+"""The two services that are compared: how each is started, asked, and held to right answers."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from bench.load import Route
+from bench.machine import LOOPBACK, BenchError, Service, answers, free_port, post
+from bench.measure import Contender
+from bench.world import TOKEN_SECONDS, Call, World
+from passport.errors import ParseError
+from passport.identity import IdentityHeader, parse_identity_header
+from passport.jws import b64url_decode, b64url_encode
+
+OURS: Final = "zhenxian"
+PEER: Final = "secsipidx"
+# custom roots (4), custom intermediates (8) and validity in time (1): the full chain check
+PEER_CHAIN_CHECK: Final = 13
+SAMPLES: Final = 20  # tokens looked at before and after the load
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def our_settings(world: World, port: int, data: Path) -> str:
+    """Production defaults, but for http on loopback: replay store, revocation and log included."""
+    return f"""\
+data = "{data}"
+[server]
+calls = "{LOOPBACK}:{port}"
+[signer]
+key = "{world.key}"
+chain = "{world.chain}"
+x5u = "{world.x5u}"
+[trust]
+roots = "{world.root}"
+crl_folder = "{world.crls}"
+crl_issuers = "{world.crl_issuers}"
+[fetch]
+allow_http_loopback = true
+[registry]
+holdings = "{world.holdings}"
+accesses = "{world.accesses}"
+"""
+
+
+def start_ours(world: World, core: int, folder: Path) -> Service:
+    """One worker of ours. Raises BenchError."""
+    port = free_port()
+    settings = folder / "zhenxian.toml"
+    settings.write_text(our_settings(world, port, folder / "data"), "utf-8")
+    program = Path(sys.executable).with_name("zhenxian")
+    command = [str(program), "serve", "--config", str(settings)]
+    service = Service(OURS, core, command, port, {})
+    return service.start(folder / "zhenxian.log", lambda: answers(port, "/readyz", 200))
+
+
+def start_peer(world: World, core: int, folder: Path) -> Service:
+    """secsipidx's HTTP server, on one processor, with its certificate cache. Raises BenchError."""
+    port = free_port()
+    cache = folder / "secsipidx-cache"
+    cache.mkdir()
+    command = ["secsipidx", "-http-srv", f"{LOOPBACK}:{port}"]
+    command += ["-fprvkey", str(world.key), "-expire", str(TOKEN_SECONDS)]
+    command += ["-cert-verify", str(PEER_CHAIN_CHECK)]
+    command += ["-ca-file", str(world.root), "-ca-inter", str(world.intermediate)]
+    command += ["-cache-dir", str(cache), "-cache-expire", "86400"]
+    service = Service(PEER, core, command, port, {"GOMAXPROCS": "1"})
+    return service.start(folder / "secsipidx.log", lambda: answers(port, "/", 404))
+
+
+def our_signing(service: Service, world: World) -> Contender:
+    """Signing by ours: ATIS-1000082."""
+
+    def prepare(file: Path, count: int) -> None:
+        now = int(time.time())
+        _write(file, (_signing_body(world, call, now) for call in islice(world.calls(), count)))
+
+    route = Route(service, "/stir/v1/signing", "application/json", f";info=<{world.x5u}>", True)
+    return Contender(route, prepare)
+
+
+def our_verifying(service: Service, world: World) -> Contender:
+    """Verifying by ours. Every token is sent once: a second time it is a replay."""
+
+    def prepare(file: Path, count: int) -> None:
+        now = int(time.time())
+        tokens = world.tokens(count, now)
+        _write(file, (verification_body(call, token, now) for call, token in tokens))
+
+    route = Route(
+        service, "/stir/v1/verification", "application/json", '"TN-Validation-Passed"', False
+    )
+    return Contender(route, prepare)
+
+
+def peer_signing(service: Service, world: World) -> Contender:
+    """Signing by secsipidx: its CSV."""
+
+    def prepare(file: Path, count: int) -> None:
+        _write(file, (_csv(world, call) for call in islice(world.calls(), count)))
+
+    route = Route(service, "/v1/sign-csv", "text/plain", f";info=<{world.x5u}>", True)
+    return Contender(route, prepare)
+
+
+def peer_verifying(service: Service, world: World) -> Contender:
+    """Verifying by secsipidx; its tokens, too, are sent once."""
+
+    def prepare(file: Path, count: int) -> None:
+        _write(file, (token.encode() for _, token in world.tokens(count, int(time.time()))))
+
+    return Contender(Route(service, "/v1/check", "text/plain", "OK", False), prepare)
+
+
+def _write(file: Path, bodies: Iterator[bytes]) -> None:
+    with file.open("wb") as lines:
+        lines.writelines(body + b"\n" for body in bodies)
+
+
+def _signing_body(world: World, call: Call, now: int) -> bytes:
+    return _encode(
+        {
+            "signingRequest": {
+                "attest": "A",
+                "orig": {"tn": call.orig},
+                "dest": {"tn": [call.dest]},
+                "iat": now,
+                "origid": world.origid,
+            }
+        }
+    )
+
+
+def verification_body(call: Call, token: str, now: int) -> bytes:
+    """An ATIS-1000082 verification request."""
+    return _encode(
+        {
+            "verificationRequest": {
+                "from": {"tn": call.orig},
+                "to": {"tn": [call.dest]},
+                "time": now,
+                "identity": token,
+            }
+        }
+    )
+
+
+def _csv(world: World, call: Call) -> bytes:
+    return ",".join((call.orig, call.dest, "A", world.origid, world.x5u)).encode()
+
+
+def check_answers(world: World, ours: Service, peer: Service) -> None:
+    """Hold both services to right answers: good calls, altered ones, and for ours a replay and
+    a spoofed display.
+
+    Raises:
+        BenchError: names the service and what it answered.
+    """
+    for call in islice(world.calls(), SAMPLES):
+        now = int(time.time())
+        answer = _expect(ours, "/stir/v1/signing", _signing_body(world, call, now), 200)
+        signed = msgspec.json.decode(answer)["signingResponse"]["identity"]
+        _holds(world, call, signed, ours)
+        answer = _expect(peer, "/v1/sign-csv", _csv(world, call), 200)
+        _holds(world, call, answer.decode().strip(), peer)
+    tokens = world.tokens(SAMPLES, int(time.time()))
+    for index, (call, token) in enumerate(tokens):
+        now = int(time.time())
+        bad = _altered(token, index)
+        for identity, verstat in (
+            (bad, "TN-Validation-Failed"),
+            (token, "TN-Validation-Passed"),
+            (token, "TN-Validation-Failed"),  # a replay
+        ):
+            body = verification_body(call, identity, now)
+            answer = _expect(ours, "/stir/v1/verification", body, 200)
+            given = msgspec.json.decode(answer)["verificationResponse"]
+            if given["verstat"] != verstat:
+                raise BenchError(f"{OURS} answered {given} where {verstat} is right")
+        answer = _expect(peer, "/v1/check", token.encode(), 200)
+        if answer.strip() != b"OK":
+            raise BenchError(f"{PEER} answered {answer!r} to a good token")
+        status, answer = post(peer.port, "/v1/check", bad.encode(), "text/plain")
+        if status == 200 and answer.strip() == b"OK":
+            raise BenchError(f"{PEER} believed an altered token")
+    spoofed = _signing_body(world, world.spoofed(), int(time.time()))
+    _expect(ours, "/stir/v1/signing", spoofed, 403)
+
+
+def _expect(service: Service, path: str, body: bytes, expected: int) -> bytes:
+    kind = "application/json" if path.startswith("/stir") else "text/plain"
+    status, answer = post(service.port, path, body, kind)
+    if status != expected:
+        raise BenchError(f"{service.name} answered {path} with {status}: {answer[:500]!r}")
+    return answer
+
+
+def _holds(world: World, call: Call, identity: str, service: Service) -> None:
+    """The header is for that call, attests A, and its signature verifies."""
+    try:
+        header = parse_identity_header(identity)
+        passport = header.passport()
+    except ParseError as error:
+        raise BenchError(f"{service.name} signed something unreadable: {error}") from None
+    claims = passport.claims()
+    right = {"orig": {"tn": call.orig}, "dest": {"tn": (call.dest,)}, "attest": "A"}
+    if any(claims[name] != value for name, value in right.items()):
+        raise BenchError(f"{service.name} signed {claims} for {call}")
+    token = header.token
+    signature = b64url_decode(token.signature, "signature")
+    if not world.verifying_key.verifies(token.signing_input, signature):
+        raise BenchError(f"{service.name}: the signature does not verify")
+
+
+def _altered(identity: str, index: int) -> str:
+    """The token with one bit of its signature flipped."""
+    header: IdentityHeader = parse_identity_header(identity)
+    signature = bytearray(b64url_decode(header.token.signature, "signature"))
+    signature[index % len(signature)] ^= 1
+    flipped = msgspec.structs.replace(header.token, signature=b64url_encode(bytes(signature)))
+    return msgspec.structs.replace(header, token=flipped).dumps()

@@ -1,0 +1,367 @@
+"""The composition root: builds everything from one Settings, and is the only place that names an
+engine. Applications for the listeners come from here; gateway.serve runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from certs.chain import Chain
+from certs.crlstore import CrlStore
+from certs.fetch import FetchLimits, HttpFetcher
+from certs.keys import Credential, KeyStore
+from certs.profile import ProfilePolicy
+from certs.repository import CertificateRepository, Failure
+from certs.revocation import RevocationPolicy, build_view
+from certs.trustlist import TrustList, load_trust_list
+from certs.x5u import X5uPolicy
+from gateway import __version__
+from gateway.admin import (
+    error_response,
+    health_router,
+    metrics_router,
+    problem,
+    registry_router,
+)
+from gateway.auth import Authenticator
+from gateway.calls import CallPolicy, Calls
+from gateway.dialects import answers
+from gateway.dialects.bodies import Dialect
+from gateway.docs import router as docs_router
+from gateway.logs import CallLog, Pseudonym, pseudonym_key
+from gateway.metrics import Metrics
+from gateway.publish import PATH as PUBLISH_PATH
+from gateway.publish import Publisher
+from gateway.publish import router as publish_router
+from gateway.routes import calls_router
+from gateway.settings import Settings, listener_address
+from passport.errors import ConfigError, ZhenxianError
+from passport.reasons import Reason
+from stores.embedded import EmbeddedRegistry
+from stores.memory import MemoryReplayStore
+from stores.sqlite import RegistryFile, SqliteReplayStore
+from verifier.screen import ScreenPolicy
+from verifier.verify import Trust, Verifier
+
+WATCH_EVERY: Final = 1.0  # seconds between two looks at files that may have changed
+FLUSH_EVERY: Final = 0.2  # seconds between two writes of call records
+
+TEXT: Final = (
+    "Caller ID that can be believed: STIR/SHAKEN authentication (STI-AS) and verification (STI-VS)"
+    " in the ATIS-1000082 and 3GPP TS 24.229 Ms dialects, and the registry that signing decides by."
+)
+
+_logger = logging.getLogger("zhenxian")
+
+
+class Service:
+    """One process of the service: every room, built and wired, not yet listening."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.time,
+        metrics_folder: str | None = None,
+    ) -> None:
+        """Raises ConfigError, or RegistryConflictError, for what cannot be started with."""
+        self.settings = settings
+        self._clock = clock
+        self._problems: dict[str, str] = {}
+        data = settings.data
+        try:
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"data folder {data}: {error.strerror}") from None
+        self.metrics = Metrics(metrics_folder)
+        self.log = CallLog(settings.log.level)
+        self.publisher = Publisher(data / "published")
+        self.authenticator = Authenticator(
+            settings.auth.keys, mtls=settings.server.tls_client_ca is not None
+        )
+        self.registry = EmbeddedRegistry(
+            RegistryFile(data / "registry.sqlite"),
+            settings.registry.holdings,
+            settings.registry.accesses,
+        )
+        self.keys = self._key_store()
+        x5u = X5uPolicy(
+            allow_http_loopback=settings.fetch.allow_http_loopback,
+            repositories=settings.fetch.repositories,
+        )
+        fetcher = HttpFetcher(
+            policy=x5u,
+            limits=FetchLimits(total_seconds=settings.fetch.seconds),
+            ca_file=settings.fetch.ca_file,
+        )
+        self.fetcher = fetcher
+        self.repository = CertificateRepository(
+            fetcher,
+            policy=x5u,
+            clock=lambda: int(clock()),
+            stale_seconds=settings.fetch.stale_seconds,
+            failure_seconds=settings.fetch.failure_seconds,
+        )
+        self.crls = CrlStore(
+            settings.trust.crl_folder or data / "crl",
+            fetcher,
+            urls=settings.trust.crl_urls,
+        )
+        self._trust_stamp: tuple[object, ...] = ()
+        trust = self._load_trust()
+        self.verifier = Verifier(
+            ScreenPolicy(
+                settings.verifier.date_window,
+                settings.verifier.iat_window,
+                frozenset(
+                    None if name == "baseline" else name for name in settings.verifier.types
+                ),
+                x5u,
+            ),
+            self.repository,
+            trust,
+            MemoryReplayStore()
+            if settings.server.workers == 1
+            else SqliteReplayStore(data / "replay.sqlite"),
+            self.registry,
+        )
+        dialect = settings.server.dialect
+        self.calls = Calls(
+            policy=CallPolicy(
+                None if dialect == "auto" else Dialect(dialect),
+                settings.server.max_body,
+                settings.server.explain,
+                settings.verifier.country,
+                settings.signer.iat_window,
+            ),
+            credential=self.credential,
+            registry=self.registry,
+            verifier=self.verifier,
+            repository=_Fetching(self.repository, self.crls, self._refresh_trust),
+            authenticator=self.authenticator,
+            metrics=self.metrics,
+            log=self.log,
+            pseudonym=Pseudonym(
+                pseudonym_key(data / "log.key"), clear=settings.log.clear_numbers
+            ),
+            clock=clock,
+        )
+        self.metrics.gauge(
+            "zhenxian_calls_waiting",
+            "Calls that wait for a certificate.",
+            lambda: self.calls.waiting,
+        )
+
+    def credential(self) -> Credential | None:
+        """The key and chain that sign now; None when there are none, or they have expired."""
+        if self.keys is None:
+            return None
+        credential = self.keys.current
+        return credential if self._clock() < credential.not_after else None
+
+    def problems(self) -> list[str]:
+        """Why the service is not ready, one sentence each; empty when it is."""
+        found = []
+        if self.keys is None:
+            found.append("signing: no key and chain are configured (signer.key, signer.chain)")
+        elif self.credential() is None:
+            found.append("signing: the certificate has expired")
+        if not self.verifier.trust.roots.roots:
+            found.append("verifying: the trust list is empty (trust.roots)")
+        found.extend(f"{name}: {text}" for name, text in sorted(self._problems.items()))
+        return found
+
+    async def close(self) -> None:
+        """Write the last records and let go of connections."""
+        self.log.flush()
+        await self.fetcher.close()
+
+    async def watch(self) -> None:
+        """Take over what changes on disk, and write the log, until cancelled."""
+        flushed = 0.0
+        while True:
+            await asyncio.sleep(FLUSH_EVERY)
+            self.log.flush()
+            flushed += FLUSH_EVERY
+            if flushed >= WATCH_EVERY:
+                flushed = 0.0
+                await self.refresh()
+
+    async def refresh(self) -> None:
+        """Look once at everything that may have changed: keys, holdings, trust, lists."""
+        try:
+            await self.crls.refresh_due(int(self._clock()))
+        except (ZhenxianError, OSError) as error:
+            self._report("revocation lists", str(error))
+        if self.keys is not None:
+            if self.keys.reload_if_changed():
+                self.publisher.publish(self.keys.current.chain_pem)
+                _logger.info("a new signing certificate is in use: %s", self.keys.current.x5u)
+            self._report("signing key", self.keys.problem)
+        self.registry.refresh()
+        self._report("registry", self.registry.problem)
+        self.authenticator.refresh()
+        self._report("API keys", self.authenticator.problem)
+        self._refresh_trust()
+
+    def _refresh_trust(self) -> None:
+        try:
+            stamp = self._trust_files()
+            if stamp != self._trust_stamp:
+                self.verifier.trust = self._load_trust()
+                _logger.info("trust list and revocation lists were read anew")
+        except ConfigError as error:
+            self._report("trust", str(error))
+
+    def _report(self, name: str, text: str | None) -> None:
+        """Remember a problem for /readyz and log it when it is new."""
+        if text is None:
+            self._problems.pop(name, None)
+        elif self._problems.get(name) != text:
+            self._problems[name] = text
+            _logger.warning("%s: %s", name, text)
+
+    def _key_store(self) -> KeyStore | None:
+        signer = self.settings.signer
+        if signer.key is None or signer.chain is None:
+            if signer.key is not None or signer.chain is not None:
+                raise ConfigError("signer.key and signer.chain are given together or not at all")
+            return None
+        x5u = signer.x5u or self._own_x5u
+        keys = KeyStore(signer.key, signer.chain, x5u=x5u)
+        self.publisher.publish(keys.current.chain_pem)
+        return keys
+
+    def _own_x5u(self, chain: Chain, chain_pem: bytes) -> str:  # noqa: ARG002
+        base = self.settings.signer.publish_base
+        if base is None:
+            host, port = listener_address(self.settings.server.calls)
+            host = f"[{host}]" if ":" in host else host
+            scheme = "https" if self.settings.server.tls_cert is not None else "http"
+            base = f"{scheme}://{host}:{port}"
+        return base.rstrip("/") + PUBLISH_PATH + Publisher.name(chain_pem)
+
+    def _trust_files(self) -> tuple[object, ...]:
+        trust = self.settings.trust
+        return (_stamp(trust.roots), _stamp(trust.crl_issuers), self.crls.version())
+
+    def _load_trust(self) -> Trust:
+        trust = self.settings.trust
+        stamp = self._trust_files()
+        roots = load_trust_list(trust.roots) if trust.roots is not None else TrustList((), "")
+        issuers = (
+            load_trust_list(trust.crl_issuers)
+            if trust.crl_issuers is not None
+            else TrustList((), "")
+        )
+        view, problems = build_view(
+            self.crls.snapshot(),
+            issuers=issuers,
+            trust=roots,
+            policy=RevocationPolicy(trust.revocation),
+        )
+        self._report("revocation lists", "; ".join(problems) or None)
+        self._report("trust", None)
+        self._trust_stamp = stamp
+        return Trust(roots, view, ProfilePolicy())
+
+
+class _Fetching:
+    """Fetches a chain and the revocation lists it names, before the chain is judged."""
+
+    def __init__(
+        self, repository: CertificateRepository, crls: CrlStore, arrived: Callable[[], None]
+    ) -> None:
+        self._repository = repository
+        self._crls = crls
+        self._arrived = arrived
+
+    async def get(self, x5u: str) -> Chain | Failure:
+        chain = await self._repository.get(x5u)
+        if isinstance(chain, Chain) and await self._crls.fetch_for(chain):
+            self._arrived()
+        return chain
+
+
+def _stamp(path: Path | None) -> object:
+    if path is None:
+        return None
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        return tuple(
+            (file.name, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            for file in files
+            for stat in (file.stat(),)
+        )
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+
+
+def _application() -> FastAPI:
+    app = FastAPI(
+        title="Zhenxian (真显)",
+        version=__version__,
+        description=TEXT,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+
+    @app.exception_handler(ZhenxianError)
+    def ours(_: Request, error: ZhenxianError) -> JSONResponse:
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        sentences = (
+            f"{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}"
+            for entry in error.errors()
+        )
+        return problem(422, "Invalid request", "; ".join(sentences))
+
+    @app.exception_handler(StarletteHTTPException)
+    def refused(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404 and request.url.path.startswith("/stir/"):
+            body = answers.refused(Reason.RESOURCE_NOT_FOUND, (), Dialect.ATIS)
+            return Response(body, 404, media_type="application/json")
+        response = problem(error.status_code, "Refused", str(error.detail))
+        response.headers.update(error.headers or {})
+        return response
+
+    return app
+
+
+def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
+    """The application of the calls listener, and that of the admin listener if there is one.
+
+    The documents describe both: an engineer reads one page.
+    """
+    per_call: list[APIRouter] = [calls_router(service.calls), publish_router(service.publisher)]
+    health = health_router(service.problems)
+    administration = [
+        registry_router(service.registry, service.authenticator),
+        metrics_router(service.metrics, service.authenticator),
+    ]
+    documented = _application()
+    for router in (*per_call, health, *administration):
+        documented.include_router(router)
+    docs = docs_router(documented)
+    calls = _application()
+    for router in (*per_call, health):
+        calls.include_router(router)
+    admin = calls
+    if service.settings.server.admin is not None:
+        admin = _application()
+        admin.include_router(health)
+    for router in (*administration, docs):
+        admin.include_router(router)
+    return calls, admin if admin is not calls else None

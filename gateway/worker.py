@@ -1,0 +1,11 @@
+"""One worker process; started by gateway.serve, told everything on standard input."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from gateway.serve import WorkerOrders, work
+
+if __name__ == "__main__":
+    sys.exit(work(WorkerOrders(*json.load(sys.stdin))))

@@ -1,0 +1,34 @@
+"""Write the reference pages, or with --check fail when they are not up to date."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from gateway.reference import reasons_page, settings_page
+
+PAGES = {
+    Path("docs/settings.md"): settings_page,
+    Path("docs/reasons.md"): reasons_page,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit status."""
+    stale = []
+    for path, page in PAGES.items():
+        text = page()
+        if arguments == ["--check"]:
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                stale.append(str(path))
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    if stale:
+        sys.stderr.write(f"out of date, run `make docs`: {', '.join(stale)}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
