@@ -9,19 +9,21 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 import typer
+from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
-from bench import inprocess, services
+from bench import inprocess, report, services
 from bench.machine import BenchError, Cores, choose_cores, facts, missing_tools
 from bench.measure import (
     Comparison,
     Driver,
+    Figure,
+    Speed,
     compare_in_process,
     compare_services,
     openssl_speed,
@@ -29,14 +31,12 @@ from bench.measure import (
 from bench.world import World, make_world
 
 # The promises of the project, ours over theirs.
-GOALS: Final = {
-    "sign_vs_secsipidx": 1.5,
-    "verify_chain_vs_secsipidx": 2.0,
-    "inprocess_sign_vs_openssl": 0.60,
-    "inprocess_verify_vs_openssl": 0.75,
-}
-ROOT: Final = Path(__file__).resolve().parent.parent
-RESULT: Final = ROOT / "build" / "bench.json"
+SIGNING: Final = Figure("sign_vs_secsipidx", "signing over HTTP", 1.5)
+VERIFYING: Final = Figure("verify_chain_vs_secsipidx", "verifying over HTTP, full chain", 2.0)
+IN_PROCESS: Final = (
+    Figure("inprocess_sign_vs_openssl", "signing, in process", 0.60),
+    Figure("inprocess_verify_vs_openssl", "verifying, in process", 0.75),
+)
 NO_TOOLS: Final = 2  # exit status
 NO_MEASUREMENT: Final = 3
 
@@ -59,11 +59,29 @@ With --profile nothing is compared: one path runs under a profiler, and the func
 the time are printed.
 """
 
+
+class Plan(Struct, frozen=True):
+    """How much is measured: seconds of a run, pairs of runs, connections of the generator."""
+
+    seconds: int
+    rounds: int
+    connections: int
+
+
+class Tell(NamedTuple):
+    """Who is told how far the measurement is."""
+
+    advance: Callable[[], None]
+    stage: Callable[[str], None]
+    line: Callable[[str], None]
+
+
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @_app.command(help=_HELP)
 def main(
+    *,
     seconds: Annotated[
         int, typer.Option(min=1, max=60, help="Length of one run. Shorter is noisier.")
     ] = 5,
@@ -82,9 +100,22 @@ def main(
             metavar="sign|verify", help="Profile one path in process instead of comparing."
         ),
     ] = None,
+    update_docs: Annotated[
+        bool,
+        typer.Option(
+            "--update-docs", help="Measure nothing: put the last result into docs/performance.md."
+        ),
+    ] = False,
 ) -> None:
     """See _HELP."""
     console = Console(stderr=as_json)
+    if update_docs:
+        try:
+            report.update_docs()
+        except BenchError as error:
+            console.print(str(error), style="red", markup=False)
+            raise typer.Exit(NO_MEASUREMENT) from None
+        return
     missing = missing_tools()
     if missing is not None:
         console.print(f"Tools are missing. Install them with:\n  {missing}", soft_wrap=True)
@@ -95,16 +126,18 @@ def main(
             if profile not in inprocess.PATHS:
                 raise typer.BadParameter("sign or verify", param_hint="--profile")
             with _world(cores) as (world, _):
-                console.print(inprocess.profile(world, profile, cores.server, seconds), markup=False)
+                text = inprocess.profile(world, profile, cores.server, seconds)
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
             return
-        result = _measure(console, cores, seconds, rounds, connections)
+        result = _measure(console, cores, Plan(seconds, rounds, connections))
     except BenchError as error:
         console.print(f"No measurement: {error}", style="red", markup=False)
         raise typer.Exit(NO_MEASUREMENT) from None
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    report.write(result)
     if as_json:
-        sys.stdout.write(RESULT.read_text("utf-8"))
+        sys.stdout.write(report.RESULT.read_text("utf-8"))
+    else:
+        report.show(console, result)
 
 
 @contextlib.contextmanager
@@ -121,12 +154,9 @@ def _world(cores: Cores) -> Iterator[tuple[World, Path]]:
         os.sched_setaffinity(0, before)
 
 
-def _measure(
-    console: Console, cores: Cores, seconds: int, rounds: int, connections: int
-) -> dict[str, Any]:
+def _measure(console: Console, cores: Cores, plan: Plan) -> dict[str, Any]:
     began = datetime.now(UTC)
     machine = facts(cores)
-    made: list[Comparison] = []
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -137,39 +167,34 @@ def _measure(
         disable=not console.is_terminal,
     )
     with progress, _world(cores) as (world, folder):
-        task = progress.add_task("preparing", total=2 * (2 * rounds + 2) + 2 * rounds)
-
-        def advance() -> None:
-            progress.advance(task)
-
-        made += _over_http(
-            world, folder, cores, seconds, rounds, connections, advance,
-            lambda text: progress.update(task, description=text),
-            progress.console.print,
-        )  # fmt: skip
-        progress.update(task, description="in process")
-        made += compare_in_process(
-            lambda: (
-                inprocess.rate(world, "sign", cores.server, seconds),
-                inprocess.rate(world, "verify", cores.server, seconds),
-            ),
-            lambda: openssl_speed(cores.server, seconds),
-            (GOALS["inprocess_sign_vs_openssl"], GOALS["inprocess_verify_vs_openssl"]),
-            rounds,
-            advance,
+        task = progress.add_task("preparing", total=2 * (2 * plan.rounds + 2) + 2 * plan.rounds)
+        tell = Tell(
+            advance=lambda: progress.advance(task),
+            stage=lambda text: progress.update(task, description=text),
+            line=progress.console.print,
         )
-    _show(console, made, machine)
+        made = _over_http(world, folder, cores, plan, tell)
+        tell.stage("in process")
+        made += compare_in_process(
+            IN_PROCESS,
+            lambda: Speed(
+                inprocess.rate(world, "sign", cores.server, plan.seconds),
+                inprocess.rate(world, "verify", cores.server, plan.seconds),
+            ),
+            lambda: openssl_speed(cores.server, plan.seconds),
+            rounds=plan.rounds,
+            advance=tell.advance,
+        )
     return {
         **{comparison.key: round(comparison.ratio, 4) for comparison in made},
         "details": {
             "began": began.isoformat(timespec="seconds"),
             "parameters": {
-                "seconds": seconds,
-                "rounds": rounds,
-                "connections": connections,
+                **msgspec.to_builtins(plan),
                 "wrk_threads": 1,
                 "replay_check": "on, as by default; every token is sent once",
                 "revocation": "require, as by default",
+                "log": "every call, as by default, to a file",
             },
             "machine": machine,
             "comparisons": [
@@ -181,67 +206,34 @@ def _measure(
 
 
 def _over_http(
-    world: World,
-    folder: Path,
-    cores: Cores,
-    seconds: int,
-    rounds: int,
-    connections: int,
-    advance: Callable[[], None],
-    describe: Callable[[str], None],
-    tell: Callable[[str], None],
+    world: World, folder: Path, cores: Cores, plan: Plan, tell: Tell
 ) -> list[Comparison]:
-    driver = Driver(folder, cores, seconds=seconds, connections=connections, tell=tell)
+    driver = Driver(
+        folder, cores, seconds=plan.seconds, connections=plan.connections, tell=tell.line
+    )
+    made = []
     with (
         services.start_peer(world, cores.server, folder) as peer,
         services.start_ours(world, cores.server, folder) as ours,
     ):
         services.check_answers(world, ours, peer)
-        describe("signing over HTTP")
-        signing = compare_services(
-            "sign_vs_secsipidx",
-            "signing over HTTP",
-            GOALS["sign_vs_secsipidx"],
-            driver,
-            services.our_signing(ours, world),
-            services.peer_signing(peer, world),
-            rounds,
-            advance,
-        )
-        describe("verifying over HTTP")
-        verifying = compare_services(
-            "verify_chain_vs_secsipidx",
-            "verifying over HTTP, full chain",
-            GOALS["verify_chain_vs_secsipidx"],
-            driver,
-            services.our_verifying(ours, world),
-            services.peer_verifying(peer, world),
-            rounds,
-            advance,
-        )
+        for figure, our_contender, peer_contender in (
+            (SIGNING, services.our_signing, services.peer_signing),
+            (VERIFYING, services.our_verifying, services.peer_verifying),
+        ):
+            tell.stage(figure.title)
+            made.append(
+                compare_services(
+                    figure,
+                    driver,
+                    our_contender(ours, world),
+                    peer_contender(peer, world),
+                    rounds=plan.rounds,
+                    advance=tell.advance,
+                )
+            )
         services.check_answers(world, ours, peer)
-    return [signing, verifying]
-
-
-def _show(console: Console, made: list[Comparison], machine: dict[str, object]) -> None:
-    table = Table(title="per core, ratios of neighbouring runs", caption=str(machine["cpu"]))
-    for name in ("figure", "ours/s", "peer", "peer/s", "ratio (min to max)", "goal", ""):
-        table.add_column(name, justify="left" if name in ("figure", "peer", "") else "right")
-    for one in made:
-        table.add_row(
-            one.title,
-            f"{one.ours_per_second:,.0f}",
-            one.peer,
-            f"{one.peer_per_second:,.0f}",
-            f"{one.ratio:.2f} ({min(one.ratios):.2f} to {max(one.ratios):.2f})",
-            f"{one.goal:.2f}",
-            "[green]reached" if one.reached else "[red]short",
-        )
-    console.print(table)
-    for one in made:
-        for warning in one.warnings:
-            console.print(f"{one.title}: {warning}", style="yellow", markup=False)
-    console.print(f"written to {RESULT.relative_to(ROOT)}", highlight=False)
+    return made
 
 
 if __name__ == "__main__":

@@ -179,11 +179,7 @@ def main(path: str, seconds: int, world_file: Path, data: Path, *, profiled: boo
     """Run one path. Returns the rate as JSON, or the profile."""
     world = load_world(world_file)
     service = _service(world, data)
-    loop = (
-        _signing(world, service)
-        if path == "sign"
-        else _verifying(world, service, seconds)
-    )
+    loop = _signing(world, service) if path == "sign" else _verifying(world, service, seconds)
     gc.collect()
     _run(loop, 0.2)
     if not profiled:

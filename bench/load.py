@@ -98,9 +98,13 @@ class Run(Struct, frozen=True):
 
 
 def run(
-    route: Route, bodies: Path, seconds: int, connections: int, cores: Cores, script: Path
+    route: Route, bodies: Path, script: Path, *, seconds: int, connections: int, cores: Cores
 ) -> Run:
-    """Drive one service for that long. Raises BenchError when wrk itself fails."""
+    """Drive one service for that long with the requests in `bodies`; `script` is written.
+
+    Raises:
+        BenchError: wrk itself failed.
+    """
     script.write_text(
         _SCRIPT
         % {

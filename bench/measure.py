@@ -23,6 +23,14 @@ FIRST_RATE: Final = 12_000  # requests a second assumed before the warm-up has s
 WARM_UP_SECONDS: Final = 2
 
 
+class Figure(Struct, frozen=True):
+    """What is promised: the name of a ratio, and the least it is to be."""
+
+    key: str
+    title: str
+    goal: float
+
+
 class Comparison(Struct, frozen=True):
     """The outcome of one comparison; `ratios` are ours over theirs, one a round.
 
@@ -115,19 +123,23 @@ class Driver:
         bodies = self._folder / "bodies.txt"
         contender.prepare(bodies, 20_000 if route.cycle else count)
         run = load.run(
-            route, bodies, seconds, self._connections, self._cores, self._folder / "load.lua"
+            route,
+            bodies,
+            self._folder / "load.lua",
+            seconds=seconds,
+            connections=self._connections,
+            cores=self._cores,
         )
         self._rates[key] = max(run.per_second, self._rates.get(key, 0.0))
         return run
 
 
 def compare_services(
-    key: str,
-    title: str,
-    goal: float,
+    figure: Figure,
     driver: Driver,
     ours: Contender,
     peer: Contender,
+    *,
     rounds: int,
     advance: Callable[[], None],
 ) -> Comparison:
@@ -147,10 +159,10 @@ def compare_services(
             advance()
         pairs.append((runs[True], runs[False]))
     return Comparison(
-        key,
-        title,
+        figure.key,
+        figure.title,
         peer.route.service.name,
-        goal,
+        figure.goal,
         median(o.per_second for o, _ in pairs),
         median(p.per_second for _, p in pairs),
         tuple(o.per_second / p.per_second for o, p in pairs),
@@ -181,7 +193,7 @@ def _warnings(pairs: Sequence[tuple[Run, Run]]) -> tuple[str, ...]:
 
 
 class Speed(Struct, frozen=True):
-    """What `openssl speed ecdsap256` printed, operations a second."""
+    """Operations a second."""
 
     sign: float
     verify: float
@@ -191,7 +203,7 @@ _OPERATIONS = re.compile(r"^\+R\d+:(\d+):256:([\d.]+)$", re.MULTILINE)
 
 
 def openssl_speed(core: int, seconds: int) -> Speed:
-    """Signatures a second by Debian's OpenSSL. Raises BenchError."""
+    """`openssl speed ecdsap256` of Debian's OpenSSL. Raises BenchError."""
     command = ["openssl", "speed", "-seconds", str(seconds), "-mr", "ecdsap256"]
     text = output(pinned(core, command), 4 * seconds + 30)
     found = _OPERATIONS.findall(text)
@@ -201,14 +213,15 @@ def openssl_speed(core: int, seconds: int) -> Speed:
 
 
 def compare_in_process(
-    ours: Callable[[], tuple[float, float]],
+    figures: tuple[Figure, Figure],
+    ours: Callable[[], Speed],
     limit: Callable[[], Speed],
-    goals: tuple[float, float],
+    *,
     rounds: int,
     advance: Callable[[], None],
 ) -> tuple[Comparison, Comparison]:
-    """Alternate our loops (sign, verify: operations a second) with the limit's."""
-    own: list[tuple[float, float]] = []
+    """Alternate our signing and verifying loops with the limit's."""
+    own: list[Speed] = []
     limits: list[Speed] = []
     for number in range(rounds):
         for which in (0, 1) if number % 2 == 0 else (1, 0):
@@ -217,24 +230,21 @@ def compare_in_process(
             else:
                 limits.append(limit())
             advance()
-    sign = [(o[0], s.sign) for o, s in zip(own, limits, strict=True)]
-    verify = [(o[1], s.verify) for o, s in zip(own, limits, strict=True)]
-    names = (
-        ("inprocess_sign_vs_openssl", "signing, in process", sign, goals[0]),
-        ("inprocess_verify_vs_openssl", "verifying, in process", verify, goals[1]),
+    signing, verifying = figures
+    sign = [(o.sign, s.sign) for o, s in zip(own, limits, strict=True)]
+    verify = [(o.verify, s.verify) for o, s in zip(own, limits, strict=True)]
+    return _against_limit(signing, sign), _against_limit(verifying, verify)
+
+
+def _against_limit(figure: Figure, pairs: list[tuple[float, float]]) -> Comparison:
+    return Comparison(
+        figure.key,
+        figure.title,
+        "openssl speed",
+        figure.goal,
+        median(ours for ours, _ in pairs),
+        median(limit for _, limit in pairs),
+        tuple(ours / limit for ours, limit in pairs),
+        (),
+        tuple({"ours": ours, "openssl": limit} for ours, limit in pairs),
     )
-    made = [
-        Comparison(
-            key,
-            title,
-            "openssl speed",
-            goal,
-            median(a for a, _ in pairs),
-            median(b for _, b in pairs),
-            tuple(a / b for a, b in pairs),
-            (),
-            tuple({"ours": a, "openssl": b} for a, b in pairs),
-        )
-        for key, title, pairs, goal in names
-    ]
-    return made[0], made[1]

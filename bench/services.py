@@ -15,9 +15,12 @@ from bench.load import Route
 from bench.machine import LOOPBACK, BenchError, Service, answers, free_port, post
 from bench.measure import Contender
 from bench.world import TOKEN_SECONDS, Call, World
+from passport.claims import Destination
 from passport.errors import ParseError
 from passport.identity import IdentityHeader, parse_identity_header
 from passport.jws import b64url_decode, b64url_encode
+from passport.ppt.shaken import Attestation, Shaken
+from passport.tn import TN
 
 OURS: Final = "zhenxian"
 PEER: Final = "secsipidx"
@@ -50,14 +53,18 @@ accesses = "{world.accesses}"
 """
 
 
+def our_command(settings: Path) -> list[str]:
+    """How the service is started."""
+    return [str(Path(sys.executable).with_name("zhenxian")), "serve", "--config", str(settings)]
+
+
 def start_ours(world: World, core: int, folder: Path) -> Service:
     """One worker of ours. Raises BenchError."""
     port = free_port()
     settings = folder / "zhenxian.toml"
     settings.write_text(our_settings(world, port, folder / "data"), "utf-8")
-    program = Path(sys.executable).with_name("zhenxian")
-    command = [str(program), "serve", "--config", str(settings)]
-    service = Service(OURS, core, command, port, {})
+    command = our_command(settings)
+    service = Service(OURS, port, core=core, command=command)
     return service.start(folder / "zhenxian.log", lambda: answers(port, "/readyz", 200))
 
 
@@ -71,7 +78,7 @@ def start_peer(world: World, core: int, folder: Path) -> Service:
     command += ["-cert-verify", str(PEER_CHAIN_CHECK)]
     command += ["-ca-file", str(world.root), "-ca-inter", str(world.intermediate)]
     command += ["-cache-dir", str(cache), "-cache-expire", "86400"]
-    service = Service(PEER, core, command, port, {"GOMAXPROCS": "1"})
+    service = Service(PEER, port, core=core, command=command, environment={"GOMAXPROCS": "1"})
     return service.start(folder / "secsipidx.log", lambda: answers(port, "/", 404))
 
 
@@ -153,7 +160,7 @@ def verification_body(call: Call, token: str, now: int) -> bytes:
 
 
 def _csv(world: World, call: Call) -> bytes:
-    return ",".join((call.orig, call.dest, "A", world.origid, world.x5u)).encode()
+    return f"{call.orig},{call.dest},A,{world.origid},{world.x5u}".encode()
 
 
 def check_answers(world: World, ours: Service, peer: Service) -> None:
@@ -209,10 +216,10 @@ def _holds(world: World, call: Call, identity: str, service: Service) -> None:
         passport = header.passport()
     except ParseError as error:
         raise BenchError(f"{service.name} signed something unreadable: {error}") from None
-    claims = passport.claims()
-    right = {"orig": {"tn": call.orig}, "dest": {"tn": (call.dest,)}, "attest": "A"}
-    if any(claims[name] != value for name, value in right.items()):
-        raise BenchError(f"{service.name} signed {claims} for {call}")
+    said = (passport.orig, passport.dest, passport.extension)
+    right = (TN(call.orig), Destination((TN(call.dest),)), Shaken(Attestation.A, world.origid))
+    if said != right:
+        raise BenchError(f"{service.name} signed {said} where {right} is right")
     token = header.token
     signature = b64url_decode(token.signature, "signature")
     if not world.verifying_key.verifies(token.signing_input, signature):

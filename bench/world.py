@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import itertools
 import threading
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,14 +18,18 @@ import msgspec
 from msgspec import Struct
 
 from bench.machine import LOOPBACK
+from certs.ca import create_development_pki
 from passport.claims import Destination, Header, PASSporT
 from passport.identity import IdentityHeader
 from passport.jws import SigningKey, Token, VerifyingKey, b64url_encode
 from passport.ppt.shaken import Attestation, Shaken
 from passport.tn import TN
+from registry.csvfile import ACCESS_COLUMNS, HOLDING_COLUMNS
 
 HOLDINGS: Final = 10_000  # numbers held one by one, so that the registry has something to search
 TOKEN_SECONDS: Final = 300  # how long secsipidx accepts a token; ours keeps its default of 60
+_SPC: Final = "1001"
+_SUBJECT: Final = "bench"
 _FIRST_ORIG: Final = 8613910000000
 _FIRST_DEST: Final = 8613800000000
 _SPOOFED: Final = "8613810000001"  # held by another subject
@@ -94,3 +101,68 @@ class World(Struct, frozen=True, dict=True):
 def load_world(file: Path) -> World:
     """The world another process made. Its service must still run there."""
     return msgspec.json.decode(file.read_bytes(), type=World)
+
+
+@contextlib.contextmanager
+def make_world(folder: Path) -> Iterator[World]:
+    """Make PKI and registry in a new folder, and serve the chain on loopback meanwhile."""
+    folder.mkdir(mode=0o700)
+    pki = create_development_pki(folder / "pki", {_SPC: "Bench Telecom"}, now=int(time.time()))
+    carrier = pki.carriers[_SPC]
+    origid = str(uuid.uuid4())
+    holdings, accesses = folder / "holdings.csv", folder / "accesses.csv"
+    rows = [
+        (_FIRST_ORIG + index, "", _SUBJECT, "verified", "direct", _SPC) for index in range(HOLDINGS)
+    ]
+    rows.append((int(_SPOOFED), "", "another", "verified", "direct", _SPC))
+    _write_csv(holdings, HOLDING_COLUMNS, rows)
+    _write_csv(accesses, ACCESS_COLUMNS, [("bench-trunk", origid, _SUBJECT, "good")])
+    with _served(carrier.chain.read_bytes()) as base:
+        world = World(
+            file=str(folder / "world.json"),
+            key=str(carrier.key),
+            chain=str(carrier.chain),
+            root=str(pki.root),
+            intermediate=str(pki.intermediate),
+            crls=str(pki.crl_folder),
+            crl_issuers=str(pki.crl_issuers),
+            holdings=str(holdings),
+            accesses=str(accesses),
+            x5u=f"{base}/chain.pem",
+            origid=origid,
+        )
+        Path(world.file).write_bytes(msgspec.json.encode(world))
+        yield world
+
+
+def _write_csv(path: Path, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+@contextlib.contextmanager
+def _served(chain: bytes) -> Iterator[str]:
+    """Serve the chain on a free loopback port, from a thread; yields the base URL."""
+
+    class Repository(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/pem-certificate-chain")
+            self.send_header("Content-Length", str(len(chain)))
+            self.send_header("Cache-Control", "max-age=86400")
+            self.end_headers()
+            self.wfile.write(chain)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: the terminal belongs to the table."""
+
+    server = ThreadingHTTPServer((LOOPBACK, 0), Repository)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://{LOOPBACK}:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -123,7 +123,7 @@ def registry_router(registry: EmbeddedRegistry, authenticator: Authenticator) ->
     ) -> dict[str, Any]:
         if number is not None:
             found = registry.holding(TN.parse(number, where="number"))
-            rows = (found,) if found is not None else ()
+            rows: tuple[Holding, ...] = (found,) if found is not None else ()
         else:
             rows = registry.snapshot.holdings
         part = rows[offset : offset + limit]

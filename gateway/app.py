@@ -103,7 +103,6 @@ class Service:
             limits=FetchLimits(total_seconds=settings.fetch.seconds),
             ca_file=settings.fetch.ca_file,
         )
-        self.fetcher = fetcher
         self.repository = CertificateRepository(
             fetcher,
             policy=x5u,
@@ -183,7 +182,7 @@ class Service:
     async def close(self) -> None:
         """Write the last records and let go of connections."""
         self.log.flush()
-        await self.fetcher.close()
+        await self.repository.close()
 
     async def watch(self) -> None:
         """Take over what changes on disk, and write the log, until cancelled."""
@@ -198,10 +197,12 @@ class Service:
 
     async def refresh(self) -> None:
         """Look once at everything that may have changed: keys, holdings, trust, lists."""
+        self.repository.refresh_due()
         try:
             await self.crls.refresh_due(int(self._clock()))
-        except (ZhenxianError, OSError) as error:
-            self._report("revocation lists", str(error))
+            self._report("fetching revocation lists", "; ".join(self.crls.problems) or None)
+        except ConfigError as error:
+            self._report("fetching revocation lists", str(error))
         if self.keys is not None:
             if self.keys.reload_if_changed():
                 self.publisher.publish(self.keys.current.chain_pem)
@@ -269,7 +270,7 @@ class Service:
             trust=roots,
             policy=RevocationPolicy(trust.revocation),
         )
-        self._report("revocation lists", "; ".join(problems) or None)
+        self._report("reading revocation lists", "; ".join(problems) or None)
         self._report("trust", None)
         self._trust_stamp = stamp
         return Trust(roots, view, ProfilePolicy())

@@ -173,8 +173,8 @@ class Calls:
             return self._error(path, error, dialect or error.dialect, request_id)
         except Exception:
             _logger.exception("%s failed", path)
-            error = RequestError(Reason.INTERNAL)
-            return self._error(path, error, dialect or Dialect.ATIS, request_id)
+            internal = RequestError(Reason.INTERNAL)
+            return self._error(path, internal, dialect or Dialect.ATIS, request_id)
 
     async def answer_waiting(
         self, path: str, method: bytes, headers: Headers, body: bytes

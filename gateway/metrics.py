@@ -102,7 +102,7 @@ class Metrics:
         if self._folder is None:
             return self.registry
         together = CollectorRegistry()
-        MultiProcessCollector(together, path=self._folder)
+        MultiProcessCollector(together, path=self._folder)  # type: ignore[no-untyped-call]
         return together
 
     def _count(self, counter: Counter, first: str, second: str) -> None:

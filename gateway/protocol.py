@@ -35,6 +35,7 @@ class CallProtocol(HttpToolsProtocol):
     _path: str | None = None
     _body: bytes = b""
     _last: bool = False
+    _idle_since: float | None = None
 
     def on_message_begin(self) -> None:
         """A request starts; whether it is a call shows with its headers."""
@@ -73,7 +74,7 @@ class CallProtocol(HttpToolsProtocol):
             return
         self._path = None
         self._scope()
-        self.scope["state"]["waiting"] = answer  # type: ignore[typeddict-item]
+        self.scope["state"]["waiting"] = answer
         super().on_headers_complete()
         super().on_message_complete()
 
@@ -128,10 +129,49 @@ class CallProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if not keep_alive:
             self.transport.close()
-        elif self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._arm(self.timeout_keep_alive)
+
+    # uvicorn cancels and arms a timer for every request; one timer a connection that looks how
+    # long it has been idle does the same with less work.
+
+    def _arm(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
+
+    def _unset_keepalive_if_required(self) -> None:
+        """A request begins: not idle. The timer stays."""
+        self._idle_since = None
+
+    def on_response_complete(self) -> None:
+        """The ASGI way has answered; uvicorn goes on, and arms a timer of its own."""
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+        super().on_response_complete()
+        if self.timeout_keep_alive_task is not None:
+            self._idle_since = self.loop.time()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close when idle for long enough, else look again when that could be."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._arm(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, and its timer with it."""
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+        super().connection_lost(exc)
 
 
 def protocol_for(calls: Calls) -> type[CallProtocol]:

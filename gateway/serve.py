@@ -96,7 +96,7 @@ def _config(settings: Settings, app: FastAPI, http: type[asyncio.Protocol] | str
     server = settings.server
     return uvicorn.Config(
         app,
-        http=http,  # type: ignore[arg-type]
+        http=http,
         ws="none",
         loop="none",
         lifespan="off",
@@ -214,7 +214,7 @@ def _supervise(
             for index, worker in enumerate(workers):
                 if worker.poll() is not None and not stopping:
                     _logger.error("worker %d ended (%d)", worker.pid, worker.returncode)
-                    mark_process_dead(worker.pid, folder)
+                    mark_process_dead(worker.pid, folder)  # type: ignore[no-untyped-call]
                     time.sleep(_RESTART_AFTER)
                     workers[index] = _start_worker(orders)
     finally:

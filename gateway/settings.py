@@ -274,8 +274,6 @@ def _problems(error: ValidationError, file: Path | None) -> list[str]:
 
 def _rooted(settings: Settings, folder: Path | None) -> Settings:
     """Make relative paths that came from a file relative to that file's folder."""
-    if folder is None:
-        return settings
 
     def rooted(model: BaseModel) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -283,7 +281,7 @@ def _rooted(settings: Settings, folder: Path | None) -> Settings:
             value = getattr(model, name)
             if isinstance(value, BaseModel):
                 values[name] = type(value).model_construct(**rooted(value))
-            elif isinstance(value, Path) and not value.is_absolute():
+            elif folder is not None and isinstance(value, Path) and not value.is_absolute():
                 values[name] = folder / value
             else:
                 values[name] = value

@@ -1,0 +1,1 @@
+"""The token: telephone numbers, claims, signatures, Identity headers. No clock, no I/O."""

@@ -34,6 +34,6 @@ class ConfigError(ZhenxianError):
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """A bounded, printable rendering of untrusted input for error texts."""
+    """Render untrusted input for error texts: bounded and printable."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -17,44 +17,53 @@ that is read. What is written is the one form of the RFC's own examples.
 from __future__ import annotations
 
 import re
-from typing import Final
+import string
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
 from passport import claims
 from passport.claims import PASSporT
 from passport.errors import ParseError, shown
-from passport.jws import SIGNATURE_LENGTH, Token, b64url_decode, b64url_encode
+from passport.jws import Token, b64url_decode, b64url_encode
 from passport.ppt import lookup
 from passport.reasons import Reason
 
 MAX_HEADER_LENGTH: Final = 8192  # characters of one Identity header value
 MAX_HEADERS: Final = 16  # Identity headers of one call
 
-_TOKEN: Final = r"[A-Za-z0-9\-.!%*_+`'~]+"
-_DIGEST = re.compile(r"[A-Za-z0-9_\-.=+/]+")
+_WORD: Final = r"[A-Za-z0-9\-.!%*_+`'~]+"
+_TOKEN_OCTETS: Final = (string.ascii_letters + string.digits + "_-.").encode()
+_DIGEST_OCTETS: Final = _TOKEN_OCTETS + b"+/="  # the RFC's grammar; erratum 6499 means base64url
+_SIGNATURE_SEGMENT: Final = 86  # characters of 64 octets in base64url
 _PARAMETER = re.compile(
     rf"""[ \t]*;[ \t]*
-        (?P<name>{_TOKEN})
+        (?P<name>{_WORD})
         (?:[ \t]*=[ \t]*
-            (?:<(?P<uri>[^<>"\s]*)>
-              |"(?P<quoted>(?:[^"\\]|\\.)*)"
-              |(?P<token>[^\s;,"<>]+)))?""",
+            (?:<(?P<uri>[!-;=?-~]*)>
+              |"(?P<quoted>(?:[^"\\\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]|\\[ -~])*)"
+              |(?P<token>[!\x23-+\--:=?-\x5b\x5d-~]+)))?""",
     re.VERBOSE,
 )
 _FOLD = re.compile(r"\r?\n[ \t]+")
 _ESCAPED = re.compile(r"\\(.)")
-_PLAIN_TOKEN = re.compile(rf"{_TOKEN}\Z")
+_PLAIN_TOKEN = re.compile(rf"{_WORD}\Z")
+_ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[!-;=?-~]+\Z")
+
+_Extra = tuple[tuple[str, str | None], ...]
 
 
-class IdentityHeader(Struct, frozen=True):
+class IdentityHeader(Struct, frozen=True, gc=False):
     """One Identity header field value: syntax known, nothing believed.
 
     Attributes:
         token: the segments; header and payload are empty in compact form.
         info: the URI of the info parameter.
-        alg, ppt: the parameters, None where absent.
-        extra: parameters no standard here owns, in their order; value None where there is none.
+        alg: "ES256", or None where the parameter is absent.
+        ppt: the parameter in lower case, or None where it is absent.
+        extra: parameters no standard here owns, in their order: name in lower case, and value,
+            None where there is none. A quoted and a plain value are the same value.
     """
 
     token: Token
@@ -65,52 +74,45 @@ class IdentityHeader(Struct, frozen=True):
 
     @property
     def compact(self) -> bool:
-        """True for the compact form, "..signature" (RFC 8224 section 7)."""
+        """Tell the compact form, "..signature", from the full one (RFC 8224 section 4.1)."""
         return not self.token.header and not self.token.payload
 
     def dumps(self) -> str:
-        """The header field value: token;info=<uri>;alg=ES256;ppt="shaken"."""
-        parts = [self.token.dumps().decode("ascii"), f"info=<{self.info}>"]
-        if self.alg is not None:
-            parts.append(f"alg={self.alg}")
-        if self.ppt is not None:
-            parts.append(f'ppt="{self.ppt}"')
-        for name, value in self.extra:
-            if value is None:
-                parts.append(name)
-            elif _PLAIN_TOKEN.match(value):
-                parts.append(f"{name}={value}")
-            else:
-                escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-                parts.append(f'{name}="{escaped}"')
-        return ";".join(parts)
+        """Write the header field value: token;info=<uri>;alg=ES256;ppt="shaken".
+
+        Raises:
+            RuntimeError: a value that no header can carry, e.g. a line break in info.
+        """
+        written = _written(self.info, self.alg, self.ppt, self.extra)
+        return self.token.dumps().decode("ascii") + written
 
     def passport(self) -> PASSporT:
         """Read the claims of the full form. The signature is not looked at.
 
         Raises:
             ParseError: any reason of the token's header and claims; COMPACT_NOT_ALLOWED for the
-                compact form of a type that must be full (RFC 8588 section 6); PPT_MISMATCH and
+                compact form of a type that must be full (RFC 8588 section 3); PPT_MISMATCH and
                 X5U_MISMATCH when the parameters and the token disagree (RFC 8224 section 4.1).
         """
-        if self.compact:
+        token = self.token
+        if not token.header and not token.payload:
             passport_type = lookup(self.ppt)
             if not passport_type.compact:
                 raise ParseError(Reason.COMPACT_NOT_ALLOWED, "token")
             raise ParseError(
                 Reason.TOKEN_SYNTAX, "token", "compact form: claims come from the SIP request"
             )
-        header = claims.parse_header(b64url_decode(self.token.header, "header"))
+        header = claims.parse_header_segment(token.header)
         if self.ppt is not None and self.ppt != header.ppt:
             raise ParseError(
                 Reason.PPT_MISMATCH, "ppt", f"{shown(self.ppt)} and {shown(header.ppt)}"
             )
         if header.x5u != self.info:
             raise ParseError(Reason.X5U_MISMATCH, "info")
-        return claims.parse_payload(header, b64url_decode(self.token.payload, "payload"))
+        return claims.parse_payload(header, b64url_decode(token.payload, "payload"))
 
     def expanded(self, passport: PASSporT) -> IdentityHeader:
-        """The full form of a compact header, with claims built from the SIP request.
+        """Return the full form of a compact header, with claims built from the SIP request.
 
         RFC 8224 section 7: header and payload are rebuilt with the deterministic serialisation;
         a request that differs from what was signed shows as a signature that does not verify.
@@ -123,7 +125,7 @@ class IdentityHeader(Struct, frozen=True):
         return IdentityHeader(token, self.info, self.alg, self.ppt, self.extra)
 
     def compacted(self) -> IdentityHeader:
-        """The compact form: header and payload left out."""
+        """Return the compact form: header and payload left out."""
         return IdentityHeader(
             Token(b"", b"", self.token.signature), self.info, self.alg, self.ppt, self.extra
         )
@@ -161,9 +163,7 @@ def split_identity_headers(values: list[str]) -> list[str]:
         unfolded = _FOLD.sub(" ", value) if "\n" in value else value
         parts.extend(_split_commas(unfolded) if "," in unfolded else [unfolded.strip(" \t")])
     if len(parts) > MAX_HEADERS:
-        raise ParseError(
-            Reason.TOO_MANY_IDENTITIES, "identity", f"{len(parts)} Identity headers"
-        )
+        raise ParseError(Reason.TOO_MANY_IDENTITIES, "identity", f"{len(parts)} Identity headers")
     return parts
 
 
@@ -184,6 +184,8 @@ def _split_commas(value: str) -> list[str]:
         elif char == "," and not bracketed:
             parts.append(value[start:index].strip(" \t"))
             start = index + 1
+    if quoted or bracketed:  # never closed: it must not swallow the good values behind it
+        return [part.strip(" \t") for part in value.split(",")]
     parts.append(value[start:].strip(" \t"))
     return parts
 
@@ -203,53 +205,114 @@ def parse_single(value: str) -> IdentityHeader:
         raise ParseError(
             Reason.IDENTITY_TOO_LARGE, "identity", f"{len(value)} characters, over the limit"
         )
-    digest = _DIGEST.match(value)
-    if digest is None:
-        raise ParseError(Reason.IDENTITY_SYNTAX, "identity", "no token at the start")
-    info: str | None = None
-    known: dict[str, str] = {}
+    digest, separator, parameters = value.partition(";")
+    octets = digest.rstrip(" \t").encode("ascii", "replace")
+    if not octets or octets.translate(None, _DIGEST_OCTETS):
+        raise ParseError(Reason.IDENTITY_SYNTAX, "identity", f"{shown(digest, 40)} is not a token")
+    info, alg, ppt, extra = _parameters(separator + parameters)
+    token = Token.parse(octets)
+    if (token.header == b"") is not (token.payload == b""):
+        raise ParseError(Reason.TOKEN_SYNTAX, "token", "header or payload is empty")
+    signature = token.signature
+    if (
+        len(signature) != _SIGNATURE_SEGMENT
+        or signature[-1] not in b"AQgw"
+        or signature.translate(None, _TOKEN_OCTETS)
+    ):
+        _ = token.signature_octets  # raises; decoding a good one is left to who verifies it
+    return IdentityHeader(token, info, alg, ppt, extra)
+
+
+class _Parameters(NamedTuple):
+    info: str
+    alg: str | None
+    ppt: str | None
+    extra: _Extra
+
+
+@lru_cache(maxsize=512)
+def _parameters(text: str) -> _Parameters:
+    """Read ";info=<...>;alg=ES256;ppt=shaken"; remembered, a signer writes the same every time."""
+    found: dict[str, str] = {}
     extra: list[tuple[str, str | None]] = []
-    position = digest.end()
-    while position < len(value):
-        match = _PARAMETER.match(value, position)
+    position = 0
+    while position < len(text):
+        match = _PARAMETER.match(text, position)
         if match is None:
-            if value[position:].strip(" \t;") == "":
+            if text[position:].strip(" \t;") == "":
                 break
             raise ParseError(
-                Reason.IDENTITY_SYNTAX, "identity", f"unreadable at {shown(value[position:], 40)}"
+                Reason.IDENTITY_SYNTAX, "identity", f"unreadable at {shown(text[position:], 40)}"
             )
         position = match.end()
         name = match["name"].lower()
         uri, quoted, bare = match["uri"], match["quoted"], match["token"]
-        text = uri if uri is not None else bare
+        value = uri if uri is not None else bare
         if quoted is not None:
-            text = _ESCAPED.sub(r"\1", quoted)
-        if name in ("info", "alg", "ppt"):
-            if name in known or (name == "info" and info is not None):
-                raise ParseError(Reason.IDENTITY_SYNTAX, name, f"{name} stands twice")
-            if not text:
-                raise ParseError(
-                    Reason.INFO_INVALID if name == "info" else Reason.IDENTITY_SYNTAX,
-                    name,
-                    f"{name} is empty",
-                )
-            if name == "info":
-                info = text
-            else:
-                known[name] = text
-        else:
-            extra.append((name, text))
-    alg = known.get("alg")
-    if alg is not None and alg != "ES256":
-        raise ParseError(Reason.ALG_UNSUPPORTED, "alg", f"{shown(alg)} is not ES256")
+            value = _ESCAPED.sub(r"\1", quoted)
+        if name not in ("info", "alg", "ppt"):
+            extra.append((name, value))
+            continue
+        if name in found:
+            raise ParseError(Reason.IDENTITY_SYNTAX, name, f"{name} stands twice")
+        if not value:
+            raise ParseError(
+                Reason.INFO_INVALID if name == "info" else Reason.IDENTITY_SYNTAX,
+                name,
+                f"{name} has no value that can be read",
+            )
+        found[name] = value
+    return _Parameters(_info(found), _alg(found), _ppt(found), tuple(extra))
+
+
+def _info(found: dict[str, str]) -> str:
+    info = found.get("info")
     if info is None:
         raise ParseError(Reason.INFO_MISSING, "info")
-    token = Token.parse(digest.group().encode("ascii"))
-    if bool(token.header) != bool(token.payload):
-        raise ParseError(Reason.TOKEN_SYNTAX, "token", "header or payload is empty")
-    signature = b64url_decode(token.signature, "signature")
-    if len(signature) != SIGNATURE_LENGTH:
-        raise ParseError(
-            Reason.TOKEN_SIGNATURE_LENGTH, "signature", f"{len(signature)} octets instead of 64"
-        )
-    return IdentityHeader(token, info, alg, known.get("ppt"), tuple(extra))
+    if _ABSOLUTE_URI.match(info) is None:
+        raise ParseError(Reason.INFO_INVALID, "info", f"{shown(info)} is not an absolute URI")
+    return info
+
+
+def _alg(found: dict[str, str]) -> str | None:
+    alg = found.get("alg")
+    if alg is None:
+        return None
+    if alg.upper() != "ES256":  # a SIP parameter's value has no case (RFC 3261 section 7.3.1)
+        raise ParseError(Reason.ALG_UNSUPPORTED, "alg", f"{shown(alg)} is not ES256")
+    return "ES256"
+
+
+def _ppt(found: dict[str, str]) -> str | None:
+    ppt = found.get("ppt")
+    if ppt is None:
+        return None
+    if _PLAIN_TOKEN.match(ppt) is None:
+        raise ParseError(Reason.IDENTITY_SYNTAX, "ppt", f"{shown(ppt)} is not a token")
+    return ppt.lower()
+
+
+@lru_cache(maxsize=512)
+def _written(info: str, alg: str | None, ppt: str | None, extra: _Extra) -> str:
+    """Write the parameters, and read them back: nothing leaves that is read as something else."""
+    parts = [f";info=<{info}>"]
+    if alg is not None:
+        parts.append(f"alg={alg}")
+    if ppt is not None:
+        parts.append(f'ppt="{ppt}"')
+    for name, value in extra:
+        if value is None:
+            parts.append(name)
+        elif _PLAIN_TOKEN.match(value):
+            parts.append(f"{name}={value}")
+        else:
+            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+            parts.append(f'{name}="{escaped}"')
+    text = ";".join(parts)
+    try:
+        same = _parameters(text) == (info, alg, ppt, extra)
+    except ParseError:
+        same = False
+    if not same:
+        raise RuntimeError(f"no Identity header can carry {shown((info, alg, ppt, extra))}")
+    return text

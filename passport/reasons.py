@@ -7,11 +7,12 @@ verstat value (3GPP TS 24.229 section 7.2A.20), the HTTP status and message id o
 
 from __future__ import annotations
 
-from enum import Enum
+import re
+from enum import Enum, StrEnum
 from typing import NamedTuple
 
 
-class Verstat(str, Enum):
+class Verstat(StrEnum):
     """The verification status of a call (3GPP TS 24.229 section 7.2A.20, ATIS-1000082)."""
 
     PASSED = "TN-Validation-Passed"
@@ -63,9 +64,7 @@ class Reason(Enum):
     """Why. The member's name is the stable code that logs, metrics and clients see."""
 
     # Verdicts -----------------------------------------------------------------------------------
-    VERIFIED = Row(
-        "every check passed", "RFC 8224 section 6.2", SipStatus.OK, Verstat.PASSED
-    )
+    VERIFIED = Row("every check passed", "RFC 8224 section 6.2", SipStatus.OK, Verstat.PASSED)
     NO_IDENTITY = Row(
         "the request carries no Identity header",
         "RFC 8224 section 6.2.2",
@@ -95,7 +94,7 @@ class Reason(Enum):
         "the PASSporT type is not supported", "RFC 8224 section 6.2.2", _INVALID, _NONE
     )
     COMPACT_NOT_ALLOWED = Row(
-        "this PASSporT type must be sent in full form", "RFC 8588 section 6", _INVALID, _NONE
+        "this PASSporT type must be sent in full form", "RFC 8588 section 3", _INVALID, _NONE
     )
     TOKEN_SYNTAX = Row(
         "the token is not three base64url segments", "RFC 7515 section 3.1", _INVALID, _NONE
@@ -107,13 +106,9 @@ class Reason(Enum):
         "the signature is not 64 octets", "RFC 7518 section 3.4", _INVALID, _NONE
     )
     JSON_SYNTAX = Row("not a JSON object", "RFC 8225 section 3", _INVALID, _NONE)
-    JSON_DUPLICATE_KEY = Row(
-        "a JSON member is given twice", "RFC 7515 section 4", _INVALID, _NONE
-    )
+    JSON_DUPLICATE_KEY = Row("a JSON member is given twice", "RFC 7515 section 4", _INVALID, _NONE)
     JSON_TOO_DEEP = Row("JSON nested deeper than is accepted", "this project", _INVALID, _NONE)
-    TYP_UNSUPPORTED = Row(
-        "the token type is not passport", "RFC 8225 section 4.1", _CRED, _NONE
-    )
+    TYP_UNSUPPORTED = Row("the token type is not passport", "RFC 8225 section 4.1", _CRED, _NONE)
     CRIT_UNSUPPORTED = Row(
         "the token demands a critical extension that is not supported",
         "RFC 7515 section 4.1.11",
@@ -124,7 +119,10 @@ class Reason(Enum):
         "the token's header lacks a member", "RFC 8225 section 4", _INFO, _NONE
     )
     HEADER_MEMBER_INVALID = Row(
-        "a member of the token's header has an unusable value", "RFC 8225 section 4", _INVALID, _NONE
+        "a member of the token's header has an unusable value",
+        "RFC 8225 section 4",
+        _INVALID,
+        _NONE,
     )
     PPT_MISMATCH = Row(
         "the ppt of header and token differ", "RFC 8224 section 4.1", _INVALID, _NONE
@@ -226,9 +224,7 @@ class Reason(Enum):
     REPLAYED = Row(
         "the token was already seen with another call", "RFC 8224 section 12.1", _INVALID, _FAILED
     )
-    REPLAY_UNKNOWN = Row(
-        "the replay store could not be asked", "this project", _INVALID, _NONE
-    )
+    REPLAY_UNKNOWN = Row("the replay store could not be asked", "this project", _INVALID, _NONE)
     # Signing decisions --------------------------------------------------------------------------
     HELD_AND_VERIFIED = Row(
         "the access's subject holds the number and its real name is verified", "RFC 8588 section 4"
@@ -328,9 +324,7 @@ class Reason(Enum):
         http=403,
         message_id="POL4031",
     )
-    INTERNAL = Row(
-        "Error: Internal Server Issue", "ATIS-1000082", http=500, message_id="POL5000"
-    )
+    INTERNAL = Row("Error: Internal Server Issue", "ATIS-1000082", http=500, message_id="POL5000")
 
     # Enum's own `value` walks descriptors on each access; the hot path reads these many times.
     text: str
@@ -349,12 +343,17 @@ class Reason(Enum):
         return self.message_id is not None
 
 
+_PPI = re.compile(r"[A-Za-z0-9_\-.=+/]{1,4096}\Z")
+
+
 def reason_header(reason: Reason, ppi: str | None = None) -> str:
     """Write the SIP Reason header field value for a failed verification (RFC 9410 section 3).
 
     Args:
         reason: a member that carries a SIP status.
         ppi: the compact or full PASSporT that failed; sent so that the signer can find the call.
+            Left out when it is not made of a token's characters: it came from the wire, and a
+            quotation mark or line break in it would write header fields of its own.
 
     Raises:
         ValueError: the reason has no SIP status, or it is the reason of success.
@@ -362,4 +361,4 @@ def reason_header(reason: Reason, ppi: str | None = None) -> str:
     if reason.sip is None or reason.sip is SipStatus.OK:
         raise ValueError(f"{reason.name} is not a verification failure")
     value = f'STIR;cause={reason.sip.code};text="{reason.sip.phrase}"'
-    return f'{value};ppi="{ppi}"' if ppi else value
+    return f'{value};ppi="{ppi}"' if ppi is not None and _PPI.match(ppi) else value

@@ -65,6 +65,10 @@ class Certificates(Protocol):
         """The chain, why there is none, or None when it must be fetched first."""
         ...
 
+    def keep(self, x5u: str) -> None:
+        """Note that a signature verified under this chain: it is worth remembering."""
+        ...
+
 
 class Trust(Struct, frozen=True):
     """What certificates are judged by; replaced as a whole when any part changes."""
@@ -174,6 +178,7 @@ class Verifier:
         token = check_token(screened, signer)
         if isinstance(token, Refusal):
             return _result(screened, value, _passed(_ALL, token.check), token, signer)
+        self.certificates.keep(screened.passport.header.x5u)
         # 10. facts, then judgement
         judged = judge(token, self._gather(token, request, now))
         if judged is not None:

@@ -25,7 +25,8 @@ Config = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
 
-console = Console(soft_wrap=True, highlight=False)
+_WIDTH = None if sys.stdout.isatty() else 160  # columns, where no terminal tells its own
+console = Console(soft_wrap=True, highlight=False, width=_WIDTH)
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 

@@ -1,4 +1,4 @@
-"""The PASSporT types ("ppt") this service knows: one file each, one registry (RFC 8225 section 8)."""
+"""The PASSporT types ("ppt") that are known: one file each, one registry (RFC 8225 section 8)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from passport.errors import ParseError
+from passport.errors import ParseError, shown
+from passport.ppt import baseline, shaken
 from passport.reasons import Reason
 
 
@@ -14,7 +15,7 @@ class Extension(Protocol):
     """What a PASSporT type adds to the baseline claims: a frozen value that can write itself."""
 
     def claims(self) -> dict[str, Any]:
-        """The claims as they stand in the payload."""
+        """Return the claims as they stand in the payload."""
         ...
 
 
@@ -31,14 +32,12 @@ class PassportType(Protocol):
     names: frozenset[str]
     compact: bool
 
-    def parse(self, claims: Mapping[str, Any]) -> Extension | None:
+    def parse(self, claims: Mapping[str, Any], /) -> Extension | None:
         """Read the type's own claims. Raises ParseError (438)."""
         ...
 
 
 def _registry() -> Mapping[str | None, PassportType]:
-    from passport.ppt import baseline, shaken
-
     types: dict[str | None, PassportType] = {}
     for passport_type in (baseline.TYPE, shaken.TYPE):
         if passport_type.ppt in types:
@@ -51,12 +50,12 @@ TYPES: Final = _registry()
 
 
 def lookup(ppt: str | None) -> PassportType:
-    """The type of that name.
+    """Find the type of that name.
 
     Raises:
         ParseError: PPT_UNSUPPORTED (438).
     """
     found = TYPES.get(ppt)
     if found is None:
-        raise ParseError(Reason.PPT_UNSUPPORTED, "ppt", f"ppt {ppt!r:.40} is not supported")
+        raise ParseError(Reason.PPT_UNSUPPORTED, "ppt", f"ppt {shown(ppt, 40)} is not supported")
     return found

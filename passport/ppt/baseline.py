@@ -13,9 +13,8 @@ class BaselineType:
     names: frozenset[str] = frozenset()
     compact = True
 
-    def parse(self, claims: Mapping[str, Any]) -> None:
-        """Baseline owns no claims."""
-        return None
+    def parse(self, _claims: Mapping[str, Any], /) -> None:
+        """Read nothing: baseline owns no claims."""
 
 
 TYPE = BaselineType()

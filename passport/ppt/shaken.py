@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Final
 
 from msgspec import Struct
@@ -14,7 +14,7 @@ from passport.reasons import Reason
 MAX_ORIGID_LENGTH: Final = 128  # characters; RFC 8588 section 5 recommends a UUID of 36
 
 
-class Attestation(str, Enum):
+class Attestation(StrEnum):
     """Full, partial and gateway attestation (RFC 8588 section 4)."""
 
     A = "A"
@@ -22,18 +22,18 @@ class Attestation(str, Enum):
     C = "C"
 
     def at_most(self, ceiling: Attestation) -> Attestation:
-        """The weaker of the two: A is stronger than B, B than C."""
+        """Return the weaker of the two: A is stronger than B, B than C."""
         return max(self, ceiling, key=lambda level: level.value)
 
 
-class Shaken(Struct, frozen=True):
+class Shaken(Struct, frozen=True, gc=False):
     """The claims attest and origid."""
 
     attest: Attestation
     origid: str
 
     def claims(self) -> dict[str, Any]:
-        """The claims as they stand in the payload."""
+        """Return the claims as they stand in the payload."""
         return {"attest": self.attest.value, "origid": self.origid}
 
 
@@ -64,7 +64,7 @@ def parse_origid(value: object, where: str = "origid") -> str:
 
 
 class ShakenType:
-    """A token with ppt "shaken"; full form only (RFC 8588 section 6)."""
+    """A token with ppt "shaken"; full form only (RFC 8588 section 3)."""
 
     ppt: str | None = "shaken"
     names: frozenset[str] = frozenset({"attest", "origid"})

@@ -1,0 +1,95 @@
+"""The table, on a screen and in docs/performance.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from bench.machine import BenchError
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+RESULT: Final = ROOT / "build" / "bench.json"
+PAGE: Final = ROOT / "docs" / "performance.md"
+_BEGIN: Final = "<!-- table: python -m bench --update-docs -->"
+_END: Final = "<!-- end of table -->"
+_COLUMNS: Final = ("figure", "ours/s", "against", "theirs/s", "ratio (min to max)", "goal", "")
+
+
+def write(result: dict[str, Any]) -> None:
+    """Write build/bench.json."""
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+
+
+def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One row a figure, as text."""
+    return [
+        (
+            one["title"],
+            f"{one['ours_per_second']:,.0f}",
+            one["peer"],
+            f"{one['peer_per_second']:,.0f}",
+            f"{one['ratio']:.2f} ({min(one['ratios']):.2f} to {max(one['ratios']):.2f})",
+            f"{one['goal']:.2f}",
+            "reached" if one["ratio"] >= one["goal"] else "short",
+        )
+        for one in result["details"]["comparisons"]
+    ]
+
+
+def show(console: Console, result: dict[str, Any]) -> None:
+    """Print the table and what a reader should know."""
+    machine = result["details"]["machine"]
+    table = Table(
+        title="per core; ratios of neighbouring runs",
+        caption=f"{machine['cpu']}, Python {machine['python']}",
+    )
+    for name in _COLUMNS:
+        table.add_column(name, justify="left" if name in ("figure", "against", "") else "right")
+    for row in rows(result):
+        colour = "green" if row[-1] == "reached" else "red"
+        table.add_row(*row[:-1], f"[{colour}]{row[-1]}")
+    console.print(table)
+    for one in result["details"]["comparisons"]:
+        for warning in one["warnings"]:
+            console.print(f"{one['title']}: {warning}", style="yellow", markup=False)
+    console.print(f"written to {RESULT.relative_to(ROOT)}", highlight=False)
+
+
+def update_docs() -> None:
+    """Put the last result into docs/performance.md. Raises BenchError when there is none."""
+    if not RESULT.is_file():
+        raise BenchError(f"there is no {RESULT.relative_to(ROOT)} yet: run the bench first")
+    result = msgspec.json.decode(RESULT.read_bytes())
+    details = result["details"]
+    machine, parameters = details["machine"], details["parameters"]
+    lines = [
+        f"| {' | '.join(_COLUMNS)} |",
+        "|---|--:|---|--:|--:|--:|---|",
+        *(f"| {' | '.join(row)} |" for row in rows(result)),
+        "",
+        (
+            f"Measured {details['began'][:10]} on {machine['cpu']}, {machine['cpus']} CPUs, kernel"
+            f" {machine['kernel']}; Python {machine['python']}, cryptography"
+            f" {machine['packages']['cryptography']} ({machine['cryptography_openssl']}), uvicorn"
+            f" {machine['packages']['uvicorn']}; {machine['secsipidx']}; {machine['openssl']};"
+            f" {parameters['rounds']} rounds of {parameters['seconds']} s,"
+            f" {parameters['connections']} connections."
+        ),
+        *(
+            f"Warning, {one['title']}: {warning}."
+            for one in details["comparisons"]
+            for warning in one["warnings"]
+        ),
+    ]
+    page = PAGE.read_text("utf-8")
+    before, begin, rest = page.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise BenchError(f"{PAGE.relative_to(ROOT)} has lost the marks of its table")
+    table = "\n".join(lines)
+    PAGE.write_text(f"{before}{begin}\n{table}\n{end}{after}", "utf-8")

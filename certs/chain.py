@@ -1,0 +1,316 @@
+"""From a chain as it was served to a signer that is trusted, or the reason why not.
+
+Paths are built and checked by `cryptography.x509.verification`; here is what it does not know:
+the SHAKEN profile, TNAuthList, delegation (RFC 9060), revocation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.verification import (
+    Criticality,
+    ExtensionPolicy,
+    Policy,
+    PolicyBuilder,
+    Store,
+    VerificationError,
+)
+from msgspec import Struct
+
+from certs.constraints import ClaimConstraints, constraints_of
+from certs.profile import ProfilePolicy, Role, check_profile, extension, role_of
+from certs.revocation import RevocationPolicy, RevocationView, State
+from certs.tnauthlist import TNAuthList, tnauthlist_of
+from certs.trustlist import TrustList
+from passport.errors import ConfigError, ParseError
+from passport.jws import VerifyingKey
+from passport.reasons import Reason
+
+MAX_CERTIFICATES: Final = 10  # of one chain
+MAX_LENGTH: Final = 64 * 1024  # octets of one chain
+_PEM: Final = b"-----BEGIN CERTIFICATE-----"
+
+
+class Chain(Struct, frozen=True):
+    """Certificates as they were served, the signer's first; nothing believed.
+
+    Attributes:
+        digest: SHA-256 over the certificates, in hex: what validation results are kept by.
+        public_key_der: the signer's SubjectPublicKeyInfo.
+        spc: the first service provider code the signer's certificate claims.
+        not_after: epoch second from which on some certificate has expired.
+        crl_urls: where the certificates say that their revocation lists are.
+    """
+
+    certificates: tuple[x509.Certificate, ...]
+    digest: str
+    public_key_der: bytes
+    spc: str | None
+    not_after: int
+    crl_urls: tuple[str, ...]
+
+
+class TrustedSigner(Struct, frozen=True):
+    """Who signs, and for whom: the result of a validation that succeeded.
+
+    Attributes:
+        valid_from, valid_until: epoch seconds between which the result may be used again: all
+            certificates of the path are valid then, and the lists it rests on are fresh.
+        revocation_unchecked: no fresh list covered some certificate, and the policy permits that.
+    """
+
+    chain_digest: str
+    key: VerifyingKey
+    spc: str | None
+    tnauthlist: TNAuthList
+    constraints: tuple[ClaimConstraints, ...]
+    serial: int
+    subject: str
+    issuer: str
+    valid_from: int
+    valid_until: int
+    revocation_unchecked: bool = False
+
+
+class Untrusted(Struct, frozen=True):
+    """Why a chain is not trusted: the certificate at fault and a sentence for people."""
+
+    reason: Reason
+    where: str
+    detail: str
+
+
+def _malformed(why: str) -> ParseError:
+    return ParseError(Reason.CERT_MALFORMED, "chain", why)
+
+
+def parse_chain(data: bytes) -> Chain:
+    """Read what x5u serves: PEM certificates (RFC 8555 section 9.1), or one in DER.
+
+    The first is the signer's; the order of the others does not matter, and a root among them
+    does no harm.
+
+    Raises:
+        ParseError: CERT_MALFORMED (436).
+    """
+    if len(data) > MAX_LENGTH:
+        raise _malformed(f"larger than {MAX_LENGTH} octets")
+    count = data.count(_PEM)
+    if count > MAX_CERTIFICATES:
+        raise _malformed(f"{count} certificates, more than {MAX_CERTIFICATES}")
+    try:
+        if count:
+            certificates = tuple(x509.load_pem_x509_certificates(data))
+        else:
+            certificates = (x509.load_der_x509_certificate(data),)
+        ders = [certificate.public_bytes(Encoding.DER) for certificate in certificates]
+        leaf = certificates[0]
+        key = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        urls = tuple(
+            dict.fromkeys(url for certificate in certificates for url in _crl_urls(certificate))
+        )
+        not_after = min(int(c.not_valid_after_utc.timestamp()) for c in certificates)
+        listed = tnauthlist_of(leaf)
+    except ParseError:
+        listed = None
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        raise _malformed(f"not a certificate chain: {str(error)[:120]}") from None
+    spcs = listed.spcs if listed is not None else ()
+    return Chain(
+        certificates,
+        hashlib.sha256(b"".join(ders)).hexdigest(),
+        key,
+        spcs[0] if spcs else None,
+        not_after,
+        urls,
+    )
+
+
+def _crl_urls(certificate: x509.Certificate) -> list[str]:
+    points = extension(certificate, x509.CRLDistributionPoints)
+    return [
+        general.value
+        for point in points or ()
+        for general in point.full_name or ()
+        if isinstance(general, x509.UniformResourceIdentifier)
+    ]
+
+
+def _signs_calls(_: Policy, __: x509.Certificate, usage: x509.KeyUsage) -> None:
+    if not usage.digital_signature:
+        raise ValueError("key usage lacks digitalSignature")
+
+
+def _no_authority(
+    _: Policy, __: x509.Certificate, basic: x509.BasicConstraints | None
+) -> None:
+    if basic is not None and basic.ca:
+        raise ValueError("a CA does not sign calls")
+
+
+# What the library demands of CAs is kept (RFC 5280); of the signer's certificate it demands names
+# for TLS, which SHAKEN certificates do not have.
+_LEAF_POLICY: Final = (
+    ExtensionPolicy.permit_all()
+    .require_present(x509.KeyUsage, Criticality.AGNOSTIC, _signs_calls)
+    .may_be_present(x509.BasicConstraints, Criticality.AGNOSTIC, _no_authority)
+)
+
+
+def validate(
+    chain: Chain,
+    *,
+    now: int,
+    trust: TrustList,
+    revocation: RevocationView,
+    profile: ProfilePolicy = ProfilePolicy(),
+) -> TrustedSigner | Untrusted:
+    """Validate a chain at a time. The first of these that fails is the reason:
+
+    1. the signer's certificate is within its dates            CERT_EXPIRED, CERT_NOT_YET_VALID
+    2. a path leads to a trusted root                          CERT_UNTRUSTED, CERT_EXPIRED
+    3. no certificate of the path is revoked                   CERT_REVOKED
+    4. the profile is kept                                     CERT_PROFILE
+    5. the signer's TNAuthList can be read                     TNAUTHLIST_MISSING, TNAUTHLIST_INVALID
+    6. each delegate keeps within its issuer's TNAuthList      TNAUTHLIST_NOT_COVERED
+    7. claim constraints can be read                           CERT_PROFILE
+    8. a fresh list covers every certificate of the path       CRL_UNAVAILABLE
+
+    Args:
+        now: seconds since the epoch.
+
+    Not checked: that TNAuthList covers a number, and that claims keep to the constraints.
+    """
+    leaf = chain.certificates[0]
+    dates = _dates(leaf, now)
+    if dates is not None:
+        return dates
+    path = _path(chain, now, trust)
+    if isinstance(path, Untrusted):
+        return path
+    unknown = ""
+    until = min(int(c.not_valid_after_utc.timestamp()) for c in path)
+    for certificate, issuer in zip(path, path[1:], strict=False):
+        status = revocation.status(certificate, issuer, now)
+        if status.state is State.REVOKED:
+            return _untrusted(Reason.CERT_REVOKED, certificate, status.detail)
+        if status.state is State.UNKNOWN:
+            unknown = unknown or f"{_subject(certificate)}: {status.detail}"
+        else:
+            until = min(until, status.until)
+    listed = _authority(path, profile)
+    if isinstance(listed, Untrusted):
+        return listed
+    constraints: list[ClaimConstraints] = []
+    for certificate in path:
+        try:
+            constraints.extend(constraints_of(certificate))
+        except ParseError as error:
+            return _untrusted(Reason.CERT_PROFILE, certificate, error.detail)
+    if unknown and revocation.policy is RevocationPolicy.REQUIRE:
+        return Untrusted(Reason.CRL_UNAVAILABLE, unknown, unknown)
+    key = leaf.public_key()
+    try:
+        verifying = VerifyingKey(key) if isinstance(key, EllipticCurvePublicKey) else None
+    except ConfigError:
+        verifying = None
+    if verifying is None:
+        return _untrusted(Reason.CERT_PROFILE, leaf, "a P-256 key is expected")
+    return TrustedSigner(
+        chain.digest,
+        verifying,
+        listed.spcs[0] if listed.spcs else None,
+        listed,
+        tuple(constraints),
+        leaf.serial_number,
+        _subject(leaf),
+        leaf.issuer.rfc4514_string(),
+        max(int(c.not_valid_before_utc.timestamp()) for c in path),
+        until,
+        bool(unknown),
+    )
+
+
+def _subject(certificate: x509.Certificate) -> str:
+    return certificate.subject.rfc4514_string()[:200]
+
+
+def _untrusted(reason: Reason, certificate: x509.Certificate, why: str) -> Untrusted:
+    where = _subject(certificate)
+    return Untrusted(reason, where, f"{reason.text}: {where}: {why}")
+
+
+def _dates(certificate: x509.Certificate, now: int) -> Untrusted | None:
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if now > end.timestamp():
+        return _untrusted(Reason.CERT_EXPIRED, certificate, f"since {end:%F %T} UTC")
+    if now < begin.timestamp():
+        return _untrusted(Reason.CERT_NOT_YET_VALID, certificate, f"from {begin:%F %T} UTC on")
+    return None
+
+
+def _path(chain: Chain, now: int, trust: TrustList) -> list[x509.Certificate] | Untrusted:
+    leaf, *others = chain.certificates
+    if not trust.roots:
+        return _untrusted(Reason.CERT_UNTRUSTED, leaf, "the trust list is empty")
+    verifier = (
+        PolicyBuilder()
+        .store(Store(list(trust.roots)))
+        .time(datetime.fromtimestamp(now, UTC).replace(tzinfo=None))
+        .max_chain_depth(MAX_CERTIFICATES)
+        .extension_policies(
+            ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=_LEAF_POLICY
+        )
+        .build_client_verifier()
+    )
+    try:
+        return list(verifier.verify(leaf, others).chain)
+    except VerificationError as error:
+        for certificate in others:
+            late = _dates(certificate, now)
+            if late is not None and late.reason is Reason.CERT_EXPIRED:
+                return late
+        return _untrusted(Reason.CERT_UNTRUSTED, leaf, str(error)[:200])
+    except (ValueError, UnsupportedAlgorithm) as error:
+        return _untrusted(Reason.CERT_UNTRUSTED, leaf, str(error)[:200])
+
+
+def _authority(
+    path: list[x509.Certificate], profile: ProfilePolicy
+) -> TNAuthList | Untrusted:
+    """Steps 4 to 6: profile and TNAuthList along the path, the root left out."""
+    lists: list[TNAuthList | None] = []
+    for index, certificate in enumerate(path[:-1]):
+        role = role_of(certificate)
+        if index == 0 and role not in (Role.LEAF, Role.DELEGATE):
+            role = Role.LEAF
+        # A missing or unreadable TNAuthList has reasons of its own, below.
+        for violation in check_profile(certificate, role):
+            if violation.code != "TNAUTHLIST" and (violation.must or profile.strict):
+                return _untrusted(Reason.CERT_PROFILE, certificate, violation.text)
+        try:
+            lists.append(tnauthlist_of(certificate))
+        except ParseError as error:
+            return _untrusted(Reason.TNAUTHLIST_INVALID, certificate, error.detail)
+    own = lists[0] if lists else None
+    if own is None:
+        return _untrusted(Reason.TNAUTHLIST_MISSING, path[0], "none found")
+    child = own
+    for certificate, listed in zip(path[1:-1], lists[1:], strict=True):
+        if listed is None:
+            break  # a STI-CA: above it nothing is delegated
+        if not listed.encompasses(child):
+            return _untrusted(
+                Reason.TNAUTHLIST_NOT_COVERED,
+                certificate,
+                f"the certificate below it claims {str(child)[:100]}, it has {str(listed)[:100]}",
+            )
+        child = listed
+    return own

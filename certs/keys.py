@@ -1,0 +1,159 @@
+"""The key and chain that sign: read from files, checked as a pair, replaced without a pause."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+
+from certs.chain import Chain, parse_chain
+from passport.errors import ConfigError, ParseError
+from passport.jws import SigningKey
+
+MAX_FILE: Final = 64 * 1024  # octets of a key or chain file; real ones have less than 8 KiB
+
+X5u: TypeAlias = str | Callable[[Chain, bytes], str]
+
+
+class Credential(Struct, frozen=True):
+    """A key with the chain of its certificate. The key never shows in repr.
+
+    Attributes:
+        chain_pem: the chain file as it is published.
+        spc: the service provider code the certificate speaks for; None for a list of numbers.
+        x5u: where others fetch the chain.
+        not_after: epoch second from which on some certificate of the chain has expired.
+    """
+
+    key: SigningKey
+    chain: Chain
+    chain_pem: bytes
+    spc: str | None
+    x5u: str
+    not_after: int
+
+    def __repr__(self) -> str:
+        return f"Credential(spc={self.spc!r}, x5u={self.x5u!r}, not_after={self.not_after})"
+
+
+def load_credential(key_path: Path, chain_path: Path, *, x5u: X5u) -> Credential:
+    """Read a key and its chain, and check that they belong together.
+
+    Args:
+        key_path: PEM, unencrypted, P-256; readable by its owner alone.
+        chain_path: PEM, the signing certificate first.
+        x5u: where the chain is published, or a function of chain and file that tells.
+
+    Raises:
+        ConfigError: says what is wrong and what to do. Not checked: whether the chain is trusted
+            or has expired (there is no clock here).
+    """
+    key_pem = _read(key_path, secret=True)
+    chain_pem = _read(chain_path, secret=False)
+    try:
+        key = SigningKey.from_pem(key_pem)
+    except ConfigError as error:
+        raise ConfigError(f"{key_path}: {error}") from None
+    try:
+        chain = parse_chain(chain_pem)
+    except ParseError as error:
+        raise ConfigError(f"{chain_path}: not a PEM certificate chain: {error.detail}") from None
+    if chain.public_key_der != key.verifying_key.public_bytes:
+        raise ConfigError(
+            f"{key_path} is not the key of the first certificate in {chain_path}: give the key that"
+            " the certificate was issued for, and put that certificate first"
+        )
+    return Credential(
+        key,
+        chain,
+        chain_pem,
+        chain.spc,
+        x5u if isinstance(x5u, str) else x5u(chain, chain_pem),
+        chain.not_after,
+    )
+
+
+def _read(path: Path, *, secret: bool) -> bytes:
+    try:
+        with path.open("rb") as file:
+            if secret:
+                # Of the open file, not of the path: what was checked is what is read.
+                _check_private(path, os.fstat(file.fileno()))
+            content = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    if len(content) > MAX_FILE:
+        raise ConfigError(f"{path}: larger than {MAX_FILE} bytes")
+    return content
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(f"{path}: not a regular file")
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077:
+        raise ConfigError(
+            f"{path} has mode {mode:04o}, so others than its owner may use the key;"
+            f" run: chmod 600 {path}"
+        )
+    if status.st_uid not in (os.geteuid(), 0):
+        raise ConfigError(
+            f"{path} belongs to user {status.st_uid}, who can replace the key;"
+            f" run: chown {os.geteuid()} {path}"
+        )
+
+
+class KeyStore:
+    """The credential in use, and its replacement when the files change.
+
+    Attributes:
+        current: read by every signature; a plain attribute, no I/O.
+        problem: why the files' present content is not in use; None when it is.
+    """
+
+    def __init__(self, key_path: Path, chain_path: Path, *, x5u: X5u) -> None:
+        """Load the pair. Raises ConfigError."""
+        self._key_path = key_path
+        self._chain_path = chain_path
+        self._x5u = x5u
+        self._seen = self._stamps()
+        self.current: Credential = load_credential(key_path, chain_path, x5u=x5u)
+        self.problem: str | None = None
+
+    def reload_if_changed(self) -> bool:
+        """Look at the files, and take a new good pair over; True when `current` was replaced.
+
+        Two files cannot be replaced at once, so a key without its certificate is an ordinary
+        passing state: the old pair signs on, and the next call looks again.
+        """
+        stamps = self._stamps()
+        if stamps == self._seen and self.problem is None:
+            return False
+        # Noted before reading: what changes while it is read is read again.
+        self._seen = stamps
+        try:
+            credential = load_credential(self._key_path, self._chain_path, x5u=self._x5u)
+        except ConfigError as error:
+            self.problem = f"{error} (the key loaded before is still in use)"
+            return False
+        self.problem = None
+        if (credential.chain_pem, credential.x5u) == (self.current.chain_pem, self.current.x5u):
+            return False
+        self.current = credential
+        return True
+
+    def _stamps(self) -> tuple[object, ...]:
+        return (_stamp(self._key_path), _stamp(self._chain_path))
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What changes when a file is replaced, rewritten, or given another mode or owner."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

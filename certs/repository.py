@@ -1,0 +1,347 @@
+"""Chains by x5u: the local cache in front of the hosts that publish them (STI-CR).
+
+A chain is kept as long as its host says (RFC 9111), within bounds of ours, and never past its own
+end. While it is fresh, verifying costs one dictionary look-up. Shortly before it ceases to be
+fresh, a chain in use becomes due: `refresh_due` fetches it anew beside the calls. While its host
+is down, an old chain stays usable up to a stated limit; a host that answers that the chain is
+gone, or that forbade stale use, ends that at once.
+
+Any stranger's token names a URL, so nothing here lets an unsigned token push out what is in use:
+failures are kept apart from chains, each host may have so many chains, and chains under which a
+signature has verified (`keep`) go last. Fetches under way are bounded, in all and per host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from certs.chain import Chain, parse_chain
+from certs.fetch import Caching, Fetched, Fetcher, FetchError, NotModified, Purpose
+from certs.x5u import X5uPolicy, check_x5u, host_of
+from passport.errors import ParseError, shown
+from passport.reasons import Reason
+
+STALE_SECONDS: Final = 86_400  # an outage of a day does not take a carrier's calls with it
+FAILURE_SECONDS: Final = 30  # a failing host is asked twice a minute, not once a call
+
+
+class Failure(Struct, frozen=True):
+    """Why there is no chain. Not tried again before `until`, an epoch second."""
+
+    reason: Reason
+    detail: str
+    until: int
+
+
+class RepositoryLimits(Struct, frozen=True):
+    """Bounds of the cache.
+
+    Attributes:
+        entries: chains kept; a nation has fewer signers.
+        entries_per_host: chains kept of one host while no signature has verified under them.
+        failures: failed URLs remembered.
+        fetches, fetches_per_host: first fetches under way at a time.
+        least_fresh: seconds a chain is kept even if its host says less, or no-store; without it
+            a host could have itself asked, and calls made to wait, for every single token.
+        most_fresh: seconds; also what is assumed when the host does not say (ATIS-1000074
+            section 5.3.1 names 24 hours).
+    """
+
+    entries: int = 4096
+    entries_per_host: int = 256
+    failures: int = 4096
+    fetches: int = 64
+    fetches_per_host: int = 8
+    least_fresh: int = 60
+    most_fresh: int = 86_400
+
+
+class Statistics(Struct):
+    """Counters since start, for metrics."""
+
+    hits: int = 0
+    stale_hits: int = 0
+    failure_hits: int = 0
+    fetches: int = 0
+    fetched: int = 0
+    not_modified: int = 0
+    failed: int = 0
+    refused: int = 0
+    evicted: int = 0
+
+
+class _Entry(Struct, eq=False):
+    """One chain. Times are epoch seconds; retry_at is 0 unless the last fetch failed."""
+
+    chain: Chain
+    caching: Caching
+    host: str
+    fresh_until: int
+    stale_until: int
+    refresh_at: int
+    retry_at: int
+    order: OrderedDict[str, None]
+
+
+class CertificateRepository:
+    """The cache. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        *,
+        policy: X5uPolicy,
+        clock: Callable[[], int],
+        limits: RepositoryLimits | None = None,
+        stale_seconds: int = STALE_SECONDS,
+        failure_seconds: int = FAILURE_SECONDS,
+    ) -> None:
+        """Start empty.
+
+        Args:
+            fetcher: gets one URL; applies the policy to redirects and addresses.
+            policy: which URLs are fetched at all.
+            clock: now, in epoch seconds.
+            limits: the defaults of RepositoryLimits when absent.
+            stale_seconds: how long a chain stays usable, after it ceased to be fresh, while its
+                host cannot be reached.
+            failure_seconds: how long a failed fetch is not tried again.
+        """
+        self._fetcher = fetcher
+        self._policy = policy
+        self._clock = clock
+        self._limits = limits or RepositoryLimits()
+        self._stale_seconds = stale_seconds
+        self._failure_seconds = failure_seconds
+        self._entries: dict[str, _Entry] = {}
+        self._proven: OrderedDict[str, None] = OrderedDict()
+        self._unproven: OrderedDict[str, None] = OrderedDict()
+        self._of_host: dict[str, OrderedDict[str, None]] = {}
+        self._failures: OrderedDict[str, Failure] = OrderedDict()
+        self._due: set[str] = set()
+        self._flights: dict[str, asyncio.Task[Chain | Failure]] = {}
+        self._first_flights: dict[str, int] = {}
+        self.statistics = Statistics()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def cached(self, x5u: str, now: int) -> Chain | Failure | None:
+        """Look a chain up without waiting.
+
+        Returns:
+            The chain (not validated: the caller does that), why there is none, or None when it
+            must be fetched first. During an outage of its host that is an old chain, and its URL
+            becomes due.
+        """
+        entry = self._entries.get(x5u)
+        if entry is not None:
+            if now < entry.refresh_at:
+                self.statistics.hits += 1
+                entry.order.move_to_end(x5u)
+                return entry.chain
+            return self._aging(x5u, entry, now)
+        failure = self._failures.get(x5u)
+        if failure is None or now >= failure.until:
+            return None
+        self.statistics.failure_hits += 1
+        return failure
+
+    def _aging(self, x5u: str, entry: _Entry, now: int) -> Chain | None:
+        """A chain that is due. Stale, it is given out only while a fetch has failed lately."""
+        stale = now >= entry.fresh_until
+        if stale and now >= min(entry.stale_until, entry.retry_at + self._failure_seconds):
+            return None
+        if now >= entry.retry_at:
+            self._due.add(x5u)
+        if stale:
+            self.statistics.stale_hits += 1
+        else:
+            self.statistics.hits += 1
+        entry.order.move_to_end(x5u)
+        return entry.chain
+
+    async def get(self, x5u: str) -> Chain | Failure:
+        """Give the chain, fetching it if need be. Concurrent callers share one fetch.
+
+        Cancelling a caller leaves the fetch to the others, and its result to the cache.
+        """
+        now = self._clock()
+        found = self.cached(x5u, now)
+        if found is not None:
+            return found
+        flight = self._flights.get(x5u)
+        if flight is None or flight.done():
+            refused = check_x5u(x5u, self._policy)
+            if refused is not None:
+                self.statistics.refused += 1
+                return Failure(refused.reason, refused.detail, now)
+            host = host_of(x5u) or ""
+            if x5u not in self._entries and (
+                sum(self._first_flights.values()) >= self._limits.fetches
+                or self._first_flights.get(host, 0) >= self._limits.fetches_per_host
+            ):
+                self.statistics.refused += 1
+                return Failure(
+                    Reason.CERT_UNREACHABLE,
+                    f"too many certificates are being fetched; {shown(x5u)} is not",
+                    now,
+                )
+            flight = self._start(x5u, host)
+        return await asyncio.shield(flight)
+
+    def keep(self, x5u: str) -> None:
+        """Note that a signature verified under this chain, so that it is evicted last."""
+        entry = self._entries.get(x5u)
+        if entry is not None and entry.order is self._unproven:
+            del self._unproven[x5u]
+            self._leave_host(entry.host, x5u)
+            entry.order = self._proven
+            self._proven[x5u] = None
+            if len(self._proven) > self._limits.entries * 7 // 8:
+                # Newcomers need room to prove themselves in.
+                oldest, _ = self._proven.popitem(last=False)
+                self._entries[oldest].order = self._unproven
+                self._unproven[oldest] = None
+                self._of_host.setdefault(self._entries[oldest].host, OrderedDict())[oldest] = None
+
+    def refresh_due(self) -> int:
+        """Start fetching the chains that are due, without waiting; returns how many.
+
+        Called about once a second from within the event loop. Without it, the first call after a
+        chain ceased to be fresh waits for the fetch.
+        """
+        started = 0
+        for x5u in self._due:
+            entry = self._entries.get(x5u)
+            if entry is not None and x5u not in self._flights:
+                self._start(x5u, entry.host)
+                started += 1
+        self._due.clear()
+        return started
+
+    async def close(self) -> None:
+        """Give up the fetches under way."""
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+
+    def _start(self, x5u: str, host: str) -> asyncio.Task[Chain | Failure]:
+        first = x5u not in self._entries
+        flight = asyncio.get_running_loop().create_task(self._fetch(x5u, host))
+        self._flights[x5u] = flight
+        if first:
+            self._first_flights[host] = self._first_flights.get(host, 0) + 1
+
+        def landed(_: object) -> None:
+            if self._flights.get(x5u) is flight:
+                del self._flights[x5u]
+            if first:
+                self._first_flights[host] -= 1
+                if not self._first_flights[host]:
+                    del self._first_flights[host]
+
+        flight.add_done_callback(landed)
+        self.statistics.fetches += 1
+        return flight
+
+    async def _fetch(self, x5u: str, host: str) -> Chain | Failure:
+        held = self._entries.get(x5u)
+        etag = held.caching.etag if held is not None else None
+        try:
+            answer = await self._fetcher.fetch(x5u, purpose=Purpose.CHAIN, etag=etag)
+            chain, caching = _understood(answer, held)
+        except FetchError as error:
+            return self._failed(x5u, error.reason, error.detail, passing=error.passing)
+        except ParseError as error:
+            return self._failed(x5u, Reason.CERT_MALFORMED, str(error), passing=True)
+        if isinstance(answer, NotModified):
+            self.statistics.not_modified += 1
+        else:
+            self.statistics.fetched += 1
+        self._insert(x5u, host, chain, caching)
+        return chain
+
+    def _failed(self, x5u: str, reason: Reason, detail: str, *, passing: bool) -> Chain | Failure:
+        now = self._clock()
+        until = now + self._failure_seconds
+        self.statistics.failed += 1
+        entry = self._entries.get(x5u)
+        if entry is not None:
+            if passing and now < max(entry.fresh_until, entry.stale_until):
+                entry.retry_at = until
+                return entry.chain
+            self._remove(x5u)
+        failure = Failure(reason, detail, until)
+        self._failures.pop(x5u, None)
+        self._failures[x5u] = failure
+        if len(self._failures) > self._limits.failures:
+            self._failures.popitem(last=False)
+        return failure
+
+    def _insert(self, x5u: str, host: str, chain: Chain, caching: Caching) -> None:
+        limits = self._limits
+        now = self._clock()
+        lifetime = limits.most_fresh if caching.max_age is None else caching.max_age
+        lifetime = max(limits.least_fresh, min(lifetime, limits.most_fresh))
+        fresh_until = now + lifetime
+        if now < chain.not_after:
+            fresh_until = min(fresh_until, chain.not_after)
+        else:  # the verdict will say that it has expired; its host may soon have a new one
+            fresh_until = now + limits.least_fresh
+        stale_until = fresh_until
+        if caching.stale:
+            stale_until = min(fresh_until + self._stale_seconds, chain.not_after)
+        refresh_at = fresh_until - (fresh_until - now) // 10
+        self._failures.pop(x5u, None)
+        held = self._entries.get(x5u)
+        order = held.order if held is not None else self._unproven
+        self._entries[x5u] = _Entry(
+            chain, caching, host, fresh_until, stale_until, refresh_at, 0, order
+        )
+        order[x5u] = None
+        order.move_to_end(x5u)
+        if held is not None:
+            return
+        siblings = self._of_host.setdefault(host, OrderedDict())
+        siblings[x5u] = None
+        if len(siblings) > limits.entries_per_host:
+            self._evict(next(iter(siblings)))
+        if len(self._entries) > limits.entries:
+            self._evict(next(iter(self._unproven or self._proven)))
+
+    def _evict(self, x5u: str) -> None:
+        self.statistics.evicted += 1
+        self._remove(x5u)
+
+    def _remove(self, x5u: str) -> None:
+        entry = self._entries.pop(x5u)
+        del entry.order[x5u]
+        self._due.discard(x5u)
+        if entry.order is self._unproven:
+            self._leave_host(entry.host, x5u)
+
+    def _leave_host(self, host: str, x5u: str) -> None:
+        siblings = self._of_host[host]
+        del siblings[x5u]
+        if not siblings:
+            del self._of_host[host]
+
+
+def _understood(answer: Fetched | NotModified, held: _Entry | None) -> tuple[Chain, Caching]:
+    """The chain of an answer and how long it may be kept. Raises ParseError, FetchError."""
+    if isinstance(answer, Fetched):
+        return parse_chain(answer.body), answer.caching
+    if held is None:
+        raise FetchError(Reason.CERT_UNREACHABLE, "not modified, but nothing is held")
+    # RFC 9111 section 4.3.4: what a 304 does not say is as it was.
+    new, old = answer.caching, held.caching
+    if new.max_age is None:
+        return held.chain, old
+    return held.chain, Caching(new.etag or old.etag, new.max_age, new.store, new.stale)

@@ -1,0 +1,187 @@
+"""TNAuthList: what numbers a certificate may speak for (RFC 8226 section 9).
+
+    TNAuthorizationList ::= SEQUENCE SIZE (1..MAX) OF TNEntry
+    TNEntry ::= CHOICE { spc [0] ServiceProviderCode, range [1] TelephoneNumberRange,
+                         one [2] TelephoneNumber }
+    TelephoneNumberRange ::= SEQUENCE { start TelephoneNumber, count INTEGER (2..MAX) }
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from cryptography import x509
+from msgspec import Struct
+from pyasn1.codec.der import decoder, encoder
+from pyasn1.error import PyAsn1Error
+from pyasn1_modules import rfc8226
+
+from passport.errors import ParseError
+from passport.reasons import Reason
+from passport.tn import TN, TNRange
+
+OID: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.26")
+MAX_ENTRIES: Final = 10_000  # entries; a list of more is served by reference, not in a certificate
+MAX_LENGTH: Final = 64 * 1024  # octets of DER
+_SPC = re.compile(r"[ -~]{1,64}\Z")
+
+
+class SPC(str):
+    """A service provider code."""
+
+    __slots__ = ()
+
+
+class TNAuthList(Struct, frozen=True):
+    """The entries of the extension, in their order."""
+
+    entries: tuple[SPC | TNRange | TN, ...]
+
+    @property
+    def spcs(self) -> tuple[str, ...]:
+        """Service provider codes; each stands for the numbers assigned to its holder."""
+        return tuple(entry for entry in self.entries if isinstance(entry, SPC))
+
+    @property
+    def ranges(self) -> tuple[TNRange, ...]:
+        """Ranges of numbers."""
+        return tuple(entry for entry in self.entries if isinstance(entry, TNRange))
+
+    @property
+    def numbers(self) -> tuple[TN, ...]:
+        """Single numbers."""
+        return tuple(entry for entry in self.entries if isinstance(entry, TN))
+
+    def covers(self, tn: TN) -> bool:
+        """True when a range or single entry names the number. A code alone names none: which
+        numbers its holder was assigned is not in the certificate."""
+        return any(
+            tn in entry if isinstance(entry, TNRange) else tn == entry
+            for entry in self.entries
+            if not isinstance(entry, SPC)
+        )
+
+    def encompasses(self, other: TNAuthList) -> bool:
+        """True when everything `other` may speak for, this may too (RFC 9060 section 4).
+
+        A list with a code encompasses any numbers: the assignment of numbers to codes is not in
+        certificates, so that the numbers are the holder's is the issuer's to check. A code is
+        encompassed by the same code only.
+        """
+        codes = set(self.spcs)
+        for entry in other.entries:
+            if isinstance(entry, SPC):
+                if entry not in codes:
+                    return False
+            elif codes:
+                continue
+            elif isinstance(entry, TNRange):
+                if not any(own.covers(entry) for own in self.ranges):
+                    return False
+            elif not self.covers(entry):
+                return False
+        return True
+
+    def dumps(self) -> bytes:
+        """The DER of the extension's value."""
+        value = rfc8226.TNAuthorizationList()
+        for entry in self.entries:
+            choice = rfc8226.TNEntry()
+            if isinstance(entry, SPC):
+                choice["spc"] = str(entry)
+            elif isinstance(entry, TNRange):
+                choice["range"]["start"] = str(entry.first)
+                choice["range"]["count"] = entry.size
+            else:
+                choice["one"] = str(entry)
+            value.append(choice)
+        return bytes(encoder.encode(value))
+
+    def __str__(self) -> str:
+        return ", ".join(
+            f"SPC {entry}"
+            if isinstance(entry, SPC)
+            else f"{entry.first} to {entry.last}"
+            if isinstance(entry, TNRange)
+            else str(entry)
+            for entry in self.entries
+        )
+
+
+def _invalid(why: str) -> ParseError:
+    return ParseError(Reason.TNAUTHLIST_INVALID, "TNAuthList", why)
+
+
+def decode_der(der: bytes, spec: Any) -> Any:
+    """Decode strict DER by a schema: what is not what encoding it again gives is refused.
+
+    Raises:
+        ValueError: says why.
+    """
+    if len(der) > MAX_LENGTH:
+        raise ValueError(f"longer than {MAX_LENGTH} octets")
+    try:
+        value, rest = decoder.decode(der, asn1Spec=spec)
+        again = encoder.encode(value)
+    except (PyAsn1Error, ValueError, IndexError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"not DER of this type: {str(error)[:120]}") from None
+    if rest:
+        raise ValueError(f"{len(rest)} octets after the end")
+    if again != der:
+        raise ValueError("not the DER encoding")
+    return value
+
+
+def parse_tnauthlist(der: bytes) -> TNAuthList:
+    """Read the extension's value.
+
+    A range ends at start + count - 1, and its numbers have the length of its start.
+
+    Raises:
+        ParseError: TNAUTHLIST_INVALID (437).
+    """
+    try:
+        value = decode_der(der, rfc8226.TNAuthorizationList())
+    except ValueError as error:
+        raise _invalid(str(error)) from None
+    if not 0 < len(value) <= MAX_ENTRIES:
+        raise _invalid(f"{len(value)} entries")
+    try:
+        return TNAuthList(tuple(_entry(entry) for entry in value))
+    except ParseError as error:
+        raise _invalid(error.detail) from None
+
+
+def _entry(entry: Any) -> SPC | TNRange | TN:
+    kind = entry.getName()
+    content = entry.getComponent()
+    if kind == "spc":
+        if _SPC.match(str(content)) is None:
+            raise _invalid("a service provider code is 1 to 64 printable characters")
+        return SPC(str(content))
+    if kind == "one":
+        return TN(str(content))
+    start, count = TN(str(content["start"])), int(content["count"])
+    if count < 2 or not start.isdecimal():
+        raise _invalid("a range has digits only and holds at least two numbers")
+    last = str(int(start) + count - 1).rjust(len(start), "0")
+    return TNRange(start, TN(last))
+
+
+def tnauthlist_of(certificate: x509.Certificate) -> TNAuthList | None:
+    """The certificate's TNAuthList, None when it has none.
+
+    Raises:
+        ParseError: TNAUTHLIST_INVALID (437).
+    """
+    try:
+        extension = certificate.extensions.get_extension_for_oid(OID)
+    except x509.ExtensionNotFound:
+        return None
+    except ValueError as error:
+        raise _invalid(f"the certificate's extensions cannot be read: {error}") from None
+    value = extension.value
+    if not isinstance(value, x509.UnrecognizedExtension):
+        raise _invalid("the library reads it as something else")
+    return parse_tnauthlist(value.value)

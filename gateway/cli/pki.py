@@ -1,0 +1,88 @@
+"""`zhenxian pki`: a development PKI, and what certificates say."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from certs.ca import create_development_pki
+from certs.chain import parse_chain
+from gateway.cli.common import Json, console, print_json
+from gateway.explain import explain_chain, print_chain
+from passport.errors import ConfigError
+
+app = typer.Typer(no_args_is_help=True, help="Development PKI and certificate inspection.")
+
+
+@app.command()
+def create(
+    folder: Annotated[Path, typer.Argument(help="Where to put it; made with mode 0700.")],
+    carrier: Annotated[
+        list[str],
+        typer.Option(help='A carrier as SPC=NAME, e.g. 1234="North Telecom"; several times.'),
+    ],
+    revoke: Annotated[
+        list[str] | None, typer.Option(help="An SPC whose certificate is revoked.")
+    ] = None,
+    days: Annotated[int, typer.Option(min=2, max=3650, help="How long all is valid.")] = 90,
+    as_json: Json = False,
+) -> None:
+    """Make a root, an intermediate, a revocation list and one SHAKEN certificate a carrier.
+
+    For development and tests only: nobody else trusts it. A complete PKI of the same carriers is
+    left as it is.
+
+    Example: zhenxian pki create pki --carrier "1234=North Telecom" --carrier "5678=South Mobile"
+    """
+    carriers = {}
+    for item in carrier:
+        spc, equals, name = item.partition("=")
+        if not equals or not spc.isalnum() or not spc.isascii() or not name:
+            raise typer.BadParameter(f"{item!r}: SPC=NAME expected")
+        carriers[spc] = name
+    unknown = set(revoke or ()) - carriers.keys()
+    if unknown:
+        raise typer.BadParameter(f"--revoke {', '.join(sorted(unknown))}: no such carrier")
+    made = create_development_pki(
+        folder, carriers, now=int(time.time()), revoked=revoke or (), days=days
+    )
+    if as_json:
+        print_json(
+            {
+                "root": made.root,
+                "crl_issuers": made.crl_issuers,
+                "crl_folder": made.crl_folder,
+                "carriers": {spc: files._asdict() for spc, files in made.carriers.items()},
+            }
+        )
+        return
+    console.print(f"trust.roots = {made.root}")
+    console.print(f"trust.crl_issuers = {made.crl_issuers}")
+    console.print(f"trust.crl_folder = {made.crl_folder}")
+    for spc, files in made.carriers.items():
+        console.print(f"SPC {spc}: signer.key = {files.key}, signer.chain = {files.chain}")
+
+
+@app.command()
+def show(
+    chain: Annotated[Path, typer.Argument(help="PEM chain, or one certificate in DER.")],
+    as_json: Json = False,
+) -> None:
+    """Explain the certificates of a file and how they keep to the SHAKEN profile.
+
+    Exit status 1 when a certificate departs from what trust depends on.
+    """
+    try:
+        data = chain.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{chain}: {error.strerror}") from None
+    explained = explain_chain(parse_chain(data), int(time.time()))
+    if as_json:
+        print_json({"certificates": explained})
+    else:
+        print_chain(console, explained)
+    bad = any(item["must"] for entry in explained for item in entry["violations"])
+    raise typer.Exit(1 if bad else 0)

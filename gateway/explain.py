@@ -1,0 +1,206 @@
+"""Identity headers and certificates in plain words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from cryptography import x509
+from rich.console import Console
+
+from certs.chain import Chain
+from certs.constraints import constraints_of
+from certs.profile import check_profile, role_of
+from certs.tnauthlist import tnauthlist_of
+from certs.x5u import X5uPolicy, check_x5u
+from passport.claims import PASSporT
+from passport.errors import ParseError
+from passport.identity import IdentityHeader, parse_single, split_identity_headers
+from passport.ppt.shaken import Shaken
+from passport.reasons import Reason
+from passport.tn import TN
+
+_ATTEST: Final = {
+    "A": "full: the carrier knows the caller and that the caller may use the number",
+    "B": "partial: the carrier knows the caller, not whether the caller may use the number",
+    "C": "gateway: the carrier only knows where the call entered its network",
+}
+
+
+class Step(dict[str, Any]):
+    """One line: a name, whether it is good, bad or only told, and a sentence."""
+
+
+def _step(name: str, state: str, text: str, **more: Any) -> Step:
+    return Step(name=name, state=state, text=text, **more)
+
+
+def explain_identity(value: str, now: int, window: int, x5u: X5uPolicy) -> list[list[Step]]:
+    """Explain each Identity header of a value: every part, every check that needs no key.
+
+    Raises:
+        ParseError: the value is too large to be taken apart.
+    """
+    return [_header(part, now, window, x5u) for part in split_identity_headers([value])]
+
+
+def _failed(error: ParseError) -> Step:
+    reason = error.reason
+    sip = f", SIP {reason.sip.code} {reason.sip.phrase}" if reason.sip is not None else ""
+    return _step(
+        error.where,
+        "bad",
+        f"{error.detail} ({reason.name}: {reason.text}; {reason.source}{sip})",
+        reason=reason.name,
+    )
+
+
+def _header(part: str, now: int, window: int, policy: X5uPolicy) -> list[Step]:
+    if part.lower().startswith("identity:"):
+        part = part[len("identity:") :].strip()
+    try:
+        header = parse_single(part)
+    except ParseError as error:
+        return [_failed(error)]
+    steps = [
+        _step(
+            "form",
+            "info",
+            "compact: the claims are rebuilt from the SIP request"
+            if header.compact
+            else "full: the token carries its claims",
+        ),
+        _step("info", "info", f"the certificate chain is fetched from {header.info}"),
+        _step("ppt", "info", f"PASSporT type {header.ppt or 'baseline (no ppt parameter)'}"),
+    ]
+    refused = check_x5u(header.info, policy)
+    steps.append(
+        _step("x5u", "good", "https, usual port, public host")
+        if refused is None
+        else _step("x5u", "bad", refused.detail, reason=refused.reason.name)
+    )
+    steps += [
+        _step("parameter", "info", f"{name} = {text!r}: kept, not understood")
+        for name, text in header.extra
+    ]
+    if header.compact:
+        return steps
+    try:
+        passport = header.passport()
+    except ParseError as error:
+        return [*steps, _failed(error)]
+    return [*steps, *_claims(header, passport, now, window)]
+
+
+def _claims(header: IdentityHeader, passport: PASSporT, now: int, window: int) -> list[Step]:
+    kind = "telephone number" if isinstance(passport.orig, TN) else "URI"
+    called = ", ".join((*passport.dest.tn, *passport.dest.uri))
+    age = now - passport.iat
+    when = datetime.fromtimestamp(passport.iat, UTC)
+    fresh = abs(age) <= window
+    steps = [
+        _step("orig", "info", f"the caller is shown as {passport.orig} ({kind})"),
+        _step("dest", "info", f"the call is to {called}"),
+        _step(
+            "iat",
+            "good" if fresh else "bad",
+            f"signed {when:%F %T} UTC, {abs(age)} s {'ago' if age >= 0 else 'from now'};"
+            f" {window} s are accepted",
+            **({} if fresh else {"reason": Reason.IAT_STALE.name}),
+        ),
+    ]
+    if isinstance(passport.extension, Shaken):
+        level = passport.extension.attest.value
+        steps.append(_step("attest", "info", f"{level}, {_ATTEST[level]}"))
+        steps.append(_step("origid", "info", f"the signer knows the origin as "
+                           f"{passport.extension.origid}"))  # fmt: skip
+    steps += [_step("mky", "info", f"media key {key.alg} {key.dig}") for key in passport.mky]
+    steps += [
+        _step("claim", "info", f"{name} = {content!r}: kept, not understood")
+        for name, content in passport.extra
+    ]
+    canonical = header.expanded(passport).token == header.token
+    steps.append(
+        _step("serialisation", "good", "the one form of RFC 8225 section 9")
+        if canonical
+        else _step(
+            "serialisation",
+            "info",
+            "not the form of RFC 8225 section 9; verifies, but has no compact form",
+        )
+    )
+    return steps
+
+
+def explain_chain(chain: Chain, now: int) -> list[dict[str, Any]]:
+    """What each certificate says, and where it departs from the profile."""
+    return [_certificate(certificate, now) for certificate in chain.certificates]
+
+
+def _certificate(certificate: x509.Certificate, now: int) -> dict[str, Any]:
+    role = role_of(certificate)
+    try:
+        listed = tnauthlist_of(certificate)
+        numbers = str(listed) if listed is not None else None
+    except ParseError as error:
+        numbers = f"unreadable: {error.detail}"
+    try:
+        constraints = [
+            {
+                "mustInclude": item.must_include,
+                "permittedValues": dict(item.permitted_values),
+                "mustExclude": item.must_exclude,
+            }
+            for item in constraints_of(certificate)
+        ]
+    except ParseError as error:
+        constraints = [{"unreadable": (error.detail,)}]
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    valid = begin.timestamp() <= now <= end.timestamp()
+    return {
+        "role": role.value,
+        "subject": certificate.subject.rfc4514_string(),
+        "issuer": certificate.issuer.rfc4514_string(),
+        "serial": f"{certificate.serial_number:x}",
+        "valid": f"{begin:%F %T} to {end:%F %T} UTC",
+        "valid_now": valid,
+        "tnauthlist": numbers,
+        "constraints": constraints,
+        "violations": [
+            {"code": v.code, "must": v.must, "text": v.text, "source": v.source}
+            for v in check_profile(certificate, role)
+        ],
+    }
+
+
+_MARKS: Final = {"good": "[green]good[/]", "bad": "[red]bad [/]", "info": "[dim]    [/]"}
+
+
+def print_steps(console: Console, headers: list[list[Step]]) -> None:
+    """The explanation of Identity headers, for people."""
+    for number, steps in enumerate(headers, 1):
+        if len(headers) > 1:
+            console.print(f"[bold]Identity header {number} of {len(headers)}[/]")
+        for step in steps:
+            console.print(f"{_MARKS[step['state']]} [bold]{step['name']}[/]: ", end="")
+            console.print(step["text"], markup=False)
+
+
+def print_chain(console: Console, certificates: list[dict[str, Any]]) -> None:
+    """The explanation of a chain, for people."""
+    for entry in certificates:
+        console.print(f"[bold]{entry['role']}[/]: ", end="")
+        console.print(entry["subject"], markup=False)
+        state = "valid now" if entry["valid_now"] else "[red]not valid now[/]"
+        console.print(f"  valid {entry['valid']}, {state}; serial {entry['serial']}")
+        console.print(f"  issued by {entry['issuer']}", markup=False)
+        if entry["tnauthlist"] is not None:
+            console.print(f"  may speak for {entry['tnauthlist']}", markup=False)
+        for item in entry["constraints"]:
+            console.print(f"  its tokens are constrained: {item}", markup=False)
+        for item in entry["violations"]:
+            mark = "[red]violates[/]" if item["must"] else "[yellow]departs from[/]"
+            console.print(f"  {mark} the profile: ", end="")
+            console.print(f"{item['text']} ({item['source']})", markup=False)
+        if not entry["violations"]:
+            console.print("  keeps the SHAKEN profile")

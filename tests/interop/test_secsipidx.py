@@ -1,0 +1,213 @@
+"""secsipidx and libsecsipid verify our tokens, and we verify theirs: good, altered, expired."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import time
+
+import pytest
+
+from certs.chain import parse_chain
+from certs.profile import ProfilePolicy
+from certs.revocation import RevocationPolicy, build_view
+from certs.trustlist import TrustList, load_trust_list
+from certs.x5u import X5uPolicy
+from passport.claims import Destination
+from passport.identity import parse_identity_header
+from passport.ppt.shaken import Attestation
+from passport.reasons import Reason, Verstat
+from passport.tn import TN
+from registry.snapshot import Snapshot
+from signer.decide import Decision
+from signer.request import SigningRequest
+from signer.sign import sign
+from stores.memory import MemoryReplayStore
+from tests.interop.world import World
+from verifier.request import VerificationRequest
+from verifier.screen import ScreenPolicy
+from verifier.verify import NeedCertificates, Trust, Verifier
+
+pytestmark = pytest.mark.interop
+ORIG, DEST = "12155550100", "12155550113"
+ORIGID = "123e4567-e89b-12d3-a456-426655440000"
+CERT_VERIFY = 1 + 4 + 8  # time, custom root, custom intermediate
+
+
+@pytest.fixture
+def world(tmp_path, files):
+    return World(tmp_path, files)
+
+
+def ours(world, *, iat=None, dest=DEST) -> str:
+    decision = Decision(Attestation.A, Reason.HELD_AND_VERIFIED, "test", ORIGID)
+    request = SigningRequest(
+        TN(ORIG), Destination((TN(dest),)), int(time.time()) if iat is None else iat
+    )
+    return sign(request, decision, world.credential).identity
+
+
+def alter(identity: str) -> str:
+    """Another calling number in the payload, the signature left as it is."""
+    header = parse_identity_header(identity)
+    from passport.jws import b64url_decode, b64url_encode
+
+    payload = b64url_decode(header.token.payload, "payload")
+    forged = b64url_encode(payload.replace(ORIG.encode(), b"12155559999"))
+    return identity.replace(header.token.payload.decode(), forged.decode())
+
+
+def verify(world, identity, *, orig=ORIG, now=None):
+    now = int(time.time()) if now is None else now
+    roots = load_trust_list(world.root)
+    view, problems = build_view(
+        [world.crl.read_bytes()],
+        issuers=load_trust_list(world.crl_issuers),
+        trust=roots,
+        policy=RevocationPolicy.REQUIRE,
+    )
+    assert not problems
+    verifier = Verifier(
+        ScreenPolicy(x5u=X5uPolicy(allow_http_loopback=True)),
+        Nothing(),
+        Trust(roots, view, ProfilePolicy()),
+        MemoryReplayStore(),
+        Snapshot(),
+    )
+    request = VerificationRequest(TN(orig), (TN(DEST),), now, (identity,))
+    verdict = verifier.verify(request, now)
+    if isinstance(verdict, NeedCertificates):
+        assert verdict.urls == (world.x5u,)
+        chain = parse_chain(world.chain.read_bytes())
+        verdict = verifier.verify(request, now, {world.x5u: chain})
+    return verdict
+
+
+class Nothing:
+    def cached(self, x5u, now):
+        return None
+
+
+class CommandLine:
+    """The secsipidx program."""
+
+    def __init__(self, program, world):
+        self.program, self.world = program, world
+
+    def check(self, identity: str, expire: int = 3600) -> bool:
+        done = subprocess.run(
+            [
+                self.program, "-check", "-identity", identity, "-expire", str(expire),
+                "-cert-verify", str(CERT_VERIFY), "-ca-file", str(self.world.root),
+                "-ca-inter", str(self.world.intermediate), "-timeout", "5",
+            ],
+            capture_output=True, timeout=30, check=False,
+        )  # fmt: skip
+        return done.returncode == 0 and b"ok" in done.stdout.lower() + b"ok"
+
+    def sign(self) -> str:
+        done = subprocess.run(
+            [
+                self.program, "-sign-full", "-orig-tn", ORIG, "-dest-tn", DEST, "-attest", "A",
+                "-orig-id", ORIGID, "-x5u", self.world.x5u, "-k", str(self.world.key),
+            ],
+            capture_output=True, timeout=30, check=True, text=True,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+
+class Library:
+    """libsecsipid over its C interface."""
+
+    def __init__(self, library, world):
+        self.library, self.world = library, world
+        for name, value in (
+            ("CertCAFile", world.root),
+            ("CertCAInter", world.intermediate),
+        ):
+            library.SecSIPIDOptSetS(name.encode(), str(value).encode())
+        library.SecSIPIDOptSetN(b"CertVerify", CERT_VERIFY)
+
+    def check(self, identity: str, expire: int = 3600) -> bool:
+        data = identity.encode()
+        return self.library.SecSIPIDCheckFull(data, len(data), expire, b"", 5) == 0
+
+    def sign(self) -> str:
+        out = ctypes.c_char_p()
+        status = self.library.SecSIPIDGetIdentity(
+            ORIG.encode(), DEST.encode(), b"A", ORIGID.encode(), self.world.x5u.encode(),
+            str(self.world.key).encode(), ctypes.byref(out),
+        )  # fmt: skip
+        assert status >= 0
+        assert out.value is not None
+        return out.value.decode()
+
+
+@pytest.fixture(params=["secsipidx", "libsecsipid"])
+def peer(request, world):
+    part = request.getfixturevalue(request.param)
+    return CommandLine(part, world) if request.param == "secsipidx" else Library(part, world)
+
+
+def test_the_peer_verifies_ours_with_its_chain_check(peer, world, files):
+    assert peer.check(ours(world))
+    assert files.fetched
+
+
+def test_the_peer_refuses_ours_altered(peer, world):
+    assert not peer.check(alter(ours(world)))
+
+
+def test_the_peer_refuses_ours_expired(peer, world):
+    assert not peer.check(ours(world, iat=int(time.time()) - 7200), expire=60)
+
+
+def test_we_verify_the_peers(peer, world):
+    verdict = verify(world, peer.sign())
+    assert (verdict.verstat, verdict.attest) == (Verstat.PASSED, Attestation.A)
+    assert verdict.decisive.spc == world.spc
+
+
+def test_we_refuse_the_peers_altered(peer, world):
+    forged = alter(peer.sign())
+    assert verify(world, forged).reason is Reason.ORIG_MISMATCH
+    spoofed = verify(world, forged, orig="12155559999")
+    assert (spoofed.verstat, spoofed.reason) == (Verstat.FAILED, Reason.SIGNATURE_INVALID)
+
+
+def test_we_refuse_the_peers_expired(peer, world):
+    verdict = verify(world, peer.sign(), now=int(time.time()) + 300)
+    assert verdict.reason is Reason.IAT_STALE
+
+
+def test_we_write_what_the_peer_writes(peer, world):
+    """Same claims, same octets: header and payload segments agree."""
+    theirs = parse_identity_header(peer.sign())
+    mine = parse_identity_header(ours(world, iat=theirs.passport().iat))
+    assert (mine.token.header, mine.token.payload) == (theirs.token.header, theirs.token.payload)
+    assert mine.passport() == theirs.passport()
+
+
+def test_a_root_that_is_not_trusted_is_refused_by_both(peer, world):
+    identity = ours(world)
+    stranger = world.stranger_root()
+    world.root.write_bytes(stranger)
+    assert not peer.check(identity)
+    assert verify_without_lists(world, identity).reason is Reason.CERT_UNTRUSTED
+
+
+def verify_without_lists(world, identity):
+    now = int(time.time())
+    roots = load_trust_list(world.root)
+    view, _ = build_view(
+        [], issuers=TrustList((), ""), trust=roots, policy=RevocationPolicy.PREFER
+    )
+    verifier = Verifier(
+        ScreenPolicy(x5u=X5uPolicy(allow_http_loopback=True)),
+        Nothing(),
+        Trust(roots, view, ProfilePolicy()),
+        MemoryReplayStore(),
+        Snapshot(),
+    )
+    request = VerificationRequest(TN(ORIG), (TN(DEST),), now, (identity,))
+    return verifier.verify(request, now, {world.x5u: parse_chain(world.chain.read_bytes())})

@@ -1,0 +1,82 @@
+"""Settings: file, environment, and bad values that are named with what was expected."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.settings import Settings, load_settings, loopback
+from passport.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch):
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("ZHENXIAN_"):
+            monkeypatch.delenv(name)
+
+
+def test_defaults_listen_on_loopback_only():
+    settings = load_settings()
+    assert settings == Settings()
+    assert loopback(settings.server.calls)
+    assert settings.trust.revocation == "require"
+    assert not settings.fetch.allow_http_loopback
+    assert not settings.log.clear_numbers
+
+
+def test_file_then_environment(tmp_path, monkeypatch):
+    path = tmp_path / "z.toml"
+    path.write_text(
+        'data = "state"\n[server]\ncalls = "127.0.0.1:9000"\n[trust]\nroots = "/abs/roots"\n'
+        "[verifier]\ndate_window = 30\niat_window = 20\n"
+    )
+    monkeypatch.setenv("ZHENXIAN_VERIFIER__DATE_WINDOW", "45")
+    settings = load_settings(path)
+    assert settings.server.calls == "127.0.0.1:9000"
+    assert (settings.verifier.date_window, settings.verifier.iat_window) == (45, 20)
+    assert settings.data == tmp_path / "state"
+    assert str(settings.trust.roots) == "/abs/roots"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[server]\ncalls = 8080\n", "server.calls"),
+        ('[server]\ncalls = "localhost:8080"\n', "expected an IP address"),
+        ('[server]\ncalls = "127.0.0.1"\n', "address:port"),
+        ('[server]\nport = 1\n', "server.port: Extra inputs"),
+        ("[verifier]\ndate_window = 0\n", "verifier.date_window: Input should be greater"),
+        ('[trust]\nrevocation = "off"\n', "'require' or 'prefer'"),
+        ('[verifier]\ncountry = "cn"\n', "verifier.country"),
+        ("[server\n", "settings file"),
+        ('colour = "red"\n', "colour"),
+    ],
+)
+def test_bad_values_are_named(tmp_path, text, message):
+    path = tmp_path / "z.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_bad_variable_is_named(monkeypatch):
+    monkeypatch.setenv("ZHENXIAN_SERVER__WORKERS", "many")
+    with pytest.raises(ConfigError, match="ZHENXIAN_SERVER__WORKERS"):
+        load_settings()
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_settings(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("listener", "local"),
+    [("127.0.0.1:1", True), ("[::1]:1", True), ("0.0.0.0:1", False), ("[::]:1", False)],
+)
+def test_loopback(listener, local):
+    assert loopback(listener) is local
