@@ -21,6 +21,7 @@ from passport.reasons import Reason
 
 OID: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.27")
 ENHANCED_OID: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.33")
+_BASELINE: Final = frozenset({"dest", "iat", "orig"})  # claims that every token carries
 
 
 class _Enhanced(univ.Sequence):  # type: ignore[misc]
@@ -65,8 +66,11 @@ class ClaimConstraints(Struct, frozen=True):
         """The first constraint that a payload breaks, as a sentence; None when it keeps all.
 
         A claim with permitted values that is not there is no violation (RFC 8226 section 8). A
-        value that is not text is compared as no text, and so is not permitted.
+        value that is not text is compared as no text, and so is not permitted. An extension that
+        excludes a claim of every token counts as not there (RFC 9118 section 4).
         """
+        if not _BASELINE.isdisjoint(self.must_exclude):
+            return None
         for name in self.must_include:
             if name not in claims:
                 return f"the certificate demands the claim {name}, which is not there"

@@ -343,9 +343,7 @@ class HttpFetcher:
 
 
 async def _body(response: httpcore.Response, fields: Fields, most: int, url: str) -> bytes:
-    too_large = FetchError(
-        Reason.CERT_UNREACHABLE, f"{shown(url)}: larger than {most} bytes"
-    )
+    too_large = FetchError(Reason.CERT_UNREACHABLE, f"{shown(url)}: larger than {most} bytes")
     announced = fields.one("content-length")
     if announced is not None and _DIGITS.match(announced) and int(announced) > most:
         raise too_large

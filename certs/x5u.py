@@ -233,9 +233,7 @@ def _read(url: str, *, query: bool) -> _Parts | UrlRefused:
     return _Parts(shape["scheme"].lower(), host, address, authority["port"], path)
 
 
-def _host(
-    v6: str | None, name: str | None
-) -> tuple[str | None, IPv4Address | IPv6Address | None]:
+def _host(v6: str | None, name: str | None) -> tuple[str | None, IPv4Address | IPv6Address | None]:
     try:
         if v6 is not None:
             address6 = IPv6Address(v6)

@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from certs.chain import Chain
+from certs.chain import Chain, TrustedSigner
 from certs.crlstore import CrlStore
 from certs.fetch import FetchLimits, HttpFetcher
 from certs.keys import Credential, KeyStore
@@ -145,7 +145,7 @@ class Service:
             credential=self.credential,
             registry=self.registry,
             verifier=self.verifier,
-            repository=_Fetching(self.repository, self.crls, self._refresh_trust),
+            repository=_Fetching(self.repository, self.crls, self._lacks_list, self._refresh_trust),
             authenticator=self.authenticator,
             metrics=self.metrics,
             log=self.log,
@@ -179,30 +179,48 @@ class Service:
         found.extend(f"{name}: {text}" for name, text in sorted(self._problems.items()))
         return found
 
+    def _lacks_list(self, chain: Chain) -> bool:
+        """True for a chain that leads to a trusted root but that no fresh list covers.
+
+        Only such a chain may have lists fetched: whoever likes could name any host in a chain of
+        their own.
+        """
+        signer = self.verifier.signer(chain, int(self._clock()))
+        if isinstance(signer, TrustedSigner):
+            return signer.revocation_unchecked
+        return signer.reason is Reason.CRL_UNAVAILABLE
+
     async def close(self) -> None:
         """Write the last records and let go of connections."""
         self.log.flush()
         await self.repository.close()
 
     async def watch(self) -> None:
-        """Take over what changes on disk, and write the log, until cancelled."""
-        flushed = 0.0
+        """Take over what changes on disk, fetch what is due, and write the log, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._write_log())
+            tasks.create_task(self._fetch_lists())
+            while True:
+                await asyncio.sleep(WATCH_EVERY)
+                self.refresh()
+
+    async def _write_log(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_EVERY)
             self.log.flush()
-            flushed += FLUSH_EVERY
-            if flushed >= WATCH_EVERY:
-                flushed = 0.0
-                await self.refresh()
 
-    async def refresh(self) -> None:
+    async def _fetch_lists(self) -> None:
+        while True:
+            try:
+                await self.crls.refresh_due(int(self._clock()))
+                self._report("fetching revocation lists", "; ".join(self.crls.problems) or None)
+            except ConfigError as error:
+                self._report("fetching revocation lists", str(error))
+            await asyncio.sleep(WATCH_EVERY)
+
+    def refresh(self) -> None:
         """Look once at everything that may have changed: keys, holdings, trust, lists."""
         self.repository.refresh_due()
-        try:
-            await self.crls.refresh_due(int(self._clock()))
-            self._report("fetching revocation lists", "; ".join(self.crls.problems) or None)
-        except ConfigError as error:
-            self._report("fetching revocation lists", str(error))
         if self.keys is not None:
             if self.keys.reload_if_changed():
                 self.publisher.publish(self.keys.current.chain_pem)
@@ -280,15 +298,24 @@ class _Fetching:
     """Fetches a chain and the revocation lists it names, before the chain is judged."""
 
     def __init__(
-        self, repository: CertificateRepository, crls: CrlStore, arrived: Callable[[], None]
+        self,
+        repository: CertificateRepository,
+        crls: CrlStore,
+        lacks_list: Callable[[Chain], bool],
+        arrived: Callable[[], None],
     ) -> None:
         self._repository = repository
         self._crls = crls
+        self._lacks_list = lacks_list
         self._arrived = arrived
 
     async def get(self, x5u: str) -> Chain | Failure:
         chain = await self._repository.get(x5u)
-        if isinstance(chain, Chain) and await self._crls.fetch_for(chain):
+        if (
+            isinstance(chain, Chain)
+            and self._lacks_list(chain)
+            and await self._crls.fetch_for(chain)
+        ):
             self._arrived()
         return chain
 

@@ -1,7 +1,6 @@
 """What every test may use: a world of its own."""
 
 import pytest
-
 from simulator import World
 
 

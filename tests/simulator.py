@@ -12,8 +12,11 @@ clock is an argument; the network is a dictionary that can misbehave and remembe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
 from cryptography import x509
@@ -35,7 +38,7 @@ from passport.reasons import Reason
 from passport.tn import TN, TNRange
 from verifier.request import VerificationRequest
 
-NOW = 1_795_500_000  # 2026-11-24T07:20:00Z
+NOW = 1_795_500_000  # 2026-11-24T06:00:00Z
 DAY = 86_400
 ORIGID = "de305d54-75b4-431b-adb2-eb6b9e546014"
 CRL_URL = ca.CRL_URL
@@ -145,12 +148,14 @@ class World:
     def __init__(self, now: int = NOW) -> None:
         self.now = now
         self.repository = Repository()
-        dates = {"not_before": now - 30 * DAY, "not_after": now + 365 * DAY}
-        self.administrator = Authority.create_root("STI-PA CRL", **dates)
+        begin, end = now - 30 * DAY, now + 365 * DAY
+        self.administrator = Authority.create_root("STI-PA CRL", not_before=begin, not_after=end)
         issuer = self.administrator.certificate.subject
-        self.root = Authority.create_root(**dates, crl_issuer=issuer)
-        self.intermediate = self.root.create_intermediate(**dates)
-        self.other_root = Authority.create_root("SHAKEN other root", **dates, crl_issuer=issuer)
+        self.root = Authority.create_root(not_before=begin, not_after=end, crl_issuer=issuer)
+        self.intermediate = self.root.create_intermediate(not_before=begin, not_after=end)
+        self.other_root = Authority.create_root(
+            "SHAKEN other root", not_before=begin, not_after=end, crl_issuer=issuer
+        )
         self.revoked: list[x509.Certificate] = []
         self.publish_crl()
 
@@ -234,9 +239,7 @@ class Carrier:
     def credential(self) -> Credential:
         """Key and chain as a signer holds them."""
         chain = self.chain
-        return Credential(
-            self.key, chain, self.chain_pem, chain.spc, self.x5u, chain.not_after
-        )
+        return Credential(self.key, chain, self.chain_pem, chain.spc, self.x5u, chain.not_after)
 
     def renew(self) -> None:
         """A new key and a new certificate, at the same URL."""
@@ -346,9 +349,7 @@ class Certificate:
         self._listed = TNAuthList(entries)
         self.reissue()
 
-    def change(
-        self, change: Callable[[x509.CertificateBuilder], x509.CertificateBuilder]
-    ) -> None:
+    def change(self, change: Callable[[x509.CertificateBuilder], x509.CertificateBuilder]) -> None:
         """Alter the certificate before it is signed."""
         self._change = change
         self.reissue()
@@ -380,6 +381,45 @@ class Call(NamedTuple):
             identities or (self.signed(),),
             call_id,
         )
+
+
+@contextmanager
+def served(files: Mapping[str, bytes]) -> Iterator[str]:
+    """Serve bodies by path over real HTTP on loopback; gives the base URL.
+
+    For end-to-end tests with `allow_http_loopback`. The mapping is looked at on every request;
+    what is not in it is 404. Answers carry an entity tag and are fresh for a minute.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            body = files.get(self.path)
+            etag = f'"{hash(body):x}"'
+            same = body is not None and self.headers.get("If-None-Match") == etag
+            self.send_response(404 if body is None else 304 if same else 200)
+            if body is None or same:
+                body = b""
+            if not same:
+                self.send_header("Content-Length", str(len(body)))
+            self.send_header("ETag", etag)
+            self.send_header("Cache-Control", "max-age=60")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def other_curve_key() -> ec.EllipticCurvePrivateKey:

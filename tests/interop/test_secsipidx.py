@@ -23,7 +23,7 @@ from signer.decide import Decision
 from signer.request import SigningRequest
 from signer.sign import sign
 from stores.memory import MemoryReplayStore
-from tests.interop.world import World
+from interop.world import World
 from verifier.request import VerificationRequest
 from verifier.screen import ScreenPolicy
 from verifier.verify import NeedCertificates, Trust, Verifier

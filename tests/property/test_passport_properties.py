@@ -2,6 +2,7 @@
 
 import base64
 import json as stdlib_json
+import re
 
 import jwt
 import pytest
@@ -60,30 +61,33 @@ json_values = st.recursive(
 
 
 def extras(owned):
-    return st.dictionaries(texts.filter(lambda name: name not in owned), json_values, max_size=3).map(
-        lambda members: tuple(members.items())
-    )
+    return st.dictionaries(
+        texts.filter(lambda name: name not in owned), json_values, max_size=3
+    ).map(lambda members: tuple(members.items()))
 
 
 HEADER_NAMES = {"alg", "typ", "x5u", "ppt", "crit"}
 CLAIM_NAMES = {"dest", "iat", "orig", "mky", "attest", "origid"}
-headers = st.builds(
-    Header, absolute_uris, st.sampled_from([None, "shaken"]), extras(HEADER_NAMES)
-)
+headers = st.builds(Header, absolute_uris, st.sampled_from([None, "shaken"]), extras(HEADER_NAMES))
 destinations = st.builds(
     Destination,
     st.lists(tns, min_size=1, max_size=4).map(tuple),
     st.lists(uris, max_size=3).map(tuple),
 ) | st.builds(Destination, uri=st.lists(uris, min_size=1, max_size=3).map(tuple))
 media_keys = st.builds(
-    MediaKey, st.sampled_from(["sha", "sha-256", "sha-512"]), st.binary(min_size=1, max_size=8).map(bytes.hex)
-)  # fmt: skip
+    MediaKey,
+    st.sampled_from(["sha", "sha-256", "sha-512"]),
+    st.binary(min_size=1, max_size=8).map(bytes.hex),
+)
 origids = st.text(min_size=1, max_size=128).filter(str.isprintable)
 extensions = st.builds(Shaken, st.sampled_from(Attestation), origids)
 
 
+PPTS = st.sampled_from([None, "shaken"])
+
+
 @st.composite
-def passports(draw, ppts=st.sampled_from([None, "shaken"])):
+def passports(draw, ppts=PPTS):
     ppt = draw(ppts)
     return PASSporT(
         Header(draw(absolute_uris), ppt, draw(extras(HEADER_NAMES))),
@@ -101,13 +105,14 @@ segments = st.binary(min_size=1, max_size=30).map(b64url_encode)
 tokens = st.builds(Token, segments, segments, signatures) | st.builds(
     Token, st.just(b""), st.just(b""), signatures
 )
-token_chars = st.text(
-    "abcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~", min_size=1, max_size=10
-)
+token_chars = st.text("abcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~", min_size=1, max_size=10)
 quotable = st.text(
-    st.characters(exclude_categories=["Cs"], exclude_characters=[chr(c) for c in (*range(9), *range(10, 32), 127)]),
+    st.characters(
+        exclude_categories=["Cs"],
+        exclude_characters=[chr(c) for c in (*range(9), *range(10, 32), 127)],
+    ),
     max_size=12,
-)  # fmt: skip
+)
 parameters = st.lists(
     st.tuples(
         token_chars.filter(lambda name: name not in {"info", "alg", "ppt"}), st.none() | quotable
@@ -128,11 +133,12 @@ def outcome(parse, *arguments):
     """The value, or the reason, place and detail of the refusal; any other exception escapes."""
     try:
         return parse(*arguments)
-    except ParseError as error:
-        assert isinstance(error.reason, Reason)
-        assert error.where
-        assert len(str(error)) < 400
-        return error.reason, error.where, error.detail
+    except ParseError as refused:
+        error = refused
+    assert isinstance(error.reason, Reason)
+    assert error.where
+    assert len(str(error)) < 400
+    return error.reason, error.where, error.detail
 
 
 # Parse after print is the identity ---------------------------------------------------------------
@@ -183,10 +189,11 @@ def test_passport(passport):
     payload = passport.payload()
     assert parse_payload(passport.header, payload) == passport
     assert parse_payload(passport.header, payload).payload() == payload
-    if not any("e+" in repr(value) for _, value in passport.extra):  # 1e+22 has two spellings
-        assert payload == stdlib_json.dumps(
-            passport.claims(), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-        ).encode()
+    reference = stdlib_json.dumps(
+        passport.claims(), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    ).encode()
+    exponent = re.compile(rb"\de[+-]?\d")  # such numbers have two spellings, and no claim is one
+    assert payload == reference or exponent.search(payload) or exponent.search(reference)
 
 
 @settings(max_examples=200)
@@ -254,9 +261,9 @@ anything = st.text() | st.text(
     st.sampled_from('.;,=<>"\\ \t\r\n+-*#%:@[]{}abcinfoalgptshkeES256019é\x00\ud800'), max_size=60
 )
 any_octets = st.binary() | anything.map(lambda text: text.encode("utf-8", "surrogatepass"))
-json_like = st.text(st.sampled_from('{}[]",:\\u0123456789d8eE+-.truefalsn \n\ud800é'), max_size=60).map(
-    lambda text: text.encode("utf-8", "surrogatepass")
-)  # fmt: skip
+json_like = st.text(
+    st.sampled_from('{}[]",:\\u0123456789d8eE+-.truefalsn \n\ud800é'), max_size=60
+).map(lambda text: text.encode("utf-8", "surrogatepass"))
 
 
 @settings(max_examples=200)
@@ -287,7 +294,8 @@ def test_octet_parsers(octets):
 @settings(max_examples=200)
 @given(any_octets, any_octets, anything)
 def test_claims_parser(header, payload, parameters):
-    value = f"{b64url_encode(header).decode()}.{b64url_encode(payload).decode()}.{'A' * 86};info=<{X5U}>"
+    token = Token(b64url_encode(header), b64url_encode(payload), b"A" * 86)
+    value = f"{token.dumps().decode()};info=<{X5U}>"
     outcome(lambda: parse_single(value).passport())
     outcome(lambda: parse_single(value + ";" + parameters).passport())
 
@@ -338,7 +346,10 @@ def test_quick_payload_reader_agrees_on_altered_payloads(piece, data):
 @settings(max_examples=200)
 @given(passports())
 def test_quick_payload_reader_agrees_on_good_payloads(passport):
-    same(parse_payload(passport.header, passport.payload()), strictly(passport.header, passport.payload()))
+    same(
+        parse_payload(passport.header, passport.payload()),
+        strictly(passport.header, passport.payload()),
+    )
 
 
 @settings(max_examples=200)
@@ -351,8 +362,12 @@ def test_quick_payload_reader_agrees_on_any_claim(value, name, ordered):
 
 
 @settings(max_examples=400)
-@given(json_like | st.dictionaries(texts, json_values, max_size=3).map(
-    lambda value: stdlib_json.dumps(value, separators=(",", ":")).encode()))  # fmt: skip
+@given(
+    json_like
+    | st.dictionaries(texts, json_values, max_size=3).map(
+        lambda value: stdlib_json.dumps(value, separators=(",", ":")).encode()
+    )
+)
 @example(b'{"a":9007199254740993,"b":18446744073709551615}')
 @example(b'{"a":-0}')
 @example(b'{"a":-0.0}')
@@ -428,9 +443,7 @@ def test_one_flipped_bit_of_the_text_never_passes(bit):
         header = parse_single(value)
     except ParseError:
         return
-    assert not KEY.verifying_key.verifies(
-        header.token.signing_input, header.token.signature_octets
-    )
+    assert not KEY.verifying_key.verifies(header.token.signing_input, header.token.signature_octets)
 
 
 def test_the_unaltered_token_passes():
@@ -445,9 +458,16 @@ def test_pyjwt_reads_what_we_sign(passport):
         token,
         P256.public_key(),
         algorithms=["ES256"],
-        options={"verify_iat": False, "verify_exp": False, "verify_nbf": False, "verify_aud": False,
-                 "verify_iss": False, "verify_sub": False, "verify_jti": False},
-    )  # fmt: skip
+        options={
+            "verify_iat": False,
+            "verify_exp": False,
+            "verify_nbf": False,
+            "verify_aud": False,
+            "verify_iss": False,
+            "verify_sub": False,
+            "verify_jti": False,
+        },
+    )
     assert decoded["header"] == stdlib_json.loads(passport.header.dumps())
     assert decoded["payload"] == stdlib_json.loads(passport.payload())
 

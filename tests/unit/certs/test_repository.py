@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
+from simulator import NOW, Fault, served
 
 from certs.chain import Chain
-from certs.fetch import Caching, Fetched, FetchError, FetchLimits, NotModified
+from certs.fetch import Caching, Fetched, FetchError, FetchLimits, HttpFetcher, NotModified
 from certs.repository import CertificateRepository, Failure, RepositoryLimits
 from certs.x5u import X5uPolicy
 from passport.reasons import Reason
-from simulator import NOW, Fault, World
 
 DAY = 86_400
 HOUR = 3_600
@@ -47,8 +47,7 @@ class Cache:
     def refresh(self):
         async def run():
             started = self.cache.refresh_due()
-            while self.cache._flights:
-                await asyncio.sleep(0)
+            await asyncio.gather(*self.cache._flights.values())
             return started
 
         return asyncio.run(run())
@@ -114,8 +113,7 @@ def test_all_callers_give_up_and_the_result_is_kept(cache):
         only.cancel()
         await asyncio.gather(only, return_exceptions=True)
         cache.host.release(cache.url)
-        while cache.cache._flights:
-            await asyncio.sleep(0)
+        await asyncio.gather(*cache.cache._flights.values())
 
     asyncio.run(run())
     assert isinstance(cache.cached(), Chain)
@@ -449,3 +447,21 @@ def test_limits_and_answers_have_their_stated_defaults():
     assert Fetched(b"").caching == NotModified().caching == Caching()
     assert FetchError(Reason.CERT_UNREACHABLE, "x").passing
     assert not FetchError(Reason.X5U_POLICY, "x").passing
+
+
+@pytest.mark.e2e
+@pytest.mark.enable_socket
+def test_over_real_http_on_loopback(world):
+    carrier = world.carrier("1234")
+    files = {"/chain.pem": carrier.chain_pem}
+    policy = X5uPolicy(allow_http_loopback=True)
+    clock = Clock()
+    with served(files) as base:
+        cache = CertificateRepository(HttpFetcher(policy=policy), policy=policy, clock=clock)
+        url = f"{base}/chain.pem"
+        chain = asyncio.run(cache.get(url))
+        assert chain.digest == carrier.chain.digest
+        clock.now += 60
+        assert asyncio.run(cache.get(url)) is chain
+        assert cache.statistics.not_modified == 1
+        assert asyncio.run(cache.get(f"{base}/other")).reason is Reason.CERT_UNREACHABLE

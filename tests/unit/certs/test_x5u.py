@@ -194,7 +194,9 @@ def test_a_list_of_hosts_and_prefixes():
     assert check_crl_url("http://crl.example.org/list.crl", policy) is None
 
 
-@pytest.mark.parametrize("entry", ["", "cert example", "cert.example.org:443", "https://a@b.c/", "/x"])
+@pytest.mark.parametrize(
+    "entry", ["", "cert example", "cert.example.org:443", "https://a@b.c/", "/x"]
+)
 def test_a_list_entry_that_is_neither_is_a_configuration_error(entry):
     with pytest.raises(ConfigError, match="neither a host"):
         X5uPolicy(repositories=(entry,))

@@ -58,12 +58,14 @@ def reason_of(parse, *arguments):
     [
         (HEADER, SHAKEN),
         ({"typ": "passport", "alg": "ES256", "x5u": X5U}, Header(X5U)),
-        (HEADER | {"kid": "1", "a": [1, {"b": None}]},
-         Header(X5U, "shaken", (("a", [1, {"b": None}]), ("kid", "1")))),
+        (
+            HEADER | {"kid": "1", "a": [1, {"b": None}]},
+            Header(X5U, "shaken", (("a", [1, {"b": None}]), ("kid", "1"))),
+        ),
         (HEADER | {"ppt": "div"}, Header(X5U, "div")),
         (HEADER | {"x5u": ""}, Header("", "shaken")),
     ],
-)  # fmt: skip
+)
 def test_header_both_ways(members, header):
     assert parse_header(written(members)) == header
     assert parse_header(json.dumps(members, indent=2).encode()) == header
@@ -121,28 +123,81 @@ def test_header_stands_once():
     [
         (SHAKEN, CLAIMS, VALUE),
         (Header(X5U), BASE, PASSporT(Header(X5U), VALUE.orig, VALUE.dest, VALUE.iat)),
-        (Header(X5U), CLAIMS,  # baseline owns no attest: kept, not believed
-         PASSporT(Header(X5U), VALUE.orig, VALUE.dest, VALUE.iat,
-                  extra=(("attest", "A"), ("origid", CLAIMS["origid"])))),
-        (Header(X5U), {"dest": {"tn": ["#06#", "110"], "uri": ["sip:a@b", "urn:service:sos"]},
-                       "iat": 0, "orig": {"uri": "sip:alice@example.com"}},
-         PASSporT(Header(X5U), URI("sip:alice@example.com"),
-                  Destination((TN("110"), TN("#06#")), (URI("urn:service:sos"), URI("sip:a@b"))), 0)),
-        (SHAKEN, CLAIMS | {"rcd": {"nam": "真显", "x": [1.5, None]}, "iat": MAX_IAT, "aaa": False},
-         PASSporT(SHAKEN, VALUE.orig, VALUE.dest, MAX_IAT, VALUE.extension,
-                  extra=(("aaa", False), ("rcd", {"nam": "真显", "x": [1.5, None]})))),
-        (SHAKEN, CLAIMS | {"mky": [{"alg": "sha-256", "dig": "02AB"}, {"alg": "sha-256", "dig": "4A"}]},
-         PASSporT(SHAKEN, VALUE.orig, VALUE.dest, VALUE.iat, VALUE.extension,
-                  mky=(MediaKey("sha-256", "4A"), MediaKey("sha-256", "02AB")))),
+        (
+            Header(X5U),
+            CLAIMS,  # baseline owns no attest: kept, not believed
+            PASSporT(
+                Header(X5U),
+                VALUE.orig,
+                VALUE.dest,
+                VALUE.iat,
+                extra=(("attest", "A"), ("origid", CLAIMS["origid"])),
+            ),
+        ),
+        (
+            Header(X5U),
+            {
+                "dest": {"tn": ["#06#", "110"], "uri": ["sip:a@b", "urn:service:sos"]},
+                "iat": 0,
+                "orig": {"uri": "sip:alice@example.com"},
+            },
+            PASSporT(
+                Header(X5U),
+                URI("sip:alice@example.com"),
+                Destination((TN("110"), TN("#06#")), (URI("urn:service:sos"), URI("sip:a@b"))),
+                0,
+            ),
+        ),
+        (
+            SHAKEN,
+            CLAIMS | {"rcd": {"nam": "真显", "x": [1.5, None]}, "iat": MAX_IAT, "aaa": False},
+            PASSporT(
+                SHAKEN,
+                VALUE.orig,
+                VALUE.dest,
+                MAX_IAT,
+                VALUE.extension,
+                extra=(("aaa", False), ("rcd", {"nam": "真显", "x": [1.5, None]})),
+            ),
+        ),
+        (
+            SHAKEN,
+            CLAIMS | {"mky": [{"alg": "sha-256", "dig": "02AB"}, {"alg": "sha-256", "dig": "4A"}]},
+            PASSporT(
+                SHAKEN,
+                VALUE.orig,
+                VALUE.dest,
+                VALUE.iat,
+                VALUE.extension,
+                mky=(MediaKey("sha-256", "4A"), MediaKey("sha-256", "02AB")),
+            ),
+        ),
         # by the octets of alg followed by dig, not by alg first
-        (SHAKEN, CLAIMS | {"mky": [{"alg": "sha", "dig": "0A"}, {"alg": "sha-256", "dig": "4A"}][::-1]},
-         PASSporT(SHAKEN, VALUE.orig, VALUE.dest, VALUE.iat, VALUE.extension,
-                  mky=(MediaKey("sha", "0A"), MediaKey("sha-256", "4A")))),
-        (SHAKEN, CLAIMS | {"dest": {"tn": ["1"] * MAX_DESTINATIONS}, "origid": "x" * MAX_ORIGID_LENGTH},
-         PASSporT(SHAKEN, VALUE.orig, Destination((TN("1"),) * MAX_DESTINATIONS), VALUE.iat,
-                  Shaken(Attestation.A, "x" * MAX_ORIGID_LENGTH))),
+        (
+            SHAKEN,
+            CLAIMS | {"mky": [{"alg": "sha", "dig": "0A"}, {"alg": "sha-256", "dig": "4A"}][::-1]},
+            PASSporT(
+                SHAKEN,
+                VALUE.orig,
+                VALUE.dest,
+                VALUE.iat,
+                VALUE.extension,
+                mky=(MediaKey("sha", "0A"), MediaKey("sha-256", "4A")),
+            ),
+        ),
+        (
+            SHAKEN,
+            CLAIMS | {"dest": {"tn": ["1"] * MAX_DESTINATIONS}, "origid": "x" * MAX_ORIGID_LENGTH},
+            PASSporT(
+                SHAKEN,
+                VALUE.orig,
+                Destination((TN("1"),) * MAX_DESTINATIONS),
+                VALUE.iat,
+                Shaken(Attestation.A, "x" * MAX_ORIGID_LENGTH),
+            ),
+        ),
     ],
-)  # fmt: skip
+)
 def test_payload_both_ways(header, claims, value):
     assert parse_payload(header, written(claims)) == value
     assert parse_payload(header, written(claims, sort_keys=True)) == value
@@ -281,9 +336,11 @@ def test_unknown_types_are_refused():
         lambda: Header(X5U, "shaken", (("crit", ["x"]),)),
         lambda: Header(X5U, "shaken", (("a", 1), ("a", 2))),
         lambda: PASSporT(SHAKEN, VALUE.orig, VALUE.dest, 1, VALUE.extension, extra=(("iat", 2),)),
-        lambda: PASSporT(SHAKEN, VALUE.orig, VALUE.dest, 1, VALUE.extension, extra=(("attest", "A"),)),
+        lambda: PASSporT(
+            SHAKEN, VALUE.orig, VALUE.dest, 1, VALUE.extension, extra=(("attest", "A"),)
+        ),
     ],
-)  # fmt: skip
+)
 def test_extra_members_cannot_replace_the_real_ones(make):
     with pytest.raises(RuntimeError):
         make()

@@ -54,32 +54,54 @@ def refused(parse, *arguments):
     [
         (T + INFO, IdentityHeader(TOKEN, X5U), None),
         (T + INFO + ';alg=ES256;ppt="shaken"', IdentityHeader(TOKEN, X5U, "ES256", "shaken"), None),
-        (T + INFO + ";alg=ES256;ppt=shaken", IdentityHeader(TOKEN, X5U, "ES256", "shaken"),
-         T + INFO + ';alg=ES256;ppt="shaken"'),
-        (T + ';ppt="shaken";alg="ES256"' + INFO, IdentityHeader(TOKEN, X5U, "ES256", "shaken"),
-         T + INFO + ';alg=ES256;ppt="shaken"'),
-        (T + ";PPT=Shaken;ALG=es256;INFO=<" + X5U + ">",
-         IdentityHeader(TOKEN, X5U, "ES256", "shaken"), T + INFO + ';alg=ES256;ppt="shaken"'),
-        (f"{T} \t; info \t= <{X5U}> ; alg = ES256 ;", IdentityHeader(TOKEN, X5U, "ES256"),
-         T + INFO + ";alg=ES256"),
+        (
+            T + INFO + ";alg=ES256;ppt=shaken",
+            IdentityHeader(TOKEN, X5U, "ES256", "shaken"),
+            T + INFO + ';alg=ES256;ppt="shaken"',
+        ),
+        (
+            T + ';ppt="shaken";alg="ES256"' + INFO,
+            IdentityHeader(TOKEN, X5U, "ES256", "shaken"),
+            T + INFO + ';alg=ES256;ppt="shaken"',
+        ),
+        (
+            T + ";PPT=Shaken;ALG=es256;INFO=<" + X5U + ">",
+            IdentityHeader(TOKEN, X5U, "ES256", "shaken"),
+            T + INFO + ';alg=ES256;ppt="shaken"',
+        ),
+        (
+            f"{T} \t; info \t= <{X5U}> ; alg = ES256 ;",
+            IdentityHeader(TOKEN, X5U, "ES256"),
+            T + INFO + ";alg=ES256",
+        ),
         (f"{T};info={X5U};alg=ES256", IdentityHeader(TOKEN, X5U, "ES256"), T + INFO + ";alg=ES256"),
         (f'{T};info="{X5U}"', IdentityHeader(TOKEN, X5U), T + INFO),
         (f"{T};info=<http://h/?a=b;c,d=e>", IdentityHeader(TOKEN, "http://h/?a=b;c,d=e"), None),
         # unknown parameters: kept, in order, with and without value, twice if they came twice
-        (T + INFO + ";z;a=1;z=2;b", IdentityHeader(
-            TOKEN, X5U, extra=(("z", None), ("a", "1"), ("z", "2"), ("b", None))), None),
-        (T + ";X-A" + INFO + ";X-B=Q", IdentityHeader(
-            TOKEN, X5U, extra=(("x-a", None), ("x-b", "Q"))), T + INFO + ";x-a;x-b=Q"),
-        (T + INFO + r';q="a;b,\"c\\ \d";e=""', IdentityHeader(
-            TOKEN, X5U, extra=(("q", 'a;b,"c\\ d'), ("e", ""))), T + INFO + r';q="a;b,\"c\\ d";e=""'),
-        (T + INFO + ";h=[2001:db8::1];u=<sip:a@b>", IdentityHeader(
-            TOKEN, X5U, extra=(("h", "[2001:db8::1]"), ("u", "sip:a@b"))),
-         T + INFO + ';h="[2001:db8::1]";u="sip:a@b"'),
+        (
+            T + INFO + ";z;a=1;z=2;b",
+            IdentityHeader(TOKEN, X5U, extra=(("z", None), ("a", "1"), ("z", "2"), ("b", None))),
+            None,
+        ),
+        (
+            T + ";X-A" + INFO + ";X-B=Q",
+            IdentityHeader(TOKEN, X5U, extra=(("x-a", None), ("x-b", "Q"))),
+            T + INFO + ";x-a;x-b=Q",
+        ),
+        (
+            T + INFO + r';q="a;b,\"c\\ \d";e=""',
+            IdentityHeader(TOKEN, X5U, extra=(("q", 'a;b,"c\\ d'), ("e", ""))),
+            T + INFO + r';q="a;b,\"c\\ d";e=""',
+        ),
+        (
+            T + INFO + ";h=[2001:db8::1];u=<sip:a@b>",
+            IdentityHeader(TOKEN, X5U, extra=(("h", "[2001:db8::1]"), ("u", "sip:a@b"))),
+            T + INFO + ';h="[2001:db8::1]";u="sip:a@b"',
+        ),
         (T + INFO + ';q="真显"', IdentityHeader(TOKEN, X5U, extra=(("q", "真显"),)), None),
-        (".." + SIGNATURE.decode() + INFO,
-         IdentityHeader(Token(b"", b"", SIGNATURE), X5U), None),
+        (".." + SIGNATURE.decode() + INFO, IdentityHeader(Token(b"", b"", SIGNATURE), X5U), None),
     ],
-)  # fmt: skip
+)
 def test_value_both_ways(value, header, written):
     assert parse_single(value) == header
     assert parse_identity_header(value) == header
@@ -152,7 +174,7 @@ def test_value_both_ways(value, header, written):
         ("a.b./" + "A" * 85 + INFO, Reason.TOKEN_BASE64),
         ("a.b." + "A" * MAX_HEADER_LENGTH + INFO, Reason.IDENTITY_TOO_LARGE),
     ],
-)  # fmt: skip
+)
 def test_value_refusals(value, reason):
     assert refused(parse_single, value).reason is reason
 

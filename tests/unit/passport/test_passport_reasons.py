@@ -68,7 +68,9 @@ def test_reason_header_repeats_no_foreign_text(ppi):
 
 
 @pytest.mark.parametrize(
-    "reason", [reason for reason in Reason if reason not in FAILURES], ids=lambda reason: reason.name
+    "reason",
+    [reason for reason in Reason if reason not in FAILURES],
+    ids=lambda reason: reason.name,
 )
 def test_reason_header_is_for_failures(reason):
     with pytest.raises(ValueError, match="not a verification failure"):
