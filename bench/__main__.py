@@ -55,8 +55,8 @@ What is reported is the median of the ratios of neighbouring runs, with the smal
 Exit status: 0 measured (whatever the figures), 2 a tool is missing (says how to install it),
 3 no measurement could be made.
 
-With --profile nothing is compared: one path runs under a profiler, and the functions that take
-the time are printed.
+With --profile nothing is compared: one path runs under cProfile, and under perf where there is
+one, and what takes the time is printed.
 """
 
 
@@ -79,7 +79,7 @@ class Tell(NamedTuple):
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@_app.command(help=_HELP)
+@_app.command(help="\n\n".join(" ".join(part.split()) for part in _HELP.split("\n\n")))
 def main(
     *,
     seconds: Annotated[
@@ -97,7 +97,7 @@ def main(
     profile: Annotated[
         str | None,
         typer.Option(
-            metavar="sign|verify", help="Profile one path in process instead of comparing."
+            metavar="|".join(inprocess.PATHS), help="Profile one path in process, compare nothing."
         ),
     ] = None,
     update_docs: Annotated[
@@ -124,7 +124,9 @@ def main(
         cores = choose_cores()
         if profile is not None:
             if profile not in inprocess.PATHS:
-                raise typer.BadParameter("sign or verify", param_hint="--profile")
+                raise typer.BadParameter(
+                    f"one of {', '.join(inprocess.PATHS)}", param_hint="--profile"
+                )
             with _world(cores) as (world, _):
                 text = inprocess.profile(world, profile, cores.server, seconds)
             console.print(text, markup=False, highlight=False, soft_wrap=True)

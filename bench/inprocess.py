@@ -5,7 +5,10 @@ The process is wired by the service's own composition root, with production defa
     signing    SigningRequest → registry → decision → token → header field value
     verifying  header field value → screen → cached chain → signature → replay, holder → verdict
 
-`python -m bench.inprocess sign|verify SECONDS WORLD DATA` prints one JSON object.
+sign-request and verify-request, only for profiles, begin and end with bytes: they add the dialect,
+admission, metrics and log, so that what is missing to the figure over HTTP is the server's.
+
+`python -m bench.inprocess PATH SECONDS WORLD DATA` prints one JSON object.
 """
 
 from __future__ import annotations
@@ -14,8 +17,11 @@ import asyncio
 import cProfile
 import gc
 import io
+import os
 import pstats
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,10 +34,10 @@ import msgspec
 from msgspec import Struct
 
 from bench.machine import BenchError, free_port, output, pinned
-from bench.services import our_settings, verification_body
+from bench.services import our_settings, signing_body, verification_body
 from bench.world import World, load_world
 from gateway.app import Service
-from gateway.calls import VERIFICATION, Headers
+from gateway.calls import SIGNING, VERIFICATION, Answer, Headers
 from gateway.settings import load_settings
 from passport.claims import Destination
 from passport.ppt.shaken import Attestation
@@ -43,7 +49,7 @@ from signer.sign import sign
 from verifier.request import VerificationRequest
 from verifier.verdict import Verdict
 
-PATHS: Final = ("sign", "verify")
+PATHS: Final = ("sign", "verify", "sign-request", "verify-request")
 TOKENS_PER_SECOND: Final = 12_000  # more than any core verified so far
 SIGNING_REQUESTS: Final = 10_000  # different ones, sent in a circle
 TOP: Final = 25  # functions of a profile that are shown
@@ -61,7 +67,7 @@ class Rate(Struct, frozen=True):
 
 def rate(world: World, path: str, core: int, seconds: int) -> float:
     """Operations a second of one path on one core, in a fresh process. Raises BenchError."""
-    text = _in_process(world, path, core, seconds, ())
+    text = _in_process(world, path, core, seconds)
     done = msgspec.json.decode(text.splitlines()[-1], type=Rate)
     return done.operations / done.seconds
 
@@ -72,27 +78,15 @@ def profile(world: World, path: str, core: int, seconds: int) -> str:
     cProfile adds its own cost to every call of a Python function, so that its shares
     overstate small functions; perf's do not.
     """
-    by_function = _in_process(world, path, core, seconds, (), "--profile")
+    by_function = _in_process(world, path, core, seconds, "--functions")
     if shutil.which("perf") is None:
-        return by_function + "\n(perf is not installed: apt-get install linux-perf)"
-    with tempfile.TemporaryDirectory(prefix="zhenxian-perf-") as folder:
-        data = str(Path(folder) / "perf.data")
-        record = ("perf", "record", "--quiet", "--freq", "999", "--output", data, "--")
-        try:
-            _in_process(world, path, core, seconds, record)
-            report = ("perf", "report", "--stdio", "--no-children", "--input", data)
-            symbols = output((*report, "--sort", "dso,symbol", "--percent-limit", "0.7"))
-        except BenchError as error:
-            return f"{by_function}\n(perf cannot be used here: {str(error).splitlines()[-1]})"
-    lines = [line for line in symbols.splitlines() if line.strip() and not line.startswith("#")]
-    return f"{by_function}\nperf, share of samples by library and symbol:\n" + "\n".join(lines)
+        return f"{by_function}\n(perf is not installed: apt-get install linux-perf)"
+    return f"{by_function}\n{_in_process(world, path, core, seconds, '--symbols')}"
 
 
-def _in_process(
-    world: World, path: str, core: int, seconds: int, prefix: tuple[str, ...], *options: str
-) -> str:
+def _in_process(world: World, path: str, core: int, seconds: int, *options: str) -> str:
     with tempfile.TemporaryDirectory(prefix="zhenxian-data-") as data:
-        command = [*prefix, sys.executable, "-m", "bench.inprocess"]
+        command = [sys.executable, "-m", "bench.inprocess"]
         command += [path, str(seconds), str(world.file), data, *options]
         shell = ["env", "--chdir", str(_ROOT), *pinned(core, command)]
         return output(shell, seconds + _SPARE_SECONDS)
@@ -145,6 +139,17 @@ def _verifying(world: World, service: Service, seconds: int) -> Loop:
     return Loop(path, iter(requests))
 
 
+def _whole(route: str, bodies: Iterator[bytes], service: Service, expect: bytes) -> Loop:
+    """The path with the dialect, log and metrics: from a request's body to the answer's."""
+    headers = Headers(content_type=b"application/json", content_length=b"1")
+
+    def path(body: bytes) -> bool:
+        answer = service.calls.answer(route, b"POST", headers, body)
+        return isinstance(answer, Answer) and expect in answer.body
+
+    return Loop(path, bodies)
+
+
 async def _fetch(service: Service, world: World) -> None:
     """Bring the chain and its revocation list into the caches."""
     call, token = next(world.tokens(1, int(time.time())))
@@ -175,20 +180,65 @@ def _run(loop: Loop, seconds: float) -> Rate:
     return Rate(done, clock() - began)
 
 
-def main(path: str, seconds: int, world_file: Path, data: Path, *, profiled: bool) -> str:
-    """Run one path. Returns the rate as JSON, or the profile."""
-    world = load_world(world_file)
-    service = _service(world, data)
-    loop = _signing(world, service) if path == "sign" else _verifying(world, service, seconds)
-    gc.collect()
-    _run(loop, 0.2)
-    if not profiled:
-        return msgspec.json.encode(_run(loop, seconds)).decode()
+def _loop(path: str, world: World, service: Service, seconds: int) -> Loop:
+    now = int(time.time())
+    match path:
+        case "sign":
+            return _signing(world, service)
+        case "sign-request":
+            calls = islice(world.calls(), SIGNING_REQUESTS)
+            bodies = [signing_body(world, call, now) for call in calls]
+            return _whole(SIGNING, cycle(bodies), service, b";info=<")
+        case "verify":
+            return _verifying(world, service, seconds)
+        case _:
+            asyncio.run(_fetch(service, world))
+            tokens = world.tokens(seconds * TOKENS_PER_SECOND, now)
+            questions = [verification_body(call, token, now) for call, token in tokens]
+            return _whole(VERIFICATION, iter(questions), service, b'"TN-Validation-Passed"')
+
+
+def _functions(loop: Loop, seconds: float) -> str:
     profiler = cProfile.Profile()
     result = profiler.runcall(_run, loop, seconds)
     text = io.StringIO()
     pstats.Stats(profiler, stream=text).strip_dirs().sort_stats("tottime").print_stats(TOP)
-    return f"{result.operations / result.seconds:.0f}/s under cProfile\n{text.getvalue()}"
+    return f"{result.operations / result.seconds:,.0f}/s under cProfile\n{text.getvalue()}"
+
+
+def _symbols(loop: Loop, seconds: float, folder: Path) -> str:
+    """The share of libraries and symbols, by perf, of the loop alone."""
+    data = str(folder / "perf.data")
+    record = ["perf", "record", "--quiet", "--freq", "999", "--pid", str(os.getpid())]
+    with subprocess.Popen(
+        [*record, "--output", data], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as perf:
+        result = _run(loop, seconds)
+        perf.send_signal(signal.SIGINT)
+        said = perf.communicate(timeout=60)[1]
+    if not Path(data).is_file():
+        return f"(perf cannot be used here: {said.strip()})"
+    report = ["perf", "report", "--stdio", "--no-children", "--input", data]
+    parts = [f"{result.operations / result.seconds:,.0f}/s under perf; shares of the samples"]
+    for sort, least in (("dso", "0.5"), ("dso,symbol", "1")):
+        text = output([*report, "--sort", sort, "--percent-limit", least])
+        lines = (line.rstrip(" -") for line in text.splitlines() if not line.startswith("#"))
+        parts.append("\n".join(line for line in lines if line))
+    return "\n\n".join(parts)
+
+
+def main(path: str, seconds: int, world_file: Path, data: Path, mode: str | None) -> str:
+    """Run one path. Returns the rate as JSON, or a profile."""
+    world = load_world(world_file)
+    loop = _loop(path, world, _service(world, data), seconds)
+    gc.collect()
+    gc.freeze()  # the prepared requests are ours, not the service's, to be looked through
+    _run(loop, 0.2)
+    if mode == "--functions":
+        return _functions(loop, seconds)
+    if mode == "--symbols":
+        return _symbols(loop, seconds, data)
+    return msgspec.json.encode(_run(loop, seconds)).decode()
 
 
 if __name__ == "__main__":
@@ -199,7 +249,7 @@ if __name__ == "__main__":
                 int(sys.argv[2]),
                 Path(sys.argv[3]),
                 Path(sys.argv[4]),
-                profiled="--profile" in sys.argv,
+                sys.argv[5] if len(sys.argv) > 5 else None,
             )
         )
     except BenchError as error:

@@ -96,6 +96,11 @@ class Run(Struct, frozen=True):
     others: float
     rejected: str | None
 
+    @property
+    def per_cpu_second(self) -> float:
+        """Requests per second of processor time that the service used."""
+        return self.per_second / self.server_busy
+
 
 def run(
     route: Route, bodies: Path, script: Path, *, seconds: int, connections: int, cores: Cores

@@ -232,14 +232,19 @@ def post(port: int, path: str, body: bytes, kind: str) -> tuple[int, bytes]:
         connection.close()
 
 
-def output(command: Sequence[str], seconds: float = 60, *, good: tuple[int, ...] = (0,)) -> str:
-    """Standard output and error of a command. Raises BenchError."""
+def output(
+    command: Sequence[str],
+    seconds: float = 60,
+    *,
+    good: tuple[int, ...] = (0,),
+    errors_too: bool = False,
+) -> str:
+    """Standard output of a command, on request with standard error. Raises BenchError."""
     try:
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             timeout=seconds,
             check=False,
             text=True,
@@ -247,8 +252,9 @@ def output(command: Sequence[str], seconds: float = 60, *, good: tuple[int, ...]
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BenchError(f"{' '.join(command)}: {error}") from None
     if done.returncode not in good:
-        raise BenchError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-1500:]}")
-    return done.stdout
+        said = (done.stdout + done.stderr)[-1500:]
+        raise BenchError(f"{' '.join(command)}: exit {done.returncode}\n{said}")
+    return done.stdout + done.stderr if errors_too else done.stdout
 
 
 def facts(cores: Cores) -> dict[str, object]:
@@ -268,6 +274,8 @@ def facts(cores: Cores) -> dict[str, object]:
         "packages": {name: importlib.metadata.version(name) for name in packages},
         "cryptography_openssl": backend.openssl_version_text(),
         "openssl": output(["openssl", "version"]).strip(),
-        "secsipidx": output(["secsipidx", "-version"], good=(0, 1)).strip(),
-        "wrk": output(["wrk", "-v"], good=(0, 1)).splitlines()[0].partition(" Copyright")[0],
+        "secsipidx": output(["secsipidx", "-version"], good=(0, 1), errors_too=True).strip(),
+        "wrk": output(["wrk", "-v"], good=(0, 1), errors_too=True)
+        .splitlines()[0]
+        .partition(" Copyright")[0],
     }

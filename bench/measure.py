@@ -35,6 +35,8 @@ class Comparison(Struct, frozen=True):
     """The outcome of one comparison; `ratios` are ours over theirs, one a round.
 
     Attributes:
+        cpu_ratios: the same per second of processor time that the services used, which other
+            processes on the core disturb less.
         warnings: what a reader should know before trusting the figures.
     """
 
@@ -45,6 +47,7 @@ class Comparison(Struct, frozen=True):
     ours_per_second: float
     peer_per_second: float
     ratios: tuple[float, ...]
+    cpu_ratios: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
     rounds: tuple[object, ...] = ()
 
@@ -166,6 +169,7 @@ def compare_services(
         median(o.per_second for o, _ in pairs),
         median(p.per_second for _, p in pairs),
         tuple(o.per_second / p.per_second for o, p in pairs),
+        tuple(o.per_cpu_second / p.per_cpu_second for o, p in pairs),
         _warnings(pairs),
         tuple(details),
     )
@@ -178,7 +182,8 @@ def _warnings(pairs: Sequence[tuple[Run, Run]]) -> tuple[str, ...]:
     if disturbed:
         warnings.append(
             f"{disturbed} of {len(runs)} runs shared the core with other processes; the machine"
-            " was not calm"
+            " was not calm; per second of processor time the median ratio is"
+            f" {median(o.per_cpu_second / p.per_cpu_second for o, p in pairs):.2f}"
         )
     limited = {run.service for run in runs if run.generator_busy > load.MAX_GENERATOR}
     warnings += [
@@ -205,7 +210,7 @@ _OPERATIONS = re.compile(r"^\+R\d+:(\d+):256:([\d.]+)$", re.MULTILINE)
 def openssl_speed(core: int, seconds: int) -> Speed:
     """`openssl speed ecdsap256` of Debian's OpenSSL. Raises BenchError."""
     command = ["openssl", "speed", "-seconds", str(seconds), "-mr", "ecdsap256"]
-    text = output(pinned(core, command), 4 * seconds + 30)
+    text = output(pinned(core, command), 4 * seconds + 30, errors_too=True)
     found = _OPERATIONS.findall(text)
     if len(found) != 2:
         raise BenchError(f"openssl speed printed something unknown:\n{text[-800:]}")
@@ -245,6 +250,5 @@ def _against_limit(figure: Figure, pairs: list[tuple[float, float]]) -> Comparis
         median(ours for ours, _ in pairs),
         median(limit for _, limit in pairs),
         tuple(ours / limit for ours, limit in pairs),
-        (),
-        tuple({"ours": ours, "openssl": limit} for ours, limit in pairs),
+        rounds=tuple({"ours": ours, "openssl": limit} for ours, limit in pairs),
     )

@@ -87,7 +87,7 @@ def our_signing(service: Service, world: World) -> Contender:
 
     def prepare(file: Path, count: int) -> None:
         now = int(time.time())
-        _write(file, (_signing_body(world, call, now) for call in islice(world.calls(), count)))
+        _write(file, (signing_body(world, call, now) for call in islice(world.calls(), count)))
 
     route = Route(service, "/stir/v1/signing", "application/json", f";info=<{world.x5u}>", True)
     return Contender(route, prepare)
@@ -131,7 +131,8 @@ def _write(file: Path, bodies: Iterator[bytes]) -> None:
         lines.writelines(body + b"\n" for body in bodies)
 
 
-def _signing_body(world: World, call: Call, now: int) -> bytes:
+def signing_body(world: World, call: Call, now: int) -> bytes:
+    """An ATIS-1000082 signing request."""
     return _encode(
         {
             "signingRequest": {
@@ -172,7 +173,7 @@ def check_answers(world: World, ours: Service, peer: Service) -> None:
     """
     for call in islice(world.calls(), SAMPLES):
         now = int(time.time())
-        answer = _expect(ours, "/stir/v1/signing", _signing_body(world, call, now), 200)
+        answer = _expect(ours, "/stir/v1/signing", signing_body(world, call, now), 200)
         signed = msgspec.json.decode(answer)["signingResponse"]["identity"]
         _holds(world, call, signed, ours)
         answer = _expect(peer, "/v1/sign-csv", _csv(world, call), 200)
@@ -197,7 +198,7 @@ def check_answers(world: World, ours: Service, peer: Service) -> None:
         status, answer = post(peer.port, "/v1/check", bad.encode(), "text/plain")
         if status == 200 and answer.strip() == b"OK":
             raise BenchError(f"{PEER} believed an altered token")
-    spoofed = _signing_body(world, world.spoofed(), int(time.time()))
+    spoofed = signing_body(world, world.spoofed(), int(time.time()))
     _expect(ours, "/stir/v1/signing", spoofed, 403)
 
 

@@ -10,6 +10,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import phonenumbers
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -49,6 +50,15 @@ def listener_address(listener: str) -> tuple[str, int]:
     """Split a validated "address:port"."""
     host, _, port = listener.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def _country(value: object) -> object:
+    if isinstance(value, str) and value not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError("expected an ISO 3166 code with a numbering plan, e.g. CN or US")
+    return value
+
+
+Country = Annotated[str, BeforeValidator(_country)]
 
 
 class Server(Section):
@@ -133,10 +143,10 @@ class Verifier(Section):
     types: tuple[Literal["shaken", "baseline"], ...] = Field(
         ("shaken",), description="PASSporT types whose verification decides a call."
     )
-    country: str | None = Field(
+    country: Country | None = Field(
         None,
-        pattern="^[A-Z]{2}$",
-        description="ISO code of the country whose national numbers are read in requests.",
+        description="ISO code of the country whose national numbers are read in requests. A"
+        " number without + that is valid there is taken as national.",
     )
 
 
