@@ -171,9 +171,7 @@ class Authority:
         builder = (
             builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign=True, authority=False), critical=True)
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False
-            )
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         )
         builder = self._distribution(builder)
         if listed is not None:
@@ -239,9 +237,7 @@ class Authority:
         serial: int | None,
     ) -> x509.CertificateBuilder:
         return (
-            _builder(
-                subject, self.certificate.subject, public_key, not_before, not_after, serial
-            )
+            _builder(subject, self.certificate.subject, public_key, not_before, not_after, serial)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()),
                 critical=False,
@@ -325,8 +321,9 @@ def create_development_pki(
     revoked: Iterable[str] = (),
     days: int = 90,
 ) -> DevelopmentPki:
-    """Make a root, an intermediate, an STI-PA that signs the revocation list, and one SHAKEN
-    certificate a carrier, below a folder of mode 0700.
+    """Make a PKI below a folder of mode 0700: root, intermediate, one certificate a carrier.
+
+    A STI-PA of its own signs the revocation list.
 
     A PKI that is complete, of the same carriers and not about to end is left as it is. The CA's
     own keys are thrown away: what was issued is replaced as a whole, never added to.

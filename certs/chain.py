@@ -7,6 +7,7 @@ the SHAKEN profile, TNAuthList, delegation (RFC 9060), revocation.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from datetime import UTC, datetime
 from typing import Final
 
@@ -35,6 +36,7 @@ from passport.reasons import Reason
 
 MAX_CERTIFICATES: Final = 10  # of one chain
 MAX_LENGTH: Final = 64 * 1024  # octets of one chain
+_DEFAULT_PROFILE: Final = ProfilePolicy()
 _PEM: Final = b"-----BEGIN CERTIFICATE-----"
 
 
@@ -148,9 +150,7 @@ def _signs_calls(_: Policy, __: x509.Certificate, usage: x509.KeyUsage) -> None:
         raise ValueError("key usage lacks digitalSignature")
 
 
-def _no_authority(
-    _: Policy, __: x509.Certificate, basic: x509.BasicConstraints | None
-) -> None:
+def _no_authority(_: Policy, __: x509.Certificate, basic: x509.BasicConstraints | None) -> None:
     if basic is not None and basic.ca:
         raise ValueError("a CA does not sign calls")
 
@@ -170,15 +170,17 @@ def validate(
     now: int,
     trust: TrustList,
     revocation: RevocationView,
-    profile: ProfilePolicy = ProfilePolicy(),
+    profile: ProfilePolicy = _DEFAULT_PROFILE,
 ) -> TrustedSigner | Untrusted:
-    """Validate a chain at a time. The first of these that fails is the reason:
+    """Validate a chain at a time.
+
+    The first of these that fails is the reason:
 
     1. the signer's certificate is within its dates            CERT_EXPIRED, CERT_NOT_YET_VALID
     2. a path leads to a trusted root                          CERT_UNTRUSTED, CERT_EXPIRED
     3. no certificate of the path is revoked                   CERT_REVOKED
     4. the profile is kept                                     CERT_PROFILE
-    5. the signer's TNAuthList can be read                     TNAUTHLIST_MISSING, TNAUTHLIST_INVALID
+    5. the signer's TNAuthList can be read                     TNAUTHLIST_MISSING, _INVALID
     6. each delegate keeps within its issuer's TNAuthList      TNAUTHLIST_NOT_COVERED
     7. claim constraints can be read                           CERT_PROFILE
     8. a fresh list covers every certificate of the path       CRL_UNAVAILABLE
@@ -197,7 +199,7 @@ def validate(
         return path
     unknown = ""
     until = min(int(c.not_valid_after_utc.timestamp()) for c in path)
-    for certificate, issuer in zip(path, path[1:], strict=False):
+    for certificate, issuer in itertools.pairwise(path):
         status = revocation.status(certificate, issuer, now)
         if status.state is State.REVOKED:
             return _untrusted(Reason.CERT_REVOKED, certificate, status.detail)
@@ -265,9 +267,7 @@ def _path(chain: Chain, now: int, trust: TrustList) -> list[x509.Certificate] | 
         .store(Store(list(trust.roots)))
         .time(datetime.fromtimestamp(now, UTC).replace(tzinfo=None))
         .max_chain_depth(MAX_CERTIFICATES)
-        .extension_policies(
-            ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=_LEAF_POLICY
-        )
+        .extension_policies(ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=_LEAF_POLICY)
         .build_client_verifier()
     )
     try:
@@ -282,9 +282,7 @@ def _path(chain: Chain, now: int, trust: TrustList) -> list[x509.Certificate] | 
         return _untrusted(Reason.CERT_UNTRUSTED, leaf, str(error)[:200])
 
 
-def _authority(
-    path: list[x509.Certificate], profile: ProfilePolicy
-) -> TNAuthList | Untrusted:
+def _authority(path: list[x509.Certificate], profile: ProfilePolicy) -> TNAuthList | Untrusted:
     """Steps 4 to 6: profile and TNAuthList along the path, the root left out."""
     lists: list[TNAuthList | None] = []
     for index, certificate in enumerate(path[:-1]):

@@ -1,8 +1,8 @@
 """JWTClaimConstraints: what a certificate's tokens must and must not say (RFC 8226, RFC 9118).
 
-    JWTClaimConstraints ::= SEQUENCE { mustInclude [0] JWTClaimNames OPTIONAL,
-                                       permittedValues [1] JWTClaimValuesList OPTIONAL }
-    EnhancedJWTClaimConstraints adds mustExclude [2] JWTClaimNames OPTIONAL
+JWTClaimConstraints ::= SEQUENCE { mustInclude [0] JWTClaimNames OPTIONAL,
+permittedValues [1] JWTClaimValuesList OPTIONAL }
+EnhancedJWTClaimConstraints adds mustExclude [2] JWTClaimNames OPTIONAL
 """
 
 from __future__ import annotations
@@ -96,8 +96,10 @@ def parse_constraints(der: bytes, *, enhanced: bool) -> ClaimConstraints:
         raise ParseError(Reason.CERT_PROFILE, "JWTClaimConstraints", str(error)) from None
 
     def names(field: str) -> tuple[str, ...]:
-        component = value[field] if field in value else None  # noqa: SIM401
-        return tuple(str(n) for n in component) if component is not None and component.isValue else ()
+        component = value[field]
+        return (
+            tuple(str(n) for n in component) if component is not None and component.isValue else ()
+        )
 
     permitted = value["permittedValues"]
     constraints = ClaimConstraints(

@@ -36,6 +36,7 @@ _UNDERSTOOD: Final = frozenset(
     }
 )
 
+
 class _Expect(Protocol):
     def __call__(
         self, holds: bool, code: str, must: bool, text: str, source: str = ...
@@ -234,9 +235,7 @@ def _usage(certificate: x509.Certificate, role: Role, expect: _Expect) -> None:
         )
         return
     if role is Role.LEAF or basic is None or not basic.ca:
-        expect(
-            basic is None or not basic.ca, "CA", True, "a certificate that signs calls is no CA"
-        )
+        expect(basic is None or not basic.ca, "CA", True, "a certificate that signs calls is no CA")
         expect(
             usage is not None and usage.digital_signature,
             "KEY_USAGE",

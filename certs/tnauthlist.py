@@ -1,9 +1,9 @@
 """TNAuthList: what numbers a certificate may speak for (RFC 8226 section 9).
 
-    TNAuthorizationList ::= SEQUENCE SIZE (1..MAX) OF TNEntry
-    TNEntry ::= CHOICE { spc [0] ServiceProviderCode, range [1] TelephoneNumberRange,
-                         one [2] TelephoneNumber }
-    TelephoneNumberRange ::= SEQUENCE { start TelephoneNumber, count INTEGER (2..MAX) }
+TNAuthorizationList ::= SEQUENCE SIZE (1..MAX) OF TNEntry
+TNEntry ::= CHOICE { spc [0] ServiceProviderCode, range [1] TelephoneNumberRange,
+one [2] TelephoneNumber }
+TelephoneNumberRange ::= SEQUENCE { start TelephoneNumber, count INTEGER (2..MAX) }
 """
 
 from __future__ import annotations
@@ -54,8 +54,10 @@ class TNAuthList(Struct, frozen=True):
         return tuple(entry for entry in self.entries if isinstance(entry, TN))
 
     def covers(self, tn: TN) -> bool:
-        """True when a range or single entry names the number. A code alone names none: which
-        numbers its holder was assigned is not in the certificate."""
+        """True when a range or single entry names the number.
+
+        A code names none: which numbers its holder was assigned is not in the certificate.
+        """
         return any(
             tn in entry if isinstance(entry, TNRange) else tn == entry
             for entry in self.entries

@@ -1,5 +1,7 @@
-"""The composition root: builds everything from one Settings, and is the only place that names an
-engine. Applications for the listeners come from here; gateway.serve runs them."""
+"""The composition root: builds everything from one Settings.
+
+It is the only place that names an engine. gateway.serve runs what comes from here.
+"""
 
 from __future__ import annotations
 
@@ -121,9 +123,7 @@ class Service:
             ScreenPolicy(
                 settings.verifier.date_window,
                 settings.verifier.iat_window,
-                frozenset(
-                    None if name == "baseline" else name for name in settings.verifier.types
-                ),
+                frozenset(None if name == "baseline" else name for name in settings.verifier.types),
                 x5u,
             ),
             self.repository,
@@ -149,9 +149,7 @@ class Service:
             authenticator=self.authenticator,
             metrics=self.metrics,
             log=self.log,
-            pseudonym=Pseudonym(
-                pseudonym_key(data / "log.key"), clear=settings.log.clear_numbers
-            ),
+            pseudonym=Pseudonym(pseudonym_key(data / "log.key"), clear=settings.log.clear_numbers),
             clock=clock,
         )
         self.metrics.gauge(

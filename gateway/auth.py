@@ -54,8 +54,10 @@ _MTLS: Final = Principal("mtls", "client certificate", frozenset({Role.PROXY}))
 
 
 class Authenticator:
-    """Knows the keys of one file. Without a file everybody is LOCAL, which start-up permits on
-    loopback only."""
+    """Knows the keys of one file.
+
+    Without a file everybody is LOCAL, which start-up permits on loopback only.
+    """
 
     def __init__(self, path: Path | None, *, mtls: bool = False) -> None:
         """Raises ConfigError for a file that cannot be read or is readable by others."""
@@ -154,9 +156,7 @@ def load_keys(path: Path) -> dict[str, _Stored]:
     return keys
 
 
-def add_key(
-    path: Path, name: str, roles: Iterable[Role], dialect: Dialect | None = None
-) -> str:
+def add_key(path: Path, name: str, roles: Iterable[Role], dialect: Dialect | None = None) -> str:
     """Make a key, append its hash to the file (mode 0600), and return the key: shown only once.
 
     Raises:

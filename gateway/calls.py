@@ -150,9 +150,7 @@ class Calls:
         self._run = secrets.token_hex(8).encode()
         self._numbers = itertools.count(1)
 
-    def answer(
-        self, path: str, method: bytes, headers: Headers, body: bytes
-    ) -> Answer | Waiting:
+    def answer(self, path: str, method: bytes, headers: Headers, body: bytes) -> Answer | Waiting:
         """Answer one request, or say which certificates it waits for. Never raises."""
         started = self._timer()
         request_id = headers.request_id
@@ -195,7 +193,7 @@ class Calls:
             now = int(self._clock())
             verdict = self._verifier.verify(waiting.request, now, fetched)
             if isinstance(verdict, NeedCertificates):
-                raise RuntimeError("a fetched certificate is still missing")  # noqa: TRY301
+                raise RuntimeError("a fetched certificate is still missing")  # noqa: TRY004, TRY301
             return self._judged(
                 waiting.request, waiting.echo, verdict, waiting.request_id, waiting.started
             )
@@ -271,9 +269,7 @@ class Calls:
     def _verify(
         self, body: bytes, dialect: Dialect | None, request_id: bytes, started: float
     ) -> Answer | Waiting:
-        request, echo = read_verification(
-            body, configured=dialect, country=self.policy.country
-        )
+        request, echo = read_verification(body, configured=dialect, country=self.policy.country)
         verdict = self._verifier.verify(request, int(self._clock()))
         if isinstance(verdict, NeedCertificates):
             return Waiting(request, echo, verdict.urls, request_id, started)
@@ -300,9 +296,7 @@ class Calls:
             self._log_verification(request, verdict, request_id, elapsed)
         return Answer(200, answer, request_id)
 
-    def _error(
-        self, path: str, error: RequestError, dialect: Dialect, request_id: bytes
-    ) -> Answer:
+    def _error(self, path: str, error: RequestError, dialect: Dialect, request_id: bytes) -> Answer:
         reason = error.reason
         route = ROUTES[path]
         self._metrics.error(route, reason.name)

@@ -204,9 +204,7 @@ class _Demonstration:
         payload = b64url_encode(passport.payload())
         signer = key or SigningKey.from_pem(files.key.read_bytes())
         signature = b64url_encode(signer.sign(header + b"." + payload))
-        return IdentityHeader(
-            Token(header, payload, signature), x5u, "ES256", "shaken"
-        ).dumps()
+        return IdentityHeader(Token(header, payload, signature), x5u, "ES256", "shaken").dumps()
 
     def signed(
         self,

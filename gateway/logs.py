@@ -23,8 +23,11 @@ _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Pseudonym:
-    """A keyed hash of telephone numbers for logs: the same number reads the same, and only the
-    holder of the data folder could try numbers against it."""
+    """A keyed hash of telephone numbers for logs.
+
+    The same number reads the same; only the holder of the data folder could try numbers against
+    it.
+    """
 
     def __init__(self, key: bytes, *, clear: bool) -> None:
         self._key = key
@@ -51,9 +54,7 @@ def pseudonym_key(path: Path) -> bytes:
 class CallLog:
     """Gathers call records; `flush` writes them."""
 
-    def __init__(
-        self, level: str, write: Callable[[bytes], object] | None = None
-    ) -> None:
+    def __init__(self, level: str, write: Callable[[bytes], object] | None = None) -> None:
         self.enabled = _LEVELS[level] <= _LEVELS["info"]
         self._write = write or sys.stderr.buffer.write
         self._records: list[bytes] = []

@@ -273,5 +273,3 @@ def _response(answer: Answer) -> Response:
     if answer.status == 401:
         headers["www-authenticate"] = "Bearer"
     return Response(answer.body, answer.status, headers, "application/json")
-
-

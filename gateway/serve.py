@@ -239,7 +239,7 @@ class WorkerOrders(NamedTuple):
 
 
 def _start_worker(orders: WorkerOrders) -> subprocess.Popen[bytes]:
-    worker = subprocess.Popen(  # noqa: S603
+    worker = subprocess.Popen(
         [sys.executable, "-m", "gateway.worker"],
         stdin=subprocess.PIPE,
         pass_fds=orders.sockets,

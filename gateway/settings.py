@@ -137,9 +137,7 @@ class Verifier(Section):
     date_window: int = Field(
         60, ge=1, le=3600, description="Seconds Date may lie from now (RFC 8224: 60)."
     )
-    iat_window: int = Field(
-        60, ge=1, le=3600, description="Seconds iat may lie from now."
-    )
+    iat_window: int = Field(60, ge=1, le=3600, description="Seconds iat may lie from now.")
     types: tuple[Literal["shaken", "baseline"], ...] = Field(
         ("shaken",), description="PASSporT types whose verification decides a call."
     )
@@ -276,7 +274,9 @@ def _problems(error: ValidationError, file: Path | None) -> list[str]:
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
         variable = ENV_PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
-        given = "" if problem["type"] == "extra_forbidden" else f" (given: {problem['input']!r:.80})"
+        given = (
+            "" if problem["type"] == "extra_forbidden" else f" (given: {problem['input']!r:.80})"
+        )
         place = f"{file} or " if file is not None else ""
         lines.append(f"{name}: {problem['msg']}{given}; set in {place}{variable}")
     return lines

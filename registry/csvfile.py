@@ -99,13 +99,18 @@ def access_row(access: Access) -> dict[str, str]:
 
 
 def _rows(
-    lines: Iterable[str], columns: tuple[str, ...], name: str, read: Callable[[dict[str, str]], _Row]
+    lines: Iterable[str],
+    columns: tuple[str, ...],
+    name: str,
+    read: Callable[[dict[str, str]], _Row],
 ) -> Iterator[_Row]:
     reader = csv.DictReader(lines, strict=True, restkey="", restval="")
     try:
         given = tuple(reader.fieldnames or ())
-        missing = set(columns[:3]) - set(given) if columns is ACCESS_COLUMNS else (
-            {"first", "subject"} - set(given)
+        missing = (
+            set(columns[:3]) - set(given)
+            if columns is ACCESS_COLUMNS
+            else ({"first", "subject"} - set(given))
         )
         unknown = set(given) - set(columns)
         if missing or unknown:

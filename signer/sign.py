@@ -59,6 +59,4 @@ def sign(request: SigningRequest, decision: Decision, credential: Credential) ->
     signing_input = header_segment + b"." + b64url_encode(passport.payload())
     signature = b64url_encode(credential.key.sign(signing_input))
     token = Token(header_segment, signing_input[len(header_segment) + 1 :], signature)
-    return SignedHeader(
-        IdentityHeader(token, credential.x5u, "ES256", "shaken").dumps(), passport
-    )
+    return SignedHeader(IdentityHeader(token, credential.x5u, "ES256", "shaken").dumps(), passport)

@@ -52,11 +52,13 @@ class SqliteReplayStore:
             self._since_purge = 0
             self._run(lambda c: c.execute("DELETE FROM replay WHERE until < ?", (now,)))
         added = self._run(
-            lambda c: c.execute(
-                "INSERT INTO replay VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE"
-                " SET call_id = ?2, until = ?3 WHERE replay.until < ?4",
-                (key, call_id, until, now),
-            ).rowcount
+            lambda c: (
+                c.execute(
+                    "INSERT INTO replay VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE"
+                    " SET call_id = ?2, until = ?3 WHERE replay.until < ?4",
+                    (key, call_id, until, now),
+                ).rowcount
+            )
         )
         if added:
             return True
@@ -164,5 +166,3 @@ class RegistryFile:
             return self._connection.execute(query).fetchall()
         except sqlite3.Error as error:
             raise StoreUnavailableError(str(error)) from None
-
-

@@ -1,4 +1,4 @@
-"""The verification procedure, numbered (RFC 8224 section 6.2, RFC 8588, ATIS-1000074 section 5.3.1).
+"""The verification procedure, numbered (RFC 8224 section 6.2, RFC 8588, ATIS-1000074).
 
 For each Identity header of the call, the first check that fails ends that header:
 
@@ -269,9 +269,7 @@ def _verdict(results: tuple[Result, ...]) -> Verdict:
     decisive = results[0]
     for result in results:
         if result.refusal is None:
-            return Verdict(
-                Verstat.PASSED, Reason.VERIFIED, Reason.VERIFIED.text, results, result
-            )
+            return Verdict(Verstat.PASSED, Reason.VERIFIED, Reason.VERIFIED.text, results, result)
         if _gravity(result) > _gravity(decisive):
             decisive = result
     refusal = decisive.refusal
@@ -281,8 +279,10 @@ def _verdict(results: tuple[Result, ...]) -> Verdict:
 
 
 def _gravity(result: Result) -> int:
-    """How far a failed header came: a verstat of failure outranks none, a supported type outranks
-    one that is merely not for us."""
+    """How much a failed header weighs.
+
+    A verstat of failure outranks none; a type that is merely not for us weighs nothing.
+    """
     refusal = result.refusal
     if refusal is None or refusal.reason.verstat is None:
         return 0

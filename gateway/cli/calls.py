@@ -37,9 +37,7 @@ def _service(config: Config) -> Service:
     quiet = settings.log.model_copy(update={"level": "error"})
     local = settings.auth.model_copy(update={"keys": None})
     server = settings.server.model_copy(update={"dialect": "atis", "tls_client_ca": None})
-    return Service(
-        settings.model_copy(update={"log": quiet, "auth": local, "server": server})
-    )
+    return Service(settings.model_copy(update={"log": quiet, "auth": local, "server": server}))
 
 
 def _sentence(answer: Answer) -> str:

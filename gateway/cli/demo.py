@@ -70,9 +70,7 @@ def _table(lines: list[Line]) -> Table:
         reason = line.reason
         if not line.good:
             reason += f"  [bold red]expected {' '.join(filter(None, line.expected))}[/]"
-        table.add_row(
-            line.call, line.display, line.attest, f"[{colour}]{line.verstat}[/]", reason
-        )
+        table.add_row(line.call, line.display, line.attest, f"[{colour}]{line.verstat}[/]", reason)
     return table
 
 

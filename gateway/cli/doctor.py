@@ -233,5 +233,3 @@ def register(app: typer.Typer) -> None:
         bad = any(finding.state == "problem" for finding in findings)
         sys.stdout.flush()
         raise typer.Exit(1 if bad else 0)
-
-

@@ -28,9 +28,7 @@ def register(app: typer.Typer) -> None:
                 " a file."
             ),
         ],
-        window: Annotated[
-            int, typer.Option(help="Seconds iat may lie from now.", min=1)
-        ] = 60,
+        window: Annotated[int, typer.Option(help="Seconds iat may lie from now.", min=1)] = 60,
         as_json: Json = False,
     ) -> None:
         """Explain any Identity header or certificate in plain words.

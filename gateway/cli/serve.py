@@ -12,9 +12,7 @@ from gateway.serve import run
 
 
 def _epilog() -> str:
-    lines = [
-        f"[bold]{row.key}[/bold] = {row.default}  {row.text}\n\n" for row in settings_rows()
-    ]
+    lines = [f"[bold]{row.key}[/bold] = {row.default}  {row.text}\n\n" for row in settings_rows()]
     return "Settings (in the file, or as ZHENXIAN_TABLE__KEY in the environment):\n\n" + "".join(
         line.replace("[]", "\\[]") for line in lines
     )

@@ -72,10 +72,7 @@ def judged(verdict: Verdict, echo: Echo, explain: bool) -> bytes:
     and one verifyResult a header. With `explain`: attest, origid, spc, the Reason header of
     RFC 9410, and with the request's `explain` every check.
     """
-    if echo.dialect is Dialect.ATIS:
-        members = _atis(verdict)
-    else:
-        members = _threegpp(verdict, echo)
+    members = _atis(verdict) if echo.dialect is Dialect.ATIS else _threegpp(verdict, echo)
     if explain:
         _own(verdict, echo, members)
     return _encode({"verificationResponse": members})

@@ -9,6 +9,7 @@ import time
 
 import httpx
 import pytest
+from interop.world import World
 
 from certs.chain import parse_chain
 from certs.profile import ProfilePolicy
@@ -26,7 +27,6 @@ from signer.decide import Decision
 from signer.request import SigningRequest
 from signer.sign import sign
 from stores.memory import MemoryReplayStore
-from interop.world import World
 from verifier.request import VerificationRequest
 from verifier.screen import ScreenPolicy
 from verifier.verify import NeedCertificates, Trust, Verifier
@@ -106,7 +106,9 @@ class CommandLine:
             ],
             capture_output=True, timeout=30, check=False,
         )  # fmt: skip
-        return done.returncode == 0 and done.stdout.endswith(b"ok\n") and b"not-ok" not in done.stdout
+        return (
+            done.returncode == 0 and done.stdout.endswith(b"ok\n") and b"not-ok" not in done.stdout
+        )
 
     def sign(self) -> str:
         done = subprocess.run(
@@ -256,9 +258,7 @@ def test_a_root_that_is_not_trusted_is_refused_by_both(peer, world):
 def verify_without_lists(world, identity):
     now = int(time.time())
     roots = load_trust_list(world.root)
-    view, _ = build_view(
-        [], issuers=TrustList((), ""), trust=roots, policy=RevocationPolicy.PREFER
-    )
+    view, _ = build_view([], issuers=TrustList((), ""), trust=roots, policy=RevocationPolicy.PREFER)
     verifier = Verifier(
         ScreenPolicy(x5u=X5uPolicy(allow_http_loopback=True)),
         Nothing(),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-import re
 
 import pytest
 
@@ -110,5 +108,4 @@ def test_a_file_that_others_can_read_is_refused(file):
 def test_names_cannot_break_out_of_the_file(file):
     with pytest.raises(ConfigError):
         add_key(file, 'x"\nroles = ["operator"]', [Role.PROXY])
-    assert not file.exists() or not re.search("operator", file.read_text())
-    assert os.path.exists(file) is False
+    assert not file.exists()

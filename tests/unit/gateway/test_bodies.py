@@ -193,8 +193,10 @@ def test_any_bytes_give_a_request_or_our_error(data):
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from([*SIGN, *VERIFY, "tn", "uri", "x"]), inner, max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*SIGN, *VERIFY, "tn", "uri", "x"]), inner, max_size=5)
+    ),
     max_leaves=12,
 )
 

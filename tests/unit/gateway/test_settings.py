@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from gateway.settings import Settings, load_settings, loopback
@@ -10,8 +12,6 @@ from passport.errors import ConfigError
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch):
-    import os
-
     for name in list(os.environ):
         if name.startswith("ZHENXIAN_"):
             monkeypatch.delenv(name)
@@ -46,7 +46,7 @@ def test_file_then_environment(tmp_path, monkeypatch):
         ("[server]\ncalls = 8080\n", "server.calls"),
         ('[server]\ncalls = "localhost:8080"\n', "expected an IP address"),
         ('[server]\ncalls = "127.0.0.1"\n', "address:port"),
-        ('[server]\nport = 1\n', "server.port: Extra inputs"),
+        ("[server]\nport = 1\n", "server.port: Extra inputs"),
         ("[verifier]\ndate_window = 0\n", "verifier.date_window: Input should be greater"),
         ('[trust]\nrevocation = "off"\n', "'require' or 'prefer'"),
         ('[verifier]\ncountry = "cn"\n', "verifier.country"),
