@@ -31,11 +31,11 @@ from bench.measure import (
 from bench.world import World, make_world
 
 # The promises of the project, ours over theirs.
-SIGNING: Final = Figure("sign_vs_secsipidx", "signing over HTTP", 1.5)
-VERIFYING: Final = Figure("verify_chain_vs_secsipidx", "verifying over HTTP, full chain", 2.0)
+SIGNING: Final = Figure("sign_vs_secsipidx", "sign, HTTP", 1.5)
+VERIFYING: Final = Figure("verify_chain_vs_secsipidx", "verify full chain, HTTP", 2.0)
 IN_PROCESS: Final = (
-    Figure("inprocess_sign_vs_openssl", "signing, in process", 0.60),
-    Figure("inprocess_verify_vs_openssl", "verifying, in process", 0.75),
+    Figure("inprocess_sign_vs_openssl", "sign, in process", 0.60),
+    Figure("inprocess_verify_vs_openssl", "verify, in process", 0.75),
 )
 NO_TOOLS: Final = 2  # exit status
 NO_MEASUREMENT: Final = 3

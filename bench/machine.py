@@ -32,6 +32,7 @@ PACKAGES: Final = {
 }
 START_SECONDS: Final = 30.0  # a service that does not answer by then will not
 STOP_SECONDS: Final = 15.0  # after that a service is killed
+LAST_WORDS: Final = 1500  # characters of a log that an error quotes
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -90,6 +91,7 @@ class Service:
         self._command = pinned(core, command)
         self._environment = {**os.environ, **environment}
         self._process: subprocess.Popen[bytes] | None = None
+        self._log: Path | None = None
 
     def start(self, log: Path, ready: Callable[[], bool]) -> Self:
         """Start, and wait until `ready`.
@@ -99,6 +101,7 @@ class Service:
         Raises:
             BenchError: it ended, or was not ready in time; holds the end of its log.
         """
+        self._log = log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
                 self._command,
@@ -117,8 +120,9 @@ class Service:
                 return self
             time.sleep(0.05)
         self.stop()
-        text = log.read_text("utf-8", "replace")[-1500:].strip()
-        raise BenchError(f"{self.name} did not start: {' '.join(self._command)}\n{text}")
+        raise BenchError(
+            f"{self.name} did not start: {' '.join(self._command)}\n{self._last_words()}"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -129,7 +133,10 @@ class Service:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        ended = self._process is not None and self._process.poll() is not None
         self.stop()
+        if ended and isinstance(error, BenchError):
+            raise BenchError(f"{error}\n{self.name} ended by itself:\n{self._last_words()}")
 
     @property
     def pid(self) -> int:
@@ -152,6 +159,11 @@ class Service:
         for pid, started in family:
             if _started(pid) == started:
                 os.kill(pid, signal.SIGKILL)
+
+    def _last_words(self) -> str:
+        if self._log is None:
+            return ""
+        return self._log.read_text("utf-8", "replace")[-LAST_WORDS:].strip()
 
     def cpu_seconds(self) -> float:
         """Processor time used so far by the process and its children."""

@@ -16,7 +16,7 @@ RESULT: Final = ROOT / "build" / "bench.json"
 PAGE: Final = ROOT / "docs" / "performance.md"
 _BEGIN: Final = "<!-- table: python -m bench --update-docs -->"
 _END: Final = "<!-- end of table -->"
-_COLUMNS: Final = ("figure", "ours/s", "against", "theirs/s", "ratio (min to max)", "goal", "")
+_COLUMNS: Final = ("figure", "ours/s", "against", "theirs/s", "ratio (from to)", "goal", "")
 
 
 def write(result: dict[str, Any]) -> None:
@@ -33,7 +33,7 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
             f"{one['ours_per_second']:,.0f}",
             one["peer"],
             f"{one['peer_per_second']:,.0f}",
-            f"{one['ratio']:.2f} ({min(one['ratios']):.2f} to {max(one['ratios']):.2f})",
+            f"{one['ratio']:.2f} ({min(one['ratios']):.2f} {max(one['ratios']):.2f})",
             f"{one['goal']:.2f}",
             "reached" if one["ratio"] >= one["goal"] else "short",
         )
@@ -49,7 +49,8 @@ def show(console: Console, result: dict[str, Any]) -> None:
         caption=f"{machine['cpu']}, Python {machine['python']}",
     )
     for name in _COLUMNS:
-        table.add_column(name, justify="left" if name in ("figure", "against", "") else "right")
+        text = name in ("figure", "against", "")
+        table.add_column(name, justify="left" if text else "right", no_wrap=not text)
     for row in rows(result):
         colour = "green" if row[-1] == "reached" else "red"
         table.add_row(*row[:-1], f"[{colour}]{row[-1]}")

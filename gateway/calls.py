@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -28,7 +28,7 @@ from gateway.dialects.bodies import (
     read_signing,
     read_verification,
 )
-from gateway.logs import CallLog, Pseudonym
+from gateway.logs import CallLog, CallRecord, Pseudonym
 from gateway.metrics import Metrics
 from passport.reasons import Reason, Verstat
 from registry.model import Registry
@@ -302,14 +302,14 @@ class Calls:
         self._metrics.error(route, reason.name)
         if self._log.enabled:
             self._log.add(
-                {
-                    "time": self._clock(),
-                    "event": route,
-                    "status": reason.http,
-                    "reason": reason.name,
-                    "parameter": error.variables[0] if error.variables else None,
-                    "request_id": request_id.decode("latin-1"),
-                }
+                CallRecord(
+                    self._clock(),
+                    route,
+                    reason.name,
+                    request_id.decode("latin-1"),
+                    status=reason.http,
+                    parameter=error.variables[0] if error.variables else None,
+                )
             )
         return Answer(reason.http, answers.refused(reason, error.variables, dialect), request_id)
 
@@ -321,18 +321,20 @@ class Calls:
         request_id: bytes,
         elapsed: float,
     ) -> None:
+        pseudonym = self._pseudonym
+        dest = request.dest
         self._log.add(
-            {
-                "time": self._clock(),
-                "event": "signing",
-                "attest": attest,
-                "reason": reason.name,
-                "orig": self._pseudonym(request.orig),
-                "dest": [self._pseudonym(n) for n in (*request.dest.tn, *request.dest.uri)],
-                "access": request.access or request.origid,
-                "request_id": request_id.decode("latin-1"),
-                "us": int(elapsed * 1e6),
-            }
+            CallRecord(
+                self._clock(),
+                "signing",
+                reason.name,
+                request_id.decode("latin-1"),
+                int(elapsed * 1e6),
+                attest=attest,
+                orig=pseudonym(request.orig),
+                dest=tuple([pseudonym(item) for item in (*dest.tn, *dest.uri)]),
+                access=request.access or request.origid,
+            )
         )
 
     def _log_verification(
@@ -342,20 +344,22 @@ class Calls:
         request_id: bytes,
         elapsed: float,
     ) -> None:
-        record: dict[str, Any] = {
-            "time": self._clock(),
-            "event": "verification",
-            "verstat": verdict.verstat.value,
-            "reason": verdict.reason.name,
-            "orig": self._pseudonym(request.orig),
-            "dest": [self._pseudonym(n) for n in request.to],
-            "spc": verdict.decisive.spc if verdict.decisive is not None else None,
-            "request_id": request_id.decode("latin-1"),
-            "us": int(elapsed * 1e6),
-        }
-        if verdict.verstat is not Verstat.PASSED and verdict.failed is not None:
-            record["failed"] = verdict.failed.name
-        self._log.add(record)
+        pseudonym = self._pseudonym
+        failed = verdict.failed
+        self._log.add(
+            CallRecord(
+                self._clock(),
+                "verification",
+                verdict.reason.name,
+                request_id.decode("latin-1"),
+                int(elapsed * 1e6),
+                verstat=verdict.verstat.value,
+                orig=pseudonym(request.orig),
+                dest=tuple([pseudonym(item) for item in request.to]),
+                spc=verdict.decisive.spc if verdict.decisive is not None else None,
+                failed=failed.name if failed is not None else None,
+            )
+        )
 
 
 _BEFORE_PARSING: Final = frozenset(

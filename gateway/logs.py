@@ -13,13 +13,15 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 _FLUSH_AT: Final = 256  # records; more are written at once
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
+_lines: Final = msgspec.json.Encoder(enc_hook=str).encode_lines
 
 
 class Pseudonym:
@@ -30,14 +32,16 @@ class Pseudonym:
     """
 
     def __init__(self, key: bytes, *, clear: bool) -> None:
-        self._key = key
+        self._keyed = hashlib.blake2b(key=key, digest_size=8)
         self._clear = clear
 
     def __call__(self, number: str) -> str:
         """The number as it is logged."""
         if self._clear:
             return str(number)
-        return hashlib.blake2b(number.encode(), key=self._key, digest_size=8).hexdigest()
+        digest = self._keyed.copy()
+        digest.update(number.encode())
+        return digest.hexdigest()
 
 
 def pseudonym_key(path: Path) -> bytes:
@@ -51,17 +55,41 @@ def pseudonym_key(path: Path) -> bytes:
     return path.read_bytes()
 
 
+class CallRecord(Struct, frozen=True, omit_defaults=True):
+    """What is logged of one request to the per-call routes.
+
+    Attributes:
+        time: seconds since the epoch.
+        us: microseconds from complete request to answer.
+    """
+
+    time: float
+    event: str
+    reason: str
+    request_id: str
+    us: int = 0
+    status: int = 200
+    attest: str | None = None
+    verstat: str | None = None
+    orig: str | None = None
+    dest: tuple[str, ...] = ()
+    access: str | None = None
+    spc: str | None = None
+    failed: str | None = None
+    parameter: str | None = None
+
+
 class CallLog:
     """Gathers call records; `flush` writes them."""
 
     def __init__(self, level: str, write: Callable[[bytes], object] | None = None) -> None:
         self.enabled = _LEVELS[level] <= _LEVELS["info"]
         self._write = write or sys.stderr.buffer.write
-        self._records: list[bytes] = []
+        self._records: list[CallRecord] = []
 
-    def add(self, record: dict[str, Any]) -> None:
+    def add(self, record: CallRecord) -> None:
         """Take one record; written by the next flush, or now when many are waiting."""
-        self._records.append(_encode(record))
+        self._records.append(record)
         if len(self._records) >= _FLUSH_AT:
             self.flush()
 
@@ -71,7 +99,7 @@ class CallLog:
             return
         records, self._records = self._records, []
         try:
-            self._write(b"\n".join(records) + b"\n")
+            self._write(_lines(records))
             sys.stderr.flush()
         except (OSError, ValueError):
             return

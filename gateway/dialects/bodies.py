@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct, field
 
-from passport.claims import MAX_IAT, Destination
+from passport.claims import MAX_DESTINATIONS, MAX_IAT, Destination
 from passport.errors import ParseError, ZhenxianError, shown
 from passport.ppt.shaken import parse_attest, parse_origid
 from passport.reasons import Reason
@@ -158,16 +158,35 @@ def _one(values: str | list[str] | None) -> list[str]:
 def _identities(
     party: Party, name: str, country: str | None, dialect: Dialect
 ) -> tuple[TN | URI, ...]:
-    tns, uris = _one(party.tn), _one(party.uri)
-    if not tns and not uris:
+    tn = party.tn
+    if tn is not None and party.uri is None:
+        found: tuple[TN | URI, ...] = (
+            (_number(tn, country, name, dialect),)
+            if isinstance(tn, str)
+            else tuple(_number(item, country, name, dialect) for item in tn)
+        )
+    else:
+        try:
+            found = (
+                *(_number(item, country, name, dialect) for item in _one(tn)),
+                *(parse_identity(uri, country, f"{name}.uri") for uri in _one(party.uri)),
+            )
+        except ParseError as error:
+            raise _invalid(error, dialect) from None
+    if not found:
         raise RequestError(Reason.PARAMETER_MISSING, f"{name}.tn", dialect=dialect)
+    return found
+
+
+def _number(text: str, country: str | None, name: str, dialect: Dialect) -> TN:
     try:
-        numbers = [TN.parse(tn, country, f"{name}.tn") for tn in tns]
-        return (*numbers, *(parse_identity(uri, country, f"{name}.uri") for uri in uris))
+        return TN.parse(text, country, f"{name}.tn")
     except ParseError as error:
-        raise RequestError(
-            Reason.PARAMETER_INVALID, error.where, error.detail, dialect=dialect
-        ) from None
+        raise _invalid(error, dialect) from None
+
+
+def _invalid(error: ParseError, dialect: Dialect) -> RequestError:
+    return RequestError(Reason.PARAMETER_INVALID, error.where, error.detail, dialect=dialect)
 
 
 def _caller(party: Party, name: str, country: str | None, dialect: Dialect) -> TN | URI:
@@ -177,6 +196,23 @@ def _caller(party: Party, name: str, country: str | None, dialect: Dialect) -> T
             Reason.PARAMETER_INVALID, name, "exactly one of tn and uri", dialect=dialect
         )
     return found[0]
+
+
+def _destination(party: Party, country: str | None, dialect: Dialect) -> Destination:
+    called = _identities(party, "dest", country, dialect)
+    if len(called) > MAX_DESTINATIONS:
+        raise RequestError(
+            Reason.PARAMETER_INVALID,
+            "dest",
+            f"more than {MAX_DESTINATIONS} identities",
+            dialect=dialect,
+        )
+    if party.uri is None:
+        return Destination(tuple(item for item in called if isinstance(item, TN)))
+    return Destination(
+        tuple(item for item in called if isinstance(item, TN)),
+        tuple(item for item in called if isinstance(item, URI)),
+    )
 
 
 def read_signing(
@@ -207,11 +243,14 @@ def read_signing(
             f"{shown(members.ppt)}: only shaken is signed here",
             dialect=dialect,
         )
-    required = ("iat",) if dialect is Dialect.THREEGPP else ("attest", "iat", "origid")
-    for name in required:
-        if getattr(members, name) is None:
-            raise RequestError(Reason.PARAMETER_MISSING, name, dialect=dialect)
-    iat = members.iat or 0
+    iat, attest, origid = members.iat, members.attest, members.origid
+    if iat is None:
+        raise RequestError(Reason.PARAMETER_MISSING, "iat", dialect=dialect)
+    if dialect is Dialect.ATIS:
+        if attest is None:
+            raise RequestError(Reason.PARAMETER_MISSING, "attest", dialect=dialect)
+        if origid is None:
+            raise RequestError(Reason.PARAMETER_MISSING, "origid", dialect=dialect)
     if abs(now - iat) > iat_window:
         raise RequestError(
             Reason.PARAMETER_INVALID,
@@ -220,27 +259,16 @@ def read_signing(
             dialect=dialect,
         )
     try:
-        attest = parse_attest(members.attest) if members.attest is not None else None
-        origid = parse_origid(members.origid) if members.origid is not None else None
+        level = parse_attest(attest) if attest is not None else None
+        if origid is not None:
+            parse_origid(origid)
     except ParseError as error:
-        raise RequestError(
-            Reason.PARAMETER_INVALID, error.where, error.detail, dialect=dialect
-        ) from None
-    called = _identities(members.dest, "dest", country, dialect)
-    try:
-        destination = Destination(
-            tuple(sorted(identity for identity in called if isinstance(identity, TN))),
-            tuple(sorted(identity for identity in called if isinstance(identity, URI))),
-        )
-    except ParseError as error:
-        raise RequestError(
-            Reason.PARAMETER_INVALID, "dest", error.detail, dialect=dialect
-        ) from None
+        raise _invalid(error, dialect) from None
     request = SigningRequest(
         _caller(members.orig, "orig", country, dialect),
-        destination,
+        _destination(members.dest, country, dialect),
         iat,
-        attest,
+        level,
         origid,
         members.access or members.profileId,
     )
