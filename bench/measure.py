@@ -7,6 +7,7 @@ reported is the ratio of neighbours, never of two averages taken minutes apart.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -21,6 +22,7 @@ from bench.machine import BenchError, Cores, output, pinned
 SPARE: Final = 1.5  # prepared requests per expected one
 FIRST_RATE: Final = 12_000  # requests a second assumed before the warm-up has shown the rate
 WARM_UP_SECONDS: Final = 2
+PAUSE: Final = 3.0  # seconds before a rejected run is repeated: others may be done by then
 
 
 class Figure(Struct, frozen=True):
@@ -112,6 +114,7 @@ class Driver:
                 return run, rejected
             self._tell(f"{run.service}: run again, {run.rejected}")
             rejected.append(run)
+            time.sleep(PAUSE)
         disturbed = [r for r in rejected if r.rejected and r.rejected.startswith("other")]
         if not disturbed:
             raise BenchError(f"{contender.route.service.name}: {rejected[-1].rejected}")
@@ -168,11 +171,18 @@ def compare_services(
         figure.goal,
         median(o.per_second for o, _ in pairs),
         median(p.per_second for _, p in pairs),
-        tuple(o.per_second / p.per_second for o, p in pairs),
+        tuple(_ratio(o, p) for o, p in pairs),
         tuple(o.per_cpu_second / p.per_cpu_second for o, p in pairs),
         _warnings(pairs),
         tuple(details),
     )
+
+
+def _ratio(ours: Run, theirs: Run) -> float:
+    """By the clock; per second of processor time where one of the two was disturbed."""
+    if ours.rejected is None and theirs.rejected is None:
+        return ours.per_second / theirs.per_second
+    return ours.per_cpu_second / theirs.per_cpu_second
 
 
 def _warnings(pairs: Sequence[tuple[Run, Run]]) -> tuple[str, ...]:
@@ -182,8 +192,7 @@ def _warnings(pairs: Sequence[tuple[Run, Run]]) -> tuple[str, ...]:
     if disturbed:
         warnings.append(
             f"{disturbed} of {len(runs)} runs shared the core with other processes; the machine"
-            " was not calm; per second of processor time the median ratio is"
-            f" {median(o.per_cpu_second / p.per_cpu_second for o, p in pairs):.2f}"
+            " was not calm; their pairs are compared per second of processor time"
         )
     limited = {run.service for run in runs if run.generator_busy > load.MAX_GENERATOR}
     warnings += [

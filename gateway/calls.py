@@ -1,6 +1,6 @@
 """The two per-call routes: bytes in, answer out, the same for every way in.
 
-The server's protocol calls `answer` directly for the usual request; the ASGI routes call
+The server's protocol calls `answer_all` directly for usual requests; the ASGI routes call
 `answer_waiting`, which also fetches certificates. Both end in the same functions.
 """
 
@@ -10,7 +10,7 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -32,9 +32,9 @@ from gateway.logs import CallLog, CallRecord, Pseudonym
 from gateway.metrics import Metrics
 from passport.reasons import Reason, Verstat
 from registry.model import Registry
-from signer.decide import decide, gather
+from signer.decide import Decision, decide, gather
 from signer.request import SigningRequest
-from signer.sign import sign
+from signer.sign import SignedHeader, sign
 from verifier.request import VerificationRequest
 from verifier.verdict import Verdict
 from verifier.verify import NeedCertificates, Verifier
@@ -89,8 +89,29 @@ class Answer(Struct, frozen=True):
     request_id: bytes
 
 
+class Incoming(Struct, frozen=True):
+    """One request to a per-call route, complete."""
+
+    path: str
+    method: bytes
+    headers: Headers
+    body: bytes
+
+
+class _Staged(Struct):
+    """A signing request that was decided; `signed` is what it waits for."""
+
+    request: SigningRequest
+    echo: Echo
+    decision: Decision
+    credential: Credential
+    request_id: bytes
+    started: float
+    signed: SignedHeader | None = None
+
+
 class Waiting(Struct, frozen=True):
-    """A verification that must wait for certificates; `answer_waiting` goes on from here."""
+    """A verification that must wait for certificates; `go_on` goes on from here."""
 
     request: VerificationRequest
     echo: Echo
@@ -150,9 +171,26 @@ class Calls:
         self._run = secrets.token_hex(8).encode()
         self._numbers = itertools.count(1)
 
-    def answer(self, path: str, method: bytes, headers: Headers, body: bytes) -> Answer | Waiting:
-        """Answer one request, or say which certificates it waits for. Never raises."""
+    def answer_all(self, requests: Sequence[Incoming]) -> list[Answer | Waiting]:
+        """Answer requests that arrived together, each with an answer of its own. Never raises.
+
+        All are decided, then all signed, then all written: OpenSSL's table for P-256 is larger
+        than the first caches, and code between two signatures throws it out of them
+        (docs/performance.md).
+        """
+        staged = [self._stage(request) for request in requests]
+        for item in staged:
+            if isinstance(item, _Staged):
+                try:
+                    item.signed = sign(item.request, item.decision, item.credential)
+                except Exception:
+                    _logger.exception("signing failed")
+        return [self._signed(item) if isinstance(item, _Staged) else item for item in staged]
+
+    def _stage(self, incoming: Incoming) -> Answer | Waiting | _Staged:
+        """Everything about a request up to the signature."""
         started = self._timer()
+        path, headers, body = incoming.path, incoming.headers, incoming.body
         request_id = headers.request_id
         if request_id is None:
             request_id = b"%b-%x" % (self._run, next(self._numbers))
@@ -160,10 +198,10 @@ class Calls:
             request_id = request_id[:MAX_REQUEST_ID]
         dialect = self.policy.dialect
         try:
-            principal = self._admit(method, headers, body)
+            principal = self._admit(incoming.method, headers, body)
             dialect = principal.dialect or dialect
             if path == SIGNING:
-                return self._sign(body, dialect, request_id, started)
+                return self._decide(body, dialect, request_id, started)
             return self._verify(body, dialect, request_id, started)
         except RequestError as error:
             if dialect is None and error.reason in _BEFORE_PARSING:
@@ -174,11 +212,9 @@ class Calls:
             internal = RequestError(Reason.INTERNAL)
             return self._error(path, internal, dialect or Dialect.ATIS, request_id)
 
-    async def answer_waiting(
-        self, path: str, method: bytes, headers: Headers, body: bytes
-    ) -> Answer:
-        """As `answer`, and fetch the certificates a verification waits for."""
-        first = self.answer(path, method, headers, body)
+    async def answer_waiting(self, request: Incoming) -> Answer:
+        """Answer one request, and fetch the certificates a verification waits for."""
+        (first,) = self.answer_all((request,))
         if isinstance(first, Answer):
             return first
         return await self.go_on(first)
@@ -237,9 +273,9 @@ class Calls:
             raise RequestError(Reason.BODY_MISSING)
         return principal
 
-    def _sign(
+    def _decide(
         self, body: bytes, dialect: Dialect | None, request_id: bytes, started: float
-    ) -> Answer:
+    ) -> Answer | _Staged:
         policy = self.policy
         request, echo = read_signing(
             body,
@@ -252,19 +288,28 @@ class Calls:
         if credential is None:
             raise RequestError(Reason.NOT_READY, dialect=echo.dialect)
         decision = decide(request, gather(request, self._registry))
-        if decision.attest is None:
-            status = decision.reason.http
-            answer = answers.denied(decision, echo.dialect)
-        else:
-            status = 200
-            signed = sign(request, decision, credential)
-            answer = answers.signed(signed, decision, echo, policy.explain)
+        if decision.attest is not None:
+            return _Staged(request, echo, decision, credential, request_id, started)
+        self._count_signing(request, decision, request_id, started)
+        return Answer(decision.reason.http, answers.denied(decision, echo.dialect), request_id)
+
+    def _signed(self, staged: _Staged) -> Answer:
+        echo, decision, request_id = staged.echo, staged.decision, staged.request_id
+        if staged.signed is None:
+            internal = RequestError(Reason.INTERNAL)
+            return self._error(SIGNING, internal, echo.dialect, request_id)
+        answer = answers.signed(staged.signed, decision, echo, self.policy.explain)
+        self._count_signing(staged.request, decision, request_id, staged.started)
+        return Answer(200, answer, request_id)
+
+    def _count_signing(
+        self, request: SigningRequest, decision: Decision, request_id: bytes, started: float
+    ) -> None:
         attest = decision.attest.value if decision.attest is not None else "refused"
         elapsed = self._timer() - started
         self._metrics.signing(attest, decision.reason.name, elapsed)
         if self._log.enabled:
             self._log_signing(request, attest, decision.reason, request_id, elapsed)
-        return Answer(status, answer, request_id)
 
     def _verify(
         self, body: bytes, dialect: Dialect | None, request_id: bytes, started: float

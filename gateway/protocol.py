@@ -1,10 +1,11 @@
 """uvicorn's HTTP protocol with a short way for the two per-call routes.
 
-uvicorn parses, keeps connections and shuts down as ever. A complete POST to a per-call route is
-answered right where its last octet was read, without an ASGI task, scope and event for each call;
-that is three quarters of the time of a signing request (docs/performance.md). Everything else,
-and whatever is unusual about a request (chunked body, Expect, pipelining, a body over the limit,
-certificates to be fetched), goes on to the ASGI application, whose routes call the same functions.
+uvicorn parses, keeps connections and shuts down as ever. Complete POSTs to a per-call route are
+answered at the end of the event loop's turn in which they were read, all together, without an ASGI
+task, scope and event for each call, which cost more than signing (docs/performance.md). Everything
+else, and whatever is unusual about a request (chunked body, Expect, pipelining, a body over the
+limit, certificates to be fetched), goes on to the ASGI application, whose routes call the same
+functions.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.calls import ROUTES, Answer, Calls, Headers
+from gateway.calls import ROUTES, Answer, Calls, Headers, Incoming, Waiting
+
+MAX_BATCH: Final = 64  # calls answered in one go; more would make the first wait for the last
 
 _PATHS: Final = {path.encode(): path for path in ROUTES}
 _STATUS: Final = {
@@ -27,11 +30,36 @@ _STATUS: Final = {
 }
 
 
+class CallBatch:
+    """The calls that were read in one turn of the event loop, on any connection."""
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+        self._waiting: list[tuple[CallProtocol, Incoming]] = []
+
+    def add(self, protocol: CallProtocol, incoming: Incoming) -> None:
+        """Take a complete request; its protocol is told the answer soon."""
+        self._waiting.append((protocol, incoming))
+        if len(self._waiting) == 1:
+            protocol.loop.call_soon(self.answer)
+        elif len(self._waiting) >= MAX_BATCH:
+            self.answer()
+
+    def answer(self) -> None:
+        """Answer all that wait."""
+        waiting, self._waiting = self._waiting, []
+        given = self.calls.answer_all([incoming for _, incoming in waiting])
+        for (protocol, _), answer in zip(waiting, given, strict=True):
+            protocol.answered(answer)
+
+
 class CallProtocol(HttpToolsProtocol):
-    """Serves one connection. `calls` is set on a subclass by `protocol_for`."""
+    """Serves one connection. `batch` is set on a subclass by `protocol_for`."""
 
-    calls: ClassVar[Calls]
+    batch: ClassVar[CallBatch]
 
+    _pending: bool = False
+    _keep_alive: bool = True
     _path: str | None = None
     _body: bytes = b""
     _last: bool = False
@@ -39,6 +67,8 @@ class CallProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request starts; whether it is a call shows with its headers."""
+        if self._pending:  # pipelined: answers go out in the order of requests
+            self.batch.answer()
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -67,12 +97,21 @@ class CallProtocol(HttpToolsProtocol):
         if path is None:
             super().on_message_complete()
             return
+        parser = self.parser
+        self._keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        self._pending = True
         headers = Headers.of(self.headers)
-        answer = self.calls.answer(path, b"POST", headers, self._body)
+        self.batch.add(self, Incoming(path, b"POST", headers, self._body))
+
+    def answered(self, answer: Answer | Waiting) -> None:
+        """Send the answer of the pending call, or hand it on to wait for certificates."""
+        self._pending = False
+        self._path = None
+        if self.transport.is_closing():
+            return
         if isinstance(answer, Answer):
             self._respond(answer)
             return
-        self._path = None
         self._scope()
         self.scope["state"]["waiting"] = answer
         super().on_headers_complete()
@@ -99,7 +138,11 @@ class CallProtocol(HttpToolsProtocol):
                 length = value
             elif name in (b"transfer-encoding", b"upgrade"):
                 return False
-        return length is not None and length.isdigit() and int(length) <= self.calls.policy.max_body
+        return (
+            length is not None
+            and length.isdigit()
+            and int(length) <= self.batch.calls.policy.max_body
+        )
 
     def _scope(self) -> None:
         """What uvicorn prepares at the start of a message, for requests that need it."""
@@ -116,15 +159,10 @@ class CallProtocol(HttpToolsProtocol):
             b"\r\nx-requestid: ",
             answer.request_id,
         ]
-        keep_alive = (
-            not self._last
-            and self.parser.should_keep_alive()
-            and self.parser.get_http_version() != "1.0"
-        )
+        keep_alive = self._keep_alive and not self._last
         if not keep_alive:
             parts.append(b"\r\nconnection: close")
         parts += (b"\r\n\r\n", answer.body)
-        self._path = None
         self.transport.write(b"".join(parts))
         self.server_state.total_requests += 1
         if not keep_alive:
@@ -176,5 +214,5 @@ class CallProtocol(HttpToolsProtocol):
 
 def protocol_for(calls: Calls) -> type[CallProtocol]:
     """The protocol class of one listener's calls."""
-    attributes: dict[str, Any] = {"calls": calls}
+    attributes: dict[str, Any] = {"batch": CallBatch(calls)}
     return type("BoundCallProtocol", (CallProtocol,), attributes)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from gateway.calls import SIGNING, VERIFICATION, Answer, Calls, Headers, Waiting
+from gateway.calls import SIGNING, VERIFICATION, Answer, Calls, Headers, Incoming, Waiting
 from gateway.dialects.bodies import SigningBody, VerificationBody
 
 _OTHER_METHODS: Final = ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"]
@@ -206,7 +206,8 @@ def calls_router(calls: Calls) -> APIRouter:
                 if len(body) > calls.policy.max_body:
                     break
         method = request.method.encode()
-        return _response(await calls.answer_waiting(path, method, headers, body))
+        incoming = Incoming(path, method, headers, body)
+        return _response(await calls.answer_waiting(incoming))
 
     def documented(path: str, name: str, summary: str, **more: Any) -> None:
         routes.add_api_route(

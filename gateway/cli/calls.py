@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.app import Service
-from gateway.calls import SIGNING, VERIFICATION, Answer, Headers
+from gateway.calls import SIGNING, VERIFICATION, Answer, Headers, Incoming
 from gateway.cli.common import Config, Json, console, errors, print_json, read_argument, settings_of
 
 Time = Annotated[
@@ -25,7 +25,7 @@ def _ask(service: Service, path: str, body: dict[str, Any]) -> Answer:
 
     async def asked() -> Answer:
         try:
-            return await service.calls.answer_waiting(path, b"POST", headers, encoded)
+            return await service.calls.answer_waiting(Incoming(path, b"POST", headers, encoded))
         finally:
             await service.close()
 
