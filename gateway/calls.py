@@ -37,7 +37,7 @@ from signer.request import SigningRequest
 from signer.sign import SignedHeader, sign
 from verifier.request import VerificationRequest
 from verifier.verdict import Verdict
-from verifier.verify import NeedCertificates, Verifier
+from verifier.verify import NeedCertificates, Opened, Verifier
 
 SIGNING: Final = "/stir/v1/signing"
 VERIFICATION: Final = "/stir/v1/verification"
@@ -98,7 +98,7 @@ class Incoming(Struct, frozen=True):
     body: bytes
 
 
-class _Staged(Struct):
+class _Signing(Struct):
     """A signing request that was decided; `signed` is what it waits for."""
 
     request: SigningRequest
@@ -108,6 +108,23 @@ class _Staged(Struct):
     request_id: bytes
     started: float
     signed: SignedHeader | None = None
+
+    def compute(self) -> None:
+        """Sign."""
+        self.signed = sign(self.request, self.decision, self.credential)
+
+
+class _Verifying(Struct):
+    """A verification request whose cheap checks are done."""
+
+    opened: Opened
+    echo: Echo
+    request_id: bytes
+    started: float
+
+    def compute(self) -> None:
+        """Check the signatures."""
+        self.opened.check()
 
 
 class Waiting(Struct, frozen=True):
@@ -174,20 +191,37 @@ class Calls:
     def answer_all(self, requests: Sequence[Incoming]) -> list[Answer | Waiting]:
         """Answer requests that arrived together, each with an answer of its own. Never raises.
 
-        All are decided, then all signed, then all written: OpenSSL's table for P-256 is larger
-        than the first caches, and code between two signatures throws it out of them
-        (docs/performance.md).
+        All are read, then all signatures made or checked, then all answers written: OpenSSL's
+        table for P-256 is larger than the first caches, and code between two signatures throws
+        it out of them (docs/performance.md).
         """
         staged = [self._stage(request) for request in requests]
         for item in staged:
-            if isinstance(item, _Staged):
+            if isinstance(item, _Signing | _Verifying):
                 try:
-                    item.signed = sign(item.request, item.decision, item.credential)
+                    item.compute()
                 except Exception:
-                    _logger.exception("signing failed")
-        return [self._signed(item) if isinstance(item, _Staged) else item for item in staged]
+                    _logger.exception("a signature failed")
+        return [
+            self._finish(item) if isinstance(item, _Signing | _Verifying) else item
+            for item in staged
+        ]
 
-    def _stage(self, incoming: Incoming) -> Answer | Waiting | _Staged:
+    def _finish(self, item: _Signing | _Verifying) -> Answer:
+        """Everything about a request after its signature."""
+        path = SIGNING if isinstance(item, _Signing) else VERIFICATION
+        try:
+            if isinstance(item, _Signing):
+                return self._signed(item)
+            verdict = self._verifier.close(item.opened)
+            opened = item.opened
+            return self._judged(opened.request, item.echo, verdict, item.request_id, item.started)
+        except Exception:
+            _logger.exception("%s failed", path)
+            internal = RequestError(Reason.INTERNAL)
+            return self._error(path, internal, item.echo.dialect, item.request_id)
+
+    def _stage(self, incoming: Incoming) -> Answer | Waiting | _Signing | _Verifying:
         """Everything about a request up to the signature."""
         started = self._timer()
         path, headers, body = incoming.path, incoming.headers, incoming.body
@@ -275,7 +309,7 @@ class Calls:
 
     def _decide(
         self, body: bytes, dialect: Dialect | None, request_id: bytes, started: float
-    ) -> Answer | _Staged:
+    ) -> Answer | _Signing:
         policy = self.policy
         request, echo = read_signing(
             body,
@@ -289,15 +323,14 @@ class Calls:
             raise RequestError(Reason.NOT_READY, dialect=echo.dialect)
         decision = decide(request, gather(request, self._registry))
         if decision.attest is not None:
-            return _Staged(request, echo, decision, credential, request_id, started)
+            return _Signing(request, echo, decision, credential, request_id, started)
         self._count_signing(request, decision, request_id, started)
         return Answer(decision.reason.http, answers.denied(decision, echo.dialect), request_id)
 
-    def _signed(self, staged: _Staged) -> Answer:
+    def _signed(self, staged: _Signing) -> Answer:
         echo, decision, request_id = staged.echo, staged.decision, staged.request_id
         if staged.signed is None:
-            internal = RequestError(Reason.INTERNAL)
-            return self._error(SIGNING, internal, echo.dialect, request_id)
+            raise RuntimeError("not signed")
         answer = answers.signed(staged.signed, decision, echo, self.policy.explain)
         self._count_signing(staged.request, decision, request_id, staged.started)
         return Answer(200, answer, request_id)
@@ -313,12 +346,14 @@ class Calls:
 
     def _verify(
         self, body: bytes, dialect: Dialect | None, request_id: bytes, started: float
-    ) -> Answer | Waiting:
+    ) -> Answer | Waiting | _Verifying:
         request, echo = read_verification(body, configured=dialect, country=self.policy.country)
-        verdict = self._verifier.verify(request, int(self._clock()))
-        if isinstance(verdict, NeedCertificates):
-            return Waiting(request, echo, verdict.urls, request_id, started)
-        return self._judged(request, echo, verdict, request_id, started)
+        opened = self._verifier.open(request, int(self._clock()))
+        if isinstance(opened, Opened):
+            return _Verifying(opened, echo, request_id, started)
+        if isinstance(opened, NeedCertificates):
+            return Waiting(request, echo, opened.urls, request_id, started)
+        return self._judged(request, echo, opened, request_id, started)
 
     def _judged(
         self,

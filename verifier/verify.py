@@ -84,6 +84,32 @@ class NeedCertificates(Struct, frozen=True):
     urls: tuple[str, ...]
 
 
+class Candidate(Struct):
+    """A header that came as far as a trusted chain; `token` is what step 9 made of it."""
+
+    screened: Screened
+    signer: TrustedSigner
+    value: str
+    token: VerifiedPASSporT | Refusal | None = None
+
+
+class Opened(Struct):
+    """A call whose cheap checks are done. `check` is the costly part, and needs nothing else.
+
+    The parts are apart so that a service can do one for many calls, then the next.
+    """
+
+    request: VerificationRequest
+    now: int
+    entries: list[Result | Candidate]
+
+    def check(self) -> None:
+        """Steps 8 and 9: what the certificate may speak for, and the signature."""
+        for entry in self.entries:
+            if isinstance(entry, Candidate):
+                entry.token = check_token(entry.screened, entry.signer)
+
+
 class Verifier:
     """Verifies calls. Holds the results of chain validation; waits for nothing."""
 
@@ -110,7 +136,7 @@ class Verifier:
         now: int,
         fetched: Mapping[str, Chain | Failure] = _NOTHING,
     ) -> Verdict | NeedCertificates:
-        """Verify one call.
+        """Verify one call: open, check, close.
 
         Args:
             now: seconds since the epoch.
@@ -121,6 +147,20 @@ class Verifier:
             that of its best token: a header of a type that does not decide calls, or one that
             fails beside one that passes, does no harm.
         """
+        opened = self.open(request, now, fetched)
+        if not isinstance(opened, Opened):
+            return opened
+        opened.check()
+        return self.close(opened)
+
+    def open(
+        self,
+        request: VerificationRequest,
+        now: int,
+        fetched: Mapping[str, Chain | Failure] = _NOTHING,
+    ) -> Verdict | NeedCertificates | Opened:
+        """Steps 1 to 7, for all headers of a call. Arguments as of `verify`."""
+        # 1. an Identity header is present
         if not request.identities:
             return Verdict(Verstat.NONE, Reason.NO_IDENTITY, Reason.NO_IDENTITY.text)
         try:
@@ -128,59 +168,60 @@ class Verifier:
         except ParseError as error:
             refusal = Refusal(Check.SYNTAX, error.reason, str(error))
             return _verdict((Result(None, request.identities[0], (Check.IDENTITY,), refusal),))
-        read_all = [read(value, request, self.policy) for value in values]
         missing: list[str] = []
-        screened: list[Result | tuple[Screened, Chain | Failure]] = []
-        for value, token in zip(values, read_all, strict=True):
+        entries: list[Result | Candidate] = []
+        for value in values:
+            # 2, 3. header and token
+            token = read(value, request, self.policy)
             if isinstance(token, Refusal):
-                screened.append(Result(None, value, _passed(_ALL, token.check), token))
+                entries.append(Result(None, value, _passed(_ALL, token.check), token))
                 continue
+            # 3, 4, 5. x5u, Date and iat, orig and dest
             refused = screen(token, request, now, self.policy)
             if refused is not None:
-                screened.append(_result(token, value, _passed(_ALL, refused.check), refused))
+                entries.append(_result(token, value, _passed(_ALL, refused.check), refused))
                 continue
+            # 6. certificate
             x5u = token.passport.header.x5u
             chain = fetched.get(x5u) or self.certificates.cached(x5u, now)
             if chain is None:
                 missing.append(x5u)
+            elif isinstance(chain, Failure):
+                refusal = Refusal(Check.CERTIFICATE, chain.reason, chain.detail)
+                entries.append(_result(token, value, _BEFORE_CERTIFICATE, refusal))
             else:
-                screened.append((token, chain))
+                # 7. trust
+                signer = self.signer(chain, now)
+                if isinstance(signer, Untrusted):
+                    refusal = Refusal(Check.CHAIN, signer.reason, signer.detail)
+                    entries.append(_result(token, value, _BEFORE_CHAIN, refusal))
+                else:
+                    entries.append(Candidate(token, signer, value))
         if missing:
             return NeedCertificates(tuple(dict.fromkeys(missing)))
+        return Opened(request, now, entries)
+
+    def close(self, opened: Opened) -> Verdict:
+        """Step 10 for all headers whose signature verified, then the verdict."""
         return _verdict(
             tuple(
-                entry
-                if isinstance(entry, Result)
-                else self._check(entry[0], entry[1], value, request, now)
-                for value, entry in zip(values, screened, strict=True)
+                [
+                    entry if isinstance(entry, Result) else self._close(entry, opened)
+                    for entry in opened.entries
+                ]
             )
         )
 
-    def _check(
-        self,
-        screened: Screened,
-        chain: Chain | Failure,
-        value: str,
-        request: VerificationRequest,
-        now: int,
-    ) -> Result:
-        """Steps 6 to 10 for one header."""
-        # 6. certificate
-        if isinstance(chain, Failure):
-            refusal = Refusal(Check.CERTIFICATE, chain.reason, chain.detail)
-            return _result(screened, value, _BEFORE_CERTIFICATE, refusal)
-        # 7. trust
-        signer = self.signer(chain, now)
-        if isinstance(signer, Untrusted):
-            refusal = Refusal(Check.CHAIN, signer.reason, signer.detail)
-            return _result(screened, value, _BEFORE_CHAIN, refusal)
-        # 8, 9. what the certificate may speak for; signature
-        token = check_token(screened, signer)
+    def _close(self, candidate: Candidate, opened: Opened) -> Result:
+        screened, signer, value = candidate.screened, candidate.signer, candidate.value
+        token = candidate.token
+        if token is None:
+            raise RuntimeError("closed before it was checked")
         if isinstance(token, Refusal):
             return _result(screened, value, _passed(_ALL, token.check), token, signer)
         self.certificates.keep(screened.passport.header.x5u)
         # 10. facts, then judgement
-        judged = judge(token, self._gather(token, request, now))
+        judged = judge(token, self._gather(token, opened.request, opened.now))
         if judged is not None:
             return _result(screened, value, _passed(_ALL, judged.check), judged, signer)
         return _result(screened, value, _ALL, None, signer)
