@@ -5,6 +5,9 @@ The process is wired by the service's own composition root, with production defa
     signing    SigningRequest → registry → decision → token → header field value
     verifying  header field value → screen → cached chain → signature → replay, holder → verdict
 
+As in the service under load, BATCH requests are taken through each part together; sign-one and
+verify-one take one at a time, as an idle service does.
+
 sign-request and verify-request, only for profiles, begin and end with bytes: they add the dialect,
 admission, metrics and log, so that what is missing to the figure over HTTP is the server's.
 
@@ -37,7 +40,7 @@ from bench.machine import BenchError, free_port, output, pinned
 from bench.services import our_settings, signing_body, verification_body
 from bench.world import World, load_world
 from gateway.app import Service
-from gateway.calls import SIGNING, VERIFICATION, Answer, Headers
+from gateway.calls import SIGNING, VERIFICATION, Answer, Headers, Incoming
 from gateway.settings import load_settings
 from passport.claims import Destination
 from passport.ppt.shaken import Attestation
@@ -47,9 +50,10 @@ from signer.decide import decide, gather
 from signer.request import SigningRequest
 from signer.sign import sign
 from verifier.request import VerificationRequest
-from verifier.verdict import Verdict
+from verifier.verify import Opened
 
-PATHS: Final = ("sign", "verify", "sign-request", "verify-request")
+PATHS: Final = ("sign", "verify", "sign-one", "verify-one", "sign-request", "verify-request")
+BATCH: Final = 16  # requests a busy service finds waiting in one turn of its event loop
 TOKENS_PER_SECOND: Final = 12_000  # more than any core verified so far
 SIGNING_REQUESTS: Final = 10_000  # different ones, sent in a circle
 TOP: Final = 25  # functions of a profile that are shown
@@ -93,10 +97,11 @@ def _in_process(world: World, path: str, core: int, seconds: int, *options: str)
 
 
 class Loop(Struct, frozen=True):
-    """A path, and the requests it is fed; false from the path is a wrong answer."""
+    """A path, the requests it is fed and how many at a time; false is a wrong answer."""
 
-    path: Callable[[Any], bool]
+    path: Callable[[list[Any]], bool]
     requests: Iterator[Any]
+    batch: int = BATCH
 
 
 def _service(world: World, data: Path) -> Service:
@@ -105,7 +110,7 @@ def _service(world: World, data: Path) -> Service:
     return Service(load_settings(file))
 
 
-def _signing(world: World, service: Service) -> Loop:
+def _signing(world: World, service: Service, batch: int) -> Loop:
     now = int(time.time())
     requests = [
         SigningRequest(
@@ -114,17 +119,17 @@ def _signing(world: World, service: Service) -> Loop:
         for call in islice(world.calls(), SIGNING_REQUESTS)
     ]
 
-    def path(request: SigningRequest) -> bool:
+    def path(together: list[SigningRequest]) -> bool:
         credential = service.credential()
-        decision = decide(request, gather(request, service.registry))
-        if credential is None or decision.attest is not Attestation.A:
+        decided = [(r, decide(r, gather(r, service.registry))) for r in together]
+        if credential is None or any(d.attest is not Attestation.A for _, d in decided):
             return False
-        return bool(sign(request, decision, credential).identity)
+        return all(sign(r, d, credential).identity for r, d in decided)
 
-    return Loop(path, cycle(requests))
+    return Loop(path, cycle(requests), batch)
 
 
-def _verifying(world: World, service: Service, seconds: int) -> Loop:
+def _verifying(world: World, service: Service, seconds: int, batch: int) -> Loop:
     now = int(time.time())
     asyncio.run(_fetch(service, world))
     requests = [
@@ -132,20 +137,31 @@ def _verifying(world: World, service: Service, seconds: int) -> Loop:
         for call, token in world.tokens(seconds * TOKENS_PER_SECOND, now)
     ]
 
-    def path(request: VerificationRequest) -> bool:
-        verdict = service.verifier.verify(request, int(time.time()))
-        return isinstance(verdict, Verdict) and verdict.verstat is Verstat.PASSED
+    verifier = service.verifier
 
-    return Loop(path, iter(requests))
+    def path(together: list[VerificationRequest]) -> bool:
+        now = int(time.time())
+        opened = [verifier.open(request, now) for request in together]
+        calls = [call for call in opened if isinstance(call, Opened)]
+        for call in calls:
+            call.check()
+        verdicts = [verifier.close(call) for call in calls]
+        return len(verdicts) == len(together) and all(
+            verdict.verstat is Verstat.PASSED for verdict in verdicts
+        )
+
+    return Loop(path, iter(requests), batch)
 
 
 def _whole(route: str, bodies: Iterator[bytes], service: Service, expect: bytes) -> Loop:
     """The path with the dialect, log and metrics: from a request's body to the answer's."""
     headers = Headers(content_type=b"application/json", content_length=b"1")
 
-    def path(body: bytes) -> bool:
-        answer = service.calls.answer(route, b"POST", headers, body)
-        return isinstance(answer, Answer) and expect in answer.body
+    def path(together: list[bytes]) -> bool:
+        given = service.calls.answer_all(
+            [Incoming(route, b"POST", headers, body) for body in together]
+        )
+        return all(isinstance(answer, Answer) and expect in answer.body for answer in given)
 
     return Loop(path, bodies)
 
@@ -156,7 +172,8 @@ async def _fetch(service: Service, world: World) -> None:
     body = verification_body(call, token, int(time.time()))
     headers = Headers(content_length=str(len(body)).encode())
     try:
-        answer = await service.calls.answer_waiting(VERIFICATION, b"POST", headers, body)
+        incoming = Incoming(VERIFICATION, b"POST", headers, body)
+        answer = await service.calls.answer_waiting(incoming)
     finally:
         await service.close()
     if b'"TN-Validation-Passed"' not in answer.body:
@@ -172,10 +189,13 @@ def _run(loop: Loop, seconds: float) -> Rate:
     end = began + seconds
     while clock() < end:
         before = done
-        for request in islice(requests, _CHUNK):
-            if not path(request):
-                raise BenchError(f"a wrong answer to {request}")
-            done += 1
+        for _ in range(_CHUNK // loop.batch):
+            together = list(islice(requests, loop.batch))
+            if not together:
+                break
+            if not path(together):
+                raise BenchError(f"a wrong answer to one of {together}")
+            done += len(together)
         if done == before:
             break
     return Rate(done, clock() - began)
@@ -184,14 +204,14 @@ def _run(loop: Loop, seconds: float) -> Rate:
 def _loop(path: str, world: World, service: Service, seconds: int) -> Loop:
     now = int(time.time())
     match path:
-        case "sign":
-            return _signing(world, service)
+        case "sign" | "sign-one":
+            return _signing(world, service, 1 if path == "sign-one" else BATCH)
         case "sign-request":
             calls = islice(world.calls(), SIGNING_REQUESTS)
             bodies = [signing_body(world, call, now) for call in calls]
             return _whole(SIGNING, cycle(bodies), service, b";info=<")
-        case "verify":
-            return _verifying(world, service, seconds)
+        case "verify" | "verify-one":
+            return _verifying(world, service, seconds, 1 if path == "verify-one" else BATCH)
         case _:
             asyncio.run(_fetch(service, world))
             tokens = world.tokens(seconds * TOKENS_PER_SECOND, now)

@@ -50,7 +50,11 @@ _logger = logging.getLogger("zhenxian.calls")
 
 
 class Headers(Struct):
-    """The request headers that the two routes look at; values as received."""
+    """The request headers that the two routes look at; values as received.
+
+    Attributes:
+        unusual: Transfer-Encoding or Upgrade, which only the ASGI way handles.
+    """
 
     content_type: bytes | None = None
     content_length: bytes | None = None
@@ -58,6 +62,7 @@ class Headers(Struct):
     authorization: bytes | None = None
     api_key: bytes | None = None
     request_id: bytes | None = None
+    unusual: bytes | None = None
 
     @classmethod
     def of(cls, pairs: list[tuple[bytes, bytes]]) -> Headers:
@@ -78,6 +83,8 @@ _NAMES: Final = {
     b"x-api-key": "api_key",
     b"x-requestid": "request_id",
     b"x-request-id": "request_id",
+    b"transfer-encoding": "unusual",
+    b"upgrade": "unusual",
 }
 
 

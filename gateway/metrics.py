@@ -60,7 +60,7 @@ class Metrics:
         self._observe = {
             route: seconds.labels(route).observe for route in ("signing", "verification")
         }
-        self._children: dict[tuple[str, str, str], Callable[[], None]] = {}
+        self._children: dict[tuple[Counter, str, str], Callable[[], None]] = {}
         self._spcs: set[str] = set()
 
     def signing(self, attest: str, reason: str, seconds: float) -> None:
@@ -106,7 +106,7 @@ class Metrics:
         return together
 
     def _count(self, counter: Counter, first: str, second: str) -> None:
-        key = (counter._name, first, second)  # noqa: SLF001
+        key = (counter, first, second)
         inc = self._children.get(key)
         if inc is None:
             inc = self._children[key] = counter.labels(first, second).inc

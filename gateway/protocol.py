@@ -61,6 +61,7 @@ class CallProtocol(HttpToolsProtocol):
     _pending: bool = False
     _keep_alive: bool = True
     _path: str | None = None
+    _call_headers: Headers
     _body: bytes = b""
     _last: bool = False
     _idle_since: float | None = None
@@ -77,10 +78,13 @@ class CallProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Decide the way: the short one only for a plain POST that can be answered now."""
         path = _PATHS.get(self.url)
-        if path is not None and self._plain():
-            self._path = path
-            self._body = b""
-            return
+        if path is not None:
+            headers = Headers.of(self.headers)
+            if self._plain(headers):
+                self._path = path
+                self._call_headers = headers
+                self._body = b""
+                return
         self._scope()
         super().on_headers_complete()
 
@@ -100,8 +104,7 @@ class CallProtocol(HttpToolsProtocol):
         parser = self.parser
         self._keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
         self._pending = True
-        headers = Headers.of(self.headers)
-        self.batch.add(self, Incoming(path, b"POST", headers, self._body))
+        self.batch.add(self, Incoming(path, b"POST", self._call_headers, self._body))
 
     def answered(self, answer: Answer | Waiting) -> None:
         """Send the answer of the pending call, or hand it on to wait for certificates."""
@@ -124,20 +127,15 @@ class CallProtocol(HttpToolsProtocol):
         else:
             self._last = True
 
-    def _plain(self) -> bool:
+    def _plain(self, headers: Headers) -> bool:
         """A POST with a bounded Content-Length, and nothing else in progress."""
         if self.parser.get_method() != b"POST" or self.expect_100_continue:
             return False
         if self.cycle is not None and not self.cycle.response_complete:
             return False
-        if self.transport.is_closing() or self.limit_concurrency is not None:
+        if self.transport.is_closing() or headers.unusual is not None:
             return False
-        length = None
-        for name, value in self.headers:
-            if name == b"content-length":
-                length = value
-            elif name in (b"transfer-encoding", b"upgrade"):
-                return False
+        length = headers.content_length
         return (
             length is not None
             and length.isdigit()
