@@ -128,8 +128,14 @@ class CallProtocol(HttpToolsProtocol):
             self._last = True
 
     def _plain(self, headers: Headers) -> bool:
-        """A POST with a bounded Content-Length, and nothing else in progress."""
+        """A POST with a bounded Content-Length, and nothing else in progress.
+
+        To a client that does not read its answers the ASGI way is left: it waits until they are
+        read, and reads no further requests meanwhile.
+        """
         if self.parser.get_method() != b"POST" or self.expect_100_continue:
+            return False
+        if self.flow.write_paused:
             return False
         if self.cycle is not None and not self.cycle.response_complete:
             return False

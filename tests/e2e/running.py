@@ -1,0 +1,322 @@
+"""The real service in a process of its own, and what callers do to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from gateway.calls import SIGNING, VERIFICATION
+from gateway.demo import ACCESSES, CALLEE, World, prepare
+from gateway.publish import PATH, Publisher
+from passport.claims import Destination, Header, PASSporT
+from passport.identity import IdentityHeader
+from passport.jws import SigningKey, Token, b64url_encode
+from passport.ppt.shaken import Attestation, Shaken
+from passport.tn import TN
+
+START_SECONDS = 20
+STOP_SECONDS = 15
+BANK_ORIGID = ACCESSES[0][1]
+ELSEWHERE_ORIGID = "e0000000-0000-4000-8000-0000000000ee"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment(**settings: object) -> dict[str, str]:
+    """This environment without settings of ours, but those given as table__key=value."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ZHENXIAN_")}
+    return kept | {f"ZHENXIAN_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+class Service:
+    """`zhenxian serve` on a folder that the demonstration prepared."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        alter: Callable[[World], object] | None = None,
+        tls: bool = False,
+        **settings: object,
+    ) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.listener = f"127.0.0.1:{self.port}"
+        self.base = f"{'https' if tls else 'http'}://{self.listener}"
+        self.world = prepare(folder, self.listener, int(time.time()))
+        if alter is not None:
+            alter(self.world)
+        self.settings = settings
+        self.log = folder / "service.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start it, and do not wait until it answers."""
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gateway.cli", "serve", "-c", str(self.world.config)],
+                stdout=output,
+                stderr=output,
+                env=environment(**self.settings),
+            )
+        return self._process
+
+    def start(self) -> Service:
+        process = self.launch()
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                if self.base.startswith("https"):
+                    socket.create_connection(("127.0.0.1", self.port), 1).close()
+                    return self
+                if httpx.get(self.base + "/healthz").status_code == 200:
+                    return self
+            except (OSError, httpx.TransportError):
+                pass
+            assert process.poll() is None, self.logged()
+            assert time.monotonic() < deadline, self.logged()
+            time.sleep(0.05)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def terminate(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        return self._process.wait(STOP_SECONDS)
+
+    def stop(self) -> int:
+        if self._process is None:
+            return 0
+        self.terminate()
+        try:
+            return self.wait()
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise
+
+    def logged(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def workers(self) -> list[int]:
+        """Process ids of the worker processes."""
+        found = []
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            found += [int(pid) for pid in (task / "children").read_text().split()]
+        return found
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.base, timeout=20, trust_env=False, **options)
+
+    def x5u(self, spc: str) -> str:
+        return self.base + PATH + Publisher.name(self.world.pki.carriers[spc].chain.read_bytes())
+
+    def token(
+        self,
+        spc: str,
+        orig: str,
+        *,
+        x5u: str | None = None,
+        iat: int | None = None,
+        origid: str = ELSEWHERE_ORIGID,
+    ) -> str:
+        """An Identity header that a sample carrier signed, whatever the registry says."""
+        x5u = x5u or self.x5u(spc)
+        passport = PASSporT(
+            Header(x5u, "shaken"),
+            TN(orig),
+            Destination((TN(CALLEE),)),
+            int(time.time()) if iat is None else iat,
+            Shaken(Attestation.A, origid),
+        )
+        header = b64url_encode(passport.header.dumps())
+        payload = b64url_encode(passport.payload())
+        key = SigningKey.from_pem(self.world.pki.carriers[spc].key.read_bytes())
+        signature = b64url_encode(key.sign(header + b"." + payload))
+        return IdentityHeader(Token(header, payload, signature), x5u, "ES256", "shaken").dumps()
+
+
+def signing(orig: str, **more: Any) -> dict[str, Any]:
+    """A body for the signing route."""
+    members = {
+        "attest": "A",
+        "orig": {"tn": orig},
+        "dest": {"tn": [CALLEE]},
+        "iat": int(time.time()),
+        "origid": BANK_ORIGID,
+    }
+    return {"signingRequest": members | more}
+
+
+def verification(orig: str, identity: str | None = None, **more: Any) -> dict[str, Any]:
+    """A body for the verification route."""
+    members: dict[str, Any] = {
+        "from": {"tn": orig},
+        "to": {"tn": [CALLEE]},
+        "time": int(time.time()),
+    }
+    if identity is not None:
+        members["identity"] = identity
+    return {"verificationRequest": members | more}
+
+
+def verdict(client: httpx.Client, orig: str, identity: str | None, **more: Any) -> dict[str, Any]:
+    answer = client.post(VERIFICATION, json=verification(orig, identity, **more))
+    assert answer.status_code == 200, answer.text
+    return answer.json()["verificationResponse"]
+
+
+def signed(client: httpx.Client, orig: str, **more: Any) -> dict[str, Any]:
+    answer = client.post(SIGNING, json=signing(orig, **more))
+    assert answer.status_code == 200, answer.text
+    return answer.json()["signingResponse"]
+
+
+def until(true: Callable[[], Any], seconds: float = 6.0) -> Any:
+    """Wait until something holds; its value."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = true()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+def raw(path: str, body: bytes, *fields: str, method: str = "POST", version: str = "1.1") -> bytes:
+    """A request as it goes over the wire, with exactly these fields and Host."""
+    head = [f"{method} {path} HTTP/{version}", "host: test", *fields]
+    return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
+
+
+class Wire:
+    """One connection, octet by octet."""
+
+    def __init__(self, service: Service) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", service.port), 10)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._rest = b""
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def readable(self, seconds: float) -> bool:
+        return bool(self._rest) or bool(select.select([self._socket], [], [], seconds)[0])
+
+    def closed(self, seconds: float = 8.0) -> bool:
+        """True when the service closes the connection and sends nothing more."""
+        if not self.readable(seconds):
+            return False
+        try:
+            return self._rest == b"" and self._socket.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def answer(self, *, head_only: bool = False) -> tuple[int, dict[str, str], bytes]:
+        """Status, fields and body of the next answer; 100 Continue is passed over."""
+        while b"\r\n\r\n" not in self._rest:
+            self._more()
+        head, _, self._rest = self._rest.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        status = int(first.split(" ")[1])
+        if status == 100:
+            return self.answer(head_only=head_only)
+        fields = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            assert name.lower() not in fields, f"{name} given twice"
+            fields[name.lower()] = value.strip()
+        length = 0 if head_only or status in (204, 304) else int(fields["content-length"])
+        while len(self._rest) < length:
+            self._more()
+        body, self._rest = self._rest[:length], self._rest[length:]
+        return status, fields, body
+
+    def _more(self) -> None:
+        data = self._socket.recv(65_536)
+        assert data, f"closed after {self._rest!r}"
+        self._rest += data
+
+
+class Host:
+    """A certificate host on loopback: slow, failing or away as a test wishes."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        self.delay = 0.0
+        host = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                host.asked.append(self.path)
+                time.sleep(host.delay)
+                body = host.files.get(urllib.parse.urlsplit(self.path).path)
+                self.send_response(200 if body is not None else 404)
+                self.send_header("content-length", str(len(body or b"")))
+                self.send_header("cache-control", "max-age=3600")
+                self.end_headers()
+                self.wfile.write(body or b"")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.base = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def publish(self, name: str, body: bytes) -> str:
+        self.files[f"/{name}"] = body
+        return f"{self.base}/{name}"
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+
+
+def metric(text: str, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that carry these labels."""
+    total = 0.0
+    for line in text.splitlines():
+        if line.startswith("#"):
+            continue
+        series, _, value = line.rpartition(" ")
+        bare, _, rest = series.partition("{")
+        if bare == name and all(f'{key}="{val}"' in rest for key, val in labels.items()):
+            total += float(value)
+    return total
+
+
+def dumps(body: dict[str, Any]) -> bytes:
+    return json.dumps(body).encode()
