@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -118,6 +118,7 @@ class Service:
             urls=settings.trust.crl_urls,
         )
         self._trust_stamp: tuple[object, ...] = ()
+        self._trust_lock = asyncio.Lock()
         trust = self._load_trust()
         self.verifier = Verifier(
             ScreenPolicy(
@@ -200,7 +201,7 @@ class Service:
             tasks.create_task(self._fetch_lists())
             while True:
                 await asyncio.sleep(WATCH_EVERY)
-                self.refresh()
+                await self.refresh()
 
     async def _write_log(self) -> None:
         while True:
@@ -216,28 +217,28 @@ class Service:
                 self._report("fetching revocation lists", str(error))
             await asyncio.sleep(WATCH_EVERY)
 
-    def refresh(self) -> None:
+    async def refresh(self) -> None:
         """Look once at everything that may have changed: keys, holdings, trust, lists."""
         self.repository.refresh_due()
         if self.keys is not None:
             if self.keys.reload_if_changed():
-                self.publisher.publish(self.keys.current.chain_pem)
                 _logger.info("a new signing certificate is in use: %s", self.keys.current.x5u)
             self._report("signing key", self.keys.problem)
         self.registry.refresh()
         self._report("registry", self.registry.problem)
         self.authenticator.refresh()
         self._report("API keys", self.authenticator.problem)
-        self._refresh_trust()
+        await self._refresh_trust()
 
-    def _refresh_trust(self) -> None:
-        try:
-            stamp = self._trust_files()
-            if stamp != self._trust_stamp:
-                self.verifier.trust = self._load_trust()
-                _logger.info("trust list and revocation lists were read anew")
-        except ConfigError as error:
-            self._report("trust", str(error))
+    async def _refresh_trust(self) -> None:
+        async with self._trust_lock:
+            try:
+                if self._trust_files() != self._trust_stamp:
+                    # In a thread: a list of many entries takes longer to read than a call may wait.
+                    self.verifier.trust = await asyncio.to_thread(self._load_trust)
+                    _logger.info("trust list and revocation lists were read anew")
+            except ConfigError as error:
+                self._report("trust", str(error))
 
     def _report(self, name: str, text: str | None) -> None:
         """Remember a problem for /readyz and log it when it is new."""
@@ -254,18 +255,18 @@ class Service:
                 raise ConfigError("signer.key and signer.chain are given together or not at all")
             return None
         x5u = signer.x5u or self._own_x5u
-        keys = KeyStore(signer.key, signer.chain, x5u=x5u)
-        self.publisher.publish(keys.current.chain_pem)
-        return keys
+        return KeyStore(signer.key, signer.chain, x5u=x5u)
 
-    def _own_x5u(self, chain: Chain, chain_pem: bytes) -> str:  # noqa: ARG002
+    def _own_x5u(self, _: Chain, chain_pem: bytes) -> str:
+        """Publish the chain and tell where: what cannot be published is not signed with."""
+        name = self.publisher.publish(chain_pem)
         base = self.settings.signer.publish_base
         if base is None:
             host, port = listener_address(self.settings.server.calls)
             host = f"[{host}]" if ":" in host else host
             scheme = "https" if self.settings.server.tls_cert is not None else "http"
             base = f"{scheme}://{host}:{port}"
-        return base.rstrip("/") + PUBLISH_PATH + Publisher.name(chain_pem)
+        return base.rstrip("/") + PUBLISH_PATH + name
 
     def _trust_files(self) -> tuple[object, ...]:
         trust = self.settings.trust
@@ -300,7 +301,7 @@ class _Fetching:
         repository: CertificateRepository,
         crls: CrlStore,
         lacks_list: Callable[[Chain], bool],
-        arrived: Callable[[], None],
+        arrived: Callable[[], Awaitable[None]],
     ) -> None:
         self._repository = repository
         self._crls = crls
@@ -314,7 +315,7 @@ class _Fetching:
             and self._lacks_list(chain)
             and await self._crls.fetch_for(chain)
         ):
-            self._arrived()
+            await self._arrived()
         return chain
 
 
