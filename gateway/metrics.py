@@ -50,28 +50,26 @@ class Metrics:
             ("route", "reason"),
             registry=self.registry,
         )
-        seconds = Histogram(
+        self._seconds = Histogram(
             "zhenxian_request_seconds",
-            "Time from complete request to answer, by route.",
-            ("route",),
+            "Time from complete request to answer, by route and outcome (attestation or verstat).",
+            ("route", "outcome"),
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        self._observe = {
-            route: seconds.labels(route).observe for route in ("signing", "verification")
-        }
+        self._observers: dict[tuple[str, str], Callable[[float], None]] = {}
         self._children: dict[tuple[Counter, str, str], Callable[[], None]] = {}
         self._spcs: set[str] = set()
 
     def signing(self, attest: str, reason: str, seconds: float) -> None:
         """Count one decision."""
         self._count(self._signings, attest, reason)
-        self._observe["signing"](seconds)
+        self._observe("signing", attest, seconds)
 
     def verification(self, verstat: str, reason: str, seconds: float) -> None:
         """Count one verdict."""
         self._count(self._verifications, verstat, reason)
-        self._observe["verification"](seconds)
+        self._observe("verification", verstat, seconds)
 
     def passed(self, attest: str, spc: str | None, *, unchecked: bool) -> None:
         """Count a passed call at its signer."""
@@ -104,6 +102,13 @@ class Metrics:
         together = CollectorRegistry()
         MultiProcessCollector(together, path=self._folder)  # type: ignore[no-untyped-call]
         return together
+
+    def _observe(self, route: str, outcome: str, seconds: float) -> None:
+        key = (route, outcome)
+        observe = self._observers.get(key)
+        if observe is None:
+            observe = self._observers[key] = self._seconds.labels(route, outcome).observe
+        observe(seconds)
 
     def _count(self, counter: Counter, first: str, second: str) -> None:
         key = (counter, first, second)
