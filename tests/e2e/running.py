@@ -15,10 +15,13 @@ import urllib.parse
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
+from cryptography import x509
 
+from certs import ca
+from certs.ca import Authority
 from gateway.calls import SIGNING, VERIFICATION
 from gateway.demo import ACCESSES, CALLEE, World, prepare
 from gateway.publish import PATH, Publisher
@@ -218,7 +221,7 @@ class Wire:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._rest = b""
 
-    def __enter__(self) -> Wire:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -265,6 +268,63 @@ class Wire:
         self._rest += data
 
 
+class OwnPki:
+    """Certificates of the demonstration's carriers, issued by a CA that is still there."""
+
+    def __init__(self, world: World) -> None:
+        now = int(time.time())
+        begin, self._end = now - 3600, now + 30 * ca.DAY
+        self._begin = begin
+        self._pki = world.pki
+        self._administrator = Authority.create_root(
+            "STI-PA CRL", not_before=begin, not_after=self._end
+        )
+        self._root = Authority.create_root(
+            not_before=begin,
+            not_after=self._end,
+            crl_issuer=self._administrator.certificate.subject,
+        )
+        self._intermediate = self._root.create_intermediate(not_before=begin, not_after=self._end)
+        world.pki.root.write_bytes(ca.pem(self._root.certificate))
+        world.pki.crl_issuers.write_bytes(ca.pem(self._administrator.certificate))
+        self.leaves = {}
+        for spc, files in world.pki.carriers.items():
+            key, leaf, chain = self.issue(spc)
+            files.key.write_bytes(key)
+            files.chain.write_bytes(chain)
+            self.leaves[spc] = leaf
+            Publisher(world.published).publish(chain)
+        (world.pki.crl_folder / "sti-pa.crl").write_bytes(self.crl(begin))
+
+    def issue(self, spc: str) -> tuple[bytes, x509.Certificate, bytes]:
+        """Key, certificate, chain."""
+        key = ca.new_key()
+        leaf = self._intermediate.issue_shaken(
+            spc, key.public_key(), not_before=self._begin, not_after=self._end
+        )
+        return ca.key_pem(key), leaf, ca.pem(*self._intermediate.chain(leaf))
+
+    def crl(self, this_update: int, *revoked: x509.Certificate) -> bytes:
+        return self._administrator.issue_crl(
+            revoked, this_update=this_update, next_update=self._end, indirect=True
+        )
+
+    def revoke(self, spc: str) -> None:
+        """Drop a newer list into the folder, as an operator does."""
+        folder = self._pki.crl_folder
+        fresh = folder.parent / "fresh"
+        fresh.write_bytes(self.crl(int(time.time()), self.leaves[spc]))
+        fresh.replace(folder / "newer.crl")
+
+
+def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Replace a file at once, as a deployment tool does."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_bytes(content)
+    fresh.chmod(mode)
+    fresh.replace(path)
+
+
 class Host:
     """A certificate host on loopback: slow, failing or away as a test wishes."""
 
@@ -272,6 +332,7 @@ class Host:
         self.files: dict[str, bytes] = {}
         self.asked: list[str] = []
         self.delay = 0.0
+        self.caching = "max-age=3600"
         host = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -281,7 +342,7 @@ class Host:
                 body = host.files.get(urllib.parse.urlsplit(self.path).path)
                 self.send_response(200 if body is not None else 404)
                 self.send_header("content-length", str(len(body or b"")))
-                self.send_header("cache-control", "max-age=3600")
+                self.send_header("cache-control", host.caching)
                 self.end_headers()
                 self.wfile.write(body or b"")
 

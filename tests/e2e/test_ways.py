@@ -315,27 +315,24 @@ def test_idle_connections_are_closed_and_busy_ones_are_not(service):
         assert busy.answer()[0] == 200
 
 
+_HEAD = b"POST /stir/v1/signing HTTP/1.1\r\nhost: a\r\n"
 MALFORMED = [
     b"\r\n\r\n\r\nnonsense\r\n\r\n",
-    b"POST /stir/v1/signing HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n",
-    b"POST /stir/v1/signing HTTP/1.1\r\nhost: a\r\ncontent-length: 1e1\r\n\r\n",
-    b"POST /stir/v1/signing HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999999999999\r\n\r\n",
-    b"POST /stir/v1/signing HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\n{}",
-    b"POST /stir/v1/signing HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n"
-    b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-    b"POST /stir/v1/signing HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\r\n",
-    b"POST /stir/v1/signing HTTP/1.1\r\nhost : a\r\ncontent-length: 0\r\n\r\n",
-    b"POST /stir/v1/signing HTTP/9.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n",
-    b"BREW /stir/v1/signing HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n",
-    b"POST /stir/v1/signing\xff HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n",
-    b"CONNECT /stir/v1/signing HTTP/1.1\r\nhost: a\r\n\r\n",
-    b"POST http://%zz/stir/v1/signing HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n",
-    b"POST /stir/v1/signing HTTP/1.1\r\nhost: a\r\ncontent-length: " + b"0" * 5000 + b"2\r\n\r\n{}",
-    b"POST /stir/v1/signing HTTP/1.1\r\nhost: a\r\nupgrade: h2c\r\nconnection: upgrade\r\n"
-    b"content-length: 2\r\n\r\n{}",
-    b"POST /stir/v1/signing HTTP/1.1\r\nhost: a\r\n"
-    + b"x: y\r\n" * 5000
-    + b"content-length: 2\r\n\r\n{}",
+    _HEAD + b"content-length: -1\r\n\r\n",
+    _HEAD + b"content-length: 1e1\r\n\r\n",
+    _HEAD + b"content-length: 99999999999999999999\r\n\r\n",
+    _HEAD + b"content-length: 3\r\ncontent-length: 4\r\n\r\n{}",
+    _HEAD + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    _HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n\r\n",
+    _HEAD + b"host : a\r\ncontent-length: 0\r\n\r\n",
+    _HEAD + b"content-length: " + b"0" * 5000 + b"2\r\n\r\n{}",
+    _HEAD + b"upgrade: h2c\r\nconnection: upgrade\r\ncontent-length: 2\r\n\r\n{}",
+    _HEAD + b"x: y\r\n" * 5000 + b"content-length: 2\r\n\r\n{}",
+    _HEAD.replace(b"1.1", b"9.1") + b"content-length: 0\r\n\r\n",
+    _HEAD.replace(b"POST", b"BREW") + b"content-length: 0\r\n\r\n",
+    _HEAD.replace(b"POST", b"CONNECT") + b"\r\n",
+    _HEAD.replace(b"signing", b"signing\xff") + b"content-length: 0\r\n\r\n",
+    _HEAD.replace(b"/stir", b"http://%zz/stir") + b"content-length: 0\r\n\r\n",
 ]
 
 

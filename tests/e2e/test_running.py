@@ -1,0 +1,585 @@
+"""A service that runs for long: stops gracefully, takes over what changes, survives what fails."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import signal
+import ssl
+import threading
+import time
+
+import httpx
+import pytest
+from cryptography import x509
+from running import (
+    OwnPki,
+    Service,
+    Wire,
+    dumps,
+    free_port,
+    metric,
+    raw,
+    replace,
+    signed,
+    signing,
+    until,
+    verdict,
+    verification,
+)
+
+from certs import ca
+from gateway.auth import Role, add_key
+from gateway.calls import SIGNING, VERIFICATION
+from gateway.demo import ACCESSES, BANK, COURIER
+from gateway.dialects.bodies import Dialect
+
+UNKNOWN = "8675511112222"
+CENTRE_ORIGID = ACCESSES[1][1]
+
+
+def _request(path, body):
+    return raw(path, body, "content-type: application/json", f"content-length: {len(body)}")
+
+
+# Stopping ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["", "?way=asgi"])
+def test_a_call_that_is_half_sent_is_answered_before_the_end(serve, way):
+    service = serve()
+    request = _request(SIGNING + way, dumps(signing(BANK)))
+    with Wire(service) as wire, Wire(service) as idle:
+        wire.send(request[:-20])
+        idle.send(_request(SIGNING, b"{}"))
+        assert idle.answer()[0] == 400
+        service.terminate()
+        assert idle.closed(2)
+        with pytest.raises(ConnectionRefusedError):
+            until(lambda: Wire(service).__exit__())
+        wire.send(request[-20:])
+        status, fields, body = wire.answer()
+        assert (status, fields["connection"]) == (200, "close")
+        assert b'"identity"' in body
+    assert service.wait() == 0
+
+
+def test_verifications_that_wait_for_certificates_are_answered_before_the_end(serve, host):
+    service = serve()
+    host.delay = 1.0
+    x5u = host.publish("slow.pem", service.world.pki.carriers["1001"].chain.read_bytes())
+
+    def request():
+        return _request(
+            VERIFICATION, dumps(verification(BANK, service.token("1001", BANK, x5u=x5u)))
+        )
+
+    with Wire(service) as waiting, Wire(service) as half:
+        later = request()
+        waiting.send(request())
+        half.send(later[:-20])
+        until(lambda: host.asked)
+        service.terminate()
+        time.sleep(0.2)
+        half.send(later[-20:])
+        for wire in (waiting, half):
+            status, fields, body = wire.answer()
+            assert (status, fields["connection"]) == (200, "close")
+            assert b"TN-Validation-Passed" in body or b"REPLAYED" in body
+        answered = time.monotonic()
+    assert service.wait() == 0
+    assert time.monotonic() - answered < 2
+    assert host.asked == ["/slow.pem"]
+
+
+def test_a_call_that_never_ends_does_not_hold_up_the_end_for_ever(serve):
+    service = serve(server__shutdown_seconds=1)
+    with Wire(service) as wire:
+        wire.send(_request(SIGNING, dumps(signing(BANK)))[:-20])
+        time.sleep(0.1)
+        service.terminate()
+        assert service.wait() == 0
+
+
+def test_interrupt_stops_too_and_workers_with_it(serve):
+    service = serve(server__workers=2)
+    workers = until(lambda: len(service.workers()) == 2 and service.workers())
+    os.kill(service.pid, signal.SIGINT)
+    assert service.wait() == 0
+    for pid in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+# What changes on disk ---------------------------------------------------------------------------
+
+
+def test_a_new_key_is_taken_over_without_losing_a_signature(serve):
+    made = []
+    service = serve(alter=lambda world: made.append(OwnPki(world)))
+    key, _, chain = made[0].issue("1001")
+    files = service.world.pki.carriers["1001"]
+    answers = []
+    stop = threading.Event()
+
+    def sign_on():
+        with service.client() as client:
+            while not stop.is_set():
+                answer = client.post(SIGNING, json=signing(UNKNOWN, origid=CENTRE_ORIGID))
+                if answer.status_code != 200:
+                    answers.append((answer.text, "", ""))
+                    continue
+                identity = answer.json()["signingResponse"]["identity"]
+                judged = verdict(client, UNKNOWN, identity)
+                answers.append((judged["reason"], identity, judged.get("spc")))
+
+    thread = threading.Thread(target=sign_on)
+    thread.start()
+    try:
+        until(lambda: len(answers) > 50)
+        old = answers[0][1].partition("info=<")[2].partition(">")[0]
+        replace(files.key, key)
+        time.sleep(1.2)  # the pair does not fit for longer than the service takes to look
+        replace(files.chain, chain, 0o644)
+        new = until(lambda: next((a[1] for a in answers[-5:] if old not in a[1]), None), 5)
+        time.sleep(0.3)
+    finally:
+        stop.set()
+        thread.join()
+    assert {reason for reason, _, _ in answers} == {"VERIFIED"}
+    assert {spc for _, _, spc in answers} == {"1001"}
+    fresh = new.partition("info=<")[2].partition(">")[0]
+    with service.client() as client:
+        assert client.get(fresh).content == chain
+        assert client.get(old).status_code == 200
+        assert client.get("/readyz").json() == {"status": "ok", "problems": []}
+
+
+def test_a_chain_that_cannot_be_published_is_told_and_calls_go_on(serve):
+    """For example because the disk is full."""
+    service = serve()
+    published = service.world.published
+    with service.client() as client:
+        x5u = signed(client, BANK)["identity"].partition("info=<")[2].partition(">")[0]
+        aside = published.rename(published.with_name("aside"))
+        published.write_bytes(b"")
+        problems = until(lambda: client.get("/readyz").json()["problems"])
+        assert "publishing" in problems[0]
+        assert signed(client, BANK)["attest"] == "A"
+        published.unlink()
+        published.mkdir()
+        until(lambda: client.get("/readyz").status_code == 200)
+        assert client.get(x5u).content == (aside / x5u.rpartition("/")[2]).read_bytes()
+
+
+def test_edited_holdings_are_in_force_soon(serve):
+    service = serve()
+    holdings = service.folder / "holdings.csv"
+    with service.client() as client:
+        assert signed(client, BANK)["decision"] == "HELD_AND_VERIFIED"
+        text = holdings.read_text()
+        holdings.write_text(text.replace("bank,verified", "bank,withdrawn"))
+        began = time.monotonic()
+        until(lambda: client.post(SIGNING, json=signing(BANK)).status_code == 403, 4)
+        assert time.monotonic() - began < 2.5
+        holdings.write_text("first,subject\nnonsense,bank\n")
+        problems = until(lambda: client.get("/readyz").json()["problems"])
+        assert "holdings.csv line 2" in problems[0]
+        assert client.post(SIGNING, json=signing(BANK)).status_code == 403
+        holdings.write_text(text)
+        until(lambda: client.get("/readyz").status_code == 200)
+        assert signed(client, BANK)["decision"] == "HELD_AND_VERIFIED"
+
+
+@pytest.mark.parametrize("name", ["pki/root.pem", "holdings.csv"])
+def test_a_file_that_is_away_is_told_until_it_is_back(serve, name):
+    service = serve()
+    path = service.folder / name
+    with service.client() as client:
+        aside = path.rename(path.with_name("aside"))
+        answer = until(lambda: (a := client.get("/readyz")).status_code == 503 and a)
+        assert name.rpartition("/")[2] in answer.json()["problems"][0]
+        identity = signed(client, BANK)["identity"]
+        assert verdict(client, BANK, identity)["verstat"] == "TN-Validation-Passed"
+        aside.rename(path)
+        until(lambda: client.get("/readyz").status_code == 200)
+
+
+def test_without_trust_list_it_is_not_ready_and_says_why(serve):
+    def forget(world):
+        kept = [
+            line for line in world.config.read_text().splitlines() if not line.startswith("roots")
+        ]
+        world.config.write_text("\n".join(kept))
+
+    service = serve(alter=forget)
+    with service.client() as client:
+        answer = client.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["problems"] == ["verifying: the trust list is empty (trust.roots)"]
+        judged = verdict(client, BANK, signed(client, BANK)["identity"])
+        assert judged["verstat"] != "TN-Validation-Passed"
+
+
+# Several workers --------------------------------------------------------------------------------
+
+
+def _each_worker(service, ask):
+    """Ask until both workers have answered thrice; what each said, by its run."""
+    said: dict[str, list[object]] = {}
+    deadline = time.monotonic() + 10
+    while len(said) < 2 or min(map(len, said.values())) < 3:
+        assert time.monotonic() < deadline, said.keys()
+        clients = [service.client() for _ in range(8)]
+        for client in clients:
+            answer = ask(client)
+            run = answer.headers["x-requestid"].partition("-")[0]
+            said.setdefault(run, []).append(answer)
+        for client in clients:
+            client.close()
+    return said
+
+
+def test_two_workers_are_one_service(serve):
+    made = []
+    service = serve(alter=lambda world: made.append(OwnPki(world)), server__workers=2)
+    until(lambda: len(service.workers()) == 2)
+
+    # Counts are summed over the workers, whichever is asked.
+    said = _each_worker(service, lambda client: client.post(SIGNING, json=signing(BANK)))
+    total = sum(map(len, said.values()))
+    for _ in range(6):
+        with service.client() as client:
+            text = client.get("/metrics").text
+        assert metric(text, "zhenxian_signings_total", attest="A") == total
+
+    # A token is seen once, in all workers together.
+    identity = service.token("2002", COURIER)
+    replayed = _each_worker(
+        service, lambda client: client.post(VERIFICATION, json=verification(COURIER, identity))
+    )
+    verstats = [
+        answer.json()["verificationResponse"]["reason"]
+        for answers in replayed.values()
+        for answer in answers
+    ]
+    assert verstats.count("VERIFIED") == 1
+    assert set(verstats) == {"VERIFIED", "REPLAYED"}
+
+    # A holding that one worker was given is in force in the other.
+    with service.client() as client:
+        row = {"first": UNKNOWN, "subject": "bank", "verification": "verified"}
+        assert client.put("/v1/holdings", json=row).status_code == 204
+    time.sleep(2)
+    held = _each_worker(service, lambda client: client.post(SIGNING, json=signing(UNKNOWN)))
+    for answers in held.values():
+        for answer in answers:
+            assert answer.json()["signingResponse"]["decision"] == "HELD_AND_VERIFIED"
+
+    # A list dropped into the folder revokes in every worker.
+    def ask(client):
+        token = service.token("2002", COURIER)
+        return client.post(VERIFICATION, json=verification(COURIER, token, callId=token[-99:]))
+
+    for answers in _each_worker(service, ask).values():
+        assert "CERT_REVOKED" not in answers[0].text
+    made[0].revoke("2002")
+    time.sleep(2.2)
+    for answers in _each_worker(service, ask).values():
+        for answer in answers:
+            response = answer.json()["verificationResponse"]
+            assert (response["verstat"], response["reason"], response["reasoncode"]) == (
+                "TN-Validation-Failed",
+                "CERT_REVOKED",
+                437,
+            )
+
+    # A worker that is killed is replaced, and calls go on meanwhile.
+    before = service.workers()
+    os.kill(before[0], signal.SIGKILL)
+    for _ in range(20):
+        with service.client() as client:
+            assert client.post(SIGNING, json=signing(BANK)).status_code == 200
+    until(lambda: len(set(service.workers()) - {before[0]}) == 2)
+    again = _each_worker(service, lambda client: client.post(SIGNING, json=signing(BANK)))
+    assert len(again.keys() - said.keys()) == 1
+    assert f"worker {before[0]} ended (-9)" in service.logged()
+    with service.client() as client:
+        text = client.get("/metrics").text
+    assert metric(text, "zhenxian_signings_total", attest="A") >= total + 20
+
+
+# Listeners and credentials ----------------------------------------------------------------------
+
+
+def test_an_admin_listener_takes_administration_from_the_calls_listener(serve):
+    port = free_port()
+    service = serve(server__admin=f"127.0.0.1:{port}")
+    base = f"http://127.0.0.1:{port}"
+    with service.client() as client:
+        for path in ("/v1/holdings", "/v1/accesses", "/metrics", "/docs", "/openapi.json"):
+            assert client.get(path).status_code == 404, path
+            assert client.get(base + path).status_code == 200, path
+        assert client.get("/readyz").status_code == 200
+        assert client.get(base + "/readyz").status_code == 200
+        assert signed(client, BANK)["attest"] == "A"
+        assert client.post(base + SIGNING, json=signing(BANK)).status_code == 404
+        paths = client.get(base + "/openapi.json").json()["paths"]
+        assert {SIGNING, VERIFICATION, "/v1/holdings"} <= paths.keys()
+        row = {"first": UNKNOWN, "subject": "bank", "verification": "verified"}
+        assert client.put(base + "/v1/holdings", json=row).status_code == 204
+        assert signed(client, UNKNOWN)["decision"] == "HELD_AND_VERIFIED"
+
+
+def test_credentials_are_asked_for_in_the_words_of_the_dialect(serve):
+    keys = {}
+
+    def make(world):
+        path = world.config.parent / "keys.toml"
+        keys["sbc"] = add_key(path, "sbc", [Role.PROXY])
+        keys["3gpp"] = add_key(path, "ims", [Role.PROXY], Dialect.THREEGPP)
+        keys["clerk"] = add_key(path, "clerk", [Role.REGISTRAR])
+
+    service = serve(alter=make, auth__keys="keys.toml")
+    atis, threegpp = signing(BANK), signing(BANK, requestId="9")
+    with service.client() as client:
+        for way in ("", "?way=asgi"):
+            path = SIGNING + way
+            for fields in ({}, {"authorization": "Bearer zx_0_0"}, {"x-api-key": "nonsense"}):
+                answer = client.post(path, json=atis, headers=fields)
+                assert answer.status_code == 401
+                assert answer.headers["www-authenticate"] == "Bearer"
+                error = answer.json()["requestError"]["policyException"]
+                assert error["messageId"] == "POL4010"
+                assert client.post(path, json=threegpp, headers=fields).json().keys() == {"error"}
+            clerk = {"authorization": f"Bearer {keys['clerk']}"}
+            answer = client.post(path, json=atis, headers=clerk)
+            assert answer.status_code == 403
+            assert answer.json()["requestError"]["policyException"]["messageId"] == "POL4031"
+            assert client.post(path, json=threegpp, headers=clerk).json().keys() == {"error"}
+            good = client.post(path, json=atis, headers={"x-api-key": keys["sbc"]})
+            assert "identity" in good.json()["signingResponse"]
+            # A key can speak for its client's dialect, whatever the body looks like.
+            for body, status in ((atis, 200), ({}, 400)):
+                answer = client.post(path, json=body, headers={"x-api-key": keys["3gpp"]})
+                assert answer.status_code == status
+                said = answer.json()
+                assert "error" in said or "identityHeader" in said["signingResponse"]
+        # The clerk writes holdings, the proxy does not, nobody without a role reads metrics.
+        assert client.get("/v1/holdings", headers=clerk).status_code == 200
+        assert client.get("/v1/holdings", headers={"x-api-key": keys["sbc"]}).status_code == 403
+        assert client.get("/metrics").status_code == 401
+        assert client.get("/metrics", headers=clerk).status_code == 403
+        assert client.get("/healthz").status_code == 200
+        # A new key opens without a restart.
+        late = add_key(service.folder / "keys.toml", "late", [Role.OPERATOR])
+        until(lambda: client.get("/metrics", headers={"x-api-key": late}).status_code == 200, 3)
+    for key in keys.values():
+        assert key not in service.logged()
+
+
+def _tls_files(folder):
+    """A server's and a client's certificate, and the CA of both."""
+    now = int(time.time())
+    root = ca.Authority.create_root("TLS root", not_before=now - 60, not_after=now + ca.DAY)
+    (folder / "tls-ca.pem").write_bytes(ca.pem(root.certificate))
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    for who in ("server", "client"):
+        key = ca.new_key()
+        certificate = root.issue(
+            ca.name(who),
+            None,
+            key.public_key(),
+            not_before=now - 60,
+            not_after=now + ca.DAY,
+            change=lambda builder: builder.add_extension(names, critical=False),
+        )
+        (folder / f"{who}.pem").write_bytes(ca.pem(certificate))
+        path = folder / f"{who}.key"
+        path.write_bytes(ca.key_pem(key))
+        path.chmod(0o600)
+
+
+def test_client_certificates_open_the_calls_and_nothing_else(serve):
+    service = serve(
+        alter=lambda world: _tls_files(world.config.parent),
+        tls=True,
+        server__tls_cert="server.pem",
+        server__tls_key="server.key",
+        server__tls_client_ca="tls-ca.pem",
+    )
+    with_certificate = ssl.create_default_context(cafile=service.folder / "tls-ca.pem")
+    with_certificate.load_cert_chain(service.folder / "client.pem", service.folder / "client.key")
+    without = ssl.create_default_context(cafile=service.folder / "tls-ca.pem")
+    with service.client(verify=with_certificate) as client:
+        answer = client.post(SIGNING, json=signing(BANK))
+        assert answer.status_code == 200
+        identity = answer.json()["signingResponse"]["identity"]
+        assert f"info=<https://127.0.0.1:{service.port}/" in identity
+        assert client.get("/v1/holdings").status_code == 403
+        assert client.get("/metrics").status_code == 403
+    with service.client(verify=without) as client, pytest.raises(httpx.TransportError):
+        client.post(SIGNING, json=signing(BANK))
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"http://{service.listener}/healthz", trust_env=False)
+
+
+# Refusing to start ------------------------------------------------------------------------------
+
+
+def _chmod(name):
+    return lambda world: (world.config.parent / name).chmod(0o644)
+
+
+def _tls_readable(world):
+    _tls_files(world.config.parent)
+    _chmod("server.key")(world)
+
+
+def _write(name, text):
+    return lambda world: (world.config.parent / name).write_text(text)
+
+
+REFUSED = {
+    "reachable by everybody": (
+        {"server__calls": "0.0.0.0:0"},
+        None,
+        ["server.calls = 0.0.0.0:0", "auth.keys", "127.0.0.1"],
+    ),
+    "administration reachable by everybody": (
+        {"server__admin": "[::]:0"},
+        None,
+        ["server.admin = [::]:0"],
+    ),
+    "readable signing key": ({}, _chmod("pki/1001.key.pem"), ["0644", "chmod 600"]),
+    "readable TLS key": (
+        {"server__tls_cert": "server.pem", "server__tls_key": "server.key"},
+        _tls_readable,
+        ["server.tls_key is readable by others: chmod 600"],
+    ),
+    "broken trust list": ({}, _write("pki/root.pem", "nonsense"), ["root.pem"]),
+    "missing trust list": ({"trust__roots": "none.pem"}, None, ["none.pem", "No such file"]),
+    "broken holdings": (
+        {},
+        _write("holdings.csv", "first,subject\n8675588880001,\n"),
+        ["holdings.csv line 2", "subject"],
+    ),
+    "key of another chain": (
+        {"signer__key": "pki/2002.key.pem"},
+        None,
+        ["is not the key of the first certificate"],
+    ),
+    "unknown setting": ({"server__colour": "red"}, None, ["server.colour"]),
+    "two workers, broken holdings": (
+        {"server__workers": 2},
+        _write("holdings.csv", "nonsense"),
+        ["holdings.csv line 1"],
+    ),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_it_does_not_start_and_says_why(tmp_path, why):
+    settings, alter, says = REFUSED[why]
+    service = Service(tmp_path / "service", alter=alter, **settings)
+    assert service.launch().wait(15) == 3
+    logged = service.logged()
+    for text in says:
+        assert text in logged
+    assert "Traceback" not in logged
+
+
+def test_an_address_in_use_is_told(serve, tmp_path):
+    running = serve()
+    second = Service(tmp_path / "second", server__calls=running.listener)
+    assert second.launch().wait(15) == 3
+    assert f"cannot listen on {running.listener}" in second.logged()
+
+
+# Certificate hosts ------------------------------------------------------------------------------
+
+
+def test_a_host_that_does_not_answer_costs_one_wait(serve, host):
+    service = serve(fetch__seconds=0.5)
+    host.delay = 5
+    x5u = host.publish("silent.pem", b"")
+    with service.client() as client:
+        began = time.monotonic()
+        first = verdict(client, BANK, service.token("1001", BANK, x5u=x5u))
+        took = time.monotonic() - began
+        assert (first["verstat"], first["reasoncode"]) == ("No-TN-Validation", 436)
+        assert first["reason"] == "CERT_UNREACHABLE"
+        assert 0.4 < took < 2
+        began = time.monotonic()
+        second = verdict(client, BANK, service.token("1001", BANK, x5u=x5u))
+        assert time.monotonic() - began < 0.2
+        assert (second["verstat"], second["reasoncode"]) == ("No-TN-Validation", 436)
+        # Nobody else waits for it.
+        assert signed(client, BANK)["attest"] == "A"
+    assert host.asked == ["/silent.pem"]
+
+
+def test_a_host_that_is_not_there(serve):
+    service = serve()
+    x5u = f"http://127.0.0.1:{free_port()}/gone.pem"
+    with service.client() as client:
+        for _ in range(2):
+            judged = verdict(client, BANK, service.token("1001", BANK, x5u=x5u))
+            assert (judged["verstat"], judged["reasoncode"]) == ("No-TN-Validation", 436)
+
+
+def test_chains_are_kept_when_their_host_goes_away(serve, host):
+    service = serve()
+    host.caching = "max-age=1"
+    x5u = host.publish("kept.pem", service.world.pki.carriers["2002"].chain.read_bytes())
+    with service.client() as client:
+        judged = verdict(client, COURIER, service.token("2002", COURIER, x5u=x5u))
+        assert judged["verstat"] == "TN-Validation-Passed"
+        host.stop()
+        time.sleep(2)
+        other = "0e000000-0000-4000-8000-0000000000ee"
+        token = service.token("2002", COURIER, x5u=x5u, origid=other)
+        assert verdict(client, COURIER, token)["verstat"] == "TN-Validation-Passed"
+
+
+# What is logged ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("clear", [False, True])
+def test_numbers_are_logged_only_when_wanted(serve, clear):
+    service = serve(log__clear_numbers=clear, log__level="debug")
+    numbers = {BANK, COURIER, "8613800138000", UNKNOWN, "8617100001234"}
+    with service.client() as client:
+        for orig in numbers:
+            client.post(SIGNING, json=signing(orig))
+            client.post(VERIFICATION, json=verification(orig))
+            client.post(VERIFICATION, json=verification(orig, "nonsense"))
+            client.post(VERIFICATION, json=verification(orig, service.token("2002", BANK)))
+            client.post(SIGNING, json=signing(orig, iat=1))
+            client.post(SIGNING, json=signing(orig + "x"))
+            client.post(SIGNING, json={"signingRequest": {orig: 1}})
+            client.post(SIGNING, content=f'{{"signingRequest": {orig}x')
+            client.post(SIGNING, json=signing(orig), headers={"accept": f"text/{orig}"})
+            client.get(f"/v1/holdings?number={orig}")
+            client.delete(f"/v1/holdings/{orig}")
+            client.put("/v1/holdings", json={"first": orig, "subject": "x"})
+        client.put("/v1/holdings", json={"first": BANK, "subject": "y"})
+    service.stop()
+    logged = service.logged()
+    found = {number for number in numbers if number in logged}
+    assert found == (numbers if clear else set())
+    for files in service.world.pki.carriers.values():
+        for line in files.key.read_text().splitlines()[1:-1]:
+            assert line not in logged
+    assert "PRIVATE KEY" not in logged
+
+
+def test_the_folder_is_for_its_owner_only(serve):
+    service = serve()
+    state = service.folder / "state"
+    assert state.stat().st_mode & 0o077 == 0
+    assert (state / "log.key").stat().st_mode & 0o077 == 0
+    shutil.rmtree(state / "published")
+    with service.client() as client:
+        assert signed(client, BANK)["attest"] == "A"

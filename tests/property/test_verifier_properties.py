@@ -1,0 +1,100 @@
+"""No change to a signed call passes, whatever is changed."""
+
+from __future__ import annotations
+
+import string
+
+import msgspec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from simulator import NOW, World
+
+from certs.profile import ProfilePolicy
+from passport.errors import ParseError
+from passport.identity import parse_identity_header
+from passport.jws import b64url_encode
+from passport.reasons import Verstat
+from passport.tn import TN
+from registry.snapshot import Snapshot
+from stores.memory import MemoryReplayStore
+from verifier.screen import ScreenPolicy
+from verifier.verdict import Verdict
+from verifier.verify import Trust, Verifier
+
+WORLD = World()
+CARRIER = WORLD.carrier("1234")
+OTHER = WORLD.carrier("5678")
+CALL = CARRIER.call("12155550100", "12155550199")
+SIGNED = CALL.signed()
+CHAINS = {CARRIER.x5u: CARRIER.chain, OTHER.x5u: OTHER.chain}
+TRUST = Trust(WORLD.trust, WORLD.revocation(), ProfilePolicy())
+NUMBERS = st.text(string.digits, min_size=3, max_size=15)
+QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+class Cache:
+    def cached(self, x5u, now):
+        return CHAINS.get(x5u)
+
+    def keep(self, x5u):
+        pass
+
+
+def passes(request, now=NOW) -> bool:
+    verifier = Verifier(ScreenPolicy(), Cache(), TRUST, MemoryReplayStore(), Snapshot())
+    verdict = verifier.verify(request, now)
+    return isinstance(verdict, Verdict) and verdict.verstat is Verstat.PASSED
+
+
+def test_the_call_itself_passes():
+    assert passes(CALL.arrives(SIGNED))
+
+
+@QUICK
+@given(st.integers(0, len(SIGNED) - 1), st.characters(max_codepoint=0x2FF))
+def test_one_changed_character_never_passes_as_something_else(position, char):
+    changed = SIGNED[:position] + char + SIGNED[position + 1 :]
+    try:
+        same = parse_identity_header(changed) == parse_identity_header(SIGNED)
+        extra = parse_identity_header(changed).token == parse_identity_header(SIGNED).token
+    except ParseError:
+        same = extra = False
+    if passes(CALL.arrives(changed)):
+        # Only what the signature does not cover may differ: spelling of parameters.
+        assert same or extra
+
+
+@QUICK
+@given(st.integers(0, 8 * 64 - 1))
+def test_one_flipped_bit_of_the_signature_never_passes(bit):
+    header = parse_identity_header(SIGNED)
+    octets = bytearray(header.token.signature_octets)
+    octets[bit // 8] ^= 1 << bit % 8
+    token = msgspec.structs.replace(header.token, signature=b64url_encode(bytes(octets)))
+    assert not passes(CALL.arrives(msgspec.structs.replace(header, token=token).dumps()))
+
+
+@QUICK
+@given(NUMBERS, NUMBERS, st.integers(-(10**6), 10**6))
+def test_another_call_or_time_never_passes(orig, dest, offset):
+    request = CALL.arrives(SIGNED, time=NOW + offset)
+    good = abs(offset) <= 60
+    assert passes(request, NOW + offset) is good
+    for changed in (
+        msgspec.structs.replace(CALL.arrives(SIGNED), orig=TN(orig)),
+        msgspec.structs.replace(CALL.arrives(SIGNED), to=(TN(dest),)),
+    ):
+        assert passes(changed) is (changed == CALL.arrives(SIGNED))
+
+
+@QUICK
+@given(st.text(max_size=300))
+def test_no_text_passes_for_a_header(text):
+    assert not passes(CALL.arrives(text))
+
+
+def test_another_carriers_signature_does_not_pass_for_this_ones():
+    header = parse_identity_header(SIGNED)
+    theirs = parse_identity_header(OTHER.call("12155550100", "12155550199").signed())
+    mixed = msgspec.structs.replace(header.token, signature=theirs.token.signature)
+    assert not passes(CALL.arrives(msgspec.structs.replace(header, token=mixed).dumps()))
