@@ -657,3 +657,86 @@ def test_judging_without_knowing_replay_never_passes():
     signed = types.SimpleNamespace(signer=types.SimpleNamespace(spc="1234"))
     assert judge(signed, Facts(None)).reason is Reason.REPLAY_UNKNOWN
     assert judge(signed, Facts(True)) is None
+
+
+# What mutants showed to be unwatched ------------------------------------------------------------
+
+
+def test_a_screened_out_header_before_a_good_one_does_no_harm(case):
+    call = case.call()
+    stale = case.call(iat=NOW - 61).signed()
+    assert case.ask(call.arrives(stale, call.signed())).verstat is Verstat.PASSED
+
+
+def test_a_replay_is_known_to_the_last_second_of_its_freshness(case):
+    call = case.call()
+    signed = call.signed()
+    assert case.ask(call.arrives(signed)).verstat is Verstat.PASSED
+    request = call.arrives(signed, time=NOW + 60)
+    assert case.ask(request, now=NOW + 60).reason is Reason.REPLAYED
+
+
+def test_details_say_how_far_apart(case):
+    assert case.ask(_date(case)).detail.startswith("Date is 61 s before now; 60 s")
+    late = case.call(iat=NOW + 70).arrives(time=NOW)
+    assert case.ask(late).detail.startswith("iat is 70 s after now; 60 s")
+    assert "baseline" in case.ask(_wrong_ppt(case)).detail
+    other = Case()
+    assert "5678, 9999" in other.ask(_not_the_holder(other)).detail
+
+
+def test_results_tell_type_header_signer_and_notes(case):
+    call = case.call()
+    verdict = case.ask(call.arrives("nonsense", forged(call, iat=NOW - 1)))
+    first, second = verdict.results
+    assert (first.ppt, first.identity, first.spc, first.notes) == (None, "nonsense", None, ())
+    assert (second.ppt, second.spc, second.notes) == ("shaken", "1234", ())
+    assert second.identity == forged(call, iat=NOW - 1)
+    assert second.passport.iat == NOW - 1
+    good = case.ask(call.arrives())
+    assert good.results == (good.decisive,)
+    assert good.detail == Reason.VERIFIED.text
+    replayed = case.ask(_replayed(case))
+    assert replayed.decisive.spc == "1234"
+
+
+def test_too_many_headers_name_the_check(case):
+    verdict = case.ask(case.call().arrives(*["x"] * 17))
+    assert (verdict.failed, verdict.decisive.passed) == (Check.SYNTAX, (Check.IDENTITY,))
+    assert verdict.decisive.identity == "x"
+    assert "17" in verdict.detail
+
+
+def test_the_profile_in_force_is_the_one_of_trust(case):
+    def unnamed(builder):
+        builder._subject_name = name("Carrier")
+        return builder
+
+    case.carrier.certificate.change(unnamed)
+    assert case.ask(case.call().arrives()).verstat is Verstat.PASSED
+    case.verifier.trust = msgspec.structs.replace(
+        case.verifier.trust, profile=ProfilePolicy(strict=True)
+    )
+    assert case.ask(case.call().arrives()).reason is Reason.CERT_PROFILE
+
+
+def test_a_trusted_chain_is_remembered_longer_than_a_refused_one(case, monkeypatch):
+    validated = []
+    real = procedure.validate
+    monkeypatch.setattr(procedure, "validate", lambda *a, **k: validated.append(1) or real(*a, **k))
+    for now in (NOW, NOW + procedure.UNTRUSTED_FOR + 5):
+        assert case.ask(case.call(iat=now).arrives(time=now), now=now).verstat is Verstat.PASSED
+    assert len(validated) == 1
+    case.carrier.certificate.untrusted()
+    for now in (NOW, NOW + procedure.UNTRUSTED_FOR - 1, NOW + procedure.UNTRUSTED_FOR):
+        request = case.call(iat=now).arrives(time=now)
+        assert case.ask(request, now=now).reason is Reason.CERT_UNTRUSTED
+    assert len(validated) == 3
+
+
+def test_a_uri_has_no_holder(case):
+    case.policy = ScreenPolicy(types=frozenset({None}))
+    case.registry = Snapshot([Holding(TNRange(TN(ORIG), TN(ORIG)), "bank", spcs=("9",))])
+    orig = URI("sip:alice@example.com")
+    request = VerificationRequest(orig, (TN(DEST),), NOW, (baseline(case, orig).dumps(),))
+    assert case.ask(request).verstat is Verstat.PASSED
