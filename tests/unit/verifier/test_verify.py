@@ -687,11 +687,12 @@ def test_details_say_how_far_apart(case):
 
 def test_results_tell_type_header_signer_and_notes(case):
     call = case.call()
-    verdict = case.ask(call.arrives("nonsense", forged(call, iat=NOW - 1)))
+    altered = forged(call, iat=NOW - 1)
+    verdict = case.ask(call.arrives("nonsense", altered))
     first, second = verdict.results
     assert (first.ppt, first.identity, first.spc, first.notes) == (None, "nonsense", None, ())
     assert (second.ppt, second.spc, second.notes) == ("shaken", "1234", ())
-    assert second.identity == forged(call, iat=NOW - 1)
+    assert second.identity == altered
     assert second.passport.iat == NOW - 1
     good = case.ask(call.arrives())
     assert good.results == (good.decisive,)
