@@ -7,7 +7,8 @@ one that does not (tests do) changes the builder on its way.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -25,10 +26,12 @@ from cryptography.x509.oid import NameOID
 from certs import tnauthlist
 from certs.profile import POLICY_ARC
 from certs.tnauthlist import SPC, TNAuthList
-from passport.errors import ConfigError
+from passport.errors import ConfigError, shown
 
 DAY: Final = 86_400  # seconds
 CRL_URL: Final = "http://crl.invalid/shaken.crl"  # .invalid never resolves (RFC 6761)
+_CRL_FILE: Final = "sti-pa.crl"
+_SPC: Final = re.compile(r"[A-Za-z0-9]{1,10}\Z")  # it becomes part of file names
 _BACKDATE: Final = 3_600  # seconds a new certificate is valid already, for clocks that lag
 
 Change = Callable[[x509.CertificateBuilder], x509.CertificateBuilder]
@@ -335,8 +338,11 @@ def create_development_pki(
         days: how long everything is valid.
 
     Raises:
-        ConfigError: the folder cannot be written.
+        ConfigError: the folder cannot be written, or a code is not letters and digits.
     """
+    for spc in carriers:
+        if _SPC.match(spc) is None:
+            raise ConfigError(f"{shown(spc)}: a service provider code is letters and digits")
     made = DevelopmentPki(
         folder / "root.pem",
         folder / "intermediate.pem",
@@ -350,9 +356,9 @@ def create_development_pki(
     stamp = folder / "valid-until"
     want = " ".join([*sorted(carriers), "revoked:", *sorted(revoked)])
     try:
-        if stamp.is_file():
+        if stamp.is_file() and all(file.is_file() for file in _files(made)):
             until, _, present = stamp.read_text(encoding="utf-8").partition(" ")
-            if present == want and now < int(until) - DAY:
+            if present == want and until.isdecimal() and now < int(until) - DAY:
                 return made
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         made.crl_folder.mkdir(mode=0o700, exist_ok=True)
@@ -363,6 +369,12 @@ def create_development_pki(
     except OSError as error:
         raise ConfigError(f"{folder}: {error.strerror}") from None
     return made
+
+
+def _files(made: DevelopmentPki) -> Iterator[Path]:
+    yield from (made.root, made.intermediate, made.crl_issuers, made.crl_folder / _CRL_FILE)
+    for files in made.carriers.values():
+        yield from files
 
 
 def _fill(
@@ -392,7 +404,7 @@ def _fill(
     _write(made.intermediate, pem(intermediate.certificate), 0o644)
     _write(made.crl_issuers, pem(administrator.certificate), 0o644)
     listed = administrator.issue_crl(stopped, this_update=begin, next_update=end, indirect=True)
-    _write(made.crl_folder / "sti-pa.crl", listed, 0o644)
+    _write(made.crl_folder / _CRL_FILE, listed, 0o644)
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.verification import (
@@ -27,6 +27,7 @@ from msgspec import Struct
 
 from certs.constraints import ClaimConstraints, constraints_of
 from certs.profile import ProfilePolicy, Role, check_profile, extension, role_of
+from certs.reading import UNREADABLE
 from certs.revocation import RevocationPolicy, RevocationView, State
 from certs.tnauthlist import TNAuthList, tnauthlist_of
 from certs.trustlist import TrustList
@@ -113,6 +114,8 @@ def parse_chain(data: bytes) -> Chain:
         else:
             certificates = (x509.load_der_x509_certificate(data),)
         ders = [certificate.public_bytes(Encoding.DER) for certificate in certificates]
+        for certificate in certificates:
+            certificate.subject, certificate.issuer  # noqa: B018 - read now, so that none fails later
         leaf = certificates[0]
         key = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         urls = tuple(
@@ -122,7 +125,7 @@ def parse_chain(data: bytes) -> Chain:
         listed = tnauthlist_of(leaf)
     except ParseError:
         listed = None
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except UNREADABLE as error:
         raise _malformed(f"not a certificate chain: {str(error)[:120]}") from None
     spcs = listed.spcs if listed is not None else ()
     return Chain(
@@ -177,11 +180,12 @@ def validate(
     The first of these that fails is the reason:
 
     1. the signer's certificate is within its dates            CERT_EXPIRED, CERT_NOT_YET_VALID
-    2. a path leads to a trusted root                          CERT_UNTRUSTED, CERT_EXPIRED
+    2. a path leads to a trusted root                          CERT_UNTRUSTED, or the dates of
+                                            a CA on the way    CERT_EXPIRED, CERT_NOT_YET_VALID
     3. no certificate of the path is revoked                   CERT_REVOKED
     4. the profile is kept                                     CERT_PROFILE
     5. the signer's TNAuthList can be read                     TNAUTHLIST_MISSING, _INVALID
-    6. each delegate keeps within its issuer's TNAuthList      TNAUTHLIST_NOT_COVERED
+    6. each keeps within every TNAuthList above it             TNAUTHLIST_NOT_COVERED
     7. claim constraints can be read                           CERT_PROFILE
     8. a fresh list covers every certificate of the path       CRL_UNAVAILABLE
 
@@ -271,39 +275,65 @@ def _path(chain: Chain, now: int, trust: TrustList) -> list[x509.Certificate] | 
         .build_client_verifier()
     )
     try:
-        return list(verifier.verify(leaf, others).chain)
+        path = list(verifier.verify(leaf, others).chain)
     except VerificationError as error:
-        for certificate in others:
-            late = _dates(certificate, now)
-            if late is not None and late.reason is Reason.CERT_EXPIRED:
-                return late
+        late = _outdated(leaf, (*others, *trust.roots), now)
+        return late or _untrusted(Reason.CERT_UNTRUSTED, leaf, str(error)[:200])
+    except UNREADABLE as error:
         return _untrusted(Reason.CERT_UNTRUSTED, leaf, str(error)[:200])
-    except (ValueError, UnsupportedAlgorithm) as error:
-        return _untrusted(Reason.CERT_UNTRUSTED, leaf, str(error)[:200])
+    if len(path) < 2:  # the library ends a path at whatever the trust list holds
+        return _untrusted(Reason.CERT_UNTRUSTED, leaf, "a trusted root does not sign calls itself")
+    return path
+
+
+def _outdated(
+    leaf: x509.Certificate, others: Sequence[x509.Certificate], now: int
+) -> Untrusted | None:
+    """Explain a path that was not found by a CA on the way whose dates are over or to come.
+
+    The way is followed by names alone: this only chooses between reasons of a refusal.
+    """
+    current, left = leaf, list(others)
+    while current.issuer != current.subject:
+        named = [certificate for certificate in left if certificate.subject == current.issuer]
+        if not named:
+            return None
+        dates = [_dates(certificate, now) for certificate in named]
+        if None not in dates:
+            return dates[0]
+        current = named[dates.index(None)]
+        left.remove(current)
+    return None
 
 
 def _authority(path: list[x509.Certificate], profile: ProfilePolicy) -> TNAuthList | Untrusted:
-    """Steps 4 to 6: profile and TNAuthList along the path, the root left out."""
+    """Steps 4 to 6: the profile, the root left out, and TNAuthList along the whole path.
+
+    A CA without a TNAuthList limits nothing (STI-CAs have none) and frees of nothing: what is
+    below it must keep within the lists above it. Else whoever was delegated one number would
+    make a CA without a list, and that one certificates for every number.
+    """
     lists: list[TNAuthList | None] = []
-    for index, certificate in enumerate(path[:-1]):
+    for index, certificate in enumerate(path):
         role = role_of(certificate)
         if index == 0 and role not in (Role.LEAF, Role.DELEGATE):
             role = Role.LEAF
-        # A missing or unreadable TNAuthList has reasons of its own, below.
-        for violation in check_profile(certificate, role):
+        # Roots are trusted as they are. A missing or unreadable TNAuthList has reasons of its
+        # own, below.
+        for violation in check_profile(certificate, role) if index < len(path) - 1 else ():
             if violation.code != "TNAUTHLIST" and (violation.must or profile.strict):
                 return _untrusted(Reason.CERT_PROFILE, certificate, violation.text)
         try:
             lists.append(tnauthlist_of(certificate))
         except ParseError as error:
             return _untrusted(Reason.TNAUTHLIST_INVALID, certificate, error.detail)
-    own = lists[0] if lists else None
+    own = lists[0]
     if own is None:
         return _untrusted(Reason.TNAUTHLIST_MISSING, path[0], "none found")
     child = own
-    for certificate, listed in zip(path[1:-1], lists[1:], strict=True):
+    for certificate, listed in zip(path[1:], lists[1:], strict=True):
         if listed is None:
-            break  # a STI-CA: above it nothing is delegated
+            continue
         if not listed.encompasses(child):
             return _untrusted(
                 Reason.TNAUTHLIST_NOT_COVERED,

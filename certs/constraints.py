@@ -15,6 +15,7 @@ from msgspec import Struct
 from pyasn1.type import char, constraint, namedtype, tag, univ
 from pyasn1_modules import rfc8226
 
+from certs.reading import UNREADABLE
 from certs.tnauthlist import decode_der
 from passport.errors import ParseError
 from passport.reasons import Reason
@@ -122,7 +123,15 @@ def constraints_of(certificate: x509.Certificate) -> tuple[ClaimConstraints, ...
         ParseError: CERT_PROFILE (437).
     """
     found = []
-    for extension in certificate.extensions:
+    try:
+        extensions = certificate.extensions
+    except UNREADABLE as error:
+        raise ParseError(
+            Reason.CERT_PROFILE,
+            "JWTClaimConstraints",
+            f"the certificate's extensions cannot be read: {error}",
+        ) from None
+    for extension in extensions:
         if extension.oid in (OID, ENHANCED_OID):
             value = extension.value
             if not isinstance(value, x509.UnrecognizedExtension):

@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
 from msgspec import Struct
 
 from certs import constraints, tnauthlist
+from certs.reading import UNREADABLE
 from passport.errors import ParseError
 
 POLICY_ARC: Final = "2.16.840.1.114569.1.1."  # US certificate policy; its version follows
@@ -34,6 +35,16 @@ _UNDERSTOOD: Final = frozenset(
         constraints.OID,
         constraints.ENHANCED_OID,
     }
+)
+
+
+_OTHER_USAGES: Final = (
+    ("content_commitment", "nonRepudiation"),
+    ("key_encipherment", "keyEncipherment"),
+    ("data_encipherment", "dataEncipherment"),
+    ("key_agreement", "keyAgreement"),
+    ("key_cert_sign", "keyCertSign"),
+    ("crl_sign", "cRLSign"),
 )
 
 
@@ -80,10 +91,8 @@ def extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extensi
     Raises:
         ValueError: the certificate's extensions cannot be read.
     """
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
+    item = _item(certificate, kind)
+    return item.value if item is not None else None
 
 
 def role_of(certificate: x509.Certificate) -> Role:
@@ -91,7 +100,7 @@ def role_of(certificate: x509.Certificate) -> Role:
     try:
         basic = extension(certificate, x509.BasicConstraints)
         listed = tnauthlist.tnauthlist_of(certificate)
-    except (ValueError, ParseError):
+    except (*UNREADABLE, ParseError):
         return Role.LEAF
     if basic is not None and basic.ca:
         if certificate.issuer == certificate.subject:
@@ -115,7 +124,7 @@ def check_profile(certificate: x509.Certificate, role: Role) -> tuple[Violation,
         certificate.extensions  # noqa: B018
         key = certificate.public_key()
         version = certificate.version
-    except (ValueError, x509.DuplicateExtension) as error:
+    except UNREADABLE as error:
         return (
             Violation("UNREADABLE", True, f"the certificate cannot be read: {error}", "RFC 5280"),
         )
@@ -144,6 +153,13 @@ def check_profile(certificate: x509.Certificate, role: Role) -> tuple[Violation,
         )
     _subject(certificate, role, expect)
     _usage(certificate, role, expect)
+    basic = _item(certificate, x509.BasicConstraints)
+    expect(
+        basic is not None and basic.critical,
+        "BASIC_CONSTRAINTS",
+        False,
+        "critical basicConstraints are expected, of a carrier's certificate too",
+    )
     expect(
         extension(certificate, x509.SubjectKeyIdentifier) is not None,
         "SKI",
@@ -160,17 +176,18 @@ def check_profile(certificate: x509.Certificate, role: Role) -> tuple[Violation,
         policies = extension(certificate, x509.CertificatePolicies)
         expect(
             policies is not None
-            and any(p.policy_identifier.dotted_string.startswith(POLICY_ARC) for p in policies),
+            and len(policies) == 1
+            and policies[0].policy_identifier.dotted_string.startswith(POLICY_ARC),
             "POLICY",
             False,
-            f"a certificate policy below {POLICY_ARC[:-1]} is expected",
+            f"exactly one certificate policy, below {POLICY_ARC[:-1]}, is expected",
         )
         points = extension(certificate, x509.CRLDistributionPoints)
         expect(
-            points is not None and all(point.crl_issuer for point in points),
+            points is not None and len(points) == 1 and points[0].crl_issuer is not None,
             "CRLDP",
             False,
-            "a CRL distribution point that names its cRLIssuer is expected",
+            "exactly one CRL distribution point, that names its cRLIssuer, is expected",
         )
     if authority:
         expect(
@@ -188,6 +205,15 @@ def check_profile(certificate: x509.Certificate, role: Role) -> tuple[Violation,
         )
         _tnauthlist(certificate, role, expect)
     return tuple(found)
+
+
+def _item(
+    certificate: x509.Certificate, kind: type[_Extension]
+) -> x509.Extension[_Extension] | None:
+    try:
+        return certificate.extensions.get_extension_for_class(kind)
+    except x509.ExtensionNotFound:
+        return None
 
 
 def _has(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> bool:
@@ -224,8 +250,16 @@ def _subject(certificate: x509.Certificate, role: Role, expect: _Expect) -> None
 
 def _usage(certificate: x509.Certificate, role: Role, expect: _Expect) -> None:
     basic = extension(certificate, x509.BasicConstraints)
-    usage = extension(certificate, x509.KeyUsage)
-    if role in (Role.INTERMEDIATE, Role.ROOT):
+    item = _item(certificate, x509.KeyUsage)
+    usage = item.value if item is not None else None
+    expect(
+        item is None or item.critical,
+        "KEY_USAGE_CRITICAL",
+        False,
+        "the key usage is expected to be critical",
+    )
+    delegates = role is Role.DELEGATE and basic is not None and basic.ca
+    if delegates or role in (Role.INTERMEDIATE, Role.ROOT):
         expect(basic is not None and basic.ca, "CA", True, "basicConstraints CA is expected")
         expect(
             usage is not None and usage.key_cert_sign,
@@ -234,16 +268,20 @@ def _usage(certificate: x509.Certificate, role: Role, expect: _Expect) -> None:
             "the key usage keyCertSign is expected",
         )
         return
-    if role is Role.LEAF or basic is None or not basic.ca:
-        expect(basic is None or not basic.ca, "CA", True, "a certificate that signs calls is no CA")
-        expect(
-            usage is not None and usage.digital_signature,
-            "KEY_USAGE",
-            True,
-            "the key usage digitalSignature is expected",
-        )
-        others = usage is not None and (usage.key_cert_sign or usage.crl_sign)
-        expect(not others, "KEY_USAGE_CA", True, "key usages of a CA are not expected")
+    expect(basic is None or not basic.ca, "CA", True, "a certificate that signs calls is no CA")
+    expect(
+        usage is not None and usage.digital_signature,
+        "KEY_USAGE",
+        True,
+        "the key usage digitalSignature is expected",
+    )
+    others = [] if usage is None else [text for name, text in _OTHER_USAGES if getattr(usage, name)]
+    expect(
+        not others,
+        "KEY_USAGE_OTHERS",
+        True,
+        f"the key usage digitalSignature alone is expected, found beside it: {', '.join(others)}",
+    )
 
 
 def _tnauthlist(certificate: x509.Certificate, role: Role, expect: _Expect) -> None:
@@ -258,6 +296,6 @@ def _tnauthlist(certificate: x509.Certificate, role: Role, expect: _Expect) -> N
         expect(
             len(listed.entries) == 1 and len(listed.spcs) == 1,
             "TNAUTHLIST_SPC",
-            False,
+            True,
             f"a TNAuthList of exactly one SPC is expected, not {str(listed)[:80]}",
         )

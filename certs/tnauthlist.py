@@ -9,6 +9,8 @@ TelephoneNumberRange ::= SEQUENCE { start TelephoneNumber, count INTEGER (2..MAX
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections.abc import Iterable
 from typing import Any, Final
 
 from cryptography import x509
@@ -17,6 +19,7 @@ from pyasn1.codec.der import decoder, encoder
 from pyasn1.error import PyAsn1Error
 from pyasn1_modules import rfc8226
 
+from certs.reading import UNREADABLE
 from passport.errors import ParseError
 from passport.reasons import Reason
 from passport.tn import TN, TNRange
@@ -24,6 +27,7 @@ from passport.tn import TN, TNRange
 OID: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.26")
 MAX_ENTRIES: Final = 10_000  # entries; a list of more is served by reference, not in a certificate
 MAX_LENGTH: Final = 64 * 1024  # octets of DER
+_MAX_COUNT: Final = 10**15  # numbers of one range: no number has more than 15 digits
 _SPC = re.compile(r"[ -~]{1,64}\Z")
 
 
@@ -69,21 +73,22 @@ class TNAuthList(Struct, frozen=True):
 
         A list with a code encompasses any numbers: the assignment of numbers to codes is not in
         certificates, so that the numbers are the holder's is the issuer's to check. A code is
-        encompassed by the same code only.
+        encompassed by the same code only. Entries add up (RFC 9060 section 4.1): a range may be
+        encompassed by several that adjoin.
         """
         codes = set(self.spcs)
-        for entry in other.entries:
-            if isinstance(entry, SPC):
-                if entry not in codes:
-                    return False
-            elif codes:
-                continue
-            elif isinstance(entry, TNRange):
-                if not any(own.covers(entry) for own in self.ranges):
-                    return False
-            elif not self.covers(entry):
-                return False
-        return True
+        if not codes.issuperset(other.spcs):
+            return False
+        if codes:
+            return True
+        if not _special(self).issuperset(_special(other)):
+            return False
+        own = _spans(self)
+        return all(
+            _within(span, own.get(length, []))
+            for length, spans in _spans(other).items()
+            for span in spans
+        )
 
     def dumps(self) -> bytes:
         """The DER of the extension's value."""
@@ -109,6 +114,40 @@ class TNAuthList(Struct, frozen=True):
             else str(entry)
             for entry in self.entries
         )
+
+
+def _special(listed: TNAuthList) -> set[TN]:
+    """The numbers with * or #, which no range holds."""
+    return {number for number in listed.numbers if not number.isdecimal()}
+
+
+def _spans(listed: TNAuthList) -> dict[int, list[tuple[int, int]]]:
+    """The numbers by their length, as disjoint spans in order; adjoining ones are one.
+
+    A list of some thousand entries is compared with one as long within milliseconds so.
+    """
+    ends: dict[int, list[tuple[int, int]]] = {}
+    for number in listed.numbers:
+        if number.isdecimal():
+            ends.setdefault(len(number), []).append((int(number), int(number)))
+    for entry in listed.ranges:
+        ends.setdefault(len(entry.first), []).append((int(entry.first), int(entry.last)))
+    return {length: _merged(spans) for length, spans in ends.items()}
+
+
+def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def _within(span: tuple[int, int], spans: list[tuple[int, int]]) -> bool:
+    index = bisect_right(spans, span[0], key=lambda own: own[0]) - 1
+    return index >= 0 and span[1] <= spans[index][1]
 
 
 def _invalid(why: str) -> ParseError:
@@ -165,8 +204,8 @@ def _entry(entry: Any) -> SPC | TNRange | TN:
     if kind == "one":
         return TN(str(content))
     start, count = TN(str(content["start"])), int(content["count"])
-    if count < 2 or not start.isdecimal():
-        raise _invalid("a range has digits only and holds at least two numbers")
+    if not 2 <= count <= _MAX_COUNT or not start.isdecimal():
+        raise _invalid("a range has digits only and holds two numbers or more, 10^15 at most")
     last = str(int(start) + count - 1).rjust(len(start), "0")
     return TNRange(start, TN(last))
 
@@ -181,7 +220,7 @@ def tnauthlist_of(certificate: x509.Certificate) -> TNAuthList | None:
         extension = certificate.extensions.get_extension_for_oid(OID)
     except x509.ExtensionNotFound:
         return None
-    except ValueError as error:
+    except UNREADABLE as error:
         raise _invalid(f"the certificate's extensions cannot be read: {error}") from None
     value = extension.value
     if not isinstance(value, x509.UnrecognizedExtension):

@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from msgspec import Struct
 
+from certs.reading import UNREADABLE
 from passport.errors import ConfigError
 
 MAX_FILE: Final = 4 * 1024 * 1024  # octets of one file; the US list has less than 100 KiB
@@ -41,7 +42,7 @@ def load_trust_list(path: Path) -> TrustList:
         )
         contents = [(file, file.read_bytes()) for file in files]
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+        raise ConfigError(f"{error.filename or path}: {error.strerror}") from None
     found: dict[bytes, x509.Certificate] = {}
     for file, content in contents:
         if len(content) > MAX_FILE:
@@ -49,7 +50,7 @@ def load_trust_list(path: Path) -> TrustList:
         if path != file or content.strip():
             try:
                 certificates = x509.load_pem_x509_certificates(content)
-            except ValueError as error:
+            except UNREADABLE as error:
                 raise ConfigError(f"{file}: not PEM certificates: {error}") from None
             for certificate in certificates:
                 found[certificate.fingerprint(SHA256())] = certificate

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.auth import Authenticator, Principal, Role
 from gateway.metrics import Metrics
@@ -20,6 +21,12 @@ from registry.snapshot import RegistryConflictError
 from stores.embedded import EmbeddedRegistry
 
 PROBLEM_JSON = "application/problem+json"  # RFC 9457
+
+MAX_BODY = 65_536  # bytes of a row; a hundred times what its members may hold
+
+# Annotations are looked up in the module, so this stands here.
+Page = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
+Offset = Annotated[int, Query(ge=0, le=10**9, description="How many to pass over.")]
 
 
 class HoldingBody(BaseModel):
@@ -61,6 +68,30 @@ class AccessBody(BaseModel):
     standing: str = Field("good", description="good or suspended.", examples=["good"])
 
 
+_PROBLEM = {
+    PROBLEM_JSON: {
+        "schema": {
+            "type": "object",
+            "required": ["type", "title", "status", "detail"],
+            "properties": {
+                "type": {"type": "string"},
+                "title": {"type": "string"},
+                "status": {"type": "integer"},
+                "detail": {"type": "string"},
+            },
+        }
+    }
+}
+
+
+def _problems(**texts: str) -> dict[int | str, dict[str, Any]]:
+    """Documented problem answers, by c404="text"."""
+    return {
+        int(code.removeprefix("c")): {"content": _PROBLEM, "description": text}
+        for code, text in texts.items()
+    }
+
+
 def problem(status: int, title: str, detail: str) -> JSONResponse:
     """An RFC 9457 problem document."""
     return JSONResponse(
@@ -95,31 +126,34 @@ def _octets(value: str | None) -> bytes | None:
 
 
 def registry_router(registry: EmbeddedRegistry, authenticator: Authenticator) -> APIRouter:
-    """Routes that read and change holdings and accesses."""
+    """Routes that read and change holdings and accesses.
+
+    They are coroutines so that they run where the registry lives: its file is one thread's.
+    """
     routes = APIRouter(
         prefix="/v1",
         tags=["Registry"],
-        responses={
-            code: {"content": {PROBLEM_JSON: {}}, "description": text}
-            for code, text in (
-                (401, "Missing or unknown credentials."),
-                (403, "The role does not permit it."),
-            )
-        },
+        responses=_problems(
+            c401="Missing or unknown credentials.",
+            c403="The role does not permit it.",
+            c422="A value is missing or unusable; the detail names it.",
+        ),
     )
     read = requires(authenticator, Role.REGISTRAR, Role.OPERATOR)
     write = requires(authenticator, Role.REGISTRAR)
-    page = Annotated[int, Query(ge=1, le=1000)]
-    conflict: dict[int | str, dict[str, Any]] = {
-        409: {"content": {PROBLEM_JSON: {}}, "description": "Contradicts another row; names both."},
-        503: {"content": {PROBLEM_JSON: {}}, "description": "The disk does not take it."},
-    }
+    conflict = _problems(
+        c409="Contradicts another row and names both, or belongs to a CSV file.",
+        c503="The disk does not take it; nothing was changed.",
+    )
+    unreadable = _problems(
+        c400="The body is not JSON text.", c413=f"The body is larger than {MAX_BODY} bytes."
+    )
 
     @routes.get("/holdings", dependencies=[read], summary="List holdings")
-    def holdings(
+    async def holdings(
         number: Annotated[str | None, Query(description="Only the one that covers it.")] = None,
-        limit: page = 100,
-        offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+        limit: Page = 100,
+        offset: Offset = 0,
     ) -> dict[str, Any]:
         if number is not None:
             found = registry.holding(TN.parse(number, where="number"))
@@ -131,16 +165,16 @@ def registry_router(registry: EmbeddedRegistry, authenticator: Authenticator) ->
 
     @routes.put(
         "/holdings", dependencies=[write], status_code=204, summary="Put a holding",
-        responses=conflict,
+        responses=conflict | unreadable,
     )  # fmt: skip
-    def put_holding(body: HoldingBody) -> None:
+    async def put_holding(body: HoldingBody) -> None:
         registry.change(put=[_own(registry, holding_of(body.model_dump()))])
 
     @routes.delete(
         "/holdings/{first}", dependencies=[write], status_code=204, summary="End a holding",
-        responses=conflict | {404: {"description": "No such holding."}},
+        responses=conflict | _problems(c404="No such holding."),
     )  # fmt: skip
-    def drop_holding(first: str) -> None:
+    async def drop_holding(first: str) -> None:
         number = TN.parse(first, where="first")
         found = registry.holding(number)
         if found is None or found.numbers.first != number:
@@ -148,26 +182,24 @@ def registry_router(registry: EmbeddedRegistry, authenticator: Authenticator) ->
         registry.change(drop=[_own(registry, found)])
 
     @routes.get("/accesses", dependencies=[read], summary="List accesses")
-    def accesses(
-        limit: page = 100, offset: Annotated[int, Query(ge=0, le=10**9)] = 0
-    ) -> dict[str, Any]:
+    async def accesses(limit: Page = 100, offset: Offset = 0) -> dict[str, Any]:
         rows = registry.snapshot.accesses
         part = rows[offset : offset + limit]
         return {"total": len(rows), "accesses": [access_row(row) for row in part]}
 
     @routes.put(
         "/accesses", dependencies=[write], status_code=204, summary="Put an access",
-        responses=conflict,
+        responses=conflict | unreadable,
     )  # fmt: skip
-    def put_access(body: AccessBody) -> None:
+    async def put_access(body: AccessBody) -> None:
         access = access_of(body.model_dump())
         registry.change(put=[_own(registry, access)])
 
     @routes.delete(
         "/accesses/{access}", dependencies=[write], status_code=204, summary="End an access",
-        responses=conflict | {404: {"description": "No such access."}},
+        responses=conflict | _problems(c404="No such access."),
     )  # fmt: skip
-    def drop_access(access: str) -> None:
+    async def drop_access(access: str) -> None:
         found = registry.access(access, None)
         if found is None:
             raise HTTPException(404, f"no access {access}")
@@ -188,7 +220,7 @@ def health_router(ready: Callable[[], list[str]]) -> APIRouter:
     routes = APIRouter(tags=["Health"])
 
     @routes.get("/healthz", summary="Is the process alive?")
-    def healthz() -> dict[str, str]:
+    async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
     @routes.get(
@@ -196,7 +228,7 @@ def health_router(ready: Callable[[], list[str]]) -> APIRouter:
         summary="Can it sign and verify?",
         responses={503: {"description": "Not ready; problems says why."}},
     )
-    def readyz() -> JSONResponse:
+    async def readyz() -> JSONResponse:
         problems = ready()
         status = "ok" if not problems else "not ready"
         return JSONResponse({"status": status, "problems": problems}, 503 if problems else 200)
@@ -212,13 +244,45 @@ def metrics_router(metrics: Metrics, authenticator: Authenticator) -> APIRouter:
         "/metrics",
         dependencies=[requires(authenticator, Role.OPERATOR)],
         response_class=Response,
-        responses={200: {"content": {"text/plain": {}}}},
+        responses={
+            200: {"content": {"text/plain": {}}},
+            **_problems(
+                c401="Missing or unknown credentials.", c403="The role does not permit it."
+            ),
+        },
         summary="Prometheus metrics",
     )
     def exposition() -> Response:
         return Response(generate_latest(metrics.collected()), media_type=CONTENT_TYPE_LATEST)
 
     return routes
+
+
+class BoundedBodies:
+    """ASGI middleware: refuses large bodies of administration while they arrive.
+
+    The framework reads a body before it asks for credentials.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+            await self._app(scope, receive, send)
+            return
+        size = 0
+
+        async def bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MAX_BODY:
+                raise HTTPException(413, f"the body is larger than {MAX_BODY} bytes")
+            return message
+
+        await self._app(scope, bounded, send)
 
 
 def error_response(error: ZhenxianError) -> JSONResponse:

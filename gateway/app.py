@@ -28,6 +28,7 @@ from certs.trustlist import TrustList, load_trust_list
 from certs.x5u import X5uPolicy
 from gateway import __version__
 from gateway.admin import (
+    BoundedBodies,
     error_response,
     health_router,
     metrics_router,
@@ -86,6 +87,9 @@ class Service:
             raise ConfigError(f"data folder {data}: {error.strerror}") from None
         self.metrics = Metrics(metrics_folder)
         self.log = CallLog(settings.log.level)
+        self.pseudonym = Pseudonym(
+            pseudonym_key(data / "log.key"), clear=settings.log.clear_numbers
+        )
         self.publisher = Publisher(data / "published")
         self.authenticator = Authenticator(
             settings.auth.keys, mtls=settings.server.tls_client_ca is not None
@@ -150,7 +154,7 @@ class Service:
             authenticator=self.authenticator,
             metrics=self.metrics,
             log=self.log,
-            pseudonym=Pseudonym(pseudonym_key(data / "log.key"), clear=settings.log.clear_numbers),
+            pseudonym=self.pseudonym,
             clock=clock,
         )
         self.metrics.gauge(
@@ -237,6 +241,7 @@ class Service:
                     # In a thread: a list of many entries takes longer to read than a call may wait.
                     self.verifier.trust = await asyncio.to_thread(self._load_trust)
                     _logger.info("trust list and revocation lists were read anew")
+                self._report("trust", None)
             except ConfigError as error:
                 self._report("trust", str(error))
 
@@ -246,7 +251,7 @@ class Service:
             self._problems.pop(name, None)
         elif self._problems.get(name) != text:
             self._problems[name] = text
-            _logger.warning("%s: %s", name, text)
+            _logger.warning("%s: %s", name, self.pseudonym.text(text))
 
     def _key_store(self) -> KeyStore | None:
         signer = self.settings.signer
@@ -343,6 +348,8 @@ def _application() -> FastAPI:
         openapi_url=None,
     )
 
+    app.add_middleware(BoundedBodies)
+
     @app.exception_handler(ZhenxianError)
     def ours(_: Request, error: ZhenxianError) -> JSONResponse:
         return error_response(error)
@@ -373,7 +380,9 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
     The documents describe both: an engineer reads one page.
     """
     per_call: list[APIRouter] = [calls_router(service.calls), publish_router(service.publisher)]
-    health = health_router(service.problems)
+    health = health_router(
+        lambda: [service.pseudonym.text(problem) for problem in service.problems()]
+    )
     administration = [
         registry_router(service.registry, service.authenticator),
         metrics_router(service.metrics, service.authenticator),

@@ -395,7 +395,7 @@ class Calls:
                     reason.name,
                     request_id.decode("latin-1"),
                     status=reason.http,
-                    parameter=error.variables[0] if error.variables else None,
+                    parameter=self._pseudonym.text(error.variables[0]) if error.variables else None,
                 )
             )
         return Answer(reason.http, answers.refused(reason, error.variables, dialect), request_id)

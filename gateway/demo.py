@@ -93,6 +93,7 @@ def prepare(folder: Path, listener: str, now: int) -> World:
             writer.writerow(columns)
             writer.writerows(rows)
     state = folder / "state"
+    state.mkdir(mode=0o700, exist_ok=True)
     publisher = Publisher(state / "published")
     for spc in CARRIERS:
         publisher.publish(pki.carriers[spc].chain.read_bytes())

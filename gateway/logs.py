@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from msgspec import Struct
 
 _FLUSH_AT: Final = 256  # records; more are written at once
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_NUMBER: Final = re.compile(r"(?<![0-9a-f])[0-9]{5,15}(?![0-9a-f])")  # and not part of a hash
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 _lines: Final = msgspec.json.Encoder(enc_hook=str).encode_lines
 
@@ -42,6 +44,10 @@ class Pseudonym:
         digest = self._keyed.copy()
         digest.update(number.encode())
         return digest.hexdigest()
+
+    def text(self, text: str) -> str:
+        """A text that may name numbers, with each as it is logged."""
+        return _NUMBER.sub(lambda found: self(found[0]), text)
 
 
 def pseudonym_key(path: Path) -> bytes:

@@ -13,7 +13,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.calls import ROUTES, Answer, Calls, Headers, Incoming, Waiting
 
@@ -65,6 +66,7 @@ class CallProtocol(HttpToolsProtocol):
     _body: bytes = b""
     _last: bool = False
     _idle_since: float | None = None
+    _running: RequestResponseCycle | None = None
 
     def on_message_begin(self) -> None:
         """A request starts; whether it is a call shows with its headers."""
@@ -119,6 +121,8 @@ class CallProtocol(HttpToolsProtocol):
         self.scope["state"]["waiting"] = answer
         super().on_headers_complete()
         super().on_message_complete()
+        if self._last:
+            self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
         """Close when idle; a call whose body is still arriving is answered first."""
@@ -208,8 +212,19 @@ class CallProtocol(HttpToolsProtocol):
         else:
             super().timeout_keep_alive_handler()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, and its timer with it."""
+        """The connection is gone, and its timer with it.
+
+        uvicorn tells the newest of several pipelined requests; the one that is being answered
+        must know, or it writes to a transport that is no more.
+        """
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None

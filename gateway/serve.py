@@ -141,7 +141,7 @@ async def serve(
     watching = loop.create_task(service.watch())
     watching.add_done_callback(_watch_ended)
     for problem in service.problems():
-        _logger.warning("not ready: %s", problem)
+        _logger.warning("not ready: %s", service.pseudonym.text(problem))
     try:
         if ready is not None:
             ready()

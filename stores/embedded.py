@@ -58,6 +58,7 @@ class EmbeddedRegistry:
         try:
             version = self._stamp()
             if version == self._version:
+                self.problem = None  # what was away is back as it was
                 return False
             self._load(version)
         except (ConfigError, RegistryConflictError, StoreUnavailableError) as error:

@@ -16,6 +16,9 @@ class VerificationRequest(Struct, frozen=True):
         time: the Date header, seconds since the epoch.
         identities: Identity header field values, unparsed; empty when the call has none.
         call_id: the SIP Call-ID; lets a repeated question about one call be told from a replay.
+
+    Raises:
+        RuntimeError: `to` is empty.
     """
 
     orig: TN | URI
@@ -23,3 +26,7 @@ class VerificationRequest(Struct, frozen=True):
     time: int
     identities: tuple[str, ...] = ()
     call_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.to:  # every token would be for nobody, and so for anybody
+            raise RuntimeError("a call has somebody who is called")

@@ -109,5 +109,4 @@ class Verdict(Struct, frozen=True):
         if self.verstat is Verstat.PASSED:
             return None
         ppi = self.decisive.identity.partition(";")[0] if self.decisive is not None else None
-        safe = ppi is not None and len(ppi) <= 4096 and ppi.isascii() and '"' not in ppi
-        return reason_header(self.reason, ppi if safe else None)
+        return reason_header(self.reason, ppi.rstrip(" \t") if ppi is not None else None)

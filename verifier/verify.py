@@ -84,6 +84,15 @@ class NeedCertificates(Struct, frozen=True):
     urls: tuple[str, ...]
 
 
+class _Remembered(Struct, frozen=True):
+    """What validating a chain gave under some trust; good from `since` to before `until`."""
+
+    trust: Trust
+    since: int
+    until: int
+    result: TrustedSigner | Untrusted
+
+
 class Candidate(Struct):
     """A header that came as far as a trusted chain; `token` is what step 9 made of it."""
 
@@ -126,9 +135,7 @@ class Verifier:
         self.trust = trust
         self._replay = replay
         self._registry = registry
-        self._signers: OrderedDict[str, tuple[Trust, int, TrustedSigner | Untrusted]] = (
-            OrderedDict()
-        )
+        self._signers: OrderedDict[str, _Remembered] = OrderedDict()
 
     def verify(
         self,
@@ -234,10 +241,13 @@ class Verifier:
         """
         trust = self.trust
         remembered = self._signers.get(chain.digest)
-        if remembered is not None and remembered[0] is trust:
-            _, until, result = remembered
-            if now < until and (isinstance(result, Untrusted) or now >= result.valid_from):
-                return result
+        if (
+            remembered is not None
+            and remembered.trust is trust
+            and remembered.since <= now < remembered.until
+        ):
+            self._signers.move_to_end(chain.digest)  # strangers' chains push out idle ones first
+            return remembered.result
         result = validate(
             chain,
             now=now,
@@ -245,8 +255,13 @@ class Verifier:
             revocation=trust.revocation,
             profile=trust.profile,
         )
-        until = now + UNTRUSTED_FOR if isinstance(result, Untrusted) else result.valid_until
-        self._signers[chain.digest] = (trust, until, result)
+        # A refusal counts from now on only: a clock that was ahead and is set back ends it.
+        since, until = (
+            (now, now + UNTRUSTED_FOR)
+            if isinstance(result, Untrusted)
+            else (result.valid_from, result.valid_until)
+        )
+        self._signers[chain.digest] = _Remembered(trust, since, until, result)
         self._signers.move_to_end(chain.digest)
         if len(self._signers) > MAX_REMEMBERED_CHAINS:
             self._signers.popitem(last=False)
@@ -262,7 +277,7 @@ class Verifier:
             if holding is not None:
                 holder = holding.spcs
         except StoreUnavailableError:
-            holder = ()
+            pass  # the holder's check is left out
         try:
             first_seen: bool | None = self._replay.first_seen(
                 replay_key(token.header.token, token.signature),

@@ -156,21 +156,33 @@ def test_a_new_key_is_taken_over_without_losing_a_signature(serve):
         assert client.get("/readyz").json() == {"status": "ok", "problems": []}
 
 
-def test_a_chain_that_cannot_be_published_is_told_and_calls_go_on(serve):
-    """For example because the disk is full."""
-    service = serve()
+def test_a_chain_that_cannot_be_published_is_not_signed_with(serve):
+    """For example because the disk is full: the pair before it signs on, and it is told."""
+    made = []
+    service = serve(alter=lambda world: made.append(OwnPki(world)))
     published = service.world.published
+    key, _, chain = made[0].issue("1001")
+    files = service.world.pki.carriers["1001"]
+
+    def x5u(client):
+        return signed(client, BANK)["identity"].partition("info=<")[2].partition(">")[0]
+
     with service.client() as client:
-        x5u = signed(client, BANK)["identity"].partition("info=<")[2].partition(">")[0]
+        old = x5u(client)
         aside = published.rename(published.with_name("aside"))
         published.write_bytes(b"")
+        replace(files.key, key)
+        replace(files.chain, chain, 0o644)
         problems = until(lambda: client.get("/readyz").json()["problems"])
-        assert "publishing" in problems[0]
-        assert signed(client, BANK)["attest"] == "A"
+        assert "signing key" in problems[0]
+        assert x5u(client) == old
         published.unlink()
-        published.mkdir()
+        aside.rename(published)
         until(lambda: client.get("/readyz").status_code == 200)
-        assert client.get(x5u).content == (aside / x5u.rpartition("/")[2]).read_bytes()
+        new = x5u(client)
+        assert new != old
+        assert client.get(new).content == chain
+        assert client.get(old).status_code == 200
 
 
 def test_edited_holdings_are_in_force_soon(serve):
@@ -565,6 +577,10 @@ def test_numbers_are_logged_only_when_wanted(serve, clear):
             client.delete(f"/v1/holdings/{orig}")
             client.put("/v1/holdings", json={"first": orig, "subject": "x"})
         client.put("/v1/holdings", json={"first": BANK, "subject": "y"})
+        holdings = service.folder / "holdings.csv"
+        holdings.write_text(holdings.read_text() + f"{BANK},,another,verified,direct,\n")
+        ready = until(lambda: (a := client.get("/readyz")).status_code == 503 and a)
+        assert ("8675588880000-8675588889999" in ready.text) is clear
     service.stop()
     logged = service.logged()
     found = {number for number in numbers if number in logged}

@@ -1,0 +1,104 @@
+"""The running service keeps what its OpenAPI document promises, whatever is sent."""
+
+from __future__ import annotations
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+@pytest.fixture(scope="module")
+def document(service):
+    with service.client() as client:
+        return client.get("/openapi.json").json()
+
+
+@pytest.fixture
+def schema(service, document):
+    loaded = schemathesis.openapi.from_dict(document)
+    loaded.config.update(base_url=service.base)
+    return loaded
+
+
+OPERATIONS = [
+    ("post", "/stir/v1/signing"),
+    ("post", "/stir/v1/verification"),
+    ("get", "/stir/v1/certificates/{name}"),
+    ("head", "/stir/v1/certificates/{name}"),
+    ("get", "/v1/holdings"),
+    ("put", "/v1/holdings"),
+    ("delete", "/v1/holdings/{first}"),
+    ("get", "/v1/accesses"),
+    ("put", "/v1/accesses"),
+    ("delete", "/v1/accesses/{access}"),
+]
+WITHOUT_PARAMETERS = [("get", "/healthz"), ("get", "/readyz"), ("get", "/metrics")]
+ANYTHING_GOES = [each for each in OPERATIONS if each[1].endswith("}")]  # no text is no name
+CASES = [(*each, GenerationMode.POSITIVE) for each in OPERATIONS + WITHOUT_PARAMETERS] + [
+    (*each, GenerationMode.NEGATIVE) for each in OPERATIONS if each not in ANYTHING_GOES
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "mode"), CASES, ids=[f"{m} {p} {mode.value}" for m, p, mode in CASES]
+)
+def test_every_answer_is_one_that_is_documented(schema, method, path, mode):
+    operation = schema[path][method]
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(
+        max_examples=20 if (method, path) in OPERATIONS else 1,
+        deadline=2000,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    def check(case):
+        case.call_and_validate(checks=CHECKS)
+
+    check()
+
+
+def test_the_document_describes_every_route(document):
+    described = {(method, path) for path, item in document["paths"].items() for method in item}
+    assert described == {*OPERATIONS, *WITHOUT_PARAMETERS}
+
+
+def test_the_examples_are_answered(service, document):
+    """Those a reader sends from the documentation page; their iat is long past."""
+    sent = 0
+    with service.client() as client:
+        for path, item in document["paths"].items():
+            content = item.get("post", {}).get("requestBody", {}).get("content", {})
+            examples = content.get("application/json", {}).get("examples", {})
+            for example in examples.values():
+                answer = client.post(path, json=example["value"])
+                assert answer.status_code in (200, 400), answer.text
+                if answer.status_code == 400:
+                    assert "iat" in answer.text
+                sent += 1
+    assert sent == 5
+
+
+def test_the_documentation_page_needs_no_network(service):
+    with service.client() as client:
+        page = client.get("/docs")
+        assert page.status_code == 200
+        assert "//" not in page.text.replace("://www.w3.org", "").replace(service.base, "")
+        for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"):
+            assert client.get(f"/docs/{name}").status_code == 200

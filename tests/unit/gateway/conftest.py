@@ -1,0 +1,96 @@
+"""A prepared installation, and the service built from it without listening."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+
+import httpx
+import pytest
+
+from gateway.app import Service, applications
+from gateway.calls import Headers, Incoming, Waiting
+from gateway.demo import prepare
+from gateway.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("ZHENXIAN_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """Made once; whoever changes files copies it (see `installation`)."""
+    folder = tmp_path_factory.mktemp("prepared")
+    return prepare(folder, "127.0.0.1:9", int(time.time()))
+
+
+@pytest.fixture
+def installation(tmp_path):
+    """An installation of the test's own."""
+    return prepare(tmp_path / "installation", "127.0.0.1:9", int(time.time()))
+
+
+class Desk:
+    """A service that is asked in process."""
+
+    def __init__(self, config, clock=time.time, **sections):
+        settings = load_settings(config)
+        changed = {
+            name: getattr(settings, name).model_copy(update=values)
+            for name, values in sections.items()
+        }
+        self.service = Service(settings.model_copy(update=changed), clock=clock)
+        self.lines: list[dict] = []
+        self.service.log._write = self._written
+
+    def _written(self, data):
+        self.lines += [json.loads(line) for line in data.splitlines()]
+
+    def logged(self):
+        self.service.log.flush()
+        return self.lines
+
+    def call(self, path, body, method=b"POST", **headers):
+        """Status and decoded body of a per-call request, by the short way."""
+        encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
+        given = {"content_length": str(len(encoded)).encode()} | headers
+        (answer,) = self.service.calls.answer_all(
+            (Incoming(path, method, Headers(**given), encoded),)
+        )
+        if isinstance(answer, Waiting):
+            return answer, None
+        return answer.status, json.loads(answer.body)
+
+    def http(self, method, path, *, admin=False, **more):
+        """A request to the application, without a network."""
+        calls, administration = applications(self.service)
+        app = administration if admin else calls
+
+        async def ask():
+            transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                return await client.request(method, path, **more)
+
+        return asyncio.run(ask())
+
+
+@pytest.fixture
+def desk(installation):
+    """A service with the demonstration's carriers and registry."""
+    return Desk(installation.config)
+
+
+@pytest.fixture
+def desk_with(installation):
+    """Makes one with changed sections: desk_with(log={"clear_numbers": True})."""
+
+    def make(clock=time.time, **sections):
+        return Desk(installation.config, clock, **sections)
+
+    return make

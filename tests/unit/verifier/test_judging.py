@@ -1,0 +1,239 @@
+"""Replay and holder: only a genuine token is judged, and only it leaves a trace."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+from simulator import NOW
+from verification import (
+    DEST,
+    IN_ORDER,
+    ORDER,
+    ORIG,
+    Case,
+    Gone,
+    Knows,
+    baseline,
+    forged,
+)
+
+from passport.identity import IdentityHeader, parse_identity_header
+from passport.jws import Token, b64url_decode, b64url_encode
+from passport.reasons import Reason, Verstat
+from passport.tn import TN, URI, TNRange
+from registry.model import Holding
+from registry.snapshot import Snapshot
+from verifier.judge import JUDGE_CHECKS, Facts, judge
+from verifier.replay import replay_key
+from verifier.request import VerificationRequest
+from verifier.screen import SCREEN_CHECKS, ScreenPolicy
+from verifier.token import TOKEN_CHECKS
+from verifier.verdict import Check
+
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+# Side effects come last -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault", [f for f in IN_ORDER if ORDER.index(f.check) < ORDER.index(Check.REPLAY)]
+)
+def test_a_token_that_is_not_genuine_leaves_no_trace(fault):
+    case = Case()
+    fault.apply(case)
+    case.replay = Knows(first_seen=True)
+    case.registry = Gone()
+    assert case.ask().reason is fault.reason
+    assert case.replay.asked == []
+    assert case.cache.kept == []
+
+
+def test_a_genuine_token_leaves_one(case):
+    case.replay = Knows(first_seen=True)
+    text = case.call().signed()
+    assert case.ask(case.request(text, call_id="call-1")).verstat is Verstat.PASSED
+    token = parse_identity_header(text).token
+    key = replay_key(token, token.signature_octets)
+    # kept while it is fresh, its last second included
+    assert case.replay.asked == [(key, "call-1", NOW + 60 + 1, NOW)]
+    assert len(key) == 16
+    assert case.cache.kept == [case.carrier.x5u]
+
+
+def test_how_long_a_token_is_remembered_follows_its_iat_and_the_window(case):
+    case.replay = Knows(first_seen=True)
+    case.policy = ScreenPolicy(iat_window=300)
+    case.iat = NOW - 200
+    case.ask(now=NOW)
+    ((_, call_id, until, now),) = case.replay.asked
+    assert (call_id, until, now) == (None, NOW - 200 + 300 + 1, NOW)
+
+
+# Replay -----------------------------------------------------------------------------------------
+
+
+def test_the_same_call_may_be_asked_about_again_another_may_not(case):
+    text = case.call().signed()
+    assert case.ask(case.request(text, call_id="a")).verstat is Verstat.PASSED
+    assert case.ask(case.request(text, call_id="a")).verstat is Verstat.PASSED
+    assert case.ask(case.request(text, call_id="b")).reason is Reason.REPLAYED
+    assert case.ask(case.request(text)).reason is Reason.REPLAYED
+
+
+def test_without_a_call_id_every_second_question_is_a_replay(case):
+    request = case.request()
+    assert case.ask(request).verstat is Verstat.PASSED
+    for _ in range(2):
+        verdict = case.ask(request)
+        assert (verdict.failed, verdict.reason) == (Check.REPLAY, Reason.REPLAYED)
+
+
+def test_until_it_is_stale_a_replay_is_found_in_every_second(case):
+    text = case.call().signed()
+    assert case.ask(case.request(text)).verstat is Verstat.PASSED
+    for later in range(1, 62):
+        case.time = NOW + later
+        expected = Reason.REPLAYED if later <= 60 else Reason.IAT_STALE
+        assert case.ask(case.request(text), now=NOW + later).reason is expected
+
+
+def mirrored(header):
+    """The other signature that verifies: (R, n - S)."""
+    octets = b64url_decode(header.token.signature, "signature")
+    s = (P256_ORDER - int.from_bytes(octets[32:], "big")).to_bytes(32, "big")
+    token = Token(header.token.header, header.token.payload, b64url_encode(octets[:32] + s))
+    return IdentityHeader(token, header.info, header.alg, header.ppt, header.extra)
+
+
+def test_a_mirrored_signature_verifies_and_is_still_a_replay(case):
+    header = parse_identity_header(case.call().signed())
+    twin = mirrored(header).dumps()
+    assert twin != header.dumps()
+    assert Case(case.world).ask(case.request(twin)).reason is not Reason.VERIFIED  # other carrier
+    assert case.ask(case.request(header.dumps())).verstat is Verstat.PASSED
+    assert case.ask(case.request(twin)).reason is Reason.REPLAYED
+
+
+def test_the_mirrored_signature_alone_passes(case):
+    twin = mirrored(parse_identity_header(case.call().signed())).dumps()
+    assert case.ask(case.request(twin)).verstat is Verstat.PASSED
+
+
+def test_the_spelling_of_parameters_does_not_make_another_token(case):
+    text = case.call().signed()
+    assert case.ask(case.request(text)).verstat is Verstat.PASSED
+    for other in (text + ";x=1", text.replace("alg=ES256", "ALG = es256"), f" {text} "):
+        assert case.ask(case.request(other)).reason is Reason.REPLAYED
+
+
+def test_two_calls_of_one_second_are_two(case):
+    for _ in range(2):
+        assert case.ask(case.request(case.call().signed())).verstat is Verstat.PASSED
+
+
+def test_full_and_compact_form_are_one_token(case):
+    case.policy = ScreenPolicy(types=frozenset({None}))
+    header = baseline(case)
+    assert case.ask(case.request(header.dumps())).verstat is Verstat.PASSED
+    assert case.ask(case.request(header.compacted().dumps())).reason is Reason.REPLAYED
+
+
+def test_when_replay_is_not_known_nothing_passes(case):
+    case.replay = Gone()
+    verdict = case.ask()
+    assert (verdict.verstat, verdict.reason) == (Verstat.NONE, Reason.REPLAY_UNKNOWN)
+    assert verdict.failed is Check.REPLAY
+
+
+# Holder -----------------------------------------------------------------------------------------
+
+
+def held(*spcs):
+    return Snapshot([Holding(TNRange(TN(ORIG), TN(ORIG)), "bank", spcs=spcs)])
+
+
+@pytest.mark.parametrize(
+    ("spcs", "reason"),
+    [
+        ((), Reason.VERIFIED),  # not known where: the check has no effect
+        (("1234",), Reason.VERIFIED),
+        (("9", "1234"), Reason.VERIFIED),
+        (("9",), Reason.SPC_NOT_HOLDER),
+        (("12345", "123"), Reason.SPC_NOT_HOLDER),
+    ],
+)
+def test_the_code_that_signed_is_one_of_the_holders(case, spcs, reason):
+    case.registry = held(*spcs)
+    verdict = case.ask()
+    assert verdict.reason is reason
+    if reason is Reason.SPC_NOT_HOLDER:
+        assert verdict.failed is Check.HOLDER
+        assert verdict.detail == f"signed by 1234; the number is held at {', '.join(spcs)}"
+
+
+def test_another_numbers_holder_does_not_count(case):
+    numbers = TNRange(TN(DEST), TN(DEST))
+    case.registry = Snapshot([Holding(numbers, "bank", spcs=("9",))])
+    assert case.ask().verstat is Verstat.PASSED
+
+
+def test_a_delegate_has_no_code_to_compare(case):
+    case.registry = held("9")
+    case.carrier = case.carrier.delegate(TN(ORIG))
+    assert case.ask().verstat is Verstat.PASSED
+
+
+def test_an_unavailable_registry_leaves_the_holder_out(case):
+    case.registry = Gone()
+    assert case.ask().verstat is Verstat.PASSED
+    request = case.request()
+    case.ask(request)
+    assert case.ask(request).reason is Reason.REPLAYED  # and only the holder
+
+
+def test_a_caller_who_is_no_number_has_no_holder(case):
+    case.policy = ScreenPolicy(types=frozenset({None}))
+    case.registry = types.SimpleNamespace(holding=None)  # asking it would raise
+    caller = URI("sip:alice@example.com")
+    request = VerificationRequest(caller, (TN(DEST),), NOW, (baseline(case, caller).dumps(),))
+    assert case.ask(request).verstat is Verstat.PASSED
+
+
+# The pure function ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spc", ["1234", "9", None])
+@pytest.mark.parametrize("holders", [(), ("1234",), ("9", "7")])
+@pytest.mark.parametrize("first_seen", [True, False, None])
+def test_judging_is_a_function_of_token_and_facts(spc, holders, first_seen):
+    token = types.SimpleNamespace(signer=types.SimpleNamespace(spc=spc))
+    refusal = judge(token, Facts(first_seen, holders))
+    if first_seen is None:
+        expected = (Check.REPLAY, Reason.REPLAY_UNKNOWN)
+    elif not first_seen:
+        expected = (Check.REPLAY, Reason.REPLAYED)
+    elif spc is not None and holders and spc not in holders:
+        expected = (Check.HOLDER, Reason.SPC_NOT_HOLDER)
+    else:
+        assert refusal is None
+        return
+    assert (refusal.check, refusal.reason) == expected
+    assert refusal.detail
+
+
+def test_the_parts_of_the_procedure_make_up_the_whole():
+    assert (
+        *SCREEN_CHECKS,
+        Check.CERTIFICATE,
+        Check.CHAIN,
+        *TOKEN_CHECKS,
+        *JUDGE_CHECKS,
+    ) == ORDER
+
+
+def test_a_forged_twin_does_not_use_up_the_real_token(case):
+    call = case.call()
+    assert case.ask(case.request(forged(call, iat=NOW - 1))).reason is Reason.SIGNATURE_INVALID
+    assert case.ask(case.request(call.signed())).verstat is Verstat.PASSED
