@@ -99,13 +99,13 @@ def role_of(certificate: x509.Certificate) -> Role:
     """Where the certificate stands, by what it says of itself."""
     try:
         basic = extension(certificate, x509.BasicConstraints)
+        if basic is not None and basic.ca:
+            if certificate.issuer == certificate.subject:
+                return Role.ROOT
+            return Role.DELEGATE if _has(certificate, tnauthlist.OID) else Role.INTERMEDIATE
         listed = tnauthlist.tnauthlist_of(certificate)
     except (*UNREADABLE, ParseError):
         return Role.LEAF
-    if basic is not None and basic.ca:
-        if certificate.issuer == certificate.subject:
-            return Role.ROOT
-        return Role.DELEGATE if listed is not None else Role.INTERMEDIATE
     if listed is not None and (listed.ranges or listed.numbers):
         return Role.DELEGATE
     return Role.LEAF

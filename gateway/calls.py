@@ -6,6 +6,7 @@ The server's protocol calls `answer_all` directly for usual requests; the ASGI r
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import secrets
@@ -285,7 +286,8 @@ class Calls:
             return dict.fromkeys(urls, busy)
         self.waiting += 1
         try:
-            return {url: await self._repository.get(url) for url in urls}
+            chains = await asyncio.gather(*(self._repository.get(url) for url in urls))
+            return dict(zip(urls, chains, strict=True))
         finally:
             self.waiting -= 1
 

@@ -317,7 +317,7 @@ def _result(
     )
 
 
-_RANK: Final = {Verstat.FAILED: 2, Verstat.NONE: 1}
+_RANK: Final = {Verstat.FAILED: 2, Verstat.NONE: 1, Verstat.PASSED: 0}
 
 
 def _verdict(results: tuple[Result, ...]) -> Verdict:
@@ -339,9 +339,7 @@ def _gravity(result: Result) -> int:
 
     A verstat of failure outranks none; a type that is merely not for us weighs nothing.
     """
-    refusal = result.refusal
-    if refusal is None or refusal.reason.verstat is None:
+    reason = result.refusal.reason if result.refusal is not None else Reason.VERIFIED
+    if reason.verstat is None or reason is Reason.PPT_UNSUPPORTED:
         return 0
-    if refusal.reason is Reason.PPT_UNSUPPORTED:
-        return 0
-    return _RANK[refusal.reason.verstat]
+    return _RANK[reason.verstat]
