@@ -116,17 +116,20 @@ def parse_chain(data: bytes) -> Chain:
         ders = [certificate.public_bytes(Encoding.DER) for certificate in certificates]
         for certificate in certificates:
             certificate.subject, certificate.issuer  # noqa: B018 - read now, so that none fails later
+            if certificate.serial_number <= 0:
+                raise _malformed("a serial number that is not positive (RFC 5280 section 4.1.2.2)")
         leaf = certificates[0]
         key = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         urls = tuple(
             dict.fromkeys(url for certificate in certificates for url in _crl_urls(certificate))
         )
         not_after = min(int(c.not_valid_after_utc.timestamp()) for c in certificates)
-        listed = tnauthlist_of(leaf)
-    except ParseError:
-        listed = None
     except UNREADABLE as error:
         raise _malformed(f"not a certificate chain: {str(error)[:120]}") from None
+    try:
+        listed = tnauthlist_of(leaf)
+    except ParseError:  # validate tells
+        listed = None
     spcs = listed.spcs if listed is not None else ()
     return Chain(
         certificates,

@@ -119,6 +119,18 @@ def test_the_last_header_that_is_accepted_still_counts(case):
     verdict = case.ask(case.request(*[BROKEN] * MAX_HEADERS, good))
     assert (verdict.failed, verdict.reason) == (Check.SYNTAX, Reason.TOO_MANY_IDENTITIES)
     assert verdict.decisive.passed == (Check.IDENTITY,)
+    assert verdict.detail == f"identity: {MAX_HEADERS + 1} Identity headers"
+
+
+def test_of_too_many_headers_the_first_is_shown(case):
+    good = case.call().signed()
+    verdict = case.ask(case.request(good, *[BROKEN] * MAX_HEADERS))
+    assert verdict.decisive.identity == good
+
+
+def test_a_broken_header_is_explained(case):
+    verdict = case.ask(case.request("a.b.c"))
+    assert verdict.detail == "info: the Identity header has no info parameter"
 
 
 def test_a_type_nobody_knows_is_the_reason_only_alone(case):
