@@ -1,0 +1,149 @@
+"""Changes of the registry: what is asked, and what was committed.
+
+A commit is all or nothing and has the next number of one sequence. The registry at any instant
+is the fold of the commits up to it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from passport.errors import ZhenxianError
+from passport.tn import TN
+from registry.model import KINDS, TYPES, Kind, Record
+
+MAX_CHANGES: Final = 10_000  # changes of one commit; imports make many commits
+
+
+class RegistryConflictError(ZhenxianError):
+    """A change that contradicts what is registered; the text names both. HTTP 409."""
+
+
+class VersionConflictError(ZhenxianError):
+    """The record is not at the version the writer saw. HTTP 412."""
+
+
+class Change(Struct, frozen=True):
+    """One record put or ended.
+
+    Attributes:
+        value: the record as it is to be; None ends it.
+        expected: the version the writer saw; 0 when the record must not exist yet; None when any
+            will do, except that a holding then keeps its subject.
+    """
+
+    kind: Kind
+    key: str
+    value: Record | None
+    expected: int | None = None
+
+
+class Commit(Struct, frozen=True):
+    """What was committed.
+
+    Attributes:
+        seq: its place in the sequence, from 1, without gaps.
+        time: seconds since the epoch; never earlier than the commit before.
+        author: name and id of the API key or person.
+        request: digest of author and idempotency key; empty when none was given.
+        fingerprint: digest of what was asked under that key.
+    """
+
+    seq: int
+    time: int
+    author: str
+    reason: str
+    changes: tuple[Change, ...]
+    request: bytes = b""
+    fingerprint: bytes = b""
+
+
+class Version(Struct, frozen=True):
+    """One version of a record, and who made it.
+
+    Attributes:
+        version: seq of the commit that made it.
+        value: None when that commit ended the record.
+    """
+
+    version: int
+    time: int
+    author: str
+    reason: str
+    value: Record | None
+
+
+def put(value: Record, expected: int | None = None) -> Change:
+    """A change that puts a record."""
+    return Change(KINDS[type(value)], value.key, value, expected)
+
+
+def end(value: Record, expected: int | None = None) -> Change:
+    """A change that ends a record."""
+    return Change(KINDS[type(value)], value.key, None, expected)
+
+
+_Wire: TypeAlias = tuple[int, int, str, str, bytes, bytes, list[tuple[str, str, Any]]]
+
+
+def _encoded(value: Any) -> str:
+    if isinstance(value, TN):
+        return str(value)
+    raise NotImplementedError(type(value).__name__)
+
+
+def _decoded(kind: type, value: Any) -> Any:
+    if kind is TN and isinstance(value, str):
+        return TN(value)
+    raise NotImplementedError(kind.__name__)
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_encoded)
+_decoder = msgspec.msgpack.Decoder(_Wire)
+_decoders: Final = {
+    kind: msgspec.msgpack.Decoder(type_, dec_hook=_decoded) for kind, type_ in TYPES.items()
+}
+
+
+def dumps(record: Record) -> bytes:
+    """A record as MessagePack; members that have their default are left out."""
+    return _encoder.encode(record)
+
+
+def loads(kind: Kind, body: bytes) -> Record:
+    """Read what dumps wrote. Raises msgspec.DecodeError or ParseError."""
+    return _decoders[kind].decode(body)
+
+
+def dump_commit(commit: Commit) -> bytes:
+    """A commit as MessagePack."""
+    return _encoder.encode(
+        (
+            commit.seq,
+            commit.time,
+            commit.author,
+            commit.reason,
+            commit.request,
+            commit.fingerprint,
+            [(change.kind.value, change.key, change.value) for change in commit.changes],
+        )
+    )
+
+
+def load_commit(data: bytes) -> Commit:
+    """Read what dump_commit wrote. Raises msgspec.DecodeError or ParseError."""
+    seq, time, author, reason, request, fingerprint, rows = _decoder.decode(data)
+    changes = tuple(
+        Change(
+            Kind(kind),
+            key,
+            msgspec.convert(value, TYPES[Kind(kind)], dec_hook=_decoded)
+            if value is not None
+            else None,
+        )
+        for kind, key, value in rows
+    )
+    return Commit(seq, time, author, reason, changes, request, fingerprint)

@@ -1,0 +1,305 @@
+"""What a change must satisfy: pure rules over what is registered.
+
+Every refusal names both sides of a contradiction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from msgspec.structs import replace
+
+from passport.errors import ConfigError
+from passport.tn import TN, TNRange
+from registry.journal import Change, RegistryConflictError, VersionConflictError
+from registry.model import (
+    MAX_CHAIN,
+    MAX_PAIRS,
+    Access,
+    Binding,
+    BindingModel,
+    Holding,
+    Kind,
+    Order,
+    Record,
+    Reseller,
+    State,
+    Subject,
+    Use,
+    Who,
+    span,
+)
+
+WHOLE: Final = "*"
+FOREVER: Final = 2**62  # seconds; the end of what has none
+
+
+class View(Protocol):
+    """What is registered, as one consistent state that includes the changes checked before."""
+
+    def get(self, kind: Kind, key: str) -> tuple[int, Record] | None:
+        """A record and its version."""
+        ...
+
+    def touching(self, numbers: TNRange) -> Iterable[Holding]:
+        """The holdings that share a number with the range and neither cover it nor lie in it."""
+        ...
+
+    def covering(self, tn: TN) -> Holding | None:
+        """The most specific holding that covers the number."""
+        ...
+
+    def subject_of(self, document: str) -> Subject | None:
+        """The subject with that identity."""
+        ...
+
+    def access_of(self, origid: str) -> Access | None:
+        """The access that has or had the origid."""
+        ...
+
+    def uses(self, kind: Kind, key: str) -> str | None:
+        """Something that rests on a subject or reseller, in words; None when nothing does."""
+        ...
+
+    def bound(self, display: TN, parties: Iterable[str], since: int, until: int) -> Binding | None:
+        """A binding of the display that overlaps these times, with one of the parties if any."""
+        ...
+
+    def lent(self, display: TN, since: int, until: int) -> int:
+        """How many bindings of the display are in force at some time of these."""
+        ...
+
+    def stopped(self, who: Who) -> Order | None:
+        """An order in force that covers any of these."""
+        ...
+
+    def last_number(self, issuer: str) -> int:
+        """The highest number of the issuer's instructions; 0 when there is none."""
+        ...
+
+
+def check(change: Change, view: View, now: int) -> Change:
+    """Check one change; the change as it is to be committed.
+
+    Args:
+        now: seconds since the epoch.
+
+    Raises:
+        RegistryConflictError: contradicts what is registered; names both.
+        VersionConflictError: `expected` is not the version registered.
+        ConfigError: the record contradicts itself, or names what is not registered.
+    """
+    found = view.get(change.kind, change.key)
+    version, before = found if found is not None else (0, None)
+    if change.expected is not None and change.expected != version:
+        raise VersionConflictError(
+            f"{change.kind.value} {change.key} is at version {version}, not {change.expected}"
+        )
+    value = change.value
+    if value is None:
+        if before is None:
+            raise ConfigError(f"there is no {change.kind.value} {change.key}")
+        _end(change.kind, before, view)
+        return change
+    if value.key != change.key:
+        raise ConfigError(f"the record's key is {value.key}, not {change.key}")
+    if isinstance(value, Subject):
+        _subject(value, before, view)
+    elif isinstance(value, Reseller):
+        _reseller(value, view)
+    elif isinstance(value, Holding):
+        _holding(value, before, view, named=change.expected is not None)
+    elif isinstance(value, Access):
+        return replace(change, value=_access(value, before, view))
+    elif isinstance(value, Binding):
+        _binding(value, before, view, now)
+    else:
+        _order(value, before, view)
+    return change
+
+
+def _end(kind: Kind, before: Record, view: View) -> None:
+    if isinstance(before, Order):
+        raise RegistryConflictError(f"order {before.id} is lifted by its issuer, not removed")
+    if isinstance(before, Subject | Reseller):
+        used = view.uses(kind, before.key)
+        if used is not None:
+            raise RegistryConflictError(f"{kind.value} {before.key} still has {used}")
+        if before.state is State.SUSPENDED:
+            raise RegistryConflictError(
+                f"{kind.value} {before.key} is suspended; removing it would let it come back"
+            )
+    if isinstance(before, Subject):
+        order = view.stopped(Who(subjects=(before.id,)))
+        if order is not None:
+            raise RegistryConflictError(f"subject {before.id} is stopped by order {order.id}")
+
+
+def _subject(value: Subject, before: Record | None, view: View) -> None:
+    if bool(value.document) != bool(value.document_kind):
+        raise ConfigError("document and document_kind are given together or not at all")
+    if value.document:
+        same = view.subject_of(value.document)
+        if same is not None and same.id != value.id:
+            stands = "" if same.state is State.ACTIVE else f", which is {same.state.value}"
+            raise RegistryConflictError(
+                f"subject {value.id} has the same real-name identity as subject {same.id}{stands}"
+            )
+    if isinstance(before, Subject) and before.document and before.document != value.document:
+        raise RegistryConflictError(
+            f"subject {value.id} is registered with another identity document; another identity"
+            " is another subject"
+        )
+
+
+def _reseller(value: Reseller, view: View) -> None:
+    seen = [value.id]
+    parent = value.parent
+    while parent:
+        if parent in seen:
+            raise RegistryConflictError(
+                f"reseller {value.id} would come before itself: {' < '.join([*seen, parent])}"
+            )
+        if len(seen) >= MAX_CHAIN:
+            raise RegistryConflictError(
+                f"reseller {value.id}: more than {MAX_CHAIN} resellers in one chain"
+            )
+        found = view.get(Kind.RESELLER, parent)
+        if found is None:
+            raise ConfigError(f"reseller {parent} is not registered")
+        seen.append(parent)
+        above = found[1]
+        parent = above.parent if isinstance(above, Reseller) else ""
+
+
+def _active_subject(subject: str, view: View, what: str) -> None:
+    """Refuse new numbers and accesses for one who is stopped (换号)."""
+    found = view.get(Kind.SUBJECT, subject)
+    if found is None:
+        raise ConfigError(f"subject {subject} is not registered")
+    holder = found[1]
+    if isinstance(holder, Subject) and holder.state is not State.ACTIVE:
+        raise RegistryConflictError(
+            f"{what} cannot be registered: subject {subject} is {holder.state.value}"
+        )
+    order = view.stopped(Who(subjects=(subject,)))
+    if order is not None:
+        raise RegistryConflictError(
+            f"{what} cannot be registered: subject {subject} is stopped by order {order.id}"
+            f" ({order.reference})"
+        )
+
+
+def _holding(value: Holding, before: Record | None, view: View, *, named: bool) -> None:
+    if not isinstance(before, Holding) or before.subject != value.subject:
+        _active_subject(value.subject, view, f"holding {value.key}")
+    if value.reseller and view.get(Kind.RESELLER, value.reseller) is None:
+        raise ConfigError(f"reseller {value.reseller} is not registered")
+    if isinstance(before, Holding):
+        if before.subject != value.subject and not named:
+            raise RegistryConflictError(
+                f"{value.key} is held by {before.subject}; to give it to {value.subject}, name the"
+                " version that ends (If-Match)"
+            )
+        return
+    for other in view.touching(value.numbers):
+        raise RegistryConflictError(
+            f"holdings {span(other.numbers)} of {other.subject} and {value.key} of"
+            f" {value.subject} overlap, and neither lies within the other"
+        )
+
+
+def _access(value: Access, before: Record | None, view: View) -> Access:
+    if not isinstance(before, Access) or before.subject != value.subject:
+        _active_subject(value.subject, view, f"access {value.id}")
+    former = value.former
+    if isinstance(before, Access):
+        kept = [*before.former, before.origid] if before.origid != value.origid else before.former
+        former = tuple(dict.fromkeys([*kept, *former]))
+        value = replace(value, former=former)
+    if value.origid in former:
+        raise RegistryConflictError(
+            f"origid {value.origid} was rotated out of access {value.id} and does not come back"
+        )
+    for origid in (value.origid, *former):
+        other = view.access_of(origid)
+        if other is not None and other.id != value.id:
+            raise RegistryConflictError(
+                f"origid {origid} names two accesses: {other.id} and {value.id}"
+            )
+    return value
+
+
+def _binding(value: Binding, before: Record | None, view: View, now: int) -> None:
+    paired = value.model in (BindingModel.AXB, BindingModel.AXYB)
+    if paired != (value.b is not None):
+        raise ConfigError(f"b: {value.model.value} {'needs' if paired else 'has no'} b")
+    if (value.model is BindingModel.AXYB) != (value.y is not None):
+        raise ConfigError(f"y: {value.model.value} and y do not go together")
+    if (value.model is BindingModel.AXE) != bool(value.extension):
+        raise ConfigError(f"extension: {value.model.value} and extension do not go together")
+    if value.a == value.b or value.x == value.y or value.x in (value.a, value.b):
+        raise ConfigError(f"binding {value.id}: a, b, x and y are different numbers")
+    if value.until is not None and value.until <= value.since:
+        raise ConfigError(f"binding {value.id} ends before it begins")
+    if isinstance(before, Binding):
+        if replace(before, until=value.until) != value:
+            raise RegistryConflictError(
+                f"binding {value.id} exists and differs; only its end can be changed"
+            )
+        if not before.active(now) and before.since <= now:
+            raise RegistryConflictError(f"binding {value.id} has ended; make a new one")
+        if (value.until or FOREVER) <= (before.until or FOREVER):
+            return
+    elif value.until is not None and value.until <= now:
+        raise ConfigError(f"binding {value.id} has ended before it is made")
+    until = FOREVER if value.until is None else value.until
+    for display in displays(value):
+        held = view.covering(display)
+        if held is None or held.subject != value.platform or held.use is not Use.PRIVACY:
+            raise RegistryConflictError(
+                f"{display} is not held by {value.platform} as a privacy number"
+                + (f": it is held by {held.subject}, use {held.use.value}" if held else "")
+            )
+        taken = () if value.model is BindingModel.AX else (*parties(value), WHOLE)
+        clash = view.bound(display, taken, value.since, until)
+        if clash is not None and clash.id != value.id:
+            raise RegistryConflictError(
+                f"bindings {clash.id} and {value.id} use {display} for the same party or extension"
+                " at the same time"
+            )
+        if before is None and view.lent(display, value.since, until) >= MAX_PAIRS:
+            raise RegistryConflictError(f"{display} already has {MAX_PAIRS} bindings")
+
+
+def displays(binding: Binding) -> tuple[TN, ...]:
+    """The numbers a binding shows."""
+    return (binding.x,) if binding.y is None else (binding.x, binding.y)
+
+
+def parties(binding: Binding) -> tuple[str, ...]:
+    """Whom a binding takes its displays for. An extension is "*7", a whole display "*"."""
+    if binding.model is BindingModel.AX:
+        return (str(binding.a), WHOLE)
+    if binding.model is BindingModel.AXE:
+        return (str(binding.a), WHOLE + binding.extension)
+    return (str(binding.a), str(binding.b))
+
+
+def _order(value: Order, before: Record | None, view: View) -> None:
+    if isinstance(before, Order):
+        if before.lifted is not None:
+            raise RegistryConflictError(f"order {value.id} was lifted; a new one has a new id")
+        stays = replace(
+            value, number=before.number, lifted=None, lifted_by="", lift_token=""
+        )
+        if stays != before or value.lifted is None:
+            raise RegistryConflictError(f"order {value.id} is in force; it can only be lifted")
+    elif value.lifted is not None:
+        raise ConfigError(f"there is no order {value.id} to lift")
+    last = view.last_number(value.issuer)
+    if value.number <= last:
+        raise RegistryConflictError(
+            f"order {value.id} has number {value.number}; {value.issuer} already gave number {last}"
+        )
