@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -47,9 +48,6 @@ crl_folder = "{world.crls}"
 crl_issuers = "{world.crl_issuers}"
 [fetch]
 allow_http_loopback = true
-[registry]
-holdings = "{world.holdings}"
-accesses = "{world.accesses}"
 """
 
 
@@ -62,7 +60,9 @@ def start_ours(world: World, core: int, folder: Path) -> Service:
     """One worker of ours. Raises BenchError."""
     port = free_port()
     settings = folder / "zhenxian.toml"
-    settings.write_text(our_settings(world, port, folder / "data"), "utf-8")
+    data = folder / "data"
+    shutil.copytree(world.registry, data)
+    settings.write_text(our_settings(world, port, data), "utf-8")
     command = our_command(settings)
     service = Service(OURS, port, core=core, command=command)
     return service.start(folder / "zhenxian.log", lambda: answers(port, "/readyz", 200))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import itertools
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,8 +22,11 @@ from passport.claims import Destination, Header, PASSporT
 from passport.identity import IdentityHeader
 from passport.jws import SigningKey, Token, VerifyingKey, b64url_encode
 from passport.ppt.shaken import Attestation, Shaken
-from passport.tn import TN
-from registry.csvfile import ACCESS_COLUMNS, HOLDING_COLUMNS
+from passport.tn import TN, TNRange
+from registry.journal import put
+from registry.model import Access, Holding, Record, Subject, Verification
+from stores.book import Book
+from stores.embedded import REGISTRY_FILE
 
 HOLDINGS: Final = 10_000  # numbers held one by one, so that the registry has something to search
 TOKEN_SECONDS: Final = 300  # how long secsipidx accepts a token; ours keeps its default of 60
@@ -52,8 +54,7 @@ class World(Struct, frozen=True, dict=True):
     intermediate: str
     crls: str
     crl_issuers: str
-    holdings: str
-    accesses: str
+    registry: str
     x5u: str
     origid: str
 
@@ -110,13 +111,9 @@ def make_world(folder: Path) -> Iterator[World]:
     pki = create_development_pki(folder / "pki", {_SPC: "Bench Telecom"}, now=int(time.time()))
     carrier = pki.carriers[_SPC]
     origid = str(uuid.uuid4())
-    holdings, accesses = folder / "holdings.csv", folder / "accesses.csv"
-    rows = [
-        (_FIRST_ORIG + index, "", _SUBJECT, "verified", "direct", _SPC) for index in range(HOLDINGS)
-    ]
-    rows.append((int(_SPOOFED), "", "another", "verified", "direct", _SPC))
-    _write_csv(holdings, HOLDING_COLUMNS, rows)
-    _write_csv(accesses, ACCESS_COLUMNS, [("bench-trunk", origid, _SUBJECT, "good")])
+    registry = folder / "registry"
+    registry.mkdir(mode=0o700)
+    _register(registry / REGISTRY_FILE, origid)
     with _served(carrier.chain.read_bytes()) as base:
         world = World(
             file=str(folder / "world.json"),
@@ -126,8 +123,7 @@ def make_world(folder: Path) -> Iterator[World]:
             intermediate=str(pki.intermediate),
             crls=str(pki.crl_folder),
             crl_issuers=str(pki.crl_issuers),
-            holdings=str(holdings),
-            accesses=str(accesses),
+            registry=str(registry),
             x5u=f"{base}/chain.pem",
             origid=origid,
         )
@@ -135,11 +131,23 @@ def make_world(folder: Path) -> Iterator[World]:
         yield world
 
 
-def _write_csv(path: Path, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)
+def _register(file: Path, origid: str) -> None:
+    numbers = [str(_FIRST_ORIG + index) for index in range(HOLDINGS)]
+    records: list[Record] = [
+        Subject(_SUBJECT),
+        Subject("another"),
+        Access("bench-trunk", origid, _SUBJECT),
+        *(_held(number, _SUBJECT) for number in numbers),
+        _held(_SPOOFED, "another"),
+    ]
+    book = Book(file, writer=True)
+    book.write([put(r) for r in records], author="bench", reason="bench", now=int(time.time()))
+    book.close()
+
+
+def _held(number: str, subject: str) -> Holding:
+    numbers = TNRange(TN(number), TN(number))
+    return Holding(numbers, subject, Verification.VERIFIED, spcs=(_SPC,))
 
 
 @contextlib.contextmanager

@@ -1,72 +1,25 @@
-"""Administration: holdings and accesses, health, metrics."""
+"""Administration: who may ask, how problems are told, health, metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any, Final
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.auth import Authenticator, Principal, Role
 from gateway.metrics import Metrics
 from passport.errors import ConfigError, ParseError, StoreUnavailableError, ZhenxianError
-from passport.tn import TN
-from registry.csvfile import access_of, access_row, holding_of, holding_row
-from registry.model import Access, Holding
-from registry.snapshot import RegistryConflictError
-from stores.embedded import EmbeddedRegistry
+from registry.journal import RegistryConflictError, VersionConflictError
+from registry.orders import OrderRefusedError
 
 PROBLEM_JSON = "application/problem+json"  # RFC 9457
 
-MAX_BODY = 65_536  # bytes of a row; a hundred times what its members may hold
-
-# Annotations are looked up in the module, so this stands here.
-Page = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
-Offset = Annotated[int, Query(ge=0, le=10**9, description="How many to pass over.")]
-
-
-class HoldingBody(BaseModel):
-    """One number or range held by one subject."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    first: str = Field(description="First number, canonical digits.", examples=["8675588880000"])
-    last: str = Field(
-        "", description="Last number; empty for a single one.", examples=["8675588889999"]
-    )
-    subject: str = Field(
-        description="Opaque id of the real-name holder.", examples=["subject-bank"]
-    )
-    verification: str = Field(
-        "unverified",
-        description="unverified, verified, expired or withdrawn.",
-        examples=["verified"],
-    )
-    use: str = Field("direct", description="direct or do-not-originate.", examples=["direct"])
-    spcs: str = Field(
-        "",
-        description="Service provider codes that may sign for the numbers, separated by spaces.",
-        examples=["1234"],
-    )
-
-
-class AccessBody(BaseModel):
-    """The trunk, account or device a subject's calls come in by."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    access: str = Field(description="How the proxy names it.", examples=["trunk-7"])
-    origid: str = Field(
-        description="Its opaque id in tokens (RFC 8588), a UUID.",
-        examples=["123e4567-e89b-12d3-a456-426655440000"],
-    )
-    subject: str = Field(description="Whose calls these are.", examples=["subject-bank"])
-    standing: str = Field("good", description="good or suspended.", examples=["good"])
-
+MAX_BODY = 65_536  # bytes of a record; a hundred times what its members may hold
+MAX_BATCH_BODY = 4_194_304  # bytes of a batch; 5,000 rows of 800
 
 _PROBLEM = {
     PROBLEM_JSON: {
@@ -84,7 +37,7 @@ _PROBLEM = {
 }
 
 
-def _problems(**texts: str) -> dict[int | str, dict[str, Any]]:
+def problems(**texts: str) -> dict[int | str, dict[str, Any]]:
     """Documented problem answers, by c404="text"."""
     return {
         int(code.removeprefix("c")): {"content": _PROBLEM, "description": text}
@@ -125,96 +78,6 @@ def _octets(value: str | None) -> bytes | None:
     return value.encode("latin-1") if value is not None else None
 
 
-def registry_router(registry: EmbeddedRegistry, authenticator: Authenticator) -> APIRouter:
-    """Routes that read and change holdings and accesses.
-
-    They are coroutines so that they run where the registry lives: its file is one thread's.
-    """
-    routes = APIRouter(
-        prefix="/v1",
-        tags=["Registry"],
-        responses=_problems(
-            c401="Missing or unknown credentials.",
-            c403="The role does not permit it.",
-            c422="A value is missing or unusable; the detail names it.",
-        ),
-    )
-    read = requires(authenticator, Role.REGISTRAR, Role.OPERATOR)
-    write = requires(authenticator, Role.REGISTRAR)
-    conflict = _problems(
-        c409="Contradicts another row and names both, or belongs to a CSV file.",
-        c503="The disk does not take it; nothing was changed.",
-    )
-    unreadable = _problems(
-        c400="The body is not JSON text.", c413=f"The body is larger than {MAX_BODY} bytes."
-    )
-
-    @routes.get("/holdings", dependencies=[read], summary="List holdings")
-    async def holdings(
-        number: Annotated[str | None, Query(description="Only the one that covers it.")] = None,
-        limit: Page = 100,
-        offset: Offset = 0,
-    ) -> dict[str, Any]:
-        if number is not None:
-            found = registry.holding(TN.parse(number, where="number"))
-            rows: tuple[Holding, ...] = (found,) if found is not None else ()
-        else:
-            rows = registry.snapshot.holdings
-        part = rows[offset : offset + limit]
-        return {"total": len(rows), "holdings": [holding_row(row) for row in part]}
-
-    @routes.put(
-        "/holdings", dependencies=[write], status_code=204, summary="Put a holding",
-        responses=conflict | unreadable,
-    )  # fmt: skip
-    async def put_holding(body: HoldingBody) -> None:
-        registry.change(put=[_own(registry, holding_of(body.model_dump()))])
-
-    @routes.delete(
-        "/holdings/{first}", dependencies=[write], status_code=204, summary="End a holding",
-        responses=conflict | _problems(c404="No such holding."),
-    )  # fmt: skip
-    async def drop_holding(first: str) -> None:
-        number = TN.parse(first, where="first")
-        found = registry.holding(number)
-        if found is None or found.numbers.first != number:
-            raise HTTPException(404, f"no holding begins with {number}")
-        registry.change(drop=[_own(registry, found)])
-
-    @routes.get("/accesses", dependencies=[read], summary="List accesses")
-    async def accesses(limit: Page = 100, offset: Offset = 0) -> dict[str, Any]:
-        rows = registry.snapshot.accesses
-        part = rows[offset : offset + limit]
-        return {"total": len(rows), "accesses": [access_row(row) for row in part]}
-
-    @routes.put(
-        "/accesses", dependencies=[write], status_code=204, summary="Put an access",
-        responses=conflict | unreadable,
-    )  # fmt: skip
-    async def put_access(body: AccessBody) -> None:
-        access = access_of(body.model_dump())
-        registry.change(put=[_own(registry, access)])
-
-    @routes.delete(
-        "/accesses/{access}", dependencies=[write], status_code=204, summary="End an access",
-        responses=conflict | _problems(c404="No such access."),
-    )  # fmt: skip
-    async def drop_access(access: str) -> None:
-        found = registry.access(access, None)
-        if found is None:
-            raise HTTPException(404, f"no access {access}")
-        registry.change(drop=[_own(registry, found)])
-
-    return routes
-
-
-def _own(registry: EmbeddedRegistry, item: Holding | Access) -> Holding | Access:
-    """Refuse to change what a CSV file owns."""
-    if registry.listed(item):
-        raise HTTPException(409, "this row comes from a CSV file; change it there")
-    return item
-
-
 def health_router(ready: Callable[[], list[str]]) -> APIRouter:
     """Liveness and readiness; need no credentials and tell no secrets."""
     routes = APIRouter(tags=["Health"])
@@ -246,9 +109,7 @@ def metrics_router(metrics: Metrics, authenticator: Authenticator) -> APIRouter:
         response_class=Response,
         responses={
             200: {"content": {"text/plain": {}}},
-            **_problems(
-                c401="Missing or unknown credentials.", c403="The role does not permit it."
-            ),
+            **problems(c401="Missing or unknown credentials.", c403="The role does not permit it."),
         },
         summary="Prometheus metrics",
     )
@@ -273,13 +134,14 @@ class BoundedBodies:
             await self._app(scope, receive, send)
             return
         size = 0
+        limit = MAX_BATCH_BODY if scope["path"].endswith("/batch") else MAX_BODY
 
         async def bounded() -> Message:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > MAX_BODY:
-                raise HTTPException(413, f"the body is larger than {MAX_BODY} bytes")
+            if size > limit:
+                raise HTTPException(413, f"the body is larger than {limit} bytes")
             return message
 
         await self._app(scope, bounded, send)
@@ -287,10 +149,17 @@ class BoundedBodies:
 
 def error_response(error: ZhenxianError) -> JSONResponse:
     """How administration speaks our errors."""
-    if isinstance(error, RegistryConflictError):
-        return problem(409, "Conflict", str(error))
-    if isinstance(error, StoreUnavailableError):
-        return problem(503, "Store unavailable", str(error))
-    if isinstance(error, ParseError | ConfigError):
-        return problem(422, "Invalid value", str(error))
+    for kind, status, title in _ERRORS:
+        if isinstance(error, kind):
+            return problem(status, title, str(error))
     return problem(500, "Internal error", type(error).__name__)
+
+
+_ERRORS: Final[tuple[tuple[type[ZhenxianError], int, str], ...]] = (
+    (RegistryConflictError, 409, "Conflict"),
+    (VersionConflictError, 412, "Version conflict"),
+    (OrderRefusedError, 403, "Order refused"),
+    (StoreUnavailableError, 503, "Store unavailable"),
+    (ParseError, 422, "Invalid value"),
+    (ConfigError, 422, "Invalid value"),
+)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -33,7 +34,6 @@ from gateway.admin import (
     health_router,
     metrics_router,
     problem,
-    registry_router,
 )
 from gateway.auth import Authenticator
 from gateway.calls import CallPolicy, Calls
@@ -45,13 +45,17 @@ from gateway.metrics import Metrics
 from gateway.publish import PATH as PUBLISH_PATH
 from gateway.publish import Publisher
 from gateway.publish import router as publish_router
+from gateway.registry_api import registry_router
 from gateway.routes import calls_router
 from gateway.settings import Settings, listener_address
-from passport.errors import ConfigError, ZhenxianError
+from passport.errors import ConfigError, StoreUnavailableError, ZhenxianError
 from passport.reasons import Reason
-from stores.embedded import EmbeddedRegistry
+from registry.kinds import load_plan
+from registry.orders import load_issuers
+from stores.embedded import REGISTRY_FILE, EmbeddedRegistry
 from stores.memory import MemoryReplayStore
-from stores.sqlite import RegistryFile, SqliteReplayStore
+from stores.nodekey import NodeKey
+from stores.sqlite import SqliteReplayStore
 from verifier.screen import ScreenPolicy
 from verifier.verify import Trust, Verifier
 
@@ -94,11 +98,10 @@ class Service:
         self.authenticator = Authenticator(
             settings.auth.keys, mtls=settings.server.tls_client_ca is not None
         )
-        self.registry = EmbeddedRegistry(
-            RegistryFile(data / "registry.sqlite"),
-            settings.registry.holdings,
-            settings.registry.accesses,
-        )
+        self.plan = load_plan(settings.registry.kinds)
+        self.issuers = load_issuers(settings.registry.issuers)
+        self.identity_key = pseudonym_key(settings.registry.identity_key or data / "identity.key")
+        self.registry = self._registry()
         self.keys = self._key_store()
         x5u = X5uPolicy(
             allow_http_loopback=settings.fetch.allow_http_loopback,
@@ -149,6 +152,8 @@ class Service:
             ),
             credential=self.credential,
             registry=self.registry,
+            turn=self.registry.turn,
+            service=self.plan.service_number,
             verifier=self.verifier,
             repository=_Fetching(self.repository, self.crls, self._lacks_list, self._refresh_trust),
             authenticator=self.authenticator,
@@ -162,6 +167,16 @@ class Service:
             "Calls that wait for a certificate.",
             lambda: self.calls.waiting,
         )
+
+    def clock(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock()
+
+    def _registry(self) -> EmbeddedRegistry:
+        data = self.settings.data
+        name = self.settings.registry.node or socket.gethostname()
+        node = NodeKey.load_or_create(data / "node.key", name)
+        return EmbeddedRegistry(data / REGISTRY_FILE, node)
 
     def credential(self) -> Credential | None:
         """The key and chain that sign now; None when there are none, or they have expired."""
@@ -197,6 +212,7 @@ class Service:
         """Write the last records and let go of connections."""
         self.log.flush()
         await self.repository.close()
+        self.registry.close()
 
     async def watch(self) -> None:
         """Take over what changes on disk, fetch what is due, and write the log, until cancelled."""
@@ -228,11 +244,18 @@ class Service:
             if self.keys.reload_if_changed():
                 _logger.info("a new signing certificate is in use: %s", self.keys.current.x5u)
             self._report("signing key", self.keys.problem)
-        self.registry.refresh()
-        self._report("registry", self.registry.problem)
+        await self._refresh_registry()
         self.authenticator.refresh()
         self._report("API keys", self.authenticator.problem)
         await self._refresh_trust()
+
+    async def _refresh_registry(self) -> None:
+        try:
+            self.registry.turn()
+            await self.registry.with_writer(lambda book: book.purge(int(self._clock())))
+            self._report("registry", None)
+        except StoreUnavailableError as error:
+            self._report("registry", str(error))
 
     async def _refresh_trust(self) -> None:
         async with self._trust_lock:
@@ -384,7 +407,14 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
         lambda: [service.pseudonym.text(problem) for problem in service.problems()]
     )
     administration = [
-        registry_router(service.registry, service.authenticator),
+        registry_router(
+            service.registry,
+            service.authenticator,
+            identity_key=service.identity_key,
+            issuers=service.issuers,
+            plan=service.plan,
+            clock=service.clock,
+        ),
         metrics_router(service.metrics, service.authenticator),
     ]
     documented = _application()

@@ -32,16 +32,24 @@ class Role(str, Enum):
 
     PROXY = "proxy"
     REGISTRAR = "registrar"
+    PLATFORM = "platform"
+    REGULATOR = "regulator"
+    AUDITOR = "auditor"
     OPERATOR = "operator"
 
 
 class Principal(Struct, frozen=True):
-    """Who asks: the key's id and name, its roles, and the dialect its client speaks."""
+    """Who asks: the key's id and name, its roles, and the dialect its client speaks.
+
+    Attributes:
+        subject: the subject a platform's key acts for; empty for none.
+    """
 
     id: str
     name: str
     roles: frozenset[Role]
     dialect: Dialect | None = None
+    subject: str = ""
 
 
 class _Stored(Struct, frozen=True):
@@ -147,7 +155,9 @@ def load_keys(path: Path) -> dict[str, _Stored]:
             roles = frozenset(Role(role) for role in entry["roles"])
             dialect = Dialect(entry["dialect"]) if "dialect" in entry else None
             digest = bytes.fromhex(entry["sha256"])
-            principal = Principal(entry["id"], entry["name"], roles, dialect)
+            principal = Principal(
+                entry["id"], entry["name"], roles, dialect, str(entry.get("subject", ""))
+            )
         except (KeyError, ValueError, TypeError) as error:
             raise ConfigError(f"API keys {path}, entry {number}: {error!r}") from None
         if len(digest) != hashlib.sha256().digest_size or not roles:
@@ -156,14 +166,21 @@ def load_keys(path: Path) -> dict[str, _Stored]:
     return keys
 
 
-def add_key(path: Path, name: str, roles: Iterable[Role], dialect: Dialect | None = None) -> str:
+def add_key(
+    path: Path,
+    name: str,
+    roles: Iterable[Role],
+    dialect: Dialect | None = None,
+    subject: str = "",
+) -> str:
     """Make a key, append its hash to the file (mode 0600), and return the key: shown only once.
 
     Raises:
         ConfigError: the file cannot be written.
     """
-    if not name.isprintable() or '"' in name or "\\" in name or not name:
-        raise ConfigError("a key's name is printable text without quotes or backslashes")
+    for text in (name, subject or "-"):
+        if not text.isprintable() or '"' in text or "\\" in text or not text:
+            raise ConfigError("name and subject are printable text without quotes or backslashes")
     identifier = secrets.token_hex(_ID_BYTES)
     key = f"{_PREFIX}{identifier}_{secrets.token_urlsafe(_SECRET_BYTES)}"
     listed = ", ".join(f'"{role.value}"' for role in sorted(roles, key=lambda r: r.value))
@@ -173,6 +190,8 @@ def add_key(path: Path, name: str, roles: Iterable[Role], dialect: Dialect | Non
     )
     if dialect is not None:
         entry += f'dialect = "{dialect.value}"\n'
+    if subject:
+        entry += f'subject = "{subject}"\n'
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

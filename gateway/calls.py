@@ -11,7 +11,7 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -31,11 +31,14 @@ from gateway.dialects.bodies import (
 )
 from gateway.logs import CallLog, CallRecord, Pseudonym
 from gateway.metrics import Metrics
+from passport.errors import StoreUnavailableError
 from passport.reasons import Reason, Verstat
+from passport.tn import TN
 from registry.model import Registry
 from signer.decide import Decision, decide, gather
 from signer.request import SigningRequest
 from signer.sign import SignedHeader, sign
+from verifier.replay import SharedReplayStore, Sighting
 from verifier.request import VerificationRequest
 from verifier.verdict import Verdict
 from verifier.verify import NeedCertificates, Opened, Verifier
@@ -145,6 +148,13 @@ class Waiting(Struct, frozen=True):
     started: float
 
 
+class Asking(Struct, frozen=True):
+    """A verification that must ask a shared replay store; `go_on` goes on from here."""
+
+    staged: _Verifying
+    sightings: list[Sighting]
+
+
 class Repository(Protocol):
     """Fetches chains (certs.repository.CertificateRepository)."""
 
@@ -172,6 +182,9 @@ class Calls:
         policy: CallPolicy,
         credential: Callable[[], Credential | None],
         registry: Registry,
+        replay: SharedReplayStore | None = None,
+        turn: Callable[[], object] = lambda: None,
+        service: Callable[[TN], bool] = lambda _: False,
         verifier: Verifier,
         repository: Repository,
         authenticator: Authenticator,
@@ -184,6 +197,9 @@ class Calls:
         self.policy = policy
         self._credential = credential
         self._registry = registry
+        self._replay = replay
+        self._take_over = turn
+        self._service = service
         self._verifier = verifier
         self._repository = repository
         self._authenticator = authenticator
@@ -196,13 +212,14 @@ class Calls:
         self._run = secrets.token_hex(8).encode()
         self._numbers = itertools.count(1)
 
-    def answer_all(self, requests: Sequence[Incoming]) -> list[Answer | Waiting]:
+    def answer_all(self, requests: Sequence[Incoming]) -> list[Answer | Waiting | Asking]:
         """Answer requests that arrived together, each with an answer of its own. Never raises.
 
         All are read, then all signatures made or checked, then all answers written: OpenSSL's
         table for P-256 is larger than the first caches, and code between two signatures throws
         it out of them (docs/performance.md).
         """
+        self._turn()
         staged = [self._stage(request) for request in requests]
         for item in staged:
             if isinstance(item, _Signing | _Verifying):
@@ -215,13 +232,28 @@ class Calls:
             for item in staged
         ]
 
-    def _finish(self, item: _Signing | _Verifying) -> Answer:
+    def _turn(self) -> None:
+        """Take over what was committed to the registry since the last batch."""
+        try:
+            self._take_over()
+        except StoreUnavailableError:
+            pass  # each call finds the registry unavailable by itself
+        except Exception:
+            _logger.exception("the registry's changes could not be taken over")
+
+    def _finish(
+        self, item: _Signing | _Verifying, seen: Mapping[bytes, bool | None] | None = None
+    ) -> Answer | Asking:
         """Everything about a request after its signature."""
         path = SIGNING if isinstance(item, _Signing) else VERIFICATION
         try:
             if isinstance(item, _Signing):
                 return self._signed(item)
-            verdict = self._verifier.close(item.opened)
+            if self._replay is not None and seen is None:
+                sightings = self._verifier.sightings(item.opened)
+                if sightings:
+                    return Asking(item, sightings)
+            verdict = self._verifier.close(item.opened, seen)
             opened = item.opened
             return self._judged(opened.request, item.echo, verdict, item.request_id, item.started)
         except Exception:
@@ -261,24 +293,45 @@ class Calls:
             return first
         return await self.go_on(first)
 
-    async def go_on(self, waiting: Waiting) -> Answer:
-        """Fetch what a verification waits for, then finish it. Never raises.
+    async def go_on(self, waiting: Waiting | Asking) -> Answer:
+        """Fetch or ask what a verification waits for, then finish it. Never raises.
 
         Each URL is fetched once; what could not be had is a check that failed, not an error.
         """
+        if isinstance(waiting, Asking):
+            return await self._ask(waiting)
         try:
             fetched = await self._fetch(waiting.urls)
             now = int(self._clock())
-            verdict = self._verifier.verify(waiting.request, now, fetched)
-            if isinstance(verdict, NeedCertificates):
+            opened = self._verifier.open(waiting.request, now, fetched)
+            if isinstance(opened, NeedCertificates):
                 raise RuntimeError("a fetched certificate is still missing")  # noqa: TRY004, TRY301
-            return self._judged(
-                waiting.request, waiting.echo, verdict, waiting.request_id, waiting.started
-            )
+            echo, request_id, started = waiting.echo, waiting.request_id, waiting.started
+            if not isinstance(opened, Opened):
+                return self._judged(waiting.request, echo, opened, request_id, started)
+            staged = _Verifying(opened, echo, request_id, started)
+            staged.compute()
+            answer = self._finish(staged)
+            return answer if isinstance(answer, Answer) else await self._ask(answer)
         except Exception:
             _logger.exception("verification failed after fetching")
             error = RequestError(Reason.INTERNAL)
             return self._error(VERIFICATION, error, waiting.echo.dialect, waiting.request_id)
+
+    async def _ask(self, asking: Asking) -> Answer:
+        """Ask the shared replay store, then finish."""
+        seen: dict[bytes, bool | None] = {}
+        if self._replay is not None:
+            try:
+                sightings = asking.sightings
+                answers_ = await self._replay.first_seen_all(sightings, int(self._clock()))
+                seen = {s.key: a for s, a in zip(sightings, answers_, strict=True)}
+            except Exception:  # what is not known to be new does not pass
+                _logger.exception("the shared replay store failed")
+        answer = self._finish(asking.staged, seen)
+        if not isinstance(answer, Answer):
+            raise TypeError("asked twice")
+        return answer
 
     async def _fetch(self, urls: tuple[str, ...]) -> dict[str, Chain | Failure]:
         if self.waiting >= MAX_WAITING:
@@ -330,7 +383,14 @@ class Calls:
         credential = self._credential()
         if credential is None:
             raise RequestError(Reason.NOT_READY, dialect=echo.dialect)
-        decision = decide(request, gather(request, self._registry))
+        facts = gather(
+            request,
+            self._registry,
+            self._clock(),
+            service=self._service,
+            spc=credential.spc,
+        )
+        decision = decide(request, facts)
         if decision.attest is not None:
             return _Signing(request, echo, decision, credential, request_id, started)
         self._count_signing(request, decision, request_id, started)

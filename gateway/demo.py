@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,8 +18,26 @@ from passport.errors import ZhenxianError
 from passport.identity import IdentityHeader, parse_identity_header
 from passport.jws import SigningKey, Token, b64url_decode, b64url_encode
 from passport.ppt.shaken import Attestation, Shaken
-from passport.tn import TN
-from registry.csvfile import ACCESS_COLUMNS, HOLDING_COLUMNS
+from passport.tn import TN, TNRange
+from registry.journal import put
+from registry.model import (
+    Access,
+    AccessKind,
+    Binding,
+    BindingModel,
+    Holding,
+    Record,
+    Reseller,
+    Subject,
+    SubjectKind,
+    TargetKind,
+    Use,
+    Verification,
+)
+from registry.orders import Action, Instruction, sign_instruction
+from stores.book import Book
+from stores.embedded import REGISTRY_FILE
+from stores.nodekey import NodeKey
 
 NORTH, SOUTH, BANNED = "1001", "2002", "6666"
 CARRIERS: Final = {NORTH: "North Telecom", SOUTH: "South Mobile", BANNED: "Banned Voice"}
@@ -28,28 +45,87 @@ CARRIERS: Final = {NORTH: "North Telecom", SOUTH: "South Mobile", BANNED: "Banne
 BANK: Final = "8675588880001"
 COURIER: Final = "8613900139000"
 SHOP: Final = "8675566660001"
+SHOP_SECOND: Final = "8675566660002"
 MVNO: Final = "8617100001234"
+RESOLD: Final = "8617100005678"
 HOTLINE: Final = "95001"
+CARRIER_SERVICE: Final = "10086"
 CALLEE: Final = "8613800138000"
+PRIVACY: Final = "8617000002001"
+RIDER: Final = "8613700137000"
 _UNKNOWN: Final = "8675511112222"
 
-_BANK_ORIGID: Final = "b0000000-0000-4000-8000-000000000001"
-_CENTRE_ORIGID: Final = "c0000000-0000-4000-8000-000000000002"
+BANK_ORIGID: Final = "b0000000-0000-4000-8000-000000000001"
+CENTRE_ORIGID: Final = "c0000000-0000-4000-8000-000000000002"
 _MVNO_ORIGID: Final = "d0000000-0000-4000-8000-000000000003"
 _GATEWAY_ORIGID: Final = "e0000000-0000-4000-8000-000000000004"
+_PLATFORM_ORIGID: Final = "f0000000-0000-4000-8000-000000000005"
+_RESOLD_ORIGID: Final = "a0000000-0000-4000-8000-000000000006"
 
-HOLDINGS: Final = (
-    ("8675588880000", "8675588889999", "bank", "verified", "direct", NORTH),
-    (COURIER, "", "courier", "verified", "direct", SOUTH),
-    (SHOP, "", "call-centre", "verified", "direct", NORTH),
-    ("8617100001000", "8617100001999", "mvno-customer", "unverified", "direct", NORTH),
-    (HOTLINE, "", "bank", "verified", "do-not-originate", NORTH),
-)
-ACCESSES: Final = (
-    ("bank-trunk", _BANK_ORIGID, "bank", "good"),
-    ("call-centre-trunk", _CENTRE_ORIGID, "call-centre", "good"),
-    ("mvno-trunk", _MVNO_ORIGID, "mvno-customer", "good"),
-)
+REGULATOR: Final = "regulator"
+
+
+def _held(
+    first: str, last: str, subject: str, spc: str, *, verified: bool = True,
+    use: Use = Use.DIRECT, reseller: str = "",
+) -> Holding:  # fmt: skip
+    return Holding(
+        TNRange(TN(first), TN(last or first)),
+        subject,
+        Verification.VERIFIED if verified else Verification.UNVERIFIED,
+        use,
+        (spc,),
+        reseller,
+        "sample contract" if verified else "",
+    )
+
+
+def records(now: int) -> tuple[Record, ...]:
+    """The sample registry: who is who, who holds what, and one binding of a privacy number."""
+    return (
+        Subject("bank", name="Sample Bank"),
+        Subject("courier", name="Sample Courier"),
+        Subject("call-centre", name="Sample Call Centre"),
+        Subject("mvno-customer", SubjectKind.PERSON, "Somebody"),
+        Subject("workshop", name="Sample Workshop"),
+        Subject("platform", name="Sample Privacy Platform"),
+        Reseller("sample-mvno", "Sample MVNO", "mvno"),
+        Reseller("sample-agent", "Sample Agent", "call centre", "sample-mvno"),
+        _held("8675588880000", "8675588889999", "bank", NORTH),
+        _held(COURIER, "", "courier", SOUTH),
+        _held(SHOP, "", "call-centre", NORTH),
+        _held(SHOP_SECOND, "", "call-centre", NORTH),
+        _held("8617100001000", "8617100001999", "mvno-customer", NORTH, verified=False,
+              reseller="sample-mvno"),
+        _held(RESOLD, "", "workshop", NORTH, reseller="sample-agent"),
+        _held(HOTLINE, "", "bank", NORTH, use=Use.DO_NOT_ORIGINATE),
+        _held("8617000002000", "8617000002099", "platform", NORTH, use=Use.PRIVACY),
+        Access("bank-trunk", BANK_ORIGID, "bank"),
+        Access("call-centre-trunk", CENTRE_ORIGID, "call-centre"),
+        Access("mvno-trunk", _MVNO_ORIGID, "mvno-customer", AccessKind.ACCOUNT),
+        Access("platform-trunk", _PLATFORM_ORIGID, "platform"),
+        Access("workshop-trunk", _RESOLD_ORIGID, "workshop"),
+        Binding("ride-1", "platform", BindingModel.AXB, TN(PRIVACY), TN(RIDER), now,
+                TN(CALLEE), until=now + 86_400),
+    )  # fmt: skip
+
+
+def register(data: Path, changes: Sequence[Record], now: int) -> None:
+    """Put records into the registry file of a data folder; the service need not run.
+
+    Raises:
+        ZhenxianError: they contradict what is there; nothing was written.
+    """
+    book = Book(data / REGISTRY_FILE, writer=True)
+    try:
+        book.write(
+            [put(record) for record in changes],
+            author="demonstration",
+            reason="sample data",
+            now=now,
+        )
+    finally:
+        book.close()
 
 
 class World(NamedTuple):
@@ -58,6 +134,7 @@ class World(NamedTuple):
     config: Path
     pki: DevelopmentPki
     published: Path
+    regulator: Path
 
 
 class Line(NamedTuple):
@@ -77,23 +154,18 @@ class Line(NamedTuple):
 
 
 def prepare(folder: Path, listener: str, now: int) -> World:
-    """Make PKI, registry and settings below a folder; an existing PKI is kept.
+    """Make PKI, registry and settings below a folder; an existing PKI or registry is kept.
 
     Raises:
         ConfigError: the folder cannot be written.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     pki = create_development_pki(folder / "pki", CARRIERS, now=now, revoked=(BANNED,))
-    for name, columns, rows in (
-        ("holdings.csv", HOLDING_COLUMNS, HOLDINGS),
-        ("accesses.csv", ACCESS_COLUMNS, ACCESSES),
-    ):
-        with (folder / name).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows(rows)
     state = folder / "state"
     state.mkdir(mode=0o700, exist_ok=True)
+    if not (state / REGISTRY_FILE).exists():
+        register(state, records(now), now)
+    regulator = create_issuer(folder / "orders", REGULATOR)
     publisher = Publisher(state / "published")
     for spc in CARRIERS:
         publisher.publish(pki.carriers[spc].chain.read_bytes())
@@ -118,12 +190,27 @@ crl_folder = "{pki.crl_folder}"
 allow_http_loopback = true  # certificates are fetched from this service itself
 
 [registry]
-holdings = "holdings.csv"
-accesses = "accesses.csv"
+issuers = "{regulator.issuers}"
 """,
         encoding="utf-8",
     )
-    return World(config, pki, state / "published")
+    return World(config, pki, state / "published", regulator.key)
+
+
+class _Issuer(NamedTuple):
+    issuers: Path
+    key: Path
+
+
+def create_issuer(folder: Path, name: str) -> _Issuer:
+    """A key pair for someone who gives orders, and the settings file that admits them."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    made = _Issuer(folder / "issuers.toml", folder / f"{name}.pem")
+    if not made.key.exists():
+        node = NodeKey.load_or_create(made.key, name)
+        (folder / f"{name}.pub.pem").write_bytes(node.key.verifying_key.public_pem)
+        made.issuers.write_text(f'[[issuer]]\nname = "{name}"\nkey = "{name}.pub.pem"\n')
+    return made
 
 
 class Client:
@@ -155,8 +242,10 @@ class Client:
         decoded: dict[str, Any] = msgspec.json.decode(response.content)
         return decoded
 
-    def sign(self, orig: str, attest: str, access: str | None, origid: str) -> dict[str, Any]:
-        """Ask for a signature."""
+    def sign(
+        self, orig: str, attest: str, access: str | None, origid: str, **more: Any
+    ) -> dict[str, Any]:
+        """Ask for a signature; `more` are further members of the request."""
         request: dict[str, Any] = {
             "attest": attest,
             "orig": {"tn": orig},
@@ -166,6 +255,7 @@ class Client:
         }
         if access is not None:
             request["access"] = access
+        request.update(more)
         return self.post(SIGNING, {"signingRequest": request})
 
     def verify(self, orig: str, identity: str | None, date: int | None = None) -> dict[str, Any]:
@@ -217,9 +307,11 @@ class _Demonstration:
         *,
         shown: str | None = None,
         change: Callable[[str], str] | None = None,
+        caller: str | None = None,
     ) -> Line:
         """A call signed here; then verified as it arrives, perhaps changed on its way."""
-        answer = self._client.sign(orig, "A", access, origid)
+        more = {"caller": {"tn": caller}} if caller is not None else {}
+        answer = self._client.sign(orig, "A", access, origid, **more)
         if "signingResponse" not in answer:
             reason = answer["requestError"]["policyException"]["variables"][0]
             return Line(call, orig, "refused", "", reason, expected)
@@ -260,24 +352,40 @@ class _Demonstration:
             "No-TN-Validation",
         )
         yield self.signed(
-            "bank calls from its own number", BANK, "bank-trunk", _BANK_ORIGID,
+            "bank calls from its own number", BANK, "bank-trunk", BANK_ORIGID,
             ("A", passed, "HELD_AND_VERIFIED"),
         )  # fmt: skip
         yield self.signed(
             "call centre shows the bank's number (spoofed)", BANK, "call-centre-trunk",
-            _CENTRE_ORIGID, ("refused", "", "DISPLAY_OF_ANOTHER"),
+            CENTRE_ORIGID, ("refused", "", "DISPLAY_OF_ANOTHER"),
         )  # fmt: skip
         yield self.signed(
             "MVNO number without a real name behind it", MVNO, "mvno-trunk", _MVNO_ORIGID,
             ("refused", "", "HOLDING_UNVERIFIED"),
         )  # fmt: skip
         yield self.signed(
-            "somebody calls as the bank's hotline", HOTLINE, "bank-trunk", _BANK_ORIGID,
+            "somebody calls as the bank's hotline", HOTLINE, "bank-trunk", BANK_ORIGID,
             ("refused", "", "DO_NOT_ORIGINATE"),
         )  # fmt: skip
         yield self.signed(
+            "somebody calls as a carrier's service number", CARRIER_SERVICE, "call-centre-trunk",
+            CENTRE_ORIGID, ("refused", "", "DO_NOT_ORIGINATE"),
+        )  # fmt: skip
+        yield self.signed(
+            "workshop calls from its number, resold by agent and MVNO", RESOLD, "workshop-trunk",
+            _RESOLD_ORIGID, ("A", passed, "HELD_AND_VERIFIED"),
+        )  # fmt: skip
+        yield self.signed(
+            "rider calls the customer behind a privacy number, bound", PRIVACY, "platform-trunk",
+            _PLATFORM_ORIGID, ("A", passed, "BOUND"), caller=RIDER,
+        )  # fmt: skip
+        yield self.signed(
+            "somebody else calls behind the same privacy number", PRIVACY, "platform-trunk",
+            _PLATFORM_ORIGID, ("refused", "", "NOT_BOUND"), caller=MVNO,
+        )  # fmt: skip
+        yield self.signed(
             "call centre shows a number nobody is known to hold", _UNKNOWN, "call-centre-trunk",
-            _CENTRE_ORIGID, ("B", passed, "DISPLAY_UNKNOWN"),
+            CENTRE_ORIGID, ("B", passed, "DISPLAY_UNKNOWN"),
         )  # fmt: skip
         yield self.signed(
             "gateway traffic, access unknown", _UNKNOWN, None, _GATEWAY_ORIGID,
@@ -285,11 +393,11 @@ class _Demonstration:
         )  # fmt: skip
         yield self.signed(
             "shop's signed call, display changed on its way", SHOP, "call-centre-trunk",
-            _CENTRE_ORIGID, ("A", failed, "ORIG_MISMATCH"), shown=BANK,
+            CENTRE_ORIGID, ("A", failed, "ORIG_MISMATCH"), shown=BANK,
         )  # fmt: skip
         yield self.signed(
             "the same, and the token changed to match", SHOP, "call-centre-trunk",
-            _CENTRE_ORIGID, ("A", failed, "SIGNATURE_INVALID"), shown=BANK, change=_forge,
+            CENTRE_ORIGID, ("A", failed, "SIGNATURE_INVALID"), shown=BANK, change=_forge,
         )  # fmt: skip
         courier = self.elsewhere(SOUTH, COURIER)
         yield self.arrived(
@@ -321,6 +429,49 @@ class _Demonstration:
             "a call without Identity header (or an SBC's health request)", BANK, None,
             ("-", none, "NO_IDENTITY"),
         )  # fmt: skip
+        number = time.time_ns() // 1_000_000
+        self.order("stop", number)
+        try:
+            yield self.signed(
+                "the regulator stops the call centre: its number", SHOP, "call-centre-trunk",
+                CENTRE_ORIGID, ("refused", "", "ORDERED"),
+            )  # fmt: skip
+            yield self.signed(
+                "and its second number, which no order names", SHOP_SECOND, "call-centre-trunk",
+                CENTRE_ORIGID, ("refused", "", "ORDERED"),
+            )  # fmt: skip
+            yield self.arrived(
+                "nor does a call of it from elsewhere verify", SHOP_SECOND,
+                self.elsewhere(NORTH, SHOP_SECOND), ("-", failed, "ORDERED"),
+            )  # fmt: skip
+        finally:
+            self.order("lift", number)
+        yield self.signed(
+            "the order is lifted", SHOP, "call-centre-trunk",
+            CENTRE_ORIGID, ("A", passed, "HELD_AND_VERIFIED"),
+        )  # fmt: skip
+
+    def order(self, action: str, number: int) -> None:
+        """Give an order of the sample regulator, or lift it."""
+        now = int(time.time())
+        token = sign_instruction(
+            Instruction(
+                action=Action(action),
+                order=f"demo-{number}",
+                issuer=REGULATOR,
+                number=number + (action == "lift"),
+                reference="demonstration",
+                kind=TargetKind.SUBJECT,
+                target="call-centre",
+                since=now,
+                iat=now,
+            ),
+            SigningKey.from_pem(self._world.regulator.read_bytes()),
+            REGULATOR,
+        )
+        answer = self._client.post("/v1/orders?reason=demonstration", {"token": token})
+        if "id" not in answer:
+            raise DemonstrationError(f"the order was not accepted: {answer}")
 
 
 def _forge(identity: str) -> str:

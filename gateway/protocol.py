@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from gateway.calls import ROUTES, Answer, Calls, Headers, Incoming, Waiting
+from gateway.calls import ROUTES, Answer, Asking, Calls, Headers, Incoming, Waiting
 
 MAX_BATCH: Final = 64  # calls answered in one go; more would make the first wait for the last
 
@@ -108,8 +108,8 @@ class CallProtocol(HttpToolsProtocol):
         self._pending = True
         self.batch.add(self, Incoming(path, b"POST", self._call_headers, self._body))
 
-    def answered(self, answer: Answer | Waiting) -> None:
-        """Send the answer of the pending call, or hand it on to wait for certificates."""
+    def answered(self, answer: Answer | Waiting | Asking) -> None:
+        """Send the answer of the pending call, or hand it on to wait."""
         self._pending = False
         self._path = None
         if self.transport.is_closing():

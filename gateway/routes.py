@@ -7,7 +7,16 @@ from typing import Any, Final
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from gateway.calls import SIGNING, VERIFICATION, Answer, Calls, Headers, Incoming, Waiting
+from gateway.calls import (
+    SIGNING,
+    VERIFICATION,
+    Answer,
+    Asking,
+    Calls,
+    Headers,
+    Incoming,
+    Waiting,
+)
 from gateway.dialects.bodies import SigningBody, VerificationBody
 
 _OTHER_METHODS: Final = ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"]
@@ -197,7 +206,7 @@ def calls_router(calls: Calls) -> APIRouter:
         path = request.url.path
         headers = Headers.of(request.scope["headers"])
         waiting = request.scope.get("state", {}).get("waiting")
-        if isinstance(waiting, Waiting):
+        if isinstance(waiting, Waiting | Asking):
             return _response(await calls.go_on(waiting))
         body = b""
         if headers.content_length is not None:

@@ -194,12 +194,41 @@ class Fetch(Section):
 
 
 class Registry(Section):
-    """Who may show what."""
+    """Who may show what: subjects, holdings, accesses, bindings, orders."""
 
-    holdings: Path | None = Field(
-        None, description="CSV: first,last,subject,verification,use,spcs."
+    redis: str | None = Field(
+        None,
+        description="Redis of a fleet: redis:// or rediss://host:port/0,"
+        " sentinel://host:port,host:port/master, cluster://host:port. Unset: this machine's file"
+        " is the registry (embedded).",
     )
-    accesses: Path | None = Field(None, description="CSV: access,origid,subject,standing.")
+    redis_password: Path | None = Field(None, description="File with the password, mode 0600.")
+    allow_volatile: bool = Field(
+        False, description="Trust a Redis that keeps nothing on disk: a restart loses the registry."
+    )
+    wait_replicas: int = Field(
+        0, ge=0, le=16, description="Replicas that must have a change before it is acknowledged."
+    )
+    lag_limit: float = Field(
+        5.0,
+        ge=0.5,
+        le=3600,
+        description="Seconds without word from Redis after which no A is signed.",
+    )
+    node: str = Field(
+        "", max_length=64, description="This node's name in acknowledgements. Empty: host name."
+    )
+    issuers: Path | None = Field(
+        None, description="TOML: who may give orders, with their public keys. Unset: nobody."
+    )
+    identity_key: Path | None = Field(
+        None,
+        description="File with the key that identity document numbers are hashed with; the same"
+        " on every node. Unset: made in the data folder.",
+    )
+    kinds: tuple[Path, ...] = Field(
+        (), description="CSV tables of number kinds, such as MVNO prefixes; the later wins."
+    )
 
 
 class Log(Section):

@@ -161,6 +161,11 @@ class VerifyingKey:
         """SubjectPublicKeyInfo in DER, to compare keys by."""
         return self._key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
+    @property
+    def public_pem(self) -> bytes:
+        """SubjectPublicKeyInfo in PEM."""
+        return self._key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
     def verifies(self, signing_input: bytes, signature: bytes) -> bool:
         """Tell whether the 64 octets are the key's ES256 signature of the input."""
         if len(signature) != SIGNATURE_LENGTH:

@@ -225,6 +225,14 @@ class Reason(Enum):
         "the token was already seen with another call", "RFC 8224 section 12.1", _INVALID, _FAILED
     )
     REPLAY_UNKNOWN = Row("the replay store could not be asked", "this project", _INVALID, _NONE)
+    ORDERED = Row(
+        "an order stops whom or what the call involves",
+        "this project",
+        _CRED,
+        _FAILED,
+        http=403,
+        message_id="POL4030",
+    )
     # Signing decisions --------------------------------------------------------------------------
     HELD_AND_VERIFIED = Row(
         "the access's subject holds the number and its real name is verified", "RFC 8588 section 4"
@@ -238,6 +246,10 @@ class Reason(Enum):
     REGISTRY_UNAVAILABLE = Row(
         "the registry could not be asked, so nothing above C is signed", "this project"
     )
+    REGISTRY_STALE = Row(
+        "the registry's local copy may lag behind, so nothing above B is signed", "this project"
+    )
+    BOUND = Row("an active binding of the privacy number names caller and callee", "this project")
     ASKED_FOR_LESS = Row("the proxy asked for less than it could get", "this project")
     DISPLAY_OF_ANOTHER = Row(
         "the number is held by another subject (spoofed display)",
@@ -256,6 +268,21 @@ class Reason(Enum):
     )
     SUBJECT_SUSPENDED = Row(
         "the subject is suspended", "this project", http=403, message_id="POL4030"
+    )
+    RESELLER_SUSPENDED = Row(
+        "a reseller between carrier and subject is suspended",
+        "this project",
+        http=403,
+        message_id="POL4030",
+    )
+    ACCESS_SUSPENDED = Row(
+        "the access is suspended", "this project", http=403, message_id="POL4030"
+    )
+    NOT_BOUND = Row(
+        "no active binding of the privacy number names caller and callee",
+        "this project",
+        http=403,
+        message_id="POL4030",
     )
     ORIG_NOT_A_NUMBER = Row(
         "the calling identity is a URI, which no holding vouches for", "RFC 8588 section 4"

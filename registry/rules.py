@@ -62,8 +62,14 @@ class View(Protocol):
         """Something that rests on a subject or reseller, in words; None when nothing does."""
         ...
 
-    def bound(self, display: TN, parties: Iterable[str], since: int, until: int) -> Binding | None:
-        """A binding of the display that overlaps these times, with one of the parties if any."""
+    def bound(
+        self, display: TN, among: Iterable[str], since: int, until: int, but: str
+    ) -> Binding | None:
+        """A binding of the display that overlaps these times, other than `but`.
+
+        Args:
+            among: parties, one of which it is for; empty for whomever it is for.
+        """
         ...
 
     def lent(self, display: TN, since: int, until: int) -> int:
@@ -263,8 +269,8 @@ def _binding(value: Binding, before: Record | None, view: View, now: int) -> Non
                 + (f": it is held by {held.subject}, use {held.use.value}" if held else "")
             )
         taken = () if value.model is BindingModel.AX else (*parties(value), WHOLE)
-        clash = view.bound(display, taken, value.since, until)
-        if clash is not None and clash.id != value.id:
+        clash = view.bound(display, taken, value.since, until, value.id)
+        if clash is not None:
             raise RegistryConflictError(
                 f"bindings {clash.id} and {value.id} use {display} for the same party or extension"
                 " at the same time"
@@ -291,9 +297,7 @@ def _order(value: Order, before: Record | None, view: View) -> None:
     if isinstance(before, Order):
         if before.lifted is not None:
             raise RegistryConflictError(f"order {value.id} was lifted; a new one has a new id")
-        stays = replace(
-            value, number=before.number, lifted=None, lifted_by="", lift_token=""
-        )
+        stays = replace(value, number=before.number, lifted=None, lifted_by="", lift_token="")
         if stays != before or value.lifted is None:
             raise RegistryConflictError(f"order {value.id} is in force; it can only be lifted")
     elif value.lifted is not None:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
 from passport.errors import StoreUnavailableError
 from passport.ppt.shaken import Attestation
 from passport.reasons import Reason
 from passport.tn import TN
-from registry.model import Access, Holding, Registry, Use, Verification
+from registry.model import (
+    Access,
+    Binding,
+    Holding,
+    Order,
+    Registry,
+    Standing,
+    State,
+    Use,
+    Verification,
+    Who,
+)
 from signer.request import SigningRequest
+
+_NOBODY = Standing(None)
 
 
 class Facts(Struct, frozen=True):
@@ -17,15 +32,25 @@ class Facts(Struct, frozen=True):
 
     Attributes:
         access: the access the call came in by; None when unknown.
-        suspended: the access's subject may not originate calls.
+        caller: how the access's subject stands.
         holding: who holds the display; None when nobody is known to.
+        holder: how the display's holder stands, and the resellers before it.
+        service: the display is a carrier's own service number.
+        binding: the binding of a privacy number that permits the call.
+        order: an order that covers anyone or anything of the call.
         available: False when the registry could not be asked.
+        current: False when what it says may be older than is permitted.
     """
 
     access: Access | None = None
-    suspended: bool = False
+    caller: Standing = _NOBODY
     holding: Holding | None = None
+    holder: Standing = _NOBODY
+    service: bool = False
+    binding: Binding | None = None
+    order: Order | None = None
     available: bool = True
+    current: bool = True
 
 
 class Decision(Struct, frozen=True):
@@ -40,17 +65,81 @@ class Decision(Struct, frozen=True):
         raise TypeError("a Decision is neither true nor false: look at its attest")
 
 
-def gather(request: SigningRequest, registry: Registry) -> Facts:
-    """Read the facts of a call. An unavailable registry gives facts that cannot earn A or B."""
+def gather(
+    request: SigningRequest,
+    registry: Registry,
+    now: float,
+    *,
+    service: Callable[[TN], bool] = lambda _: False,
+    spc: str | None = None,
+) -> Facts:
+    """Read the facts of a call. An unavailable registry gives facts that cannot earn A or B.
+
+    Args:
+        now: seconds since the epoch, with their fraction.
+        service: whether a number is a carrier's own service number.
+        spc: the service provider code that will sign.
+    """
     try:
         access = registry.access(request.access, request.origid)
+        caller = registry.standing(access.subject) if access is not None else _NOBODY
+        display = request.orig if isinstance(request.orig, TN) else None
+        holding = registry.holding(display) if display is not None else None
+        holder, binding = _NOBODY, None
+        if holding is not None:
+            holder = registry.standing(holding.subject, holding.reseller)
+            if holding.use is Use.PRIVACY:
+                binding = _binding(request, registry, now)
         return Facts(
             access,
-            registry.suspended(access.subject) if access is not None else False,
-            registry.holding(request.orig) if isinstance(request.orig, TN) else None,
+            caller,
+            holding,
+            holder,
+            display is not None and service(display),
+            binding,
+            registry.order(_who(request, access, holding, holder, registry, spc), int(now)),
+            current=registry.current,
         )
     except StoreUnavailableError:
         return Facts(available=False)
+
+
+def _binding(request: SigningRequest, registry: Registry, now: float) -> Binding | None:
+    """A binding that permits the display; of several callees, each needs one."""
+    dest, caller, display = request.dest, request.caller, request.orig
+    if caller is None or not isinstance(display, TN) or dest.uri or not dest.tn:
+        return None
+    found = None
+    for callee in dest.tn:
+        found = registry.binding(caller, display, callee, request.extension, now)
+        if found is None:
+            return None
+    return found
+
+
+def _who(
+    request: SigningRequest,
+    access: Access | None,
+    holding: Holding | None,
+    holder: Standing,
+    registry: Registry,
+    spc: str | None,
+) -> Who:
+    """Everyone a call involves; behind a privacy number, the caller's own number too."""
+    subjects: tuple[str, ...] = (access.subject,) if access is not None else ()
+    spcs: tuple[str, ...] = (spc,) if spc is not None else ()
+    numbers: tuple[TN, ...] = (request.orig,) if isinstance(request.orig, TN) else ()
+    resellers = holder.chain
+    if holding is not None:
+        subjects += (holding.subject,)
+        spcs += holding.spcs[:1]
+    if request.caller is not None:
+        numbers += (request.caller,)
+        own = registry.holding(request.caller)
+        if own is not None:
+            subjects += (own.subject,)
+            resellers += registry.standing(own.subject, own.reseller).chain
+    return Who(subjects, resellers, spcs, numbers)
 
 
 def decide(request: SigningRequest, facts: Facts) -> Decision:
@@ -61,23 +150,42 @@ def decide(request: SigningRequest, facts: Facts) -> Decision:
     | what is known                                            | result       |
     |----------------------------------------------------------|--------------|
     | the registry cannot be asked                             | C at most    |
-    | the access's subject is suspended                        | refused      |
+    | an order covers subject, reseller, SPC, range or number  | refused      |
+    | the access, or its subject, is suspended or closed       | refused      |
     | the display never originates calls                       | refused      |
+    | it is a carrier's service number, and not the caller's   | refused      |
     | the access is unknown (gateway traffic)                  | C at most    |
-    | the display is held by another subject (spoofed)         | refused      |
-    | the display's holding is not real-name verified          | refused      |
-    | the access's subject holds the display, verified         | A            |
     | the display is held by nobody known, or is a URI         | B at most    |
+    | the display is held by another subject (spoofed)         | refused      |
+    | a reseller before its holder is suspended or closed      | refused      |
+    | the display's holding is not real-name verified          | refused      |
+    | it is a privacy number that no active binding permits    | refused      |
+    | the local copy of the registry may lag behind            | B at most    |
+    | a privacy number with a binding for caller and callee    | A            |
+    | the access's subject holds the display, verified         | A            |
 
     A proxy may ask for less than that and gets it; asking for more changes nothing.
     """
     access, holding = facts.access, facts.holding
     if not facts.available:
         return _grant(request, Attestation.C, Reason.REGISTRY_UNAVAILABLE, request.origid)
-    if access is not None and facts.suspended:
-        return _refuse(Reason.SUBJECT_SUSPENDED, f"subject {access.subject}")
+    if facts.order is not None:
+        order = facts.order
+        return _refuse(
+            Reason.ORDERED,
+            f"order {order.id} of {order.issuer} ({order.reference}) stops {order.kind.value}"
+            f" {order.target}",
+        )
+    if access is not None:
+        if access.state is not State.ACTIVE:
+            return _refuse(Reason.ACCESS_SUSPENDED, f"access {access.id} is {access.state.value}")
+        if facts.caller.closed_by is not None:
+            return _refuse(Reason.SUBJECT_SUSPENDED, facts.caller.closed_by)
     if holding is not None and holding.use is Use.DO_NOT_ORIGINATE:
         return _refuse(Reason.DO_NOT_ORIGINATE, f"the number is held by {holding.subject}")
+    own = access is not None and holding is not None and holding.subject == access.subject
+    if facts.service and not own:
+        return _refuse(Reason.DO_NOT_ORIGINATE, "it is a carrier's service number")
     if access is None:
         return _grant(request, Attestation.C, Reason.ACCESS_UNKNOWN, request.origid)
     if holding is None:
@@ -85,17 +193,27 @@ def decide(request: SigningRequest, facts: Facts) -> Decision:
             Reason.DISPLAY_UNKNOWN if isinstance(request.orig, TN) else Reason.ORIG_NOT_A_NUMBER
         )
         return _grant(request, Attestation.B, reason, access.origid)
-    if holding.subject != access.subject:
+    if not own:
         return _refuse(
             Reason.DISPLAY_OF_ANOTHER,
             f"access {access.id} is of subject {access.subject}, who does not hold the number",
         )
+    if facts.holder.closed_by is not None:
+        return _refuse(Reason.RESELLER_SUSPENDED, facts.holder.closed_by)
     if holding.verification is not Verification.VERIFIED:
         return _refuse(
             Reason.HOLDING_UNVERIFIED,
             f"subject {holding.subject}: verification {holding.verification.value}",
         )
-    return _grant(request, Attestation.A, Reason.HELD_AND_VERIFIED, access.origid)
+    if holding.use is Use.PRIVACY and facts.binding is None:
+        return _refuse(
+            Reason.NOT_BOUND,
+            "the request names no caller" if request.caller is None else "now, for this callee",
+        )
+    if not facts.current:
+        return _grant(request, Attestation.B, Reason.REGISTRY_STALE, access.origid)
+    reason = Reason.BOUND if holding.use is Use.PRIVACY else Reason.HELD_AND_VERIFIED
+    return _grant(request, Attestation.A, reason, access.origid)
 
 
 def _grant(

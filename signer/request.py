@@ -18,6 +18,8 @@ class SigningRequest(Struct, frozen=True):
         attest: the most the proxy asks for; None asks for whatever the registry proves.
         origid: as the proxy gives it; replaced by the access's own where the access is known.
         access: the proxy's name for the access the call came in by; None when it names none.
+        caller: the caller's own number where the display is a privacy number; None otherwise.
+        extension: what the caller dialled after a privacy number (AXE); empty for nothing.
     """
 
     orig: TN | URI
@@ -26,3 +28,5 @@ class SigningRequest(Struct, frozen=True):
     attest: Attestation | None = None
     origid: str | None = None
     access: str | None = None
+    caller: TN | None = None
+    extension: str = ""

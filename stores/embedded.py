@@ -1,114 +1,103 @@
-"""The embedded engine's registry: CSV files and API rows, one snapshot in memory."""
+"""The embedded engine: one file that this machine's processes read and write."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Final, TypeVar
 
-from passport.errors import ConfigError, StoreUnavailableError
-from passport.tn import TN
-from registry.csvfile import read_accesses, read_holdings
-from registry.model import Access, Holding
-from registry.snapshot import RegistryConflictError, Snapshot
-from stores.sqlite import RegistryFile
+from registry.journal import Change, Commit
+from registry.model import Order
+from stores.book import Book
+from stores.local import MAX_KEPT, LocalRegistry
+from stores.nodekey import NodeKey
+
+REGISTRY_FILE: Final = "registry.db"  # below the data folder
+
+_Value = TypeVar("_Value")
 
 
-class EmbeddedRegistry:
-    """A registry.model.Registry whose rows come from CSV files and from the API.
+class EmbeddedRegistry(LocalRegistry):
+    """The registry of one machine. Calls read it here; writes happen in a thread of their own.
 
-    The files own their rows: the API neither changes nor removes them. `refresh` takes over what
-    changed in the files or was written by another process; a file that has become unreadable, or
-    rows that conflict, leave the rows before it in force and are told in `problem`.
+    Several processes may do so with one file: a commit of one counts for all from their next
+    batch of calls on.
     """
 
-    def __init__(self, file: RegistryFile, holdings: Path | None, accesses: Path | None) -> None:
-        """Raises ConfigError or RegistryConflictError for rows that cannot be started with."""
-        self._file = file
-        self._holdings_path = holdings
-        self._accesses_path = accesses
-        self._listed: tuple[tuple[Holding, ...], tuple[Access, ...]] = ((), ())
-        self._version: tuple[object, ...] = ()
-        self.problem: str | None = None
-        self._snapshot = Snapshot()
-        self._load(self._stamp())
+    def __init__(self, path: Path, node: NodeKey | None = None, *, limit: int = MAX_KEPT) -> None:
+        """Raises StoreUnavailableError, or ConfigError for a file of a newer release.
 
-    def holding(self, tn: TN) -> Holding | None:
-        """The holding that covers the number."""
-        return self._snapshot.holding(tn)
-
-    def access(self, name: str | None, origid: str | None) -> Access | None:
-        """The access of that id, else the one with that origid."""
-        return self._snapshot.access(name, origid)
-
-    def suspended(self, subject: str) -> bool:
-        """True when the subject may not originate calls."""
-        return self._snapshot.suspended(subject)
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """All rows in force."""
-        return self._snapshot
-
-    def listed(self, item: Holding | Access) -> bool:
-        """True for a row that a CSV file owns."""
-        return item in self._listed[0] or item in self._listed[1]
-
-    def refresh(self) -> bool:
-        """Take over outside changes; True when there were any."""
-        try:
-            version = self._stamp()
-            if version == self._version:
-                self.problem = None  # what was away is back as it was
-                return False
-            self._load(version)
-        except (ConfigError, RegistryConflictError, StoreUnavailableError) as error:
-            if str(error) == self.problem:
-                return False
-            self.problem = str(error)
-            return True
-        self.problem = None
-        return True
-
-    def change(
-        self, *, put: Iterable[Holding | Access] = (), drop: Iterable[Holding | Access] = ()
-    ) -> None:
-        """Write rows of the API, all or nothing; in force when this returns.
-
-        Raises:
-            RegistryConflictError: the rows contradict others; names both.
-            StoreUnavailableError: the disk does not take them; nothing was written.
+        Args:
+            node: signs acknowledgements of orders; without it none are made.
         """
-        self._snapshot = self._file.change(self._merged(), put=put, drop=drop)
+        self._node = node
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="registry")
+        self._writer = Book(path, writer=True)
+        super().__init__(path, limit=limit)
 
-    def _merged(
+    async def write(
         self,
-    ) -> Callable[[tuple[Holding, ...], tuple[Access, ...]], Snapshot]:
-        listed_holdings, listed_accesses = self._listed
+        changes: Sequence[Change],
+        *,
+        author: str,
+        reason: str,
+        now: int,
+        request: bytes = b"",
+        fingerprint: bytes = b"",
+        dry_run: bool = False,
+    ) -> Commit:
+        """See Book.write. Acknowledged means on disk, and in force for the next call here."""
 
-        def merged(holdings: tuple[Holding, ...], accesses: tuple[Access, ...]) -> Snapshot:
-            return Snapshot((*listed_holdings, *holdings), (*listed_accesses, *accesses))
+        def work(book: Book) -> Commit:
+            return book.write(
+                changes,
+                author=author,
+                reason=reason,
+                now=now,
+                request=request,
+                fingerprint=fingerprint,
+                dry_run=dry_run,
+            )
 
-        return merged
+        commit = await self.with_writer(work)
+        self.turn()
+        node = self._node
+        orders = [change.value for change in commit.changes if isinstance(change.value, Order)]
+        if node is not None and orders and not dry_run:
+            # In force from here on: every process asks for commits before it answers a call.
+            since = time.time_ns() // 1_000_000
+            await self.with_writer(lambda book: _acknowledge(book, node, orders, since))
+        return commit
 
-    def _stamp(self) -> tuple[object, ...]:
-        stamps: list[object] = [self._file.version()]
-        for path in (self._holdings_path, self._accesses_path):
-            try:
-                stat = path.stat() if path is not None else None
-            except OSError as error:
-                raise ConfigError(f"{path}: {error.strerror}") from None
-            stamps.append((stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else None)
-        return tuple(stamps)
+    async def acknowledgements(self, order: str) -> list[tuple[str, str, str]]:
+        """Node, acknowledgement and the node's key (JWK) for an order."""
+        return await self.read(lambda book: book.acknowledgements(order))
 
-    def _load(self, version: tuple[object, ...]) -> None:
-        listed = (
-            read_holdings(self._holdings_path) if self._holdings_path is not None else (),
-            read_accesses(self._accesses_path) if self._accesses_path is not None else (),
-        )
-        before, self._listed = self._listed, listed
-        try:
-            self._snapshot = self._merged()(*self._file.rows())
-        except BaseException:
-            self._listed = before
-            raise
-        self._version = version
+    async def nodes(self) -> list[dict[str, Any]]:
+        """The nodes that answer calls: this one."""
+        name = self._node.name if self._node is not None else ""
+        return [{"node": name, "seen": int(time.time()), "cursor": self.seq}]
+
+    async def with_writer(self, work: Callable[[Book], _Value]) -> _Value:
+        """Do something with the writing connection, in its thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._writing, work, self._writer)
+
+    async def read(self, work: Callable[[Book], _Value]) -> _Value:
+        """Ask something that may take long, away from the calls."""
+        return await self.with_writer(work)
+
+    def close(self) -> None:
+        """Finish the write under way and close the file."""
+        self._writing.shutdown()
+        self._writer.close()
+        super().close()
+
+
+def _acknowledge(book: Book, node: NodeKey, orders: Sequence[Order], since: int) -> None:
+    seq, _ = book.last()
+    for order in orders:
+        book.acknowledge(order.id, node.name, node.acknowledge(order, since, seq), node.jwk)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from passport.reasons import Reason
+from registry.model import Order
 from verifier.token import VerifiedPASSporT
 from verifier.verdict import Check, Refusal
 
@@ -15,13 +16,15 @@ class Facts(Struct, frozen=True):
     Attributes:
         first_seen: False for a replay; None when the store could not be asked.
         holder_spcs: codes that may sign for the calling number; empty when not known.
+        order: an order that covers the number, its holder, a reseller, the SPC or certificate.
     """
 
     first_seen: bool | None
     holder_spcs: tuple[str, ...] = ()
+    order: Order | None = None
 
 
-JUDGE_CHECKS = (Check.REPLAY, Check.HOLDER)
+JUDGE_CHECKS = (Check.REPLAY, Check.ORDER, Check.HOLDER)
 
 
 def judge(token: VerifiedPASSporT, facts: Facts) -> Refusal | None:
@@ -35,6 +38,14 @@ def judge(token: VerifiedPASSporT, facts: Facts) -> Refusal | None:
         return Refusal(Check.REPLAY, Reason.REPLAY_UNKNOWN, Reason.REPLAY_UNKNOWN.text)
     if not facts.first_seen:
         return Refusal(Check.REPLAY, Reason.REPLAYED, Reason.REPLAYED.text)
+    order = facts.order
+    if order is not None:
+        return Refusal(
+            Check.ORDER,
+            Reason.ORDERED,
+            f"order {order.id} of {order.issuer} ({order.reference}) stops {order.kind.value}"
+            f" {order.target}",
+        )
     spc = token.signer.spc
     if facts.holder_spcs and spc is not None and spc not in facts.holder_spcs:
         return Refusal(

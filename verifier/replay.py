@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Protocol
+
+from msgspec import Struct
 
 from passport.jws import Token
 
@@ -24,6 +27,22 @@ class ReplayStore(Protocol):
             key: 16 octets of replay_key.
             until: epoch second after which the token is stale anyway and may be forgotten.
         """
+        ...
+
+
+class Sighting(Struct, frozen=True):
+    """A token that was seen now; members as the arguments of ReplayStore.first_seen."""
+
+    key: bytes
+    call_id: str | None
+    until: int
+
+
+class SharedReplayStore(Protocol):
+    """A replay store of several machines: it is asked over the network."""
+
+    async def first_seen_all(self, sightings: Sequence[Sighting], now: int) -> list[bool | None]:
+        """See ReplayStore.first_seen; None where the store could not be asked. Never raises."""
         ...
 
 

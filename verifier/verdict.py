@@ -27,6 +27,7 @@ class Check(str, Enum):
     CONSTRAINTS = "the claims keep to the certificate's constraints"
     SIGNATURE = "the signature verifies"
     REPLAY = "the token was not seen with another call"
+    ORDER = "no order stops the number, its holder or its signer"
     HOLDER = "the number is held where the token was signed"
 
 

@@ -14,7 +14,8 @@ For each Identity header of the call, the first check that fails ends that heade
  8. TNAuthList covers the number or names a service provider code;
     JWTClaimConstraints hold along the chain                                  437, 438
  9. the ES256 signature verifies                                              438
-10. the token was not seen before; the number is held where it was signed     438, 437
+10. the token was not seen before; no order stops it; the number is held
+    where it was signed                                                       438, 437
 
 Steps 1 to 5 need no key. Side effects come last: only a genuine token enters the replay store.
 A certificate that is not in the cache is a value, NeedCertificates: the caller fetches and asks
@@ -39,9 +40,9 @@ from passport.errors import ParseError, StoreUnavailableError
 from passport.identity import split_identity_headers
 from passport.reasons import Reason, Verstat
 from passport.tn import TN
-from registry.model import Registry
+from registry.model import Order, Registry, Who
 from verifier.judge import JUDGE_CHECKS, Facts, judge
-from verifier.replay import ReplayStore, replay_key
+from verifier.replay import ReplayStore, Sighting, replay_key
 from verifier.request import VerificationRequest
 from verifier.screen import SCREEN_CHECKS, Screened, ScreenPolicy, read, screen
 from verifier.token import TOKEN_CHECKS, VerifiedPASSporT, check_token
@@ -208,18 +209,44 @@ class Verifier:
             return NeedCertificates(tuple(dict.fromkeys(missing)))
         return Opened(request, now, entries)
 
-    def close(self, opened: Opened) -> Verdict:
-        """Step 10 for all headers whose signature verified, then the verdict."""
+    def sightings(self, opened: Opened) -> list[Sighting]:
+        """What a replay store that must be waited for is to be asked before `close`."""
+        return [
+            self._sighting(entry.token, opened)
+            for entry in opened.entries
+            if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT)
+        ]
+
+    def _sighting(self, token: VerifiedPASSporT, opened: Opened) -> Sighting:
+        return Sighting(
+            replay_key(token.header.token, token.signature),
+            opened.request.call_id,
+            token.passport.iat + self.policy.iat_window + 1,
+        )
+
+    def close(
+        self, opened: Opened, first_seen: Mapping[bytes, bool | None] | None = None
+    ) -> Verdict:
+        """Step 10 for all headers whose signature verified, then the verdict.
+
+        Args:
+            first_seen: answers to `sightings` by key; None asks the replay store here.
+        """
         return _verdict(
             tuple(
                 [
-                    entry if isinstance(entry, Result) else self._close(entry, opened)
+                    entry if isinstance(entry, Result) else self._close(entry, opened, first_seen)
                     for entry in opened.entries
                 ]
             )
         )
 
-    def _close(self, candidate: Candidate, opened: Opened) -> Result:
+    def _close(
+        self,
+        candidate: Candidate,
+        opened: Opened,
+        first_seen: Mapping[bytes, bool | None] | None,
+    ) -> Result:
         screened, signer, value = candidate.screened, candidate.signer, candidate.value
         token = candidate.token
         if token is None:
@@ -228,7 +255,7 @@ class Verifier:
             return _result(screened, value, _passed(_ALL, token.check), token, signer)
         self.certificates.keep(screened.passport.header.x5u)
         # 10. facts, then judgement
-        judged = judge(token, self._gather(token, opened.request, opened.now))
+        judged = judge(token, self._gather(token, opened, first_seen))
         if judged is not None:
             return _result(screened, value, _passed(_ALL, judged.check), judged, signer)
         return _result(screened, value, _ALL, None, signer)
@@ -267,27 +294,47 @@ class Verifier:
             self._signers.popitem(last=False)
         return result
 
-    def _gather(self, token: VerifiedPASSporT, request: VerificationRequest, now: int) -> Facts:
-        passport = token.passport
+    def _gather(
+        self,
+        token: VerifiedPASSporT,
+        opened: Opened,
+        first_seen: Mapping[bytes, bool | None] | None,
+    ) -> Facts:
+        passport, signer, now = token.passport, token.signer, opened.now
         holder: tuple[str, ...] = ()
+        order: Order | None = None
+        registry = self._registry
+        orig = passport.orig if isinstance(passport.orig, TN) else None
         try:
-            holding = (
-                self._registry.holding(passport.orig) if isinstance(passport.orig, TN) else None
-            )
+            holding = registry.holding(orig) if orig is not None else None
+            subjects: tuple[str, ...] = ()
+            resellers: tuple[str, ...] = ()
             if holding is not None:
                 holder = holding.spcs
-        except StoreUnavailableError:
-            pass  # the holder's check is left out
-        try:
-            first_seen: bool | None = self._replay.first_seen(
-                replay_key(token.header.token, token.signature),
-                request.call_id,
-                passport.iat + self.policy.iat_window + 1,
+                subjects = (holding.subject,)
+                resellers = registry.standing(holding.subject, holding.reseller).chain
+            order = registry.order(
+                Who(
+                    subjects,
+                    resellers,
+                    (signer.spc,) if signer.spc is not None else (),
+                    (orig,) if orig is not None else (),
+                    f"{signer.serial:X}",
+                ),
                 now,
             )
         except StoreUnavailableError:
-            first_seen = None
-        return Facts(first_seen, holder)
+            pass  # what the registry would have said is left out
+        sighting = self._sighting(token, opened)
+        if first_seen is not None:
+            return Facts(first_seen.get(sighting.key), holder, order)
+        try:
+            seen: bool | None = self._replay.first_seen(
+                sighting.key, sighting.call_id, sighting.until, now
+            )
+        except StoreUnavailableError:
+            seen = None
+        return Facts(seen, holder, order)
 
 
 def _passed(checks: tuple[Check, ...], failed: Check) -> tuple[Check, ...]:

@@ -104,7 +104,7 @@ def register(app: typer.Typer) -> None:
             lines = list(
                 calls
                 if as_json
-                else track(calls, "calling", total=15, console=errors, transient=True)
+                else track(calls, "calling", total=23, console=errors, transient=True)
             )
             good = all(line.good for line in lines)
             if as_json:

@@ -20,6 +20,7 @@ from gateway.cli.common import Config, Json, console, print_json, settings_of
 from gateway.serve import check_exposure, default_settings_file
 from gateway.settings import Settings, listener_address
 from passport.errors import ConfigError, ZhenxianError
+from registry.model import Kind
 
 RENEW_BEFORE = 7 * 86_400  # seconds; a certificate that ends sooner is a finding
 CLOCK_SLACK = 5  # seconds between this clock and a fresh file's; more is a finding
@@ -146,21 +147,26 @@ def _trust(service: Service) -> Iterator[Finding]:
 
 
 def _registry(service: Service) -> Iterator[Finding]:
-    snapshot = service.registry.snapshot
-    if not snapshot.holdings or not snapshot.accesses:
+    book = service.registry.book
+    lacking = [
+        kind.value
+        for kind in (Kind.SUBJECT, Kind.HOLDING, Kind.ACCESS)
+        if not book.page(kind, limit=1).rows
+    ]
+    if lacking:
         yield Finding(
             "warning",
             "registry",
-            f"{len(snapshot.holdings)} holdings, {len(snapshot.accesses)} accesses:"
-            " nothing earns attestation A",
-            "set registry.holdings and registry.accesses, or PUT /v1/holdings and /v1/accesses",
+            f"no {', no '.join(lacking)} is registered: nothing earns attestation A",
+            "zhenxian registry import, or the API under /v1/",
         )
-    else:
-        yield Finding(
-            "ok",
-            "registry",
-            f"{len(snapshot.holdings)} holdings, {len(snapshot.accesses)} accesses",
-        )
+        return
+    seq, when = book.last()
+    yield Finding("ok", "registry", f"{seq} commits, the last {_moment(when)}")
+
+
+def _moment(when: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(when))
 
 
 def _reachability(settings: Settings) -> Iterator[Finding]:

@@ -24,12 +24,16 @@ def add(
         list[Role],
         typer.Option(
             help="What it may do; give several times for several. proxy: sign and verify calls;"
-            " registrar: change holdings; operator: metrics and reading."
+            " registrar: subjects, resellers, holdings, accesses; platform: its own bindings;"
+            " regulator: orders; auditor: all of the history; operator: metrics and reading."
         ),
     ],
     dialect: Annotated[
         Dialect | None, typer.Option(help="Answer this client in this dialect always.")
     ] = None,
+    subject: Annotated[
+        str, typer.Option(help="The registered subject a platform's key acts for.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Make a key and add its hash to the file. The key itself is shown once, now.
@@ -37,7 +41,7 @@ def add(
     Clients send it as `Authorization: Bearer KEY`, as the password of Basic, or as `X-API-Key`.
     A running service takes the new key over within a second.
     """
-    key = add_key(file, name, role, dialect)
+    key = add_key(file, name, role, dialect, subject)
     if as_json:
         print_json({"key": key, "name": name, "roles": [r.value for r in role]})
     else:
@@ -54,6 +58,7 @@ def list_keys(file: File, as_json: Json = False) -> None:
             "name": p.name,
             "roles": sorted(role.value for role in p.roles),
             "dialect": p.dialect.value if p.dialect else None,
+            "subject": p.subject or None,
         }
         for p in principals
     ]

@@ -24,6 +24,7 @@ from verifier.request import VerificationRequest
 MAX_TEXT: Final = 128  # characters of names that are echoed or looked up
 Seconds = Annotated[int, Meta(ge=0, le=MAX_IAT)]
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
+Digits = Annotated[str, Meta(pattern=r"^[0-9*#]{1,16}$")]
 
 
 class Dialect(str, Enum):
@@ -59,7 +60,7 @@ class Party(Struct, forbid_unknown_fields=True):
 
 
 class SigningMembers(Struct, forbid_unknown_fields=True):
-    """Members of signingRequest. `access` is ours; the rest are of the dialects."""
+    """Members of signingRequest. `access`, `caller`, `extension` are ours; the rest of dialects."""
 
     orig: Party
     dest: Party
@@ -73,6 +74,8 @@ class SigningMembers(Struct, forbid_unknown_fields=True):
     rph: Any = None
     sph: Any = None
     access: Name | None = None
+    caller: Party | None = None
+    extension: Digits | None = None
 
 
 class SigningBody(Struct, forbid_unknown_fields=True):
@@ -198,6 +201,15 @@ def _caller(party: Party, name: str, country: str | None, dialect: Dialect) -> T
     return found[0]
 
 
+def _own_number(party: Party | None, name: str, country: str | None, dialect: Dialect) -> TN | None:
+    if party is None:
+        return None
+    found = _caller(party, name, country, dialect)
+    if not isinstance(found, TN):
+        raise RequestError(Reason.PARAMETER_INVALID, name, "a tn expected", dialect=dialect)
+    return found
+
+
 def _destination(party: Party, country: str | None, dialect: Dialect) -> Destination:
     called = _identities(party, "dest", country, dialect)
     if len(called) > MAX_DESTINATIONS:
@@ -271,6 +283,8 @@ def read_signing(
         level,
         origid,
         members.access or members.profileId,
+        _own_number(members.caller, "caller", country, dialect),
+        members.extension or "",
     )
     return request, Echo(dialect, members.requestId)
 

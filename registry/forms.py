@@ -1,0 +1,239 @@
+"""Records from and to plain rows of text, as API bodies and CSV files have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, Final, TypeVar
+
+from msgspec.structs import fields
+
+from passport.errors import ConfigError, ParseError, shown
+from passport.ppt.shaken import parse_origid
+from passport.tn import TN, TNRange
+from registry.model import (
+    Access,
+    AccessKind,
+    Binding,
+    BindingModel,
+    Direction,
+    Holding,
+    Kind,
+    Record,
+    Reseller,
+    State,
+    Subject,
+    SubjectKind,
+    Use,
+    Verification,
+)
+
+MAX_ID: Final = 128  # characters of an id
+MAX_TEXT: Final = 500  # characters of a name, evidence or reason
+MAX_TIME: Final = 2**40  # seconds
+
+COLUMNS: Final[dict[Kind, tuple[str, ...]]] = {
+    Kind.SUBJECT: ("id", "kind", "name", "document_kind", "document", "state"),
+    Kind.RESELLER: ("id", "name", "role", "parent", "state"),
+    Kind.HOLDING: (
+        "first", "last", "subject", "verification", "use", "spcs", "reseller", "evidence",
+        "verified_on",
+    ),
+    Kind.ACCESS: ("id", "origid", "subject", "kind", "state", "device", "sims", "former"),
+    Kind.BINDING: (
+        "id", "platform", "model", "x", "a", "since", "b", "y", "extension", "direction", "until",
+    ),
+}  # fmt: skip
+
+_Choice = TypeVar("_Choice", bound=Enum)
+
+
+def record_of(kind: Kind, row: Mapping[str, Any]) -> Record:
+    """Read a record. Values are text or numbers; lists are lists or text with spaces.
+
+    Raises:
+        ConfigError: names the member and what was expected.
+    """
+    unknown = set(row) - set(COLUMNS[kind])
+    if unknown:
+        raise ConfigError(f"{', '.join(sorted(unknown))}: no member of a {kind.value}")
+    form = _Form({name: value for name, value in row.items() if value not in (None, "", [])})
+    try:
+        return _READERS[kind](form)
+    except ParseError as error:
+        raise ConfigError(str(error)) from None
+
+
+def row_of(record: Record) -> dict[str, Any]:
+    """A record as a row that record_of reads back; empty members included."""
+    if isinstance(record, Holding):
+        first, last = str(record.numbers.first), str(record.numbers.last)
+        return {
+            "first": first,
+            "last": last,
+            "subject": record.subject,
+            "verification": record.verification.value,
+            "use": record.use.value,
+            "spcs": list(record.spcs),
+            "reseller": record.reseller,
+            "evidence": record.evidence,
+            "verified_on": record.verified_on or None,
+        }
+    row: dict[str, Any] = {}
+    for field in fields(type(record)):
+        value = getattr(record, field.name)
+        if isinstance(value, Enum):
+            value = value.value
+        elif isinstance(value, TN):
+            value = str(value)
+        elif isinstance(value, tuple):
+            value = list(value)
+        row[field.name] = value
+    return row
+
+
+class _Form:
+    def __init__(self, row: Mapping[str, Any]) -> None:
+        self._row = row
+
+    def id(self, name: str, *, needed: bool = True) -> str:
+        value = self._row.get(name, "")
+        if (not value and not needed) or (
+            isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable()
+        ):
+            return str(value)
+        raise ConfigError(f"{name}: 1 to {MAX_ID} printable characters expected")
+
+    def text(self, name: str) -> str:
+        value = self._row.get(name, "")
+        if (
+            not isinstance(value, str)
+            or len(value) > MAX_TEXT
+            or not (value.isprintable() or not value)
+        ):
+            raise ConfigError(f"{name}: at most {MAX_TEXT} printable characters expected")
+        return value
+
+    def choice(self, kind: type[_Choice], name: str, default: _Choice | None = None) -> _Choice:
+        value = self._row.get(name)
+        if value is None and default is not None:
+            return default
+        for member in kind:
+            if member.value == value:
+                return member
+        allowed = ", ".join(str(member.value) for member in kind)
+        raise ConfigError(f"{name}: {shown(str(value))} is not one of {allowed}")
+
+    def number(self, name: str) -> TN | None:
+        value = self._row.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise ConfigError(f"{name}: a telephone number as text expected")
+        return TN.parse(value, where=name)
+
+    def needed(self, name: str) -> TN:
+        number = self.number(name)
+        if number is None:
+            raise ConfigError(f"{name}: a telephone number expected")
+        return number
+
+    def words(self, name: str) -> tuple[str, ...]:
+        value = self._row.get(name, ())
+        words = tuple(value.split()) if isinstance(value, str) else tuple(value)
+        for word in words:
+            if (
+                not isinstance(word, str)
+                or not (0 < len(word) <= MAX_ID)
+                or (not word.isprintable() or " " in word)
+            ):
+                raise ConfigError(f"{name}: words of 1 to {MAX_ID} characters expected")
+        return words
+
+    def time(self, name: str) -> int | None:
+        value = self._row.get(name)
+        if value is None:
+            return None
+        try:
+            seconds = int(value)
+        except (TypeError, ValueError):
+            seconds = -1
+        if not 0 <= seconds <= MAX_TIME or isinstance(value, bool | float):
+            raise ConfigError(f"{name}: seconds since the epoch expected")
+        return seconds
+
+
+def _subject(form: _Form) -> Subject:
+    return Subject(
+        form.id("id"),
+        form.choice(SubjectKind, "kind", SubjectKind.ENTERPRISE),
+        form.text("name"),
+        form.id("document_kind", needed=False),
+        form.id("document", needed=False),
+        form.choice(State, "state", State.ACTIVE),
+    )
+
+
+def _reseller(form: _Form) -> Reseller:
+    return Reseller(
+        form.id("id"),
+        form.text("name"),
+        form.text("role"),
+        form.id("parent", needed=False),
+        form.choice(State, "state", State.ACTIVE),
+    )
+
+
+def _holding(form: _Form) -> Holding:
+    first = form.needed("first")
+    return Holding(
+        TNRange(first, form.number("last") or first),
+        form.id("subject"),
+        form.choice(Verification, "verification", Verification.UNVERIFIED),
+        form.choice(Use, "use", Use.DIRECT),
+        form.words("spcs"),
+        form.id("reseller", needed=False),
+        form.text("evidence"),
+        form.time("verified_on") or 0,
+    )
+
+
+def _access(form: _Form) -> Access:
+    return Access(
+        form.id("id"),
+        parse_origid(form.id("origid")),
+        form.id("subject"),
+        form.choice(AccessKind, "kind", AccessKind.TRUNK),
+        form.choice(State, "state", State.ACTIVE),
+        form.id("device", needed=False),
+        form.words("sims"),
+        tuple(parse_origid(word) for word in form.words("former")),
+    )
+
+
+def _binding(form: _Form) -> Binding:
+    since = form.time("since")
+    if since is None:
+        raise ConfigError("since: seconds since the epoch expected")
+    return Binding(
+        form.id("id"),
+        form.id("platform"),
+        form.choice(BindingModel, "model"),
+        form.needed("x"),
+        form.needed("a"),
+        since,
+        form.number("b"),
+        form.number("y"),
+        form.id("extension", needed=False),
+        form.choice(Direction, "direction", Direction.BOTH),
+        form.time("until"),
+    )
+
+
+_READERS: Final[dict[Kind, Callable[[_Form], Record]]] = {
+    Kind.SUBJECT: _subject,
+    Kind.RESELLER: _reseller,
+    Kind.HOLDING: _holding,
+    Kind.ACCESS: _access,
+    Kind.BINDING: _binding,
+}

@@ -1,0 +1,132 @@
+"""What kind of number a number is, from tables: labels for people, never a verdict by themselves.
+
+Prefixes of privacy numbers and of spammers are the same. The one kind with an effect is a
+carrier's own service number, which nobody else may show.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+import phonenumbers
+from msgspec import Struct
+
+from passport.errors import ConfigError, shown
+
+COLUMNS: Final = ("prefix", "lengths", "kind", "label", "label_zh", "source")
+_CHINA: Final = "86"
+
+
+class NumberKind(str, Enum):
+    """Kinds of number in a national numbering plan."""
+
+    EMERGENCY = "emergency"
+    SHORT_CODE = "short-code"
+    CARRIER_SERVICE = "carrier-service"
+    SERVICE_ENTERPRISE = "service-enterprise"
+    CALL_CENTRE = "call-centre"
+    SHARED_COST = "shared-cost"
+    TOLL_FREE = "toll-free"
+    MESSAGING = "messaging"
+    MOBILE = "mobile"
+    MVNO = "mvno"
+    IOT = "iot"
+    FIXED = "fixed"
+    FOREIGN = "foreign"
+    UNKNOWN = "unknown"
+
+
+class Label(Struct, frozen=True):
+    """A kind with its names in English and Chinese, and where that comes from."""
+
+    kind: NumberKind
+    text: str
+    text_zh: str
+    source: str
+
+
+_UNKNOWN: Final = Label(NumberKind.UNKNOWN, "unknown", "未知", "")
+_FOREIGN: Final = Label(NumberKind.FOREIGN, "number of another country", "境外号码", "E.164")
+
+
+class Plan:
+    """Number kinds by longest prefix and length."""
+
+    def __init__(self, rows: Iterable[tuple[str, int, Label]]) -> None:
+        """Rows of prefix, length of the whole number, label; the later of two equals wins."""
+        self._labels = {(length, prefix): label for prefix, length, label in rows}
+        self._service_lengths = {
+            length
+            for (length, _), label in self._labels.items()
+            if label.kind is NumberKind.CARRIER_SERVICE
+        }
+        self._longest = max((len(prefix) for _, prefix in self._labels), default=0)
+
+    def label(self, tn: str) -> Label:
+        """What kind of number it is, as far as the tables know."""
+        labels, length = self._labels, len(tn)
+        for end in range(min(self._longest, length), 0, -1):
+            found = labels.get((length, tn[:end]))
+            if found is not None:
+                return found
+        if not tn.startswith(_CHINA) and tn.isdecimal() and _country(tn):
+            return _FOREIGN
+        return _UNKNOWN
+
+    def service_number(self, tn: str) -> bool:
+        """True for a carrier's own service number."""
+        return len(tn) in self._service_lengths and (
+            self.label(tn).kind is NumberKind.CARRIER_SERVICE
+        )
+
+
+def _country(tn: str) -> bool:
+    return any(int(tn[:end]) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE for end in (1, 2, 3))
+
+
+def load_plan(more: Sequence[Path] = ()) -> Plan:
+    """The plan shipped, and tables of the operator's own, such as MVNO prefixes to the 7th digit.
+
+    Raises:
+        ConfigError: names file, line and column.
+    """
+    rows: list[tuple[str, int, Label]] = []
+    shipped = resources.files("registry") / "data" / "cn.csv"
+    rows += _read(shipped.read_text(encoding="utf-8").splitlines(), "cn.csv")
+    for path in more:
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: {error}") from None
+        rows += _read(lines, path.name)
+    return Plan(rows)
+
+
+def _read(lines: list[str], name: str) -> list[tuple[str, int, Label]]:
+    rows: list[tuple[str, int, Label]] = []
+    reader = csv.DictReader(lines, strict=True, restval="")
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise ConfigError(f"{name} line 1: columns {', '.join(COLUMNS)} expected")
+    try:
+        for row in reader:
+            where = f"{name} line {reader.line_num}"
+            prefix = row["prefix"]
+            if not (prefix.isascii() and prefix.isdecimal()):
+                raise ConfigError(f"{where}: prefix: {shown(prefix)} is not made of digits")
+            try:
+                kind = NumberKind(row["kind"])
+                lengths = [int(text) for text in row["lengths"].split()]
+            except ValueError as error:
+                raise ConfigError(f"{where}: {error}") from None
+            if not lengths or min(lengths) < len(prefix):
+                raise ConfigError(f"{where}: lengths: lengths of whole numbers expected")
+            label = Label(kind, row["label"], row["label_zh"], row["source"])
+            rows += [(prefix, length, label) for length in lengths]
+    except csv.Error as error:
+        raise ConfigError(f"{name} line {reader.line_num}: {error}") from None
+    return rows
