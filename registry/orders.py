@@ -8,6 +8,8 @@ and is refused (registry.rules).
 from __future__ import annotations
 
 import hashlib
+import heapq
+import re
 import tomllib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
@@ -32,7 +34,12 @@ MAX_TOKEN: Final = 8_192  # octets; an instruction has some 500
 MAX_AHEAD: Final = 300  # seconds an instruction's iat may lie ahead of this clock
 _ORDER_TYPE: Final = "zhenxian-order+jwt"
 _ACKNOWLEDGEMENT_TYPE: Final = "zhenxian-ack+jwt"
-_MAX_TEXT: Final = 256  # characters of ids and references
+_MAX_TEXT: Final = 256  # characters of a reference, issuer or target
+_MAX_ID: Final = 128  # characters of an order's id, which stands in the path of a URL
+_MAX_SERIAL: Final = 40  # hexadecimal digits; 20 octets, RFC 5280 section 4.1.2.2
+_SERIAL = re.compile(rf"0*([1-9A-Fa-f][0-9A-Fa-f]{{0,{_MAX_SERIAL - 1}}})\Z")
+_PEM: Final = "-----BEGIN "
+_MEMBERS: Final = frozenset({"name", "key", "may"})  # of an issuer's entry
 
 
 class Action(str, Enum):
@@ -60,8 +67,8 @@ class OrderRefusedError(ZhenxianError):
         self.kind = kind
 
 
-class Instruction(Struct, frozen=True):
-    """What an issuer signs.
+class Instruction(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an issuer signs. A member that is not known is refused: it might limit the rest.
 
     Attributes:
         order: id of the order it gives or lifts.
@@ -123,11 +130,7 @@ def read_instruction(token: str, issuers: Mapping[str, Issuer], now: int) -> Ins
     Raises:
         OrderRefusedError: says why.
     """
-    parsed, claims = _parsed(token, _ORDER_TYPE)
-    try:
-        instruction = _canonical(msgspec.convert(claims, Instruction))
-    except msgspec.ValidationError as error:
-        raise OrderRefusedError(OrderFault.MALFORMED, str(error)) from None
+    parsed, instruction = _instruction(token)
     issuer = issuers.get(instruction.issuer)
     if issuer is None:
         raise OrderRefusedError(OrderFault.UNKNOWN_ISSUER, shown(instruction.issuer))
@@ -141,7 +144,21 @@ def read_instruction(token: str, issuers: Mapping[str, Issuer], now: int) -> Ins
         raise OrderRefusedError(
             OrderFault.FROM_THE_FUTURE, f"iat is {instruction.iat - now} s ahead of this clock"
         )
+    if instruction.action is Action.LIFT and instruction.since > now + MAX_AHEAD:
+        raise OrderRefusedError(
+            OrderFault.FROM_THE_FUTURE,
+            f"it lifts {instruction.since - now} s from now; an order is lifted at once",
+        )
     return instruction
+
+
+def claimed(token: str) -> Instruction:
+    """What a token says. Its form is checked; signature, issuer and time are not.
+
+    Raises:
+        OrderRefusedError: MALFORMED.
+    """
+    return _instruction(token)[1]
 
 
 def order_of(instruction: Instruction, token: str) -> Order:
@@ -162,9 +179,10 @@ def lifted(order: Order, instruction: Instruction, token: str) -> Order:
     """The record of an order that an instruction lifts.
 
     Raises:
-        OrderRefusedError: NOT_ENTITLED, when the order is somebody else's or another target's.
+        OrderRefusedError: NOT_ENTITLED, when it names another order, issuer or target.
     """
-    if (order.issuer, order.kind, order.target) != (
+    if (order.id, order.issuer, order.kind, order.target) != (
+        instruction.order,
         instruction.issuer,
         instruction.kind,
         instruction.target,
@@ -211,9 +229,10 @@ def read_acknowledgement(token: str, order: Order, key: VerifyingKey) -> Acknowl
 
 
 def load_issuers(path: Path | None) -> dict[str, Issuer]:
-    """Read who may give orders: TOML, [[issuer]] with name, key (a PEM file), may (target kinds).
+    """Read who may give orders: TOML, [[issuer]] with name, key and may.
 
-    Key paths are taken from the file's folder; `key` may be a list. No file: nobody may.
+    `key` is a PEM file, sought from the file's folder, or the PEM itself, or a list of these.
+    `may` lists target kinds; without it the issuer may stop all. No file: nobody may.
 
     Raises:
         ConfigError: names the entry.
@@ -224,24 +243,34 @@ def load_issuers(path: Path | None) -> dict[str, Issuer]:
         entries = tomllib.loads(path.read_text(encoding="utf-8")).get("issuer", [])
     except (OSError, ValueError) as error:
         raise ConfigError(f"issuers {path}: {error}") from None
+    if not isinstance(entries, list):
+        raise ConfigError(f"issuers {path}: entries begin with [[issuer]]")
     issuers: dict[str, Issuer] = {}
     for number, entry in enumerate(entries, 1):
         try:
-            name, files = entry["name"], entry["key"]
-            files = [files] if isinstance(files, str) else files
-            keys = tuple(_public_key(path.parent / file) for file in files)
-            may = frozenset(TargetKind(kind) for kind in entry.get("may", list(TargetKind)))
-        except (KeyError, ValueError, TypeError, OSError) as error:
+            issuer = _issuer(entry, path.parent)
+        except (ConfigError, ValueError, OSError) as error:
             raise ConfigError(f"issuers {path}, entry {number}: {error}") from None
-        issuers[name] = Issuer(name, keys, may)
+        if issuer.name in issuers:
+            raise ConfigError(f"issuers {path}, entry {number}: {issuer.name} stands twice")
+        issuers[issuer.name] = issuer
     return issuers
 
 
 class OrderIndex:
-    """Orders that are not lifted, found by whom or what they stop."""
+    """Orders that are not lifted, found by whom or what they stop.
+
+    Of several orders for one target only the oldest is kept: when that is not in force yet, none
+    of the others is. Ranges are cut where one begins or ends, and each piece keeps the oldest
+    order of those over it, so that nested and overlapping ranges cost one bisection.
+    """
+
+    __slots__ = ("_empty", "_named", "_ranges")
 
     def __init__(self, orders: Iterable[Order]) -> None:
-        self._named: dict[tuple[TargetKind, str], list[Order]] = {}
+        self._named: dict[TargetKind, dict[str, Order]] = {
+            kind: {} for kind in TargetKind if kind is not TargetKind.RANGE
+        }
         ranges: dict[int, list[tuple[str, str, Order]]] = {}
         for order in orders:
             if order.lifted is not None:
@@ -250,47 +279,70 @@ class OrderIndex:
                 first, _, last = order.target.partition("-")
                 ranges.setdefault(len(first), []).append((first, last or first, order))
             else:
-                self._named.setdefault((order.kind, order.target), []).append(order)
-        # By length: sorted firsts, the rows, and the greatest last so far, which ends the search.
-        self._ranges: dict[int, tuple[list[str], list[tuple[str, str, Order]], list[str]]] = {}
-        for length, rows in ranges.items():
-            rows.sort(key=lambda row: (row[0], row[1]))
-            greatest: list[str] = []
-            for _, last, _ in rows:
-                greatest.append(max(last, greatest[-1]) if greatest else last)
-            self._ranges[length] = ([row[0] for row in rows], rows, greatest)
-        self._empty = not self._named and not self._ranges
+                named = self._named[order.kind]
+                named[order.target] = min(named.get(order.target, order), order, key=_age)
+        self._ranges = {length: _pieces(rows) for length, rows in ranges.items()}
+        self._empty = not self._ranges and not any(self._named.values())
 
     def find(self, who: Who, now: int) -> Order | None:
         """The oldest order in force that covers any of these; None when there is none."""
         if self._empty:
             return None
-        found: list[Order] = []
+        found: list[Order | None] = []
         named = self._named
-        if named:
-            for kind, names in (
-                (TargetKind.SUBJECT, who.subjects),
-                (TargetKind.RESELLER, who.resellers),
-                (TargetKind.SPC, who.spcs),
-                (TargetKind.NUMBER, who.numbers),
-                (TargetKind.CERTIFICATE, (who.serial,)),
-            ):
-                for name in names:
-                    orders = named.get((kind, name))
-                    if orders is not None:
-                        found.extend(orders)
-        for number in who.numbers:
-            table = self._ranges.get(len(number))
-            if table is None:
-                continue
-            firsts, rows, greatest = table
-            index = bisect_right(firsts, number) - 1
-            while index >= 0 and greatest[index] >= number:
-                if rows[index][1] >= number:
-                    found.append(rows[index][2])
-                index -= 1
-        in_force = [order for order in found if order.since <= now]
-        return min(in_force, key=lambda o: (o.since, o.id)) if in_force else None
+        if table := named[TargetKind.SUBJECT]:
+            found += [table[name] for name in who.subjects if name in table]
+        if table := named[TargetKind.RESELLER]:
+            found += [table[name] for name in who.resellers if name in table]
+        if table := named[TargetKind.SPC]:
+            found += [table[name] for name in who.spcs if name in table]
+        if table := named[TargetKind.NUMBER]:
+            found += [table[name] for name in who.numbers if name in table]
+        if (table := named[TargetKind.CERTIFICATE]) and who.serial in table:
+            found.append(table[who.serial])
+        if self._ranges:
+            for number in who.numbers:
+                pieces = self._ranges.get(len(number))
+                if pieces is not None:
+                    found.append(pieces[1][bisect_right(pieces[0], number)])
+        if not found:
+            return None
+        oldest = min((order for order in found if order is not None), key=_age, default=None)
+        return oldest if oldest is not None and oldest.since <= now else None
+
+
+def _age(order: Order) -> tuple[int, str]:
+    return order.since, order.id
+
+
+def _pieces(rows: list[tuple[str, str, Order]]) -> tuple[list[str], list[Order | None]]:
+    """Where pieces begin, and the oldest order over each; the first piece is what lies before.
+
+    A range ends at its last number with "~" behind it, which sorts after that number and before
+    all greater ones of the same length.
+    """
+    rows = sorted(rows, key=lambda row: row[0])
+    cuts = sorted({cut for first, last, _ in rows for cut in (first, last + "~")})
+    oldest: list[Order | None] = [None]
+    over: list[tuple[int, str, str, Order]] = []  # a heap by age; ended ones go when on top
+    following = 0
+    for cut in cuts:
+        while following < len(rows) and rows[following][0] <= cut:
+            _, last, order = rows[following]
+            heapq.heappush(over, (*_age(order), last, order))
+            following += 1
+        while over and over[0][2] < cut:
+            heapq.heappop(over)
+        oldest.append(over[0][3] if over else None)
+    return cuts, oldest
+
+
+def _instruction(text: str) -> tuple[Token, Instruction]:
+    token, claims = _parsed(text, _ORDER_TYPE)
+    try:
+        return token, _canonical(msgspec.convert(claims, Instruction))
+    except msgspec.ValidationError as error:
+        raise OrderRefusedError(OrderFault.MALFORMED, str(error)) from None
 
 
 def _canonical(instruction: Instruction) -> Instruction:
@@ -300,6 +352,10 @@ def _canonical(instruction: Instruction) -> Instruction:
             raise OrderRefusedError(
                 OrderFault.MALFORMED, f"{name}: 1 to {_MAX_TEXT} printable characters expected"
             )
+    if len(instruction.order) > _MAX_ID or "/" in instruction.order:
+        raise OrderRefusedError(
+            OrderFault.MALFORMED, f"order: at most {_MAX_ID} characters expected, and no /"
+        )
     if instruction.number < 1 or min(instruction.since, instruction.iat) < 0:
         raise OrderRefusedError(OrderFault.MALFORMED, "number, since or iat is out of range")
     target = instruction.target
@@ -311,14 +367,19 @@ def _canonical(instruction: Instruction) -> Instruction:
             begin = TN.parse(first, where="target")
             target = span(TNRange(begin, TN.parse(last, where="target") if last else begin))
         elif instruction.kind is TargetKind.CERTIFICATE:
-            target = f"{int(target, 16):X}"
+            target = _serial(target)
     except ParseError as error:
         raise OrderRefusedError(OrderFault.MALFORMED, str(error)) from None
-    except ValueError:
-        raise OrderRefusedError(
-            OrderFault.MALFORMED, "target: a serial number in hexadecimal expected"
-        ) from None
     return replace(instruction, target=target)
+
+
+def _serial(text: str) -> str:
+    match = _SERIAL.match(text)
+    if match is None:
+        raise OrderRefusedError(
+            OrderFault.MALFORMED, "target: a positive serial number in hexadecimal expected"
+        )
+    return match[1].upper()
 
 
 def _signed(kind: str, claims: dict[str, Any], key: SigningKey, kid: str) -> str:
@@ -352,11 +413,35 @@ def _verifies(token: Token, key: VerifyingKey) -> bool:
         return False
 
 
-def _public_key(path: Path) -> VerifyingKey:
+def _issuer(entry: Any, folder: Path) -> Issuer:
+    if not isinstance(entry, dict):
+        raise ConfigError("a table expected")
+    unknown = entry.keys() - _MEMBERS
+    if unknown:
+        raise ConfigError(f"{', '.join(sorted(unknown))}: not known here")
+    name, keys, may = entry.get("name"), entry.get("key"), entry.get("may", list(TargetKind))
+    keys = [keys] if isinstance(keys, str) else keys
+    if not isinstance(name, str) or not name:
+        raise ConfigError("name: text expected")
+    if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
+        raise ConfigError("key: a PEM file, a PEM text, or a list of these expected")
+    if not isinstance(may, list):
+        raise ConfigError("may: a list of target kinds expected")
+    return Issuer(
+        name,
+        tuple(_public_key(key, folder) for key in keys),
+        frozenset(TargetKind(kind) for kind in may),
+    )
+
+
+def _public_key(text: str, folder: Path) -> VerifyingKey:
+    inline = text.lstrip().startswith(_PEM)
+    name = "key" if inline else str(folder / text)
+    pem = text.encode() if inline else (folder / text).read_bytes()
     try:
-        key = load_pem_public_key(path.read_bytes())
-    except UnsupportedAlgorithm as error:
-        raise ValueError(f"{path}: {error}") from None
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
     if not isinstance(key, EllipticCurvePublicKey):
-        raise ValueError(f"{path}: not a P-256 public key in PEM form")  # noqa: TRY004
+        raise ConfigError(f"{name}: not a P-256 public key in PEM form")
     return VerifyingKey(key)

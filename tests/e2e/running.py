@@ -23,7 +23,7 @@ from cryptography import x509
 from certs import ca
 from certs.ca import Authority
 from gateway.calls import SIGNING, VERIFICATION
-from gateway.demo import ACCESSES, CALLEE, World, prepare
+from gateway.demo import BANK_ORIGID, CALLEE, World, prepare
 from gateway.publish import PATH, Publisher
 from passport.claims import Destination, Header, PASSporT
 from passport.identity import IdentityHeader
@@ -33,7 +33,6 @@ from passport.tn import TN
 
 START_SECONDS = 20
 STOP_SECONDS = 15
-BANK_ORIGID = ACCESSES[0][1]
 ELSEWHERE_ORIGID = "e0000000-0000-4000-8000-0000000000ee"
 
 

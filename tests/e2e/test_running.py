@@ -32,11 +32,10 @@ from running import (
 from certs import ca
 from gateway.auth import Role, add_key
 from gateway.calls import SIGNING, VERIFICATION
-from gateway.demo import ACCESSES, BANK, COURIER
+from gateway.demo import BANK, CENTRE_ORIGID, COURIER
 from gateway.dialects.bodies import Dialect
 
 UNKNOWN = "8675511112222"
-CENTRE_ORIGID = ACCESSES[1][1]
 
 
 def _request(path, body):

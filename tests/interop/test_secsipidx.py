@@ -10,6 +10,7 @@ import time
 import httpx
 import pytest
 from interop.world import World
+from plain import PlainRegistry
 
 from certs.chain import parse_chain
 from certs.profile import ProfilePolicy
@@ -22,7 +23,6 @@ from passport.jws import b64url_decode, b64url_encode
 from passport.ppt.shaken import Attestation
 from passport.reasons import Reason, Verstat
 from passport.tn import TN
-from registry.snapshot import Snapshot
 from signer.decide import Decision
 from signer.request import SigningRequest
 from signer.sign import sign
@@ -73,7 +73,7 @@ def verify(world, identity, *, orig=ORIG, now=None):
         Nothing(),
         Trust(roots, view, ProfilePolicy()),
         MemoryReplayStore(),
-        Snapshot(),
+        PlainRegistry(),
     )
     request = VerificationRequest(TN(orig), (TN(DEST),), now, (identity,))
     verdict = verifier.verify(request, now)
@@ -264,7 +264,7 @@ def verify_without_lists(world, identity):
         Nothing(),
         Trust(roots, view, ProfilePolicy()),
         MemoryReplayStore(),
-        Snapshot(),
+        PlainRegistry(),
     )
     request = VerificationRequest(TN(ORIG), (TN(DEST),), now, (identity,))
     return verifier.verify(request, now, {world.x5u: parse_chain(world.chain.read_bytes())})

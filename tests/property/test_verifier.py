@@ -7,6 +7,7 @@ import string
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from plain import PlainRegistry
 from simulator import DAY, NOW, World
 
 from certs.profile import ProfilePolicy
@@ -15,7 +16,6 @@ from passport.identity import parse_identity_header
 from passport.jws import b64url_encode
 from passport.reasons import Reason, Verstat
 from passport.tn import TN
-from registry.snapshot import Snapshot
 from stores.memory import MemoryReplayStore
 from verifier.screen import ScreenPolicy
 from verifier.verdict import Check, Verdict
@@ -45,7 +45,7 @@ class Cache:
 
 
 def outcome(request, now=NOW) -> Verdict | NeedCertificates:
-    verifier = Verifier(ScreenPolicy(), Cache(), TRUST, MemoryReplayStore(), Snapshot())
+    verifier = Verifier(ScreenPolicy(), Cache(), TRUST, MemoryReplayStore(), PlainRegistry())
     return verifier.verify(request, now)
 
 

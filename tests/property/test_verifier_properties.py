@@ -7,6 +7,7 @@ import string
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from plain import PlainRegistry
 from simulator import NOW, World
 
 from certs.profile import ProfilePolicy
@@ -15,7 +16,6 @@ from passport.identity import parse_identity_header
 from passport.jws import b64url_encode
 from passport.reasons import Verstat
 from passport.tn import TN
-from registry.snapshot import Snapshot
 from stores.memory import MemoryReplayStore
 from verifier.screen import ScreenPolicy
 from verifier.verdict import Verdict
@@ -41,7 +41,7 @@ class Cache:
 
 
 def passes(request, now=NOW) -> bool:
-    verifier = Verifier(ScreenPolicy(), Cache(), TRUST, MemoryReplayStore(), Snapshot())
+    verifier = Verifier(ScreenPolicy(), Cache(), TRUST, MemoryReplayStore(), PlainRegistry())
     verdict = verifier.verify(request, now)
     return isinstance(verdict, Verdict) and verdict.verstat is Verstat.PASSED
 

@@ -11,14 +11,14 @@ import pytest
 
 from certs.chain import parse_chain
 from gateway.calls import MAX_REQUEST_ID, MAX_WAITING, SIGNING, VERIFICATION, Headers, Incoming
-from gateway.demo import ACCESSES, BANK, CALLEE, COURIER, HOTLINE, MVNO
+from gateway.demo import BANK, BANK_ORIGID, CALLEE, COURIER, HOTLINE, MVNO
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 ATIS = {
     vector["name"]: vector
     for vector in json.loads((VECTORS / "atis-1000082.json").read_text())["vectors"]
 }
-ORIGID = ACCESSES[0][1]
+ORIGID = BANK_ORIGID
 OWN = {"reason", "reasonHeader", "failedCheck", "attest", "origid", "spc", "notes", "checks"}
 
 

@@ -195,7 +195,7 @@ BROKEN = {
     "a setting": ('data = "state"', 'data = "state"\ncolour = "red"', "colour", "settings.md"),
     "exposure": ("127.0.0.1:9", "0.0.0.0:9", "0.0.0.0:9", "zhenxian key add"),
     "no roots": ("roots = ", "crl_urls = []\n#", "empty", "trust.roots"),
-    "a missing file": ("holdings.csv", "none.csv", "none.csv", "does not start"),
+    "a missing file": ("issuers.toml", "none.toml", "none.toml", "does not start"),
     "another key": ("1001.key.pem", "2002.key.pem", "not the key", "the key that"),
 }
 
@@ -297,6 +297,6 @@ def test_the_demonstration_ends_as_expected(tmp_path):
     result = _process("demo", "--json", "--folder", tmp_path / "demo", "--listen", "127.0.0.1:0")
     assert result.returncode == 0, result.stderr
     calls = json.loads(result.stdout)["calls"]
-    assert len(calls) == 15
+    assert len(calls) == 23
     assert all(call["good"] for call in calls)
     assert {call["verstat"] for call in calls} >= {"TN-Validation-Passed", "TN-Validation-Failed"}

@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import pytest
+from plain import PlainRegistry
 
 from passport.claims import Destination
 from passport.errors import StoreUnavailableError
 from passport.ppt.shaken import Attestation
 from passport.reasons import Reason
 from passport.tn import TN, URI, TNRange
-from registry.model import Access, Holding, Standing, Use, Verification
-from registry.snapshot import Snapshot
+from registry.model import (
+    Access,
+    Binding,
+    BindingModel,
+    Holding,
+    Order,
+    Reseller,
+    Standing,
+    State,
+    Subject,
+    TargetKind,
+    Use,
+    Verification,
+)
 from signer.decide import Facts, decide, gather
 from signer.request import SigningRequest
 
 BANK, SPAM = "subject-bank", "subject-callcentre"
 NUMBER = TN("8675588880001")
+CALLER, CALLEE = TN("8613700137000"), TN("8613800138000")
+NOW = 1_795_500_000
 TRUNK = Access("bank-trunk", "11111111-1111-4111-8111-111111111111", BANK)
 OTHER = Access("callcentre-trunk", "22222222-2222-4222-8222-222222222222", SPAM)
-STOPPED = Access("stopped", "33333333-3333-4333-8333-333333333333", BANK, Standing.SUSPENDED)
+STOPPED = Access("stopped", "33333333-3333-4333-8333-333333333333", BANK, state=State.SUSPENDED)
+GOOD = Standing(Subject(BANK))
+CLOSED = Standing(Subject(BANK), closed_by="subject subject-bank is suspended")
+RESOLD = Standing(Subject(BANK), ("mvno",), "reseller mvno is suspended")
+ORDER = Order("o1", "regulator", "ref 7", TargetKind.SUBJECT, BANK, 1, 1, "token")
+BINDING = Binding("b", BANK, BindingModel.AXB, NUMBER, CALLER, 1, CALLEE, until=NOW + 10)
 
 
 def holding(**changes) -> Holding:
@@ -30,41 +50,68 @@ def holding(**changes) -> Holding:
     return Holding(**fields)
 
 
-def request(attest=None, orig=NUMBER, access=None, origid="given") -> SigningRequest:
-    return SigningRequest(
-        orig, Destination((TN("8613800138000"),)), 1_795_500_000, attest, origid, access
-    )
+PRIVATE = holding(use=Use.PRIVACY)
+
+
+def request(attest=None, orig=NUMBER, access=None, origid="given", **more) -> SigningRequest:
+    return SigningRequest(orig, Destination((CALLEE,)), NOW, attest, origid, access, **more)
+
+
+def known(access=TRUNK, held=None, **more) -> Facts:
+    return Facts(access, GOOD, held, **{"holder": GOOD, **more})
 
 
 A, B, C = Attestation
 TABLE = [
     # facts, asked, attest given, reason
-    (Facts(TRUNK, False, holding()), A, A, Reason.HELD_AND_VERIFIED),
-    (Facts(TRUNK, False, holding()), None, A, Reason.HELD_AND_VERIFIED),
-    (Facts(TRUNK, False, holding()), B, B, Reason.ASKED_FOR_LESS),
-    (Facts(TRUNK, False, holding()), C, C, Reason.ASKED_FOR_LESS),
-    (Facts(TRUNK, False, None), A, B, Reason.DISPLAY_UNKNOWN),
-    (Facts(TRUNK, False, None), None, B, Reason.DISPLAY_UNKNOWN),
-    (Facts(TRUNK, False, None), C, C, Reason.ASKED_FOR_LESS),
-    (Facts(None, False, holding()), A, C, Reason.ACCESS_UNKNOWN),
-    (Facts(None, False, None), A, C, Reason.ACCESS_UNKNOWN),
-    (Facts(None, False, None), None, C, Reason.ACCESS_UNKNOWN),
-    (Facts(OTHER, False, holding()), A, None, Reason.DISPLAY_OF_ANOTHER),
-    (Facts(OTHER, False, holding()), C, None, Reason.DISPLAY_OF_ANOTHER),
+    (known(held=holding()), A, A, Reason.HELD_AND_VERIFIED),
+    (known(held=holding()), None, A, Reason.HELD_AND_VERIFIED),
+    (known(held=holding()), B, B, Reason.ASKED_FOR_LESS),
+    (known(held=holding()), C, C, Reason.ASKED_FOR_LESS),
+    (known(), A, B, Reason.DISPLAY_UNKNOWN),
+    (known(), None, B, Reason.DISPLAY_UNKNOWN),
+    (known(), C, C, Reason.ASKED_FOR_LESS),
+    (known(None, holding()), A, C, Reason.ACCESS_UNKNOWN),
+    (known(None), A, C, Reason.ACCESS_UNKNOWN),
+    (known(None), None, C, Reason.ACCESS_UNKNOWN),
+    (known(OTHER, holding()), A, None, Reason.DISPLAY_OF_ANOTHER),
+    (known(OTHER, holding()), C, None, Reason.DISPLAY_OF_ANOTHER),
+    (known(OTHER, PRIVATE, binding=BINDING), A, None, Reason.DISPLAY_OF_ANOTHER),
     (
-        Facts(OTHER, False, holding(verification=Verification.UNVERIFIED)),
+        known(OTHER, holding(verification=Verification.UNVERIFIED)),
         A,
         None,
         Reason.DISPLAY_OF_ANOTHER,
     ),
     *(
-        (Facts(TRUNK, False, holding(verification=state)), A, None, Reason.HOLDING_UNVERIFIED)
+        (known(held=holding(verification=state)), A, None, Reason.HOLDING_UNVERIFIED)
         for state in (Verification.UNVERIFIED, Verification.EXPIRED, Verification.WITHDRAWN)
     ),
-    (Facts(TRUNK, False, holding(use=Use.DO_NOT_ORIGINATE)), A, None, Reason.DO_NOT_ORIGINATE),
-    (Facts(None, False, holding(use=Use.DO_NOT_ORIGINATE)), C, None, Reason.DO_NOT_ORIGINATE),
-    (Facts(STOPPED, True, holding()), A, None, Reason.SUBJECT_SUSPENDED),
-    (Facts(STOPPED, True, None), C, None, Reason.SUBJECT_SUSPENDED),
+    (known(held=holding(use=Use.DO_NOT_ORIGINATE)), A, None, Reason.DO_NOT_ORIGINATE),
+    (known(None, holding(use=Use.DO_NOT_ORIGINATE)), C, None, Reason.DO_NOT_ORIGINATE),
+    # a carrier's service number: its holder may show it, nobody else
+    (known(held=holding(), service=True), A, A, Reason.HELD_AND_VERIFIED),
+    (known(OTHER, holding(), service=True), A, None, Reason.DO_NOT_ORIGINATE),
+    (known(service=True), A, None, Reason.DO_NOT_ORIGINATE),
+    (known(None, service=True), C, None, Reason.DO_NOT_ORIGINATE),
+    # privacy numbers
+    (known(held=PRIVATE, binding=BINDING), A, A, Reason.BOUND),
+    (known(held=PRIVATE), A, None, Reason.NOT_BOUND),
+    (known(held=PRIVATE), C, None, Reason.NOT_BOUND),
+    (known(held=PRIVATE, binding=BINDING, current=False), A, B, Reason.REGISTRY_STALE),
+    # suspensions
+    (known(STOPPED, holding()), A, None, Reason.ACCESS_SUSPENDED),
+    (Facts(TRUNK, CLOSED, holding(), CLOSED), A, None, Reason.SUBJECT_SUSPENDED),
+    (Facts(TRUNK, CLOSED), C, None, Reason.SUBJECT_SUSPENDED),
+    (Facts(TRUNK, GOOD, holding(), RESOLD), A, None, Reason.RESELLER_SUSPENDED),
+    # orders win over everything that is known
+    (known(held=holding(), order=ORDER), A, None, Reason.ORDERED),
+    (known(order=ORDER), C, None, Reason.ORDERED),
+    (known(None, order=ORDER), C, None, Reason.ORDERED),
+    (known(OTHER, holding(), order=ORDER), A, None, Reason.ORDERED),
+    # a copy that may lag behind
+    (known(held=holding(), current=False), A, B, Reason.REGISTRY_STALE),
+    (known(OTHER, holding(), current=False), A, None, Reason.DISPLAY_OF_ANOTHER),
     (Facts(available=False), A, C, Reason.REGISTRY_UNAVAILABLE),
     (Facts(available=False), None, C, Reason.REGISTRY_UNAVAILABLE),
 ]
@@ -90,7 +137,7 @@ def test_never_more_than_asked_and_never_more_than_proven():
 
 
 def test_known_access_gives_its_own_origid_and_unknown_keeps_the_proxys():
-    assert decide(request(A), Facts(TRUNK, False, holding())).origid == TRUNK.origid
+    assert decide(request(A), known(held=holding())).origid == TRUNK.origid
     assert decide(request(A), Facts()).origid == "given"
 
 
@@ -104,26 +151,93 @@ def test_a_decision_has_no_truth_value():
         bool(decide(request(A), Facts()))
 
 
-class Broken:
+class Broken(PlainRegistry):
     def holding(self, tn):
         raise StoreUnavailableError("gone")
 
-    def access(self, name, origid):
-        return TRUNK
-
-    def suspended(self, subject):
-        return False
-
 
 def test_an_unavailable_registry_never_earns_more_than_c():
-    facts = gather(request(A, access="bank-trunk"), Broken())
+    facts = gather(request(A, access="bank-trunk"), Broken([holding()], [TRUNK]), NOW)
     assert facts == Facts(available=False)
     assert decide(request(A), facts).attest is C
 
 
 def test_gather_reads_access_by_name_then_by_origid():
-    registry = Snapshot([holding()], [TRUNK, OTHER])
-    assert gather(request(access="callcentre-trunk", origid=TRUNK.origid), registry).access is OTHER
-    assert gather(request(origid=TRUNK.origid), registry).access is TRUNK
-    assert gather(request(access="nobody", origid=TRUNK.origid), registry).access is None
-    assert gather(request(origid=TRUNK.origid), registry).holding == holding()
+    registry = PlainRegistry([holding()], [TRUNK, OTHER])
+
+    def access(**more):
+        return gather(request(**more), registry, NOW).access
+
+    assert access(access="callcentre-trunk", origid=TRUNK.origid) is OTHER
+    assert access(origid=TRUNK.origid) is TRUNK
+    assert access(access="nobody", origid=TRUNK.origid) is None
+    assert gather(request(origid=TRUNK.origid), registry, NOW).holding == holding()
+
+
+def order(kind, target, **more):
+    return Order("o1", "regulator", "ref", kind, target, 1, 1, "token", **more)
+
+
+COVERED = {
+    "the caller's subject": order(TargetKind.SUBJECT, BANK),
+    "a reseller before the last": order(TargetKind.RESELLER, "mvno"),
+    "the carrier's SPC": order(TargetKind.SPC, "1001"),
+    "the number": order(TargetKind.NUMBER, str(NUMBER)),
+    "a range around it": order(TargetKind.RANGE, "8675588880000-8675588880009"),
+}
+
+
+@pytest.mark.parametrize("name", COVERED)
+def test_orders_reach_what_a_call_involves(name):
+    registry = PlainRegistry(
+        [holding(reseller="agent", spcs=("1001",))],
+        [TRUNK],
+        others=[Reseller("mvno"), Reseller("agent", parent="mvno"), COVERED[name]],
+    )
+    facts = gather(request(A, access="bank-trunk"), registry, NOW)
+    decision = decide(request(A), facts)
+    assert (decision.attest, decision.reason) == (None, Reason.ORDERED)
+    assert "o1" in decision.detail
+    assert "ref" in decision.detail
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        order(TargetKind.SUBJECT, BANK, lifted=5),
+        order(TargetKind.SUBJECT, "somebody"),
+        Order("later", "r", "ref", TargetKind.SUBJECT, BANK, NOW + 1, 1, "t"),
+    ],
+)
+def test_orders_lifted_of_others_or_to_come_do_not_stop_a_call(found):
+    registry = PlainRegistry([holding()], [TRUNK], others=[found])
+    assert decide(request(A), gather(request(A, access="bank-trunk"), registry, NOW)).attest is A
+
+
+def test_an_order_reaches_the_caller_behind_a_privacy_number():
+    own = Holding(TNRange(CALLER, CALLER), "rider", Verification.VERIFIED)
+    registry = PlainRegistry(
+        [PRIVATE, own], [TRUNK], others=[BINDING, order(TargetKind.SUBJECT, "rider")]
+    )
+    asked = request(A, access="bank-trunk", caller=CALLER)
+    assert decide(asked, gather(asked, registry, NOW)).reason is Reason.ORDERED
+
+
+def test_a_privacy_number_needs_caller_display_and_callee_of_one_binding():
+    registry = PlainRegistry([PRIVATE], [TRUNK], others=[BINDING])
+
+    def reason(now=NOW, dest=(CALLEE,), **more):
+        asked = SigningRequest(
+            NUMBER, Destination(dest), NOW, A, None, "bank-trunk", **{"caller": CALLER, **more}
+        )
+        return decide(asked, gather(asked, registry, now)).reason
+
+    assert reason() is Reason.BOUND
+    assert reason(caller=CALLEE, dest=(CALLER,)) is Reason.BOUND
+    assert reason(caller=None) is Reason.NOT_BOUND
+    assert reason(caller=TN("8613700137001")) is Reason.NOT_BOUND
+    assert reason(dest=(TN("8613800138001"),)) is Reason.NOT_BOUND
+    assert reason(dest=(CALLEE, TN("8613800138001"))) is Reason.NOT_BOUND
+    # It ends when its time does, within the second.
+    assert reason(now=NOW + 9.999) is Reason.BOUND
+    assert reason(now=NOW + 10) is Reason.NOT_BOUND

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
+from plain import PlainRegistry
 from simulator import NOW
 from test_procedure import SCENARIOS
 from verification import (
@@ -16,6 +17,7 @@ from verification import (
     constrained,
     not_covered,
     not_the_holder,
+    ordered,
     other_algorithm,
     other_callee,
     other_caller,
@@ -36,7 +38,6 @@ from passport.claims import parse_header_segment, parse_payload
 from passport.identity import IdentityHeader
 from passport.jws import VerifyingKey, b64url_decode
 from passport.reasons import Reason, Verstat
-from registry.snapshot import Snapshot
 from verifier import judge as judging
 from verifier import verify as procedure
 from verifier.screen import screen
@@ -159,8 +160,15 @@ def any_code(case, patch):
     patch.setattr(procedure, "judge", lenient)
 
 
+def no_orders(case, patch):
+    def lenient(token, facts):
+        return judging.judge(token, msgspec.structs.replace(facts, order=None))
+
+    patch.setattr(procedure, "judge", lenient)
+
+
 def no_registry(case, patch):
-    case.registry = Snapshot()
+    case.registry = PlainRegistry()
 
 
 def scenario(reason):
@@ -202,6 +210,8 @@ REMOVALS = [
     Removal(wrong_key, Check.SIGNATURE, any_signature),
     Removal(scenario(Reason.SIGNATURE_INVALID), Check.SIGNATURE, any_signature),
     Removal(replayed, Check.REPLAY, never_seen),
+    Removal(ordered, Check.ORDER, no_orders),
+    Removal(ordered, Check.ORDER, no_registry),
     Removal(not_the_holder, Check.HOLDER, any_code),
     Removal(not_the_holder, Check.HOLDER, no_registry),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 
 import pytest
+from plain import PlainRegistry
 from simulator import NOW
 from verification import (
     DEST,
@@ -22,8 +23,8 @@ from passport.identity import IdentityHeader, parse_identity_header
 from passport.jws import Token, b64url_decode, b64url_encode
 from passport.reasons import Reason, Verstat
 from passport.tn import TN, URI, TNRange
-from registry.model import Holding
-from registry.snapshot import Snapshot
+from registry.model import Holding, Order, TargetKind
+from stores.memory import MemoryReplayStore
 from verifier.judge import JUDGE_CHECKS, Facts, judge
 from verifier.replay import replay_key
 from verifier.request import VerificationRequest
@@ -150,8 +151,33 @@ def test_when_replay_is_not_known_nothing_passes(case):
 # Holder -----------------------------------------------------------------------------------------
 
 
+ORDERS = {
+    "the signing code": (TargetKind.SPC, "1234"),
+    "the number": (TargetKind.NUMBER, ORIG),
+    "a range around it": (TargetKind.RANGE, f"{ORIG[:-2]}00-{ORIG[:-2]}99"),
+    "its holder": (TargetKind.SUBJECT, "bank"),
+    "a reseller before the holder": (TargetKind.RESELLER, "mvno"),
+    "the certificate": (TargetKind.CERTIFICATE, None),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_an_order_fails_a_genuine_token(case, name):
+    kind, target = ORDERS[name]
+    if target is None:
+        target = f"{case.carrier.certificate.leaf.serial_number:X}"
+    numbers = TNRange(TN(ORIG), TN(ORIG))
+    case.registry.add(Holding(numbers, "bank", reseller="mvno"))
+    assert case.ask().verstat is Verstat.PASSED
+    case.registry.add(Order("o1", "regulator", "ref 9", kind, target, NOW, 1, "token"))
+    case.replay = MemoryReplayStore()
+    verdict = case.ask()
+    assert (verdict.verstat, verdict.reason) == (Verstat.FAILED, Reason.ORDERED)
+    assert "ref 9" in verdict.detail
+
+
 def held(*spcs):
-    return Snapshot([Holding(TNRange(TN(ORIG), TN(ORIG)), "bank", spcs=spcs)])
+    return PlainRegistry([Holding(TNRange(TN(ORIG), TN(ORIG)), "bank", spcs=spcs)])
 
 
 @pytest.mark.parametrize(
@@ -175,7 +201,7 @@ def test_the_code_that_signed_is_one_of_the_holders(case, spcs, reason):
 
 def test_another_numbers_holder_does_not_count(case):
     numbers = TNRange(TN(DEST), TN(DEST))
-    case.registry = Snapshot([Holding(numbers, "bank", spcs=("9",))])
+    case.registry = PlainRegistry([Holding(numbers, "bank", spcs=("9",))])
     assert case.ask().verstat is Verstat.PASSED
 
 
@@ -195,7 +221,7 @@ def test_an_unavailable_registry_leaves_the_holder_out(case):
 
 def test_a_caller_who_is_no_number_has_no_holder(case):
     case.policy = ScreenPolicy(types=frozenset({None}))
-    case.registry = types.SimpleNamespace(holding=None)  # asking it would raise
+    case.registry.holding = None  # asking for it would raise
     caller = URI("sip:alice@example.com")
     request = VerificationRequest(caller, (TN(DEST),), NOW, (baseline(case, caller).dumps(),))
     assert case.ask(request).verstat is Verstat.PASSED

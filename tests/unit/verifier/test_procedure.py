@@ -83,6 +83,7 @@ WIRE = {
     Reason.SIGNATURE_INVALID: (FAILED, INVALID),
     Reason.REPLAYED: (FAILED, INVALID),
     Reason.REPLAY_UNKNOWN: (NONE, INVALID),
+    Reason.ORDERED: (FAILED, CREDENTIAL),
 }
 
 
@@ -272,7 +273,7 @@ def test_a_fault_is_found_by_its_check_and_answered_as_the_table_says(case, appl
     assert verdict.reason_header == header
     assert verdict.attest is None
     assert verdict.detail
-    genuine = check in (Check.REPLAY, Check.HOLDER)
+    genuine = check in (Check.REPLAY, Check.ORDER, Check.HOLDER)
     assert case.cache.kept == ([case.carrier.x5u] if genuine else [])
     if check is Check.IDENTITY:
         assert (verdict.results, verdict.decisive) == ((), None)

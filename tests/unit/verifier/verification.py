@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 from cryptography import x509
+from plain import PlainRegistry
 from simulator import NOW, World
 
 from certs import constraints
@@ -19,8 +20,7 @@ from passport.identity import IdentityHeader, parse_identity_header
 from passport.jws import Token, b64url_encode
 from passport.reasons import Reason
 from passport.tn import TN, TNRange
-from registry.model import Holding
-from registry.snapshot import Snapshot
+from registry.model import Holding, Order, TargetKind
 from stores.memory import MemoryReplayStore
 from verifier.request import VerificationRequest
 from verifier.screen import ScreenPolicy
@@ -83,7 +83,7 @@ class Case:
         self.others = []
         self.cache = Cache()
         self.replay = MemoryReplayStore()
-        self.registry = Snapshot()
+        self.registry = PlainRegistry()
         self.policy = ScreenPolicy()
         self.revocation = RevocationPolicy.REQUIRE
         self.lists = ()
@@ -251,7 +251,11 @@ def replayed(case):
 
 def not_the_holder(case):
     numbers = TNRange(TN(ORIG), TN(ORIG))
-    case.registry = Snapshot([Holding(numbers, "bank", spcs=("5678", "9012"))])
+    case.registry.add(Holding(numbers, "bank", spcs=("5678", "9012")))
+
+
+def ordered(case):
+    case.registry.add(Order("o1", "regulator", "ref", TargetKind.SPC, "1234", NOW - 1, 1, "token"))
 
 
 class Fault(NamedTuple):
@@ -277,6 +281,7 @@ FAULTS = (
     Fault(revoked, Check.CHAIN, Reason.CERT_REVOKED),
     Fault(wrong_key, Check.SIGNATURE, Reason.SIGNATURE_INVALID),
     Fault(replayed, Check.REPLAY, Reason.REPLAYED),
+    Fault(ordered, Check.ORDER, Reason.ORDERED),
     Fault(not_the_holder, Check.HOLDER, Reason.SPC_NOT_HOLDER),
 )
 ORDER = tuple(Check)
