@@ -265,12 +265,18 @@ class OrderIndex:
     order of those over it, so that nested and overlapping ranges cost one bisection.
     """
 
-    __slots__ = ("_empty", "_named", "_ranges")
+    __slots__ = (
+        "_certificates",
+        "_empty",
+        "_numbers",
+        "_ranges",
+        "_resellers",
+        "_spcs",
+        "_subjects",
+    )
 
     def __init__(self, orders: Iterable[Order]) -> None:
-        self._named: dict[TargetKind, dict[str, Order]] = {
-            kind: {} for kind in TargetKind if kind is not TargetKind.RANGE
-        }
+        named: dict[TargetKind, dict[str, Order]] = {kind: {} for kind in TargetKind}
         ranges: dict[int, list[tuple[str, str, Order]]] = {}
         for order in orders:
             if order.lifted is not None:
@@ -279,36 +285,46 @@ class OrderIndex:
                 first, _, last = order.target.partition("-")
                 ranges.setdefault(len(first), []).append((first, last or first, order))
             else:
-                named = self._named[order.kind]
-                named[order.target] = min(named.get(order.target, order), order, key=_age)
+                table = named[order.kind]
+                table[order.target] = min(table.get(order.target, order), order, key=_age)
+        self._subjects = named[TargetKind.SUBJECT]
+        self._resellers = named[TargetKind.RESELLER]
+        self._spcs = named[TargetKind.SPC]
+        self._numbers = named[TargetKind.NUMBER]
+        self._certificates = named[TargetKind.CERTIFICATE]
         self._ranges = {length: _pieces(rows) for length, rows in ranges.items()}
-        self._empty = not self._ranges and not any(self._named.values())
+        self._empty = not ranges and not any(named.values())
 
     def find(self, who: Who, now: int) -> Order | None:
         """The oldest order in force that covers any of these; None when there is none."""
         if self._empty:
             return None
-        found: list[Order | None] = []
-        named = self._named
-        if table := named[TargetKind.SUBJECT]:
-            found += [table[name] for name in who.subjects if name in table]
-        if table := named[TargetKind.RESELLER]:
-            found += [table[name] for name in who.resellers if name in table]
-        if table := named[TargetKind.SPC]:
-            found += [table[name] for name in who.spcs if name in table]
-        if table := named[TargetKind.NUMBER]:
-            found += [table[name] for name in who.numbers if name in table]
-        if (table := named[TargetKind.CERTIFICATE]) and who.serial in table:
-            found.append(table[who.serial])
-        if self._ranges:
+        oldest: Order | None = None
+        for table, names in (
+            (self._subjects, who.subjects),
+            (self._resellers, who.resellers),
+            (self._spcs, who.spcs),
+            (self._numbers, who.numbers),
+            (self._certificates, (who.serial,)),
+        ):
+            if table:
+                for name in names:
+                    if name in table:
+                        oldest = _older(table[name], oldest)
+        ranges = self._ranges
+        if ranges:
             for number in who.numbers:
-                pieces = self._ranges.get(len(number))
-                if pieces is not None:
-                    found.append(pieces[1][bisect_right(pieces[0], number)])
-        if not found:
-            return None
-        oldest = min((order for order in found if order is not None), key=_age, default=None)
+                length = len(number)
+                if length in ranges:
+                    cuts, orders = ranges[length]
+                    order = orders[bisect_right(cuts, number)]
+                    if order is not None:
+                        oldest = _older(order, oldest)
         return oldest if oldest is not None and oldest.since <= now else None
+
+
+def _older(order: Order, other: Order | None) -> Order:
+    return order if other is None or _age(order) < _age(other) else other
 
 
 def _age(order: Order) -> tuple[int, str]:

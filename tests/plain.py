@@ -189,16 +189,19 @@ class PlainRegistry:
 
     # history
     def history(self, kind, key):
-        versions, before = [], None
-        for commit, state in self.commits:
-            entry = state.get((kind, key))
-            if entry != before:
-                value = entry[1] if entry is not None else None
-                versions.append(
-                    Version(commit.seq, commit.time, commit.author, commit.reason, value)
-                )
-            before = entry
-        return tuple(versions)
+        return tuple(
+            Version(commit.seq, commit.time, commit.author, commit.reason, change.value)
+            for commit, _ in self.commits
+            for change in commit.changes
+            if (change.kind, change.key) == (kind, key)
+        )
+
+    def purge(self, now):
+        """Bindings whose time is over are there no more; that is no change of the registry."""
+        for kind, key in [*self.records]:
+            binding = self.records[kind, key][1]
+            if kind is Kind.BINDING and binding.until is not None and binding.until <= now:
+                del self.records[kind, key]
 
     def held_at(self, tn, time):
         state = None
