@@ -6,6 +6,7 @@ Every write names a reason, is made under the name of the key that asks, and may
 
 # Annotations name variables of the functions around them: they are not postponed here.
 import hashlib
+import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from fastapi.responses import JSONResponse
 from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.admin import problems, requires
+from gateway.admin import PROBLEM_JSON, problem, problems, requires
 from gateway.auth import Authenticator, Principal, Role
 from passport.errors import ConfigError
 from passport.tn import TN, TNRange
@@ -437,7 +438,9 @@ def _batch_routes(routes: APIRouter, api: _Api, write: Any, lend: Any) -> None:
                 detail = error.detail if isinstance(error, HTTPException) else str(error)
                 rejected.append({"row": index, "detail": detail})
         if rejected and mode == "all-or-nothing":
-            return JSONResponse({"accepted": 0, "rejected": rejected}, 422)
+            answer = problem(422, "Invalid value", f"{len(rejected)} rows are unusable")
+            told = {**json.loads(bytes(answer.body)), "rejected": rejected}
+            return JSONResponse(told, 422, media_type=PROBLEM_JSON)
         asked = (kind, mode, rows)
         accepted, version = 0, None
         try:

@@ -38,6 +38,7 @@ _MAX_TEXT: Final = 256  # characters of a reference, issuer or target
 _MAX_ID: Final = 128  # characters of an order's id, which stands in the path of a URL
 _MAX_SERIAL: Final = 40  # hexadecimal digits; 20 octets, RFC 5280 section 4.1.2.2
 _SERIAL = re.compile(rf"0*([1-9A-Fa-f][0-9A-Fa-f]{{0,{_MAX_SERIAL - 1}}})\Z")
+_MAX_TIME: Final = 253_402_300_799  # seconds since the epoch; the end of the year 9999
 _PEM: Final = "-----BEGIN "
 _MEMBERS: Final = frozenset({"name", "key", "may"})  # of an issuer's entry
 
@@ -162,7 +163,12 @@ def claimed(token: str) -> Instruction:
 
 
 def order_of(instruction: Instruction, token: str) -> Order:
-    """The record of an order that an instruction gives."""
+    """The record of an order that an instruction gives.
+
+    Raises:
+        OrderRefusedError: MALFORMED, when it gives none.
+    """
+    _must(instruction, Action.STOP)
     return Order(
         instruction.order,
         instruction.issuer,
@@ -179,8 +185,10 @@ def lifted(order: Order, instruction: Instruction, token: str) -> Order:
     """The record of an order that an instruction lifts.
 
     Raises:
-        OrderRefusedError: NOT_ENTITLED, when it names another order, issuer or target.
+        OrderRefusedError: NOT_ENTITLED, when it names another order, issuer or target;
+            MALFORMED, when it lifts none.
     """
+    _must(instruction, Action.LIFT)
     if (order.id, order.issuer, order.kind, order.target) != (
         instruction.order,
         instruction.issuer,
@@ -299,25 +307,35 @@ class OrderIndex:
         """The oldest order in force that covers any of these; None when there is none."""
         if self._empty:
             return None
+        # Every call comes by here: a loop over the tables would cost half as much again.
         oldest: Order | None = None
-        for table, names in (
-            (self._subjects, who.subjects),
-            (self._resellers, who.resellers),
-            (self._spcs, who.spcs),
-            (self._numbers, who.numbers),
-            (self._certificates, (who.serial,)),
-        ):
-            if table:
-                for name in names:
-                    if name in table:
-                        oldest = _older(table[name], oldest)
+        table = self._subjects
+        if table:
+            for name in who.subjects:
+                if name in table:
+                    oldest = _older(table[name], oldest)
+        table = self._resellers
+        if table:
+            for name in who.resellers:
+                if name in table:
+                    oldest = _older(table[name], oldest)
+        table = self._spcs
+        if table:
+            for name in who.spcs:
+                if name in table:
+                    oldest = _older(table[name], oldest)
+        table = self._certificates
+        if table and who.serial in table:
+            oldest = _older(table[who.serial], oldest)
+        table = self._numbers
         ranges = self._ranges
-        if ranges:
+        if table or ranges:
             for number in who.numbers:
-                length = len(number)
-                if length in ranges:
-                    cuts, orders = ranges[length]
-                    order = orders[bisect_right(cuts, number)]
+                if number in table:
+                    oldest = _older(table[number], oldest)
+                pieces = ranges.get(len(number))
+                if pieces is not None:
+                    order = pieces[1][bisect_right(pieces[0], number)]
                     if order is not None:
                         oldest = _older(order, oldest)
         return oldest if oldest is not None and oldest.since <= now else None
@@ -340,16 +358,16 @@ def _pieces(rows: list[tuple[str, str, Order]]) -> tuple[list[str], list[Order |
     rows = sorted(rows, key=lambda row: row[0])
     cuts = sorted({cut for first, last, _ in rows for cut in (first, last + "~")})
     oldest: list[Order | None] = [None]
-    over: list[tuple[int, str, str, Order]] = []  # a heap by age; ended ones go when on top
+    over: list[tuple[int, str, int, str, Order]] = []  # a heap by age; ended ones go when on top
     following = 0
     for cut in cuts:
         while following < len(rows) and rows[following][0] <= cut:
             _, last, order = rows[following]
-            heapq.heappush(over, (*_age(order), last, order))
+            heapq.heappush(over, (*_age(order), following, last, order))
             following += 1
-        while over and over[0][2] < cut:
+        while over and over[0][3] < cut:
             heapq.heappop(over)
-        oldest.append(over[0][3] if over else None)
+        oldest.append(over[0][4] if over else None)
     return cuts, oldest
 
 
@@ -372,7 +390,8 @@ def _canonical(instruction: Instruction) -> Instruction:
         raise OrderRefusedError(
             OrderFault.MALFORMED, f"order: at most {_MAX_ID} characters expected, and no /"
         )
-    if instruction.number < 1 or min(instruction.since, instruction.iat) < 0:
+    moments = (instruction.since, instruction.iat)
+    if instruction.number < 1 or min(moments) < 0 or max(moments) > _MAX_TIME:
         raise OrderRefusedError(OrderFault.MALFORMED, "number, since or iat is out of range")
     target = instruction.target
     try:
@@ -387,6 +406,13 @@ def _canonical(instruction: Instruction) -> Instruction:
     except ParseError as error:
         raise OrderRefusedError(OrderFault.MALFORMED, str(error)) from None
     return replace(instruction, target=target)
+
+
+def _must(instruction: Instruction, action: Action) -> None:
+    if instruction.action is not action:
+        raise OrderRefusedError(
+            OrderFault.MALFORMED, f"it is to {action.value}, and says {instruction.action.value}"
+        )
 
 
 def _serial(text: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -47,7 +47,7 @@ _BUSY_MS: Final = 5_000  # milliseconds a writer waits for another process's wri
 _READ_BUSY_MS: Final = 100  # milliseconds a call may wait
 _CACHE_KIB: Final = 65_536  # page cache of one connection
 _MMAP: Final = 2**31 - 1  # octets; SQLite's own limit
-_LENGTH: Final = 10**15
+LENGTH: Final = 10**15  # what a digit more adds to a number's integer
 _KEEP_REQUESTS: Final = 7 * 86_400  # seconds an idempotency key is remembered
 MANY: Final = 1_000  # changes of one commit above which their keys are not listed one by one
 
@@ -68,18 +68,40 @@ _TOUCHED = msgspec.msgpack.Decoder(list[tuple[Kind, str]] | None)
 
 def number_key(tn: str) -> int:
     """A number of digits as the integer it is stored as."""
-    return len(tn) * _LENGTH + int(tn)
+    return len(tn) * LENGTH + int(tn)
 
 
 def number_of(key: int) -> TN:
     """The number that number_key made the integer of."""
-    length, digits = divmod(key, _LENGTH)
+    length, digits = divmod(key, LENGTH)
     return TN(str(digits).zfill(length))
 
 
 def range_of(lo: int, size: int) -> TNRange:
     """A range from its stored form."""
     return TNRange(number_of(lo), number_of(lo + size))
+
+
+# line, class, lo, size, owner, title, evidence, verified_on
+Staged: TypeAlias = tuple[int, int, int, int, int, int, str | None, int | None]
+
+_STAGE: Final = (
+    "CREATE TEMP TABLE IF NOT EXISTS stage (line INTEGER, class INTEGER, lo INTEGER, size INTEGER,"
+    " owner INTEGER, title INTEGER, evidence TEXT, verified_on INTEGER)"
+)
+_CROSSING: Final = """
+SELECT EXISTS (SELECT 1 FROM temp.stage s CROSS JOIN classes c CROSS JOIN holdings h WHERE
+    s.size > 0 AND c.class > 0 AND h.class = c.class
+    AND h.lo BETWEEN s.lo + {end} - ((1 << c.class) - 1) AND s.lo + {end}
+    AND h.lo + h.size >= s.lo + {end}
+    AND {crossing})
+"""
+_IRREGULAR: Final = (
+    "SELECT EXISTS (SELECT 1 FROM temp.stage s JOIN holdings h ON h.class = s.class"
+    " AND h.lo = s.lo AND h.size = s.size)",
+    _CROSSING.format(end="0", crossing="h.lo < s.lo AND h.lo + h.size < s.lo + s.size"),
+    _CROSSING.format(end="s.size", crossing="h.lo > s.lo AND h.lo + h.size > s.lo + s.size"),
+)
 
 
 class Page(Struct, frozen=True):
@@ -110,6 +132,7 @@ class Book:
             self._db.execute(f"PRAGMA synchronous={synchronous}")
             self._db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
             self._db.execute(f"PRAGMA mmap_size={_MMAP}")
+            self._db.execute("PRAGMA temp_store=MEMORY")
             migrate(self._db)
         except sqlite3.Error as error:
             raise StoreUnavailableError(f"{path}: {error}") from None
@@ -338,7 +361,7 @@ class Book:
             place = [int(part) for part in after.split(".")] if after else [-1, 0, 0]
             class_, lo, size = place
         except ValueError:
-            raise RegistryConflictError("after: not the end of a page of holdings") from None
+            raise ConfigError("after: not the end of a page of holdings") from None
         condition = " AND o.subject = ?" if subject is not None else ""
         rows = self._all(
             "SELECT " + _HOLDING.format("holdings h") + ""
@@ -491,7 +514,7 @@ class Book:
         Raises:
             RegistryConflictError, VersionConflictError, ConfigError: see registry.rules.check.
         """
-        with self._transaction(commit=not dry_run):
+        with self.transaction(commit=not dry_run):
             if request:
                 row = self._one("SELECT fingerprint, seq, time FROM requests WHERE id = ?", request)
                 if row is not None:
@@ -507,10 +530,10 @@ class Book:
             checked = []
             for change in changes:
                 accepted = check(change, self, now)
-                self._apply(accepted, seq)
+                self.apply_change(accepted, seq)
                 checked.append(accepted)
             commit = Commit(seq, time, author, reason, tuple(checked), request, fingerprint)
-            self._record(commit)
+            self.record(commit)
         return commit
 
     def apply(self, commit: Commit) -> bool:
@@ -519,15 +542,15 @@ class Book:
         Raises:
             ValueError: commits between are missing.
         """
-        with self._transaction():
+        with self.transaction():
             seq, _ = self.last()
             if commit.seq <= seq:
                 return False
             if commit.seq != seq + 1:
                 raise ValueError(f"commit {commit.seq} after {seq}")
             for change in commit.changes:
-                self._apply(change, commit.seq)
-            self._record(commit)
+                self.apply_change(change, commit.seq)
+            self.record(commit)
         return True
 
     def purge(self, now: int, limit: int = 10_000) -> int:
@@ -535,7 +558,7 @@ class Book:
         ended = self._all("SELECT id FROM bindings WHERE until <= ? LIMIT ?", now, limit)
         if not ended:
             return 0
-        with self._transaction():
+        with self.transaction():
             for (key,) in ended:
                 found = self.get(Kind.BINDING, key)
                 if found is not None and isinstance(found[1], Binding):
@@ -569,7 +592,8 @@ class Book:
         ]
 
     @contextmanager
-    def _transaction(self, *, commit: bool = True) -> Iterator[None]:
+    def transaction(self, *, commit: bool = True) -> Iterator[None]:
+        """One transaction: committed at the end, or rolled back, also by an exception."""
         self._run("BEGIN IMMEDIATE")
         try:
             yield
@@ -591,10 +615,11 @@ class Book:
         if self._db.in_transaction:
             self._run("ROLLBACK")
 
-    def _record(self, commit: Commit) -> None:
+    def record(self, commit: Commit, *, many: bool = False) -> None:
+        """Enter a commit in the journal; `many` leaves out which keys it changed."""
         touched = (
             msgspec.msgpack.encode([(c.kind.value, c.key) for c in commit.changes])
-            if len(commit.changes) <= MANY
+            if len(commit.changes) <= MANY and not many
             else None
         )
         self._run(
@@ -607,14 +632,15 @@ class Book:
         )
         if commit.request:
             self._run(
-                "INSERT INTO requests VALUES (?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?)",
                 commit.request,
                 commit.fingerprint,
                 commit.seq,
                 commit.time,
             )
 
-    def _apply(self, change: Change, seq: int) -> None:
+    def apply_change(self, change: Change, seq: int) -> None:
+        """Do a change that was checked, inside a transaction."""
         kind, key, value = change.kind, change.key, change.value
         if kind is Kind.HOLDING:
             self._apply_holding(key, value, seq)
@@ -724,6 +750,54 @@ class Book:
             *values,
         )
         return int(row[0])
+
+    def stage(self, rows: Iterable[Staged]) -> int:
+        """Lay new holdings ready, inside a transaction; how many are registered so already.
+
+        Those are left out of what follows.
+        """
+        self._run(_STAGE)
+        self._run("DELETE FROM temp.stage")
+        try:
+            self._db.executemany("INSERT INTO temp.stage VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"{self.path.name}: {error}") from None
+        same = self._db.execute(
+            "DELETE FROM temp.stage WHERE EXISTS (SELECT 1 FROM holdings h WHERE"
+            " h.class = stage.class AND h.lo = stage.lo AND h.size = stage.size"
+            " AND h.owner = stage.owner AND h.title = stage.title"
+            " AND h.evidence IS stage.evidence AND h.verified_on IS stage.verified_on)"
+        )
+        return same.rowcount
+
+    def staged_lines(self) -> set[int]:
+        """The lines of what lies ready."""
+        return {row[0] for row in self._all("SELECT line FROM temp.stage")}
+
+    def staged_is_plain(self) -> bool:
+        """True when nothing laid ready repeats, replaces or crosses anything."""
+        return not any(self._one(question)[0] for question in _IRREGULAR)
+
+    def take_staged(self, seq: int) -> int:
+        """Register what lies ready; how many."""
+        self._run("INSERT OR IGNORE INTO classes SELECT DISTINCT class FROM temp.stage")
+        try:
+            return self._db.execute(
+                "INSERT INTO holdings SELECT class, lo, size, ?, owner, title, evidence,"
+                " verified_on FROM temp.stage ORDER BY class, lo, size",
+                (seq,),
+            ).rowcount
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"{self.path.name}: {error}") from None
+
+    def import_line(self, name: str) -> int:
+        """The last line of an import that is committed; 0 for none."""
+        row = self._one("SELECT line FROM imports WHERE id = ?", name)
+        return int(row[0]) if row is not None else 0
+
+    def set_import_line(self, name: str, line: int) -> None:
+        """Note how far an import came, in the transaction of its rows."""
+        self._run("INSERT OR REPLACE INTO imports VALUES (?, ?, 0, 0, 0)", name, line)
 
     def _put_binding(self, binding: Binding, seq: int) -> None:
         until = FOREVER if binding.until is None else binding.until

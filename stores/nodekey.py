@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    load_pem_private_key,
+    load_pem_public_key,
 )
 from jwt.algorithms import ECAlgorithm
 from jwt.exceptions import InvalidKeyError
@@ -54,14 +54,7 @@ class NodeKey(Struct, frozen=True):
         except OSError as error:
             raise StoreUnavailableError(f"{path}: {error.strerror}") from None
         key = SigningKey.from_pem(pem)
-        private = load_pem_private_key(pem, None)
-        if not isinstance(private, ec.EllipticCurvePrivateKey):
-            raise ConfigError(f"{path} holds no P-256 key")
-        jwk = ECAlgorithm.to_jwk(private.public_key(), as_dict=True)
-        members = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
-        canonical = json.dumps(members, sort_keys=True, separators=(",", ":"))
-        digest = hashlib.sha256(canonical.encode()).digest()
-        return cls(name, key, canonical, b64url_encode(digest).decode())
+        return cls(name, key, _jwk(key.verifying_key), thumbprint(key.verifying_key))
 
     def acknowledge(self, order: Order, since_ms: int, cursor: int) -> str:
         """Sign that an order, or its lifting, is in force here."""
@@ -75,12 +68,27 @@ class NodeKey(Struct, frozen=True):
 def public_key(jwk: str) -> VerifyingKey:
     """The key of a node's JWK. Raises ConfigError."""
     try:
-        key = ECAlgorithm.from_jwk(jwk)
+        members = json.loads(jwk)
+        key = ECAlgorithm.from_jwk(members) if isinstance(members, dict) else None
     except (InvalidKeyError, ValueError, TypeError) as error:
         raise ConfigError(f"not a key: {error}") from None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise ConfigError("not a public key")
     return VerifyingKey(key)
+
+
+def thumbprint(key: VerifyingKey) -> str:
+    """The key's thumbprint: base64url of the SHA-256 of its JWK (RFC 7638 section 3)."""
+    return b64url_encode(hashlib.sha256(_jwk(key).encode()).digest()).decode()
+
+
+def _jwk(key: VerifyingKey) -> str:
+    """The members RFC 7638 section 3.2 requires, in its order, without white space."""
+    public = load_pem_public_key(key.public_pem)
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    jwk = ECAlgorithm.to_jwk(public, as_dict=True)
+    members = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
+    return json.dumps(members, sort_keys=True, separators=(",", ":"))
 
 
 def _create(path: Path) -> None:

@@ -120,7 +120,7 @@ class PlainRegistry:
             rows = [*self._all(Kind.HOLDING), *self._all(Kind.ACCESS)]
             return next((f"{r.key}" for _, r in rows if r.subject == key), None)
         if any(r.parent == key for _, r in self._all(Kind.RESELLER)):
-            return "a reseller"
+            return next(r.id for _, r in self._all(Kind.RESELLER) if r.parent == key)
         states = [*(state for _, state in self.commits), self.records]
         held = (h for state in states for _, h in self._all(Kind.HOLDING, state))
         return next(("holdings" for h in held if h.reseller == key), None)

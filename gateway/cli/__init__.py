@@ -12,7 +12,7 @@ from typing import Final
 
 import typer
 
-from gateway.cli import calls, demo, doctor, inspect, keys, pki, serve
+from gateway.cli import calls, demo, doctor, inspect, keys, orders, pki, registry, serve
 from passport.errors import ZhenxianError
 
 EXIT_BAD_ANSWER: Final = 1
@@ -37,6 +37,8 @@ calls.register(app)
 inspect.register(app)
 app.add_typer(pki.app, name="pki")
 app.add_typer(keys.app, name="key")
+app.add_typer(registry.app, name="registry")
+app.add_typer(orders.app, name="orders")
 doctor.register(app)
 demo.register(app)
 

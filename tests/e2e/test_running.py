@@ -32,10 +32,13 @@ from running import (
 from certs import ca
 from gateway.auth import Role, add_key
 from gateway.calls import SIGNING, VERIFICATION
-from gateway.demo import BANK, CENTRE_ORIGID, COURIER
+from gateway.demo import BANK, CENTRE_ORIGID, COURIER, register
 from gateway.dialects.bodies import Dialect
+from registry.model import State, Subject
+from stores.book import Book
 
 UNKNOWN = "8675511112222"
+UNKNOWN_HOLDING = f"/v1/holdings/{UNKNOWN}?reason=test"
 
 
 def _request(path, body):
@@ -184,26 +187,21 @@ def test_a_chain_that_cannot_be_published_is_not_signed_with(serve):
         assert client.get(old).status_code == 200
 
 
-def test_edited_holdings_are_in_force_soon(serve):
+def test_what_another_process_commits_counts_for_the_next_call(serve):
     service = serve()
-    holdings = service.folder / "holdings.csv"
+    data = service.folder / "state"
+    subject = Subject("bank", name="Sample Bank", state=State.SUSPENDED)
     with service.client() as client:
         assert signed(client, BANK)["decision"] == "HELD_AND_VERIFIED"
-        text = holdings.read_text()
-        holdings.write_text(text.replace("bank,verified", "bank,withdrawn"))
-        began = time.monotonic()
-        until(lambda: client.post(SIGNING, json=signing(BANK)).status_code == 403, 4)
-        assert time.monotonic() - began < 2.5
-        holdings.write_text("first,subject\nnonsense,bank\n")
-        problems = until(lambda: client.get("/readyz").json()["problems"])
-        assert "holdings.csv line 2" in problems[0]
-        assert client.post(SIGNING, json=signing(BANK)).status_code == 403
-        holdings.write_text(text)
-        until(lambda: client.get("/readyz").status_code == 200)
+        register(data, [subject], int(time.time()))
+        answer = client.post(SIGNING, json=signing(BANK))
+        assert answer.status_code == 403
+        assert "SUBJECT_SUSPENDED" in answer.text
+        register(data, [Subject("bank", name="Sample Bank")], int(time.time()))
         assert signed(client, BANK)["decision"] == "HELD_AND_VERIFIED"
 
 
-@pytest.mark.parametrize("name", ["pki/root.pem", "holdings.csv"])
+@pytest.mark.parametrize("name", ["pki/root.pem", "pki/sti-pa.pem"])
 def test_a_file_that_is_away_is_told_until_it_is_back(serve, name):
     service = serve()
     path = service.folder / name
@@ -280,9 +278,8 @@ def test_two_workers_are_one_service(serve):
 
     # A holding that one worker was given is in force in the other.
     with service.client() as client:
-        row = {"first": UNKNOWN, "subject": "bank", "verification": "verified"}
-        assert client.put("/v1/holdings", json=row).status_code == 204
-    time.sleep(2)
+        row = {"subject": "bank", "verification": "verified"}
+        assert client.put(UNKNOWN_HOLDING, json=row).status_code == 200
     held = _each_worker(service, lambda client: client.post(SIGNING, json=signing(UNKNOWN)))
     for answers in held.values():
         for answer in answers:
@@ -338,8 +335,8 @@ def test_an_admin_listener_takes_administration_from_the_calls_listener(serve):
         assert client.post(base + SIGNING, json=signing(BANK)).status_code == 404
         paths = client.get(base + "/openapi.json").json()["paths"]
         assert {SIGNING, VERIFICATION, "/v1/holdings"} <= paths.keys()
-        row = {"first": UNKNOWN, "subject": "bank", "verification": "verified"}
-        assert client.put(base + "/v1/holdings", json=row).status_code == 204
+        row = {"subject": "bank", "verification": "verified"}
+        assert client.put(base + UNKNOWN_HOLDING, json=row).status_code == 200
         assert signed(client, UNKNOWN)["decision"] == "HELD_AND_VERIFIED"
 
 
@@ -452,6 +449,12 @@ def _write(name, text):
     return lambda world: (world.config.parent / name).write_text(text)
 
 
+def _newer(world):
+    book = Book(world.config.parent / "state" / "registry.db", writer=True)
+    book._run("PRAGMA user_version = 99")
+    book.close()
+
+
 REFUSED = {
     "reachable by everybody": (
         {"server__calls": "0.0.0.0:0"},
@@ -471,21 +474,23 @@ REFUSED = {
     ),
     "broken trust list": ({}, _write("pki/root.pem", "nonsense"), ["root.pem"]),
     "missing trust list": ({"trust__roots": "none.pem"}, None, ["none.pem", "No such file"]),
-    "broken holdings": (
+    "broken issuers": (
         {},
-        _write("holdings.csv", "first,subject\n8675588880001,\n"),
-        ["holdings.csv line 2", "subject"],
+        _write("orders/issuers.toml", "[[issuer]]\nname = 'x'\n"),
+        ["issuers.toml", "entry 1", "key"],
     ),
+    "a registry of a newer release": ({}, _newer, ["registry file has form 99"]),
+    "no registry": ({}, _write("state/registry.db", "nonsense" * 99), ["registry.db"]),
     "key of another chain": (
         {"signer__key": "pki/2002.key.pem"},
         None,
         ["is not the key of the first certificate"],
     ),
     "unknown setting": ({"server__colour": "red"}, None, ["server.colour"]),
-    "two workers, broken holdings": (
+    "two workers, no registry": (
         {"server__workers": 2},
-        _write("holdings.csv", "nonsense"),
-        ["holdings.csv line 1"],
+        _write("state/registry.db", "nonsense" * 99),
+        ["registry.db"],
     ),
 }
 
@@ -572,14 +577,9 @@ def test_numbers_are_logged_only_when_wanted(serve, clear):
             client.post(SIGNING, json={"signingRequest": {orig: 1}})
             client.post(SIGNING, content=f'{{"signingRequest": {orig}x')
             client.post(SIGNING, json=signing(orig), headers={"accept": f"text/{orig}"})
-            client.get(f"/v1/holdings?number={orig}")
-            client.delete(f"/v1/holdings/{orig}")
-            client.put("/v1/holdings", json={"first": orig, "subject": "x"})
-        client.put("/v1/holdings", json={"first": BANK, "subject": "y"})
-        holdings = service.folder / "holdings.csv"
-        holdings.write_text(holdings.read_text() + f"{BANK},,another,verified,direct,\n")
-        ready = until(lambda: (a := client.get("/readyz")).status_code == 503 and a)
-        assert ("8675588880000-8675588889999" in ready.text) is clear
+            client.get(f"/v1/numbers/{orig}")
+            client.delete(f"/v1/holdings/{orig}?reason=x")
+            client.put(f"/v1/holdings/{orig}?reason=x", json={"subject": "x"})
     service.stop()
     logged = service.logged()
     found = {number for number in numbers if number in logged}

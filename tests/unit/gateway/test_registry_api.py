@@ -167,7 +167,7 @@ def test_lists_come_in_pages(desk):
     assert mine == [row for row in rows if row["subject"] == "bank"]
     for bad in ({"limit": 0}, {"limit": 1001}, {"limit": "x"}):
         assert "limit" in _problem(desk.http("GET", "/v1/accesses", params=bad), 422)
-    _problem(desk.http("GET", "/v1/holdings", params={"after": "x"}), 409)
+    _problem(desk.http("GET", "/v1/holdings", params={"after": "x"}), 422)
 
 
 def test_identity_documents_are_hashed_and_make_one_subject(desk):

@@ -1,0 +1,147 @@
+"""How commands ask a running service: base address, API key, problem answers."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+from urllib.parse import quote, urlencode, urlsplit
+
+import httpcore
+import msgspec
+import typer
+
+from gateway.cli.common import errors
+from passport.errors import ConfigError, ZhenxianError
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+KEY_VARIABLE: Final = "ZHENXIAN_API_KEY"
+_TIMEOUT: Final = 30.0  # seconds for each of connecting, sending and each read
+_TIMEOUTS: Final = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), _TIMEOUT)}
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+
+Url = Annotated[str, typer.Option(help="Base address of the service's administration listener.")]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        help=f"File with the API key, mode 0600. Default: {KEY_VARIABLE} in the environment.",
+        show_default=False,
+    ),
+]
+
+
+class ServiceUnreachableError(ZhenxianError):
+    """The service could not be asked, or what answered is not it."""
+
+
+class Client:
+    """One service, asked with one API key. Redirects are not followed."""
+
+    def __init__(self, url: str, key_file: Path | None = None) -> None:
+        """Raises ConfigError for an address or key that cannot be used."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+            raise ConfigError(f"{url}: http://host:port or https://host:port expected")
+        key = _key(key_file)
+        if key is not None and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise ConfigError(f"{url}: the API key would travel in clear; use https")
+        self._base = url.rstrip("/")
+        self._headers = {"x-api-key": key} if key is not None else {}
+        # The system's certificates, and SSL_CERT_FILE for a private authority.
+        self._http = httpcore.ConnectionPool(ssl_context=ssl.create_default_context())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, **query: str | int) -> dict[str, Any]:
+        """Ask. Raises as `request`."""
+        return self.request("GET", path, query)
+
+    def post(self, path: str, body: Mapping[str, Any], **query: str | int) -> dict[str, Any]:
+        """Send one JSON object. Raises as `request`."""
+        return self.request("POST", path, query, body)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int],
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The answer, one JSON object.
+
+        Args:
+            path: already escaped; `segment` escapes a part of it.
+
+        Raises:
+            typer.Exit: status 1, after the service's problem (RFC 9457) was printed.
+            ServiceUnreachableError: no answer, or none that the service gives.
+        """
+        address = self._base + path + (f"?{urlencode(query)}" if query else "")
+        headers = dict(self._headers)
+        content = msgspec.json.encode(body) if body is not None else None
+        if body is not None:
+            headers["content-type"] = "application/json"
+        try:
+            response = self._http.request(
+                method,
+                address,
+                headers=list(headers.items()),
+                content=content,
+                extensions=_TIMEOUTS,
+            )
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
+            raise ServiceUnreachableError(
+                f"{self._base}: {str(error) or type(error).__name__}; is the service running there?"
+            ) from None
+        try:
+            answer = msgspec.json.decode(response.content)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            answer = None
+        if 200 <= response.status < 300 and isinstance(answer, dict):
+            return answer
+        if response.status < 400 or not isinstance(answer, dict) or "title" not in answer:
+            raise ServiceUnreachableError(
+                f"{self._base}: status {response.status} and no answer of this service to {path}"
+            )
+        detail = answer.get("detail")
+        errors.print(
+            f"{response.status} {answer['title']}" + (f": {detail}" if detail else ""), markup=False
+        )
+        raise typer.Exit(1)
+
+
+def segment(text: str) -> str:
+    """Escape one segment of a path."""
+    return quote(text, safe="")
+
+
+def _key(file: Path | None) -> str | None:
+    if file is None:
+        key, source = os.environ.get(KEY_VARIABLE), KEY_VARIABLE
+    else:
+        key, source = read_secret(file).decode("utf-8", "replace").strip(), str(file)
+    if key is None or (key == "" and file is None):
+        return None
+    if not (key.isascii() and key.isprintable() and key and " " not in key):
+        raise ConfigError(f"{source} holds no API key")
+    return key
+
+
+def read_secret(file: Path) -> bytes:
+    """The content of a file that nobody else may read.
+
+    Raises:
+        ConfigError: others may, or it cannot be read.
+    """
+    try:
+        if file.stat().st_mode & 0o077:
+            raise ConfigError(f"{file} is readable by others: chmod 600 {file}")
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None

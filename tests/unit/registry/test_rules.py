@@ -1,0 +1,300 @@
+"""What the registry refuses, and that it names both sides."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+from plain import PlainRegistry
+
+from passport.errors import ConfigError
+from passport.tn import TN, TNRange
+from registry.journal import RegistryConflictError, VersionConflictError, end, put
+from registry.model import (
+    MAX_CHAIN,
+    MAX_PAIRS,
+    Access,
+    Binding,
+    BindingModel,
+    Direction,
+    Holding,
+    Order,
+    Reseller,
+    State,
+    Subject,
+    TargetKind,
+    Use,
+)
+
+NOW = 1_000
+ORIGIDS = [f"{i}0000000-0000-4000-8000-000000000001" for i in range(5)]
+A, B, C = TN("8613700000001"), TN("8613800000001"), TN("8613900000001")
+X, Y = TN("8617000002000"), TN("8617000002001")
+
+
+def held(first, last=None, subject="s", **more):
+    return Holding(TNRange(TN(first), TN(last or first)), subject, **more)
+
+
+@pytest.fixture
+def book():
+    registry = PlainRegistry()
+    write(
+        registry,
+        Subject("s", document_kind="id-card", document="d1"),
+        Subject("t", document_kind="id-card", document="d2"),
+        Subject("platform"),
+        Reseller("mvno"),
+        Reseller("agent", parent="mvno"),
+        held("8675588880000", "8675588889999", reseller="agent"),
+        held(X, Y, "platform", use=Use.PRIVACY),
+        Access("trunk", ORIGIDS[0], "s"),
+    )
+    return registry
+
+
+def write(registry, *records, now=NOW):
+    changes = [put(record) for record in records]
+    return registry.write(changes, author="me", reason="why", now=now)
+
+
+def refused(registry, change, *names, error=RegistryConflictError, now=NOW):
+    before = dict(registry.records)
+    with pytest.raises(error) as caught:
+        registry.write([change], author="me", reason="why", now=now)
+    for name in names:
+        assert name in str(caught.value)
+    assert registry.records == before
+
+
+def axb(name="b1", x=X, a=A, b=B, **more):
+    return Binding(name, "platform", BindingModel.AXB, x, a, NOW, b, **more)
+
+
+def order(kind=TargetKind.SUBJECT, target="s", number=1, name="o1", **more):
+    return Order(name, "regulator", "ref 7", kind, target, NOW, number, "token", **more)
+
+
+# Identities -------------------------------------------------------------------------------------
+
+
+def test_one_identity_is_one_subject(book):
+    split = Subject("s2", document_kind="id-card", document="d1")
+    refused(book, put(split), "s2", "subject s")
+    write(book, Subject("s", document_kind="id-card", document="d1", state=State.SUSPENDED))
+    refused(book, put(split), "s2", "suspended")
+
+
+def test_a_subject_does_not_become_somebody_else(book):
+    refused(book, put(Subject("s", document_kind="id-card", document="d9")), "subject s")
+    refused(book, put(Subject("s", document="d1")), "document_kind", error=ConfigError)
+
+
+@pytest.mark.parametrize("stop", ["suspended", "closed", "order"])
+def test_who_is_stopped_gets_no_next_number_and_no_access(book, stop):
+    if stop == "order":
+        write(book, order())
+    else:
+        state = State(stop)
+        write(book, Subject("s", document_kind="id-card", document="d1", state=state))
+    why = "o1" if stop == "order" else stop
+    refused(book, put(held("8675599990000")), "8675599990000", why)
+    refused(book, put(Access("other", ORIGIDS[1], "s")), "other", why)
+    # What it has can still be changed, for instance to be withdrawn.
+    write(book, held("8675588880000", "8675588889999", evidence="withdrawn"))
+
+
+def test_what_is_used_or_suspended_is_not_removed(book):
+    refused(book, end(Subject("s")), "8675588880000")
+    refused(book, end(Reseller("mvno")), "agent")
+    refused(book, end(Reseller("agent")), "holdings")
+    write(book, Subject("t", document_kind="id-card", document="d2", state=State.SUSPENDED))
+    refused(book, end(Subject("t")), "suspended")
+    write(book, Subject("free"), order(target="free"))
+    refused(book, end(Subject("free")), "o1")
+    refused(book, end(Subject("nobody")), "nobody", error=ConfigError)
+
+
+# Chains -----------------------------------------------------------------------------------------
+
+
+def test_a_reseller_does_not_come_before_itself(book):
+    refused(book, put(Reseller("mvno", parent="agent")), "mvno", "agent")
+    refused(book, put(Reseller("self", parent="self")), "self")
+    refused(book, put(Reseller("r", parent="nobody")), "nobody", error=ConfigError)
+
+
+def test_chains_have_an_end(book):
+    for i in range(MAX_CHAIN - 1):
+        write(book, Reseller(f"r{i}", parent=f"r{i - 1}" if i else "mvno"))
+    refused(book, put(Reseller("one-more", parent=f"r{MAX_CHAIN - 2}")), "one-more")
+
+
+# Holdings ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [("8675588880500", "8675588890499"), ("8675588870000", "8675588880000")],
+)
+def test_ranges_nest_or_keep_apart(book, first, last):
+    refused(book, put(held(first, last, "t")), "8675588880000-8675588889999", f"{first}-{last}")
+    write(book, held("8675588880500", "8675588880599", "t"), held("867558888", "867558889", "t"))
+    assert book.holding(TN("8675588880550")).subject == "t"
+    assert book.holding(TN("8675588880600")).subject == "s"
+    write(book, held("8675580000000", "8675589999999", "t"))
+    assert book.holding(TN("8675588880600")).subject == "s"
+
+
+def test_a_holding_changes_hands_only_by_its_version(book):
+    given = held("8675588880000", "8675588889999", "t")
+    refused(book, put(given), "held by s", "t")
+    refused(book, put(given, 7), "7", error=VersionConflictError)
+    book.write([put(given, 1)], author="me", reason="ported", now=2_000)
+    tn = TN("8675588880001")
+    assert book.held_at(tn, 1_999).value.subject == "s"
+    assert book.held_at(tn, 2_000).value.subject == "t"
+
+
+def test_two_registrars_writing_one_holding(book):
+    """Both read version 1; the second is told."""
+    mine = held("8675588880000", "8675588889999", evidence="mine")
+    book.write([put(mine, 1)], author="one", reason="r", now=NOW)
+    refused(book, put(replace(mine, evidence="theirs"), 1), "version 2", error=VersionConflictError)
+
+
+@pytest.mark.parametrize("more", [{"subject": "nobody"}, {"reseller": "nobody"}])
+def test_holders_and_resellers_are_registered_first(book, more):
+    refused(book, put(held("8675599990000", **more)), "nobody", error=ConfigError)
+
+
+# Accesses ---------------------------------------------------------------------------------------
+
+
+def test_rotated_origids_stay_with_their_access(book):
+    write(book, Access("trunk", ORIGIDS[1], "s"))
+    write(book, Access("trunk", ORIGIDS[2], "s"))
+    assert book.access_of(ORIGIDS[0]).id == "trunk"
+    assert book.access(None, ORIGIDS[0]) is None
+    assert book.access("trunk", None).former == (ORIGIDS[0], ORIGIDS[1])
+    refused(book, put(Access("other", ORIGIDS[0], "t")), "trunk", "other")
+    refused(book, put(Access("trunk", ORIGIDS[1], "s")), ORIGIDS[1])
+
+
+# Bindings ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        axb("b2", a=A, b=C),
+        axb("b2", a=C, b=B),
+        axb("b2", a=B, b=C),
+        Binding("b2", "platform", BindingModel.AX, X, C, NOW),
+        Binding("b2", "platform", BindingModel.AXE, X, A, NOW, extension="7"),
+        Binding("b2", "platform", BindingModel.AXYB, Y, C, NOW, B, X),
+    ],
+    ids=lambda b: b.model.value,
+)
+def test_nobody_is_bound_twice_on_one_display(book, second):
+    write(book, axb(until=NOW + 10))
+    refused(book, put(second), "b1", "b2", str(X))
+    # Before or after, there is no contradiction.
+    write(book, replace(second, since=NOW + 10))
+
+
+def test_an_extension_is_one_partys(book):
+    def axe(name, a, extension):
+        return Binding(name, "platform", BindingModel.AXE, X, a, NOW, extension=extension)
+
+    write(book, axe("b1", A, "7"), axe("b2", B, "8"))
+    refused(book, put(axe("b3", C, "7")), "b1", "b3")
+    refused(book, put(Binding("b4", "platform", BindingModel.AX, X, C, NOW)), "b4")
+
+
+def test_the_last_pair_of_a_display(book):
+    pairs = [
+        axb(f"p{i}", a=TN(str(8613700000000 + i)), b=TN(str(8613800000000 + i)), until=NOW + 9)
+        for i in range(MAX_PAIRS)
+    ]
+    for pair in pairs:
+        book.add(pair)
+    refused(book, put(axb("one-more", a=C, b=TN("8613900000002"))), str(MAX_PAIRS), str(X))
+
+
+@pytest.mark.parametrize(
+    ("binding", "says"),
+    [
+        (axb(b=None), "needs b"),
+        (replace(axb(), y=Y), "y"),
+        (replace(axb(), extension="7"), "extension"),
+        (Binding("b", "platform", BindingModel.AXE, X, A, NOW), "extension"),
+        (Binding("b", "platform", BindingModel.AXYB, X, A, NOW, B), "y"),
+        (axb(b=A), "different"),
+        (axb(a=X), "different"),
+        (axb(until=NOW), "before it begins"),
+        (replace(axb(until=NOW - 1), since=NOW - 5), "before it is made"),
+    ],
+)
+def test_bindings_that_contradict_themselves(book, binding, says):
+    refused(book, put(binding), says, error=ConfigError)
+
+
+def test_only_a_privacy_number_of_the_platform_is_lent(book):
+    refused(book, put(axb(x=TN("8675588880001"))), "8675588880001", "direct")
+    refused(book, put(axb(x=TN("8675599990001"))), "8675599990001")
+    refused(book, put(replace(axb(), platform="s")), "platform")
+
+
+def test_of_a_binding_only_the_end_changes_and_only_while_it_lasts(book):
+    write(book, axb(until=NOW + 10))
+    refused(book, put(axb(a=C, until=NOW + 10)), "only its end")
+    write(book, axb(until=NOW + 20))
+    write(book, axb(until=NOW + 5))
+    refused(book, put(axb(until=NOW + 50)), "has ended", now=NOW + 5)
+
+
+@pytest.mark.parametrize("direction", Direction)
+@pytest.mark.parametrize("model", BindingModel)
+def test_whom_a_binding_permits(model, direction):
+    paired = model in (BindingModel.AXB, BindingModel.AXYB)
+    binding = Binding(
+        "b", "platform", model, X, A, NOW,
+        B if paired else None,
+        Y if model is BindingModel.AXYB else None,
+        "7" if model is BindingModel.AXE else "",
+        direction,
+        NOW + 10,
+    )  # fmt: skip
+    outward, inward = direction is not Direction.B_TO_A, direction is not Direction.A_TO_B
+    shown_to_b = Y if model is BindingModel.AXYB else X
+    assert binding.permits(A, shown_to_b, B, "") is outward
+    assert binding.permits(B, X, A, "") is inward
+    assert binding.permits(C, X, A, "") is (inward and not paired)
+    assert binding.permits(A, shown_to_b, C, "") is (outward and not paired)
+    assert binding.permits(C, X, B, "") is False
+    assert binding.permits(A, C, B, "") is False
+    assert binding.permits(B, X, A, "8") is (inward and model is not BindingModel.AXE)
+    assert not binding.active(NOW - 0.001)
+    assert binding.active(NOW)
+    assert binding.active(NOW + 9.999)
+    assert not binding.active(NOW + 10)
+
+
+# Orders -----------------------------------------------------------------------------------------
+
+
+def test_an_order_is_changed_by_lifting_only_and_once(book):
+    write(book, order())
+    refused(book, put(order(number=2, target="t")), "o1")
+    refused(book, put(order(number=2)), "in force")
+    refused(book, end(order()), "lifted by its issuer")
+    write(book, order(number=2, lifted=NOW, lifted_by="regulator", lift_token="l"))
+    refused(book, put(order(number=3)), "was lifted")
+    refused(book, put(order(number=3, name="o9", lifted=NOW)), "o9", error=ConfigError)
+
+
+def test_what_an_issuer_said_before_is_not_said_again(book):
+    write(book, order(number=5))
+    for number in (5, 4):
+        refused(book, put(order(number=number, name="o2")), "number 5")
+    write(book, order(number=6, name="o2"))
