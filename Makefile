@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
-.PHONY: help setup setup-dev run demo test unit lint format bench mutants docs lock clean
+.PHONY: help setup setup-dev run demo test unit lint format bench bench-registry mutants docs lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -40,6 +40,9 @@ format: setup-dev ## Bring the code into the common form
 bench: setup-dev ## Measure against secsipidx and OpenSSL; writes build/bench.json
 	@scripts/peers bench
 	@$(PY) -m bench
+
+bench-registry: setup-dev ## The registry at 1, 10 and 100 million holdings; half an hour, 10 GB
+	@$(PY) -m bench.registry
 
 mutants: setup-dev ## Mutate one check at a time; report which mutants no test notices
 	@$(PY) -m scripts.mutants

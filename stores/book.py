@@ -762,6 +762,8 @@ class Book:
             self._db.executemany("INSERT INTO temp.stage VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
         except sqlite3.Error as error:
             raise StoreUnavailableError(f"{self.path.name}: {error}") from None
+        if not self._one(_IRREGULAR[0])[0]:
+            return 0
         same = self._db.execute(
             "DELETE FROM temp.stage WHERE EXISTS (SELECT 1 FROM holdings h WHERE"
             " h.class = stage.class AND h.lo = stage.lo AND h.size = stage.size"

@@ -138,6 +138,8 @@ class Import:
                         self._book.set_import_line(self._resume, chunk[-1][0])
                 if progress is not None:
                     progress(report.rows)
+            if self._resume:
+                self._book.set_import_line(self._resume, 0)  # done: again is from the start
             return report
         try:
             with self._book.transaction():

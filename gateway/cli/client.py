@@ -41,8 +41,13 @@ class Client:
 
     def __init__(self, url: str, key_file: Path | None = None) -> None:
         """Raises ConfigError for an address or key that cannot be used."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and not parts.query
+            usable = usable and parts.port != 0
+        except ValueError:  # brackets or port
+            usable = False
+        if not usable:
             raise ConfigError(f"{url}: http://host:port or https://host:port expected")
         key = _key(key_file)
         if key is not None and parts.scheme == "http" and parts.hostname not in _LOOPBACK:

@@ -19,6 +19,7 @@ from gateway.cli.client import DEFAULT_URL, Client, KeyFile, Url, read_secret, s
 from gateway.cli.common import Json, console, errors, print_json
 from passport.errors import ConfigError, StoreUnavailableError
 from passport.jws import SigningKey
+from registry.forms import row_of
 from registry.model import Order, TargetKind
 from registry.orders import (
     Action,
@@ -488,7 +489,7 @@ def _order_of_row(row: Any) -> Order:
 
 def _plain(each: Examined) -> dict[str, Any]:
     return {
-        "order": msgspec.to_builtins(each.order),
+        "order": row_of(each.order),
         "version": each.version,
         "signature": each.signature,
         "good": each.good,

@@ -80,7 +80,7 @@ def _scan(given, who, now):
     return min(((o.since, o.id) for o in found), default=None)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(orders(), max_size=12), st.lists(st.tuples(WHO, TIMES), min_size=1, max_size=8))
 def test_the_index_finds_what_a_scan_finds(given, questions):
     index = OrderIndex(given)

@@ -233,3 +233,35 @@ def test_headers_are_read_whatever_their_name_s_variant():
     headers = Headers.of([(b"x-request-id", b"1"), (b"accept", b"a"), (b"cookie", b"c")])
     assert (headers.request_id, headers.accept) == (b"1", b"a")
     assert Headers.of([(b"x-requestid", b"2")]).request_id == b"2"
+
+
+# A replay store that must be asked over the network ---------------------------------------------
+
+
+class Shared:
+    """Answers as told, and remembers what it was asked."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = []
+
+    async def first_seen_all(self, sightings, now):
+        self.asked.append(sightings)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return [answer] * len(sightings)
+
+
+def test_a_shared_replay_store_is_asked_once_for_genuine_tokens_only(desk):
+    shared = desk.service.calls._replay = Shared(True, False, None, OSError("gone"))
+    _, answer = desk.call(SIGNING, _sign())
+    identity = answer["signingResponse"]["identity"]
+    expected = ["VERIFIED", "REPLAYED", "REPLAY_UNKNOWN", "REPLAY_UNKNOWN"]
+    assert [_judged(desk, _verify(identity))["reason"] for _ in expected] == expected
+    assert [len(asked) for asked in shared.asked] == [1] * 4
+    assert _judged(desk, _verify(identity.replace(".", ".A", 1)))["verstat"] != (
+        "TN-Validation-Passed"
+    )
+    assert _judged(desk, _verify())["reason"] == "NO_IDENTITY"
+    assert len(shared.asked) == 4

@@ -114,10 +114,12 @@ def test_an_import_goes_on_where_it_was_cut_off(book, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         Import(book, Kind.HOLDING, author="me", reason="r", now=5, resume="x").run(cut())
     assert len(held(book)) == 20
+    assert book.import_line("x") == 21
     report = run(book, HEADER + "".join(lines), resume="x")
     assert (report.changed, report.unchanged) == (20, 0)
     assert len(held(book)) == 40
-    assert book.import_line("x") == 41
+    assert book.import_line("x") == 0
+    assert run(book, HEADER + "".join(lines), resume="x").unchanged == 40
 
 
 def test_a_chunk_is_one_commit_with_author_and_reason(book):
