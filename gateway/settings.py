@@ -196,25 +196,6 @@ class Fetch(Section):
 class Registry(Section):
     """Who may show what: subjects, holdings, accesses, bindings, orders."""
 
-    redis: str | None = Field(
-        None,
-        description="Redis of a fleet: redis:// or rediss://host:port/0,"
-        " sentinel://host:port,host:port/master, cluster://host:port. Unset: this machine's file"
-        " is the registry (embedded).",
-    )
-    redis_password: Path | None = Field(None, description="File with the password, mode 0600.")
-    allow_volatile: bool = Field(
-        False, description="Trust a Redis that keeps nothing on disk: a restart loses the registry."
-    )
-    wait_replicas: int = Field(
-        0, ge=0, le=16, description="Replicas that must have a change before it is acknowledged."
-    )
-    lag_limit: float = Field(
-        5.0,
-        ge=0.5,
-        le=3600,
-        description="Seconds without word from Redis after which no A is signed.",
-    )
     node: str = Field(
         "", max_length=64, description="This node's name in acknowledgements. Empty: host name."
     )
