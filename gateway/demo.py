@@ -106,7 +106,7 @@ def records(now: int) -> tuple[Record, ...]:
         Access("platform-trunk", _PLATFORM_ORIGID, "platform"),
         Access("workshop-trunk", _RESOLD_ORIGID, "workshop"),
         Binding("ride-1", "platform", BindingModel.AXB, TN(PRIVACY), TN(RIDER), now,
-                TN(CALLEE), until=now + 86_400),
+                TN(CALLEE)),
     )  # fmt: skip
 
 
