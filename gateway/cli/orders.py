@@ -86,6 +86,8 @@ def make_key(
     The service's file of issuers then has:
 
     [[issuer]] name = "...", key = "OUT.pub.pem", may = ["subject", "number"]
+
+    Example: zhenxian orders key regulator.pem --public regulator.pub.pem
     """
     for file in (out, public):
         if file.exists():
@@ -182,6 +184,8 @@ def lift(
 
     What the order stops is part of what is signed. With --url it need not be given: it is taken
     from the order that the service has, once your own key has proved that you gave it.
+
+    Example: zhenxian orders lift ORDER --issuer regulator --key regulator.pem --url URL
     """
     signing = _signing_key(key)
     target = _target(subject, reseller, spc, numbers, phone, certificate)
