@@ -31,7 +31,8 @@ from registry.model import (
     span,
 )
 
-WHOLE: Final = "*"
+WHOLE: Final = "="  # no character of a number
+MAX_ORDER_NUMBER: Final = 2**53 - 1  # what every reader of JSON takes for exact (RFC 8259)
 FOREVER: Final = 2**62  # seconds; the end of what has none
 
 
@@ -58,6 +59,10 @@ class View(Protocol):
         """The access that has or had the origid."""
         ...
 
+    def children(self, reseller: str) -> Iterable[str]:
+        """The resellers that have their numbers from it."""
+        ...
+
     def uses(self, kind: Kind, key: str) -> str | None:
         """Something that rests on a subject or reseller, in words; None when nothing does."""
         ...
@@ -73,7 +78,10 @@ class View(Protocol):
         ...
 
     def lent(self, display: TN, since: int, until: int) -> int:
-        """How many bindings of the display are in force at some time of these."""
+        """How many bindings with the display as their x are in force at some time of these.
+
+        Later ones count too: they all take their place on it.
+        """
         ...
 
     def stopped(self, who: Who) -> Order | None:
@@ -88,6 +96,8 @@ class View(Protocol):
 def check(change: Change, view: View, now: int) -> Change:
     """Check one change; the change as it is to be committed.
 
+    A binding that has ended is as good as none, whether or not it was put to the past already.
+
     Args:
         now: seconds since the epoch.
 
@@ -98,6 +108,8 @@ def check(change: Change, view: View, now: int) -> Change:
     """
     found = view.get(change.kind, change.key)
     version, before = found if found is not None else (0, None)
+    if isinstance(before, Binding) and before.until is not None and before.until <= now:
+        version, before = 0, None
     if change.expected is not None and change.expected != version:
         raise VersionConflictError(
             f"{change.kind.value} {change.key} is at version {version}, not {change.expected}"
@@ -113,7 +125,7 @@ def check(change: Change, view: View, now: int) -> Change:
     if isinstance(value, Subject):
         _subject(value, before, view)
     elif isinstance(value, Reseller):
-        _reseller(value, view)
+        _reseller(value, before, view)
     elif isinstance(value, Holding):
         _holding(value, before, view, named=change.expected is not None)
     elif isinstance(value, Access):
@@ -159,7 +171,9 @@ def _subject(value: Subject, before: Record | None, view: View) -> None:
         )
 
 
-def _reseller(value: Reseller, view: View) -> None:
+def _reseller(value: Reseller, before: Record | None, view: View) -> None:
+    if isinstance(before, Reseller) and before.parent == value.parent:
+        return
     seen = [value.id]
     parent = value.parent
     while parent:
@@ -167,16 +181,26 @@ def _reseller(value: Reseller, view: View) -> None:
             raise RegistryConflictError(
                 f"reseller {value.id} would come before itself: {' < '.join([*seen, parent])}"
             )
-        if len(seen) >= MAX_CHAIN:
-            raise RegistryConflictError(
-                f"reseller {value.id}: more than {MAX_CHAIN} resellers in one chain"
-            )
         found = view.get(Kind.RESELLER, parent)
         if found is None:
             raise ConfigError(f"reseller {parent} is not registered")
         seen.append(parent)
         above = found[1]
         parent = above.parent if isinstance(above, Reseller) else ""
+    if len(seen) + _below(value.id, view) > MAX_CHAIN:
+        raise RegistryConflictError(
+            f"reseller {value.id} under {value.parent}: more than {MAX_CHAIN} resellers in one"
+            " chain"
+        )
+
+
+def _below(reseller: str, view: View) -> int:
+    """How many resellers the longest chain below one has; counted to MAX_CHAIN."""
+    level, depth = list(view.children(reseller)), 0
+    while level and depth < MAX_CHAIN:
+        level = [child for above in level for child in view.children(above)]
+        depth += 1
+    return depth
 
 
 def _active_subject(subject: str, view: View, what: str) -> None:
@@ -224,7 +248,10 @@ def _access(value: Access, before: Record | None, view: View) -> Access:
         kept = [*before.former, before.origid] if before.origid != value.origid else before.former
         former = tuple(dict.fromkeys([*kept, *former]))
         value = replace(value, former=former)
-    if value.origid in former:
+    last = view.access_of(value.origid)
+    if value.origid in former or (
+        last is not None and last.id == value.id and last.origid != value.origid
+    ):
         raise RegistryConflictError(
             f"origid {value.origid} was rotated out of access {value.id} and does not come back"
         )
@@ -254,13 +281,11 @@ def _binding(value: Binding, before: Record | None, view: View, now: int) -> Non
             raise RegistryConflictError(
                 f"binding {value.id} exists and differs; only its end can be changed"
             )
-        if not before.active(now) and before.since <= now:
-            raise RegistryConflictError(f"binding {value.id} has ended; make a new one")
         if (value.until or FOREVER) <= (before.until or FOREVER):
             return
     elif value.until is not None and value.until <= now:
         raise ConfigError(f"binding {value.id} has ended before it is made")
-    until = FOREVER if value.until is None else value.until
+    since, until = max(value.since, now), FOREVER if value.until is None else value.until
     for display in displays(value):
         held = view.covering(display)
         if held is None or held.subject != value.platform or held.use is not Use.PRIVACY:
@@ -269,13 +294,13 @@ def _binding(value: Binding, before: Record | None, view: View, now: int) -> Non
                 + (f": it is held by {held.subject}, use {held.use.value}" if held else "")
             )
         taken = () if value.model is BindingModel.AX else (*parties(value), WHOLE)
-        clash = view.bound(display, taken, value.since, until, value.id)
+        clash = view.bound(display, taken, since, until, value.id)
         if clash is not None:
             raise RegistryConflictError(
                 f"bindings {clash.id} and {value.id} use {display} for the same party or extension"
                 " at the same time"
             )
-        if before is None and view.lent(display, value.since, until) >= MAX_PAIRS:
+        if before is None and view.lent(display, since, until) >= MAX_PAIRS:
             raise RegistryConflictError(f"{display} already has {MAX_PAIRS} bindings")
 
 
@@ -285,7 +310,7 @@ def displays(binding: Binding) -> tuple[TN, ...]:
 
 
 def parties(binding: Binding) -> tuple[str, ...]:
-    """Whom a binding takes its displays for. An extension is "*7", a whole display "*"."""
+    """Whom a binding takes its displays for. An extension is "=7", a whole display "="."""
     if binding.model is BindingModel.AX:
         return (str(binding.a), WHOLE)
     if binding.model is BindingModel.AXE:
@@ -302,6 +327,8 @@ def _order(value: Order, before: Record | None, view: View) -> None:
             raise RegistryConflictError(f"order {value.id} is in force; it can only be lifted")
     elif value.lifted is not None:
         raise ConfigError(f"there is no order {value.id} to lift")
+    if value.number > MAX_ORDER_NUMBER:
+        raise ConfigError(f"order {value.id}: number {value.number} is above {MAX_ORDER_NUMBER}")
     last = view.last_number(value.issuer)
     if value.number <= last:
         raise RegistryConflictError(

@@ -89,7 +89,7 @@ def gather(
         if holding is not None:
             holder = registry.standing(holding.subject, holding.reseller)
             if holding.use is Use.PRIVACY:
-                binding = _binding(request, registry, now)
+                binding = _binding(request, registry, holding, now)
         return Facts(
             access,
             caller,
@@ -104,15 +104,20 @@ def gather(
         return Facts(available=False)
 
 
-def _binding(request: SigningRequest, registry: Registry, now: float) -> Binding | None:
-    """A binding that permits the display; of several callees, each needs one."""
+def _binding(
+    request: SigningRequest, registry: Registry, holding: Holding, now: float
+) -> Binding | None:
+    """A binding of the display's holder that permits it; of several callees, each needs one.
+
+    Bindings of who held the number before do not count.
+    """
     dest, caller, display = request.dest, request.caller, request.orig
     if caller is None or not isinstance(display, TN) or dest.uri or not dest.tn:
         return None
     found = None
     for callee in dest.tn:
         found = registry.binding(caller, display, callee, request.extension, now)
-        if found is None:
+        if found is None or found.platform != holding.subject:
             return None
     return found
 

@@ -16,8 +16,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from passport.errors import ConfigError, StoreUnavailableError
-from passport.tn import TN, TNRange
+from passport.errors import ConfigError, ParseError, StoreUnavailableError
+from passport.tn import MAX_TN_LENGTH, TN, TNRange
 from registry.journal import (
     Change,
     Commit,
@@ -48,7 +48,9 @@ _READ_BUSY_MS: Final = 100  # milliseconds a call may wait
 _CACHE_KIB: Final = 65_536  # page cache of one connection
 _MMAP: Final = 2**31 - 1  # octets; SQLite's own limit
 LENGTH: Final = 10**15  # what a digit more adds to a number's integer
+_INTEGER: Final = 2**63 - 1  # SQLite's greatest
 _KEEP_REQUESTS: Final = 7 * 86_400  # seconds an idempotency key is remembered
+_FORGET_EVERY: Final = 3_600  # seconds; finding old ones reads them all
 MANY: Final = 1_000  # changes of one commit above which their keys are not listed one by one
 
 _HOLDING: Final = (
@@ -128,6 +130,9 @@ class Book:
                 check_same_thread=False,
                 cached_statements=256,
             )
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"{path}: {error}") from None
+        try:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={synchronous}")
             self._db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
@@ -135,9 +140,14 @@ class Book:
             self._db.execute("PRAGMA temp_store=MEMORY")
             migrate(self._db)
         except sqlite3.Error as error:
+            self._db.close()
             raise StoreUnavailableError(f"{path}: {error}") from None
+        except ConfigError:
+            self._db.close()
+            raise
         self._title = lru_cache(4096)(self._read_title)
         self._orders: tuple[int, OrderIndex] = (-1, OrderIndex(()))
+        self._forgot = 0  # when old idempotency keys were last removed
 
     def close(self) -> None:
         """Close the file."""
@@ -182,7 +192,7 @@ class Book:
             row = self._one(
                 "SELECT version, body FROM records WHERE kind = ? AND key = ?", kind.value, key
             )
-        return (row[0], loads(kind, row[1])) if row is not None else None
+        return (row[0], self._loads(kind, row[1])) if row is not None else None
 
     def covering(self, tn: TN) -> Holding | None:
         """The most specific holding that covers the number."""
@@ -224,8 +234,13 @@ class Book:
             " ORDER BY version DESC LIMIT 1",
             row[0],
         )
-        access = loads(Kind.ACCESS, past[0]) if past is not None else None
+        access = self._loads(Kind.ACCESS, past[0]) if past is not None else None
         return access if isinstance(access, Access) else None
+
+    def children(self, reseller: str) -> list[str]:
+        """The resellers that have their numbers from it."""
+        rows = self._all("SELECT reseller FROM children WHERE parent = ?", reseller)
+        return [row[0] for row in rows]
 
     def uses(self, kind: Kind, key: str) -> str | None:
         """Something that rests on a subject or reseller, in words; None when nothing does."""
@@ -279,7 +294,7 @@ class Book:
             now,
             now,
         ):
-            found = loads(Kind(kind), body)
+            found = self._loads(Kind(kind), body)
             if (
                 isinstance(found, Binding)
                 and found.active(now)
@@ -289,7 +304,7 @@ class Book:
         return None
 
     def lent(self, display: TN, since: int, until: int) -> int:
-        """How many bindings of the display are in force at some time of these."""
+        """How many bindings with the display as their x are in force at some time of these."""
         del until  # later bindings count too: they all take their place on X
         row = self._one(
             "SELECT count(*) FROM bindings WHERE x = ? AND until > ?", number_key(display), since
@@ -306,7 +321,7 @@ class Book:
         stamp = version[0] if version is not None else 0
         if self._orders[0] != stamp:
             rows = self._all("SELECT body FROM records WHERE kind = 'order'")
-            orders = (loads(Kind.ORDER, body) for (body,) in rows)
+            orders = (self._loads(Kind.ORDER, body) for (body,) in rows)
             index = OrderIndex(o for o in orders if isinstance(o, Order) and o.lifted is None)
             self._orders = (stamp, index)
         return self._orders[1]
@@ -352,7 +367,7 @@ class Book:
             )
         part = rows[:limit]
         return Page(
-            tuple((version, loads(kind, body)) for _, version, body in part),
+            tuple((version, self._loads(kind, body)) for _, version, body in part),
             part[-1][0] if len(rows) > limit else None,
         )
 
@@ -360,6 +375,8 @@ class Book:
         try:
             place = [int(part) for part in after.split(".")] if after else [-1, 0, 0]
             class_, lo, size = place
+            if max(place) > _INTEGER:
+                raise ValueError(after)  # noqa: TRY301
         except ValueError:
             raise ConfigError("after: not the end of a page of holdings") from None
         condition = " AND o.subject = ?" if subject is not None else ""
@@ -407,7 +424,7 @@ class Book:
             for version, ended, body in self._all(
                 "SELECT version, ended, body FROM bindings_past WHERE id = ? ORDER BY version", key
             ):
-                spans.append((version, ended, loads(kind, body)))
+                spans.append((version, ended, self._loads(kind, body)))
         else:
             for version, ended, body in self._all(
                 "SELECT version, ended, body FROM records_past WHERE kind = ? AND key = ?"
@@ -415,7 +432,7 @@ class Book:
                 kind.value,
                 key,
             ):
-                spans.append((version, ended, loads(kind, body)))
+                spans.append((version, ended, self._loads(kind, body)))
         current = self.get(kind, key)
         if current is not None:
             spans.append((current[0], None, current[1]))
@@ -437,6 +454,8 @@ class Book:
 
     def held_at(self, tn: TN, time: int) -> Version | None:
         """Who held a number at an instant: the most specific holding in force then."""
+        if not tn.isdecimal():
+            return None
         seq = self.seq_at(time)
         n = number_key(tn)
         found = self._past_holdings(
@@ -556,14 +575,18 @@ class Book:
     def purge(self, now: int, limit: int = 10_000) -> int:
         """Put ended bindings to the past, and forget old idempotency keys; how many bindings."""
         ended = self._all("SELECT id FROM bindings WHERE until <= ? LIMIT ?", now, limit)
-        if not ended:
+        forget = abs(now - self._forgot) >= _FORGET_EVERY
+        if not ended and not forget:
             return 0
         with self.transaction():
             for (key,) in ended:
                 found = self.get(Kind.BINDING, key)
                 if found is not None and isinstance(found[1], Binding):
                     self._drop_binding(found[0], found[1], None)
-            self._run("DELETE FROM requests WHERE time < ?", now - _KEEP_REQUESTS)
+            if forget:
+                self._run("DELETE FROM requests WHERE time < ?", now - _KEEP_REQUESTS)
+        if forget:
+            self._forgot = now
         return len(ended)
 
     def meta(self, name: str) -> Any:
@@ -862,6 +885,14 @@ class Book:
             row[6] or 0,
         )
 
+    def _loads(self, kind: Kind, body: bytes) -> Record:
+        try:
+            return loads(kind, body)
+        except (msgspec.MsgspecError, ParseError) as error:
+            raise StoreUnavailableError(
+                f"{self.path.name}: a damaged {kind.value}: {error}"
+            ) from None
+
     def _one(self, statement: str, *values: object) -> Any:
         try:
             return self._db.execute(statement, values).fetchone()
@@ -883,15 +914,16 @@ class Book:
 
 def _where(key: str) -> tuple[int, int, int] | None:
     """Class, lo and size of a holding's key; None when it is none."""
-    first, _, last = key.partition("-")
-    if not (first.isdecimal() and first.isascii() and (not last or len(last) == len(first))):
+    first, dash, last = key.partition("-")
+    if not (first.isdecimal() and key.isascii() and len(first) <= MAX_TN_LENGTH):
         return None
-    try:
-        lo = number_key(first)
-        size = number_key(last) - lo if last else 0
-    except ValueError:
+    lo = number_key(first)
+    if not dash:
+        return 0, lo, 0
+    if not last.isdecimal() or len(last) != len(first):
         return None
-    return (size.bit_length(), lo, size) if size >= 0 else None
+    size = number_key(last) - lo
+    return (size.bit_length(), lo, size) if size > 0 else None
 
 
 def _span(lo: int, size: int) -> str:

@@ -164,6 +164,8 @@ class LocalRegistry:
             if above.state is not State.ACTIVE:
                 closed = f"reseller {reseller} is {above.state.value}"
             reseller = above.parent
+            if len(chain) > MAX_CHAIN:  # never in a registry that was checked: none may pass
+                closed = f"reseller {chain[0]} has more than {MAX_CHAIN} resellers before it"
         if isinstance(holder, Subject) and holder.state is not State.ACTIVE:
             closed = f"subject {subject} is {holder.state.value}"
         return Standing(

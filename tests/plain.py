@@ -115,12 +115,15 @@ class PlainRegistry:
         now = self.get(Kind.ACCESS, known.id)
         return now[1] if now is not None else known
 
+    def children(self, reseller):
+        return [r.id for _, r in self._all(Kind.RESELLER) if r.parent == reseller]
+
     def uses(self, kind, key):
         if kind is Kind.SUBJECT:
             rows = [*self._all(Kind.HOLDING), *self._all(Kind.ACCESS)]
             return next((f"{r.key}" for _, r in rows if r.subject == key), None)
-        if any(r.parent == key for _, r in self._all(Kind.RESELLER)):
-            return next(r.id for _, r in self._all(Kind.RESELLER) if r.parent == key)
+        if self.children(key):
+            return self.children(key)[0]
         states = [*(state for _, state in self.commits), self.records]
         held = (h for state in states for _, h in self._all(Kind.HOLDING, state))
         return next(("holdings" for h in held if h.reseller == key), None)
@@ -196,12 +199,9 @@ class PlainRegistry:
             if (change.kind, change.key) == (kind, key)
         )
 
-    def purge(self, now):
-        """Bindings whose time is over are there no more; that is no change of the registry."""
-        for kind, key in [*self.records]:
-            binding = self.records[kind, key][1]
-            if kind is Kind.BINDING and binding.until is not None and binding.until <= now:
-                del self.records[kind, key]
+    def at(self, kind, key, time):
+        found = [v for v in self.history(kind, key) if v.time <= time]
+        return found[-1] if found and found[-1].value is not None else None
 
     def held_at(self, tn, time):
         state = None

@@ -1,0 +1,70 @@
+"""The engines that keep a registry, behind one face, so that one suite asks them all.
+
+An engine for that suite has: write (as Book.write), purge(now), restart(), turn(), `calls` (the
+registry as calls ask it), `book` (for questions of the past) and close().
+"""
+
+from __future__ import annotations
+
+from registry.journal import dump_commit, load_commit
+from stores.book import Book
+from stores.local import LocalRegistry
+
+KEPT = 5  # answers in memory; few, so that old ones have to go
+
+
+class Embedded:
+    """One file; one connection writes, another one answers calls."""
+
+    def __init__(self, folder):
+        self.path = folder / "registry.db"
+        self._open()
+
+    def _open(self):
+        self.writer = Book(self.path, writer=True, synchronous="OFF")
+        self.book = self.writer
+        self.calls = LocalRegistry(self.path, limit=KEPT)
+
+    def write(self, changes, **how):
+        return self.writer.write(changes, **how)
+
+    def purge(self, now):
+        self.writer.purge(now)
+
+    def turn(self):
+        self.calls.turn()
+
+    def restart(self):
+        self.close()
+        self._open()
+
+    def close(self):
+        self.writer.close()
+        self.calls.close()
+
+
+class Copy(Embedded):
+    """As a node of a fleet: what another one committed is taken over, and only that is asked."""
+
+    def _open(self):
+        self.writer = Book(self.path, writer=True, synchronous="OFF")
+        copy = self.path.with_name("copy.db")
+        self.book = Book(copy, writer=True, synchronous="OFF")
+        self.calls = LocalRegistry(copy, limit=KEPT)
+
+    def write(self, changes, **how):
+        commit = super().write(changes, **how)
+        if not how.get("dry_run"):
+            self.book.apply(load_commit(dump_commit(commit)))
+        return commit
+
+    def purge(self, now):
+        """Nodes do so when they please; here, only the copy does."""
+        self.book.purge(now)
+
+    def close(self):
+        super().close()
+        self.book.close()
+
+
+ENGINES = {"embedded": Embedded, "copy": Copy}
