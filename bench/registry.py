@@ -29,7 +29,8 @@ from passport.tn import TN
 from registry.journal import put
 from registry.model import Kind, Subject
 from stores.book import Book
-from stores.bulk import Import, Mode
+from stores.bulk import Import
+from stores.rows import Mode
 
 MILLION = 1_000_000
 SUBJECTS = 10_000

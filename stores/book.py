@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -82,28 +82,6 @@ def number_of(key: int) -> TN:
 def range_of(lo: int, size: int) -> TNRange:
     """A range from its stored form."""
     return TNRange(number_of(lo), number_of(lo + size))
-
-
-# line, class, lo, size, owner, title, evidence, verified_on
-Staged: TypeAlias = tuple[int, int, int, int, int, int, str | None, int | None]
-
-_STAGE: Final = (
-    "CREATE TEMP TABLE IF NOT EXISTS stage (line INTEGER, class INTEGER, lo INTEGER, size INTEGER,"
-    " owner INTEGER, title INTEGER, evidence TEXT, verified_on INTEGER)"
-)
-_CROSSING: Final = """
-SELECT EXISTS (SELECT 1 FROM temp.stage s CROSS JOIN classes c CROSS JOIN holdings h WHERE
-    s.size > 0 AND c.class > 0 AND h.class = c.class
-    AND h.lo BETWEEN s.lo + {end} - ((1 << c.class) - 1) AND s.lo + {end}
-    AND h.lo + h.size >= s.lo + {end}
-    AND {crossing})
-"""
-_IRREGULAR: Final = (
-    "SELECT EXISTS (SELECT 1 FROM temp.stage s JOIN holdings h ON h.class = s.class"
-    " AND h.lo = s.lo AND h.size = s.size)",
-    _CROSSING.format(end="0", crossing="h.lo < s.lo AND h.lo + h.size < s.lo + s.size"),
-    _CROSSING.format(end="s.size", crossing="h.lo > s.lo AND h.lo + h.size > s.lo + s.size"),
-)
 
 
 class Page(Struct, frozen=True):
@@ -774,47 +752,6 @@ class Book:
         )
         return int(row[0])
 
-    def stage(self, rows: Iterable[Staged]) -> int:
-        """Lay new holdings ready, inside a transaction; how many are registered so already.
-
-        Those are left out of what follows.
-        """
-        self._run(_STAGE)
-        self._run("DELETE FROM temp.stage")
-        try:
-            self._db.executemany("INSERT INTO temp.stage VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        except sqlite3.Error as error:
-            raise StoreUnavailableError(f"{self.path.name}: {error}") from None
-        if not self._one(_IRREGULAR[0])[0]:
-            return 0
-        same = self._db.execute(
-            "DELETE FROM temp.stage WHERE EXISTS (SELECT 1 FROM holdings h WHERE"
-            " h.class = stage.class AND h.lo = stage.lo AND h.size = stage.size"
-            " AND h.owner = stage.owner AND h.title = stage.title"
-            " AND h.evidence IS stage.evidence AND h.verified_on IS stage.verified_on)"
-        )
-        return same.rowcount
-
-    def staged_lines(self) -> set[int]:
-        """The lines of what lies ready."""
-        return {row[0] for row in self._all("SELECT line FROM temp.stage")}
-
-    def staged_is_plain(self) -> bool:
-        """True when nothing laid ready repeats, replaces or crosses anything."""
-        return not any(self._one(question)[0] for question in _IRREGULAR)
-
-    def take_staged(self, seq: int) -> int:
-        """Register what lies ready; how many."""
-        self._run("INSERT OR IGNORE INTO classes SELECT DISTINCT class FROM temp.stage")
-        try:
-            return self._db.execute(
-                "INSERT INTO holdings SELECT class, lo, size, ?, owner, title, evidence,"
-                " verified_on FROM temp.stage ORDER BY class, lo, size",
-                (seq,),
-            ).rowcount
-        except sqlite3.Error as error:
-            raise StoreUnavailableError(f"{self.path.name}: {error}") from None
-
     def import_line(self, name: str) -> int:
         """The last line of an import that is committed; 0 for none."""
         row = self._one("SELECT line FROM imports WHERE id = ?", name)
@@ -892,6 +829,17 @@ class Book:
             raise StoreUnavailableError(
                 f"{self.path.name}: a damaged {kind.value}: {error}"
             ) from None
+
+    def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Run a statement of a module that knows the tables."""
+        return self._all(statement, *values)
+
+    def query_many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        """Run a statement once for each row."""
+        try:
+            self._db.executemany(statement, rows)
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"{self.path.name}: {error}") from None
 
     def _one(self, statement: str, *values: object) -> Any:
         try:

@@ -21,8 +21,9 @@ from gateway.settings import Settings
 from passport.errors import ConfigError
 from registry.model import Kind
 from stores.book import Book
-from stores.bulk import Import, Mode, Report, export_rows
+from stores.bulk import Import, export_rows
 from stores.embedded import REGISTRY_FILE
+from stores.rows import Mode, Report
 
 app = typer.Typer(
     no_args_is_help=True,

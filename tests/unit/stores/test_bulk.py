@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 
 import pytest
@@ -24,9 +25,10 @@ from registry.model import (
     Use,
     Verification,
 )
-from stores import bulk
+from stores import bulk, staging
 from stores.book import Book
-from stores.bulk import Import, Mode, export_rows
+from stores.bulk import Import, export_rows
+from stores.rows import Mode
 
 HEADER = "first,last,subject,verification,use,spcs\n"
 
@@ -241,3 +243,125 @@ def test_chunks_take_and_refuse_what_single_writes_do(tmp_path_factory, rows, be
         )
     many.close()
     single.close()
+
+
+def by_rules(self, chunk):
+    return [], list(range(len(chunk.texts)))
+
+
+NUMBERS = st.one_of(
+    st.integers(100, 160).map(str),
+    st.sampled_from(["+120", "1 30", "0100", "10000", "99", "", "x", "1" * 16, "١٢٣"]),
+)
+CELLS = {
+    "first": NUMBERS,
+    "last": st.one_of(st.just(""), NUMBERS),
+    "subject": st.sampled_from(["a", "a", "b", "b", "c", "nobody", ""]),
+    "verification": st.sampled_from(["verified", "verified", "", "perhaps"]),
+    "spcs": st.sampled_from(["1", "1 2", ""]),
+    "reseller": st.sampled_from(["", "mvno", "other"]),
+    "evidence": st.sampled_from(["", "e", "e,f", 'say "e"', "two\nlines", "x\x00y", "e" * 501]),
+    "verified_on": st.sampled_from(["", "0", "7", "-1", "1" * 14, " 7"]),
+}
+
+
+@st.composite
+def files(draw):
+    names = draw(st.permutations(["verification", "spcs", "reseller", "evidence", "verified_on"]))
+    header = draw(st.permutations(["first", "last", "subject", *names[: draw(st.integers(0, 5))]]))
+    cells = st.tuples(*(CELLS[name] for name in header))
+    out = io.StringIO()
+    end = draw(st.sampled_from(["\n", "\r\n"]))
+    quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+    writer = csv.writer(out, lineterminator=end, quoting=quoting)
+    writer.writerow(header)
+    for row in draw(st.lists(cells, max_size=14)):
+        writer.writerow(row[: draw(st.sampled_from([len(row)] * 9 + [1]))])
+    text = out.getvalue()
+    return text.removesuffix(end) if draw(st.booleans()) else text
+
+
+@settings(max_examples=150, deadline=None)
+@given(before=files(), text=files(), part=st.integers(1, 8), run_of=st.integers(1, 4))
+def test_rows_taken_together_are_taken_as_by_the_rules(
+    tmp_path_factory, before, text, part, run_of
+):
+    folder = tmp_path_factory.mktemp("bulk")
+    outcomes = []
+    for way in ("together", "rules"):
+        book = fresh(folder / way)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bulk, "_PART", part)
+            patch.setattr(staging, "_RUN", run_of)
+            patch.setattr(staging, "_FEW", 2)
+            if way == "rules":
+                patch.setattr(Import, "_read", by_rules)
+            reports = [
+                Import(book, Kind.HOLDING, author="me", reason="why", now=5).run(
+                    io.StringIO(each, newline="")
+                )
+                for each in (before, text)
+            ]
+        history = [
+            (version, record, book.history(Kind.HOLDING, record.key))
+            for version, record in book.holdings()
+        ]
+        outcomes.append((reports, history, book.last()))
+        book.close()
+    assert outcomes[0] == outcomes[1]
+
+
+def test_one_bad_row_does_not_send_the_others_through_the_rules(book, monkeypatch):
+    seen = []
+    monkeypatch.setattr(bulk, "check", lambda change, *more: seen.append(change.key) or change)
+    rows = [f"86100{n:02},,a,verified,direct,1\n" for n in range(50)]
+    rows[7] = "8610007,,nobody,verified,direct,1\n"
+    report = run(book, HEADER + "".join(rows) + "8620000,8620099,a,,,\n8620050,8620199,a,,,\n")
+    assert seen == ["8610007", "8620000-8620099", "8620050-8620199"]
+    assert report.changed == 52
+
+
+def test_a_subject_stopped_meanwhile_gets_no_more_numbers(book, monkeypatch):
+    monkeypatch.setattr(bulk, "CHUNK", 2)
+    other = Book(book.path, writer=True)
+
+    def lines():
+        yield HEADER
+        yield from ["8610000,,a,,,\n", "8610001,,a,,,\n", "8610002,,b,,,\n"]
+        stopped = record_of(Kind.SUBJECT, {"id": "a", "state": "suspended"})
+        other.write([put(stopped)], author="a", reason="r", now=2)
+        yield "8610003,,a,,,\n"
+
+    report = Import(book, Kind.HOLDING, author="me", reason="r", now=5).run(lines())
+    other.close()
+    assert report.changed == 3
+    assert [row.line for row in report.rejected] == [5]
+    assert "suspended" in report.rejected[0].reason
+
+
+@pytest.mark.parametrize("owner", [1, 2**40])
+def test_numbers_far_apart_and_of_all_lengths(book, owner):
+    book.query("INSERT INTO owners VALUES (?, 'far')", owner + 100)
+    book.write([put(Subject("far"))], author="a", reason="r", now=1)
+    numbers = [
+        str(step + 10 ** (length - 1)) for length in range(3, 16) for step in range(0, 90, 2)
+    ]
+    wide = ["100000000000000,999999999999999", "2000000,2999999", "20000,29999"]
+    rows = [f"{number},,far\n" for number in numbers] + [f"{span},far\n" for span in wide]
+    report = run(book, "first,last,subject\n" + "".join(rows))
+    assert (report.changed, report.rejections) == (len(numbers) + 3, 0)
+    assert set(held(book)) == {*numbers, *(span.replace(",", "-") for span in wide)}
+    for number in (*numbers, "999999999999998", "2345678"):
+        assert book.covering(TN(number)).subject == "far"
+
+
+@pytest.mark.parametrize("evidence", ["x\x00y", "x\x01y", '"x\x00y"', '"x\ny"'])
+def test_what_cannot_be_printed_is_refused(book, evidence):
+    report = run(book, f"first,subject,evidence\n8610000,a,{evidence}\n")
+    assert (report.changed, report.rejections) == (0, 1)
+
+
+def test_quotes_that_do_not_pair_end_the_import(book):
+    with pytest.raises(ConfigError, match="line 4"):
+        run(book, 'first,subject\n8610000,a\n"8610001,a\n8610002,a\n')
+    assert held(book) == {}

@@ -1,0 +1,192 @@
+"""CSV read a chunk at a time for an import, and what became of its rows.
+
+Knows nothing of where the rows go: every engine's import reads with it and fills a Report.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
+from typing import Any, Final
+
+from msgspec import Struct, field
+
+from passport.errors import ConfigError
+from registry.forms import COLUMNS, record_of
+from registry.identity import document_hash
+from registry.model import Kind, Record
+
+MAX_TOLD: Final = 1_000  # refused rows a report lists; all are counted
+
+# What quotes kept apart, in a text without them; neither character is printable, so no value of
+# such a text has one of its own.
+_STAND_IN: Final = str.maketrans(',"', "\x00\x01")
+_STANDS_FOR: Final = str.maketrans("\x00\x01", ',"')
+_QUOTED: Final = '"'  # the text of a row that only its values tell
+
+
+class Mode(str, Enum):
+    """What one refused row means for the others."""
+
+    ALL_OR_NOTHING = "all-or-nothing"
+    BEST_EFFORT = "best-effort"
+
+
+class Rejected(Struct, frozen=True):
+    """A row that was refused; lines count from 1, the header's."""
+
+    line: int
+    reason: str
+
+
+class Report(Struct):
+    """What became of an import.
+
+    Attributes:
+        changed: rows registered. unchanged: rows that were registered so already.
+        rejected: the first refused rows; rejections counts them all.
+        written: False for a dry run, and for all-or-nothing with a refused row.
+    """
+
+    rows: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    rejections: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+    written: bool = True
+
+    def reject(self, line: int, reason: str) -> None:
+        """Count a refused row."""
+        self.rejections += 1
+        if len(self.rejected) < MAX_TOLD:
+            self.rejected.append(Rejected(line, reason))
+
+
+class Chunk(Struct, frozen=True):
+    """Some rows, in the order of the file.
+
+    Attributes:
+        lines: each row's line, the last of those it takes.
+        texts: each row without quotes; a comma parts two values.
+        quoted: the values of rows with quotes, or with a character that stands for something else
+            here, by their place in the chunk.
+    """
+
+    lines: Sequence[int]
+    texts: Sequence[str]
+    quoted: dict[int, list[str]]
+
+
+class Rows:
+    """The rows of one CSV file, from the first on.
+
+    Attributes:
+        header: the names of the columns, in the order of the file.
+    """
+
+    def __init__(self, lines: Iterable[str], kind: Kind, identity_key: bytes = b"") -> None:
+        """Read the header.
+
+        Args:
+            identity_key: with it, a subject may have a column document_number, which is hashed.
+
+        Raises:
+            ConfigError: the first line does not name the columns.
+        """
+        self._lines = iter(lines)
+        self._kind = kind
+        self._identity_key = identity_key
+        reader = csv.reader(self._lines, strict=True)
+        try:
+            self.header = tuple(next(reader, []))
+        except csv.Error as error:
+            raise ConfigError(f"line 1: {error}") from None
+        self._line = reader.line_num  # how many lines were read
+        numbers = kind is Kind.SUBJECT and identity_key
+        allowed = {*COLUMNS[kind], *(["document_number"] if numbers else [])}
+        if (
+            set(self.header) - allowed
+            or len(set(self.header)) != len(self.header)
+            or COLUMNS[kind][0] not in self.header
+        ):
+            raise ConfigError(
+                f"line 1: columns of {', '.join(COLUMNS[kind])} expected, got"
+                f" {', '.join(self.header)}"
+            )
+
+    def skip(self, line: int) -> None:
+        """Go on after a line that ends a row."""
+        while self._line < line and next(self._lines, None) is not None:
+            self._line += 1
+
+    def chunk(self, size: int) -> Chunk:
+        """The next rows, of `size` lines and what the last row takes more; none at the end.
+
+        Raises:
+            ConfigError: quotes do not come in pairs, so that nobody knows where rows end.
+        """
+        texts = list(itertools.islice(self._lines, size))
+        if not _special("".join(texts)):
+            before, self._line = self._line, self._line + len(texts)
+            return Chunk(range(before + 1, self._line + 1), texts, {})
+        lines: list[int] = []
+        plain: list[str] = []
+        quoted: dict[int, list[str]] = {}
+        left = iter(texts)
+        for text in left:
+            if _special(text):
+                values = quoted[len(plain)] = self._quoted(itertools.chain([text], left))
+                plain.append(_without_quotes(values))
+            else:
+                self._line += 1
+                plain.append(text)
+            lines.append(self._line)
+        return Chunk(lines, plain, quoted)
+
+    def _quoted(self, lines: Iterator[str]) -> list[str]:
+        reader = csv.reader(itertools.chain(lines, self._lines), strict=True)
+        try:
+            return next(reader)
+        except csv.Error as error:
+            raise ConfigError(f"line {self._line + reader.line_num}: {error}") from None
+        finally:
+            self._line += reader.line_num
+
+    def record(self, chunk: Chunk, place: int) -> Record:
+        """Read a row.
+
+        Raises:
+            ConfigError: why it is refused.
+        """
+        values = chunk.quoted.get(place)
+        if values is None:
+            try:
+                values = next(csv.reader([chunk.texts[place]], strict=True), [])
+            except csv.Error as error:
+                raise ConfigError(str(error)) from None
+        if len(values) != len(self.header):
+            raise ConfigError(f"{len(self.header)} columns expected")
+        row: dict[str, Any] = dict(zip(self.header, values, strict=True))
+        number = row.pop("document_number", "")
+        if number:
+            row["document"] = document_hash(
+                self._identity_key, row.get("document_kind", ""), number
+            )
+        return record_of(self._kind, row)
+
+
+def value_of(text: str) -> str:
+    """One value of a chunk's text as it was in the file."""
+    return text.translate(_STANDS_FOR)
+
+
+def _special(text: str) -> bool:
+    return '"' in text or "\x00" in text or "\x01" in text
+
+
+def _without_quotes(values: list[str]) -> str:
+    if not all(map(str.isprintable, values)):
+        return _QUOTED
+    return ",".join([value.translate(_STAND_IN) for value in values])
