@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -51,10 +51,13 @@ from gateway.settings import Settings, listener_address
 from passport.errors import ConfigError, StoreUnavailableError, ZhenxianError
 from passport.reasons import Reason
 from registry.kinds import load_plan
-from registry.orders import load_issuers
+from registry.orders import Issuer, load_issuers, unfounded
 from stores.embedded import REGISTRY_FILE, EmbeddedRegistry
+from stores.fleet import FleetRegistry
+from stores.fleetreplay import FleetReplayStore
 from stores.memory import MemoryReplayStore
 from stores.nodekey import NodeKey
+from stores.redislink import FleetOptions
 from stores.sqlite import SqliteReplayStore
 from verifier.screen import ScreenPolicy
 from verifier.verify import Trust, Verifier
@@ -101,7 +104,9 @@ class Service:
         self.plan = load_plan(settings.registry.kinds)
         self.issuers = load_issuers(settings.registry.issuers)
         self.identity_key = pseudonym_key(settings.registry.identity_key or data / "identity.key")
-        self.registry = self._registry()
+        fleet = _fleet(settings)
+        self.registry = self._registry(fleet)
+        self._seen = FleetReplayStore(fleet) if fleet is not None else None
         self.keys = self._key_store()
         x5u = X5uPolicy(
             allow_http_loopback=settings.fetch.allow_http_loopback,
@@ -152,6 +157,7 @@ class Service:
             ),
             credential=self.credential,
             registry=self.registry,
+            replay=self._seen,
             turn=self.registry.turn,
             service=self.plan.service_number,
             verifier=self.verifier,
@@ -172,11 +178,15 @@ class Service:
         """Seconds since the epoch."""
         return self._clock()
 
-    def _registry(self) -> EmbeddedRegistry:
-        data = self.settings.data
-        name = self.settings.registry.node or socket.gethostname()
-        node = NodeKey.load_or_create(data / "node.key", name)
-        return EmbeddedRegistry(data / REGISTRY_FILE, node)
+    def _registry(self, fleet: FleetOptions | None) -> EmbeddedRegistry | FleetRegistry:
+        if fleet is None:
+            return EmbeddedRegistry(self.settings.data / REGISTRY_FILE, _node(self.settings))
+        return _fleet_registry(self.settings, fleet, self.issuers)
+
+    async def start(self) -> None:
+        """Reach what is outside this machine. Raises ConfigError when Redis refuses us."""
+        if isinstance(self.registry, FleetRegistry):
+            await self.registry.start()
 
     def credential(self) -> Credential | None:
         """The key and chain that sign now; None when there are none, or they have expired."""
@@ -194,6 +204,10 @@ class Service:
             found.append("signing: the certificate has expired")
         if not self.verifier.trust.roots.roots:
             found.append("verifying: the trust list is empty (trust.roots)")
+        if isinstance(self.registry, FleetRegistry):
+            found.extend(f"registry: {text}" for text in self.registry.problems())
+        if self._seen is not None and self._seen.problem is not None:
+            found.append(f"replays: {self._seen.problem}")
         found.extend(f"{name}: {text}" for name, text in sorted(self._problems.items()))
         return found
 
@@ -212,13 +226,20 @@ class Service:
         """Write the last records and let go of connections."""
         self.log.flush()
         await self.repository.close()
-        self.registry.close()
+        if self._seen is not None:
+            await self._seen.close()
+        if isinstance(self.registry, FleetRegistry):
+            await self.registry.aclose()
+        else:
+            self.registry.close()
 
     async def watch(self) -> None:
         """Take over what changes on disk, fetch what is due, and write the log, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._write_log())
             tasks.create_task(self._fetch_lists())
+            if isinstance(self.registry, FleetRegistry):
+                tasks.create_task(self.registry.follow())
             while True:
                 await asyncio.sleep(WATCH_EVERY)
                 await self.refresh()
@@ -245,6 +266,8 @@ class Service:
                 _logger.info("a new signing certificate is in use: %s", self.keys.current.x5u)
             self._report("signing key", self.keys.problem)
         await self._refresh_registry()
+        if self._seen is not None:
+            await self._seen.mend()
         self.authenticator.refresh()
         self._report("API keys", self.authenticator.problem)
         await self._refresh_trust()
@@ -319,6 +342,51 @@ class Service:
         self._report("trust", None)
         self._trust_stamp = stamp
         return Trust(roots, view, ProfilePolicy())
+
+
+def _fleet(settings: Settings) -> FleetOptions | None:
+    """How this node takes part in a fleet; None when it is alone."""
+    fleet = settings.fleet
+    if not fleet.url:
+        return None
+    return FleetOptions(
+        fleet.url,
+        password_file=fleet.password,
+        sentinel_password_file=fleet.sentinel_password,
+        tls_ca=fleet.tls_ca,
+        tag=fleet.name,
+        lag_limit=fleet.lag_limit,
+        timeout=fleet.timeout,
+        wait_replicas=fleet.wait_replicas,
+        wait_ms=int(fleet.timeout * 500),
+        allow_volatile=fleet.allow_volatile,
+        take_over_foreign=fleet.take_over_foreign,
+        version=__version__,
+    )
+
+
+def open_fleet(settings: Settings) -> FleetRegistry:
+    """A node's registry of its fleet, not yet started. Raises ConfigError when it is alone."""
+    fleet = _fleet(settings)
+    if fleet is None:
+        raise ConfigError("this node belongs to no fleet: fleet.url is not set")
+    return _fleet_registry(settings, fleet, load_issuers(settings.registry.issuers))
+
+
+def _fleet_registry(
+    settings: Settings, fleet: FleetOptions, issuers: Mapping[str, Issuer]
+) -> FleetRegistry:
+    return FleetRegistry(
+        settings.data / REGISTRY_FILE,
+        fleet,
+        _node(settings),
+        vet=lambda order, before: unfounded(order, before, issuers),
+    )
+
+
+def _node(settings: Settings) -> NodeKey:
+    name = settings.registry.node or socket.gethostname()
+    return NodeKey.load_or_create(settings.data / "node.key", name)
 
 
 class _Fetching:

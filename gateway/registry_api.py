@@ -30,6 +30,7 @@ from registry.model import Access, Binding, Holding, Kind, Order, Record, Subjec
 from registry.orders import Action, Issuer, lifted, order_of, read_instruction
 from stores.book import Book
 from stores.embedded import EmbeddedRegistry
+from stores.fleet import FleetRegistry
 
 MAX_BATCH: Final = 5_000  # rows of one batch request
 
@@ -153,7 +154,7 @@ class OrderBody(_Form):
 
 
 def registry_router(
-    registry: EmbeddedRegistry,
+    registry: EmbeddedRegistry | FleetRegistry,
     authenticator: Authenticator,
     *,
     identity_key: bytes,
@@ -205,7 +206,7 @@ class _Api:
 
     def __init__(
         self,
-        registry: EmbeddedRegistry,
+        registry: EmbeddedRegistry | FleetRegistry,
         identity_key: bytes,
         issuers: Mapping[str, Issuer],
         clock: Callable[[], float],

@@ -138,6 +138,11 @@ async def serve(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
+    try:
+        await service.start()
+    except ConfigError:
+        await service.close()
+        raise
     watching = loop.create_task(service.watch())
     watching.add_done_callback(_watch_ended)
     for problem in service.problems():

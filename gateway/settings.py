@@ -212,6 +212,51 @@ class Registry(Section):
     )
 
 
+class Fleet(Section):
+    """Many nodes, one registry, on Redis. Unset url: this machine's file is the registry."""
+
+    url: str = Field(
+        "",
+        repr=False,
+        description="redis://host:port/db, sentinel://host:port,host:port/primary-name or"
+        " cluster://host:port,host:port; rediss, sentinels and clusters over TLS.",
+    )
+    password: Path | None = Field(None, description="File with the password of Redis.")
+    sentinel_password: Path | None = Field(
+        None, description="File with the password of the Sentinels, if they have one."
+    )
+    tls_ca: Path | None = Field(
+        None, description="PEM bundle that authenticates Redis. Unset: the system's."
+    )
+    name: str = Field(
+        "zx",
+        pattern=r"^[A-Za-z0-9._-]{1,32}$",
+        description="First part of every key, so that fleets can share one Redis.",
+    )
+    lag_limit: float = Field(
+        5.0,
+        gt=0,
+        le=3600,
+        description="Seconds without word from Redis after which this node signs no A.",
+    )
+    timeout: float = Field(2.0, gt=0, le=60, description="Seconds an answer of Redis may take.")
+    wait_replicas: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="Replicas that must confirm a write before it is acknowledged.",
+    )
+    allow_volatile: bool = Field(
+        False,
+        description="Trust a Redis that keeps nothing on disk, or that may evict keys: a restart"
+        " of it can lose the registry.",
+    )
+    take_over_foreign: bool = Field(
+        False,
+        description="Replace this node's copy when Redis holds another registry than it.",
+    )
+
+
 class Log(Section):
     """Structured logs: one JSON object a line on standard error."""
 
@@ -240,6 +285,7 @@ class Settings(BaseSettings):
     trust: Trust = Trust()
     fetch: Fetch = Fetch()
     registry: Registry = Registry()
+    fleet: Fleet = Fleet()
     log: Log = Log()
 
     @classmethod

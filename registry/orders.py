@@ -39,6 +39,7 @@ _MAX_ID: Final = 128  # characters of an order's id, which stands in the path of
 _MAX_SERIAL: Final = 40  # hexadecimal digits; 20 octets, RFC 5280 section 4.1.2.2
 _SERIAL = re.compile(rf"0*([1-9A-Fa-f][0-9A-Fa-f]{{0,{_MAX_SERIAL - 1}}})\Z")
 _MAX_TIME: Final = 253_402_300_799  # seconds since the epoch; the end of the year 9999
+_ANY_TIME: Final = 2**62  # seconds; after every time an instruction may name
 _PEM: Final = "-----BEGIN "
 _MEMBERS: Final = frozenset({"name", "key", "may"})  # of an issuer's entry
 
@@ -206,6 +207,28 @@ def lifted(order: Order, instruction: Instruction, token: str) -> Order:
         lifted_by=instruction.issuer,
         lift_token=token,
     )
+
+
+def unfounded(order: Order, before: Order | None, issuers: Mapping[str, Issuer]) -> str | None:
+    """Why a record that somebody else wrote is no order; None when its tokens bear it out.
+
+    Time is not judged again: whoever took the instruction did so.
+
+    Args:
+        before: the record of that order so far; None when it is new.
+    """
+    try:
+        given = order_of(read_instruction(order.token, issuers, _ANY_TIME), order.token)
+        if order.lifted is not None:
+            lift = read_instruction(order.lift_token, issuers, _ANY_TIME)
+            given = lifted(given, lift, order.lift_token)
+    except OrderRefusedError as error:
+        return str(error)
+    if given != order:
+        return "it is not what its tokens say"
+    if before is not None and before != order and order.number <= before.number:
+        return f"instruction {order.number} is older than {before.number}, which counts here"
+    return None
 
 
 def order_digest(order: Order) -> str:

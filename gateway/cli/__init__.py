@@ -12,7 +12,7 @@ from typing import Final
 
 import typer
 
-from gateway.cli import calls, demo, doctor, inspect, keys, orders, pki, registry, serve
+from gateway.cli import calls, demo, doctor, fleet, inspect, keys, orders, pki, registry, serve
 from passport.errors import ZhenxianError
 
 EXIT_BAD_ANSWER: Final = 1
@@ -39,6 +39,7 @@ app.add_typer(pki.app, name="pki")
 app.add_typer(keys.app, name="key")
 app.add_typer(registry.app, name="registry")
 app.add_typer(orders.app, name="orders")
+app.add_typer(fleet.app, name="fleet")
 doctor.register(app)
 demo.register(app)
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import csv
 import getpass
 import hashlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from gateway.app import open_fleet
 from gateway.cli.common import Config, Json, console, errors, print_json, settings_of
 from gateway.logs import pseudonym_key
 from gateway.settings import Settings
@@ -23,6 +25,7 @@ from registry.model import Kind
 from stores.book import Book
 from stores.bulk import Import, export_rows
 from stores.embedded import REGISTRY_FILE
+from stores.fleetimport import FleetImport
 from stores.rows import Mode, Report
 
 app = typer.Typer(
@@ -83,6 +86,21 @@ def import_(
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from None
     name = hashlib.sha256(f"{kind.value} {stamp}".encode()).hexdigest()
+    _make_folder(settings)
+    author = f"command line ({getpass.getuser()})"
+    identity_key = pseudonym_key(settings.registry.identity_key or settings.data / "identity.key")
+    if settings.fleet.url:
+        if resume:
+            raise ConfigError("a fleet keeps no place to go on from: import the file again")
+        report = asyncio.run(
+            _into_fleet(
+                settings, kind, file,
+                {"author": author, "reason": reason, "now": int(time.time()), "mode": mode,
+                 "dry_run": dry_run, "identity_key": identity_key},
+                quiet=as_json,
+            )
+        )  # fmt: skip
+        _finish(report, rejected, as_json=as_json)
     with _opened(settings) as book:
         done = book.import_line(name)
         if done and not resume and not dry_run:
@@ -92,21 +110,44 @@ def import_(
         work = Import(
             book,
             kind,
-            author=f"command line ({getpass.getuser()})",
+            author=author,
             reason=reason,
             now=int(time.time()),
             mode=mode,
             dry_run=dry_run,
-            identity_key=pseudonym_key(
-                settings.registry.identity_key or settings.data / "identity.key"
-            ),
+            identity_key=identity_key,
             resume=name if mode is Mode.BEST_EFFORT else "",
         )
         try:
-            with file.open(encoding="utf-8-sig", newline="") as lines:
-                report = _watched(work, lines, size, quiet=as_json)
+            with (
+                file.open(encoding="utf-8-sig", newline="") as lines,
+                _bar(lines, size, quiet=as_json) as (counted, progress),
+            ):
+                report = work.run(counted, progress)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file}: {error}") from None
+    _finish(report, rejected, as_json=as_json)
+
+
+async def _into_fleet(
+    settings: Settings, kind: Kind, file: Path, how: dict[str, Any], *, quiet: bool
+) -> Report:
+    registry = open_fleet(settings)
+    try:
+        await registry.start()
+        work = FleetImport(registry, kind, **how)
+        with (
+            file.open(encoding="utf-8-sig", newline="") as lines,
+            _bar(lines, file.stat().st_size, quiet=quiet) as (counted, progress),
+        ):
+            return await work.run(counted, progress)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: {error}") from None
+    finally:
+        await registry.aclose()
+
+
+def _finish(report: Report, rejected: Path | None, *, as_json: bool) -> NoReturn:
     if rejected is not None:
         _write_rejected(rejected, report)
     _tell(report, as_json=as_json)
@@ -145,12 +186,16 @@ def _kind(which: str) -> Kind:
         raise typer.BadParameter(f"one of {', '.join(_KINDS)} expected") from None
 
 
-@contextlib.contextmanager
-def _opened(settings: Settings) -> Iterator[Book]:
+def _make_folder(settings: Settings) -> None:
     try:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"data folder {settings.data}: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _opened(settings: Settings) -> Iterator[Book]:
+    _make_folder(settings)
     book = Book(settings.data / REGISTRY_FILE, writer=True)
     try:
         yield book
@@ -158,8 +203,11 @@ def _opened(settings: Settings) -> Iterator[Book]:
         book.close()
 
 
-def _watched(work: Import, lines: TextIO, size: int, *, quiet: bool) -> Report:
-    """Import with a bar that follows the octets read."""
+@contextlib.contextmanager
+def _bar(
+    lines: TextIO, size: int, *, quiet: bool
+) -> Iterator[tuple[Iterator[str], Callable[[int], None]]]:
+    """The lines, and what to tell the number of rows: a bar follows the octets read."""
     read = 0
 
     def counted() -> Iterator[str]:
@@ -182,7 +230,7 @@ def _watched(work: Import, lines: TextIO, size: int, *, quiet: bool) -> Report:
         def progress(rows: int) -> None:
             bar.update(task, completed=read, description=f"importing {rows:,}")
 
-        return work.run(counted(), progress)
+        yield counted(), progress
 
 
 def _write_rejected(path: Path, report: Report) -> None:

@@ -33,6 +33,7 @@ from registry.orders import (
     read_acknowledgement,
     read_instruction,
     sign_instruction,
+    unfounded,
 )
 from stores.nodekey import NodeKey, public_key, thumbprint
 
@@ -268,6 +269,27 @@ def test_an_instruction_does_what_it_says():
         with pytest.raises(OrderRefusedError) as caught:
             wrong()
         assert caught.value.kind is OrderFault.MALFORMED
+
+
+def test_records_that_somebody_else_wrote_must_rest_on_their_tokens():
+    token, lift = (sign_instruction(instruction, KEY, "k") for instruction in (STOP, LIFT))
+    order = order_of(STOP, token)
+    done = lifted(order, LIFT, lift)
+    for record in (order, done):
+        assert unfounded(record, None, ISSUERS) is None
+        assert unfounded(record, record, ISSUERS) is None
+        assert "issuer" in unfounded(record, None, {})
+    assert unfounded(done, order, ISSUERS) is None
+    assert "older" in unfounded(order, done, ISSUERS)
+    for altered in (
+        replace(order, target="b"),
+        replace(order, number=9),
+        replace(order, lifted=NOW, lifted_by="regulator", number=2),
+        replace(order, lifted=NOW, lifted_by="regulator", number=2, lift_token=token),
+        replace(done, lifted=NOW + 1),
+        replace(order, token=sign_instruction(STOP, OTHER, "k")),
+    ):
+        assert unfounded(altered, None, ISSUERS) is not None
 
 
 def test_replays_and_rollbacks_are_refused():

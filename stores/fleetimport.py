@@ -1,0 +1,147 @@
+"""Bulk import into a fleet that runs: rows become commits of the journal, like any other write.
+
+A registry that no fleet has yet is imported into its file (stores.bulk), and then seeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+from passport.errors import ConfigError
+from registry.journal import RegistryConflictError, VersionConflictError, put
+from registry.model import Kind, Record
+from stores.book import Book
+from stores.fleet import FleetRegistry
+from stores.rows import Mode, Report, Rows
+
+MAX_TOGETHER: Final = 10_000  # rows of one commit: about 2 MB of the journal
+_BATCH: Final = 1_000  # rows of a commit where rows stand for themselves
+
+_REFUSED: Final = (ConfigError, RegistryConflictError, VersionConflictError)
+
+
+class _Row(NamedTuple):
+    line: int
+    record: Record
+
+
+class FleetImport:
+    """One import into a running fleet."""
+
+    def __init__(
+        self,
+        registry: FleetRegistry,
+        kind: Kind,
+        *,
+        author: str,
+        reason: str,
+        now: int,
+        mode: Mode = Mode.BEST_EFFORT,
+        dry_run: bool = False,
+        identity_key: bytes = b"",
+    ) -> None:
+        """Take what does not change from row to row; `registry` was started."""
+        self._registry = registry
+        self._kind = kind
+        self._author = author
+        self._reason = reason
+        self._now = now
+        self._together = dry_run or mode is Mode.ALL_OR_NOTHING
+        self._dry_run = dry_run
+        self._identity_key = identity_key
+        self.report = Report()
+
+    async def run(
+        self, lines: Iterable[str], progress: Callable[[int], object] | None = None
+    ) -> Report:
+        """Import all rows.
+
+        Raises:
+            ConfigError: the first line does not name the columns; or all-or-nothing, or a dry
+                run, of more than MAX_TOGETHER rows.
+            StoreUnavailableError: Redis does not take it; what was committed stays.
+        """
+        rows = Rows(lines, self._kind, self._identity_key)
+        report = self.report
+        waiting: list[_Row] = []
+        while (chunk := rows.chunk(_BATCH)).texts:
+            report.rows += len(chunk.texts)
+            for place, line in enumerate(chunk.lines):
+                try:
+                    waiting.append(_Row(line, rows.record(chunk, place)))
+                except ConfigError as error:
+                    report.reject(line, str(error))
+            if not self._together:
+                await self._commit(await self._new(waiting))
+                waiting = []
+            elif len(waiting) > MAX_TOGETHER:
+                raise ConfigError(
+                    f"a running fleet takes at most {MAX_TOGETHER} rows all or nothing, or dry"
+                )
+            if progress is not None:
+                progress(report.rows)
+        if self._together:
+            await self._all_or_nothing(await self._new(waiting))
+        report.rejected.sort(key=lambda rejected: rejected.line)
+        return report
+
+    async def _new(self, rows: list[_Row]) -> list[_Row]:
+        """Those that are not registered already as they are."""
+
+        def known(book: Book) -> list[bool]:
+            found = (book.get(self._kind, row.record.key) for row in rows)
+            return [
+                entry is not None and entry[1] == row.record
+                for entry, row in zip(found, rows, strict=True)
+            ]
+
+        same = await self._registry.read(known)
+        self.report.unchanged += sum(same)
+        return [row for row, known in zip(rows, same, strict=True) if not known]
+
+    async def _commit(self, rows: list[_Row]) -> None:
+        """Write rows; halves of what is refused are tried by themselves."""
+        if not rows:
+            return
+        try:
+            await self._write(rows, dry_run=False)
+        except _REFUSED as error:
+            if len(rows) == 1:
+                self.report.reject(rows[0].line, str(error))
+                return
+            middle = len(rows) // 2
+            await self._commit(rows[:middle])
+            await self._commit(rows[middle:])
+        else:
+            self.report.changed += len(rows)
+
+    async def _all_or_nothing(self, rows: list[_Row]) -> None:
+        good = await self._good([], rows)
+        self.report.changed = len(good)
+        self.report.written = not self._dry_run and not self.report.rejections
+        if self.report.written and good:
+            await self._write(good, dry_run=False)
+
+    async def _good(self, before: list[_Row], rows: list[_Row]) -> list[_Row]:
+        """`before` and those of the rows that are not refused after them."""
+        if not rows:
+            return before
+        try:
+            await self._write([*before, *rows], dry_run=True)
+        except _REFUSED as error:
+            if len(rows) == 1:
+                self.report.reject(rows[0].line, str(error))
+                return before
+            middle = len(rows) // 2
+            return await self._good(await self._good(before, rows[:middle]), rows[middle:])
+        return [*before, *rows]
+
+    async def _write(self, rows: Sequence[_Row], *, dry_run: bool) -> None:
+        await self._registry.write(
+            [put(row.record) for row in rows],
+            author=self._author,
+            reason=self._reason,
+            now=self._now,
+            dry_run=dry_run,
+        )

@@ -1,0 +1,180 @@
+"""Two real services on one real Redis."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+from fleet.redis_server import RedisServer
+from running import Service, environment, signed, signing, until, verdict
+
+from gateway.calls import SIGNING
+from gateway.demo import BANK
+from registry.model import Use
+from stores.embedded import REGISTRY_FILE
+
+pytestmark = pytest.mark.redis
+LAG = 1
+
+
+@pytest.fixture
+def redis(tmp_path):
+    server = RedisServer(tmp_path / "redis")
+    yield server
+    server.stop()
+
+
+def zhenxian(service, *words):
+    return subprocess.run(
+        [sys.executable, "-m", "gateway.cli", *words, "-c", str(service.world.config)],
+        env=environment(**service.settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def nodes(tmp_path, redis):
+    """Node a has the demonstration's registry and seeds Redis with it; b has nothing."""
+    how = {
+        "fleet__url": redis.url,
+        "fleet__lag_limit": LAG,
+        "fleet__timeout": 0.5,
+    }
+    a = Service(tmp_path / "a", registry__node="a", **how)
+    b = Service(
+        tmp_path / "b",
+        registry__node="b",
+        alter=lambda world: [
+            f.unlink() for f in (world.config.parent / "state").glob(f"{REGISTRY_FILE}*")
+        ],
+        **how,
+    )
+    # One carrier: the same certificates and trust.
+    for name in ("fleet__url", "fleet__lag_limit"):
+        assert a.settings[name] == b.settings[name]
+    seeded = zhenxian(a, "fleet", "seed")
+    assert seeded.returncode == 0, seeded.stderr
+    again = zhenxian(a, "fleet", "seed")
+    assert again.returncode == 3
+    assert "is not replaced" in again.stderr
+    yield a.start(), b.start()
+    for service in (a, b):
+        service.stop()
+        assert "Traceback" not in service.logged()
+
+
+def attest(client, orig=BANK):
+    answer = client.post(SIGNING, json=signing(orig)).json()
+    return answer.get("signingResponse", {}).get("attest") or answer
+
+
+def ready(client):
+    return client.get("/readyz").status_code == 200
+
+
+def test_two_nodes_are_one_registry(nodes, redis):
+    a, b = nodes
+    with a.client() as ca, b.client() as cb:
+        until(lambda: ready(cb))
+        # What b never had it has from Redis.
+        assert signed(cb, BANK)["identity"]
+        assert _explained(cb)["attest"] == "A"
+
+        # A registrar's change on one counts on the other.
+        subject = ca.get("/v1/subjects/bank").json()
+        assert subject["id"] == "bank"
+        ca.put("/v1/subjects/bank?reason=test", json={**_body(subject), "state": "suspended"})
+        until(lambda: _explained(cb)["reason"] == "SUBJECT_SUSPENDED", 3)
+        ca.put("/v1/subjects/bank?reason=test", json={**_body(subject), "state": "active"})
+        until(lambda: _explained(cb)["attest"] == "A", 3)
+
+        # A token that one node has seen does not pass on the other as another call.
+        identity = signed(ca, BANK)["identity"]
+        first = verdict(ca, BANK, identity)
+        assert first["verstat"] == "TN-Validation-Passed"
+        second = verdict(ca, BANK, identity)
+        assert second["verstat"] == "TN-Validation-Failed"
+        assert redis.ask("--scan", "--pattern", "zx:seen:*").strip()
+
+
+def test_a_node_that_is_cut_off_signs_no_a_and_recovers_by_itself(nodes, redis):
+    a, b = nodes
+    with b.client() as client, a.client() as other:
+        until(lambda: _explained(client)["attest"] == "A")
+        identity = signed(client, BANK)["identity"]
+        redis.pause()
+        until(lambda: _explained(client)["attest"] == "B", LAG + 5)
+        assert client.get("/readyz").status_code == 503
+        # Verifying goes on: what cannot be asked about replays never passes.
+        assert verdict(client, BANK, identity)["verstat"] == "No-TN-Validation"
+        refused = client.put("/v1/subjects/x?reason=test", json={"name": "x"})
+        assert refused.status_code == 503
+        redis.resume()
+        until(lambda: _explained(client)["attest"] == "A", 10)
+        until(lambda: ready(client), 10)
+        redis.kill()
+        until(lambda: _explained(client)["attest"] == "B", LAG + 5)
+        redis.start()
+        until(lambda: _explained(client)["attest"] == "A", 10)
+        assert other.put("/v1/subjects/y?reason=test", json={"name": "y"}).status_code in (200, 201)
+        until(lambda: client.get("/v1/subjects/y").status_code == 200, 3)
+
+
+def test_an_import_into_a_running_fleet(nodes, tmp_path):
+    a, b = nodes
+    file = tmp_path / "numbers.csv"
+    rows = [f"86755000{n:05},,bank,verified" for n in range(1_500)]
+    rows[700] = "86755000xx,,bank,verified"
+    rows[900] = "8675500000900,,nobody,verified"
+    file.write_text("first,last,subject,verification\n" + "\n".join(rows) + "\n")
+    words = ("registry", "import", "holdings", str(file), "--reason", "test", "--json")
+    together = zhenxian(a, *words, "--mode", "all-or-nothing")
+    assert together.returncode == 1, together.stderr
+    done = zhenxian(a, *words)
+    assert done.returncode == 1, done.stderr
+    assert '"changed": 1498' in done.stdout
+    assert '"line": 702' in done.stdout
+    assert '"line": 902' in done.stdout
+    assert '"changed": 0' in zhenxian(a, *words, "--dry-run").stdout
+    with b.client() as client:
+        until(lambda: client.get("/v1/holdings/8675500001499").status_code == 200, 5)
+        assert client.get("/v1/holdings/8675500001499").json()["use"] == Use.DIRECT.value
+
+
+def test_a_wrong_password_is_told_at_start(tmp_path):
+    server = RedisServer(tmp_path / "redis", requirepass="right")
+    try:
+        wrong = tmp_path / "wrong"
+        wrong.write_text("wrong")
+        service = Service(
+            tmp_path / "a",
+            fleet__url=f"redis://127.0.0.1:{server.port}/0",
+            fleet__password=wrong,
+        )
+        begun = time.monotonic()
+        assert service.launch().wait(20) == 3
+        assert time.monotonic() - begun < 15
+        assert "Redis refuses the user or password" in service.logged()
+        assert "wrong" not in service.logged().replace("WRONGPASS", "").replace("wrong ", "")
+    finally:
+        server.stop()
+
+
+def _explained(client):
+    answer = client.post(SIGNING, json=signing(BANK)).json()
+    found = answer.get("signingResponse") or answer.get("signingError") or answer
+    text = str(answer)
+    attested = found.get("zhenxian", found)
+    return {
+        "attest": attested.get("attest"),
+        "reason": "SUBJECT_SUSPENDED" if "SUBJECT_SUSPENDED" in text else text,
+    }
+
+
+def _body(record):
+    return {name: value for name, value in record.items() if name not in ("id", "version")}

@@ -1,0 +1,116 @@
+"""Nodes of a fleet in one process, each with its own file and key, and what they write."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from passport.jws import SigningKey
+from passport.tn import TN, TNRange
+from registry.journal import Change, put
+from registry.model import Holding, Order, Subject, TargetKind, Use, Verification
+from registry.orders import Action, Instruction, order_of, sign_instruction
+from stores.fleet import FleetRegistry
+from stores.nodekey import NodeKey
+from stores.redislink import FleetOptions
+
+ISSUER = SigningKey(ec.generate_private_key(ec.SECP256R1()))
+# Tables that all nodes must agree on; holdings have numbers of each file's own.
+COMMON = (
+    "records",
+    "records_past",
+    "documents",
+    "origids",
+    "issuers",
+    "bindings",
+    "ways",
+    "children",
+    "access_subjects",
+)
+LAG = 1.0  # seconds; short, so that tests need not wait long
+
+
+def options(url: str, **more) -> FleetOptions:
+    settings = {"lag_limit": LAG, "timeout": 0.6, "wait_ms": 300} | more
+    return FleetOptions(url, **settings)
+
+
+class Node:
+    """One process of one node: a registry that follows while the node is open."""
+
+    def __init__(self, folder: Path, name: str, opts: FleetOptions, file: str | None = None):
+        folder.mkdir(exist_ok=True)
+        self.path = folder / f"{file or name}.db"
+        self.key = NodeKey.load_or_create(folder / f"{name}.key", name)
+        self.registry = FleetRegistry(self.path, opts, self.key)
+        self._task: asyncio.Task | None = None
+
+    async def __aenter__(self) -> FleetRegistry:
+        await self.registry.start()
+        self._task = asyncio.create_task(self.registry.follow())
+        return self.registry
+
+    async def __aexit__(self, *_) -> None:
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        await self.registry.aclose()
+
+
+def subject(name: str) -> Change:
+    return put(Subject(name))
+
+
+def holding(first: str, last: str | None = None, of: str = "bank", **more) -> Change:
+    more.setdefault("verification", Verification.VERIFIED)
+    return put(Holding(TNRange(TN(first), TN(last or first)), of, **more))
+
+
+def privacy(first: str, of: str = "bank") -> Change:
+    return holding(first, of=of, use=Use.PRIVACY)
+
+
+def order(name: str, number: int, target: str = "bank") -> Order:
+    instruction = Instruction(
+        Action.STOP,
+        name,
+        "regulator",
+        number,
+        f"ref {name}",
+        TargetKind.SUBJECT,
+        target,
+        int(time.time()),
+        int(time.time()),
+    )
+    return order_of(instruction, sign_instruction(instruction, ISSUER, "k"))
+
+
+async def write(registry: FleetRegistry, *changes: Change, **more):
+    settings = {"author": "tests", "reason": "test", "now": int(time.time())} | more
+    return await registry.write(changes, **settings)
+
+
+async def until(condition, seconds: float = 12.0, what: str = "the condition") -> float:
+    """Wait for it; the seconds that it took."""
+    begun = time.monotonic()
+    while True:
+        found = condition()
+        if asyncio.iscoroutine(found):
+            found = await found
+        if found:
+            return time.monotonic() - begun
+        assert time.monotonic() < begun + seconds, f"{what} did not come about"
+        await asyncio.sleep(0.02)
+
+
+def state(registry: FleetRegistry) -> dict:
+    """What a copy holds, as all nodes must have it."""
+    book = registry.book
+    tables = {name: sorted(book._all(f"SELECT * FROM {name}"), key=repr) for name in COMMON}
+    tables["holdings"] = sorted(book.holdings(), key=repr)
+    tables["seq"] = book.last()
+    return tables
