@@ -10,6 +10,7 @@ COPY pyproject.toml README.md ./
 COPY passport passport
 COPY certs certs
 COPY registry registry
+COPY displays displays
 COPY signer signer
 COPY verifier verifier
 COPY stores stores

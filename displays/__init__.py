@@ -1,0 +1,30 @@
+"""How displays behave over time: pools, local presence, rates, rotation. Pure; no clock, no I/O."""
+
+from displays.conduct import Conduct, ConductFormatError
+from displays.model import (
+    Assessment,
+    Finding,
+    Key,
+    KeyKind,
+    Measure,
+    Observation,
+    Picture,
+    Sample,
+    State,
+)
+from displays.policy import Policy
+
+__all__ = [
+    "Assessment",
+    "Conduct",
+    "ConductFormatError",
+    "Finding",
+    "Key",
+    "KeyKind",
+    "Measure",
+    "Observation",
+    "Picture",
+    "Policy",
+    "Sample",
+    "State",
+]

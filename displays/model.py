@@ -1,0 +1,149 @@
+"""What goes into the judgement of conduct, and what comes out: values only."""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+
+from msgspec import Struct
+
+from passport.tn import TN
+
+
+class KeyKind(str, Enum):
+    """What a key stands for.
+
+    ACCESS and SUBJECT are known on the originating side. The terminating side knows the token's
+    SIGNER, which is one (SPC, origid), and its SPC over all origids.
+    """
+
+    ACCESS = "access"
+    SUBJECT = "subject"
+    SIGNER = "signer"
+    SPC = "spc"
+
+
+class Key(Struct, frozen=True, order=True, gc=False):
+    """Whose conduct it is. The id of a SIGNER is written "spc/origid"."""
+
+    kind: KeyKind
+    id: str
+
+
+class Observation(Struct, frozen=True):
+    """One call, as a carrier on its way knows it.
+
+    Attributes:
+        at: seconds since the epoch.
+        keys: whose conduct the call counts for.
+        callee: None when it is no telephone number.
+        origid: of the token; None when there is none. Only keys of kind SPC use it.
+        bound: a live privacy binding permits the display, so that it is no choice of the caller;
+            such a call says nothing of spread, areas or rotation.
+    """
+
+    at: int
+    keys: tuple[Key, ...]
+    display: TN
+    callee: TN | None
+    origid: str | None = None
+    bound: bool = False
+
+
+class State(IntEnum):
+    """How far a key is judged; what is larger is worse."""
+
+    WATCHING = 0
+    SUSPECTED = 1
+    POOLED = 2
+
+
+class Measure(str, Enum):
+    """What was measured. `displays.measures` says how."""
+
+    SPREAD = "spread"
+    LOCAL_PRESENCE = "local-presence"
+    RATE = "rate"
+    CONCURRENCY = "concurrency"
+    ROTATION = "rotation"
+    ORIGIDS = "origids"
+
+
+class Sample(Struct, frozen=True):
+    """One call that led to a finding, clear or hashed as configured."""
+
+    at: int
+    display: str
+    callee: str | None
+
+
+class Assessment(Struct, frozen=True):
+    """One measure's figures for one key at one time.
+
+    Attributes:
+        strength: how far the weakest of the measure's conditions is met: 1 or more is a pool,
+            0 means that too little was seen or that a condition rules it out.
+        figures: what was measured, by name.
+        thresholds: what a pool reaches, by the name of the figure ("<=" before the name where a
+            pool stays below).
+    """
+
+    measure: Measure
+    strength: float
+    figures: dict[str, float]
+    thresholds: dict[str, float]
+
+
+class Finding(Struct, frozen=True):
+    """Why a key is suspected or pooled.
+
+    Attributes:
+        measure, figures, thresholds: as in Assessment; of the strongest measure.
+        strength: when it was last confirmed.
+        window: seconds that the figures reach back at most.
+        samples: some of the latest calls.
+        since: seconds since the epoch at which the state began.
+        until: when it ends if nothing confirms it again.
+    """
+
+    key: Key
+    state: State
+    measure: Measure
+    strength: float
+    figures: dict[str, float]
+    thresholds: dict[str, float]
+    window: int
+    samples: tuple[Sample, ...]
+    since: int
+    until: int
+
+    @property
+    def sentence(self) -> str:
+        """For people: what was measured, and what it was held against."""
+        told = "; ".join(
+            f"{name} {self.figures[name]:.3g} ({'at most' if most else 'at least'} {limit:.3g})"
+            for name, limit, most in (
+                (key.removeprefix("<="), value, key.startswith("<="))
+                for key, value in self.thresholds.items()
+            )
+            if name in self.figures
+        )
+        whose = f"{self.key.kind.value} {self.key.id}"
+        return f"{self.measure.value} of {whose} since {self.since}: {told}"
+
+
+class Picture(Struct, frozen=True):
+    """Everything known of a key, whether or not anything was found.
+
+    Attributes:
+        calls: within the window, bound ones included.
+        first, last: when the oldest known and the latest call began; 0 when there was none.
+        measures: one for each measure that is on and applies to keys of this kind.
+    """
+
+    key: Key
+    state: State
+    calls: int
+    first: int
+    last: int
+    measures: tuple[Assessment, ...]
+    finding: Finding | None

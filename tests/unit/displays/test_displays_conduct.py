@@ -1,0 +1,451 @@
+"""States, decay, clocks, memory, restart and the sum over a fleet."""
+
+import subprocess
+import sys
+from itertools import pairwise
+from random import Random
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from streams import (
+    ACCESS,
+    CODES,
+    NOON,
+    SIGNER,
+    SPC,
+    SUBJECT,
+    calls,
+    fed,
+    number,
+    people,
+    pool,
+    somebody,
+)
+
+from displays import (
+    Conduct,
+    ConductFormatError,
+    Key,
+    KeyKind,
+    Measure,
+    Observation,
+    Policy,
+    State,
+)
+from displays.policy import DAY, HOUR, Locality
+from displays.track import MAX_OCTETS, MAX_SAMPLES
+from passport.errors import ConfigError
+
+HALF = DAY // 2
+
+
+def pooled(seed=1, **more):
+    conduct = Conduct(**more)
+    fed(conduct, calls((ACCESS, SUBJECT), pool(Random(seed), 100)))
+    assert conduct.finding(ACCESS, NOON + 2_000).state is State.POOLED
+    return conduct
+
+
+# -- states
+
+
+def test_suspected_before_pooled_and_never_back_and_forth():
+    conduct, states = Conduct(), []
+    for observation in calls(ACCESS, pool(Random(2), 200, local=0.5)):
+        conduct.observe(observation)
+        found = conduct.finding(ACCESS, observation.at)
+        states.append(State.WATCHING if found is None else found.state)
+    changes = [after for before, after in pairwise(states) if before != after]
+    assert changes == [State.SUSPECTED, State.POOLED]
+
+
+def test_caller_that_stops_is_cleared_in_the_stated_time():
+    conduct = pooled()
+    until = conduct.finding(ACCESS, NOON + 2_000).until
+    assert NOON + DAY < until <= NOON + 2_000 + DAY
+    assert conduct.finding(ACCESS, until - 1) is not None
+    assert conduct.finding(ACCESS, until) is None
+
+
+def test_caller_that_mends_its_ways_is_cleared_and_one_that_does_not_is_not():
+    random = Random(3)
+    mended, unmended = pooled(), pooled()
+    later = NOON + 2_000
+    honest = ((number("28", 1), somebody(random, "28")) for _ in range(300))
+    fed(mended, calls(ACCESS, honest, start=later, every=600))
+    fed(unmended, calls(ACCESS, pool(Random(31), 300), start=later, every=600))
+    at = later + 300 * 600
+    assert mended.finding(ACCESS, at) is None
+    assert unmended.finding(ACCESS, at).state is State.POOLED
+    assert unmended.finding(ACCESS, at).since < later
+
+
+def test_found_again_after_it_was_cleared():
+    conduct = pooled()
+    later = NOON + 3 * DAY
+    assert conduct.finding(ACCESS, later) is None
+    fed(conduct, calls(ACCESS, pool(Random(4), 100), start=later))
+    assert conduct.finding(ACCESS, later + 2_000).since >= later
+
+
+def test_clear_forgets():
+    conduct = pooled()
+    conduct.clear(ACCESS)
+    assert conduct.finding(ACCESS, NOON + 2_000) is None
+    assert conduct.picture(ACCESS, NOON + 2_000).calls == 0
+    assert conduct.finding(SUBJECT, NOON + 2_000) is not None
+
+
+def test_picture_of_the_unknown_and_of_the_innocent():
+    conduct = Conduct()
+    assert conduct.picture(ACCESS, NOON).measures == ()
+    random = Random(5)
+    fed(conduct, calls((ACCESS, SPC), ((number("28", 1), somebody(random)) for _ in range(40))))
+    picture = conduct.picture(ACCESS, NOON + 800)
+    assert (picture.calls, picture.state, picture.finding) == (40, State.WATCHING, None)
+    assert (picture.first, picture.last) == (NOON, NOON + 39 * 20)
+    assert {one.measure for one in picture.measures} == set(Measure) - {Measure.ORIGIDS}
+    assert all(one.strength < 0.7 for one in picture.measures)
+    figures = {one.measure: one.figures for one in picture.measures}
+    assert figures[Measure.SPREAD]["displays"] == 1
+    carrier = conduct.picture(SPC, NOON + 800)
+    assert [one.measure for one in carrier.measures] == [Measure.ORIGIDS]
+    assert conduct.picture(ACCESS, NOON + 3 * DAY).calls == 0
+    msgspec.json.encode(picture)
+
+
+def test_callee_that_is_no_number():
+    conduct = Conduct()
+    for index in range(50):
+        conduct.observe(Observation(NOON + index, (ACCESS, SPC), number("28", index), None))
+    assert conduct.picture(ACCESS, NOON + 50).calls == 50
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"locality": Locality(false_alarm=0.0)},
+        {"locality": Locality(honest_lift=0.5, pool_lift=0.4)},
+        {"keep": 0.9},
+        {"window": 60},
+        {"max_keys": 1},
+    ],
+)
+def test_policy_without_sense_is_refused(wrong):
+    with pytest.raises(ConfigError):
+        Policy(**wrong)
+
+
+# -- clocks
+
+
+@pytest.mark.parametrize("step", [-60, -HOUR, -HALF, -10 * DAY, 60, HOUR])
+def test_clock_step_clears_nobody_and_accuses_nobody(step):
+    conduct = pooled()
+    at = NOON + 2_000 + step
+    random = Random(6)
+    shop = Key(KeyKind.ACCESS, "shop")
+    fed(conduct, calls(shop, ((number("28", 1), somebody(random)) for _ in range(200)), every=60))
+    fed(conduct, calls((ACCESS, shop), pool(Random(6), 4), start=at))
+    assert conduct.finding(ACCESS, at + 100).state is State.POOLED
+    assert conduct.finding(shop, at + 100) is None
+
+
+def test_clock_that_leaps_ahead_and_back_has_cleared_nobody_for_good():
+    conduct = pooled()
+    assert conduct.finding(ACCESS, NOON + 40 * DAY) is None
+    strangers = [Key(KeyKind.ACCESS, f"x-{index}") for index in range(50)]
+    for key in strangers:
+        fed(conduct, calls(key, [(number("28", 1), number("28", 2))], start=NOON + DAY + HOUR))
+    assert conduct.finding(ACCESS, NOON + 3_000).state is State.POOLED
+
+
+@pytest.mark.parametrize("wrong", [-DAY, -2 * DAY])
+def test_one_node_with_a_wrong_clock_does_not_make_the_others_forget(wrong):
+    conduct, random = Conduct(), Random(19)
+    for turn, observation in enumerate(calls(ACCESS, pool(random, 80, local=0.7))):
+        conduct.observe(observation)
+        if turn % 4 == 0:
+            fed(conduct, calls(ACCESS, pool(random, 1, local=0.7), start=observation.at + wrong))
+    assert conduct.finding(ACCESS, NOON + 1_600).state is State.POOLED
+
+
+def test_clock_far_ahead_does_not_keep_a_key_accused_for_ever():
+    conduct = Conduct()
+    fed(conduct, calls(ACCESS, pool(Random(7), 100), start=NOON + 1_000 * DAY))
+    random = Random(7)
+    honest = ((number("28", 1), somebody(random, "28")) for _ in range(300))
+    fed(conduct, calls(ACCESS, honest, every=HOUR))
+    assert conduct.finding(ACCESS, NOON + 300 * HOUR) is None
+
+
+def test_pool_is_found_over_the_turn_of_a_window():
+    start = NOON // HALF * HALF + HALF - 300
+    assert fed(Conduct(), calls(ACCESS, pool(Random(8), 100), start=start, every=20))
+
+
+# -- memory
+
+
+def size(value, seen):
+    """Octets of a value and all that it alone holds."""
+    if id(value) in seen or isinstance(value, type):
+        return 0
+    seen.add(id(value))
+    total = sys.getsizeof(value)
+    if isinstance(value, dict):
+        total += sum(size(k, seen) + size(v, seen) for k, v in value.items())
+    elif isinstance(value, (list, tuple, set)):
+        total += sum(size(one, seen) for one in value)
+    elif hasattr(value, "__slots__") and not isinstance(value, (str, int, bytearray)):
+        total += sum(size(getattr(value, name), seen) for name in value.__slots__)
+    elif hasattr(value, "__struct_fields__"):
+        total += sum(size(getattr(value, name), seen) for name in value.__struct_fields__)
+    return total
+
+
+@pytest.mark.parametrize("key", [ACCESS, SIGNER, SPC])
+def test_a_key_stays_below_its_limit_whatever_it_does(key):
+    conduct = Conduct()
+    random = Random(9)
+    for turn in range(60_000):
+        pair = (number(random.choice(CODES), turn), somebody(random))
+        conduct.observe(next(calls(key, [pair], start=NOON + 2 * turn, origid=f"o-{turn}")))
+    track = conduct._known[key]
+    assert track.old is not None
+    assert size(track, set()) <= MAX_OCTETS
+    assert len(track.samples) <= MAX_SAMPLES
+
+
+def test_most_keys_are_small():
+    conduct = Conduct()
+    random = Random(10)
+    fed(conduct, calls(ACCESS, ((number("28", 1), somebody(random)) for _ in range(7))))
+    assert size(conduct._fresh[ACCESS], set()) < 2_500
+
+
+def test_flood_of_new_keys_evicts_neither_the_established_nor_the_pooled():
+    conduct = pooled(policy=Policy(max_keys=64))
+    random = Random(11)
+    shop = Key(KeyKind.ACCESS, "shop")
+    fed(conduct, calls(shop, ((number("28", 1), somebody(random)) for _ in range(30))))
+    for index in range(5_000):
+        # As many calls as it takes to count as established.
+        flood = Key(KeyKind.ACCESS, f"flood-{index}")
+        pairs = [(number("28", index), somebody(random)) for _ in range(1 + index % 10)]
+        fed(conduct, calls(flood, pairs, start=NOON + 2_000, every=1))
+        assert len(conduct) <= 64
+    at = NOON + 3_000
+    assert conduct.picture(shop, at).calls == 30
+    assert conduct.finding(ACCESS, at).state is State.POOLED
+    assert conduct.picture(ACCESS, at).calls == 100
+
+
+def test_findings_are_bounded_and_suspected_ones_go_first():
+    conduct = Conduct(Policy(max_keys=16))
+    finding = pooled().finding(ACCESS, NOON + 2_000)
+    for index in range(40):
+        state = State.POOLED if index < 10 else State.SUSPECTED
+        key = Key(KeyKind.ACCESS, f"k-{index}")
+        conduct._set(msgspec.structs.replace(finding, key=key, state=state))
+    assert len(conduct._findings) == 16
+    for index in range(10):
+        assert conduct.finding(Key(KeyKind.ACCESS, f"k-{index}"), NOON + 2_000) is not None
+
+
+def test_silent_keys_are_forgotten():
+    conduct = Conduct()
+    for index in range(100):
+        pair = (number("28", index), number("28", 0))
+        fed(conduct, calls(Key(KeyKind.ACCESS, f"old-{index}"), [pair] * (1 + index % 20)))
+    for index in range(300):
+        pair = (number("28", index), number("28", 0))
+        fed(conduct, calls(Key(KeyKind.ACCESS, f"new-{index}"), [pair], start=NOON + 2 * DAY))
+    assert len(conduct) == 300
+
+
+# -- restart
+
+
+def test_restart_from_a_snapshot_goes_on_as_if_nothing_had_been():
+    whole, before = Conduct(), Conduct()
+    stream = list(calls((ACCESS, SIGNER, SPC), pool(Random(12), 1_000, local=0.5), every=20))
+    fed(whole, stream)
+    fed(before, stream[:500])
+    after = Conduct()
+    after.restore(before.snapshot())
+    fed(after, stream[500:])
+    at = stream[-1].at
+    for key in (ACCESS, SIGNER, SPC):
+        assert after.picture(key, at) == whole.picture(key, at)
+
+
+@pytest.mark.parametrize("write", [Conduct.snapshot, Conduct.findings])
+@pytest.mark.parametrize("salt", [0, 5])
+def test_restart_never_unflags(write, salt):
+    before = pooled()
+    after = Conduct(Policy(salt=salt))
+    after.restore(write(before))
+    assert after.finding(ACCESS, NOON + 2_000) == before.finding(ACCESS, NOON + 2_000)
+
+
+def test_restore_keeps_what_is_worse():
+    after = pooled()
+    after.restore(Conduct().snapshot())
+    assert after.finding(ACCESS, NOON + 2_000) is not None
+
+
+@pytest.mark.parametrize("broken", [b"", b"\x90", b"\xc1", b"\x98" + bytes(8), b"x" * 40])
+def test_broken_snapshots_and_deltas_are_refused(broken):
+    conduct = Conduct(fleet=True)
+    with pytest.raises(ConductFormatError):
+        conduct.restore(broken)
+    with pytest.raises(ConductFormatError):
+        conduct.merge("n", broken)
+
+
+# -- fleet
+
+
+def test_fleet_sums_what_its_nodes_saw():
+    """A pool dealt out over three nodes is seen by each as by one; no node alone could tell."""
+    stream = list(calls((ACCESS, SIGNER, SPC), pool(Random(13), 90, local=0.6)))
+    single = Conduct()
+    fed(single, stream)
+    nodes = [Conduct(fleet=True) for _ in range(3)]
+    for start in range(0, len(stream), 6):
+        for index, observation in enumerate(stream[start : start + 6]):
+            nodes[index % 3].observe(observation)
+        deltas = [node.take_delta() for node in nodes]
+        for receiver, node in enumerate(nodes):
+            for sender, delta in enumerate(deltas):
+                if sender != receiver:
+                    assert node.merge(f"n-{sender}", delta)
+    at = stream[-1].at
+    whole = single.picture(ACCESS, at)
+    for node in nodes:
+        picture = node.picture(ACCESS, at)
+        assert picture.calls == whole.calls == 90
+        assert node.finding(ACCESS, at).state is State.POOLED
+        for mine, its in zip(picture.measures, whole.measures, strict=True):
+            for name in ("calls", "matches", "displays", "expected"):
+                assert mine.figures.get(name, 0) == pytest.approx(
+                    its.figures.get(name, 0), rel=0.05
+                )
+
+
+def test_pooled_on_one_node_is_pooled_everywhere():
+    one, other = pooled(fleet=True), Conduct(fleet=True)
+    one.take_delta()
+    fed(one, calls(ACCESS, pool(Random(14), 60), start=NOON + 2_100))
+    other.merge("one", one.take_delta())
+    assert other.finding(ACCESS, NOON + 4_000).state is State.POOLED
+    one.clear(ACCESS)
+    other.merge("one", one.take_delta())
+    assert other.finding(ACCESS, NOON + 4_000) is None
+
+
+def test_delta_that_comes_twice_or_late_counts_once():
+    one, other = Conduct(fleet=True), Conduct()
+    fed(one, calls(ACCESS, pool(Random(15), 5)))
+    first = one.take_delta()
+    fed(one, calls(ACCESS, pool(Random(15), 5)))
+    second = one.take_delta()
+    assert other.merge("one", second)
+    assert not other.merge("one", second)
+    assert not other.merge("one", first)
+    assert other.picture(ACCESS, NOON + 100).calls == 5
+    restarted = Conduct(fleet=True, boot=1)
+    fed(restarted, calls(ACCESS, pool(Random(15), 5)))
+    assert other.merge("one", restarted.take_delta())
+
+
+def test_what_nobody_takes_is_bounded_and_counted():
+    conduct = Conduct(Policy(max_backlog=10), fleet=True)
+    fed(conduct, calls(ACCESS, pool(Random(16), 15)))
+    assert conduct.lost == 5
+    other = Conduct()
+    other.merge("n", conduct.take_delta())
+    assert other.picture(ACCESS, NOON + 1_000).calls == 10
+
+
+def test_without_fleet_nothing_is_kept():
+    with pytest.raises(RuntimeError, match="fleet"):
+        Conduct().take_delta()
+
+
+def test_delta_of_another_salt_is_refused():
+    with pytest.raises(ConductFormatError, match="salt"):
+        Conduct(Policy(salt=1)).merge("n", Conduct(fleet=True).take_delta())
+
+
+def test_reports_of_ended_calls_travel():
+    one, other = Conduct(fleet=True), Conduct()
+    fed(one, calls(ACCESS, pool(Random(17), 3)))
+    one.ended(ACCESS, NOON + 100)
+    other.merge("one", one.take_delta())
+    assert other._fresh[ACCESS].active == 0
+
+
+pairs = st.lists(
+    st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(0, 20_000)), max_size=60
+)
+
+
+@given(pairs, pairs)
+@settings(max_examples=40, deadline=None)
+def test_counts_do_not_depend_on_the_order_of_deltas(some, others):
+    deltas = []
+    for part in (some, others):
+        conduct = Conduct(fleet=True)
+        for shown, called, after in part:
+            display = number(CODES[shown % 5], shown)
+            callee = number(CODES[called % 7], called)
+            keys = (ACCESS, SIGNER, SPC)
+            conduct.observe(Observation(NOON + after, keys, display, callee, f"o-{shown % 3}"))
+        deltas.append(conduct.take_delta())
+    results = []
+    for order in ((0, 1), (1, 0)):
+        conduct = Conduct()
+        for index in order:
+            conduct.merge(f"n-{index}", deltas[index])
+        results.append(conduct)
+    one, other = results
+    at = NOON + 20_000
+    for key in (ACCESS, SIGNER, SPC):
+        assert one.picture(key, at).calls == other.picture(key, at).calls
+        mine, its = one._fresh.get(key) or one._known.get(key), other._fresh.get(key)
+        its = its or other._known.get(key)
+        if mine is None:
+            assert its is None
+            continue
+        for name in ("calls", "known", "matches", "arealess", "reach", "displays"):
+            assert getattr(mine.now, name) == getattr(its.now, name)
+
+
+def test_hashes_are_the_same_in_every_process():
+    script = (
+        "from displays import Conduct; from passport.tn import TN;"
+        "print(Conduct()._number(TN('8613800100000')))"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1
+
+
+def test_people_on_one_switch_stay_unfound_over_days():
+    conduct = Conduct()
+    for day in range(3):
+        stream = people(Random(18), 2_000, codes=CODES[:12])
+        fed(conduct, calls(SIGNER, stream, start=NOON + day * DAY, every=20))
+        assert conduct.finding(SIGNER, NOON + day * DAY + 40_000) is None

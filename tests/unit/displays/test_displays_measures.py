@@ -1,0 +1,340 @@
+"""Each measure both ways: what it finds, and the honest twin that it must leave alone."""
+
+from math import log
+from random import Random
+
+import pytest
+from streams import (
+    ACCESS,
+    CODES,
+    NOON,
+    SIGNER,
+    SPC,
+    SUBJECT,
+    calls,
+    fed,
+    number,
+    numbers,
+    people,
+    pool,
+    somebody,
+)
+
+from displays import Conduct, Measure, Policy, State
+from displays.model import KeyKind
+from displays.policy import ALL_MEASURES, Locality
+from displays.track import Bounds, Track
+
+
+def only(*measures):
+    return Conduct(Policy(measures=frozenset(measures)))
+
+
+def untouched(conduct, observations):
+    """No key is even suspected, at any call."""
+    for observation in observations:
+        conduct.observe(observation)
+        for key in observation.keys:
+            assert conduct.finding(key, observation.at) is None
+
+
+# -- local presence
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_national_pool_is_found_within_200_calls_on_both_sides(seed):
+    pooled = fed(Conduct(), calls((ACCESS, SUBJECT, SIGNER), pool(Random(seed), 200)))
+    assert set(pooled) == {ACCESS, SUBJECT, SIGNER}
+    assert pooled[ACCESS] < 60
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_half_local_pool_is_found(seed):
+    stream = calls((ACCESS, SIGNER), pool(Random(seed), 3_000, local=0.5), every=10)
+    pooled = fed(only(Measure.LOCAL_PRESENCE), stream)
+    assert pooled[ACCESS] < 400
+    assert pooled[SIGNER] < 3_000
+
+
+def test_slow_pool_is_found_within_its_day():
+    random = Random(1)
+    held = numbers(random, 400) * 2
+    random.shuffle(held)
+    pairs = [(d, somebody(random, c if random.random() < 0.9 else None)) for c, d in held]
+    pooled = fed(Conduct(), calls((ACCESS, SIGNER), pairs, every=45))
+    assert set(pooled) == {ACCESS, SIGNER}
+
+
+@pytest.mark.parametrize("codes", [CODES[:1], CODES[:12], CODES], ids=["city", "province", "land"])
+def test_people_of_one_switch_are_local_and_left_alone(codes):
+    stream = people(Random(2), 4_000, codes=codes)
+    untouched(Conduct(), calls(SIGNER, stream, every=10))
+
+
+def test_village_is_left_alone():
+    stream = people(Random(3), 1_500, persons=400, codes=CODES[5:6], local=0.9)
+    untouched(Conduct(), calls((ACCESS, SIGNER), stream, every=20))
+
+
+def test_call_centre_with_regional_brands_is_left_alone():
+    random = Random(4)
+    brands = [(code, number(code, 7)) for code in CODES[:10]]
+    pairs = []
+    for _ in range(11):
+        at_work = random.sample(range(10), 3)
+        for _ in range(230):
+            brand = random.choice(at_work)
+            code, display = brands[brand]
+            here = brand < 2 and random.random() < 0.8
+            pairs.append((display, somebody(random, code if here else None)))
+    untouched(Conduct(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=16))
+
+
+def test_live_bindings_are_no_choice_of_the_caller():
+    stream = calls((ACCESS, SUBJECT, SIGNER), pool(Random(5), 1_000), bound=True)
+    conduct = Conduct()
+    untouched(conduct, stream)
+    picture = conduct.picture(ACCESS, NOON + 20_000)
+    assert picture.calls == 1_000
+    assert picture.state is State.WATCHING
+
+
+def test_fewer_calls_than_stated_find_nothing():
+    for local in (0.0, 1.0):
+        untouched(Conduct(), calls((ACCESS, SIGNER), pool(Random(6), 19, local=local)))
+
+
+def test_finding_tells_its_figures():
+    conduct = Conduct(show=lambda tn: f"<{tn[-2:]}>")
+    fed(conduct, calls(ACCESS, pool(Random(7), 100)))
+    found = conduct.finding(ACCESS, NOON + 2_000)
+    assert (found.key, found.state) == (ACCESS, State.POOLED)
+    assert found.measure is Measure.LOCAL_PRESENCE
+    figures = found.figures
+    assert figures["log-likelihood ratio"] >= found.thresholds["log-likelihood ratio"]
+    assert figures["matches"] > 10 * figures["expected"]
+    assert figures["lift"] > 0.9
+    assert figures["standard score"] > 10
+    assert found.window == 86_400
+    assert NOON < found.since < found.until
+    assert found.samples
+    assert all(sample.display.startswith("<") for sample in found.samples)
+    assert all(sample.callee.startswith("<") for sample in found.samples)
+
+
+def scored(track, bounds, matches, random, lift, most):
+    """Calls until the test ends, and the end: True for a pool. Cells as if of 200 areas."""
+    for turn in range(1, most + 1):
+        shown = random.randrange(200)
+        called = shown if random.random() < lift else random.randrange(200)
+        before = track.cleared
+        track._test(track.areas, shown, called, bounds)
+        if track.score >= bounds.upper:
+            return turn, True
+        if track.cleared > before:
+            return turn, False
+    return most, None
+
+
+@pytest.mark.parametrize(("lift", "pool_expected"), [(0.2, False), (0.45, True)])
+def test_sequential_test_keeps_its_stated_error_rates(lift, pool_expected):
+    """Monte Carlo at both hypotheses, with rates that 400 runs can show."""
+    locality = Locality(false_alarm=0.05, miss=0.05)
+    bounds = Bounds(locality)
+    random = Random(f"wald {lift}")
+    wrong = 0
+    for _ in range(400):
+        track = Track.begin(KeyKind.ACCESS, 0, 0)
+        track.home = 0
+        track.count(0, 1, 1, 1, 1, bounds)
+        for _ in range(300):  # the key's areas are known, as after some days
+            track.areas.add(random.randrange(200), random.randrange(200))
+        track.score, track.cleared = 0.0, 0
+        _, result = scored(track, bounds, 0, random, lift, 2_000)
+        wrong += result is not pool_expected
+    # 5 % and three standard errors of 400 runs.
+    assert wrong <= 400 * (0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5)
+
+
+def test_bounds_are_walds():
+    bounds = Bounds(Locality(false_alarm=1e-6, miss=0.01))
+    assert bounds.upper == pytest.approx(log(0.99 / 1e-6))
+    assert bounds.lower == pytest.approx(log(0.01 / (1 - 1e-6)))
+
+
+# -- spread
+
+
+def test_many_numbers_for_anybody_are_found():
+    stream = calls((ACCESS, SIGNER), pool(Random(8), 1_500, size=1_000, local=0.0), every=25)
+    conduct = Conduct()
+    pooled = fed(conduct, stream)
+    assert pooled[ACCESS] < 250
+    assert pooled[SIGNER] < 1_500
+    assert conduct.finding(ACCESS, NOON + 37_000).measure is Measure.SPREAD
+
+
+def test_hospital_is_left_alone():
+    random = Random(9)
+    extensions = [number("28", 1_000 + index) for index in range(300)]
+    pairs = [
+        (random.choice(extensions), somebody(random, "28" if random.random() < 0.8 else None))
+        for _ in range(1_500)
+    ]
+    untouched(Conduct(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=25))
+
+
+def test_roaming_people_are_left_alone():
+    """Displays of all the country, callees where they live now."""
+    random = Random(10)
+    homes = numbers(random, 500)
+    pairs = []
+    known = [[somebody(random, "27") for _ in range(12)] for _ in homes]
+    for _ in range(3_000):
+        person = int(random.random() ** 2 * 500)
+        friend = random.choice(known[person])
+        pairs.append((homes[person][1], friend if random.random() < 0.7 else somebody(random)))
+    untouched(Conduct(), calls(SIGNER, pairs, every=14))
+
+
+# -- rotation
+
+
+def box(random, count):
+    cards = [number("28", index) for index in range(5)]
+    for turn in range(count):
+        yield cards[turn // 8 % 5], somebody(random)
+
+
+def test_box_of_five_cards_is_found():
+    conduct = Conduct()
+    pooled = fed(conduct, calls((ACCESS, SIGNER), box(Random(11), 300), every=55))
+    assert max(pooled[ACCESS], pooled[SIGNER]) < 150
+    assert conduct.finding(ACCESS, NOON + 15_000).measure is Measure.ROTATION
+
+
+@pytest.mark.parametrize("hunting", [True, False], ids=["in turn", "any line"])
+def test_office_with_six_lines_is_left_alone(hunting):
+    random = Random(12)
+    pairs = [
+        (
+            number("28", turn % 6 if hunting else random.randrange(6)),
+            somebody(random, "28" if random.random() < 0.6 else None),
+        )
+        for turn in range(400)
+    ]
+    untouched(Conduct(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=100))
+
+
+def test_number_after_number_used_up_is_found():
+    random = Random(13)
+    pairs = [(number(CODES[turn // 120], 1), somebody(random)) for turn in range(300)]
+    conduct = Conduct()
+    pooled = fed(conduct, calls((ACCESS, SUBJECT), pairs, every=60))
+    assert pooled[SUBJECT] < 280
+    assert "displays used up" in conduct.finding(SUBJECT, NOON + 18_000).figures
+
+
+def test_one_new_number_is_no_rotation():
+    random = Random(14)
+    pairs = [(number(CODES[turn // 200], 1), somebody(random)) for turn in range(400)]
+    conduct = Conduct()
+    assert not fed(conduct, calls((ACCESS, SUBJECT), pairs, every=60))
+
+
+# -- rate and concurrency
+
+
+def test_robot_is_found_and_a_bank_is_not():
+    random = Random(15)
+    lines = [number(code, 1) for code in CODES[:10]]
+    robot = calls(
+        ACCESS, ((random.choice(lines), somebody(random)) for _ in range(10_000)), every=0.4
+    )
+    conduct = Conduct()
+    pooled = fed(conduct, robot)
+    assert pooled[ACCESS] < 9_000
+    assert conduct.finding(ACCESS, NOON + 4_000).measure is Measure.RATE
+    bank = calls(SUBJECT, ((TN95, somebody(random)) for _ in range(6_000)), every=6)
+    untouched(conduct, bank)
+
+
+TN95 = number("10", 1)[:0].__class__("95588")
+
+
+def test_emergency_broadcast_of_a_school_is_left_alone():
+    random = Random(16)
+    school = number("28", 1)
+    alarm = calls(ACCESS, ((school, somebody(random, "28")) for _ in range(1_500)), every=0.6)
+    untouched(Conduct(), alarm)
+
+
+@pytest.mark.parametrize(("lines", "found"), [(200, True), (30, False)])
+def test_calls_at_a_time_where_the_proxy_tells(lines, found):
+    conduct = only(Measure.CONCURRENCY)
+    random = Random(17)
+    running = []
+    pooled = False
+    conduct.observe(next(calls(ACCESS, [(number("28", 1), somebody(random))])))
+    conduct.ended(ACCESS, NOON)
+    for step in range(8_000):
+        at = NOON + step
+        observation = next(calls(ACCESS, [(number("28", 1), somebody(random))], start=at))
+        conduct.observe(observation)
+        running.append(at)
+        if len(running) > lines:
+            running.pop(0)
+            conduct.ended(ACCESS, at)
+        finding = conduct.finding(ACCESS, at)
+        pooled |= finding is not None and finding.state is State.POOLED
+    assert pooled is found
+
+
+def test_nobody_tells_when_calls_end_and_concurrency_is_not_judged():
+    conduct = only(Measure.CONCURRENCY)
+    random = Random(18)
+    untouched(
+        conduct, calls(ACCESS, ((number("28", 1), somebody(random)) for _ in range(9_000)), every=1)
+    )
+
+
+# -- origids
+
+
+def test_minted_origids_are_found():
+    random = Random(19)
+    held = numbers(random, 2_000)
+    conduct = Conduct()
+    found = 0
+    for turn in range(1_000):
+        pair = (random.choice(held)[1], somebody(random))
+        conduct.observe(next(calls(SPC, [pair], start=NOON + 10 * turn, origid=f"o-{turn}")))
+        finding = conduct.finding(SPC, NOON + 10 * turn)
+        if finding is not None and finding.state is State.POOLED:
+            found = turn
+            break
+    assert 0 < found < 600
+    assert finding.measure is Measure.ORIGIDS
+
+
+@pytest.mark.parametrize("customers", [50, 5_000, 1_000_000])
+def test_carrier_with_an_origid_for_each_customer_is_left_alone(customers):
+    random = Random(20)
+    conduct = Conduct()
+    for turn in range(6_000):
+        customer = int(random.random() ** 2 * customers)
+        pair = (number("28", customer), somebody(random))
+        conduct.observe(next(calls(SPC, [pair], start=NOON + turn, origid=f"o-{customer}")))
+        assert conduct.finding(SPC, NOON + turn) is None
+
+
+# -- measures one by one
+
+
+@pytest.mark.parametrize("measure", Measure)
+def test_each_measure_can_be_switched_off(measure):
+    conduct = only(*(ALL_MEASURES - {measure}))
+    fed(conduct, calls((ACCESS, SPC), pool(Random(21), 60)))
+    for key in (ACCESS, SPC):
+        measures = [one.measure for one in conduct.picture(key, NOON + 1_200).measures]
+        assert measure not in measures
