@@ -94,7 +94,7 @@ def import_(
             raise ConfigError("a fleet keeps no place to go on from: import the file again")
         report = asyncio.run(
             _into_fleet(
-                settings, kind, file,
+                settings, kind, file, size,
                 {"author": author, "reason": reason, "now": int(time.time()), "mode": mode,
                  "dry_run": dry_run, "identity_key": identity_key},
                 quiet=as_json,
@@ -130,7 +130,7 @@ def import_(
 
 
 async def _into_fleet(
-    settings: Settings, kind: Kind, file: Path, how: dict[str, Any], *, quiet: bool
+    settings: Settings, kind: Kind, file: Path, size: int, how: dict[str, Any], *, quiet: bool
 ) -> Report:
     registry = open_fleet(settings)
     try:
@@ -138,7 +138,7 @@ async def _into_fleet(
         work = FleetImport(registry, kind, **how)
         with (
             file.open(encoding="utf-8-sig", newline="") as lines,
-            _bar(lines, file.stat().st_size, quiet=quiet) as (counted, progress),
+            _bar(lines, size, quiet=quiet) as (counted, progress),
         ):
             return await work.run(counted, progress)
     except (OSError, UnicodeDecodeError) as error:
