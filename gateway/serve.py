@@ -197,7 +197,7 @@ def _supervise(
     Workers are processes of their own, not forks: a library that was used before a fork may hold
     threads and locks, and prometheus_client reads its folder when it is imported.
     """
-    Service(settings)  # a bad setting is told once, here, and not by every worker
+    asyncio.run(_tried(settings))  # what is bad is told once, here, and not by every worker
     folder = tempfile.mkdtemp(prefix="zhenxian-metrics-")
     sockets = [bound.fileno() for bound in (calls_socket, admin_socket) if bound is not None]
     orders = WorkerOrders(settings.model_dump(mode="json"), sockets, folder)
@@ -233,6 +233,15 @@ def _supervise(
                 worker.wait()
         shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+async def _tried(settings: Settings) -> None:
+    """See that a worker could start. Raises ConfigError."""
+    service = Service(settings)
+    try:
+        await service.start()
+    finally:
+        await service.close()
 
 
 class WorkerOrders(NamedTuple):

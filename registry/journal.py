@@ -15,8 +15,6 @@ from passport.errors import ZhenxianError
 from passport.tn import TN
 from registry.model import KINDS, TYPES, Kind, Record
 
-MAX_CHANGES: Final = 10_000  # changes of one commit; imports make many commits
-
 
 class RegistryConflictError(ZhenxianError):
     """A change that contradicts what is registered; the text names both. HTTP 409."""

@@ -64,8 +64,11 @@ CREATE TABLE acknowledgements (
     WITHOUT ROWID;
 """
 
+# A whole display and an extension begin with "=" since "*" turned out to be a character of numbers.
+_WHOLE = "UPDATE ways SET party = '=' || substr(party, 2) WHERE substr(party, 1, 1) = '*'"
+
 # Each entry brings a file from the version of its index to the next.
-MIGRATIONS: Final = (_TABLES,)
+MIGRATIONS: Final = (_TABLES, _WHOLE)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import typer
 
 from gateway.app import open_fleet
-from gateway.cli.common import Config, console, settings_of
+from gateway.cli.common import Config, Json, console, print_json, settings_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,7 +23,7 @@ def _group() -> None:
 
 
 @app.command()
-def seed(config: Config = None) -> None:
+def seed(config: Config = None, as_json: Json = False) -> None:
     """Give a Redis that holds no registry this node's: the first node of a fleet, or after a loss.
 
     Run it on the node that has most. A Redis that holds a registry is left alone; nodes that run
@@ -40,4 +40,8 @@ def seed(config: Config = None) -> None:
         finally:
             await registry.aclose()
 
-    console.print(f"Redis holds this node's registry, up to commit {asyncio.run(run())}")
+    commit = asyncio.run(run())
+    if as_json:
+        print_json({"commit": commit})
+    else:
+        console.print(f"Redis holds this node's registry, up to commit {commit}")

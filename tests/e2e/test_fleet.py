@@ -146,7 +146,8 @@ def test_an_import_into_a_running_fleet(nodes, tmp_path):
         assert client.get("/v1/holdings/8675500001499").json()["use"] == Use.DIRECT.value
 
 
-def test_a_wrong_password_is_told_at_start(tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_wrong_password_is_told_at_start(tmp_path, workers):
     server = RedisServer(tmp_path / "redis", requirepass="right")
     try:
         wrong = tmp_path / "wrong"
@@ -155,6 +156,7 @@ def test_a_wrong_password_is_told_at_start(tmp_path):
             tmp_path / "a",
             fleet__url=f"redis://127.0.0.1:{server.port}/0",
             fleet__password=wrong,
+            server__workers=workers,
         )
         begun = time.monotonic()
         assert service.launch().wait(20) == 3
