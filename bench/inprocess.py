@@ -105,6 +105,7 @@ class Loop(Struct, frozen=True):
 
 
 def _service(world: World, data: Path) -> Service:
+    shutil.copytree(world.registry, data / "data")
     file = data / "zhenxian.toml"
     file.write_text(our_settings(world, free_port(), data / "data"), "utf-8")
     return Service(load_settings(file))
@@ -121,8 +122,15 @@ def _signing(world: World, service: Service, batch: int) -> Loop:
 
     def path(together: list[SigningRequest]) -> bool:
         credential = service.credential()
-        decided = [(r, decide(r, gather(r, service.registry))) for r in together]
-        if credential is None or any(d.attest is not Attestation.A for _, d in decided):
+        if credential is None:
+            return False
+        service.registry.turn()
+        known, spc = service.plan.service_number, credential.spc
+        facts = [
+            gather(r, service.registry, service.clock(), service=known, spc=spc) for r in together
+        ]
+        decided = [(r, decide(r, f)) for r, f in zip(together, facts, strict=True)]
+        if any(d.attest is not Attestation.A for _, d in decided):
             return False
         return all(sign(r, d, credential).identity for r, d in decided)
 
@@ -175,7 +183,7 @@ async def _fetch(service: Service, world: World) -> None:
         incoming = Incoming(VERIFICATION, b"POST", headers, body)
         answer = await service.calls.answer_waiting(incoming)
     finally:
-        await service.close()
+        await service.repository.close()  # its connections belong to this loop
     if b'"TN-Validation-Passed"' not in answer.body:
         raise BenchError(f"the first token was not believed: {answer.body!r}")
 
