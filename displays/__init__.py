@@ -1,6 +1,6 @@
 """How displays behave over time: pools, local presence, rates, rotation. Pure; no clock, no I/O."""
 
-from displays.conduct import Conduct, ConductFormatError
+from displays.conduct import Conduct, ConductFormatError, Saved
 from displays.model import (
     Assessment,
     Finding,
@@ -26,5 +26,6 @@ __all__ = [
     "Picture",
     "Policy",
     "Sample",
+    "Saved",
     "State",
 ]

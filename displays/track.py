@@ -158,6 +158,7 @@ class Track:
         active: calls in progress; -1 where nobody tells when calls end.
         due: calls at which it is judged next.
         samples: latest calls as (at, display, callee), clear.
+        touched: changed since it was last saved.
     """
 
     carrier: bool
@@ -180,6 +181,7 @@ class Track:
     active: int = -1
     due: int = 4
     samples: list[tuple[int, str, str | None]] = field(default_factory=list)
+    touched: bool = False
 
     @classmethod
     def begin(cls, kind: KeyKind, at: int, generation: int) -> Track:

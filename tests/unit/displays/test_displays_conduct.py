@@ -269,39 +269,80 @@ def test_silent_keys_are_forgotten():
 # -- restart
 
 
-def test_restart_from_a_snapshot_goes_on_as_if_nothing_had_been():
+BOTH = ["access:a-1", "subject:s-1"]
+
+
+def kept(conduct):
+    """What a file would hold of it: the latest content of each key."""
+    counts = {one.key: one.content for one in conduct.take_touched(1 << 30)}
+    findings = {one.key: one.content for one in conduct.take_findings()}
+    return [c for c in counts.values() if c], [c for c in findings.values() if c]
+
+
+def test_restart_goes_on_as_if_nothing_had_been():
     whole, before = Conduct(), Conduct()
     stream = list(calls((ACCESS, SIGNER, SPC), pool(Random(12), 1_000, local=0.5), every=20))
     fed(whole, stream)
     fed(before, stream[:500])
     after = Conduct()
-    after.restore(before.snapshot())
+    assert after.restore(*kept(before)) == 0
     fed(after, stream[500:])
     at = stream[-1].at
     for key in (ACCESS, SIGNER, SPC):
         assert after.picture(key, at) == whole.picture(key, at)
 
 
-@pytest.mark.parametrize("write", [Conduct.snapshot, Conduct.findings])
 @pytest.mark.parametrize("salt", [0, 5])
-def test_restart_never_unflags(write, salt):
+def test_restart_never_unflags(salt):
     before = pooled()
+    _, findings = kept(before)
     after = Conduct(Policy(salt=salt))
-    after.restore(write(before))
+    after.restore([], findings)
     assert after.finding(ACCESS, NOON + 2_000) == before.finding(ACCESS, NOON + 2_000)
+
+
+def test_counts_of_another_salt_are_left():
+    counts, _ = kept(pooled())
+    assert Conduct(Policy(salt=5)).restore(counts, []) == len(counts) > 0
 
 
 def test_restore_keeps_what_is_worse():
     after = pooled()
-    after.restore(Conduct().snapshot())
+    after.restore(*kept(Conduct()))
     assert after.finding(ACCESS, NOON + 2_000) is not None
 
 
+def test_somebody_found_pooled_is_told_until_it_was_taken():
+    conduct = pooled()
+    assert conduct.flagged
+    assert [one.key for one in conduct.take_findings()] == BOTH
+    assert not conduct.flagged
+    assert conduct.take_findings() == []
+
+
+def test_a_key_is_saved_again_only_when_it_changed():
+    conduct = pooled()
+    first = conduct.take_touched(10)
+    assert [one.key for one in first] == BOTH
+    assert conduct.take_touched(10) == []
+    conduct.observe(next(calls(ACCESS, [(number("28", 1), number("28", 2))], start=NOON + 999)))
+    assert conduct.untaken == 1
+    assert [one.key for one in conduct.take_touched(10)] == ["access:a-1"]
+
+
+def test_what_was_cleared_is_saved_as_gone():
+    conduct = pooled()
+    conduct.take_touched(10)
+    conduct.take_findings()
+    conduct.clear(ACCESS)
+    assert [(one.key, one.content) for one in conduct.take_touched(10)] == [("access:a-1", None)]
+    assert [one.content for one in conduct.take_findings()] == [None]
+
+
 @pytest.mark.parametrize("broken", [b"", b"\x90", b"\xc1", b"\x98" + bytes(8), b"x" * 40])
-def test_broken_snapshots_and_deltas_are_refused(broken):
+def test_what_cannot_be_read_is_left_or_refused(broken):
     conduct = Conduct(fleet=True)
-    with pytest.raises(ConductFormatError):
-        conduct.restore(broken)
+    assert conduct.restore([broken], [broken]) == 2
     with pytest.raises(ConductFormatError):
         conduct.merge("n", broken)
 
