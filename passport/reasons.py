@@ -21,7 +21,10 @@ class Verstat(StrEnum):
 
 
 class SipStatus(Enum):
-    """The SIP response codes and reason phrases that verification uses (RFC 8224 section 6.2.2)."""
+    """The SIP response codes and reason phrases that verification uses.
+
+    RFC 8224 section 6.2.2, and for a call that is genuine but not wanted RFC 8197 and RFC 8688.
+    """
 
     OK = (200, "OK")
     STALE_DATE = (403, "Stale Date")
@@ -29,6 +32,8 @@ class SipStatus(Enum):
     BAD_INFO = (436, "Bad Identity Info")
     UNSUPPORTED_CREDENTIAL = (437, "Unsupported Credential")
     INVALID_IDENTITY = (438, "Invalid Identity Header")
+    UNWANTED = (607, "Unwanted")
+    REJECTED = (608, "Rejected")
 
     @property
     def code(self) -> int:
@@ -39,6 +44,11 @@ class SipStatus(Enum):
     def phrase(self) -> str:
         """Reason phrase."""
         return self.value[1]
+
+    @property
+    def stir(self) -> bool:
+        """True for the causes of protocol STIR in a Reason header field (RFC 9410 section 3)."""
+        return 400 <= self.code < 500
 
 
 class Row(NamedTuple):
@@ -233,6 +243,12 @@ class Reason(Enum):
         http=403,
         message_id="POL4030",
     )
+    DISPLAY_POOLED = Row(
+        "the display is taken from a pool of numbers",
+        "RFC 8688; this project",
+        SipStatus.REJECTED,
+        _FAILED,
+    )
     # Signing decisions --------------------------------------------------------------------------
     HELD_AND_VERIFIED = Row(
         "the access's subject holds the number and its real name is verified", "RFC 8588 section 4"
@@ -376,6 +392,10 @@ _PPI = re.compile(r"[A-Za-z0-9_\-.=+/]{1,4096}\Z")
 def reason_header(reason: Reason, ppi: str | None = None) -> str:
     """Write the SIP Reason header field value for a failed verification (RFC 9410 section 3).
 
+    Protocol STIR has the causes of RFC 8224 section 6.2.2 and no others. 607 and 608 say nothing
+    about an Identity header field; they are a SIP status, which a response has in its status line,
+    and RFC 3326 section 2 lets a response repeat it only where its status code says so.
+
     Args:
         reason: a member that carries a SIP status.
         ppi: the compact or full PASSporT that failed; sent so that the signer can find the call.
@@ -383,9 +403,9 @@ def reason_header(reason: Reason, ppi: str | None = None) -> str:
             quotation mark or line break in it would write header fields of its own.
 
     Raises:
-        ValueError: the reason has no SIP status, or it is the reason of success.
+        ValueError: the reason has no SIP status, or one that is no cause of protocol STIR.
     """
-    if reason.sip is None or reason.sip is SipStatus.OK:
+    if reason.sip is None or not reason.sip.stir:
         raise ValueError(f"{reason.name} is not a verification failure")
     value = f'STIR;cause={reason.sip.code};text="{reason.sip.phrase}"'
     return f'{value};ppi="{ppi}"' if ppi is not None and _PPI.match(ppi) else value

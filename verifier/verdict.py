@@ -106,8 +106,11 @@ class Verdict(Struct, frozen=True):
 
     @property
     def reason_header(self) -> str | None:
-        """The Reason header field value (RFC 9410 section 3); None for a passed call."""
-        if self.verstat is Verstat.PASSED:
+        """The Reason header field value (RFC 9410 section 3).
+
+        None for a passed call, and for one whose Identity header is not what is wrong (607, 608).
+        """
+        if not self.sip.stir:
             return None
         ppi = self.decisive.identity.partition(";")[0] if self.decisive is not None else None
         return reason_header(self.reason, ppi.rstrip(" \t") if ppi is not None else None)

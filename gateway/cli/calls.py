@@ -150,7 +150,8 @@ def _print_verdict(response: dict[str, Any]) -> None:
             f"{response['reasoncode']} {response['reasontext']}: {response['reasondesc']}"
             f" ({response['reason']})"
         )
-        console.print(f"Reason: {response['reasonHeader']}", markup=False)
+        if "reasonHeader" in response:
+            console.print(f"Reason: {response['reasonHeader']}", markup=False)
     else:
         console.print(f"attestation {response['attest']}, signed by SPC {response['spc']}")
     for entry in response.get("checks", []):

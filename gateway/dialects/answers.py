@@ -128,7 +128,9 @@ def _own(verdict: Verdict, echo: Echo, members: dict[str, Any]) -> None:
                 members["origid"] = extension.claims().get("origid")
             members["spc"] = decisive.spc
     else:
-        members["reasonHeader"] = verdict.reason_header
+        reason_header = verdict.reason_header
+        if reason_header is not None:
+            members["reasonHeader"] = reason_header
         if verdict.failed is not None:
             members["failedCheck"] = verdict.failed.name
     if decisive is not None and decisive.notes:

@@ -5,7 +5,7 @@ import pytest
 from passport.reasons import Reason, SipStatus, Verstat, reason_header
 
 NAMES = list(Reason.__members__)
-FAILURES = [reason for reason in Reason if reason.sip not in (None, SipStatus.OK)]
+FAILURES = [reason for reason in Reason if reason.sip is not None and reason.sip.stir]
 
 
 def test_no_member_is_an_alias_of_another():
@@ -40,7 +40,7 @@ def test_http_errors_carry_a_message_id_and_verdicts_do_not(reason):
         assert reason.http == 200
 
 
-def test_the_phrases_of_rfc_8224():
+def test_the_phrases_of_rfc_8224_8197_and_8688():
     assert {status.code: status.phrase for status in SipStatus} == {
         200: "OK",
         403: "Stale Date",
@@ -48,7 +48,13 @@ def test_the_phrases_of_rfc_8224():
         436: "Bad Identity Info",
         437: "Unsupported Credential",
         438: "Invalid Identity Header",
+        607: "Unwanted",
+        608: "Rejected",
     }
+
+
+def test_the_causes_of_protocol_stir():
+    assert [status.code for status in SipStatus if status.stir] == [403, 428, 436, 437, 438]
 
 
 @pytest.mark.parametrize("reason", FAILURES)

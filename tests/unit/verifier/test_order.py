@@ -9,8 +9,8 @@ from simulator import NOW
 from verification import FAULTS, IN_ORDER, ORDER, Case, baseline, forged, signed
 
 from passport.identity import MAX_HEADERS
-from passport.reasons import Reason, Verstat
-from verifier.verdict import Check
+from passport.reasons import Reason, SipStatus, Verstat
+from verifier.verdict import Check, Verdict
 from verifier.verify import NeedCertificates
 
 BROKEN = "nonsense;info=<https://x.example/>"
@@ -97,6 +97,11 @@ def test_the_reason_header_carries_the_token_that_decided(case):
     assert verdict.reason_header == f'STIR;cause=438;text="Invalid Identity Header";ppi="{token}"'
     spaced = case.ask(case.request(bad.replace(";", " ;", 1)))
     assert spaced.reason_header == verdict.reason_header
+
+
+def test_a_display_from_a_pool_is_no_fault_of_the_identity_header():
+    verdict = Verdict(Verstat.FAILED, Reason.DISPLAY_POOLED, "a sentence")
+    assert (verdict.sip, verdict.reason_header) == (SipStatus.REJECTED, None)
 
 
 def test_a_header_of_quotes_and_lines_does_not_reach_the_reason_header(case):
