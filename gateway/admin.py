@@ -14,7 +14,7 @@ from gateway.auth import Authenticator, Principal, Role
 from gateway.metrics import Metrics
 from passport.errors import ConfigError, ParseError, StoreUnavailableError, ZhenxianError
 from registry.journal import RegistryConflictError, VersionConflictError
-from registry.orders import OrderRefusedError
+from registry.orders import OrderFault, OrderRefusedError
 
 PROBLEM_JSON = "application/problem+json"  # RFC 9457
 
@@ -149,6 +149,8 @@ class BoundedBodies:
 
 def error_response(error: ZhenxianError) -> JSONResponse:
     """How administration speaks our errors."""
+    if isinstance(error, OrderRefusedError) and error.kind is OrderFault.MALFORMED:
+        return problem(422, "Malformed order", str(error))  # nobody's word: none to forge
     for kind, status, title in _ERRORS:
         if isinstance(error, kind):
             return problem(status, title, str(error))

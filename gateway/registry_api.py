@@ -524,9 +524,10 @@ def _order_routes(routes: APIRouter, api: _Api, read: Any, give: Any, nodes: Any
         "/orders",
         summary="Give or lift an order",
         responses=problems(
-            c403="Forged, or the issuer is not entitled.",
+            c403="Forged, of an unknown issuer, or of one who is not entitled.",
             c404="There is no such order to lift.",
             c409="Replayed, rolled back, or in force already.",
+            c422="No order token: the detail says what is wrong with its form.",
         ),
     )
     async def give_order(

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gateway.cli.client import DEFAULT_URL, Client, KeyFile, Url, read_secret, segment
-from gateway.cli.common import Json, console, errors, print_json
+from gateway.cli.common import Json, console, errors, print_json, read_argument
 from passport.errors import ConfigError, StoreUnavailableError
 from passport.jws import SigningKey
 from registry.forms import row_of
@@ -223,6 +223,27 @@ def lift(
                 raise ConfigError(f"the service answered with order {given.order}, not {order}")
             target = given.kind, given.target
         _give(client, signed(*target), reference, as_json=as_json)
+
+
+@app.command()
+def give(
+    token: Annotated[str, typer.Argument(help="The signed token, or @FILE, or - for the input.")],
+    reference: Reference,
+    url: Url = DEFAULT_URL,
+    api_key_file: KeyFile = None,
+    as_json: Json = False,
+) -> None:
+    """Give a token to a service that stop or lift printed elsewhere, such as beside the key.
+
+    The service checks it: 422 for what is no order token, 403 for one that nobody entitled signed,
+    409 for one that was given before or is older than the issuer's last.
+
+    Example: zhenxian orders give @order.jwt --reference "MIIT 2026-17"
+
+    Exit status 1 when the service refuses it.
+    """
+    with Client(url, api_key_file) as client:
+        _give(client, read_argument(token), reference, as_json=as_json)
 
 
 @app.command()

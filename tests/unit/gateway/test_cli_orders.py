@@ -207,6 +207,33 @@ def test_a_stranger_is_refused(service, tmp_path):
     assert _run("status", "--json").stdout.replace(" ", "").strip() == '{\n"orders":[]\n}'
 
 
+def test_a_token_made_elsewhere_is_given_and_what_is_wrong_with_it_told(service, signer, tmp_path):
+    stop = ("stop", "--issuer", REGULATOR, "--reference", "x", "--spc", "1")
+    key = tmp_path / "stranger.pem"
+    _run("key", key, "--public", tmp_path / "pub")
+    file = tmp_path / "order.jwt"
+
+    def given(text):
+        file.write_text(text)
+        return _run("give", f"@{file}", "--reference", "x", "--url", URL)
+
+    good = _run("stop", *signer, "--spc", "1", "--number", 7, "--order", "o-7").stdout
+    older = _run("stop", *signer, "--spc", "2", "--number", 6, "--order", "o-6").stdout
+    assert given(good).stdout.strip() == "order o-7 in force: spc 1"
+    for text, says in (
+        ("no token", "422 Malformed order"),
+        (good.rpartition(".")[0], "422 Malformed order"),
+        (_run(*stop, "--key", key).stdout, "403 Order refused"),
+        (_run(*stop, "--key", key, "--issuer", "nobody").stdout, "403 Order refused"),
+        (good, "409 Conflict"),
+        (older, "409 Conflict"),
+    ):
+        refused = given(text)
+        assert refused.exit_code == 1
+        assert refused.stderr.startswith(says), refused.stderr
+    assert _run("give", "x" * 9000, "--reference", "x", "--url", URL).stderr.startswith("422 ")
+
+
 def test_lift_signs_only_what_its_own_key_once_signed(service, signer, tmp_path):
     """The service cannot have another target lifted by naming it."""
     _run("stop", *signer, "--subject", "call-centre", "--order", "o-1", "--url", URL)

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.auth import Role, add_key
 from gateway.demo import BANK, BANK_ORIGID, CALLEE, PRIVACY, REGULATOR, RIDER, SHOP
-from passport.jws import SigningKey
+from passport.jws import SigningKey, b64url_encode
 from registry.model import TargetKind
 from registry.orders import Action, Instruction, sign_instruction
 
@@ -263,8 +263,17 @@ def test_orders_that_are_not_the_regulators_are_refused(desk, installation):
     token = _token(installation, 1)
     head, payload, signature = token.split(".")
     forged = ".".join((head, payload, signature[:-6] + "AAAAAA"))
-    for bad in (forged, "x", _token(installation, 1, issuer="somebody")):
+    for bad in (forged, _token(installation, 1, issuer="somebody")):
         _problem(_order(desk, bad), 403)
+    unsigned = b64url_encode(b'{"alg":"none","typ":"zhenxian-order+jwt"}').decode()
+    for bad in (
+        "x",
+        "a.b.c",
+        f"{head}.{payload}",
+        f"{unsigned}.{payload}.",
+        f"{head}.e30.{signature}",
+    ):
+        assert "malformed" in _problem(_order(desk, bad), 422)
     ahead = _token(installation, 1, iat=int(time.time()) + 3600)
     assert "clock" in _problem(_order(desk, ahead), 403)
     assert desk.http("GET", "/v1/orders").json()["orders"] == []
