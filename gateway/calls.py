@@ -435,6 +435,8 @@ class Calls:
         answer = answers.judged(verdict, echo, self.policy.explain)
         elapsed = self._timer() - started
         self._metrics.verification(verdict.verstat.value, verdict.reason.name, elapsed)
+        for label in verdict.labels:
+            self._metrics.label(label.value, verdict.verstat.value)
         decisive = verdict.decisive
         if verdict.verstat is Verstat.PASSED and decisive is not None:
             attest = verdict.attest
@@ -507,6 +509,7 @@ class Calls:
                 dest=tuple([pseudonym(item) for item in request.to]),
                 spc=verdict.decisive.spc if verdict.decisive is not None else None,
                 failed=failed.name if failed is not None else None,
+                labels=verdict.labels,
             )
         )
 

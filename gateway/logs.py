@@ -82,6 +82,7 @@ class CallRecord(Struct, frozen=True, omit_defaults=True):
     access: str | None = None
     spc: str | None = None
     failed: str | None = None
+    labels: tuple[str, ...] = ()
     parameter: str | None = None
 
 

@@ -39,6 +39,12 @@ class Metrics:
             ("attest", "spc"),
             registry=self.registry,
         )
+        self._labels = Counter(
+            "zhenxian_labels",
+            "Labels given to calls, by label and verstat.",
+            ("label", "verstat"),
+            registry=self.registry,
+        )
         self._unchecked = Counter(
             "zhenxian_revocation_unchecked",
             "Passed calls whose certificate no fresh revocation list covered.",
@@ -70,6 +76,10 @@ class Metrics:
         """Count one verdict."""
         self._count(self._verifications, verstat, reason)
         self._observe("verification", verstat, seconds)
+
+    def label(self, label: str, verstat: str) -> None:
+        """Count one label of a call."""
+        self._count(self._labels, label, verstat)
 
     def passed(self, attest: str, spc: str | None, *, unchecked: bool) -> None:
         """Count a passed call at its signer."""

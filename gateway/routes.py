@@ -18,6 +18,7 @@ from gateway.calls import (
     Waiting,
 )
 from gateway.dialects.bodies import SigningBody, VerificationBody
+from verifier.verdict import Label
 
 _OTHER_METHODS: Final = ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"]
 
@@ -183,6 +184,11 @@ _JUDGED: Final = {
                 "origid": _string(),
                 "spc": _string(description="Service provider code of the signer."),
                 "notes": {"type": "array", "items": _string()},
+                "labels": {
+                    "type": "array",
+                    "items": {"enum": [label.value for label in Label]},
+                    "description": "What a policy that only labels says about the call.",
+                },
                 "checks": {"type": "array", "items": {"type": "object"}},
             },
         }

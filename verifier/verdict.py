@@ -31,6 +31,16 @@ class Check(str, Enum):
     HOLDER = "the number is held where the token was signed"
 
 
+class Label(str, Enum):
+    """What a policy that only labels says about a call, beside its verstat. Values are on the wire.
+
+    A label changes neither verstat nor reason: the proxy shows it, or does with it what it likes.
+    """
+
+    DISPLAY_POOLED = "display-pooled"
+    DISPLAY_SUSPECTED = "display-suspected"
+
+
 class Refusal(Struct, frozen=True):
     """A check that failed: which, why, and a sentence for people."""
 
@@ -70,6 +80,7 @@ class Verdict(Struct, frozen=True):
         detail: a sentence for people.
         results: one entry per Identity header, in order of reception.
         decisive: the entry that decided; None when the call carried no Identity header.
+        labels: what is said about the call beside its verstat, without repetition.
     """
 
     verstat: Verstat
@@ -77,6 +88,7 @@ class Verdict(Struct, frozen=True):
     detail: str
     results: tuple[Result, ...] = ()
     decisive: Result | None = None
+    labels: tuple[Label, ...] = ()
 
     def __bool__(self) -> bool:
         raise TypeError("a Verdict is neither true nor false: look at its verstat")

@@ -71,8 +71,13 @@ def judged(verdict: Verdict, echo: Echo, explain: bool) -> bytes:
     clients spell them so; camel case is of 3GPP). 3GPP: verstatValue
     and one verifyResult a header. With `explain`: attest, origid, spc, the Reason header of
     RFC 9410, and with the request's `explain` every check.
+
+    `labels`, a list of strings, is there whatever `explain` says, because a policy asked for it;
+    a call without labels has no such member.
     """
     members = _atis(verdict) if echo.dialect is Dialect.ATIS else _threegpp(verdict, echo)
+    if verdict.labels:
+        members["labels"] = verdict.labels
     if explain:
         _own(verdict, echo, members)
     return _encode({"verificationResponse": members})
