@@ -34,7 +34,7 @@ from stores.fleet import FleetRegistry
 
 MAX_BATCH: Final = 5_000  # rows of one batch request
 
-_NAMES: Final = {
+NAMES: Final = {
     Kind.SUBJECT: "subjects",
     Kind.RESELLER: "resellers",
     Kind.HOLDING: "holdings",
@@ -51,6 +51,9 @@ Reason = Annotated[
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 After = Annotated[str, Query(max_length=200, description="`following` of the page before.")]
+OfSubject = Annotated[
+    str | None, Query(description="Only this subject's; of holdings and accesses.")
+]
 Key = Annotated[str, Path(min_length=1, max_length=128)]
 IfMatch = Annotated[
     str | None, Header(alias="if-match", description='The ETag that was seen, such as "7".')
@@ -309,7 +312,7 @@ def _record_routes(
     routes: APIRouter, api: _Api, kind: Kind, form: type[BaseModel], see: Any, may: Any
 ) -> None:
     """List, read, put, end, and history of one kind of record."""
-    name = _NAMES[kind]
+    name = NAMES[kind]
     absent = problems(c404=f"No such {kind.value}.")
     conflict = problems(
         c409="Contradicts what is registered, and names both.",
@@ -317,6 +320,7 @@ def _record_routes(
     )
     place = f"/{name}/{{key}}"
     registry = api.registry
+    by_subject = kind in (Kind.HOLDING, Kind.ACCESS)
 
     def canonical(key: str) -> str:
         return _holding_key(key) if kind is Kind.HOLDING else key
@@ -332,8 +336,11 @@ def _record_routes(
         principal: Annotated[Principal, see],
         limit: Limit = 100,
         after: After = "",
-        subject: Annotated[str | None, Query(description="Only this subject's.")] = None,
+        subject: OfSubject = None,
     ) -> dict[str, Any]:
+        if subject is not None and not by_subject:
+            raise HTTPException(422, f"subject: {name} are not listed by subject")
+
         def page(book: Book) -> Any:
             return book.page(kind, after=after, limit=limit, subject=subject)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 from urllib.parse import quote, urlencode, urlsplit
@@ -76,27 +76,30 @@ class Client:
         method: str,
         path: str,
         query: Mapping[str, str | int],
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | Sequence[Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """The answer, one JSON object.
+        """The answer, one JSON object; empty when there is nothing to say (204).
 
         Args:
             path: already escaped; `segment` escapes a part of it.
+            headers: beside those that every request has.
 
         Raises:
             typer.Exit: status 1, after the service's problem (RFC 9457) was printed.
             ServiceUnreachableError: no answer, or none that the service gives.
         """
         address = self._base + path + (f"?{urlencode(query)}" if query else "")
-        headers = dict(self._headers)
+        sent = {**self._headers, **(headers or {})}
         content = msgspec.json.encode(body) if body is not None else None
         if body is not None:
-            headers["content-type"] = "application/json"
+            sent["content-type"] = "application/json"
         try:
             response = self._http.request(
                 method,
                 address,
-                headers=list(headers.items()),
+                headers=list(sent.items()),
                 content=content,
                 extensions=_TIMEOUTS,
             )
@@ -104,6 +107,8 @@ class Client:
             raise ServiceUnreachableError(
                 f"{self._base}: {str(error) or type(error).__name__}; is the service running there?"
             ) from None
+        if response.status == 204:
+            return {}
         try:
             answer = msgspec.json.decode(response.content)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -118,6 +123,8 @@ class Client:
         errors.print(
             f"{response.status} {answer['title']}" + (f": {detail}" if detail else ""), markup=False
         )
+        for row in answer.get("rejected", [])[:20]:
+            errors.print(f"row {row['row']}: {row['detail']}", markup=False)
         raise typer.Exit(1)
 
 

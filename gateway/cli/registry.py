@@ -17,7 +17,9 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from gateway.app import open_fleet
+from gateway.cli import records
 from gateway.cli.common import Config, Json, console, errors, print_json, settings_of
+from gateway.cli.records import Which, kind_of
 from gateway.logs import pseudonym_key
 from gateway.settings import Settings
 from passport.errors import ConfigError
@@ -30,18 +32,12 @@ from stores.rows import Mode, Report
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Import and export the registry: subjects, resellers, holdings, accesses, bindings.\n\n"
-    "Both work on the registry file of the settings' data folder; a running service takes an"
-    " import over with its next batch of calls. Single records are changed over the API (/docs).",
+    help=f"The registry: {records.WHICH}.\n\n"
+    "Commands ask a running service over its management API (--url, and an API key of the role that"
+    " the API asks for). import and export work on the registry file of the settings' data folder;"
+    " a running service takes an import over with its next batch of calls.",
 )
-Which = Annotated[str, typer.Argument(help="subjects, resellers, holdings, accesses or bindings.")]
-_KINDS = {
-    "subjects": Kind.SUBJECT,
-    "resellers": Kind.RESELLER,
-    "holdings": Kind.HOLDING,
-    "accesses": Kind.ACCESS,
-    "bindings": Kind.BINDING,
-}
+records.register(app)
 
 
 @app.command("import")
@@ -78,7 +74,7 @@ def import_(
 
     Exit status 1 when a row was refused.
     """
-    kind = _kind(which)
+    kind = kind_of(which)
     settings = settings_of(config)
     try:
         size = file.stat().st_size
@@ -166,7 +162,7 @@ def export(
 
     Example: zhenxian registry export holdings holdings.csv
     """
-    kind = _kind(which)
+    kind = kind_of(which)
     with _opened(settings_of(config)) as book:
         if file is None:
             export_rows(book, kind, sys.stdout)
@@ -177,13 +173,6 @@ def export(
         except OSError as error:
             raise ConfigError(f"{file}: {error.strerror}") from None
     errors.print(f"{count} {which}")
-
-
-def _kind(which: str) -> Kind:
-    try:
-        return _KINDS[which]
-    except KeyError:
-        raise typer.BadParameter(f"one of {', '.join(_KINDS)} expected") from None
 
 
 def _make_folder(settings: Settings) -> None:

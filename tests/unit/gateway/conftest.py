@@ -7,11 +7,13 @@ import json
 import os
 import time
 
+import httpcore
 import httpx
 import pytest
 
 from gateway.app import Service, applications
 from gateway.calls import Headers, Incoming, Waiting
+from gateway.cli import client as client_module
 from gateway.demo import prepare
 from gateway.settings import load_settings
 
@@ -94,3 +96,42 @@ def desk_with(installation):
         return Desk(installation.config, clock, **sections)
 
     return make
+
+
+@pytest.fixture
+def pool(monkeypatch):
+    """Replaces the network; `pool.answer` answers, `pool.asked` is what it was asked."""
+
+    class Pool:
+        def __init__(self):
+            self.asked = []
+            self.answer = None
+
+        def request(self, method, url, *, headers=None, content=None, extensions=None):
+            self.asked.append((method, url, dict(headers), content))
+            assert extensions["timeout"]["read"] > 0
+            response = self.answer(method, url, dict(headers), content)
+            response.read()
+            return response
+
+        def close(self):
+            pass
+
+    made = Pool()
+    monkeypatch.setattr(client_module.httpcore, "ConnectionPool", lambda **_: made)
+    return made
+
+
+@pytest.fixture
+def service(desk, pool):
+    """The demonstration's service behind the default address."""
+
+    def answer(method, url, headers, content):
+        response = pool.desk.http(
+            method, url.removeprefix(client_module.DEFAULT_URL), headers=headers, content=content
+        )
+        return httpcore.Response(response.status_code, content=response.content)
+
+    pool.desk = desk
+    pool.answer = answer
+    return pool

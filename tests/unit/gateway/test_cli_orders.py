@@ -10,7 +10,6 @@ import typer
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from gateway.cli import client as client_module
 from gateway.cli.client import Client, ServiceUnreachableError
 from gateway.cli.orders import app, examine
 from gateway.demo import REGULATOR
@@ -38,42 +37,6 @@ def _run(*arguments):
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
-
-
-@pytest.fixture
-def pool(monkeypatch):
-    """Replaces the network; `pool.answer` answers, `pool.asked` is what it was asked."""
-
-    class Pool:
-        def __init__(self):
-            self.asked = []
-            self.answer = None
-
-        def request(self, method, url, *, headers=None, content=None, extensions=None):
-            self.asked.append((method, url, dict(headers), content))
-            assert extensions["timeout"]["read"] > 0
-            response = self.answer(method, url, dict(headers), content)
-            response.read()
-            return response
-
-        def close(self):
-            pass
-
-    made = Pool()
-    monkeypatch.setattr(client_module.httpcore, "ConnectionPool", lambda **_: made)
-    return made
-
-
-@pytest.fixture
-def service(desk, pool):
-    """The demonstration's service behind URL."""
-
-    def answer(method, url, headers, content):
-        response = desk.http(method, url.removeprefix(URL), headers=headers, content=content)
-        return httpcore.Response(response.status_code, content=response.content)
-
-    pool.answer = answer
-    return pool
 
 
 @pytest.fixture
@@ -466,9 +429,7 @@ def test_no_answer(pool, error):
 
 def test_certificates_are_verified(monkeypatch):
     made = {}
-    monkeypatch.setattr(
-        client_module.httpcore, "ConnectionPool", lambda **given: made.update(given)
-    )
+    monkeypatch.setattr(httpcore, "ConnectionPool", lambda **given: made.update(given))
     Client("https://example.com")
     assert made["ssl_context"].verify_mode is ssl.CERT_REQUIRED
     assert made["ssl_context"].check_hostname
