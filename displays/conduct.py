@@ -522,7 +522,7 @@ class Conduct:
             content = (
                 _ENCODER.encode((_FORMAT, self._fingerprint, half, key, track)) if here else None
             )
-            saved.append(Saved(f"{key.kind.value}:{key.id}", content))
+            saved.append(Saved(str(key), content))
         return saved
 
     @property
@@ -536,7 +536,7 @@ class Conduct:
         self.flagged = False
         return [
             Saved(
-                f"{key.kind.value}:{key.id}",
+                str(key),
                 _ENCODER.encode((_FORMAT, found)) if found is not None else None,
             )
             for key, found in unsaved.items()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import Enum, IntEnum
+from typing import Protocol
 
 from msgspec import Struct
 
+from passport.errors import ConfigError
 from passport.tn import TN
 
 
@@ -27,6 +29,19 @@ class Key(Struct, frozen=True, order=True, gc=False):
 
     kind: KeyKind
     id: str
+
+    def __str__(self) -> str:
+        """As "kind:id", by which people and files name it."""
+        return f"{self.kind.value}:{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Key:
+        """Read what `str` writes. Raises ConfigError."""
+        kind, colon, name = text.partition(":")
+        if not colon or not name or kind not in set(KeyKind):
+            kinds = ", ".join(kind.value for kind in KeyKind)
+            raise ConfigError(f"{text!r}: kind:id expected, with one of the kinds {kinds}")
+        return cls(KeyKind(kind), name)
 
 
 class Observation(Struct, frozen=True):
@@ -147,3 +162,15 @@ class Picture(Struct, frozen=True):
     last: int
     measures: tuple[Assessment, ...]
     finding: Finding | None
+
+
+class DisplayConduct(Protocol):
+    """What signing and verifying ask and tell for each call. Local memory: no wait."""
+
+    def finding(self, key: Key, now: int) -> Finding | None:
+        """What stands against a key at this time; None for nothing."""
+        ...
+
+    def observe(self, observation: Observation) -> None:
+        """Count one call."""
+        ...

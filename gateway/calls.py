@@ -19,6 +19,7 @@ from msgspec import Struct
 from certs.chain import Chain
 from certs.keys import Credential
 from certs.repository import Failure
+from displays.model import DisplayConduct
 from gateway.auth import Authenticator, Principal, Role
 from gateway.dialects import answers
 from gateway.dialects.bodies import (
@@ -35,6 +36,7 @@ from passport.errors import StoreUnavailableError
 from passport.reasons import Reason, Verstat
 from passport.tn import TN
 from registry.model import Registry
+from signer.conduct import PooledSigning, observation
 from signer.decide import Decision, decide, gather
 from signer.request import SigningRequest
 from signer.sign import SignedHeader, sign
@@ -171,6 +173,7 @@ class CallPolicy(Struct, frozen=True):
     explain: bool = True
     country: str | None = None
     iat_window: int = 60
+    pooled: PooledSigning = PooledSigning.REFUSE
 
 
 class Calls:
@@ -185,6 +188,7 @@ class Calls:
         replay: SharedReplayStore | None = None,
         turn: Callable[[], object] = lambda: None,
         service: Callable[[TN], bool] = lambda _: False,
+        conduct: DisplayConduct | None = None,
         verifier: Verifier,
         repository: Repository,
         authenticator: Authenticator,
@@ -200,6 +204,7 @@ class Calls:
         self._replay = replay
         self._take_over = turn
         self._service = service
+        self._conduct = conduct
         self._verifier = verifier
         self._repository = repository
         self._authenticator = authenticator
@@ -383,18 +388,26 @@ class Calls:
         credential = self._credential()
         if credential is None:
             raise RequestError(Reason.NOT_READY, dialect=echo.dialect)
+        now = self._clock()
         facts = gather(
             request,
             self._registry,
-            self._clock(),
+            now,
             service=self._service,
             spc=credential.spc,
+            conduct=self._conduct,
         )
-        decision = decide(request, facts)
+        decision = decide(request, facts, policy.pooled)
+        if self._conduct is not None and facts.access is not None and decision.counts:
+            # What is refused for conduct counts on: a pool that goes on trying is not cleared.
+            told = observation(request, facts.access, facts.binding, int(now))
+            if told is not None:
+                self._conduct.observe(told)
         if decision.attest is not None:
             return _Signing(request, echo, decision, credential, request_id, started)
         self._count_signing(request, decision, request_id, started)
-        return Answer(decision.reason.http, answers.denied(decision, echo.dialect), request_id)
+        denied = answers.denied(decision, echo.dialect, policy.explain)
+        return Answer(decision.reason.http, denied, request_id)
 
     def _signed(self, staged: _Signing) -> Answer:
         echo, decision, request_id = staged.echo, staged.decision, staged.request_id

@@ -300,6 +300,16 @@ class Reason(Enum):
         http=403,
         message_id="POL4030",
     )
+    POOLED_DISPLAY = Row(
+        "the caller's displays are used as a pool (打显)",
+        "this project",
+        http=403,
+        message_id="POL4030",
+    )
+    POOLED_LOWERED = Row(
+        "the caller's displays are used as a pool (打显), so nothing above B is signed",
+        "this project",
+    )
     ORIG_NOT_A_NUMBER = Row(
         "the calling identity is a URI, which no holding vouches for", "RFC 8588 section 4"
     )

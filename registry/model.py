@@ -238,6 +238,11 @@ class Binding(Struct, frozen=True, omit_defaults=True):
             return False
         return (outward and caller == self.a) or (inward and callee == self.a)
 
+    def shows(self, display: TN, callee: TN) -> bool:
+        """True when the callee may see the display, time aside; the caller is not asked."""
+        callers = (self.a, self.b, callee)
+        return any(self.permits(one, display, callee, "") for one in callers if one is not None)
+
 
 class Order(Struct, frozen=True, omit_defaults=True):
     """An instruction of someone entitled that stops a target, until lifted.
@@ -341,6 +346,10 @@ class Registry(Protocol):
         self, caller: TN, display: TN, callee: TN, extension: str, now: float
     ) -> Binding | None:
         """An active binding that permits the display."""
+        ...
+
+    def shown(self, display: TN, callee: TN, now: float) -> bool:
+        """True when an active binding shows the display to the callee, whoever calls."""
         ...
 
     def order(self, who: Who, now: int) -> Order | None:

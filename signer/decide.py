@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from displays.model import DisplayConduct, Finding
+from displays.model import State as Conduct
 from passport.errors import StoreUnavailableError
 from passport.ppt.shaken import Attestation
 from passport.reasons import Reason
@@ -22,6 +25,7 @@ from registry.model import (
     Verification,
     Who,
 )
+from signer.conduct import PooledSigning, against
 from signer.request import SigningRequest
 
 _NOBODY = Standing(None)
@@ -38,6 +42,7 @@ class Facts(Struct, frozen=True):
         service: the display is a carrier's own service number.
         binding: the binding of a privacy number that permits the call.
         order: an order that covers anyone or anything of the call.
+        finding: what the conduct of the access or its subject shows, unless it is exempt.
         available: False when the registry could not be asked.
         current: False when what it says may be older than is permitted.
     """
@@ -49,17 +54,30 @@ class Facts(Struct, frozen=True):
     service: bool = False
     binding: Binding | None = None
     order: Order | None = None
+    finding: Finding | None = None
     available: bool = True
     current: bool = True
 
 
 class Decision(Struct, frozen=True):
-    """What is signed, and why. `attest` is None for a refusal."""
+    """What is signed, and why. `attest` is None for a refusal.
+
+    `finding` is what the caller's conduct shows, whether or not it made a difference.
+    """
 
     attest: Attestation | None
     reason: Reason
     detail: str
     origid: str | None
+    finding: Finding | None = None
+
+    @property
+    def counts(self) -> bool:
+        """True when the call counts for its caller's conduct: it goes out, or would but for that.
+
+        Other refusals say nothing of how the caller's displays are used.
+        """
+        return self.attest is not None or self.reason is Reason.POOLED_DISPLAY
 
     def __bool__(self) -> bool:
         raise TypeError("a Decision is neither true nor false: look at its attest")
@@ -72,6 +90,7 @@ def gather(
     *,
     service: Callable[[TN], bool] = lambda _: False,
     spc: str | None = None,
+    conduct: DisplayConduct | None = None,
 ) -> Facts:
     """Read the facts of a call. An unavailable registry gives facts that cannot earn A or B.
 
@@ -79,13 +98,16 @@ def gather(
         now: seconds since the epoch, with their fraction.
         service: whether a number is a carrier's own service number.
         spc: the service provider code that will sign.
+        conduct: what is asked for findings; None for nothing.
     """
     try:
         access = registry.access(request.access, request.origid)
         caller = registry.standing(access.subject) if access is not None else _NOBODY
         display = request.orig if isinstance(request.orig, TN) else None
         holding = registry.holding(display) if display is not None else None
-        holder, binding = _NOBODY, None
+        holder, binding, finding = _NOBODY, None, None
+        if access is not None and conduct is not None:
+            finding = against(access, conduct, int(now))
         if holding is not None:
             holder = registry.standing(holding.subject, holding.reseller)
             if holding.use is Use.PRIVACY:
@@ -98,6 +120,7 @@ def gather(
             display is not None and service(display),
             binding,
             registry.order(_who(request, access, holding, holder, registry, spc), int(now)),
+            finding,
             current=registry.current,
         )
     except StoreUnavailableError:
@@ -147,7 +170,9 @@ def _who(
     return Who(subjects, resellers, spcs, numbers)
 
 
-def decide(request: SigningRequest, facts: Facts) -> Decision:
+def decide(
+    request: SigningRequest, facts: Facts, pooled: PooledSigning = PooledSigning.REFUSE
+) -> Decision:
     """Decide the attestation (RFC 8588 section 4, ATIS-1000074 section 5.2.3).
 
     The first line that applies:
@@ -160,17 +185,29 @@ def decide(request: SigningRequest, facts: Facts) -> Decision:
     | the display never originates calls                       | refused      |
     | it is a carrier's service number, and not the caller's   | refused      |
     | the access is unknown (gateway traffic)                  | C at most    |
-    | the display is held by nobody known, or is a URI         | B at most    |
     | the display is held by another subject (spoofed)         | refused      |
     | a reseller before its holder is suspended or closed      | refused      |
     | the display's holding is not real-name verified          | refused      |
     | it is a privacy number that no active binding permits    | refused      |
+    | the conduct of access or subject shows a pool, and no    | refused, or  |
+    | binding permits the display                              | B at most    |
+    | the display is held by nobody known, or is a URI         | B at most    |
     | the local copy of the registry may lag behind            | B at most    |
     | a privacy number with a binding for caller and callee    | A            |
     | the access's subject holds the display, verified         | A            |
 
     A proxy may ask for less than that and gets it; asking for more changes nothing.
+
+    Args:
+        pooled: what a pool leads to.
     """
+    decision = _decide(request, facts, pooled)
+    if facts.finding is not None and pooled is not PooledSigning.OFF:
+        return replace(decision, finding=facts.finding)
+    return decision
+
+
+def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Decision:
     access, holding = facts.access, facts.holding
     if not facts.available:
         return _grant(request, Attestation.C, Reason.REGISTRY_UNAVAILABLE, request.origid)
@@ -193,28 +230,35 @@ def decide(request: SigningRequest, facts: Facts) -> Decision:
         return _refuse(Reason.DO_NOT_ORIGINATE, "it is a carrier's service number")
     if access is None:
         return _grant(request, Attestation.C, Reason.ACCESS_UNKNOWN, request.origid)
+    if holding is not None:
+        if not own:
+            return _refuse(
+                Reason.DISPLAY_OF_ANOTHER,
+                f"access {access.id} is of subject {access.subject}, who does not hold the number",
+            )
+        if facts.holder.closed_by is not None:
+            return _refuse(Reason.RESELLER_SUSPENDED, facts.holder.closed_by)
+        if holding.verification is not Verification.VERIFIED:
+            return _refuse(
+                Reason.HOLDING_UNVERIFIED,
+                f"subject {holding.subject}: verification {holding.verification.value}",
+            )
+        if holding.use is Use.PRIVACY and facts.binding is None:
+            return _refuse(
+                Reason.NOT_BOUND,
+                "the request names no caller" if request.caller is None else "now, for this callee",
+            )
+    found = facts.finding
+    if found is not None and found.state is Conduct.POOLED and facts.binding is None:
+        if pooled is PooledSigning.REFUSE:
+            return _refuse(Reason.POOLED_DISPLAY, found.sentence)
+        if pooled is PooledSigning.LOWER:
+            return _grant(request, Attestation.B, Reason.POOLED_LOWERED, access.origid)
     if holding is None:
         reason = (
             Reason.DISPLAY_UNKNOWN if isinstance(request.orig, TN) else Reason.ORIG_NOT_A_NUMBER
         )
         return _grant(request, Attestation.B, reason, access.origid)
-    if not own:
-        return _refuse(
-            Reason.DISPLAY_OF_ANOTHER,
-            f"access {access.id} is of subject {access.subject}, who does not hold the number",
-        )
-    if facts.holder.closed_by is not None:
-        return _refuse(Reason.RESELLER_SUSPENDED, facts.holder.closed_by)
-    if holding.verification is not Verification.VERIFIED:
-        return _refuse(
-            Reason.HOLDING_UNVERIFIED,
-            f"subject {holding.subject}: verification {holding.verification.value}",
-        )
-    if holding.use is Use.PRIVACY and facts.binding is None:
-        return _refuse(
-            Reason.NOT_BOUND,
-            "the request names no caller" if request.caller is None else "now, for this callee",
-        )
     if not facts.current:
         return _grant(request, Attestation.B, Reason.REGISTRY_STALE, access.origid)
     reason = Reason.BOUND if holding.use is Use.PRIVACY else Reason.HELD_AND_VERIFIED

@@ -91,6 +91,9 @@ class Page(Struct, frozen=True):
     following: str | None
 
 
+_MAX_LENT: Final = 64  # bindings of one display read for a call; nearly always the first decides
+
+
 class Book:
     """One connection to a registry file. Used by one thread.
 
@@ -278,6 +281,28 @@ class Book:
                 and found.active(now)
                 and found.permits(caller, display, callee, extension)
             ):
+                return found
+        return None
+
+    def shown(self, display: TN, callee: TN, now: float) -> Binding | None:
+        """An active binding that shows the display to the callee, whoever calls.
+
+        The display may be lent to be shown to that callee, or to anybody (AX, AXE).
+        """
+        if not display.isdecimal():
+            return None
+        for (body,) in self._all(
+            "SELECT b.body FROM ways w JOIN bindings b ON b.id = w.id WHERE w.display = ?"
+            " AND (w.party = ? OR w.party BETWEEN '=' AND '=~') AND w.until > ? AND w.since <= ?"
+            " LIMIT ?",
+            number_key(display),
+            str(callee),
+            now,
+            now,
+            _MAX_LENT,
+        ):
+            found = self._loads(Kind.BINDING, body)
+            if isinstance(found, Binding) and found.active(now) and found.shows(display, callee):
                 return found
         return None
 

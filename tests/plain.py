@@ -182,6 +182,9 @@ class PlainRegistry:
                 return b
         return None
 
+    def shown(self, display, callee, now):
+        return any(b.active(now) and b.shows(display, callee) for _, b in self._all(Kind.BINDING))
+
     def order(self, who, now):
         found = [
             o

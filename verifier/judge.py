@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from displays.model import Finding
 from passport.reasons import Reason
 from registry.model import Order
+from verifier.conduct import AS_USUAL, ConductPolicy, PooledVerifying
 from verifier.token import VerifiedPASSporT
 from verifier.verdict import Check, Refusal
 
@@ -17,22 +19,29 @@ class Facts(Struct, frozen=True):
         first_seen: False for a replay; None when the store could not be asked.
         holder_spcs: codes that may sign for the calling number; empty when not known.
         order: an order that covers the number, its holder, a reseller, the SPC or certificate.
+        finding: what the conduct of the signer or its SPC shows, unless it is exempt.
+        bound: a live binding of a privacy number shows the display to the callee.
     """
 
     first_seen: bool | None
     holder_spcs: tuple[str, ...] = ()
     order: Order | None = None
+    finding: Finding | None = None
+    bound: bool = False
 
 
-JUDGE_CHECKS = (Check.REPLAY, Check.ORDER, Check.HOLDER)
+JUDGE_CHECKS = (Check.REPLAY, Check.ORDER, Check.HOLDER, Check.CONDUCT)
 
 
-def judge(token: VerifiedPASSporT, facts: Facts) -> Refusal | None:
+def judge(
+    token: VerifiedPASSporT, facts: Facts, policy: ConductPolicy = AS_USUAL
+) -> Refusal | None:
     """Judge a genuine token, in the order of JUDGE_CHECKS; None when nothing speaks against it.
 
     The holder's check has effect only where the registry says which service provider codes may
     sign for the number, and the certificate speaks by such a code (RFC 8226 section 7: a code
-    stands for the numbers assigned to its holder).
+    stands for the numbers assigned to its holder). A privacy number is judged by its binding, not
+    by the company it keeps: conduct fails no bound call.
     """
     if facts.first_seen is None:
         return Refusal(Check.REPLAY, Reason.REPLAY_UNKNOWN, Reason.REPLAY_UNKNOWN.text)
@@ -53,4 +62,7 @@ def judge(token: VerifiedPASSporT, facts: Facts) -> Refusal | None:
             Reason.SPC_NOT_HOLDER,
             f"signed by {spc}; the number is held at {', '.join(facts.holder_spcs)}",
         )
+    found = facts.finding
+    if found is not None and not facts.bound and policy.on(found) is PooledVerifying.FAIL:
+        return Refusal(Check.CONDUCT, Reason.DISPLAY_POOLED, found.sentence)
     return None

@@ -6,6 +6,7 @@ from enum import Enum
 
 from msgspec import Struct
 
+from displays.model import Finding
 from passport.claims import PASSporT
 from passport.ppt.shaken import Attestation, Shaken
 from passport.reasons import Reason, SipStatus, Verstat, reason_header
@@ -29,6 +30,7 @@ class Check(str, Enum):
     REPLAY = "the token was not seen with another call"
     ORDER = "no order stops the number, its holder or its signer"
     HOLDER = "the number is held where the token was signed"
+    CONDUCT = "the signer's displays are not used as a pool"
 
 
 class Label(str, Enum):
@@ -60,6 +62,7 @@ class Result(Struct, frozen=True):
         passport: the claims; believed only when refusal is None.
         spc: the service provider code that signed, when the chain was trusted.
         notes: what was left out under a policy that permits it, for people.
+        finding: what the signer's conduct shows, whether or not it made a difference.
     """
 
     ppt: str | None
@@ -69,6 +72,7 @@ class Result(Struct, frozen=True):
     passport: PASSporT | None = None
     spc: str | None = None
     notes: tuple[str, ...] = ()
+    finding: Finding | None = None
 
 
 class Verdict(Struct, frozen=True):

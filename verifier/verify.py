@@ -15,7 +15,7 @@ For each Identity header of the call, the first check that fails ends that heade
     JWTClaimConstraints hold along the chain                                  437, 438
  9. the ES256 signature verifies                                              438
 10. the token was not seen before; no order stops it; the number is held
-    where it was signed                                                       438, 437
+    where it was signed; its signer's displays are not used as a pool         438, 437, 608
 
 Steps 1 to 5 need no key. Side effects come last: only a genuine token enters the replay store.
 A certificate that is not in the cache is a value, NeedCertificates: the caller fetches and asks
@@ -36,11 +36,13 @@ from certs.profile import ProfilePolicy
 from certs.repository import Failure
 from certs.revocation import RevocationView
 from certs.trustlist import TrustList
+from displays.model import DisplayConduct, Finding
 from passport.errors import ParseError, StoreUnavailableError
 from passport.identity import split_identity_headers
 from passport.reasons import Reason, Verstat
 from passport.tn import TN
-from registry.model import Order, Registry, Who
+from registry.model import Order, Registry, Use, Who
+from verifier.conduct import AS_USUAL, ConductPolicy, against, keys, observation
 from verifier.judge import JUDGE_CHECKS, Facts, judge
 from verifier.replay import ReplayStore, Sighting, replay_key
 from verifier.request import VerificationRequest
@@ -130,12 +132,16 @@ class Verifier:
         trust: Trust,
         replay: ReplayStore,
         registry: Registry,
+        conduct: DisplayConduct | None = None,
+        conduct_policy: ConductPolicy = AS_USUAL,
     ) -> None:
         self.policy = policy
         self.certificates = certificates
         self.trust = trust
         self._replay = replay
         self._registry = registry
+        self._conduct = conduct
+        self._conduct_policy = conduct_policy
         self._signers: OrderedDict[str, _Remembered] = OrderedDict()
 
     def verify(
@@ -254,11 +260,15 @@ class Verifier:
         if isinstance(token, Refusal):
             return _result(screened, value, _passed(_ALL, token.check), token, signer)
         self.certificates.keep(screened.passport.header.x5u)
-        # 10. facts, then judgement
-        judged = judge(token, self._gather(token, opened, first_seen))
-        if judged is not None:
-            return _result(screened, value, _passed(_ALL, judged.check), judged, signer)
-        return _result(screened, value, _ALL, None, signer)
+        # 10. facts, then judgement, then what the call tells of conduct
+        facts = self._gather(token, opened, first_seen)
+        judged = judge(token, facts, self._conduct_policy)
+        if self._conduct is not None and (judged is None or judged.check is Check.CONDUCT):
+            told = observation(token, keys(token), bound=facts.bound, at=opened.now)
+            if told is not None:
+                self._conduct.observe(told)
+        passed = _ALL if judged is None else _passed(_ALL, judged.check)
+        return _result(screened, value, passed, judged, signer, facts.finding)
 
     def signer(self, chain: Chain, now: int) -> TrustedSigner | Untrusted:
         """Validate a chain, or remember doing so.
@@ -303,6 +313,7 @@ class Verifier:
         passport, signer, now = token.passport, token.signer, opened.now
         holder: tuple[str, ...] = ()
         order: Order | None = None
+        bound = False
         registry = self._registry
         orig = passport.orig if isinstance(passport.orig, TN) else None
         try:
@@ -313,6 +324,10 @@ class Verifier:
                 holder = holding.spcs
                 subjects = (holding.subject,)
                 resellers = registry.standing(holding.subject, holding.reseller).chain
+                if holding.use is Use.PRIVACY and orig is not None and self._conduct is not None:
+                    bound = any(
+                        registry.shown(orig, callee, float(now)) for callee in passport.dest.tn[:1]
+                    )
             order = registry.order(
                 Who(
                     subjects,
@@ -325,16 +340,21 @@ class Verifier:
             )
         except StoreUnavailableError:
             pass  # what the registry would have said is left out
+        finding = (
+            against(keys(token), self._conduct, self._conduct_policy, now)
+            if self._conduct is not None
+            else None
+        )
         sighting = self._sighting(token, opened)
         if first_seen is not None:
-            return Facts(first_seen.get(sighting.key), holder, order)
+            return Facts(first_seen.get(sighting.key), holder, order, finding, bound)
         try:
             seen: bool | None = self._replay.first_seen(
                 sighting.key, sighting.call_id, sighting.until, now
             )
         except StoreUnavailableError:
             seen = None
-        return Facts(seen, holder, order)
+        return Facts(seen, holder, order, finding, bound)
 
 
 def _passed(checks: tuple[Check, ...], failed: Check) -> tuple[Check, ...]:
@@ -347,6 +367,7 @@ def _result(
     passed: tuple[Check, ...],
     refusal: Refusal | None,
     signer: TrustedSigner | None = None,
+    finding: Finding | None = None,
 ) -> Result:
     notes = (
         ("revocation was not checked: no fresh list, and the policy permits that",)
@@ -361,6 +382,7 @@ def _result(
         screened.passport,
         signer.spc if signer is not None else None,
         notes,
+        finding,
     )
 
 

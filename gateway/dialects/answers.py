@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from displays.model import Finding
 from gateway.dialects.bodies import Dialect, Echo, filled
 from passport.reasons import Reason, Verstat
 from signer.decide import Decision
@@ -28,6 +29,8 @@ def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) 
         members["attest"] = decision.attest
         members["decision"] = decision.reason.name
         members["decisionText"] = decision.detail
+        if decision.finding is not None:
+            members["finding"] = finding_told(decision.finding)
     return _encode({"signingResponse": members})
 
 
@@ -47,12 +50,15 @@ def refused(reason: Reason, variables: tuple[str, ...], dialect: Dialect) -> byt
     )
 
 
-def denied(decision: Decision, dialect: Dialect) -> bytes:
-    """The policy error of a refused signing; its variables are the reason and a sentence."""
+def denied(decision: Decision, dialect: Dialect, explain: bool) -> bytes:
+    """The policy error of a refused signing; its variables are the reason and a sentence.
+
+    With `explain`: what the caller's conduct shows, as a member of our own.
+    """
     if dialect is Dialect.THREEGPP:
-        return _encode({"error": f"{decision.reason.name}: {decision.detail}"})
-    return _encode(
-        {
+        members: dict[str, Any] = {"error": f"{decision.reason.name}: {decision.detail}"}
+    else:
+        members = {
             "requestError": {
                 "policyException": {
                     "messageId": decision.reason.message_id,
@@ -61,7 +67,24 @@ def denied(decision: Decision, dialect: Dialect) -> bytes:
                 }
             }
         }
-    )
+    if explain and decision.finding is not None:
+        members["finding"] = finding_told(decision.finding)
+    return _encode(members)
+
+
+def finding_told(found: Finding) -> dict[str, Any]:
+    """A finding without its samples, as answers and the administration tell it."""
+    return {
+        "key": str(found.key),
+        "state": found.state.name.lower(),
+        "measure": found.measure.value,
+        "figures": {name: round(value, 4) for name, value in found.figures.items()},
+        "thresholds": found.thresholds,
+        "window": found.window,
+        "since": found.since,
+        "until": found.until,
+        "sentence": found.sentence,
+    }
 
 
 def judged(verdict: Verdict, echo: Echo, explain: bool) -> bytes:
@@ -140,6 +163,8 @@ def _own(verdict: Verdict, echo: Echo, members: dict[str, Any]) -> None:
             members["failedCheck"] = verdict.failed.name
     if decisive is not None and decisive.notes:
         members["notes"] = decisive.notes
+    if decisive is not None and decisive.finding is not None:
+        members["finding"] = finding_told(decisive.finding)
     if echo.explain:
         members["checks"] = [
             {

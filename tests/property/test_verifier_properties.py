@@ -11,8 +11,7 @@ from plain import PlainRegistry
 from simulator import NOW, World
 
 from certs.profile import ProfilePolicy
-from passport.errors import ParseError
-from passport.identity import parse_identity_header
+from passport.identity import parse_identity_header, split_identity_headers
 from passport.jws import b64url_encode
 from passport.reasons import Verstat
 from passport.tn import TN
@@ -54,14 +53,11 @@ def test_the_call_itself_passes():
 @given(st.integers(0, len(SIGNED) - 1), st.characters(max_codepoint=0x2FF))
 def test_one_changed_character_never_passes_as_something_else(position, char):
     changed = SIGNED[:position] + char + SIGNED[position + 1 :]
-    try:
-        same = parse_identity_header(changed) == parse_identity_header(SIGNED)
-        extra = parse_identity_header(changed).token == parse_identity_header(SIGNED).token
-    except ParseError:
-        same = extra = False
     if passes(CALL.arrives(changed)):
-        # Only what the signature does not cover may differ: spelling of parameters.
-        assert same or extra
+        # Only what the signature does not cover may differ: spelling of parameters, or what comes
+        # after a comma, which is another header.
+        first = split_identity_headers([changed])[0]
+        assert parse_identity_header(first).token == parse_identity_header(SIGNED).token
 
 
 @QUICK

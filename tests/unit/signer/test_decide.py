@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from found import Found, finding
 from plain import PlainRegistry
 
+from displays.model import KeyKind
+from displays.model import State as Conduct
 from passport.claims import Destination
 from passport.errors import StoreUnavailableError
 from passport.ppt.shaken import Attestation
@@ -24,6 +27,7 @@ from registry.model import (
     Use,
     Verification,
 )
+from signer.conduct import PooledSigning, observation
 from signer.decide import Facts, decide, gather
 from signer.request import SigningRequest
 
@@ -39,6 +43,7 @@ CLOSED = Standing(Subject(BANK), closed_by="subject subject-bank is suspended")
 RESOLD = Standing(Subject(BANK), ("mvno",), "reseller mvno is suspended")
 ORDER = Order("o1", "regulator", "ref 7", TargetKind.SUBJECT, BANK, 1, 1, "token")
 BINDING = Binding("b", BANK, BindingModel.AXB, NUMBER, CALLER, 1, CALLEE, until=NOW + 10)
+POOL, SUSPICION = finding(), finding(state=Conduct.SUSPECTED)
 
 
 def holding(**changes) -> Holding:
@@ -112,6 +117,15 @@ TABLE = [
     # a copy that may lag behind
     (known(held=holding(), current=False), A, B, Reason.REGISTRY_STALE),
     (known(OTHER, holding(), current=False), A, None, Reason.DISPLAY_OF_ANOTHER),
+    # conduct
+    (known(held=holding(), finding=POOL), A, None, Reason.POOLED_DISPLAY),
+    (known(held=holding(), finding=POOL), C, None, Reason.POOLED_DISPLAY),
+    (known(finding=POOL), A, None, Reason.POOLED_DISPLAY),
+    (known(held=holding(), finding=SUSPICION), A, A, Reason.HELD_AND_VERIFIED),
+    (known(OTHER, holding(), finding=POOL), A, None, Reason.DISPLAY_OF_ANOTHER),
+    (known(held=holding(), finding=POOL, order=ORDER), A, None, Reason.ORDERED),
+    (known(held=PRIVATE, binding=BINDING, finding=POOL), A, A, Reason.BOUND),
+    (known(held=PRIVATE, finding=POOL), A, None, Reason.NOT_BOUND),
     (Facts(available=False), A, C, Reason.REGISTRY_UNAVAILABLE),
     (Facts(available=False), None, C, Reason.REGISTRY_UNAVAILABLE),
 ]
@@ -241,3 +255,60 @@ def test_a_privacy_number_needs_caller_display_and_callee_of_one_binding():
     # It ends when its time does, within the second.
     assert reason(now=NOW + 9.999) is Reason.BOUND
     assert reason(now=NOW + 10) is Reason.NOT_BOUND
+
+
+@pytest.mark.parametrize(
+    ("policy", "given", "reason", "told"),
+    [
+        (PooledSigning.REFUSE, None, Reason.POOLED_DISPLAY, POOL),
+        (PooledSigning.LOWER, B, Reason.POOLED_LOWERED, POOL),
+        (PooledSigning.LABEL, A, Reason.HELD_AND_VERIFIED, POOL),
+        (PooledSigning.OFF, A, Reason.HELD_AND_VERIFIED, None),
+    ],
+)
+def test_what_a_pool_leads_to_is_policy(policy, given, reason, told):
+    decision = decide(request(A), known(held=holding(), finding=POOL), policy)
+    assert (decision.attest, decision.reason, decision.finding) == (given, reason, told)
+
+
+def test_a_refusal_for_conduct_says_what_was_measured_against_what():
+    decision = decide(request(A), known(held=holding(), finding=POOL))
+    assert "displays 80 (at least 40)" in decision.detail
+    assert "access bank-trunk" in decision.detail
+
+
+@pytest.mark.parametrize(
+    ("of_access", "of_subject", "told"),
+    [
+        (None, None, None),
+        (None, Conduct.POOLED, KeyKind.SUBJECT),
+        (Conduct.SUSPECTED, Conduct.POOLED, KeyKind.SUBJECT),
+        (Conduct.POOLED, Conduct.POOLED, KeyKind.ACCESS),
+        (Conduct.POOLED, None, KeyKind.ACCESS),
+    ],
+)
+def test_the_worse_of_access_and_subject_counts(of_access, of_subject, told):
+    states = {(KeyKind.ACCESS, "bank-trunk"): of_access, (KeyKind.SUBJECT, BANK): of_subject}
+    conduct = Found(*(finding(*key, state) for key, state in states.items() if state is not None))
+    registry = PlainRegistry([holding()], [TRUNK])
+    found = gather(request(A, access="bank-trunk"), registry, NOW, conduct=conduct).finding
+    assert (found.key.kind if found is not None else None) is told
+
+
+def test_nobodys_conduct_is_asked_where_the_access_is_unknown():
+    registry = PlainRegistry([holding()], [TRUNK])
+    assert gather(request(A, access="?"), registry, NOW, conduct=Found(POOL)).finding is None
+
+
+def test_what_a_call_tells_of_conduct():
+    told = observation(request(), TRUNK, BINDING, NOW)
+    assert (told.at, told.display, told.callee, told.bound) == (NOW, NUMBER, CALLEE, True)
+    assert [str(key) for key in told.keys] == ["access:bank-trunk", f"subject:{BANK}"]
+    assert not observation(request(), TRUNK, None, NOW).bound
+    assert observation(request(orig=URI("sip:alice@example.com")), TRUNK, None, NOW) is None
+
+
+def test_refusals_count_for_conduct_only_when_conduct_is_why():
+    assert decide(request(A), known(held=holding())).counts
+    assert decide(request(A), known(held=holding(), finding=POOL)).counts
+    assert not decide(request(A), known(OTHER, holding())).counts

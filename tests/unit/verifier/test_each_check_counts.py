@@ -21,6 +21,7 @@ from verification import (
     other_algorithm,
     other_callee,
     other_caller,
+    pooled,
     private_place,
     replayed,
     revoked,
@@ -40,6 +41,7 @@ from passport.jws import VerifyingKey, b64url_decode
 from passport.reasons import Reason, Verstat
 from verifier import judge as judging
 from verifier import verify as procedure
+from verifier.conduct import ConductPolicy, PooledVerifying
 from verifier.screen import screen
 from verifier.verdict import Check
 from verifier.verify import NeedCertificates
@@ -154,17 +156,25 @@ def never_seen(case, patch):
 
 
 def any_code(case, patch):
-    def lenient(token, facts):
-        return judging.judge(token, msgspec.structs.replace(facts, holder_spcs=()))
+    def lenient(token, facts, policy):
+        return judging.judge(token, msgspec.structs.replace(facts, holder_spcs=()), policy)
 
     patch.setattr(procedure, "judge", lenient)
 
 
 def no_orders(case, patch):
-    def lenient(token, facts):
-        return judging.judge(token, msgspec.structs.replace(facts, order=None))
+    def lenient(token, facts, policy):
+        return judging.judge(token, msgspec.structs.replace(facts, order=None), policy)
 
     patch.setattr(procedure, "judge", lenient)
+
+
+def no_conduct(case, patch):
+    case.conduct = None
+
+
+def only_labelled(case, patch):
+    case.conduct_policy = ConductPolicy(signers=PooledVerifying.LABEL)
 
 
 def no_registry(case, patch):
@@ -214,6 +224,8 @@ REMOVALS = [
     Removal(ordered, Check.ORDER, no_registry),
     Removal(not_the_holder, Check.HOLDER, any_code),
     Removal(not_the_holder, Check.HOLDER, no_registry),
+    Removal(pooled, Check.CONDUCT, no_conduct),
+    Removal(pooled, Check.CONDUCT, only_labelled),
 ]
 
 

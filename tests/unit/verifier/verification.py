@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 from cryptography import x509
+from found import Found, finding
 from plain import PlainRegistry
 from simulator import NOW, World
 
@@ -14,6 +15,7 @@ from certs import constraints
 from certs.profile import ProfilePolicy
 from certs.repository import Failure
 from certs.revocation import RevocationPolicy
+from displays.model import KeyKind
 from passport.claims import Destination, Header, PASSporT
 from passport.errors import StoreUnavailableError
 from passport.identity import IdentityHeader, parse_identity_header
@@ -22,6 +24,7 @@ from passport.reasons import Reason
 from passport.tn import TN, TNRange
 from registry.model import Holding, Order, TargetKind
 from stores.memory import MemoryReplayStore
+from verifier.conduct import ConductPolicy
 from verifier.request import VerificationRequest
 from verifier.screen import ScreenPolicy
 from verifier.verdict import Check
@@ -84,6 +87,8 @@ class Case:
         self.cache = Cache()
         self.replay = MemoryReplayStore()
         self.registry = PlainRegistry()
+        self.conduct = Found()
+        self.conduct_policy = ConductPolicy()
         self.policy = ScreenPolicy()
         self.revocation = RevocationPolicy.REQUIRE
         self.lists = ()
@@ -98,7 +103,13 @@ class Case:
         """One verifier per case, as the case stands when it is first used."""
         if self._verifier is None:
             self._verifier = Verifier(
-                self.policy, self.cache, self.trust(), self.replay, self.registry
+                self.policy,
+                self.cache,
+                self.trust(),
+                self.replay,
+                self.registry,
+                self.conduct,
+                self.conduct_policy,
             )
         return self._verifier
 
@@ -258,6 +269,11 @@ def ordered(case):
     case.registry.add(Order("o1", "regulator", "ref", TargetKind.SPC, "1234", NOW - 1, 1, "token"))
 
 
+def pooled(case):
+    extension = case.call().passport.extension
+    case.conduct = Found(finding(KeyKind.SIGNER, f"1234/{extension.origid}"))
+
+
 class Fault(NamedTuple):
     """What is wrong, the check that finds it, and the reason it gives."""
 
@@ -283,6 +299,7 @@ FAULTS = (
     Fault(replayed, Check.REPLAY, Reason.REPLAYED),
     Fault(ordered, Check.ORDER, Reason.ORDERED),
     Fault(not_the_holder, Check.HOLDER, Reason.SPC_NOT_HOLDER),
+    Fault(pooled, Check.CONDUCT, Reason.DISPLAY_POOLED),
 )
 ORDER = tuple(Check)
 IN_ORDER = tuple(sorted(FAULTS, key=lambda fault: ORDER.index(fault.check)))

@@ -1,0 +1,131 @@
+"""Conduct on the terminating side: what a token counts for, and what a pool leads to."""
+
+from __future__ import annotations
+
+import pytest
+from found import Found, finding
+from simulator import NOW
+from verification import DEST, ORIG, Case, Knows, forged, replayed
+
+from displays.model import KeyKind, Measure, State
+from passport.reasons import Reason, SipStatus, Verstat
+from passport.tn import TN, TNRange
+from registry.model import Binding, BindingModel, Holding, Use
+from verifier.conduct import ConductPolicy, PooledVerifying, keys
+from verifier.verdict import Check
+
+FAIL, LABEL, OFF = PooledVerifying
+PLATFORM = Holding(TNRange(TN(ORIG), TN(ORIG)), "platform", use=Use.PRIVACY)
+
+
+def signer(case, state=State.POOLED):
+    return finding(KeyKind.SIGNER, f"1234/{case.call().passport.extension.origid}", state)
+
+
+def carrier(state=State.POOLED):
+    return finding(KeyKind.SPC, "1234", state, measure=Measure.ORIGIDS)
+
+
+def bound(until=NOW + 60):
+    return Binding(
+        "b", "platform", BindingModel.AXB, TN(ORIG), TN("12155550001"), 1, TN(DEST), until=until
+    )
+
+
+def test_a_verified_call_counts_for_its_signer_and_its_carrier(case):
+    case.ask()
+    (told,) = case.conduct.observed
+    origid = case.call().passport.extension.origid
+    assert [str(key) for key in told.keys] == [f"signer:1234/{origid}", "spc:1234"]
+    assert (told.at, told.display, told.callee) == (NOW, ORIG, DEST)
+    assert (told.origid, told.bound) == (origid, False)
+
+
+def test_a_token_that_is_not_genuine_or_not_new_counts_for_nobody(case):
+    case.ask(case.request(forged(case.call(), iat=NOW - 1)))
+    assert case.conduct.observed == []
+    again = Case()
+    replayed(again)
+    again.ask()
+    assert again.conduct.observed == []
+
+
+def test_what_fails_for_conduct_counts_on(case):
+    case.conduct = Found(signer(case))
+    case.replay = Knows(first_seen=True)
+    for _ in range(3):
+        assert case.ask().failed is Check.CONDUCT
+    assert len(case.conduct.observed) == 3
+
+
+@pytest.mark.parametrize(
+    ("policy", "found", "reason", "told"),
+    [
+        (ConductPolicy(), "signer", Reason.DISPLAY_POOLED, True),
+        (ConductPolicy(), "carrier", Reason.VERIFIED, True),
+        (ConductPolicy(carriers=FAIL), "carrier", Reason.DISPLAY_POOLED, True),
+        (ConductPolicy(carriers=OFF), "carrier", Reason.VERIFIED, False),
+        (ConductPolicy(signers=LABEL), "signer", Reason.VERIFIED, True),
+        (ConductPolicy(signers=OFF), "signer", Reason.VERIFIED, False),
+        (ConductPolicy(), "suspicion", Reason.VERIFIED, True),
+    ],
+)
+def test_what_a_finding_leads_to_is_policy(case, policy, found, reason, told):
+    findings = {
+        "signer": signer(case),
+        "carrier": carrier(),
+        "suspicion": signer(case, State.SUSPECTED),
+    }
+    case.conduct, case.conduct_policy = Found(findings[found]), policy
+    verdict = case.ask()
+    assert verdict.reason is reason
+    assert verdict.decisive.finding == (findings[found] if told else None)
+
+
+def test_the_finding_that_leads_to_more_is_told(case):
+    case.conduct = Found(signer(case, State.SUSPECTED), carrier())
+    assert case.ask().decisive.finding.key.kind is KeyKind.SPC
+    case = Case()
+    case.conduct = Found(signer(case), carrier())
+    verdict = case.ask()
+    assert verdict.decisive.finding.key.kind is KeyKind.SIGNER
+    assert (verdict.verstat, verdict.sip) == (Verstat.FAILED, SipStatus.REJECTED)
+    assert "displays 80 (at least 40)" in verdict.detail
+
+
+def test_a_finding_ends_when_its_time_does(case):
+    case.conduct = Found(finding(KeyKind.SIGNER, signer(case).key.id, until=NOW))
+    assert case.ask().verstat is Verstat.PASSED
+
+
+def test_a_privacy_number_is_judged_by_its_binding(case):
+    case.registry.add(PLATFORM)
+    case.registry.add(bound())
+    case.conduct = Found(signer(case))
+    assert case.ask().verstat is Verstat.PASSED
+    assert case.conduct.observed[0].bound
+
+
+@pytest.mark.parametrize("binding", [None, bound(until=NOW)])
+def test_one_without_a_live_binding_is_judged_as_any_other(case, binding):
+    case.registry.add(PLATFORM)
+    if binding is not None:
+        case.registry.add(binding)
+    case.conduct = Found(signer(case))
+    assert case.ask().reason is Reason.DISPLAY_POOLED
+    assert not case.conduct.observed[0].bound
+
+
+def test_a_delegates_calls_count_for_its_certificate(case):
+    case.carrier = case.carrier.delegate(TN(ORIG))
+    case.ask()
+    serial = case.carrier.certificate.leaf.serial_number
+    told = [str(key) for key in case.conduct.observed[0].keys]
+    assert told[1] == f"spc:certificate {serial:X}"
+
+
+def test_a_token_without_origid_counts_for_nobody():
+    class Baseline:
+        passport = type("P", (), {"extension": None})
+
+    assert keys(Baseline()) == ()

@@ -1,0 +1,99 @@
+"""The conduct of who signs: what a verified call is counted for, and what was found.
+
+Keys are the signer, one (SPC, origid), and the SPC over all its origids: a dishonest signer mints a
+fresh origid for each call.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from msgspec import Struct
+
+from displays.model import DisplayConduct, Finding, Key, KeyKind, Observation, State
+from passport.ppt.shaken import Shaken
+from passport.tn import TN
+from verifier.token import VerifiedPASSporT
+
+
+class PooledVerifying(str, Enum):
+    """What verifying does with a genuine token whose signer's conduct shows a pool.
+
+    FAIL gives TN-Validation-Failed, LABEL only tells; OFF asks nothing.
+    """
+
+    FAIL = "fail"
+    LABEL = "label"
+    OFF = "off"
+
+
+class ConductPolicy(Struct, frozen=True):
+    """What findings lead to.
+
+    Attributes:
+        signers: of one (SPC, origid).
+        carriers: of an SPC as a whole. To fail these is to fail every call that a carrier signs,
+            of which honest ones let an origid stand for one call and not for one customer.
+    """
+
+    signers: PooledVerifying = PooledVerifying.FAIL
+    carriers: PooledVerifying = PooledVerifying.LABEL
+
+    def on(self, finding: Finding) -> PooledVerifying:
+        """What this finding leads to; a mere suspicion fails nothing."""
+        said = self.carriers if finding.key.kind is KeyKind.SPC else self.signers
+        if said is PooledVerifying.FAIL and finding.state is not State.POOLED:
+            return PooledVerifying.LABEL
+        return said
+
+
+AS_USUAL: Final = ConductPolicy()
+
+
+def keys(token: VerifiedPASSporT) -> tuple[Key, ...]:
+    """Whose conduct a token counts for; nobody's when it is of a type without origid.
+
+    A certificate for numbers alone (RFC 9060 section 5) names no SPC; its serial stands for it.
+    """
+    extension = token.passport.extension
+    if not isinstance(extension, Shaken):
+        return ()
+    signer = token.signer
+    spc = signer.spc if signer.spc is not None else f"certificate {signer.serial:X}"
+    return Key(KeyKind.SIGNER, f"{spc}/{extension.origid}"), Key(KeyKind.SPC, spc)
+
+
+def against(
+    keys: tuple[Key, ...], conduct: DisplayConduct, policy: ConductPolicy, now: int
+) -> Finding | None:
+    """What stands against the signer or its SPC; of two, what leads to more."""
+    worst = None
+    for key in keys:
+        found = conduct.finding(key, now)
+        if found is None:
+            continue
+        said = policy.on(found)
+        if said is PooledVerifying.FAIL:
+            return found
+        if said is PooledVerifying.LABEL and (worst is None or found.state > worst.state):
+            worst = found
+    return worst
+
+
+def observation(
+    token: VerifiedPASSporT, keys: tuple[Key, ...], *, bound: bool, at: int
+) -> Observation | None:
+    """What a verified call tells of conduct; None when its display is no number.
+
+    Args:
+        bound: a live binding of a privacy number shows the display to the callee.
+    """
+    passport = token.passport
+    extension = passport.extension
+    if not keys or not isinstance(passport.orig, TN) or not isinstance(extension, Shaken):
+        return None
+    called = passport.dest.tn
+    return Observation(
+        at, keys, passport.orig, called[0] if called else None, extension.origid, bound
+    )
