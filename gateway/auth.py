@@ -1,7 +1,10 @@
-"""API credentials: hashed keys in a file, roles, constant-time comparison.
+"""Credentials: hashed keys and client certificates in a file, roles, constant-time comparison.
 
 A key is "zx_<id>_<secret>" with 256 bits of secret, so a plain SHA-256 of it resists guessing and
 costs the call path one microsecond; a slow password hash would only slow the calls down.
+
+A client certificate, which TLS has checked against server.tls_client_ca, is known by the SHA-256 of
+its octets or by its subject's name (RFC 4514). A request that carries a key is judged by the key.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ import hmac
 import os
 import secrets
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
 from gateway.dialects.bodies import Dialect
@@ -52,13 +57,52 @@ class Principal(Struct, frozen=True):
     subject: str = ""
 
 
+class Peer(Struct, frozen=True):
+    """The client certificate of a connection.
+
+    Attributes:
+        fingerprint: SHA-256 of the certificate. name: SHA-256 of its subject's name, RFC 4514.
+    """
+
+    fingerprint: bytes
+    name: bytes
+
+    @classmethod
+    def of(cls, der: bytes) -> Peer:
+        """Read a certificate. Raises ValueError for octets that are none."""
+        return cls(hashlib.sha256(der).digest(), _named(subject_name(der)))
+
+
 class _Stored(Struct, frozen=True):
     digest: bytes
     principal: Principal
 
 
+class _Certificate(Struct, frozen=True):
+    """An entry: `digest` is that of the certificate, or of its subject's name when `by_name`."""
+
+    digest: bytes
+    by_name: bool
+    principal: Principal
+
+
+class Credentials(Struct, frozen=True):
+    """What a key file holds.
+
+    Attributes:
+        others: who a client certificate is that no entry names; None for nobody.
+    """
+
+    keys: dict[str, _Stored]
+    certificates: tuple[_Certificate, ...]
+    others: Principal | None
+
+
 LOCAL: Final = Principal("local", "local", frozenset(Role))
 _MTLS: Final = Principal("mtls", "client certificate", frozenset({Role.PROXY}))
+PEER: Final = "peer"  # of a request's state: the connection's Peer
+_OTHERS: Final = "other_certificates"
+_NOTHING: Final = Credentials({}, (), _MTLS)
 
 
 class Authenticator:
@@ -72,10 +116,10 @@ class Authenticator:
         self._path = path
         self._mtls = mtls
         self._stamp: object = None
-        self._keys: dict[str, _Stored] = {}
+        self._known = _NOTHING
         self.problem: str | None = None
         if path is not None:
-            self._keys = load_keys(path)
+            self._known = load_credentials(path)
             self._stamp = _stamp(path)
 
     @property
@@ -90,29 +134,46 @@ class Authenticator:
         try:
             stamp = _stamp(self._path)
             if stamp != self._stamp:
-                self._keys = load_keys(self._path)
+                self._known = load_credentials(self._path)
                 self._stamp = stamp
             self.problem = None
         except ConfigError as error:
             self.problem = str(error)
 
-    def principal(self, authorization: bytes | None, api_key: bytes | None) -> Principal | None:
+    def principal(
+        self, authorization: bytes | None, api_key: bytes | None, peer: Peer | None = None
+    ) -> Principal | None:
         """Who sent these header values; None for unknown or missing credentials.
 
         Accepted: "Authorization: Bearer KEY", "Authorization: Basic" with the key as password,
-        and "X-API-Key: KEY".
+        and "X-API-Key: KEY"; without any of them, the connection's client certificate.
         """
         if self._path is None:
             return _MTLS if self._mtls else LOCAL
         key = _presented(authorization, api_key)
         if key is None:
-            return _MTLS if self._mtls else None
-        stored = self._keys.get(key.split("_", 2)[1] if key.startswith(_PREFIX) else "")
+            return self._certified(peer) if self._mtls else None
+        stored = self._known.keys.get(key.split("_", 2)[1] if key.startswith(_PREFIX) else "")
         given = hashlib.sha256(key.encode("utf-8", "replace")).digest()
         expected = stored.digest if stored is not None else bytes(32)
         if hmac.compare_digest(given, expected) and stored is not None:
             return stored.principal
         return None
+
+    def _certified(self, peer: Peer | None) -> Principal | None:
+        """Whose the certificate is. An entry of the certificate itself comes before one by name."""
+        known = self._known
+        if peer is None:
+            return None
+        found = named = None
+        for entry in known.certificates:  # all of them: how long it takes tells nothing
+            digest = peer.name if entry.by_name else peer.fingerprint
+            if hmac.compare_digest(digest, entry.digest):
+                if entry.by_name:
+                    named = named or entry.principal
+                else:
+                    found = found or entry.principal
+        return found or named or known.others
 
 
 def _presented(authorization: bytes | None, api_key: bytes | None) -> str | None:
@@ -143,27 +204,86 @@ def _stamp(path: Path) -> object:
 
 
 def load_keys(path: Path) -> dict[str, _Stored]:
-    """Read the key file. Raises ConfigError that names the entry."""
+    """The keys of a file, by id. Raises ConfigError that names the entry."""
+    return load_credentials(path).keys
+
+
+def load_credentials(path: Path) -> Credentials:
+    """Read the key file: [[key]], [[certificate]], and other_certificates, a list of roles.
+
+    Without other_certificates a client certificate that no entry names is a proxy as long as there
+    are no entries of certificates, and nobody once there is one.
+
+    Raises:
+        ConfigError: names the entry.
+    """
     _stamp(path)
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8")).get("key", [])
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"API keys {path}: {error}") from None
     keys: dict[str, _Stored] = {}
-    for number, entry in enumerate(entries, 1):
+    certificates: list[_Certificate] = []
+    for number, entry in enumerate(found.get("key", []), 1):
         try:
-            roles = frozenset(Role(role) for role in entry["roles"])
-            dialect = Dialect(entry["dialect"]) if "dialect" in entry else None
             digest = bytes.fromhex(entry["sha256"])
-            principal = Principal(
-                entry["id"], entry["name"], roles, dialect, str(entry.get("subject", ""))
-            )
+            principal = _principal(entry["id"], entry)
         except (KeyError, ValueError, TypeError) as error:
             raise ConfigError(f"API keys {path}, entry {number}: {error!r}") from None
-        if len(digest) != hashlib.sha256().digest_size or not roles:
+        if len(digest) != hashlib.sha256().digest_size or not principal.roles:
             raise ConfigError(f"API keys {path}, entry {number}: sha256 or roles unusable")
         keys[principal.id] = _Stored(digest, principal)
-    return keys
+    for number, entry in enumerate(found.get("certificate", []), 1):
+        try:
+            certificates.append(_certificate(entry))
+        except (KeyError, ValueError, TypeError) as error:
+            raise ConfigError(f"API keys {path}, certificate {number}: {error!r}") from None
+    others = None if certificates else _MTLS
+    if _OTHERS in found:
+        try:
+            roles = frozenset(Role(role) for role in found[_OTHERS])
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"API keys {path}: {_OTHERS}: {error!r}") from None
+        others = Principal("mtls", "client certificate", roles) if roles else None
+    return Credentials(keys, tuple(certificates), others)
+
+
+def _principal(identifier: str, entry: Mapping[str, Any]) -> Principal:
+    dialect = Dialect(entry["dialect"]) if "dialect" in entry else None
+    roles = frozenset(Role(role) for role in entry["roles"])
+    return Principal(identifier, entry["name"], roles, dialect, str(entry.get("subject", "")))
+
+
+def _certificate(entry: Mapping[str, Any]) -> _Certificate:
+    """Raises KeyError, ValueError or TypeError."""
+    if ("fingerprint" in entry) == ("distinguished_name" in entry):
+        raise ValueError("either fingerprint or distinguished_name expected")
+    by_name = "distinguished_name" in entry
+    if by_name:
+        digest = _named(canonical_name(entry["distinguished_name"]))
+    else:
+        digest = bytes.fromhex(entry["fingerprint"].replace(":", ""))
+    principal = _principal(f"cert-{digest.hex()[: 2 * _ID_BYTES]}", entry)
+    if len(digest) != hashlib.sha256().digest_size or not principal.roles:
+        raise ValueError("fingerprint or roles unusable")
+    return _Certificate(digest, by_name, principal)
+
+
+def subject_name(der: bytes) -> str:
+    """The name of a certificate's subject, RFC 4514. Raises ValueError."""
+    return x509.load_der_x509_certificate(der).subject.rfc4514_string()
+
+
+def canonical_name(text: str) -> str:
+    """A name as `subject_name` writes it. Raises ValueError for what is none."""
+    name = x509.Name.from_rfc4514_string(text).rfc4514_string()
+    if not name:
+        raise ValueError("a certificate without a name is known by its fingerprint")
+    return name
+
+
+def _named(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
 
 
 def add_key(
@@ -178,20 +298,64 @@ def add_key(
     Raises:
         ConfigError: the file cannot be written.
     """
-    for text in (name, subject or "-"):
-        if not text.isprintable() or '"' in text or "\\" in text or not text:
-            raise ConfigError("name and subject are printable text without quotes or backslashes")
     identifier = secrets.token_hex(_ID_BYTES)
     key = f"{_PREFIX}{identifier}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    known = f'id = "{identifier}"\nsha256 = "{digest}"\n'
+    _append(path, f"[[key]]\n{known}{_entry(name, roles, dialect, subject)}")
+    return key
+
+
+def add_certificate(
+    path: Path,
+    name: str,
+    roles: Iterable[Role],
+    *,
+    certificate: bytes | None = None,
+    distinguished_name: str | None = None,
+    dialect: Dialect | None = None,
+    subject: str = "",
+) -> str:
+    """Append an entry of a client certificate to the file; what it is known by.
+
+    Args:
+        certificate: PEM: known by its fingerprint. Otherwise by distinguished_name, RFC 4514.
+
+    Raises:
+        ConfigError: no certificate or name, or the file cannot be written.
+    """
+    try:
+        if certificate is not None:
+            found = x509.load_pem_x509_certificate(certificate)
+            mark = hashlib.sha256(found.public_bytes(Encoding.DER)).hexdigest()
+            known = f'fingerprint = "{mark}"\n'
+        else:
+            mark = canonical_name(distinguished_name or "")
+            known = f'distinguished_name = "{_plain(mark)}"\n'
+    except ValueError as error:
+        raise ConfigError(f"no certificate, or no name of one: {error}") from None
+    _append(path, f"[[certificate]]\n{known}{_entry(name, roles, dialect, subject)}")
+    return mark
+
+
+def _plain(text: str) -> str:
+    # TOML: quotes and backslashes would end the text, or mean something else.
+    if not text.isprintable() or '"' in text or "\\" in text or not text:
+        raise ConfigError("names and subject are printable text without quotes or backslashes")
+    return text
+
+
+def _entry(name: str, roles: Iterable[Role], dialect: Dialect | None, subject: str) -> str:
     listed = ", ".join(f'"{role.value}"' for role in sorted(roles, key=lambda r: r.value))
-    entry = (
-        f'[[key]]\nid = "{identifier}"\nname = "{name}"\nroles = [{listed}]\n'
-        f'sha256 = "{hashlib.sha256(key.encode()).hexdigest()}"\n'
-    )
+    entry = f'name = "{_plain(name)}"\nroles = [{listed}]\n'
     if dialect is not None:
         entry += f'dialect = "{dialect.value}"\n'
     if subject:
-        entry += f'subject = "{subject}"\n'
+        entry += f'subject = "{_plain(subject)}"\n'
+    return entry
+
+
+def _append(path: Path, entry: str) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -200,4 +364,3 @@ def add_key(
             os.fsync(file.fileno())
     except OSError as error:
         raise ConfigError(f"API keys {path}: {error.strerror}") from None
-    return key

@@ -20,7 +20,7 @@ from certs.chain import Chain
 from certs.keys import Credential
 from certs.repository import Failure
 from displays.model import DisplayConduct
-from gateway.auth import Authenticator, Principal, Role
+from gateway.auth import Authenticator, Peer, Principal, Role
 from gateway.dialects import answers
 from gateway.dialects.bodies import (
     Dialect,
@@ -60,6 +60,7 @@ class Headers(Struct):
 
     Attributes:
         unusual: Transfer-Encoding or Upgrade, which only the ASGI way handles.
+        peer: the connection's client certificate; of no header.
     """
 
     content_type: bytes | None = None
@@ -69,6 +70,7 @@ class Headers(Struct):
     api_key: bytes | None = None
     request_id: bytes | None = None
     unusual: bytes | None = None
+    peer: Peer | None = None
 
     @classmethod
     def of(cls, pairs: list[tuple[bytes, bytes]]) -> Headers:
@@ -351,7 +353,9 @@ class Calls:
 
     def _admit(self, method: bytes, headers: Headers, body: bytes) -> Principal:
         """Everything about a request but its body's meaning. Raises RequestError."""
-        principal = self._authenticator.principal(headers.authorization, headers.api_key)
+        principal = self._authenticator.principal(
+            headers.authorization, headers.api_key, headers.peer
+        )
         if principal is None:
             raise RequestError(Reason.UNAUTHENTICATED)
         if Role.PROXY not in principal.roles:

@@ -10,12 +10,15 @@ functions.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from gateway.auth import PEER, Peer
 from gateway.calls import ROUTES, Answer, Asking, Calls, Headers, Incoming, Waiting
 
 MAX_BATCH: Final = 64  # calls answered in one go; more would make the first wait for the last
@@ -54,7 +57,28 @@ class CallBatch:
             protocol.answered(answer)
 
 
-class CallProtocol(HttpToolsProtocol):
+class PeerProtocol(HttpToolsProtocol):
+    """uvicorn's protocol that tells each request the connection's client certificate."""
+
+    _peer: Peer | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection, whose certificate TLS has checked."""
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        der = tls.getpeercert(binary_form=True) if tls is not None else None
+        if der:
+            with contextlib.suppress(ValueError):  # not one we can read: nobody's
+                self._peer = Peer.of(der)
+
+    def on_message_begin(self) -> None:
+        """A request starts."""
+        super().on_message_begin()
+        if self._peer is not None:
+            self.scope["state"][PEER] = self._peer
+
+
+class CallProtocol(PeerProtocol):
     """Serves one connection. `batch` is set on a subclass by `protocol_for`."""
 
     batch: ClassVar[CallBatch]
@@ -84,6 +108,7 @@ class CallProtocol(HttpToolsProtocol):
             headers = Headers.of(self.headers)
             if self._plain(headers):
                 self._path = path
+                headers.peer = self._peer
                 self._call_headers = headers
                 self._body = b""
                 return

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from gateway.auth import PEER
 from gateway.calls import (
     SIGNING,
     VERIFICATION,
@@ -211,7 +212,9 @@ def calls_router(calls: Calls) -> APIRouter:
     async def handle(request: Request) -> Response:
         path = request.url.path
         headers = Headers.of(request.scope["headers"])
-        waiting = request.scope.get("state", {}).get("waiting")
+        state = request.scope.get("state", {})
+        headers.peer = state.get(PEER)
+        waiting = state.get("waiting")
         if isinstance(waiting, Waiting | Asking):
             return _response(await calls.go_on(waiting))
         body = b""

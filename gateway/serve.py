@@ -26,7 +26,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from gateway.app import Service, applications
 from gateway.logs import configure_logging
-from gateway.protocol import protocol_for
+from gateway.protocol import PeerProtocol, protocol_for
 from gateway.settings import Settings, listener_address, loopback
 from passport.errors import ConfigError, ZhenxianError
 
@@ -92,7 +92,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(settings: Settings, app: FastAPI, http: type[asyncio.Protocol] | str) -> uvicorn.Config:
+def _config(settings: Settings, app: FastAPI, http: type[asyncio.Protocol]) -> uvicorn.Config:
     server = settings.server
     return uvicorn.Config(
         app,
@@ -129,7 +129,7 @@ async def serve(
     calls, admin = applications(service)
     servers = [(_Server(_config(settings, calls, protocol_for(service.calls))), calls_socket)]
     if admin is not None and admin_socket is not None:
-        servers.append((_Server(_config(settings, admin, "httptools")), admin_socket))
+        servers.append((_Server(_config(settings, admin, PeerProtocol)), admin_socket))
     loop = asyncio.get_running_loop()
 
     def stop() -> None:

@@ -30,7 +30,7 @@ from running import (
 )
 
 from certs import ca
-from gateway.auth import Role, add_key
+from gateway.auth import Role, add_certificate, add_key
 from gateway.calls import SIGNING, VERIFICATION
 from gateway.demo import BANK, CENTRE_ORIGID, COURIER, register
 from gateway.dialects.bodies import Dialect
@@ -393,7 +393,7 @@ def _tls_files(folder):
     root = ca.Authority.create_root("TLS root", not_before=now - 60, not_after=now + ca.DAY)
     (folder / "tls-ca.pem").write_bytes(ca.pem(root.certificate))
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    for who in ("server", "client"):
+    for who in ("server", "client", "registrar", "stranger"):
         key = ca.new_key()
         certificate = root.issue(
             ca.name(who),
@@ -431,6 +431,63 @@ def test_client_certificates_open_the_calls_and_nothing_else(serve):
         client.post(SIGNING, json=signing(BANK))
     with pytest.raises(httpx.TransportError):
         httpx.get(f"http://{service.listener}/healthz", trust_env=False)
+
+
+def _tls_context(service, who):
+    context = ssl.create_default_context(cafile=service.folder / "tls-ca.pem")
+    context.load_cert_chain(service.folder / f"{who}.pem", service.folder / f"{who}.key")
+    return context
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one listener", "two listeners"])
+def test_client_certificates_have_names_and_roles(serve, tmp_path, apart):
+    """Through real connections, on both listeners and both ways in; taken over while it runs."""
+    keys = tmp_path / "keys.toml"
+    admin = {"server__admin": f"127.0.0.1:{free_port()}"} if apart else {}
+
+    def alter(world):
+        _tls_files(world.config.parent)
+        pem = (world.config.parent / "client.pem").read_bytes()
+        add_certificate(keys, "sbc", [Role.PROXY], certificate=pem)
+        name = x509.load_pem_x509_certificate(
+            (world.config.parent / "registrar.pem").read_bytes()
+        ).subject.rfc4514_string()
+        roles = [Role.REGISTRAR, Role.AUDITOR]
+        add_certificate(keys, "office", roles, distinguished_name=name)
+
+    service = serve(
+        alter=alter,
+        tls=True,
+        auth__keys=keys,
+        server__tls_cert="server.pem",
+        server__tls_key="server.key",
+        server__tls_client_ca="tls-ca.pem",
+        **admin,
+    )
+    desk = f"https://{admin['server__admin']}" if apart else service.base
+
+    def statuses(who):
+        with service.client(verify=_tls_context(service, who)) as client:
+            # Content-Length and chunked: the short way and the ASGI way.
+            plain = client.post(SIGNING, json=signing(BANK)).status_code
+            client.headers["x-requestid"] = "7"
+            odd = client.get(SIGNING).status_code
+            listed = client.get(f"{desk}/v1/holdings").status_code
+            made = client.put(f"{desk}/v1/subjects/{who}?reason=x", json={})
+            return plain, odd, listed, made.status_code
+
+    assert statuses("client") == (200, 405, 403, 403)
+    assert statuses("registrar") == (403, 403, 200, 200)
+    assert statuses("stranger") == (401, 401, 401, 401)
+    with service.client(verify=_tls_context(service, "registrar")) as client:
+        last = client.get(f"{desk}/v1/subjects/registrar/history").json()["versions"][-1]
+        assert last["author"].startswith("office (cert-")
+        pem = (service.folder / "stranger.pem").read_bytes()
+        add_certificate(keys, "guest", [Role.PROXY], certificate=pem)
+        until(lambda: statuses("stranger")[0] == 200, 4)
+        # A key that is presented is judged by itself.
+        wrong = client.get(f"{desk}/v1/holdings", headers={"x-api-key": "zx_a_b"})
+        assert wrong.status_code == 401
 
 
 # Refusing to start ------------------------------------------------------------------------------

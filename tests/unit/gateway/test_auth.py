@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import time
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from gateway.auth import LOCAL, Authenticator, Role, add_key, load_keys
+from certs import ca
+from gateway.auth import (
+    LOCAL,
+    Authenticator,
+    Peer,
+    Role,
+    add_certificate,
+    add_key,
+    load_credentials,
+    load_keys,
+    subject_name,
+)
 from gateway.dialects.bodies import Dialect
 from passport.errors import ConfigError
 
@@ -108,4 +123,117 @@ def test_a_file_that_others_can_read_is_refused(file):
 def test_names_cannot_break_out_of_the_file(file):
     with pytest.raises(ConfigError):
         add_key(file, 'x"\nroles = ["operator"]', [Role.PROXY])
+    assert not file.exists()
+
+
+# Client certificates ----------------------------------------------------------------------------
+
+
+NAME = subject_name(
+    x509.load_pem_x509_certificate(
+        ca.pem(ca.Authority.create_root("east", not_before=0, not_after=1).certificate)
+    ).public_bytes(Encoding.DER)
+)
+
+
+def _certificate(name):
+    """PEM, and what a connection with it says."""
+    now = int(time.time())
+    made = ca.Authority.create_root(name, not_before=now, not_after=now + ca.DAY).certificate
+    return ca.pem(made), Peer.of(made.public_bytes(Encoding.DER))
+
+
+@pytest.fixture
+def east():
+    return _certificate("east")
+
+
+def _who(auth, peer):
+    found = auth.principal(None, None, peer)
+    return (found.name, found.roles) if found is not None else None
+
+
+def test_a_certificate_is_known_by_its_fingerprint(file, east):
+    pem, peer = east
+    mark = add_certificate(file, "sbc", [Role.REGISTRAR, Role.PROXY], certificate=pem)
+    assert mark == peer.fingerprint.hex()
+    auth = Authenticator(file, mtls=True)
+    assert _who(auth, peer) == ("sbc", {Role.REGISTRAR, Role.PROXY})
+    # another one of the same name is another one
+    assert _who(auth, _certificate("east")[1]) is None
+    assert _who(auth, None) is None
+    # without TLS that checks certificates, none is taken
+    assert _who(Authenticator(file), peer) is None
+
+
+def test_a_certificate_is_known_by_its_subjects_name_through_renewals(file, east):
+    name = NAME
+    how = {"dialect": Dialect.ATIS, "subject": "courier"}
+    assert add_certificate(file, "sbc", [Role.PLATFORM], distinguished_name=name, **how) == name
+    auth = Authenticator(file, mtls=True)
+    for _, peer in (east, _certificate("east")):
+        found = auth.principal(None, None, peer)
+        assert (found.name, found.dialect, found.subject) == ("sbc", Dialect.ATIS, "courier")
+        assert found.id.startswith("cert-")
+    for other in ("west", "east,O=x", "EAST", "east "):
+        assert _who(auth, _certificate(other)[1]) is None
+    pem, peer = east
+    add_certificate(file, "itself", [Role.PROXY], certificate=pem)
+    auth.refresh()
+    assert _who(auth, peer) == ("itself", {Role.PROXY})
+
+
+def test_what_no_entry_names_is_a_proxy_only_while_there_are_no_entries(file, east):
+    key = add_key(file, "k", [Role.OPERATOR])
+    auth = Authenticator(file, mtls=True)
+    assert _who(auth, east[1]) == ("client certificate", {Role.PROXY})
+    add_certificate(file, "other", [Role.PROXY], certificate=_certificate("west")[0])
+    auth.refresh()
+    assert _who(auth, east[1]) is None
+    # a key that is presented counts, good or bad, whatever the certificate
+    assert auth.principal(None, key.encode(), east[1]).name == "k"
+    assert auth.principal(None, b"zx_x_y", east[1]) is None
+    entries = file.read_text()
+    for others, roles in (("[]", None), ('["operator"]', {Role.OPERATOR})):
+        file.write_text(f"other_certificates = {others}\n{entries}")
+        auth.refresh()
+        assert auth.problem is None
+        found = _who(auth, east[1])
+        assert found == (("client certificate", roles) if roles else None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'other_certificates = ["king"]',
+        "other_certificates = 3",
+        '[[certificate]]\nname="n"\nroles=["proxy"]\n',
+        '[[certificate]]\nname="n"\nroles=["proxy"]\nfingerprint="00"\n',
+        '[[certificate]]\nname="n"\nroles=[]\ndistinguished_name="CN=x"\n',
+        '[[certificate]]\nname="n"\nroles=["proxy"]\ndistinguished_name=""\n',
+        '[[certificate]]\nname="n"\nroles=["proxy"]\ndistinguished_name="x"\n',
+        '[[certificate]]\nroles=["proxy"]\ndistinguished_name="CN=x"\n',
+        '[[certificate]]\nname="n"\nroles=["proxy"]\ndistinguished_name="CN=x"\nfingerprint="00"\n',
+    ],
+)
+def test_bad_entries_of_certificates_are_refused(file, text):
+    file.write_text(text)
+    file.chmod(0o600)
+    with pytest.raises(ConfigError):
+        load_credentials(file)
+
+
+def test_fingerprints_may_be_written_as_openssl_does(file, east):
+    _, peer = east
+    text = peer.fingerprint.hex(":").upper()
+    file.write_text(f'[[certificate]]\nname="n"\nroles=["proxy"]\nfingerprint="{text}"\n')
+    file.chmod(0o600)
+    assert _who(Authenticator(file, mtls=True), peer) == ("n", {Role.PROXY})
+    assert peer.name == hashlib.sha256(NAME.encode()).digest()
+
+
+def test_no_certificate_is_no_entry(file):
+    for wrong in ({"certificate": b"x"}, {"distinguished_name": "east"}, {}):
+        with pytest.raises(ConfigError):
+            add_certificate(file, "n", [Role.PROXY], **wrong)
     assert not file.exists()

@@ -164,6 +164,21 @@ def test_keys_are_shown_once(tmp_path):
     assert _run("key", "add", file, "--name", "x", "--role", "king").exit_code == 2
 
 
+def test_client_certificates_are_added_and_listed(tmp_path, installation):
+    file = tmp_path / "keys.toml"
+    chain = installation.pki.root
+    add = ("key", "add", file, "--role", "proxy", "--name")
+    told = _run(*add, "east", "--certificate", installation.pki.root, "--json")
+    assert told.exit_code == 0, told.stderr
+    assert json.loads(told.stdout)["certificate"] in file.read_text()
+    assert "CN=west" in _run(*add, "west", "--distinguished-name", "CN=west").stdout
+    rows = json.loads(_run("key", "list", file, "--json").stdout)["keys"]
+    assert [row["name"] for row in rows] == ["east", "west"]
+    assert all(row["id"].startswith("cert-") for row in rows)
+    both = _run(*add, "x", "--distinguished-name", "CN=x", "--certificate", chain)
+    assert both.exit_code == 2
+
+
 # Doctor -----------------------------------------------------------------------------------------
 
 
