@@ -45,6 +45,8 @@ from gateway.metrics import Metrics
 from gateway.publish import PATH as PUBLISH_PATH
 from gateway.publish import Publisher
 from gateway.publish import router as publish_router
+from gateway.redress import Redress
+from gateway.redress import router as redress_router
 from gateway.registry_api import registry_router
 from gateway.routes import calls_router
 from gateway.settings import Settings, listener_address
@@ -59,6 +61,7 @@ from stores.memory import MemoryReplayStore
 from stores.nodekey import NodeKey
 from stores.redislink import FleetOptions
 from stores.sqlite import SqliteReplayStore
+from verifier.redress import Contact
 from verifier.screen import ScreenPolicy
 from verifier.verify import Trust, Verifier
 
@@ -108,6 +111,7 @@ class Service:
         self.registry = self._registry(fleet)
         self._seen = FleetReplayStore(fleet) if fleet is not None else None
         self.keys = self._key_store()
+        self.redress = self._redress()
         x5u = X5uPolicy(
             allow_http_loopback=settings.fetch.allow_http_loopback,
             repositories=settings.fetch.repositories,
@@ -160,6 +164,7 @@ class Service:
             replay=self._seen,
             turn=self.registry.turn,
             service=self.plan.service_number,
+            rejection=self.redress.rejection,
             verifier=self.verifier,
             repository=_Fetching(self.repository, self.crls, self._lacks_list, self._refresh_trust),
             authenticator=self.authenticator,
@@ -311,13 +316,39 @@ class Service:
     def _own_x5u(self, _: Chain, chain_pem: bytes) -> str:
         """Publish the chain and tell where: what cannot be published is not signed with."""
         name = self.publisher.publish(chain_pem)
+        return self._public_base() + PUBLISH_PATH + name
+
+    def _public_base(self) -> str:
+        """Where strangers reach what this service publishes."""
         base = self.settings.signer.publish_base
         if base is None:
             host, port = listener_address(self.settings.server.calls)
             host = f"[{host}]" if ":" in host else host
             scheme = "https" if self.settings.server.tls_cert is not None else "http"
             base = f"{scheme}://{host}:{port}"
-        return base.rstrip("/") + PUBLISH_PATH + name
+        return base.rstrip("/")
+
+    def _redress(self) -> Redress:
+        settings = self.settings.redress
+        contact = None
+        if settings.organisation is not None:
+            contact = Contact(
+                settings.organisation,
+                settings.phone,
+                settings.email,
+                settings.url,
+                settings.address,
+                settings.language,
+            )
+            if self.keys is None and settings.status == 608:
+                raise ConfigError("the redress contact is signed: set signer.key and signer.chain")
+        return Redress(
+            contact,
+            unwanted=settings.status == 607,
+            base=self._public_base(),
+            credential=self.credential,
+            clock=self._clock,
+        )
 
     def _trust_files(self) -> tuple[object, ...]:
         trust = self.settings.trust
@@ -470,7 +501,11 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
 
     The documents describe both: an engineer reads one page.
     """
-    per_call: list[APIRouter] = [calls_router(service.calls), publish_router(service.publisher)]
+    per_call: list[APIRouter] = [
+        calls_router(service.calls),
+        publish_router(service.publisher),
+        redress_router(service.redress),
+    ]
     health = health_router(
         lambda: [service.pseudonym.text(problem) for problem in service.problems()]
     )

@@ -40,6 +40,7 @@ from signer.conduct import PooledSigning, observation
 from signer.decide import Decision, decide, gather
 from signer.request import SigningRequest
 from signer.sign import SignedHeader, sign
+from verifier.redress import Rejection
 from verifier.replay import SharedReplayStore, Sighting
 from verifier.request import VerificationRequest
 from verifier.verdict import Verdict
@@ -191,6 +192,7 @@ class Calls:
         turn: Callable[[], object] = lambda: None,
         service: Callable[[TN], bool] = lambda _: False,
         conduct: DisplayConduct | None = None,
+        rejection: Callable[[], Rejection] = Rejection,
         verifier: Verifier,
         repository: Repository,
         authenticator: Authenticator,
@@ -207,6 +209,7 @@ class Calls:
         self._take_over = turn
         self._service = service
         self._conduct = conduct
+        self._rejection = rejection
         self._verifier = verifier
         self._repository = repository
         self._authenticator = authenticator
@@ -449,7 +452,7 @@ class Calls:
         request_id: bytes,
         started: float,
     ) -> Answer:
-        answer = answers.judged(verdict, echo, self.policy.explain)
+        answer = answers.judged(verdict, echo, self.policy.explain, self._rejection())
         elapsed = self._timer() - started
         self._metrics.verification(verdict.verstat.value, verdict.reason.name, elapsed)
         for label in verdict.labels:

@@ -185,6 +185,15 @@ _JUDGED: Final = {
                 "origid": _string(),
                 "spc": _string(description="Service provider code of the signer."),
                 "notes": {"type": "array", "items": _string()},
+                "sipResponse": {
+                    "type": "object",
+                    "description": "How a proxy rejects a call that is genuine but not wanted.",
+                    "properties": {
+                        "code": {"enum": [603, 607, 608]},
+                        "phrase": _string(),
+                        "callInfo": _string(description="Call-Info header value, RFC 8688."),
+                    },
+                },
                 "labels": {
                     "type": "array",
                     "items": {"enum": [label.value for label in Label]},

@@ -23,7 +23,8 @@ class Verstat(StrEnum):
 class SipStatus(Enum):
     """The SIP response codes and reason phrases that verification uses.
 
-    RFC 8224 section 6.2.2, and for a call that is genuine but not wanted RFC 8197 and RFC 8688.
+    RFC 8224 section 6.2.2, and for a call that is genuine but not wanted RFC 8197, RFC 8688 and,
+    where neither may be said, RFC 3261 section 21.6.2.
     """
 
     OK = (200, "OK")
@@ -32,6 +33,7 @@ class SipStatus(Enum):
     BAD_INFO = (436, "Bad Identity Info")
     UNSUPPORTED_CREDENTIAL = (437, "Unsupported Credential")
     INVALID_IDENTITY = (438, "Invalid Identity Header")
+    DECLINE = (603, "Decline")
     UNWANTED = (607, "Unwanted")
     REJECTED = (608, "Rejected")
 

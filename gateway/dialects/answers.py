@@ -8,11 +8,13 @@ import msgspec
 
 from displays.model import Finding
 from gateway.dialects.bodies import Dialect, Echo, filled
-from passport.reasons import Reason, Verstat
+from passport.reasons import Reason, SipStatus, Verstat
 from signer.decide import Decision
 from signer.sign import SignedHeader
+from verifier.redress import Rejection
 from verifier.verdict import Result, Verdict
 
+DECLINED: Final = Rejection()
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -87,7 +89,7 @@ def finding_told(found: Finding) -> dict[str, Any]:
     }
 
 
-def judged(verdict: Verdict, echo: Echo, explain: bool) -> bytes:
+def judged(verdict: Verdict, echo: Echo, explain: bool, rejection: Rejection = DECLINED) -> bytes:
     """A verification answer.
 
     ATIS-1000082: verstat, and reasoncode, reasontext, reasondesc on failure (running servers and
@@ -95,10 +97,19 @@ def judged(verdict: Verdict, echo: Echo, explain: bool) -> bytes:
     and one verifyResult a header. With `explain`: attest, origid, spc, the Reason header of
     RFC 9410, and with the request's `explain` every check.
 
-    `labels`, a list of strings, is there whatever `explain` says, because a policy asked for it;
-    a call without labels has no such member.
+    Two members of our own are there whatever `explain` says, because a policy asked for them:
+    `labels`, a list of strings; and `sipResponse` for a call that is to be rejected with a SIP
+    status beyond those of RFC 8224: code, phrase, and the value of Call-Info (RFC 8688).
     """
-    members = _atis(verdict) if echo.dialect is Dialect.ATIS else _threegpp(verdict, echo)
+    members = (
+        _atis(verdict, rejection)
+        if echo.dialect is Dialect.ATIS
+        else _threegpp(verdict, echo, rejection)
+    )
+    if verdict.verstat is not Verstat.PASSED and not verdict.sip.stir:
+        members["sipResponse"] = _response(
+            rejection.of(verdict.sip), rejection.contact_for(verdict)
+        )
     if verdict.labels:
         members["labels"] = verdict.labels
     if explain:
@@ -106,28 +117,38 @@ def judged(verdict: Verdict, echo: Echo, explain: bool) -> bytes:
     return _encode({"verificationResponse": members})
 
 
-def _atis(verdict: Verdict) -> dict[str, Any]:
+def _response(sip: SipStatus, call_info: str | None) -> dict[str, Any]:
+    response: dict[str, Any] = {"code": sip.code, "phrase": sip.phrase}
+    if call_info is not None:
+        response["callInfo"] = call_info
+    return response
+
+
+def _atis(verdict: Verdict, rejection: Rejection) -> dict[str, Any]:
     if verdict.verstat is Verstat.PASSED:
         return {"verstat": verdict.verstat}
+    sip = rejection.of(verdict.sip)
     return {
-        "reasoncode": verdict.sip.code,
-        "reasontext": verdict.sip.phrase,
+        "reasoncode": sip.code,
+        "reasontext": sip.phrase,
         "reasondesc": verdict.detail,
         "verstat": verdict.verstat,
     }
 
 
-def _threegpp(verdict: Verdict, echo: Echo) -> dict[str, Any]:
+def _threegpp(verdict: Verdict, echo: Echo, rejection: Rejection) -> dict[str, Any]:
     members: dict[str, Any] = {"verstatValue": verdict.verstat}
     if echo.request_id is not None:
         members["requestId"] = echo.request_id
     if echo.display_name is not None:
         members["displayName"] = echo.display_name
-    members["verifyResults"] = [{"verifyResult": _result(result)} for result in verdict.results]
+    members["verifyResults"] = [
+        {"verifyResult": _result(result, rejection)} for result in verdict.results
+    ]
     return members
 
 
-def _result(result: Result) -> dict[str, Any]:
+def _result(result: Result, rejection: Rejection) -> dict[str, Any]:
     members: dict[str, Any] = {"ppt": result.ppt or "unknown"}
     refusal = result.refusal
     if refusal is None:
@@ -138,6 +159,7 @@ def _result(result: Result) -> dict[str, Any]:
     sip = refusal.reason.sip
     members["status"] = "fail"
     if sip is not None:
+        sip = rejection.of(sip)
         members["reasonCode"] = sip.code
         members["reasonText"] = sip.phrase
     members["reasonDescription"] = refusal.detail

@@ -40,7 +40,7 @@ def test_http_errors_carry_a_message_id_and_verdicts_do_not(reason):
         assert reason.http == 200
 
 
-def test_the_phrases_of_rfc_8224_8197_and_8688():
+def test_the_phrases_of_rfc_8224_3261_8197_and_8688():
     assert {status.code: status.phrase for status in SipStatus} == {
         200: "OK",
         403: "Stale Date",
@@ -48,6 +48,7 @@ def test_the_phrases_of_rfc_8224_8197_and_8688():
         436: "Bad Identity Info",
         437: "Unsupported Credential",
         438: "Invalid Identity Header",
+        603: "Decline",
         607: "Unwanted",
         608: "Rejected",
     }
