@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 
 import jwt
 import pytest
 from conftest import Desk
+from found import Found, finding
 
-from gateway.calls import VERIFICATION
-from gateway.demo import BANK, CALLEE
+from certs.chain import parse_chain
+from displays.model import KeyKind
+from gateway.calls import SIGNING, VERIFICATION, Headers, Incoming
+from gateway.demo import BANK, BANK_ORIGID, CALLEE
 from gateway.dialects.answers import judged
 from gateway.dialects.bodies import Dialect, Echo
 from gateway.redress import FRESH_FOR, MEDIA_TYPE, PATH
@@ -101,6 +105,45 @@ def _asked(desk):
     status, answer = desk.call(VERIFICATION, {"verificationRequest": body})
     assert status == 200
     return answer["verificationResponse"]["sipResponse"]
+
+
+class Chains:
+    """Serves the chain of the service itself for every address."""
+
+    def __init__(self, desk):
+        self._chain = parse_chain(desk.service.keys.current.chain_pem)
+
+    async def get(self, _):
+        return self._chain
+
+
+def _verified(desk, identity):
+    body = {"from": {"tn": BANK}, "to": {"tn": [CALLEE]}, "time": int(time.time())}
+    encoded = json.dumps({"verificationRequest": body | {"identity": identity}}).encode()
+    incoming = Incoming(VERIFICATION, b"POST", Headers(content_length=b"1"), encoded)
+    desk.service.calls._repository = Chains(desk)
+    answer = asyncio.run(desk.service.calls.answer_waiting(incoming))
+    return json.loads(answer.body)["verificationResponse"]
+
+
+def test_a_genuine_call_of_a_pool_gets_the_contact_and_a_forged_one_does_not(contacted):
+    desk = contacted()
+    members = {"attest": "A", "orig": {"tn": BANK}, "dest": {"tn": [CALLEE]}}
+    members |= {"iat": int(time.time()), "origid": BANK_ORIGID}
+    _, answer = desk.call(SIGNING, {"signingRequest": members})
+    identity = answer["signingResponse"]["identity"]
+    pool = finding(KeyKind.SIGNER, f"1001/{BANK_ORIGID}")
+    desk.service.verifier._conduct = Found(pool)
+    told = _verified(desk, identity)
+    assert (told["verstat"], told["reason"]) == ("TN-Validation-Failed", "DISPLAY_POOLED")
+    assert (told["reasoncode"], told["reasontext"]) == (608, "Rejected")
+    assert told["sipResponse"] == {"code": 608, "phrase": "Rejected", "callInfo": VALUE}
+    token, _, rest = identity.partition(";")
+    head, payload, signature = token.split(".")
+    forged = f"{head}.{payload}.{signature[:-6]}{'A' * 6};{rest}"
+    told = _verified(desk, forged)
+    assert told["reasoncode"] in (437, 438)
+    assert "sipResponse" not in told
 
 
 def test_with_a_contact_608_leads_to_it(contacted):
