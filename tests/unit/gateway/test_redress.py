@@ -8,7 +8,6 @@ import time
 
 import jwt
 import pytest
-from conftest import Desk
 from found import Found, finding
 
 from certs.chain import parse_chain
@@ -38,7 +37,7 @@ def _pooled(reason=Reason.DISPLAY_POOLED):
 
 
 @pytest.fixture
-def contacted(installation):
+def contacted(installation, desk_with):
     """A service with a contact, and a clock that stands."""
 
     plain = installation.config.read_text()
@@ -46,7 +45,7 @@ def contacted(installation):
     def make(more=CONTACT, now=None, base=BASE):
         moment = [time.time() if now is None else now]
         installation.config.write_text(plain.replace("[signer]\n", "[signer]\n" + base) + more)
-        desk = Desk(installation.config, clock=lambda: moment[0])
+        desk = desk_with(clock=lambda: moment[0])
         desk.moment = moment
         return desk
 
@@ -233,12 +232,12 @@ def test_a_base_that_strangers_cannot_trust_is_refused(contacted, base, because)
     contacted("[redress]\nstatus = 607\n", base=base)
 
 
-def test_a_contact_nobody_can_sign_is_refused(installation):
+def test_a_contact_nobody_can_sign_is_refused(installation, desk_with):
     text = installation.config.read_text()
     lines = [line for line in text.splitlines() if not line.startswith(("key =", "chain ="))]
     installation.config.write_text("\n".join(lines) + "\n" + CONTACT)
     with pytest.raises(ConfigError, match=r"signer\.key"):
-        Desk(installation.config)
+        desk_with()
 
 
 @pytest.mark.parametrize(
