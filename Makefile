@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
-.PHONY: help setup setup-dev run demo test unit lint format bench bench-registry mutants docs lock clean
+.PHONY: help setup setup-dev run demo test unit lint format bench bench-registry eval mutants docs lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -43,6 +43,9 @@ bench: setup-dev ## Measure against secsipidx and OpenSSL; writes build/bench.js
 
 bench-registry: setup-dev ## The registry at 1, 10 and 100 million holdings; half an hour, 10 GB
 	@$(PY) -m bench.registry
+
+eval: setup-dev ## How well pools are found, on simulated calls; ten minutes; writes build/eval.json
+	@$(PY) -m bench.evaluation
 
 mutants: setup-dev ## Mutate one check at a time; report which mutants no test notices
 	@$(PY) -m scripts.mutants

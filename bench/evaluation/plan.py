@@ -1,0 +1,104 @@
+"""What is evaluated: which callers, on which seeds, with which policies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from displays import Measure, Policy
+from gateway.simulation import Call, Kind, Scenario, Traffic, Truth
+
+TUNING = range(1, 21)  # seeds on which thresholds may be chosen
+EVALUATION = range(100, 200)  # seeds that no threshold has seen
+SPLITS = (1, 2, 5, 20)
+
+# A town's worth of honest callers in which the rare and difficult ones are far more frequent than
+# in a country: it has one bank to 2,000 subscribers.
+HONEST = {
+    Kind.SUBSCRIBER: 1_500,
+    Kind.ROAMER: 500,
+    Kind.VILLAGE: 1,
+    Kind.RIDER: 10,
+    Kind.OFFICE: 10,
+    Kind.SHOP: 10,
+    Kind.HOSPITAL: 1,
+    Kind.SCHOOL: 2,
+    Kind.BANK: 1,
+    Kind.CALL_CENTRE: 1,
+    Kind.COURIER: 1,
+    Kind.BRANCHES: 1,
+}
+DISHONEST = {
+    Kind.POOL: 2,
+    Kind.HALF_LOCAL_POOL: 2,
+    Kind.SLOW_POOL: 2,
+    Kind.CITY_POOL: 2,
+    Kind.SIM_BOX: 4,
+    Kind.UNVERIFIED: 2,
+    Kind.RETURNED: 2,
+    Kind.STRAW: 2,
+    Kind.MINTER: 1,
+}
+FEWER = dict.fromkeys(DISHONEST, 1)
+BROADCAST = (Kind.POOL, Kind.SIM_BOX, Kind.ROBOT, Kind.UNVERIFIED, Kind.RETURNED)
+WITHIN_A_DAY = (Kind.SLOW_POOL, Kind.HALF_LOCAL_POOL)
+SENSITIVE = Policy(suspect=0.05, keep=0.05)  # finds nothing sooner, but tells weak strengths too
+ROBOT_CALLS = 20_000  # of a robot's 100,000 a day are looked at; it is found before or not
+
+
+class Size(Struct, frozen=True):
+    """How much is evaluated.
+
+    Attributes:
+        seeds: days of the whole mix. split: of dishonest callers over more accesses. robots: of
+            robots alone. ablation: of the mix without one measure each. curve: of the mix for
+            precision against recall. long: of honest callers over three days.
+    """
+
+    seeds: int
+    split: int
+    robots: int
+    ablation: int
+    curve: int
+    long: int
+
+
+FULL = Size(seeds=25, split=12, robots=5, ablation=5, curve=6, long=3)
+QUICK = Size(seeds=1, split=1, robots=0, ablation=1, curve=1, long=0)
+
+
+def mix(seed: int) -> Scenario:
+    """A day of honest and dishonest callers, each of the latter on one access."""
+    return Scenario.of({**HONEST, **DISHONEST}, seed=seed)
+
+
+def split(seed: int, over: int) -> Scenario:
+    """A day of dishonest callers, each over so many accesses and carriers."""
+    return Scenario.of(FEWER, seed=seed, split=over)
+
+
+def robots(seed: int, over: int) -> Scenario:
+    """One robot."""
+    return Scenario.of({Kind.ROBOT: 1}, seed=seed, split=over)
+
+
+def honest(seed: int, days: int) -> Scenario:
+    """Honest callers alone, for longer."""
+    return Scenario.of(HONEST, seed=seed, days=days)
+
+
+def without(measure: Measure) -> Policy:
+    """The default policy with one measure off."""
+    policy = Policy()
+    return replace(policy, measures=policy.measures - {measure})
+
+
+def drawn(scenario: Scenario, most: int | None = None) -> tuple[list[Call], list[Truth]]:
+    """The calls, and what is true of them: two things that never meet before the scoring."""
+    traffic = Traffic(scenario)
+    stream: Iterator[Call] = traffic.calls()
+    calls = list(stream if most is None else islice(stream, most))
+    return calls, list(traffic.truth())

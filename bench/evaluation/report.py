@@ -1,0 +1,309 @@
+"""Tables, the goals beside them, and one tree for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import inf
+from typing import Any
+
+from msgspec import Struct, field
+from rich.console import Console
+from rich.table import Table
+
+from bench.evaluation import plan
+from bench.evaluation.drive import ORIGINATING, SIDES, TERMINATING
+from bench.evaluation.figures import Figure, per_ten_thousand, proportion, quantile
+from bench.evaluation.runs import Found, Results, Sides
+from bench.evaluation.score import USES, Honest, Outcome
+from gateway.simulation import COUNTRY, Kind
+
+WHOLE = "{:.0f}"
+SHARE = "{:.3f}"
+
+
+class Sheet(Struct):
+    """One table, for the terminal, for a page, and as records."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, *cells: str, **record: Any) -> None:
+        """One row."""
+        self.rows.append(cells)
+        self.records.append(
+            {k: v.plain() if isinstance(v, Figure) else v for k, v in record.items()}
+        )
+
+    def show(self, console: Console) -> None:
+        """In the terminal."""
+        table = Table(title=self.title, title_justify="left", title_style="bold")
+        for number, column in enumerate(self.columns):
+            table.add_column(column, overflow="fold", justify="left" if number < 2 else "right")
+        for row in self.rows:
+            table.add_row(*row)
+        console.print(table)
+
+    def markdown(self) -> str:
+        """For a page."""
+        lines = [f"**{self.title}**", "", _row(self.columns), _row("---" for _ in self.columns)]
+        return "\n".join([*lines, *(_row(row) for row in self.rows), ""])
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _kinds(found: Sides) -> list[Kind]:
+    present = {outcome.kind for side in found.values() for outcome in side.outcomes}
+    return [kind for kind in Kind if kind in present]
+
+
+def _recall(outcomes: Sequence[Outcome]) -> Figure:
+    return proportion(sum(one.until < inf for one in outcomes), len(outcomes))
+
+
+def _uses(outcomes: Sequence[Outcome], uses: int) -> Figure:
+    told = [one.uses[uses] for one in outcomes if one.uses.get(uses) is not None]
+    return proportion(sum(map(bool, told)), len(told))
+
+
+def _by(outcomes: Sequence[Outcome]) -> str:
+    counts: dict[str, int] = {}
+    for one in outcomes:
+        if one.measure is not None:
+            counts[one.measure.value] = counts.get(one.measure.value, 0) + 1
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+
+
+def detection(results: Results) -> Sheet:
+    """Dishonest operators on one access each."""
+    sheet = Sheet(
+        "detection",
+        "Operators on one access: found within the day, and after how many calls (95 % intervals)",
+        (
+            "kind", "side", "operators", "recall", "calls until found, median", "p95",
+            "hours, median", *(f"found at {uses} calls a number" for uses in USES), "measure",
+        ),
+    )  # fmt: skip
+    sides = results.splits[1]
+    for kind in _kinds(sides):
+        for side in SIDES:
+            mine = sides[side].of(kind)
+            if not mine:
+                continue
+            calls = [one.until for one in mine]
+            recall, median, p95 = _recall(mine), quantile(calls, 0.5), quantile(calls, 0.95)
+            hours = quantile([one.seconds / 3_600 for one in mine], 0.5)
+            uses = {count: _uses(mine, count) for count in USES}
+            sheet.add(
+                kind.value, side, str(len(mine)), recall.told(SHARE), median.told(WHOLE),
+                p95.told(WHOLE), hours.told("{:.1f}"),
+                *(figure.told("{:.2f}") for figure in uses.values()), _by(mine),
+                kind=kind.value, side=side, recall=recall, calls_median=median, calls_p95=p95,
+                hours_median=hours, measures=_by(mine),
+                **{f"at_{count}_calls_a_number": figure for count, figure in uses.items()},
+            )  # fmt: skip
+    return sheet
+
+
+def _sum(seeds: Sequence[dict[Kind, Honest]], kinds: Iterable[Kind]) -> tuple[int, int, Figure]:
+    """Keys, those found, and false positives per 10,000 calls."""
+    wanted = set(kinds)
+    mine = [[one for kind, one in seed.items() if kind in wanted] for seed in seeds]
+    keys = sum(one.keys for seed in mine for one in seed)
+    found = sum(one.found for seed in mine for one in seed)
+    rate = per_ten_thousand(
+        [sum(one.under for one in seed) for seed in mine],
+        [sum(one.calls for one in seed) for seed in mine],
+    )
+    return keys, found, rate
+
+
+_ALL = tuple(kind for kind in Kind if kind.honest)
+_SUBJECTS = tuple(kind for kind in _ALL if kind is not Kind.CARRIER)
+_UNEXEMPTED = tuple(kind for kind in _SUBJECTS if kind is not Kind.BRANCHES)
+
+
+def honest(name: str, title: str, sides: Sides, unbound: Sides | None = None) -> Sheet:
+    """Who was found without having done anything."""
+    sheet = Sheet(
+        name,
+        title,
+        ("kind", "side", "subjects or signers", "found", "share found", "calls",
+         "refused per 10,000 calls", "measure"),
+    )  # fmt: skip
+
+    def row(label: str, side: str, found: Found, kinds: Iterable[Kind]) -> None:
+        kinds = tuple(kinds)
+        keys, hit, rate = _sum(found.honest, kinds)
+        if not keys:
+            return
+        measures: dict[str, int] = {}
+        for seed in found.honest:
+            for kind in kinds:
+                for measure, count in (seed[kind].measures if kind in seed else {}).items():
+                    measures[measure] = measures.get(measure, 0) + count
+        told = ", ".join(f"{measure} {count}" for measure, count in sorted(measures.items()))
+        share = proportion(hit, keys)
+        sheet.add(
+            label, side, f"{keys:,}", str(hit), share.told("{:.5f}"), f"{rate.of:,}",
+            rate.told("{:.2f}"), told,
+            kind=label, side=side, keys=keys, found=hit, share=share, per_10_000_calls=rate,
+            measures=measures,
+        )  # fmt: skip
+
+    for kind in _ALL:
+        for side in SIDES:
+            row(kind.value, side, sides[side], (kind,))
+    if unbound is not None:
+        label = f"{Kind.COURIER.value}, bindings not known there"
+        row(label, TERMINATING, unbound[TERMINATING], (Kind.COURIER,))
+    for side in SIDES:
+        row("all, without exemption", side, sides[side], _SUBJECTS)
+        row("all, branches exempted", side, sides[side], _UNEXEMPTED)
+    return sheet
+
+
+def splits(results: Results) -> Sheet:
+    """What spreading helps a dishonest operator."""
+    sheet = Sheet(
+        "splits",
+        "Operators split over accesses and carriers",
+        ("kind", "side", "over", "operators", "found", "their accesses or signers found",
+         "calls until found, median", "share of calls made after"),
+    )  # fmt: skip
+    for kind in _kinds(results.splits[1]):
+        for side in SIDES:
+            for over, sides in results.splits.items():
+                mine = sides[side].of(kind)
+                if not mine:
+                    continue
+                recall, calls = _recall(mine), quantile([one.until for one in mine], 0.5)
+                keys = proportion(
+                    sum(one.keys_found for one in mine), sum(one.keys for one in mine)
+                )
+                under = sum(one.under for one in mine) / max(1, sum(one.calls for one in mine))
+                sheet.add(
+                    kind.value, side, str(over), str(len(mine)), recall.told("{:.2f}"),
+                    keys.told("{:.2f}"), calls.told(WHOLE), f"{under:.2f}",
+                    kind=kind.value, side=side, over=over, recall=recall, keys=keys,
+                    calls_median=calls, calls_under_finding=under,
+                )  # fmt: skip
+    return sheet
+
+
+def ablation(results: Results) -> Sheet:
+    """What each measure is good for."""
+    runs = {"all on": results.reference}
+    runs |= {f"without {measure.value}": sides for measure, sides in results.ablation.items()}
+    sheet = Sheet(
+        "ablation",
+        f"Each measure off in turn: recall on one access, {len(runs['all on'][ORIGINATING].honest)}"
+        " of the seeds",
+        ("kind", "side", *runs),
+    )
+    for kind in _kinds(results.reference):
+        for side in SIDES:
+            if not results.reference[side].of(kind):
+                continue
+            recalls = {name: _recall(sides[side].of(kind)) for name, sides in runs.items()}
+            sheet.add(
+                kind.value, side, *(figure.told("{:.2f}") for figure in recalls.values()),
+                kind=kind.value, side=side, **recalls,
+            )  # fmt: skip
+    for side in SIDES:
+        sums = {name: _sum(sides[side].honest, _SUBJECTS) for name, sides in runs.items()}
+        sheet.add(
+            "honest, found", side, *(f"{found} of {keys:,}" for keys, found, _ in sums.values()),
+            kind="honest", side=side,
+            **{name: {"keys": keys, "found": found} for name, (keys, found, _) in sums.items()},
+        )  # fmt: skip
+    return sheet
+
+
+class Point(Struct, frozen=True):
+    """Precision and recall where a key counts as pooled from this strength on."""
+
+    threshold: float
+    precision: float
+    recall: float
+
+
+THRESHOLDS = tuple(round(0.1 * 1.1**step, 4) for step in range(49))
+
+
+def curve(found: Found) -> list[Point]:
+    """Over thresholds, in a country's shares of kinds: each kind counts as COUNTRY has it."""
+    by_kind: dict[Kind, list[float]] = {}
+    for kind, strength in found.scores:
+        if kind in COUNTRY:
+            by_kind.setdefault(kind, []).append(strength)
+    points = []
+    for threshold in THRESHOLDS:
+        caught = {
+            kind: sum(strength >= threshold for strength in all_) / len(all_) * COUNTRY[kind]
+            for kind, all_ in by_kind.items()
+        }
+        true = sum(share for kind, share in caught.items() if not kind.honest)
+        false = sum(share for kind, share in caught.items() if kind.honest)
+        wanted = sum(COUNTRY[kind] for kind in by_kind if not kind.honest)
+        if true + false and wanted:
+            points.append(Point(threshold, true / (true + false), true / wanted))
+    return points
+
+
+def goals(results: Results) -> Sheet:
+    """What issue and design ask for, and whether it was reached."""
+    sheet = Sheet("goals", "Goals", ("goal", "side", "asked", "measured", ""))
+
+    def row(goal: str, side: str, asked: str, measured: str, reached: bool) -> None:
+        sheet.add(
+            goal, side, asked, measured, "reached" if reached else "SHORT",
+            goal=goal, side=side, asked=asked, measured=measured, reached=reached,
+        )  # fmt: skip
+
+    one = results.splits[1]
+    for side in SIDES:
+        for kind in plan.BROADCAST:
+            recall = _recall(one[side].of(kind))
+            if recall.of:
+                goal = f"recall, {kind.value}"
+                row(goal, side, ">= 0.99", recall.told(SHARE), recall.value >= 0.99)
+        for label, kinds in (("", _SUBJECTS), (", branches exempted", _UNEXEMPTED)):
+            keys, found, _ = _sum(one[side].honest, kinds)
+            share = proportion(found, keys)
+            if keys:
+                row(
+                    f"honest subjects found{label}", side, "<= 0.1 %",
+                    share.told("{:.3%}"), share.value <= 0.001,
+                )  # fmt: skip
+        until = [outcome.until for outcome in one[side].of(Kind.POOL)]
+        if until:
+            p95 = quantile(until, 0.95)
+            row("national pool of 5,000: calls until found, p95", side, "<= 200",
+                p95.told(WHOLE), p95.value <= 200)  # fmt: skip
+        for kind in plan.WITHIN_A_DAY:
+            recall = _recall(one[side].of(kind))
+            if recall.of:
+                row(f"{kind.value}: within a day", side, ">= 0.99",
+                    recall.told(SHARE), recall.value >= 0.99)  # fmt: skip
+    return sheet
+
+
+def sheets(results: Results) -> list[Sheet]:
+    """All of them, in the order in which they are read."""
+    found = [
+        detection(results),
+        honest(
+            "honest",
+            "Honest callers, one day (rare and difficult kinds are over-represented)",
+            results.splits[1],
+            results.unbound,
+        ),
+    ]
+    if results.long[ORIGINATING].honest:
+        found.append(honest("three_days", "Honest callers, three days", results.long))
+    return [*found, splits(results), ablation(results), goals(results)]
