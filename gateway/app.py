@@ -58,7 +58,7 @@ from stores.embedded import REGISTRY_FILE, EmbeddedRegistry
 from stores.fleet import FleetRegistry
 from stores.fleetreplay import FleetReplayStore
 from stores.memory import MemoryReplayStore
-from stores.nodekey import NodeKey
+from stores.nodekey import NodeKey, load_pins
 from stores.redislink import FleetOptions
 from stores.sqlite import SqliteReplayStore
 from verifier.redress import Contact
@@ -106,6 +106,8 @@ class Service:
         )
         self.plan = load_plan(settings.registry.kinds)
         self.issuers = load_issuers(settings.registry.issuers)
+        self.pins = load_pins(settings.registry.nodes)
+        self.node = node_key(settings)
         self.identity_key = pseudonym_key(settings.registry.identity_key or data / "identity.key")
         fleet = _fleet(settings)
         self.registry = self._registry(fleet)
@@ -185,7 +187,7 @@ class Service:
 
     def _registry(self, fleet: FleetOptions | None) -> EmbeddedRegistry | FleetRegistry:
         if fleet is None:
-            return EmbeddedRegistry(self.settings.data / REGISTRY_FILE, _node(self.settings))
+            return EmbeddedRegistry(self.settings.data / REGISTRY_FILE, self.node)
         return _fleet_registry(self.settings, fleet, self.issuers)
 
     async def start(self) -> None:
@@ -213,6 +215,13 @@ class Service:
             found.extend(f"registry: {text}" for text in self.registry.problems())
         if self._seen is not None and self._seen.problem is not None:
             found.append(f"replays: {self._seen.problem}")
+        if self.pins is not None:
+            node = self.node
+            if node.thumbprint not in self.pins.get(node.name, ()):
+                found.append(
+                    f"orders: registry.nodes does not name this node ({node.name}) with its key"
+                    f" ({node.thumbprint}): its acknowledgements count for nothing"
+                )
         found.extend(f"{name}: {text}" for name, text in sorted(self._problems.items()))
         return found
 
@@ -410,12 +419,13 @@ def _fleet_registry(
     return FleetRegistry(
         settings.data / REGISTRY_FILE,
         fleet,
-        _node(settings),
+        node_key(settings),
         vet=lambda order, before: unfounded(order, before, issuers),
     )
 
 
-def _node(settings: Settings) -> NodeKey:
+def node_key(settings: Settings) -> NodeKey:
+    """Name and key of this node; the key is made when there is none."""
     name = settings.registry.node or socket.gethostname()
     return NodeKey.load_or_create(settings.data / "node.key", name)
 
@@ -515,6 +525,7 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
             service.authenticator,
             identity_key=service.identity_key,
             issuers=service.issuers,
+            pins=service.pins,
             plan=service.plan,
             clock=service.clock,
         ),

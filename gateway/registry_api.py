@@ -31,6 +31,7 @@ from registry.orders import Action, Issuer, lifted, order_of, read_instruction
 from stores.book import Book
 from stores.embedded import EmbeddedRegistry
 from stores.fleet import FleetRegistry
+from stores.nodekey import Pins
 
 MAX_BATCH: Final = 5_000  # rows of one batch request
 
@@ -162,6 +163,7 @@ def registry_router(
     *,
     identity_key: bytes,
     issuers: Mapping[str, Issuer],
+    pins: Pins | None = None,
     plan: Plan,
     clock: Callable[[], float] = time.time,
 ) -> APIRouter:
@@ -194,7 +196,7 @@ def registry_router(
         _record_routes(routes, api, kind, body, see, may)
     _batch_routes(routes, api, write, lend)
     _order_routes(
-        routes, api, read, requires(authenticator, Role.REGULATOR),
+        routes, api, pins, read, requires(authenticator, Role.REGULATOR),
         requires(authenticator, Role.OPERATOR, Role.REGULATOR, Role.AUDITOR),
     )  # fmt: skip
     _question_routes(
@@ -523,9 +525,12 @@ def _batch_routes(routes: APIRouter, api: _Api, write: Any, lend: Any) -> None:
         return _shown(record, principal, version)
 
 
-def _order_routes(routes: APIRouter, api: _Api, read: Any, give: Any, nodes: Any) -> None:
+def _order_routes(
+    routes: APIRouter, api: _Api, pins: Pins | None, read: Any, give: Any, nodes: Any
+) -> None:
     """Orders and who obeyed them."""
     registry = api.registry
+    pinned = {name: sorted(keys) for name, keys in pins.items()} if pins is not None else None
 
     @routes.post(
         "/orders",
@@ -579,11 +584,12 @@ def _order_routes(routes: APIRouter, api: _Api, read: Any, give: Any, nodes: Any
                 {"node": node, "token": token, "key": jwk} for node, token, jwk in rows
             ],
             "nodes": await registry.nodes(),
+            "pins": pinned,
         }
 
     @routes.get("/nodes", summary="The nodes that answer calls", dependencies=[nodes])
     async def all_nodes() -> dict[str, Any]:
-        return {"nodes": await registry.nodes()}
+        return {"nodes": await registry.nodes(), "pins": pinned}
 
 
 def _question_routes(routes: APIRouter, api: _Api, plan: Plan, read: Any, audit: Any) -> None:

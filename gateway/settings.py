@@ -210,6 +210,11 @@ class Registry(Section):
     issuers: Path | None = Field(
         None, description="TOML: who may give orders, with their public keys. Unset: nobody."
     )
+    nodes: Path | None = Field(
+        None,
+        description="TOML: the nodes and the thumbprints of their keys (`zhenxian fleet node`)."
+        " Unset: a node's key is taken as it comes.",
+    )
     identity_key: Path | None = Field(
         None,
         description="File with the key that identity document numbers are hashed with; the same"

@@ -78,8 +78,15 @@ class EmbeddedRegistry(LocalRegistry):
 
     async def nodes(self) -> list[dict[str, Any]]:
         """The nodes that answer calls: this one."""
-        name = self._node.name if self._node is not None else ""
-        return [{"node": name, "seen": int(time.time()), "cursor": self.seq}]
+        node = self._node
+        return [
+            {
+                "node": node.name if node is not None else "",
+                "seen": int(time.time()),
+                "cursor": self.seq,
+                "key": node.jwk if node is not None else "",
+            }
+        ]
 
     async def with_writer(self, work: Callable[[Book], _Value]) -> _Value:
         """Do something with the writing connection, in its thread."""

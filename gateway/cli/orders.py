@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -34,7 +35,7 @@ from registry.orders import (
     read_instruction,
     sign_instruction,
 )
-from stores.nodekey import NodeKey, public_key, thumbprint
+from stores.nodekey import NodeKey, Pins, load_pins, public_key, thumbprint
 
 app = typer.Typer(
     no_args_is_help=True, help="Orders: give and lift them, and see which nodes obey."
@@ -42,6 +43,7 @@ app = typer.Typer(
 
 _PAGE: Final = 1000  # orders asked for at once
 _STALE: Final = "good, but of the order before it was lifted"
+_AWAY: Final = 300  # seconds without a sign of life after which an unlisted node is gone
 _NO_TARGET: Final = (
     "exactly one of --subject, --reseller, --spc, --range, --phone, --certificate expected"
 )
@@ -257,6 +259,14 @@ def status(
             help="The issuers' file: checks the orders' own signatures too.", show_default=False
         ),
     ] = None,
+    nodes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your own list of nodes and their keys (as registry.nodes). Default: the"
+            " service's.",
+            show_default=False,
+        ),
+    ] = None,
     url: Url = DEFAULT_URL,
     api_key_file: KeyFile = None,
     as_json: Json = False,
@@ -264,15 +274,19 @@ def status(
     """Show which nodes obey an order, and since when.
 
     Each node signs what it acknowledges with a key of its own; the signatures are verified here.
-    The keys come with the answer: compare a thumbprint with the node's own once. The delay counts
-    from the second in which the order was signed or, if that is later, from which it was to hold.
+    A good signature proves who obeys only if the key is the node's: with a list of nodes, an
+    acknowledgement with another key does not count, a listed node that is silent is missing, and so
+    is a node that runs and is not listed. Without any list the column says "not pinned".
+    The delay counts from the second in which the order was signed or, if that is later, from which
+    it was to hold.
 
     Exit status 1 when a node has not acknowledged, or an answer does not stand up.
     """
     known = load_issuers(issuers) if issuers is not None else None
+    pins = load_pins(nodes)
     with Client(url, api_key_file) as client:
         names = [order] if order is not None else list(_order_ids(client))
-        found = [examine(_acknowledgements(client, name), name, known) for name in names]
+        found = [examine(_acknowledgements(client, name), name, known, pins) for name in names]
     if as_json:
         print_json({"orders": [_plain(each) for each in found]})
     elif order is not None:
@@ -290,6 +304,7 @@ class NodeState(NamedTuple):
         delay: milliseconds after the order; None likewise. Negative when clocks differ.
         verdict: "good", or what is wrong with its acknowledgement.
         seen: seconds since the epoch of its last sign of life; None when it is not running.
+        key: whether its key is the one that the list of nodes has.
     """
 
     node: str
@@ -298,11 +313,31 @@ class NodeState(NamedTuple):
     verdict: str
     thumbprint: str
     seen: int | None
+    key: Pin
 
     @property
     def good(self) -> bool:
-        """True when its signature proves that it obeys."""
+        """True when its signature, and its key if there is a list, prove that it obeys."""
         return self.since is not None
+
+    @property
+    def gone(self) -> bool:
+        """True when nobody waits for it: it does not run, or was taken off the list and is away."""
+        if self.key is Pin.UNLISTED:
+            return self.seen is None or time.time() - self.seen > _AWAY
+        return self.seen is None and self.verdict == _STALE
+
+
+class Pin(str, Enum):
+    """What the list of nodes says about the key of an acknowledgement."""
+
+    PINNED = "pinned"
+    OTHER = "another key"
+    UNLISTED = "not in the list"
+    NO_LIST = "not pinned"
+
+
+_PROVES: Final = (Pin.PINNED, Pin.NO_LIST)
 
 
 class Examined(NamedTuple):
@@ -321,11 +356,10 @@ class Examined(NamedTuple):
     @property
     def good(self) -> bool:
         """True when nothing is wrong and every node that runs obeys; one at least has to."""
-        gone = [node for node in self.nodes if node.seen is None and node.verdict == _STALE]
         return (
             self.signature in ("good", "not checked")
             and any(node.good for node in self.nodes)
-            and all(node.good for node in self.nodes if node not in gone)
+            and all(node.good for node in self.nodes if not node.gone)
         )
 
 
@@ -345,13 +379,20 @@ class _Answer(Struct, frozen=True):
     order: dict[str, Any]
     acknowledgements: list[_Row]
     nodes: list[_Node]
+    pins: dict[str, list[str]] | None = None
 
 
-def examine(answer: dict[str, Any], name: str, issuers: dict[str, Issuer] | None) -> Examined:
+def examine(
+    answer: dict[str, Any],
+    name: str,
+    issuers: dict[str, Issuer] | None,
+    pins: Pins | None = None,
+) -> Examined:
     """Judge an answer about an order by the signatures in it alone.
 
     Args:
         issuers: None leaves the order's own signature unchecked.
+        pins: None takes the list of nodes that the answer has, if it has one.
 
     Raises:
         ConfigError: it is no such answer.
@@ -362,9 +403,14 @@ def examine(answer: dict[str, Any], name: str, issuers: dict[str, Issuer] | None
         raise ConfigError(f"the service answered with order {order.id}, not {name}")
     signature = _examined_order(order, issuers)
     seen = {node.node: node.seen for node in found.nodes}
-    states = [_state(row, order, seen.get(row.node)) for row in found.acknowledgements]
-    silent = seen.keys() - {row.node for row in found.acknowledgements}
-    states += [NodeState(node, None, None, "none", "", seen[node]) for node in silent]
+    if pins is None and found.pins is not None:
+        pins = {node: frozenset(keys) for node, keys in found.pins.items()}
+    states = [_state(row, order, seen.get(row.node), pins) for row in found.acknowledgements]
+    silent = (seen.keys() | (pins or {}).keys()) - {row.node for row in found.acknowledgements}
+    states += [
+        NodeState(node, None, None, "none", "", seen.get(node), _pin(pins, node, None))
+        for node in silent
+    ]
     version = found.order.get("version", 0)
     return Examined(order, version, signature, tuple(sorted(states, key=lambda s: s.node)))
 
@@ -387,12 +433,21 @@ def _examined_order(order: Order, issuers: dict[str, Issuer] | None) -> str:
     return "good" if issuers is not None else "not checked"
 
 
-def _state(row: _Row, order: Order, seen: int | None) -> NodeState:
+def _pin(pins: Pins | None, node: str, mark: str | None) -> Pin:
+    """What the list says about a node's key; `mark` None for one that has not signed."""
+    if pins is None:
+        return Pin.NO_LIST
+    if node not in pins:
+        return Pin.UNLISTED
+    return Pin.PINNED if mark is None or mark in pins[node] else Pin.OTHER
+
+
+def _state(row: _Row, order: Order, seen: int | None, pins: Pins | None) -> NodeState:
     jwk = row.key if isinstance(row.key, str) else msgspec.json.encode(row.key).decode()
     mark = ""
 
     def bad(text: str) -> NodeState:
-        return NodeState(row.node, None, None, text, mark, seen)
+        return NodeState(row.node, None, None, text, mark, seen, _pin(pins, row.node, mark))
 
     try:
         key = public_key(jwk)
@@ -411,9 +466,12 @@ def _state(row: _Row, order: Order, seen: int | None) -> NodeState:
         return bad(str(error))
     if found.node != row.node:
         return bad(f"it is node {found.node}'s")
+    pin = _pin(pins, row.node, mark)
+    if pin not in _PROVES:
+        return bad("good")  # of whoever has that key
     begin = 1000 * max(after.since, after.iat)
     since = max(found.since, 1000 * after.since)
-    return NodeState(row.node, since, since - begin, "good", mark, seen)
+    return NodeState(row.node, since, since - begin, "good", mark, seen, pin)
 
 
 def _target(
@@ -539,7 +597,7 @@ def _print_one(each: Examined) -> None:
     )
     console.print(f"signature of the order: {each.signature}", markup=False)
     table = Table(show_lines=False)
-    for name in ("node", "obeys since", "delay, ms", "signature", "key"):
+    for name in ("node", "obeys since", "delay, ms", "signature", "key", "thumbprint"):
         table.add_column(name, overflow="fold")
     for state in each.nodes:
         colour = "green" if state.good else "red"
@@ -548,7 +606,8 @@ def _print_one(each: Examined) -> None:
             escape(state.node + gone),
             _at(state.since) if state.since is not None else "-",
             str(state.delay) if state.delay is not None else "-",
-            f"[{colour}]{escape(state.verdict)}[/]",
+            escape(state.verdict),
+            f"[{colour}]{state.key.value}[/]",
             escape(state.thumbprint),
         )
     console.print(table)

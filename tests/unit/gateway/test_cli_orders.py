@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from gateway.cli.client import Client, ServiceUnreachableError
-from gateway.cli.orders import app, examine
+from gateway.cli.fleet import app as fleet
+from gateway.cli.orders import Pin, app, examine
 from gateway.demo import REGULATOR
 from passport.errors import ConfigError, ZhenxianError
 from registry.forms import row_of
@@ -26,7 +27,7 @@ from registry.orders import (
     read_instruction,
     sign_instruction,
 )
-from stores.nodekey import NodeKey
+from stores.nodekey import NodeKey, load_pins
 
 RUNNER = CliRunner()
 URL = "http://127.0.0.1:8080"
@@ -297,6 +298,104 @@ def test_a_word_from_before_the_lifting_does_not_count_for_it(answer):
     # a node that is gone cannot acknowledge any more, and is no fault
     gone = answer.word(answer.order, node=answer.other)
     assert examine(answer.about(answer.lifted, [now, gone]), "o", None).good
+
+
+def _pins(**marks):
+    return {name: frozenset(keys.split()) for name, keys in marks.items()}
+
+
+def test_only_the_pinned_key_proves_who_obeys(answer):
+    """Whoever can write where acknowledgements are kept can sign one with a key of their own."""
+    word = answer.word(answer.order)
+    imposter = replace(answer.other, name="north")
+    forged = ("north", imposter.acknowledge(answer.order, NOW * 1000 + 2500, 4), imposter.jwk)
+    north, south = answer.node.thumbprint, answer.other.thumbprint
+    for rows, pins, good, key in (
+        ([word], None, True, Pin.NO_LIST),
+        ([forged], None, True, Pin.NO_LIST),  # without a list nobody can tell
+        ([word], _pins(north=north), True, Pin.PINNED),
+        ([word], _pins(north=f"{south} {north}"), True, Pin.PINNED),  # while it is replaced
+        ([forged], _pins(north=north), False, Pin.OTHER),
+        ([word], _pins(east=north), False, Pin.UNLISTED),
+    ):
+        found = examine(answer.about(answer.order, rows), "o", None, pins)
+        state = next(state for state in found.nodes if state.node == "north")
+        assert (found.good, state.good, state.key) == (good, good, key)
+        assert state.verdict == "good"  # the signature itself stands
+        assert (state.since is None) is not good
+
+
+def test_a_listed_node_that_is_silent_is_missing(answer):
+    pins = _pins(north=answer.node.thumbprint, south=answer.other.thumbprint)
+    found = examine(answer.about(answer.order, [answer.word(answer.order)]), "o", None, pins)
+    assert not found.good
+    assert [(s.node, s.verdict, s.key) for s in found.nodes] == [
+        ("north", "good", Pin.PINNED),
+        ("south", "none", Pin.PINNED),
+    ]
+
+
+def test_a_node_that_runs_unlisted_is_missing_and_one_that_is_gone_is_not(answer):
+    given = answer.about(answer.order, [answer.word(answer.order)], ("north", "south"))
+    pins = _pins(north=answer.node.thumbprint)
+    assert examine(given, "o", None, pins).good  # last seen long ago
+    given["nodes"][1]["seen"] = int(time.time())
+    assert not examine(given, "o", None, pins).good
+
+
+def test_the_services_list_counts_unless_one_is_given(answer):
+    given = answer.about(answer.order, [answer.word(answer.order)])
+    given["pins"] = {"north": [answer.other.thumbprint]}
+    assert not examine(given, "o", None).good
+    assert examine(given, "o", None, _pins(north=answer.node.thumbprint)).good
+
+
+def test_keys_of_nodes_are_pinned_from_the_command_line_on(
+    service, signer, desk, desk_with, tmp_path
+):
+    config = desk.service.settings.data.parent / "zhenxian.toml"
+    entry = RUNNER.invoke(fleet, ["node", "-c", str(config)]).stdout
+    pins, wrong = tmp_path / "nodes.toml", tmp_path / "wrong.toml"
+    pins.write_text(entry)
+    mark = desk.service.node.thumbprint
+    assert mark in entry
+    wrong.write_text(entry.replace(mark, mark[::-1]))
+    _run("stop", *signer, "--spc", "1", "--order", "o-1", "--url", URL)
+    assert "not pinned" in _run("status", "o-1").stdout
+    shown = _run("status", "o-1", "--nodes", pins)
+    assert shown.exit_code == 0
+    assert "pinned" in shown.stdout
+    shown = _run("status", "o-1", "--nodes", wrong)
+    assert shown.exit_code == 1
+    assert "another key" in shown.stdout
+    assert "0 of 1" in _run("status", "--nodes", wrong).stdout
+    service.desk = desk_with(registry={"nodes": wrong})
+    assert any("does not name this node" in text for text in service.desk.service.problems())
+    assert _run("status", "o-1").exit_code == 1
+    service.desk = desk_with(registry={"nodes": pins})
+    assert not any("this node" in text for text in service.desk.service.problems())
+    (order,) = json.loads(_run("status", "o-1", "--json").stdout)["orders"]
+    assert [node["key"] for node in order["nodes"]] == ["pinned"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "node = 3",
+        '[[node]]\nname = "a"\n',
+        '[[node]]\nname = "a"\nkey = "short"\n',
+        '[[node]]\nname = "a"\nkey = []\n',
+        '[[node]]\nname = ""\nkey = "' + "A" * 43 + '"\n',
+        '[[node]]\nname = "a"\nkey = "' + "A" * 43 + '"\nmay = 1\n',
+        2 * ('[[node]]\nname = "a"\nkey = "' + "A" * 43 + '"\n'),
+    ],
+)
+def test_lists_of_nodes_that_cannot_be_meant(tmp_path, text):
+    file = tmp_path / "nodes.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"nodes\.toml"):
+        load_pins(file)
 
 
 @pytest.mark.parametrize(
