@@ -1,4 +1,4 @@
-"""The management API: subjects, resellers, holdings, accesses, bindings, orders, their history.
+"""The management API: the registry's records, orders, and the history of both.
 
 Every write names a reason, is made under the name of the key that asks, and may carry If-Match
 (the version it saw) and Idempotency-Key (the same request twice is done once).
@@ -41,6 +41,7 @@ NAMES: Final = {
     Kind.HOLDING: "holdings",
     Kind.ACCESS: "accesses",
     Kind.BINDING: "bindings",
+    Kind.EXEMPTION: "exemptions",
 }
 _PRIVATE: Final = ("name", "document_kind", "document")
 _READERS: Final = (Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR, Role.OPERATOR)
@@ -53,7 +54,7 @@ Reason = Annotated[
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 After = Annotated[str, Query(max_length=200, description="`following` of the page before.")]
 OfSubject = Annotated[
-    str | None, Query(description="Only this subject's; of holdings and accesses.")
+    str | None, Query(description="Only this subject's; of holdings, accesses and exemptions.")
 ]
 Key = Annotated[str, Path(min_length=1, max_length=128)]
 IfMatch = Annotated[
@@ -151,6 +152,24 @@ class BindingRow(BindingBody):
     id: str
 
 
+class ExemptionBody(_Form):
+    """Whose findings of conduct have no effect, why, and until when."""
+
+    kind: str = Field(description="access, subject, signer or spc.", examples=["subject"])
+    target: str = Field(
+        description='Id of the access or subject, "spc/origid" of the signer, or the SPC.',
+        examples=["hospital"],
+    )
+    reason: str = Field(min_length=1, description="Why.", examples=["ambulance dispatch"])
+    since: int = Field(description="Seconds since the epoch.")
+    until: int = Field(description="Seconds since the epoch, at most 366 days from now.")
+    measures: list[str] = Field(
+        [],
+        description="spread, local-presence, rate, concurrency, rotation, origids; empty for all.",
+    )
+    reference: str = Field("", description="File number or the like.")
+
+
 class OrderBody(_Form):
     """A signed instruction: `zhenxian orders` makes them."""
 
@@ -190,10 +209,13 @@ def registry_router(
         Kind.HOLDING: (HoldingBody, write),
         Kind.ACCESS: (AccessBody, write),
         Kind.BINDING: (BindingBody, lend),
+        Kind.EXEMPTION: (ExemptionBody, write),
     }
+    oversee = requires(authenticator, Role.REGISTRAR, Role.REGULATOR)
     for kind, (body, may) in bodies.items():
         see = requires(authenticator, *_READERS, Role.PLATFORM) if kind is Kind.BINDING else read
-        _record_routes(routes, api, kind, body, see, may)
+        ends = oversee if kind is Kind.EXEMPTION else may
+        _record_routes(routes, api, kind, body, see, may, ends)
     _batch_routes(routes, api, write, lend)
     _order_routes(
         routes, api, pins, read, requires(authenticator, Role.REGULATOR),
@@ -311,7 +333,13 @@ def _own(principal: Principal, binding: Record | None) -> None:
 
 
 def _record_routes(
-    routes: APIRouter, api: _Api, kind: Kind, form: type[BaseModel], see: Any, may: Any
+    routes: APIRouter,
+    api: _Api,
+    kind: Kind,
+    form: type[BaseModel],
+    see: Any,
+    may: Any,
+    ends: Any,
 ) -> None:
     """List, read, put, end, and history of one kind of record."""
     name = NAMES[kind]
@@ -322,7 +350,7 @@ def _record_routes(
     )
     place = f"/{name}/{{key}}"
     registry = api.registry
-    by_subject = kind in (Kind.HOLDING, Kind.ACCESS)
+    by_subject = kind in (Kind.HOLDING, Kind.ACCESS, Kind.EXEMPTION)
 
     def canonical(key: str) -> str:
         return _holding_key(key) if kind is Kind.HOLDING else key
@@ -388,7 +416,7 @@ def _record_routes(
         place, summary=f"End a {kind.value}", status_code=204, responses=absent | conflict
     )
     async def end_one(
-        principal: Annotated[Principal, may],
+        principal: Annotated[Principal, ends],
         key: Key,
         reason: Reason,
         if_match: IfMatch = None,

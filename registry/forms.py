@@ -16,7 +16,10 @@ from registry.model import (
     AccessKind,
     Binding,
     BindingModel,
+    ConductKind,
+    ConductMeasure,
     Direction,
+    Exemption,
     Holding,
     Kind,
     Record,
@@ -42,6 +45,9 @@ COLUMNS: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.ACCESS: ("id", "origid", "subject", "kind", "state", "device", "sims", "former"),
     Kind.BINDING: (
         "id", "platform", "model", "x", "a", "since", "b", "y", "extension", "direction", "until",
+    ),
+    Kind.EXEMPTION: (
+        "id", "kind", "target", "reason", "since", "until", "measures", "reference",
     ),
 }  # fmt: skip
 
@@ -87,7 +93,7 @@ def row_of(record: Record) -> dict[str, Any]:
         elif isinstance(value, TN):
             value = str(value)
         elif isinstance(value, tuple):
-            value = list(value)
+            value = [part.value if isinstance(part, Enum) else part for part in value]
         row[field.name] = value
     return row
 
@@ -124,6 +130,16 @@ class _Form:
         allowed = ", ".join(str(member.value) for member in kind)
         raise ConfigError(f"{name}: {shown(str(value))} is not one of {allowed}")
 
+    def choices(self, kind: type[_Choice], name: str) -> tuple[_Choice, ...]:
+        """Members in the order of their enumeration, each once."""
+        words = self.words(name)
+        members = {member.value: member for member in kind}
+        for word in words:
+            if word not in members:
+                allowed = ", ".join(members)
+                raise ConfigError(f"{name}: {shown(word)} is not one of {allowed}")
+        return tuple(member for value, member in members.items() if value in words)
+
     def number(self, name: str) -> TN | None:
         value = self._row.get(name)
         if value is None:
@@ -159,6 +175,12 @@ class _Form:
         except (TypeError, ValueError):
             seconds = -1
         if not 0 <= seconds <= MAX_TIME or isinstance(value, bool | float):
+            raise ConfigError(f"{name}: seconds since the epoch expected")
+        return seconds
+
+    def needed_time(self, name: str) -> int:
+        seconds = self.time(name)
+        if seconds is None:
             raise ConfigError(f"{name}: seconds since the epoch expected")
         return seconds
 
@@ -212,16 +234,13 @@ def _access(form: _Form) -> Access:
 
 
 def _binding(form: _Form) -> Binding:
-    since = form.time("since")
-    if since is None:
-        raise ConfigError("since: seconds since the epoch expected")
     return Binding(
         form.id("id"),
         form.id("platform"),
         form.choice(BindingModel, "model"),
         form.needed("x"),
         form.needed("a"),
-        since,
+        form.needed_time("since"),
         form.number("b"),
         form.number("y"),
         form.id("extension", needed=False),
@@ -230,10 +249,38 @@ def _binding(form: _Form) -> Binding:
     )
 
 
+def _exemption(form: _Form) -> Exemption:
+    kind = form.choice(ConductKind, "kind")
+    reason = form.text("reason")
+    if not reason.strip():
+        raise ConfigError(f"reason: 1 to {MAX_TEXT} printable characters expected")
+    return Exemption(
+        form.id("id"),
+        kind,
+        _target(kind, form.text("target")),
+        reason,
+        form.needed_time("since"),
+        form.needed_time("until"),
+        form.choices(ConductMeasure, "measures"),
+        form.text("reference"),
+    )
+
+
+def _target(kind: ConductKind, text: str) -> str:
+    if kind is ConductKind.SIGNER:
+        spc, _, origid = text.partition("/")
+        if not spc or not origid:
+            raise ConfigError('target: "spc/origid" of a signer expected')
+    elif not 0 < len(text) <= MAX_ID:
+        raise ConfigError(f"target: an id of 1 to {MAX_ID} printable characters expected")
+    return text
+
+
 _READERS: Final[dict[Kind, Callable[[_Form], Record]]] = {
     Kind.SUBJECT: _subject,
     Kind.RESELLER: _reseller,
     Kind.HOLDING: _holding,
     Kind.ACCESS: _access,
     Kind.BINDING: _binding,
+    Kind.EXEMPTION: _exemption,
 }

@@ -1,7 +1,8 @@
 """Who may show what, as frozen values, and the protocol that signer and verifier ask.
 
-Subjects, resellers, holdings, accesses, bindings and orders are records of one registry. Each has
-a key within its kind; each change makes a new version, and no version is ever overwritten.
+Subjects, resellers, holdings, accesses, bindings, orders and exemptions are records of one
+registry. Each has a key within its kind; each change makes a new version, and no version is ever
+overwritten.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from passport.tn import TN, TNRange
 
 MAX_CHAIN: Final = 16  # resellers between carrier and subject; deeper chains are refused
 MAX_PAIRS: Final = 5_000  # AXB pairs on one X, as platforms sell them
+MAX_EXEMPT: Final = 366 * 86_400  # seconds from now that an exemption may last
 
 
 class Verification(str, Enum):
@@ -83,6 +85,26 @@ class TargetKind(str, Enum):
     RANGE = "range"
     NUMBER = "number"
     CERTIFICATE = "certificate"
+
+
+class ConductKind(str, Enum):
+    """Whose conduct can be exempted; the words of displays.model.KeyKind."""
+
+    ACCESS = "access"
+    SUBJECT = "subject"
+    SIGNER = "signer"
+    SPC = "spc"
+
+
+class ConductMeasure(str, Enum):
+    """From what it can be exempted; the words of displays.model.Measure."""
+
+    SPREAD = "spread"
+    LOCAL_PRESENCE = "local-presence"
+    RATE = "rate"
+    CONCURRENCY = "concurrency"
+    ROTATION = "rotation"
+    ORIGIDS = "origids"
 
 
 class Subject(Struct, frozen=True, omit_defaults=True):
@@ -274,6 +296,41 @@ class Order(Struct, frozen=True, omit_defaults=True):
         return self.id
 
 
+class Exemption(Struct, frozen=True, omit_defaults=True):
+    """Whose findings of conduct have no effect, why, and until when.
+
+    Attributes:
+        kind, target: whose conduct: id of an access or subject (originating side); "spc/origid"
+            of a signer, or an SPC (terminating side).
+        reason: such as "ambulance dispatch".
+        since, until: seconds since the epoch; in force from `since` to before `until`.
+        measures: from which measures; empty for all.
+        reference: file number or the like.
+    """
+
+    id: str
+    kind: ConductKind
+    target: str
+    reason: str
+    since: int
+    until: int
+    measures: tuple[ConductMeasure, ...] = ()
+    reference: str = ""
+
+    @property
+    def key(self) -> str:
+        """Key within its kind."""
+        return self.id
+
+    def active(self, now: float) -> bool:
+        """True while it is in force."""
+        return self.since <= now < self.until
+
+    def covers(self, measure: str) -> bool:
+        """True when findings of that measure have no effect."""
+        return not self.measures or measure in self.measures
+
+
 class Kind(str, Enum):
     """The kinds of record."""
 
@@ -283,9 +340,10 @@ class Kind(str, Enum):
     ACCESS = "access"
     BINDING = "binding"
     ORDER = "order"
+    EXEMPTION = "exemption"
 
 
-Record: TypeAlias = Subject | Reseller | Holding | Access | Binding | Order
+Record: TypeAlias = Subject | Reseller | Holding | Access | Binding | Order | Exemption
 
 TYPES: Final[dict[Kind, type[Record]]] = {
     Kind.SUBJECT: Subject,
@@ -294,6 +352,7 @@ TYPES: Final[dict[Kind, type[Record]]] = {
     Kind.ACCESS: Access,
     Kind.BINDING: Binding,
     Kind.ORDER: Order,
+    Kind.EXEMPTION: Exemption,
 }
 KINDS: Final[dict[type[Record], Kind]] = {kind: name for name, kind in TYPES.items()}
 
@@ -354,6 +413,14 @@ class Registry(Protocol):
 
     def order(self, who: Who, now: int) -> Order | None:
         """An order in force that covers any of these; the oldest of several."""
+        ...
+
+    def exemption(self, kind: str, target: str, now: int) -> Exemption | None:
+        """The exemption of that conduct in force, one at most; look at its measures too.
+
+        Args:
+            kind, target: kind and id of a displays.model.Key.
+        """
         ...
 
 

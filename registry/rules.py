@@ -15,10 +15,13 @@ from passport.tn import TN, TNRange
 from registry.journal import Change, RegistryConflictError, VersionConflictError
 from registry.model import (
     MAX_CHAIN,
+    MAX_EXEMPT,
     MAX_PAIRS,
     Access,
     Binding,
     BindingModel,
+    ConductKind,
+    Exemption,
     Holding,
     Kind,
     Order,
@@ -92,6 +95,10 @@ class View(Protocol):
         """The highest number of the issuer's instructions; 0 when there is none."""
         ...
 
+    def exempted(self, kind: str, target: str) -> Iterable[Exemption]:
+        """The exemptions of that conduct on record, whenever they are in force."""
+        ...
+
 
 def check(change: Change, view: View, now: int) -> Change:
     """Check one change; the change as it is to be committed.
@@ -132,6 +139,8 @@ def check(change: Change, view: View, now: int) -> Change:
         return replace(change, value=_access(value, before, view))
     elif isinstance(value, Binding):
         _binding(value, before, view, now)
+    elif isinstance(value, Exemption):
+        _exemption(value, before, view, now)
     else:
         _order(value, before, view)
     return change
@@ -152,6 +161,8 @@ def _end(kind: Kind, before: Record, view: View) -> None:
         order = view.stopped(Who(subjects=(before.id,)))
         if order is not None:
             raise RegistryConflictError(f"subject {before.id} is stopped by order {order.id}")
+    if isinstance(before, Subject | Access):
+        _not_exempted(kind, before.id, view, "end it first")
 
 
 def _subject(value: Subject, before: Record | None, view: View) -> None:
@@ -245,6 +256,8 @@ def _access(value: Access, before: Record | None, view: View) -> Access:
         _active_subject(value.subject, view, f"access {value.id}")
     former = value.former
     if isinstance(before, Access):
+        if before.subject != value.subject:
+            _not_exempted(Kind.ACCESS, value.id, view, "it does not pass to another subject")
         kept = [*before.former, before.origid] if before.origid != value.origid else before.former
         former = tuple(dict.fromkeys([*kept, *former]))
         value = replace(value, former=former)
@@ -316,6 +329,36 @@ def parties(binding: Binding) -> tuple[str, ...]:
     if binding.model is BindingModel.AXE:
         return (str(binding.a), WHOLE + binding.extension)
     return (str(binding.a), str(binding.b))
+
+
+def _exemption(value: Exemption, before: Record | None, view: View, now: int) -> None:
+    if isinstance(before, Exemption) and (before.kind, before.target) != (value.kind, value.target):
+        raise RegistryConflictError(
+            f"exemption {value.id} is of {before.kind.value} {before.target}, and stays so"
+        )
+    if value.until <= now or value.until <= value.since:
+        raise ConfigError(f"exemption {value.id} has ended before it is made")
+    if value.until > now + MAX_EXEMPT:
+        raise ConfigError(
+            f"until: exemption {value.id} may last {MAX_EXEMPT // 86_400} days from now at most"
+        )
+    known = {ConductKind.SUBJECT: Kind.SUBJECT, ConductKind.ACCESS: Kind.ACCESS}.get(value.kind)
+    if known is not None and view.get(known, value.target) is None:
+        raise ConfigError(f"{known.value} {value.target} is not registered")
+    for other in view.exempted(value.kind.value, value.target):
+        if other.id != value.id and other.since < value.until and value.since < other.until:
+            raise RegistryConflictError(
+                f"exemptions {other.id} and {value.id} are of {value.kind.value} {value.target} at"
+                " the same time"
+            )
+
+
+def _not_exempted(kind: Kind, key: str, view: View, then: str) -> None:
+    """Keep an exemption from serving whoever has the name next."""
+    for exemption in view.exempted(kind.value, key):
+        raise RegistryConflictError(
+            f"{kind.value} {key} has exemption {exemption.id} on record: {then}"
+        )
 
 
 def _order(value: Order, before: Record | None, view: View) -> None:

@@ -29,6 +29,7 @@ from registry.journal import (
 from registry.model import (
     Access,
     Binding,
+    Exemption,
     Holding,
     Kind,
     Order,
@@ -334,6 +335,17 @@ class Book:
         row = self._one("SELECT number FROM issuers WHERE issuer = ?", issuer)
         return int(row[0]) if row is not None else 0
 
+    def exempted(self, kind: str, target: str) -> list[Exemption]:
+        """The exemptions of that conduct on record, whenever they are in force."""
+        rows = self._all(
+            "SELECT r.body FROM exempted e JOIN records r ON r.kind = 'exemption' AND r.key = e.id"
+            " WHERE e.kind = ? AND e.target = ?",
+            kind,
+            target,
+        )
+        found = (self._loads(Kind.EXEMPTION, body) for (body,) in rows)
+        return [exemption for exemption in found if isinstance(exemption, Exemption)]
+
     def page(
         self, kind: Kind, *, after: str = "", limit: int = 100, subject: str | None = None
     ) -> Page:
@@ -341,7 +353,7 @@ class Book:
 
         Args:
             after: `following` of the page before.
-            subject: only this subject's holdings or accesses.
+            subject: only this subject's holdings, accesses or exemptions.
         """
         if kind is Kind.HOLDING:
             return self._holdings_page(after, limit, subject)
@@ -356,6 +368,15 @@ class Book:
                 "SELECT r.key, r.version, r.body FROM access_subjects s JOIN records r ON"
                 " r.kind = 'access' AND r.key = s.access WHERE s.subject = ? AND s.access > ?"
                 " ORDER BY s.access LIMIT ?",
+                subject,
+                after,
+                limit + 1,
+            )
+        elif kind is Kind.EXEMPTION and subject is not None:
+            rows = self._all(
+                "SELECT r.key, r.version, r.body FROM exempted e JOIN records r ON"
+                " r.kind = 'exemption' AND r.key = e.id WHERE e.kind = 'subject' AND e.target = ?"
+                " AND e.id > ? ORDER BY e.id LIMIT ?",
                 subject,
                 after,
                 limit + 1,
@@ -710,6 +731,13 @@ class Book:
             )
         elif isinstance(value, Reseller) and value.parent:
             self._run("INSERT OR REPLACE INTO children VALUES (?, ?)", value.parent, value.id)
+        elif isinstance(value, Exemption):
+            self._run(
+                "INSERT OR REPLACE INTO exempted VALUES (?, ?, ?)",
+                value.kind.value,
+                value.target,
+                value.id,
+            )
         elif isinstance(value, Order):
             self._run("INSERT OR REPLACE INTO issuers VALUES (?, ?)", value.issuer, value.number)
             self.set_meta("orders", seq)
@@ -728,6 +756,13 @@ class Book:
         elif isinstance(value, Reseller) and value.parent:
             self._run(
                 "DELETE FROM children WHERE parent = ? AND reseller = ?", value.parent, value.id
+            )
+        elif isinstance(value, Exemption):
+            self._run(
+                "DELETE FROM exempted WHERE kind = ? AND target = ? AND id = ?",
+                value.kind.value,
+                value.target,
+                value.id,
             )
 
     def _apply_holding(self, key: str, value: Record | None, seq: int) -> None:

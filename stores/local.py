@@ -11,6 +11,7 @@ from registry.model import (
     MAX_CHAIN,
     Access,
     Binding,
+    Exemption,
     Holding,
     Kind,
     Order,
@@ -57,6 +58,7 @@ class LocalRegistry:
         self._accesses: _Kept[str, Access | None] = _Kept(limit)
         self._origids: _Kept[str, Access | None] = _Kept(limit)
         self._standings: _Kept[tuple[str, str], Standing] = _Kept(limit)
+        self._exemptions: _Kept[tuple[str, str], list[Exemption]] = _Kept(limit)
         self._orders: OrderIndex = self._book.order_index()
         self._data_version = self._book.data_version()
         self._seq = self._book.last()[0]
@@ -103,11 +105,19 @@ class LocalRegistry:
             self._origids.answers.clear()
         elif kind in (Kind.SUBJECT, Kind.RESELLER):
             self._standings.answers.clear()
+        elif kind is Kind.EXEMPTION:
+            self._exemptions.answers.clear()
         elif kind is Kind.ORDER:
             self._orders = self._book.order_index()
 
     def _forget(self) -> None:
-        for kept in (self._holdings, self._accesses, self._origids, self._standings):
+        for kept in (
+            self._holdings,
+            self._accesses,
+            self._origids,
+            self._standings,
+            self._exemptions,
+        ):
             kept.answers.clear()
         self._orders = self._book.order_index()
 
@@ -185,6 +195,14 @@ class LocalRegistry:
     def order(self, who: Who, now: int) -> Order | None:
         """An order in force that covers any of these; the oldest of several."""
         return self._orders.find(who, now)
+
+    def exemption(self, kind: str, target: str, now: int) -> Exemption | None:
+        """The exemption of that conduct in force, one at most; look at its measures too."""
+        try:
+            found = self._exemptions.answers[kind, target]
+        except KeyError:
+            found = self._exemptions.keep((kind, target), self._book.exempted(kind, target))
+        return next((exemption for exemption in found if exemption.active(now)), None)
 
     def close(self) -> None:
         """Close the file."""

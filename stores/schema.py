@@ -67,8 +67,14 @@ CREATE TABLE acknowledgements (
 # A whole display and an extension begin with "=" since "*" turned out to be a character of numbers.
 _WHOLE = "UPDATE ways SET party = '=' || substr(party, 2) WHERE substr(party, 1, 1) = '*'"
 
+# Which exemptions are of whose conduct.
+_EXEMPTED: Final = """
+CREATE TABLE exempted (kind TEXT, target TEXT, id TEXT, PRIMARY KEY (kind, target, id))
+    WITHOUT ROWID;
+"""
+
 # Each entry brings a file from the version of its index to the next.
-MIGRATIONS: Final = (_TABLES, _WHOLE)
+MIGRATIONS: Final = (_TABLES, _WHOLE, _EXEMPTED)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

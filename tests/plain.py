@@ -193,6 +193,13 @@ class PlainRegistry:
         ]
         return min(found, key=lambda o: (o.since, o.id), default=None)
 
+    def exempted(self, kind, target):
+        found = (e for _, e in self._all(Kind.EXEMPTION))
+        return [e for e in found if (e.kind.value, e.target) == (kind, target)]
+
+    def exemption(self, kind, target, now):
+        return next((e for e in self.exempted(kind, target) if e.since <= now < e.until), None)
+
     # history
     def history(self, kind, key):
         return tuple(

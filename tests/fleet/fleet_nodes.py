@@ -30,6 +30,7 @@ COMMON = (
     "ways",
     "children",
     "access_subjects",
+    "exempted",
 )
 LAG = 1.0  # seconds; short, so that tests need not wait long
 

@@ -23,7 +23,16 @@ from fleet_nodes import (
 from passport.errors import ConfigError, StoreUnavailableError
 from passport.tn import TN
 from registry.journal import Change, Commit, RegistryConflictError, VersionConflictError, put
-from registry.model import Binding, BindingModel, Holding, Kind, Subject, Who
+from registry.model import (
+    Binding,
+    BindingModel,
+    ConductKind,
+    Exemption,
+    Holding,
+    Kind,
+    Subject,
+    Who,
+)
 from registry.orders import Issuer, read_acknowledgement, unfounded
 from stores.fleet import FleetRegistry
 from stores.fleetbook import Mark, entry_of
@@ -257,8 +266,9 @@ def test_a_checkpoint_and_the_tail_make_a_new_node(redis, tmp_path):
         opts = options(redis.url, keep_commits=0)
         async with Node(tmp_path, "a", opts) as a:
             await write(a, subject("bank"), subject("shop"), holding("100", "199"))
-            await write(a, privacy("300"), privacy("301", of="shop"))
             now = int(time.time())
+            exempt = Exemption("e1", ConductKind.SUBJECT, "bank", "branches", now, now + 900)
+            await write(a, privacy("300"), privacy("301", of="shop"), put(exempt))
             bindings = [
                 Binding(f"b{n}", "bank", BindingModel.AX, TN("300"), TN(f"5{n}"), begin, until=end)
                 for n, begin, end in ((1, now, now + 3), (2, now + 3, now + 900))
@@ -281,6 +291,7 @@ def test_a_checkpoint_and_the_tail_make_a_new_node(redis, tmp_path):
                 assert b.book.get(Kind.BINDING, "b2") == a.book.get(Kind.BINDING, "b2")
                 assert b.order(Who(subjects=("shop",)), 2**40).id == "o1"
                 assert b.book.last_number("regulator") == 1
+                assert b.exemption("subject", "bank", now) == exempt
                 again = await write(b, holding("400"), request=b"r", fingerprint=b"f")
                 assert again.seq == 7
                 await write(b, holding("401"))

@@ -28,7 +28,10 @@ from registry.model import (
     Access,
     Binding,
     BindingModel,
+    ConductKind,
+    ConductMeasure,
     Direction,
+    Exemption,
     Holding,
     Kind,
     Order,
@@ -129,7 +132,19 @@ orders = st.builds(
     st.just("token"),
     lifted=st.none() | st.integers(0, 30),
 )
-records = st.one_of(subjects, resellers, holdings, holdings, accesses, odd_bindings, orders)
+exemptions = st.builds(
+    Exemption,
+    st.sampled_from(["e1", "e2", "e3"]),
+    st.sampled_from(ConductKind),
+    names,
+    st.just("because"),
+    st.integers(0, 30),
+    st.integers(5, 60),
+    st.sampled_from([(), (ConductMeasure.SPREAD,), (ConductMeasure.RATE, ConductMeasure.ORIGIDS)]),
+)
+records = st.one_of(
+    subjects, resellers, holdings, holdings, accesses, odd_bindings, orders, exemptions
+)
 
 
 def shifted(binding, by):
@@ -145,6 +160,8 @@ def successors(draw, record, now):
     if isinstance(record, Order):
         more = record.number + draw(st.integers(0, 1))
         return replace(record, number=more, lifted=now, lifted_by="regulator")
+    if isinstance(record, Exemption):
+        return replace(record, until=draw(st.integers(now - 2, now + 30)), reference="7")
     if isinstance(record, Access):
         return replace(record, origid=draw(origids), state=draw(states))
     if isinstance(record, Holding):
@@ -167,7 +184,7 @@ class Histories(RuleBasedStateMachine):
     def __init__(self, engine):
         super().__init__()
         self.limits = contextlib.ExitStack()
-        for name, limit in (("MAX_CHAIN", 2), ("MAX_PAIRS", 3)):
+        for name, limit in (("MAX_CHAIN", 2), ("MAX_PAIRS", 3), ("MAX_EXEMPT", 25)):
             self.limits.enter_context(mock.patch(f"registry.rules.{name}", limit))
         folder = self.limits.enter_context(tempfile.TemporaryDirectory())
         self.engine = engine(Path(folder))
@@ -311,6 +328,10 @@ class Histories(RuleBasedStateMachine):
             assert calls.access(name, None) == plain.access(name, None)
             for reseller in ("", "a", "b"):
                 assert calls.standing(name, reseller) == plain.standing(name, reseller)
+            for kind in ConductKind:
+                for dt in (0, 5):
+                    asked = (kind.value, name, self.now + dt)
+                    assert calls.exemption(*asked) == plain.exemption(*asked)
         for i in range(4):
             origid = f"{i}0000000-0000-4000-8000-000000000001"
             assert calls.access(None, origid) == plain.access(None, origid)

@@ -23,6 +23,11 @@ BINDING = {
     "since": 1, "until": 4_000_000_000,
 }  # fmt: skip
 
+EXEMPTION = {
+    "kind": "subject", "target": "bakery", "reason": "night shift", "since": 1,
+    "until": int(time.time()) + 86_400,
+}  # fmt: skip
+
 
 def _problem(answer, status):
     assert answer.status_code == status, answer.text
@@ -131,6 +136,14 @@ def test_conflicts_name_both(bakery):
         ("subjects/s", {"document": "x"}, "document_kind"),
         ("bindings/b", BINDING | {"b": None}, "axb needs b"),
         ("bindings/b", BINDING | {"until": 1}, "ends"),
+        ("exemptions/e", EXEMPTION | {"reason": ""}, "reason"),
+        ("exemptions/e", EXEMPTION | {"reason": " "}, "reason"),
+        ("exemptions/e", EXEMPTION | {"until": 2}, "ended"),
+        ("exemptions/e", EXEMPTION | {"until": 2**40}, "366 days"),
+        ("exemptions/e", EXEMPTION | {"measures": ["speed"]}, "local-presence"),
+        ("exemptions/e", EXEMPTION | {"kind": "number"}, "signer"),
+        ("exemptions/e", EXEMPTION | {"kind": "signer"}, "spc/origid"),
+        ("exemptions/e", EXEMPTION | {"target": "nobody"}, "nobody"),
     ],
 )
 def test_unusable_values_are_named(bakery, path, body, names):
@@ -288,6 +301,7 @@ WRITES = {
         ("POST", "/v1/accesses/bakery-trunk/origid", None),
         ("DELETE", "/v1/accesses/bakery-trunk", None),
         ("POST", "/v1/holdings/batch", [HOLDING | {"first": "8675599990000"}]),
+        ("PUT", "/v1/exemptions/e1", EXEMPTION),
     ],
     Role.PLATFORM: [
         ("PUT", "/v1/bindings/b1", BINDING),
@@ -303,6 +317,7 @@ READS = {
     "/v1/resellers": BOOKS,
     "/v1/bindings": (*BOOKS, Role.PLATFORM),
     "/v1/orders": BOOKS,
+    "/v1/exemptions": BOOKS,
     f"/v1/numbers/{BANK}": BOOKS,
     f"/v1/origids/{BANK_ORIGID}": (Role.REGULATOR, Role.AUDITOR),
     "/v1/changes": (Role.REGULATOR, Role.AUDITOR),
@@ -334,6 +349,9 @@ def test_every_route_asks_for_its_role(desk_with, tmp_path, installation):
             assert status(role, "GET", path) == (200 if role in roles else 403), (role, path)
     for role in set(Role) - {Role.REGULATOR}:
         assert status(role, "POST", "/v1/orders", {"token": "x"}) == 403
+    for role in (*set(Role) - {Role.REGULATOR, Role.REGISTRAR}, None):
+        assert status(role, "DELETE", "/v1/exemptions/e1") == (403 if role else 401)
+    assert status(Role.REGULATOR, "DELETE", "/v1/exemptions/e1") == 204
     token = {"token": _token(installation, 1)}
     assert status(Role.REGULATOR, "POST", "/v1/orders", token) == 200
 
@@ -392,3 +410,22 @@ def test_a_change_counts_for_the_next_call(desk):
     status, answer = desk.call("/stir/v1/signing", body)
     assert status == 403
     assert "NOT_BOUND" in json.dumps(answer)
+
+
+def test_an_exemption_is_on_record_with_its_reason_and_end(bakery):
+    made = _put(bakery, "exemptions/e1", EXEMPTION | {"measures": ["rotation", "spread"]})
+    assert made.json() == EXEMPTION | {
+        "id": "e1", "measures": ["spread", "rotation"], "reference": "",
+        "version": made.json()["version"],
+    }  # fmt: skip
+    assert bakery.service.registry.exemption("subject", "bakery", int(time.time())).id == "e1"
+    _put(bakery, "exemptions/e2", EXEMPTION | {"kind": "signer", "target": "1001/abc"})
+    mine = bakery.http("GET", "/v1/exemptions", params={"subject": "bakery"}).json()["exemptions"]
+    assert mine == [made.json()]
+    assert len(bakery.http("GET", "/v1/exemptions").json()["exemptions"]) == 2
+    detail = _problem(bakery.http("PUT", "/v1/exemptions/e3", json=EXEMPTION, params=WHY), 409)
+    assert "e1" in detail
+    assert bakery.http("DELETE", "/v1/exemptions/e1", params=WHY).status_code == 204
+    assert bakery.service.registry.exemption("subject", "bakery", int(time.time())) is None
+    versions = bakery.http("GET", "/v1/exemptions/e1/history").json()["versions"]
+    assert [v["record"] and v["record"]["reason"] for v in versions] == ["night shift", None]

@@ -6,16 +6,21 @@ import pytest
 from msgspec.structs import replace
 from plain import PlainRegistry
 
+from displays.model import KeyKind, Measure
 from passport.errors import ConfigError
 from passport.tn import TN, TNRange
 from registry.journal import RegistryConflictError, VersionConflictError, end, put
 from registry.model import (
     MAX_CHAIN,
+    MAX_EXEMPT,
     MAX_PAIRS,
     Access,
     Binding,
     BindingModel,
+    ConductKind,
+    ConductMeasure,
     Direction,
+    Exemption,
     Holding,
     Order,
     Reseller,
@@ -299,3 +304,71 @@ def test_what_an_issuer_said_before_is_not_said_again(book):
     for number in (5, 4):
         refused(book, put(order(number=number, name="o2")), "number 5")
     write(book, order(number=6, name="o2"))
+
+
+# Exemptions -------------------------------------------------------------------------------------
+
+
+def exempt(name="e1", kind=ConductKind.SUBJECT, target="s", since=NOW, until=NOW + 100, **more):
+    return Exemption(name, kind, target, "ambulance dispatch", since, until, **more)
+
+
+def test_its_words_are_those_of_displays():
+    assert [kind.value for kind in ConductKind] == [kind.value for kind in KeyKind]
+    assert [measure.value for measure in ConductMeasure] == [measure.value for measure in Measure]
+
+
+def test_an_exemption_is_in_force_between_its_times(book):
+    write(book, exempt(since=NOW + 10))
+    found = [book.exemption("subject", "s", NOW + dt) for dt in (9, 10, 99, 100)]
+    assert [entry and entry.id for entry in found] == [None, "e1", "e1", None]
+    assert book.exemption("access", "s", NOW + 10) is None
+    assert book.exemption("subject", "t", NOW + 10) is None
+
+
+def test_an_exemption_covers_all_measures_or_those_it_names():
+    assert all(exempt().covers(measure.value) for measure in Measure)
+    some = exempt(measures=(ConductMeasure.RATE, ConductMeasure.SPREAD))
+    assert [measure.value for measure in Measure if some.covers(measure.value)] == [
+        "spread",
+        "rate",
+    ]
+
+
+def test_an_exemption_ends_within_a_year(book):
+    refused(book, put(exempt(until=NOW)), "e1", "ended", error=ConfigError)
+    refused(book, put(exempt(since=NOW + 50, until=NOW + 50)), "ended", error=ConfigError)
+    refused(book, put(exempt(until=NOW + MAX_EXEMPT + 1)), "366 days", error=ConfigError)
+    write(book, exempt(until=NOW + MAX_EXEMPT))
+    later = NOW + 1_000
+    write(book, exempt(until=later + MAX_EXEMPT), now=later)  # prolonged, on record
+    refused(book, put(exempt(until=later)), "ended", error=ConfigError, now=later)
+
+
+def test_one_conduct_has_one_exemption_at_a_time(book):
+    write(book, exempt())
+    refused(book, put(exempt("e2", since=NOW + 99, until=NOW + 200)), "e1", "e2", "subject s")
+    write(
+        book,
+        exempt("e2", since=NOW + 100, until=NOW + 200),
+        exempt("e3", target="t"),
+        exempt("e4", ConductKind.SPC, "s"),
+        exempt(until=NOW + 90),
+    )
+
+
+def test_an_exemption_stays_with_whom_it_was_given_to(book):
+    write(book, Subject("free"), exempt(target="free"), exempt("e2", ConductKind.ACCESS, "trunk"))
+    refused(book, put(exempt(target="t")), "subject free")
+    refused(book, end(Subject("free")), "e1")
+    refused(book, end(Access("trunk", ORIGIDS[0], "s")), "e2")
+    refused(book, put(Access("trunk", ORIGIDS[0], "t")), "e2")
+    write(book, Access("trunk", ORIGIDS[1], "s"))
+    book.write([end(exempt(target="free"))], author="me", reason="no longer", now=NOW)
+    book.write([end(Subject("free"))], author="me", reason="gone", now=NOW)
+
+
+@pytest.mark.parametrize("kind", [ConductKind.SUBJECT, ConductKind.ACCESS])
+def test_who_is_exempted_is_registered(book, kind):
+    refused(book, put(exempt(kind=kind, target="nobody")), "nobody", error=ConfigError)
+    write(book, exempt("e8", ConductKind.SIGNER, "9/x"), exempt("e9", ConductKind.SPC, "9"))

@@ -365,3 +365,24 @@ def test_quotes_that_do_not_pair_end_the_import(book):
     with pytest.raises(ConfigError, match="line 4"):
         run(book, 'first,subject\n8610000,a\n"8610001,a\n8610002,a\n')
     assert held(book) == {}
+
+
+def test_exemptions_are_exported_and_imported(book, tmp_path):
+    text = (
+        "id,kind,target,reason,since,until,measures,reference\n"
+        "e1,subject,a,ambulance dispatch,1,900,,file 7\n"
+        "e2,signer,9/x,branches,1,900,spread rotation,\n"
+    )
+    more = "e3,subject,a,again,1,900,,\ne4,spc,9,,1,900,,\ne5,spc,9,why,1,900,speed,\n"
+    report = run(book, text + more, Kind.EXEMPTION)
+    assert (report.changed, report.rejections) == (2, 3)
+    told = {row.line: row.reason for row in report.rejected}
+    assert "e1" in told[4]
+    assert "reason" in told[5]
+    assert "local-presence" in told[6]
+    out = io.StringIO()
+    assert export_rows(book, Kind.EXEMPTION, out) == 2
+    assert out.getvalue() == text
+    other = fresh(tmp_path / "other.db")
+    assert run(other, out.getvalue(), Kind.EXEMPTION).changed == 2
+    assert other.exempted("signer", "9/x") == book.exempted("signer", "9/x")
