@@ -124,7 +124,8 @@ def metrics_router(metrics: Metrics, authenticator: Authenticator) -> APIRouter:
 class BoundedBodies:
     """ASGI middleware: refuses large bodies of administration while they arrive.
 
-    The framework reads a body before it asks for credentials.
+    The framework reads a body before it asks for credentials; imports alone are read after that,
+    by gateway.bulk_api.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -132,11 +133,12 @@ class BoundedBodies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
-        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+        path = scope["path"] if scope["type"] == "http" else ""
+        if not path.startswith("/v1/") or path.startswith("/v1/imports/"):
             await self._app(scope, receive, send)
             return
         size = 0
-        limit = MAX_BATCH_BODY if scope["path"].endswith("/batch") else MAX_BODY
+        limit = MAX_BATCH_BODY if path.endswith("/batch") else MAX_BODY
 
         async def bounded() -> Message:
             nonlocal size

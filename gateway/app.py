@@ -36,6 +36,7 @@ from gateway.admin import (
     problem,
 )
 from gateway.auth import Authenticator
+from gateway.bulk_api import bulk_router
 from gateway.calls import CallPolicy, Calls
 from gateway.dialects import answers
 from gateway.dialects.bodies import Dialect
@@ -527,6 +528,13 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
             issuers=service.issuers,
             pins=service.pins,
             plan=service.plan,
+            clock=service.clock,
+        ),
+        bulk_router(
+            service.registry,
+            service.authenticator,
+            identity_key=service.identity_key,
+            max_import=service.settings.server.max_import,
             clock=service.clock,
         ),
         metrics_router(service.metrics, service.authenticator),

@@ -94,6 +94,13 @@ class Server(Section):
     max_body: int = Field(
         65_536, ge=1024, le=1_048_576, description="Largest request body accepted, bytes."
     )
+    max_import: int = Field(
+        268_435_456,
+        ge=1024,
+        le=17_179_869_184,
+        description="Largest CSV file that the management API imports at once, bytes. It is put"
+        " into the data folder while it arrives.",
+    )
     explain: bool = Field(
         True,
         description="Add members of our own to answers: why A, B, C or a refusal, and which"

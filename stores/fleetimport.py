@@ -40,8 +40,14 @@ class FleetImport:
         mode: Mode = Mode.BEST_EFFORT,
         dry_run: bool = False,
         identity_key: bytes = b"",
+        resume: str = "",
     ) -> None:
-        """Take what does not change from row to row; `registry` was started."""
+        """Take what does not change from row to row; `registry` was started.
+
+        Args:
+            resume: name under which this node keeps the progress; an import of the same name goes
+                on after the last line whose rows are committed. Best effort only.
+        """
         self._registry = registry
         self._kind = kind
         self._author = author
@@ -50,6 +56,7 @@ class FleetImport:
         self._together = dry_run or mode is Mode.ALL_OR_NOTHING
         self._dry_run = dry_run
         self._identity_key = identity_key
+        self._resume = "" if self._together else resume
         self.report = Report()
 
     async def run(
@@ -65,6 +72,9 @@ class FleetImport:
         rows = Rows(lines, self._kind, self._identity_key)
         report = self.report
         waiting: list[_Row] = []
+        if self._resume:
+            name = self._resume
+            rows.skip(await self._registry.read(lambda book: book.import_line(name)))
         while (chunk := rows.chunk(_BATCH)).texts:
             report.rows += len(chunk.texts)
             for place, line in enumerate(chunk.lines):
@@ -75,6 +85,7 @@ class FleetImport:
             if not self._together:
                 await self._commit(await self._new(waiting))
                 waiting = []
+                await self._reached(chunk.lines[-1])
             elif len(waiting) > MAX_TOGETHER:
                 raise ConfigError(
                     f"a running fleet takes at most {MAX_TOGETHER} rows all or nothing, or dry"
@@ -83,8 +94,15 @@ class FleetImport:
                 progress(report.rows)
         if self._together:
             await self._all_or_nothing(await self._new(waiting))
+        await self._reached(0)  # done: again is from the start
         report.rejected.sort(key=lambda rejected: rejected.line)
         return report
+
+    async def _reached(self, line: int) -> None:
+        """Note how far it came. What was committed and not noted is met again, unchanged."""
+        if self._resume:
+            name = self._resume
+            await self._registry.with_writer(lambda book: book.set_import_line(name, line))
 
     async def _new(self, rows: list[_Row]) -> list[_Row]:
         """Those that are not registered already as they are."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -48,6 +48,7 @@ class Report(Struct):
         changed: rows registered. unchanged: rows that were registered so already.
         rejected: the first refused rows; rejections counts them all.
         written: False for a dry run, and for all-or-nothing with a refused row.
+        told: how many refused rows are listed. sink: takes each of them, listed or not.
     """
 
     rows: int = 0
@@ -56,12 +57,17 @@ class Report(Struct):
     rejections: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     written: bool = True
+    told: int = MAX_TOLD
+    sink: Callable[[Rejected], object] | None = None
 
     def reject(self, line: int, reason: str) -> None:
         """Count a refused row."""
         self.rejections += 1
-        if len(self.rejected) < MAX_TOLD:
-            self.rejected.append(Rejected(line, reason))
+        row = Rejected(line, reason)
+        if self.sink is not None:
+            self.sink(row)
+        if len(self.rejected) < self.told:
+            self.rejected.append(row)
 
 
 class Chunk(Struct, frozen=True):

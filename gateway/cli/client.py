@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 from urllib.parse import quote, urlencode, urlsplit
@@ -20,6 +20,10 @@ DEFAULT_URL: Final = "http://127.0.0.1:8080"
 KEY_VARIABLE: Final = "ZHENXIAN_API_KEY"
 _TIMEOUT: Final = 30.0  # seconds for each of connecting, sending and each read
 _TIMEOUTS: Final = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), _TIMEOUT)}
+_LONG: Final = 86_400.0  # seconds a service may take to read and register what was uploaded
+_PATIENCE: Final = {"timeout": {**_TIMEOUTS["timeout"], "read": _LONG}}
+_UNREACHABLE: Final = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException)
+_TOLD: Final = 20  # rows of a refused batch that are told
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 Url = Annotated[str, typer.Option(help="Base address of the service's administration listener.")]
@@ -79,51 +83,79 @@ class Client:
         body: Mapping[str, Any] | Sequence[Any] | None = None,
         *,
         headers: Mapping[str, str] | None = None,
+        upload: Iterator[bytes] | None = None,
     ) -> dict[str, Any]:
         """The answer, one JSON object; empty when there is nothing to say (204).
 
         Args:
             path: already escaped; `segment` escapes a part of it.
             headers: beside those that every request has.
+            upload: a body of another form; its headers are among `headers`. The answer may take
+                hours then.
 
         Raises:
             typer.Exit: status 1, after the service's problem (RFC 9457) was printed.
             ServiceUnreachableError: no answer, or none that the service gives.
         """
-        address = self._base + path + (f"?{urlencode(query)}" if query else "")
         sent = {**self._headers, **(headers or {})}
-        content = msgspec.json.encode(body) if body is not None else None
+        content: bytes | Iterator[bytes] | None = upload
         if body is not None:
+            content = msgspec.json.encode(body)
             sent["content-type"] = "application/json"
         try:
             response = self._http.request(
                 method,
-                address,
+                self._address(path, query),
                 headers=list(sent.items()),
                 content=content,
-                extensions=_TIMEOUTS,
+                extensions=_TIMEOUTS if upload is None else _PATIENCE,
             )
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
-            raise ServiceUnreachableError(
-                f"{self._base}: {str(error) or type(error).__name__}; is the service running there?"
-            ) from None
+        except _UNREACHABLE as error:
+            raise self._unreachable(error) from None
         if response.status == 204:
             return {}
+        return self._read(response.status, response.content, path)
+
+    def download(self, path: str, out: Callable[[bytes], object]) -> None:
+        """Hand an answer that is no JSON on as it comes. Raises as `request`."""
         try:
-            answer = msgspec.json.decode(response.content)
+            with self._http.stream(
+                "GET",
+                self._address(path, {}),
+                headers=list(self._headers.items()),
+                extensions=_TIMEOUTS,
+            ) as response:
+                if response.status != 200:
+                    self._read(response.status, response.read(), path)
+                for part in response.iter_stream():
+                    out(part)
+        except _UNREACHABLE as error:
+            raise self._unreachable(error) from None
+
+    def _address(self, path: str, query: Mapping[str, str | int]) -> str:
+        return self._base + path + (f"?{urlencode(query)}" if query else "")
+
+    def _unreachable(self, error: Exception) -> ServiceUnreachableError:
+        return ServiceUnreachableError(
+            f"{self._base}: {str(error) or type(error).__name__}; is the service running there?"
+        )
+
+    def _read(self, status: int, content: bytes, path: str) -> dict[str, Any]:
+        try:
+            answer = msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError):
             answer = None
-        if 200 <= response.status < 300 and isinstance(answer, dict):
-            return answer
-        if response.status < 400 or not isinstance(answer, dict) or "title" not in answer:
+        if isinstance(answer, dict) and (200 <= status < 300 or "rejections" in answer):
+            return answer  # an import's report says itself what is wrong
+        if status < 400 or not isinstance(answer, dict) or "title" not in answer:
             raise ServiceUnreachableError(
-                f"{self._base}: status {response.status} and no answer of this service to {path}"
+                f"{self._base}: status {status} and no answer of this service to {path}"
             )
         detail = answer.get("detail")
         errors.print(
-            f"{response.status} {answer['title']}" + (f": {detail}" if detail else ""), markup=False
+            f"{status} {answer['title']}" + (f": {detail}" if detail else ""), markup=False
         )
-        for row in answer.get("rejected", [])[:20]:
+        for row in answer.get("rejected", [])[:_TOLD]:
             errors.print(f"row {row['row']}: {row['detail']}", markup=False)
         raise typer.Exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -114,6 +115,11 @@ def pool(monkeypatch):
             response.read()
             return response
 
+        @contextlib.contextmanager
+        def stream(self, method, url, *, headers=None, extensions=None):
+            response = self.answer(method, url, dict(headers), None)
+            yield response
+
         def close(self):
             pass
 
@@ -127,6 +133,8 @@ def service(desk, pool):
     """The demonstration's service behind the default address."""
 
     def answer(method, url, headers, content):
+        if content is not None and not isinstance(content, bytes):
+            content = b"".join(content)
         response = pool.desk.http(
             method, url.removeprefix(client_module.DEFAULT_URL), headers=headers, content=content
         )

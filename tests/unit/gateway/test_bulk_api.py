@@ -1,0 +1,222 @@
+"""Bulk import and export over the management API, and the commands that use them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from gateway.auth import Role, add_key
+from gateway.cli.client import DEFAULT_URL
+from gateway.cli.registry import app
+from stores import bulk
+
+CSV = {"content-type": "text/csv"}
+GOOD = "first,subject\n8675599990001,bank\n8675599990002,bank\n"
+MIXED = "first,subject\n8675599990001,bank\n8675599990002,nobody\nx,bank\n"
+
+
+def _send(desk, text, records="holdings", status=200, headers=None, **query):
+    answer = desk.http(
+        "POST",
+        f"/v1/imports/{records}",
+        content=text.encode() if isinstance(text, str) else text,
+        params={"reason": "a test", **query},
+        headers=CSV | (headers or {}),
+    )
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def _held(desk, number):
+    return desk.http("GET", f"/v1/holdings/{number}").status_code == 200
+
+
+def test_rows_are_registered_and_what_is_refused_told_with_its_line(desk):
+    told = _send(desk, MIXED)
+    assert (told["rows"], told["changed"], told["rejections"], told["written"]) == (3, 1, 2, True)
+    assert [row["line"] for row in told["rejected"]] == [3, 4]
+    assert "nobody" in told["rejected"][0]["reason"]
+    assert _held(desk, "8675599990001")
+    (version,) = desk.http("GET", "/v1/holdings/8675599990001/history").json()["versions"]
+    assert (version["reason"], version["author"]) == ("a test", "local (local)")
+    again = _send(desk, MIXED)
+    assert (again["changed"], again["unchanged"], again["rejections"]) == (0, 1, 2)
+    some = _send(desk, MIXED, told=1)
+    assert (len(some["rejected"]), some["rejections"]) == (1, 2)
+
+
+def test_all_or_nothing_and_dry_runs_write_nothing(desk):
+    told = _send(desk, MIXED, mode="all-or-nothing", status=422)
+    assert told["title"] == "Nothing was imported"
+    assert [row["line"] for row in told["rejected"]] == [3, 4]
+    dry = _send(desk, GOOD, dry_run=True)
+    assert (dry["changed"], dry["written"]) == (2, False)
+    assert not _held(desk, "8675599990001")
+    assert _send(desk, GOOD, mode="all-or-nothing")["written"]
+    assert _held(desk, "8675599990001")
+
+
+def test_an_import_that_was_cut_off_is_gone_on_with(desk, monkeypatch):
+    monkeypatch.setattr(bulk, "CHUNK", 2)
+    monkeypatch.setattr(bulk, "_PART", 2)
+    rows = [f"86755999900{n:02},bank" for n in range(6)]
+    text = "first,subject\n" + "\n".join(rows) + "\n"
+    take = bulk.Import._take
+    taken = 0
+
+    def fails_at_the_third(self, *args):
+        nonlocal taken
+        taken += 1
+        if taken == 3:
+            raise RuntimeError("power cut")
+        return take(self, *args)
+
+    monkeypatch.setattr(bulk.Import, "_take", fails_at_the_third)
+    _cut(desk, text)
+    monkeypatch.setattr(bulk.Import, "_take", take)
+    where = {"name": "may"}
+    assert desk.http("GET", "/v1/imports/holdings", params=where).json() == {"line": 5}
+    told = _send(desk, text, name="may")
+    assert (told["rows"], told["changed"]) == (2, 2)
+    assert desk.http("GET", "/v1/imports/holdings", params=where).json() == {"line": 0}
+    assert all(_held(desk, row.split(",")[0]) for row in rows)
+
+
+def _cut(desk, text):
+    answer = desk.http(
+        "POST",
+        "/v1/imports/holdings",
+        content=text.encode(),
+        params={"reason": "x", "name": "may"},
+        headers=CSV,
+    )
+    assert answer.status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "line 1"),
+        ("colour\nred\n", "line 1"),
+        ('first,subject\n"1,bank\n', "line"),
+        (b"first,subject\n1,\xff\n", "UTF-8"),
+    ],
+)
+def test_files_that_are_none(desk, text, says):
+    told = _send(desk, text, status=422)
+    assert says in told["detail"]
+
+
+def test_what_cannot_be_asked_for(desk):
+    _send(desk, GOOD, status=415, headers={"content-type": "application/json"})
+    for records in ("orders", "numbers"):
+        _send(desk, GOOD, records=records, status=404)
+        assert desk.http("GET", f"/v1/exports/{records}").status_code == 404
+    for bad in ({"mode": "some"}, {"told": -1}, {"reason": ""}, {"name": "x" * 129}):
+        _send(desk, GOOD, status=422, **bad)
+
+
+def test_an_upload_is_bounded_and_read_after_the_credentials(desk_with, tmp_path):
+    keys = tmp_path / "keys.toml"
+    key = add_key(keys, "registrar", [Role.REGISTRAR])
+    desk = desk_with(auth={"keys": keys}, server={"max_import": 100_000})
+    sent = 0
+
+    async def endless():
+        nonlocal sent
+        while sent < 1000:
+            sent += 1
+            yield b"8" * 10_000
+
+    for credentials, status, most in (({}, 401, 1), ({"x-api-key": key}, 413, 12)):
+        sent = 0
+        answer = desk.http(
+            "POST",
+            "/v1/imports/holdings",
+            content=endless(),
+            params={"reason": "x"},
+            headers=CSV | credentials,
+        )
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert sent <= most
+    data = desk.service.settings.data
+    assert not [file for file in data.iterdir() if file.name.startswith("tmp")]
+
+
+def test_what_is_exported_is_imported(desk, monkeypatch):
+    monkeypatch.setattr("gateway.bulk_api._PAGE", 2)
+    document = {"document_kind": "id-card", "document_number": "11010119900101123X"}
+    answer = desk.http("PUT", "/v1/subjects/one", json=document, params={"reason": "x"})
+    assert answer.status_code == 200
+    for records in ("subjects", "resellers", "holdings", "accesses", "bindings"):
+        out = desk.http("GET", f"/v1/exports/{records}")
+        assert out.headers["content-type"].startswith("text/csv")
+        assert "11010119900101123X" not in out.text
+        told = _send(desk, out.text, records=records)
+        assert told["unchanged"] == told["rows"] == len(out.text.splitlines()) - 1
+        if records != "bindings":
+            assert told["rows"] > 1
+
+
+def test_roles(desk_with, tmp_path):
+    keys = tmp_path / "keys.toml"
+    made = {role: add_key(keys, role.value, [role], None, "bank") for role in Role}
+    desk = desk_with(auth={"keys": keys})
+    for role, key in made.items():
+        headers = {"x-api-key": key}
+        allowed = 200 if role is Role.REGISTRAR else 403
+        _send(desk, GOOD, status=allowed, headers=headers)
+        reads = role in (Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR)
+        answer = desk.http("GET", "/v1/exports/subjects", headers=headers)
+        assert answer.status_code == (200 if reads else 403)
+
+
+# The commands -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def zhenxian(service):
+    def run(*arguments, status=0):
+        given = [*map(str, arguments), "--url", DEFAULT_URL]
+        result = CliRunner().invoke(app, given)
+        assert result.exit_code == status, (result.output, result.exception)
+        return result
+
+    return run
+
+
+def test_a_file_is_sent_to_a_service_and_fetched_from_it(zhenxian, tmp_path, desk):
+    file, refused, out = (tmp_path / name for name in ("numbers.csv", "refused.csv", "out.csv"))
+    file.write_text(MIXED)
+    why = ("--reason", "t", "--rejected", refused)
+    dry = zhenxian("import", "holdings", file, *why, "--dry-run", "--json", status=1)
+    assert json.loads(dry.stdout)["written"] is False
+    whole = zhenxian("import", "holdings", file, *why, "--mode", "all-or-nothing", status=1)
+    assert "nothing was written" in whole.stdout
+    assert "line 3" in whole.stderr
+    done = zhenxian("import", "holdings", file, *why, status=1)
+    assert "1 registered, 0 unchanged, 2 refused" in done.stdout
+    lines = refused.read_text().splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["line", "3", "4"]
+    zhenxian("export", "holdings", out)
+    assert "8675599990001,8675599990001,bank" in out.read_text()
+    assert zhenxian("export", "holdings").stdout == out.read_text()
+    assert [each.name for each in tmp_path.iterdir() if each.name.endswith(".part")] == []
+
+
+def test_an_import_begun_before_is_not_begun_again_unawares(zhenxian, tmp_path, desk, service):
+    file = tmp_path / "numbers.csv"
+    file.write_text(GOOD)
+    zhenxian("import", "holdings", file, "--reason", "t")
+    name = next(url for _, url, *_ in service.asked if "/v1/imports/" in url).partition("name=")[2]
+    stored = f"api local holding {name}"
+    desk.service.registry._writer.set_import_line(stored, 2)
+    result = CliRunner().invoke(
+        app, ["import", "holdings", str(file), "--reason", "t", "--url", DEFAULT_URL]
+    )
+    assert "--resume goes on from there" in str(result.exception)
+    told = zhenxian("import", "holdings", file, "--reason", "t", "--resume", "--json")
+    assert json.loads(told.stdout)["rows"] == 1
