@@ -1,8 +1,9 @@
 """How displays behave over time: calls go in, findings come out. In memory, bounded, one process.
 
 The hot path has two calls. `Conduct.finding` is one look into a table and may be asked for each
-call. `Conduct.observe` counts a call for each of its keys; a key is judged anew only after its
-calls have grown by an eighth. Nothing here reads a clock, and nobody's truth but the calls'.
+call. `Conduct.observe` counts a call for each of its keys, once for an access and its only subject;
+a key is judged anew only after its calls have grown by an eighth. Nothing here reads a clock, and
+nobody's truth but the calls'.
 
 Nodes of a fleet send each other what they observed (`take_delta`, `merge`), so that each counts
 all calls; what is between two deliveries is the lag. Counts and sketches do not depend on the
@@ -12,20 +13,22 @@ order in which deliveries come; the sequential test and the order of displays do
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Final, TypeAlias
-from zlib import crc32
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from displays.areas import cell
-from displays.measures import assess
+from displays.handover import Handovers
+from displays.hashing import Hashing
+from displays.measures import assess, calls_strangers
+from displays.memory import Memory
 from displays.model import (
     Assessment,
     Finding,
     Key,
+    KeyKind,
+    Measure,
     Observation,
     Picture,
     Sample,
@@ -34,16 +37,16 @@ from displays.model import (
 from displays.policy import HOUR, Policy
 from displays.track import MAX_SAMPLES, SLOT, Bounds, Track
 from passport.errors import ZhenxianError
-from passport.tn import TN
 
-_FORMAT: Final = 1  # of snapshots and deltas; others are refused
+_FORMAT: Final = 2  # of snapshots and deltas; others are refused
 _MASK_32: Final = (1 << 32) - 1
-_MASK_64: Final = (1 << 64) - 1
-_CACHED: Final = 65_536  # numbers and origids; about 10 MB each when full
-_GOLDEN: Final = 0x9E37_79B9_7F4A_7C15  # 2**64 over the golden ratio; spreads what the salt adds
-_PROBES: Final = 8  # keys that are compared to find the one to forget
 _MOST_STEP: Final = 256  # calls until a key is judged again, at most
 _MAX_NODES: Final = 1_024
+_QUIET: Final = 16  # calls of a single display, before which none is kept as a sample
+_SPC: Final = KeyKind.SPC
+_CALLERS: Final = (KeyKind.ACCESS, KeyKind.SUBJECT, KeyKind.SIGNER)
+_SUBJECT: Final = KeyKind.SUBJECT
+_ACCESS: Final = KeyKind.ACCESS
 
 _Event: TypeAlias = tuple[int, tuple[Key, ...], int, int, int, int, int]
 
@@ -109,17 +112,17 @@ class Conduct:
         self.policy = Policy() if policy is None else policy
         self._bounds = Bounds(self.policy.locality)
         self._half = self.policy.window // 2
-        self._factor = ((self.policy.salt * 2 + 1) * _GOLDEN & _MASK_64) | 1
-        self._number = lru_cache(_CACHED)(self._numbered)
-        self._hash = lru_cache(_CACHED)(self._hashed)
+        self._hashing = Hashing(self.policy.salt)
+        self._number = self._hashing.number
+        self._callee = self._hashing.number_once
         self._show = show
         rate = self.policy.rate
         self._busy = self.policy.keep * min(rate.per_display, rate.per_key) * SLOT / HOUR
         self._far = 2 * self.policy.window  # a clock further back than that was wrong before
-        self._places = self.policy.max_keys // 2
-        # Those with few calls, oldest first, and the others, in the order they were last looked at.
-        self._fresh: dict[Key, Track] = {}
-        self._known: dict[Key, Track] = {}
+        self._memory = Memory(
+            self.policy.max_keys, self.policy.established, self.policy.window, self._stands
+        )
+        self._handovers = {kind: Handovers(self.policy.handover) for kind in _CALLERS}
         self._findings: dict[Key, Finding] = {}
         self._backlog: list[_Event] | None = [] if fleet else None
         self._ended: list[tuple[Key, int]] = []
@@ -127,30 +130,13 @@ class Conduct:
         self._cleared: dict[Key, None] = {}
         self._sequence = (boot, 0)
         self._taken: dict[str, tuple[int, int]] = {}
-        self._touched: list[tuple[Key, Track]] = []
         self._unsaved: dict[Key, Finding | None] = {}
         self.flagged = False  # somebody was found pooled since `take_findings`
         self.lost = 0  # calls that other nodes will not learn of, because nobody took them in time
 
-    def _numbered(self, tn: TN) -> tuple[int, int]:
-        """Hash and area of a number."""
-        return self._hashed(tn), cell(tn)
-
-    def _hashed(self, text: str) -> int:
-        """32 bits, the same on all nodes with the salt.
-
-        The checksum alone could be aimed at; the secret odd factor spreads what differs in it
-        (multiply-shift, Dietzfelbinger et al. 1997).
-        """
-        mixed = (crc32(text.encode()) * self._factor & _MASK_64) >> 32
-        # The finaliser of MurmurHash3, so that numbers in a row land anywhere.
-        mixed = (mixed ^ mixed >> 16) * 0x85EB_CA6B & _MASK_32
-        mixed = (mixed ^ mixed >> 13) * 0xC2B2_AE35 & _MASK_32
-        return mixed ^ mixed >> 16
-
     def __len__(self) -> int:
-        """How many keys are remembered."""
-        return len(self._fresh) + len(self._known)
+        """How many keys are remembered; an access and its only subject are one."""
+        return len(self._memory)
 
     # -- the hot path
 
@@ -163,17 +149,17 @@ class Conduct:
 
     def observe(self, observation: Observation) -> None:
         """Count one call."""
-        callee, origid = observation.callee, observation.origid
+        callee, keys = observation.callee, observation.keys
         shown = pair = here = there = link = -1
         if not observation.bound:
             shown, here = self._number(observation.display)
             if callee is not None:
-                called, there = self._number(callee)
+                called, there = self._callee(callee)
                 pair = shown * 3 + called & _MASK_32
-            if origid is not None:
-                link = shown * 3 + self._hash(origid) & _MASK_32
-        at = observation.at
-        event = (at, observation.keys, shown, pair, here, there, link)
+            origid = observation.origid
+            if origid is not None and keys and keys[-1].kind is _SPC:
+                link = shown * 3 + self._hashing.text(origid) & _MASK_32
+        event = (observation.at, keys, shown, pair, here, there, link)
         backlog = self._backlog
         if backlog is not None:
             if len(backlog) < self.policy.max_backlog:
@@ -185,14 +171,24 @@ class Conduct:
     def _count(self, event: _Event, observation: Observation | None) -> None:
         at, keys, shown, pair, here, there, link = event
         generation = at // self._half
-        known = self._known
+        memory = self._memory
+        known = memory.known
+        together = False
+        if len(keys) == 2 and keys[1].kind is _SUBJECT and keys[0].kind is _ACCESS:
+            access, subject = keys
+            track = known.get(access)
+            if track is None or track.also != subject:
+                track = memory.both(access, subject, at, generation)
+            if track is not None:
+                keys, together = (access,), True  # counted once for the two
         for key in keys:
             track = known.get(key)
             if track is None:
-                track = self._newcomer(key, at, generation)
+                track = memory.one(key, at, generation)
+            if track.also is not None and not together:
+                memory.part(key)
             if not track.touched:
-                track.touched = True
-                self._touched.append((key, track))
+                memory.touch(key, track)
             if track.generation != generation:
                 track.turn(generation)
             if at != track.last and (at > track.last or at < track.last - self._far):
@@ -207,13 +203,14 @@ class Conduct:
                 track.count_origid(shown, link)
             else:
                 track.count(at, shown, pair, here, there, self._bounds)
+                if track.stranger:
+                    self._handovers[key.kind].call(key, at)
             calls = half.calls
             if calls >= track.due:
                 track.due = calls + min(max(4, calls >> 3), _MOST_STEP)
-                if observation is not None:
+                if observation is not None and (half.turns or calls >= _QUIET):
                     self._sample(track, observation)
-                if key in self._findings or self._worth(track):
-                    self._judge(key, track, track.last)
+                self._due(key, track)
 
     def _sample(self, track: Track, observation: Observation) -> None:
         callee = observation.callee
@@ -229,13 +226,32 @@ class Conduct:
 
     # -- judging
 
+    def _due(self, key: Key, track: Track) -> None:
+        """Judge a key, and the subject that shares its track, if it is worth it."""
+        if not track.carrier:
+            self._tied(key, track)
+        worth = self._worth(track)
+        if worth or key in self._findings:
+            self._judge(key, track, track.last)
+        also = track.also
+        if also is not None and (worth or also in self._findings):
+            self._judge(also, track, track.last)
+
+    def _tied(self, key: Key, track: Track) -> None:
+        """Note whether it calls strangers, and what ties it to others who do."""
+        if Measure.HANDOVER not in self.policy.measures:
+            return
+        if track.stranger:
+            track.tie, track.tied = self._handovers[key.kind].standing(key)
+        track.stranger = calls_strangers(track, self.policy)
+
     def _worth(self, track: Track) -> bool:
         """Tell cheaply whether a measure could find anything; most keys are nowhere near."""
         if track.carrier:
             return True
         policy = self.policy
         keep = policy.keep
-        if track.score >= keep * self._bounds.upper:
+        if track.score >= keep * self._bounds.upper or track.tied > 1:
             return True
         calls = track.calls
         if track.areas is not None and calls >= policy.spread.least_calls:
@@ -319,7 +335,7 @@ class Conduct:
         """All figures of a key, whether or not they amount to anything."""
         found = self.finding(key, now)
         state = found.state if found is not None else State.WATCHING
-        track = self._known.get(key) or self._fresh.get(key)
+        track = self._memory.get(key)
         if track is None or now - track.last >= self.policy.window:
             return Picture(key, state, 0, 0, 0, (), found)
         bound = track.now.bound + (track.old.bound if track.old is not None else 0)
@@ -330,13 +346,15 @@ class Conduct:
         """One call of the key is over. Without such reports concurrency is not judged.
 
         Reports count from the key's first one; before it, nothing is known of calls in progress.
+        Each key of the call is to be told; where an access and its subject are one, the access's
+        report counts.
         """
         if self._backlog is not None and len(self._ended) < self.policy.max_backlog:
             self._ended.append((key, at))
         self._end(key, at)
 
     def _end(self, key: Key, at: int) -> None:
-        track = self._known.get(key) or self._fresh.get(key)
+        track = self._memory.own(key)
         if track is not None and not track.carrier:
             track.ended(at)
 
@@ -352,41 +370,10 @@ class Conduct:
 
     def _forget(self, key: Key) -> None:
         self._drop(key)
-        for tracks in (self._fresh, self._known):
-            track = tracks.pop(key, None)
-            if track is not None and not track.touched:
-                track.touched = True
-                self._touched.append((key, track))
-
-    # -- which keys are remembered
-
-    def _newcomer(self, key: Key, at: int, generation: int) -> Track:
-        """The track of a key that is not among the known."""
-        fresh = self._fresh
-        track = fresh.get(key)
-        if track is not None:
-            if track.calls >= self.policy.established and self._room(track, at):
-                del fresh[key]
-                self._known[key] = track
-            return track
-        self._sweep(at)
-        if len(fresh) >= self._places:
-            del fresh[next(iter(fresh))]
-        track = fresh[key] = Track.begin(key.kind, at, generation)
-        return track
-
-    def _sweep(self, at: int) -> None:
-        """Forget one key that has been silent for a window, of those that came first."""
-        for keys in (self._fresh, self._known):
-            oldest = next(iter(keys), None)
-            if oldest is None:
-                continue
-            track = keys[oldest]
-            if at - track.last >= self.policy.window and not self._stands(oldest, at):
-                del keys[oldest]
-            elif keys is self._known:
-                del keys[oldest]
-                keys[oldest] = track
+        self._memory.forget(key)
+        handovers = self._handovers.get(key.kind)
+        if handovers is not None:
+            handovers.forget(key)
 
     def _stands(self, key: Key, at: int) -> bool:
         """Tell whether something stands against a key; forget what ended a window ago.
@@ -400,24 +387,6 @@ class Conduct:
             return True
         self._drop(key)
         return False
-
-    def _room(self, newcomer: Track, at: int) -> bool:
-        """Make room among the known, unless all that were looked at are worth more."""
-        known = self._known
-        if len(known) < self._places:
-            return True
-        least, fewest = None, newcomer.calls
-        for _ in range(_PROBES):
-            key = next(iter(known))
-            track = known.pop(key)
-            known[key] = track
-            calls = 0 if at - track.last >= self.policy.window else track.calls
-            if calls < fewest and not self._stands(key, at):
-                least, fewest = key, calls
-        if least is None:
-            return False
-        del known[least]
-        return True
 
     # -- fleet and restart
 
@@ -440,7 +409,7 @@ class Conduct:
         delta = _ENCODER.encode(
             (
                 _FORMAT,
-                self._fingerprint,
+                self._hashing.fingerprint,
                 self._sequence,
                 list(places),
                 events,
@@ -469,7 +438,7 @@ class Conduct:
             read = _DELTA.decode(delta)
         except msgspec.MsgspecError as error:
             raise ConductFormatError(f"delta: {error}") from None
-        if read.version != _FORMAT or read.salt != self._fingerprint:
+        if read.version != _FORMAT or read.salt != self._hashing.fingerprint:
             raise ConductFormatError("delta: of another version or salt")
         if any(place >= len(read.keys) for _, places, *_ in read.events for place in places):
             raise ConductFormatError("delta: names keys that it lacks")
@@ -502,33 +471,22 @@ class Conduct:
             self._set(found)
             self._backlog = backlog
 
-    @property
-    def _fingerprint(self) -> int:
-        """Tells salts apart without giving them away."""
-        return crc32(self._factor.to_bytes(8, "big"))
-
     def take_touched(self, most: int) -> list[Saved]:
         """Keys whose counts changed since they were last taken, the longest waiting first.
 
         Args:
             most: keys at a time. One takes about 20 microseconds, in which nothing else runs.
         """
-        taken, self._touched = self._touched[:most], self._touched[most:]
-        half = self._half
-        saved = []
-        for key, track in taken:
-            track.touched = False
-            here = (self._known.get(key) or self._fresh.get(key)) is track
-            content = (
-                _ENCODER.encode((_FORMAT, self._fingerprint, half, key, track)) if here else None
-            )
-            saved.append(Saved(str(key), content))
-        return saved
+        head = (_FORMAT, self._hashing.fingerprint, self._half)
+        return [
+            Saved(str(key), None if track is None else _ENCODER.encode((*head, key, track)))
+            for key, track in self._memory.take_touched(most)
+        ]
 
     @property
     def untaken(self) -> int:
         """How many keys `take_touched` has still to give."""
-        return len(self._touched)
+        return self._memory.untaken
 
     def take_findings(self) -> list[Saved]:
         """Findings that are new, changed or over since they were last taken."""
@@ -572,12 +530,12 @@ class Conduct:
             except msgspec.MsgspecError:
                 unread += 1
                 continue
-            if (kept.version, kept.salt, kept.half) != (_FORMAT, self._fingerprint, self._half):
+            if (kept.version, kept.salt, kept.half) != (
+                _FORMAT,
+                self._hashing.fingerprint,
+                self._half,
+            ):
                 unread += 1
                 continue
-            key, track = kept.key, kept.track
-            track.touched = False
-            tracks = self._known if track.calls >= self.policy.established else self._fresh
-            if len(tracks) < self._places and key not in self._known and key not in self._fresh:
-                tracks[key] = track
+            self._memory.restore(kept.key, kept.track)
         return unread

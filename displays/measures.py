@@ -283,6 +283,41 @@ def origids(view: View) -> Assessment:
     return found.assessment(Measure.ORIGIDS)
 
 
+def calls_strangers(track: Track, policy: Policy) -> bool:
+    """Tell cheaply whether somebody calls people all over the country, and nobody twice."""
+    limits, now, old = policy.handover, track.now, track.old
+    if track.calls < limits.least_calls // 2 or now.pairs is None:
+        return False
+    displays, pairs = now.displays, old.pairs if old is not None else None
+    if displays is not None and (displays.bits or len(displays.exact) > limits.most_displays):
+        return False
+    known = now.known + (old.known if old is not None else 0)
+    matches = now.matches + (old.matches if old is not None else 0)
+    reach = now.reach | (old.reach if old is not None else 0)
+    return (
+        matches <= limits.matching * known
+        and reach.bit_count() * 2 >= limits.reach_areas
+        and recurrence(now.pairs, pairs) <= max(limits.recurring, 1 / (track.calls + 1))
+    )
+
+
+def handover(view: View) -> Assessment:
+    """Several who call strangers, of whom each begins when another one falls silent."""
+    policy, track = view.policy.handover, view.track
+    found = _Conditions()
+    found.figures["callers tied"] = track.tied
+    if track.tied < 2 and track.tie <= 0:
+        return Assessment(Measure.HANDOVER, 0.0, found.figures, {})
+    found.needs("calls", view.calls, policy.least_calls)
+    found.least("log-likelihood ratio", track.tie, log(1 / policy.false_alarm))
+    if found.strength > view.enough:
+        found.limit("displays", view.displays.distinct, policy.most_displays)
+        found.most("matching", view.matching, policy.matching)
+        found.least("areas of callees", view.reach, policy.reach_areas)
+        found.most("recurring", view.recurring, max(policy.recurring, 1 / (view.calls + 1)))
+    return found.assessment(Measure.HANDOVER)
+
+
 def _same_display(track: Track) -> float:
     """Probability that two calls, drawn anew, show the same display; exact for few displays."""
     counts: dict[int, int] = {}
@@ -322,6 +357,7 @@ _OF_CALLERS: Final[dict[Measure, Callable[[View], Assessment]]] = {
     Measure.ROTATION: rotation,
     Measure.RATE: rate,
     Measure.CONCURRENCY: concurrency,
+    Measure.HANDOVER: handover,
 }
 _OF_CARRIERS: Final[dict[Measure, Callable[[View], Assessment]]] = {Measure.ORIGIDS: origids}
 

@@ -81,6 +81,7 @@ class Measure(str, Enum):
     CONCURRENCY = "concurrency"
     ROTATION = "rotation"
     ORIGIDS = "origids"
+    HANDOVER = "handover"
 
 
 class Sample(Struct, frozen=True):

@@ -163,6 +163,30 @@ class Origids(Struct, frozen=True, forbid_unknown_fields=True):
     moved: float = 0.6
 
 
+class Handover(Struct, frozen=True, forbid_unknown_fields=True):
+    """When callers are one who hands over from each to the next (`displays.handover`).
+
+    Attributes:
+        least_calls: below which nothing is found.
+        pause: seconds without a call after which a run of calls is over.
+        reach: seconds from a caller's last call within which the next one begins.
+        expected: share of runs that follow so if they are one.
+        false_alarm: probability that a test finds two who know nothing of each other.
+        most_displays: of one caller; who has more is a switch of many.
+        matching, reach_areas, recurring: as in Rotation; of those who are looked at.
+    """
+
+    least_calls: int = 40
+    pause: int = 300
+    reach: int = 180
+    expected: float = 0.8
+    false_alarm: float = 1e-9
+    most_displays: int = 64
+    matching: float = 0.3
+    reach_areas: float = 25.0
+    recurring: float = 0.02
+
+
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     """All of them.
 
@@ -190,6 +214,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     rate: Rate = Rate()
     rotation: Rotation = Rotation()
     origids: Origids = Origids()
+    handover: Handover = Handover()
     window: int = DAY
     suspect: float = 0.7
     keep: float = 0.5

@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from displays.areas import CELLS
-from displays.model import KeyKind
+from displays.model import Key, KeyKind
 from displays.policy import Locality
 from displays.sketch import LEVEL_BITS, Distinct, Repeats
 
@@ -26,6 +26,7 @@ _BITS: Final = tuple(1 << (area & 63) for area in range(CELLS))
 _STEPS_BACK: Final = 4  # half windows
 _LOW: Final = (1 << LEVEL_BITS) - 1
 _HIGH: Final = ~_LOW
+_ENOUGH: Final = 512  # displays of an SPC, of which a share is as good as all
 _RATED_FROM: Final = 24  # calls in half a window, before which there is no rate to speak of
 _LONGEST_CALL: Final = 24  # slots; a call that did not end by then was not reported
 
@@ -159,6 +160,9 @@ class Track:
         due: calls at which it is judged next.
         samples: latest calls as (at, display, callee), clear.
         touched: changed since it was last saved.
+        also: the subject that it serves, too. stranger: calls people anywhere, and nobody twice.
+        tie: log-likelihood ratio that it is one with others (displays.handover); tied: with how
+            many, itself included.
     """
 
     carrier: bool
@@ -182,6 +186,10 @@ class Track:
     due: int = 4
     samples: list[tuple[int, str, str | None]] = field(default_factory=list)
     touched: bool = False
+    also: Key | None = None
+    stranger: bool = False
+    tie: float = 0.0
+    tied: int = 1
 
     @classmethod
     def begin(cls, kind: KeyKind, at: int, generation: int) -> Track:
@@ -232,17 +240,19 @@ class Track:
             shown, called: areas of display and callee; -1 for none.
         """
         half = self.now
-        half.calls += 1
+        calls = half.calls = half.calls + 1
         if pair < 0:
             first_contact = True
-        elif self.switch:
+        elif self.switch and (half.origins is not None or (display != self.shown and calls > 1)):
             first_contact = not self._linked(display, pair)
-        elif not half.turns and half.calls <= _RATED_FROM:
+        elif not half.turns and calls <= _RATED_FROM:
             first_contact = True  # one display and few calls, as most have: nothing to tell apart
         else:
             old, pairs = self.old, half.pairs
             if pairs is None:
                 pairs = half.pairs = Repeats()
+            if self.switch:
+                pair = pair & _HIGH | display & _LOW
             first_contact = not pairs.seen(pair, None if old is None else old.pairs)
         if display != self.shown:
             self._take(at, display)
@@ -271,7 +281,7 @@ class Track:
             self.ring[self.slot % SLOTS] += 1
             if self.active >= 0:
                 self._begun()
-        elif half.calls > _RATED_FROM:
+        elif calls > _RATED_FROM:
             self.ring, self.peaks = [0] * SLOTS, [0] * SLOTS
             self.slot = at // SLOT
 
@@ -287,11 +297,18 @@ class Track:
         """
         half, old = self.now, self.old
         origins, pairs = half.origins, half.pairs
-        if origins is None or pairs is None:
-            origins, pairs = half.origins, half.pairs = Repeats(), Repeats()
+        if origins is None:
+            origins = half.origins = Repeats()
+        if pairs is None:
+            pairs = half.pairs = Repeats()
         if origins.level != pairs.level:
             (origins if origins.level < pairs.level else pairs).thin()
             half.moved = 0
+        level = origins.level
+        if level and display & ((1 << level) - 1):
+            return False
+        if self.carrier and origins.stored > _ENOUGH:
+            origins.thin()
         again = origins.seen(display, None if old is None else old.origins)
         partner = partner & _HIGH | display & _LOW
         linked = pairs.seen(partner, None if old is None else old.pairs)

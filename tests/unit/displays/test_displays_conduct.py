@@ -213,7 +213,7 @@ def test_a_key_stays_below_its_limit_whatever_it_does(key):
     for turn in range(60_000):
         pair = (number(random.choice(CODES), turn), somebody(random))
         conduct.observe(next(calls(key, [pair], start=NOON + 2 * turn, origid=f"o-{turn}")))
-    track = conduct._known[key]
+    track = conduct._memory.known[key]
     assert track.old is not None
     assert size(track, set()) <= MAX_OCTETS
     assert len(track.samples) <= MAX_SAMPLES
@@ -223,7 +223,7 @@ def test_most_keys_are_small():
     conduct = Conduct()
     random = Random(10)
     fed(conduct, calls(ACCESS, ((number("28", 1), somebody(random)) for _ in range(7))))
-    assert size(conduct._fresh[ACCESS], set()) < 2_500
+    assert size(conduct._memory.fresh[ACCESS], set()) < 2_500
 
 
 def test_flood_of_new_keys_evicts_neither_the_established_nor_the_pooled():
@@ -322,11 +322,14 @@ def test_somebody_found_pooled_is_told_until_it_was_taken():
 
 def test_a_key_is_saved_again_only_when_it_changed():
     conduct = pooled()
-    first = conduct.take_touched(10)
-    assert [one.key for one in first] == BOTH
+    assert [one.key for one in conduct.take_touched(10)] == [
+        "access:a-1"
+    ]  # serves the subject, too
     assert conduct.take_touched(10) == []
     conduct.observe(next(calls(ACCESS, [(number("28", 1), number("28", 2))], start=NOON + 999)))
-    assert conduct.untaken == 1
+    assert conduct.untaken == 2
+    assert {one.key for one in conduct.take_touched(10)} == set(BOTH)  # no longer the same calls
+    conduct.observe(next(calls(ACCESS, [(number("28", 1), number("28", 2))], start=NOON + 999)))
     assert [one.key for one in conduct.take_touched(10)] == ["access:a-1"]
 
 
@@ -335,7 +338,10 @@ def test_what_was_cleared_is_saved_as_gone():
     conduct.take_touched(10)
     conduct.take_findings()
     conduct.clear(ACCESS)
-    assert [(one.key, one.content) for one in conduct.take_touched(10)] == [("access:a-1", None)]
+    gone, stays = conduct.take_touched(10)
+    assert (gone.key, gone.content) == ("access:a-1", None)
+    assert stays.key == "subject:s-1"
+    assert stays.content is not None
     assert [one.content for one in conduct.take_findings()] == [None]
 
 
@@ -427,7 +433,7 @@ def test_reports_of_ended_calls_travel():
     fed(one, calls(ACCESS, pool(Random(17), 3)))
     one.ended(ACCESS, NOON + 100)
     other.merge("one", one.take_delta())
-    assert other._fresh[ACCESS].active == 0
+    assert other._memory.fresh[ACCESS].active == 0
 
 
 pairs = st.lists(
@@ -457,8 +463,7 @@ def test_counts_do_not_depend_on_the_order_of_deltas(some, others):
     at = NOON + 20_000
     for key in (ACCESS, SIGNER, SPC):
         assert one.picture(key, at).calls == other.picture(key, at).calls
-        mine, its = one._fresh.get(key) or one._known.get(key), other._fresh.get(key)
-        its = its or other._known.get(key)
+        mine, its = one._memory.get(key), other._memory.get(key)
         if mine is None:
             assert its is None
             continue
@@ -469,7 +474,7 @@ def test_counts_do_not_depend_on_the_order_of_deltas(some, others):
 def test_hashes_are_the_same_in_every_process():
     script = (
         "from displays import Conduct; from passport.tn import TN;"
-        "print(Conduct()._number(TN('8613800100000')))"
+        "print(Conduct()._number(TN('8613800100000')), Conduct()._hashing.text('o-1'))"
     )
     said = {
         subprocess.run(
@@ -490,3 +495,91 @@ def test_people_on_one_switch_stay_unfound_over_days():
         stream = people(Random(18), 2_000, codes=CODES[:12])
         fed(conduct, calls(SIGNER, stream, start=NOON + day * DAY, every=20))
         assert conduct.finding(SIGNER, NOON + day * DAY + 40_000) is None
+
+
+# -- an access and its only subject
+
+
+HISTORIES = st.lists(
+    st.tuples(
+        st.sampled_from(["a-1", "a-2", None]),
+        st.sampled_from(["s-1", "s-2", None]),
+        st.integers(0, 25),
+        st.integers(0, 30),
+    ),
+    max_size=80,
+)
+
+
+@given(HISTORIES, st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_one_track_for_two_keys_says_what_two_tracks_would(history, bound):
+    """Each key alone in a Conduct of its own, against all of them in one."""
+    together, alone = Conduct(), {}
+    at = NOON
+    for access, subject, shown, called in history:
+        at += 20
+        keys = tuple(
+            Key(kind, name)
+            for kind, name in ((KeyKind.ACCESS, access), (KeyKind.SUBJECT, subject))
+            if name is not None
+        )
+        display, callee = number(CODES[shown], 1), number(CODES[called], called)
+        bound_here = bound and shown % 5 == 0
+        together.observe(Observation(at, keys, display, callee, None, bound_here))
+        for key in keys:
+            one = alone.setdefault(key, Conduct())
+            one.observe(Observation(at, (key,), display, callee, None, bound_here))
+    for key, one in alone.items():
+        assert together.picture(key, at) == one.picture(key, at)
+        assert together.finding(key, at) == one.finding(key, at)
+    assert together.restore(*kept(together)) == 0
+
+
+def test_findings_of_two_keys_on_one_track_come_and_go_alike():
+    conduct, random = Conduct(), Random(40)
+    pairs = [*pool(random, 300), *((number("28", 1), somebody(random, "28")) for _ in range(600))]
+    for observation in calls((ACCESS, SUBJECT), pairs, every=400):
+        conduct.observe(observation)
+        mine, its = (conduct.finding(key, observation.at) for key in (ACCESS, SUBJECT))
+        assert (mine is None) == (its is None)
+        if mine is not None:
+            assert (mine.state, mine.figures, mine.until) == (its.state, its.figures, its.until)
+    assert mine is None
+
+
+def test_subject_keeps_what_was_counted_when_a_second_access_comes():
+    conduct, random = Conduct(), Random(41)
+    other = Key(KeyKind.ACCESS, "a-2")
+    stream = list(pool(random, 60))
+    fed(conduct, calls((ACCESS, SUBJECT), stream[:10]))
+    fed(conduct, calls((other, SUBJECT), stream[10:12], start=NOON + 300))
+    assert [conduct.picture(key, NOON + 400).calls for key in (ACCESS, other, SUBJECT)] == [
+        10,
+        2,
+        12,
+    ]
+    fed(conduct, calls((ACCESS, SUBJECT), stream[12:], start=NOON + 500))
+    assert [conduct.picture(key, NOON + 2_000).calls for key in (ACCESS, SUBJECT)] == [58, 60]
+
+
+def test_an_access_that_is_evicted_takes_its_subject_along_and_nothing_stays_behind():
+    conduct = Conduct(Policy(max_keys=16))
+    for index in range(200):
+        keys = Key(KeyKind.ACCESS, f"a-{index}"), Key(KeyKind.SUBJECT, f"s-{index}")
+        fed(conduct, calls(keys, [(number("28", 1), number("28", 2))]))
+    assert len(conduct) <= 16
+    assert len(conduct._memory._with) <= 16
+    assert conduct.picture(Key(KeyKind.SUBJECT, "s-0"), NOON + 1).calls == 0
+    assert conduct.picture(Key(KeyKind.SUBJECT, "s-199"), NOON + 1).calls == 1
+
+
+def test_after_a_restart_an_access_and_its_subject_go_on_together():
+    before, after = Conduct(), Conduct()
+    stream = list(calls((ACCESS, SUBJECT), pool(Random(42), 40)))
+    fed(before, stream[:20])
+    assert after.restore(*kept(before)) == 0
+    fed(after, stream[20:])
+    for key in (ACCESS, SUBJECT):
+        assert after.picture(key, NOON + 800).calls == 40
+    assert len(after) == 1

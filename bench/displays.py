@@ -1,0 +1,202 @@
+"""What conduct costs: microseconds a call on each side, octets a key, keys at the bound.
+
+    python -m bench.displays
+
+A simulated country's day passes through `Conduct` as the gateway would send it: keys and
+observation made for each call, the finding of each key asked for, the call counted. Times are of
+the processor, median of nine parts of the day, so that what others do on the machine disturbs
+little. Writes build/bench-displays.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from itertools import chain
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from displays import Conduct, Key, KeyKind, Observation, Policy
+from displays.areas import cell
+from gateway.simulation import Call, Scenario, Traffic
+from passport.tn import TN
+
+GOAL = 10.0  # microseconds that a call adds, at most
+PARTS = 9
+SIDES: dict[str, Callable[[Call], tuple[Key, ...]]] = {
+    "signing": lambda call: (
+        Key(KeyKind.ACCESS, call.access or ""),
+        Key(KeyKind.SUBJECT, call.subject or ""),
+    ),
+    "verifying": lambda call: (
+        Key(KeyKind.SIGNER, f"{call.spc}/{call.origid}"),
+        Key(KeyKind.SPC, call.spc),
+    ),
+}
+
+
+def observation(call: Call, keys: tuple[Key, ...]) -> Observation:
+    """What the gateway makes of a call."""
+    return Observation(call.at, keys, call.display, call.callee, call.origid, call.bound)
+
+
+def parts(calls: list[Call], work: Callable[[list[Call]], float]) -> float:
+    """Median over the parts of the day, microseconds a call."""
+    size = len(calls) // PARTS
+    return median(
+        work(calls[part * size : (part + 1) * size]) / size * 1e6 for part in range(PARTS)
+    )
+
+
+def side(calls: list[Call], keys: Callable[[Call], tuple[Key, ...]]) -> dict[str, float]:
+    """Cost of a call on one side, in all and by what it is spent on."""
+    cell(TN("8613800100000"))  # reads the library's data
+    if keys is SIDES["signing"]:
+        calls = [call for call in calls if call.access is not None]
+    conduct, other = Conduct(), Conduct()
+
+    def all_of_it(part: list[Call]) -> float:
+        began = time.process_time()
+        for call in part:
+            told = keys(call)
+            for key in told:
+                conduct.finding(key, call.at)
+            conduct.observe(observation(call, told))
+        return time.process_time() - began
+
+    def observing(part: list[Call]) -> float:
+        made = [observation(call, keys(call)) for call in part]
+        began = time.process_time()
+        for one in made:
+            other.observe(one)
+        return time.process_time() - began
+
+    def asking(part: list[Call]) -> float:
+        made = [(key, call.at) for call in part for key in keys(call)]
+        began = time.process_time()
+        for key, at in made:
+            other.finding(key, at)
+        return (time.process_time() - began) / 2
+
+    return {
+        "added_us": parts(calls, all_of_it),
+        "observe_us": parts(calls, observing),
+        "finding_us": parts(calls, asking),
+        "calls": len(calls),
+        "keys": len(conduct),
+        "findings": len(conduct.standing(calls[-1].at)),
+    }
+
+
+def own_memory() -> int:
+    """Octets of this process's own memory (Linux)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit("/proc/self/status tells no RssAnon")
+
+
+def quiet(count: int) -> Iterable[Observation]:
+    """Calls of keys that show one number to five others."""
+    for turn in range(5 * count):
+        index = turn % count
+        keys = (Key(KeyKind.ACCESS, f"a-{index}"),)
+        display, callee = f"8613800{index:06d}", f"8675583{turn:06d}"
+        yield Observation(1_795_492_800 + turn // 100, keys, TN(display), TN(callee))
+
+
+def busy(count: int) -> Iterable[Observation]:
+    """Calls of keys that show hundreds of numbers of many cities."""
+    cities = ("8610", "8621", "86755", "8620", "8628", "8627", "86571", "86591")
+    for turn in range(600 * count):
+        keys = (Key(KeyKind.SIGNER, f"1001/o-{turn % count}"),)
+        shown, called = cities[turn % 8], cities[turn // 8 % 8]
+        display, callee = f"{shown}6{turn:07d}", f"{called}8{turn:07d}"
+        yield Observation(
+            1_795_492_800 + turn // 100, keys, TN(display), TN(callee), f"o-{turn % count}"
+        )
+
+
+def room(make: str, count: int) -> float:
+    """Octets that a key takes, Python's overhead included; in a process of its own."""
+    told = subprocess.run(
+        [sys.executable, "-m", "bench.displays", "--room", make, str(count)],
+        check=True,
+        capture_output=True,
+    )
+    return float(told.stdout)
+
+
+def _room(make: str, count: int) -> float:
+    calls = quiet if make == "quiet" else busy
+    warm = Conduct()
+    for one in calls(20):
+        warm.observe(one)
+    conduct = Conduct(Policy(max_keys=max(16, 4 * count)))
+    before = own_memory()
+    for one in calls(count):
+        conduct.observe(one)
+    return (own_memory() - before) / len(conduct)
+
+
+def flood(policy: Policy) -> int:
+    """Keys remembered after more came than fit, of both kinds: with many calls and with one."""
+    conduct = Conduct(policy)
+    many = (f"a-{index // 10}" for index in range(10 * policy.max_keys * 3 // 4))
+    few = (f"b-{index}" for index in range(2 * policy.max_keys))
+    for turn, name in enumerate(chain(many, few)):
+        key = Key(KeyKind.ACCESS, name)
+        at = 1_795_492_800 + turn // 1_000
+        conduct.observe(Observation(at, (key,), TN("8613800100000"), TN("8613900100000")))
+    return len(conduct)
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=4_000, help="callers of the country")
+    parser.add_argument("--room", nargs=2, metavar=("KIND", "KEYS"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.room is not None:
+        print(_room(given.room[0], int(given.room[1])))
+        return 0
+    calls = list(Traffic(Scenario(seed=7_000, size=given.size)).calls())
+    gc.collect()
+    gc.freeze()  # the traffic is the measurement's own, and not to be walked through each time
+    found: dict[str, Any] = {name: side(calls, keys) for name, keys in SIDES.items()}
+    policy = Policy()
+    found["bytes_per_key_small"] = room("quiet", 20_000)
+    found["bytes_per_key_large"] = room("busy", 500)
+    found["max_keys"] = policy.max_keys
+    found["keys_after_flood"] = flood(policy)
+    found["goal_us"] = GOAL
+    table = Table(title="Conduct, a call with two keys", title_justify="left")
+    for name in ("side", "added µs", "of it observe", "of it findings", "calls", "keys"):
+        table.add_column(name, justify="right")
+    for name in SIDES:
+        row = found[name]
+        times = (f"{row[which]:.1f}" for which in ("added_us", "observe_us", "finding_us"))
+        table.add_row(name, *times, f"{row['calls']:,}", f"{row['keys']:,}")
+    Console().print(table)
+    print(
+        f"octets a key: {found['bytes_per_key_small']:,.0f} small, "
+        f"{found['bytes_per_key_large']:,.0f} large; "
+        f"keys at the bound: {found['keys_after_flood']:,} of {policy.max_keys:,}"
+    )
+    build = Path("build")
+    build.mkdir(exist_ok=True)
+    (build / "bench-displays.json").write_text(json.dumps(found, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
