@@ -53,6 +53,7 @@ from gateway.routes import calls_router
 from gateway.settings import Settings, listener_address
 from passport.errors import ConfigError, StoreUnavailableError, ZhenxianError
 from passport.reasons import Reason
+from passport.tn import TN
 from registry.kinds import load_plan
 from registry.orders import Issuer, load_issuers, unfounded
 from stores.embedded import REGISTRY_FILE, EmbeddedRegistry
@@ -64,6 +65,7 @@ from stores.redislink import FleetOptions
 from stores.sqlite import SqliteReplayStore
 from verifier.redress import Contact
 from verifier.screen import ScreenPolicy
+from verifier.unsigned import Action, UnsignedPolicy, region
 from verifier.verify import Trust, Verifier
 
 WATCH_EVERY: Final = 1.0  # seconds between two looks at files that may have changed
@@ -152,6 +154,8 @@ class Service:
             if settings.server.workers == 1
             else SqliteReplayStore(data / "replay.sqlite"),
             self.registry,
+            unsigned=self._unsigned(),
+            country=self._country,
         )
         dialect = settings.server.dialect
         self.calls = Calls(
@@ -327,6 +331,18 @@ class Service:
         """Publish the chain and tell where: what cannot be published is not signed with."""
         name = self.publisher.publish(chain_pem)
         return self._public_base() + PUBLISH_PATH + name
+
+    def _unsigned(self) -> UnsignedPolicy:
+        settings = self.settings.verifier
+        return UnsignedPolicy(
+            {entry.spc: Action(entry.action) for entry in settings.unsigned if entry.spc},
+            {entry.country: Action(entry.action) for entry in settings.unsigned if entry.country},
+            frozenset(TN.parse(text, settings.country) for text in settings.health_numbers),
+        )
+
+    def _country(self, tn: TN) -> str | None:
+        """The country of a number; 95588 is one of ours, and not Myanmar's 5 588."""
+        return self.settings.verifier.country if self.plan.national(tn) else region(tn)
 
     def _public_base(self) -> str:
         """Where strangers reach what this service publishes."""

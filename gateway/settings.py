@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import (
@@ -27,7 +28,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from passport.errors import ConfigError
+from passport.errors import ConfigError, ParseError
+from passport.tn import TN
 
 ENV_PREFIX = "ZHENXIAN_"
 
@@ -146,6 +148,20 @@ class Signer(Section):
     )
 
 
+class Unsigned(Section):
+    """One table of verifier.unsigned: whose calls are to be signed, and what if one is not."""
+
+    spc: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,32}$")] | None = None
+    country: Country | None = None
+    action: Literal["none", "label", "fail"]
+
+    @model_validator(mode="after")
+    def _of_one(self) -> Self:
+        if (self.spc is None) == (self.country is None):
+            raise ValueError("expected either spc or country")
+        return self
+
+
 class Verifier(Section):
     """The STI-VS role."""
 
@@ -161,6 +177,34 @@ class Verifier(Section):
         description="ISO code of the country whose national numbers are read in requests. A"
         " number without + that is valid there is taken as national.",
     )
+    unsigned: tuple[Unsigned, ...] = Field(
+        (),
+        description="What becomes of a call that is not signed: tables with spc or country, and"
+        " action none, label or fail. An spc that holds the number goes before its country;"
+        " whoever is not named: none.",
+    )
+    health_numbers: tuple[str, ...] = Field(
+        ("9999999999", "7777777777"),
+        description="Numbers that health requests of SBCs carry on both sides. A request without"
+        " Identity header between them is none of the calls that should be signed.",
+    )
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        named = [entry.spc or entry.country for entry in self.unsigned]
+        if len(named) != len(set(named)):
+            raise ValueError("unsigned: an spc or country is named twice")
+        return self
+
+    @field_validator("health_numbers")
+    @classmethod
+    def _numbers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for number in value:
+                TN.parse(number)
+        except ParseError as error:
+            raise ValueError(str(error)) from None
+        return value
 
 
 class Trust(Section):

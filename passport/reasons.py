@@ -83,6 +83,18 @@ class Reason(Enum):
         SipStatus.USE_IDENTITY,
         _NONE,
     )
+    SIGNATURE_MISSING = Row(
+        "the call is not signed, and every call with such a display is to be signed",
+        "RFC 8224 section 6.2.2; this project",
+        SipStatus.USE_IDENTITY,
+        _FAILED,
+    )
+    DISPLAY_ORDERED = Row(
+        "an order stops the number shown or its holder, and no token vouches for the call",
+        "RFC 8688; this project",
+        SipStatus.REJECTED,
+        _FAILED,
+    )
     # Syntax of the header and the token ---------------------------------------------------------
     IDENTITY_SYNTAX = Row(
         "the Identity header does not follow the grammar", "RFC 8224 section 4", _INVALID, _NONE

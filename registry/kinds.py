@@ -84,6 +84,13 @@ class Plan:
             self.label(tn).kind is NumberKind.CARRIER_SERVICE
         )
 
+    def national(self, tn: str) -> bool:
+        """True for a number of the plan without country code, such as 95588 and 10086."""
+        return not tn.startswith(_CHINA) and self.label(tn).kind not in (
+            NumberKind.UNKNOWN,
+            NumberKind.FOREIGN,
+        )
+
 
 def _country(tn: str) -> bool:
     return any(int(tn[:end]) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE for end in (1, 2, 3))

@@ -41,6 +41,8 @@ class Label(str, Enum):
 
     DISPLAY_POOLED = "display-pooled"
     DISPLAY_SUSPECTED = "display-suspected"
+    UNSIGNED = "unsigned"
+    UNVERIFIED = "unverified"
 
 
 class Refusal(Struct, frozen=True):
@@ -83,8 +85,9 @@ class Verdict(Struct, frozen=True):
         reason: why; Reason.VERIFIED when every check passed.
         detail: a sentence for people.
         results: one entry per Identity header, in order of reception.
-        decisive: the entry that decided; None when the call carried no Identity header.
+        decisive: the entry that decided; None when no Identity header did.
         labels: what is said about the call beside its verstat, without repetition.
+        check: what failed when no entry decided.
     """
 
     verstat: Verstat
@@ -93,6 +96,7 @@ class Verdict(Struct, frozen=True):
     results: tuple[Result, ...] = ()
     decisive: Result | None = None
     labels: tuple[Label, ...] = ()
+    check: Check = Check.IDENTITY
 
     def __bool__(self) -> bool:
         raise TypeError("a Verdict is neither true nor false: look at its verstat")
@@ -108,7 +112,7 @@ class Verdict(Struct, frozen=True):
     def failed(self) -> Check | None:
         """The first check that failed."""
         if self.decisive is None:
-            return None if self.verstat is Verstat.PASSED else Check.IDENTITY
+            return None if self.verstat is Verstat.PASSED else self.check
         return self.decisive.refusal.check if self.decisive.refusal else None
 
     @property

@@ -3,6 +3,7 @@
 For each Identity header of the call, the first check that fails ends that header:
 
  1. an Identity header is present                                             428
+    (what the display alone says against a call is looked at last: judge_unsigned)
  2. the header field is well formed; info, alg, ppt usable                    438, 436, 437
  3. the token is well formed; typ, alg, ppt, x5u as they must be              438, 436, 437
     x5u is a place certificates may come from                                 436
@@ -25,7 +26,7 @@ again, so this module waits for nothing.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -48,10 +49,19 @@ from verifier.replay import ReplayStore, Sighting, replay_key
 from verifier.request import VerificationRequest
 from verifier.screen import SCREEN_CHECKS, Screened, ScreenPolicy, read, screen
 from verifier.token import TOKEN_CHECKS, VerifiedPASSporT, check_token
+from verifier.unsigned import (
+    UnsignedPolicy,
+    gather_unsigned,
+    is_health_request,
+    judge_unsigned,
+    region,
+)
 from verifier.verdict import Check, Refusal, Result, Verdict
 
 MAX_REMEMBERED_CHAINS: Final = 4096  # validation results kept; a nation has fewer signers
 UNTRUSTED_FOR: Final = 10  # seconds a refused chain is not validated again
+
+NOBODY_SIGNS: Final = UnsignedPolicy()
 
 _NOTHING: Final[Mapping[str, Chain | Failure]] = MappingProxyType({})
 _BEFORE_CERTIFICATE: Final = SCREEN_CHECKS
@@ -134,6 +144,8 @@ class Verifier:
         registry: Registry,
         conduct: DisplayConduct | None = None,
         conduct_policy: ConductPolicy = AS_USUAL,
+        unsigned: UnsignedPolicy = NOBODY_SIGNS,
+        country: Callable[[TN], str | None] = region,
     ) -> None:
         self.policy = policy
         self.certificates = certificates
@@ -142,6 +154,8 @@ class Verifier:
         self._registry = registry
         self._conduct = conduct
         self._conduct_policy = conduct_policy
+        self._unsigned = unsigned
+        self._country = country
         self._signers: OrderedDict[str, _Remembered] = OrderedDict()
 
     def verify(
@@ -176,12 +190,16 @@ class Verifier:
         """Steps 1 to 7, for all headers of a call. Arguments as of `verify`."""
         # 1. an Identity header is present
         if not request.identities:
-            return Verdict(Verstat.NONE, Reason.NO_IDENTITY, Reason.NO_IDENTITY.text)
+            verdict = Verdict(Verstat.NONE, Reason.NO_IDENTITY, Reason.NO_IDENTITY.text)
+            if is_health_request(request, self._unsigned):
+                return verdict
+            return self._unvouched(verdict, request, now)
         try:
             values = split_identity_headers(list(request.identities))
         except ParseError as error:
             refusal = Refusal(Check.SYNTAX, error.reason, str(error))
-            return _verdict((Result(None, request.identities[0], (Check.IDENTITY,), refusal),))
+            unreadable = Result(None, request.identities[0], (Check.IDENTITY,), refusal)
+            return self._unvouched(_verdict((unreadable,)), request, now)
         missing: list[str] = []
         entries: list[Result | Candidate] = []
         for value in values:
@@ -235,10 +253,12 @@ class Verifier:
     ) -> Verdict:
         """Step 10 for all headers whose signature verified, then the verdict.
 
+        A call that is neither genuine nor found false is judged by its display alone.
+
         Args:
             first_seen: answers to `sightings` by key; None asks the replay store here.
         """
-        return _verdict(
+        verdict = _verdict(
             tuple(
                 [
                     entry if isinstance(entry, Result) else self._close(entry, opened, first_seen)
@@ -246,6 +266,17 @@ class Verifier:
                 ]
             )
         )
+        if verdict.verstat is not Verstat.NONE:
+            return verdict
+        return self._unvouched(verdict, opened.request, opened.now)
+
+    def _unvouched(self, verdict: Verdict, request: VerificationRequest, now: int) -> Verdict:
+        """Judge a call that no token vouches for. A URI is nobody's number."""
+        if verdict.verstat is not Verstat.NONE or not isinstance(request.orig, TN):
+            return verdict
+        policy = self._unsigned
+        facts = gather_unsigned(request.orig, self._registry, now, policy, self._country)
+        return judge_unsigned(verdict, facts, policy)
 
     def _close(
         self,

@@ -27,6 +27,7 @@ from stores.memory import MemoryReplayStore
 from verifier.conduct import ConductPolicy
 from verifier.request import VerificationRequest
 from verifier.screen import ScreenPolicy
+from verifier.unsigned import UnsignedPolicy
 from verifier.verdict import Check
 from verifier.verify import Trust, Verifier
 
@@ -89,6 +90,7 @@ class Case:
         self.registry = PlainRegistry()
         self.conduct = Found()
         self.conduct_policy = ConductPolicy()
+        self.unsigned = UnsignedPolicy()
         self.policy = ScreenPolicy()
         self.revocation = RevocationPolicy.REQUIRE
         self.lists = ()
@@ -110,6 +112,7 @@ class Case:
                 self.registry,
                 self.conduct,
                 self.conduct_policy,
+                self.unsigned,
             )
         return self._verifier
 

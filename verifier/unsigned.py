@@ -1,0 +1,174 @@
+"""A call that no token vouches for: what its display alone says against it.
+
+The display is only claimed, so nothing here is held against whoever calls. But a number that an
+order stops may be shown by nobody, and where a carrier signs every call, a call that shows one of
+its numbers and is not signed did not come from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from types import MappingProxyType
+from typing import Final
+
+import phonenumbers
+from msgspec import Struct
+
+from passport.errors import StoreUnavailableError
+from passport.reasons import Reason, Verstat
+from passport.tn import TN, URI
+from registry.model import Order, Registry, Who
+from verifier.request import VerificationRequest
+from verifier.verdict import Check, Label, Verdict
+
+
+class Action(str, Enum):
+    """What follows when a call is not signed that should be, the mildest first."""
+
+    NONE = "none"
+    LABEL = "label"
+    FAIL = "fail"
+
+
+_MILDEST_FIRST: Final = tuple(Action)
+_NONE: Final[Mapping[str, Action]] = MappingProxyType({})
+
+
+class UnsignedPolicy(Struct, frozen=True):
+    """Whose calls are to be signed. What is not named leads to nothing.
+
+    Attributes:
+        spcs: by the service provider codes that the registry names for the number.
+        countries: by the ISO 3166 code of the number's country, for numbers whose codes are not
+            known or not named.
+        health: the numbers that health requests of SBCs carry, as `from` and as `to`.
+    """
+
+    spcs: Mapping[str, Action] = _NONE
+    countries: Mapping[str, Action] = _NONE
+    health: frozenset[TN | URI] = frozenset()
+
+    def action(self, spcs: tuple[str, ...], country: str | None) -> Action:
+        """What follows for a number held at these codes, in this country.
+
+        A code comes before the country. Of several codes the mildest action counts: the call may
+        have come from the one that does not sign.
+        """
+        general = self.countries.get(country, Action.NONE) if country else Action.NONE
+        return min(
+            (self.spcs.get(spc, general) for spc in spcs),
+            key=_MILDEST_FIRST.index,
+            default=general,
+        )
+
+
+class UnsignedFacts(Struct, frozen=True):
+    """What is known of the display of a call that no token vouches for.
+
+    Attributes:
+        spcs: codes that may sign for the number; None when the registry could not be asked.
+        country: of the number; None when it is not known, or no policy asks.
+        order: an order that covers the number, its holder or a reseller.
+    """
+
+    spcs: tuple[str, ...] | None = ()
+    country: str | None = None
+    order: Order | None = None
+
+
+def is_health_request(request: VerificationRequest, policy: UnsignedPolicy) -> bool:
+    """True for what an SBC asks to see whether the service answers.
+
+    It has the members of a call without Identity header, and the present time; what tells it is
+    that the numbers on both sides are those the SBC is configured with. A call to a subscriber
+    is never one, whatever number it shows.
+    """
+    return (
+        not request.identities
+        and request.orig in policy.health
+        and all(identity in policy.health for identity in request.to)
+    )
+
+
+def gather_unsigned(
+    orig: TN,
+    registry: Registry,
+    now: int,
+    policy: UnsignedPolicy,
+    country: Callable[[TN], str | None],
+) -> UnsignedFacts:
+    """Ask once for everything that `judge_unsigned` looks at.
+
+    An order against an SPC or a certificate stops what these sign, so it has no effect here.
+    """
+    where = country(orig) if policy.countries else None
+    spcs: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    resellers: tuple[str, ...] = ()
+    try:
+        holding = registry.holding(orig)
+        if holding is not None:
+            spcs = holding.spcs
+            subjects = (holding.subject,)
+            resellers = registry.standing(holding.subject, holding.reseller).chain
+        order = registry.order(Who(subjects, resellers, (), (orig,)), now)
+    except StoreUnavailableError:
+        return UnsignedFacts(None, where)
+    return UnsignedFacts(spcs, where, order)
+
+
+def judge_unsigned(verdict: Verdict, facts: UnsignedFacts, policy: UnsignedPolicy) -> Verdict:
+    """Judge a call whose verdict is No-TN-Validation: the verdict as it is, or another.
+
+    1. An order that covers the display or its holder: the call fails.
+    2. The policy's action. To fail a call takes that it is not signed at all: no Identity header,
+       or none that is a token of a supported type (RFC 8224 section 6.2). A token that could not
+       be checked is labelled instead, and so is a call while the registry cannot be asked: an
+       outage must not fail honest calls.
+    """
+    order = facts.order
+    if order is not None:
+        detail = (
+            f"order {order.id} of {order.issuer} ({order.reference}) stops {order.kind.value}"
+            f" {order.target}, and nobody signed for the call"
+        )
+        return Verdict(
+            Verstat.FAILED, Reason.DISPLAY_ORDERED, detail, verdict.results, check=Check.ORDER
+        )
+    action = policy.action(facts.spcs or (), facts.country)
+    if action is Action.NONE:
+        return verdict
+    unsigned = all(
+        result.refusal is not None and result.refusal.check is Check.SYNTAX
+        for result in verdict.results
+    )
+    if action is Action.FAIL and unsigned and facts.spcs is not None:
+        if facts.spcs:
+            detail = f"not signed; the number is held at {', '.join(facts.spcs)}"
+        else:
+            detail = f"not signed; the number is one of {facts.country}"
+        return Verdict(Verstat.FAILED, Reason.SIGNATURE_MISSING, detail, verdict.results)
+    label = Label.UNSIGNED if unsigned else Label.UNVERIFIED
+    return Verdict(
+        verdict.verstat,
+        verdict.reason,
+        verdict.detail,
+        verdict.results,
+        verdict.decisive,
+        (*verdict.labels, label),
+    )
+
+
+def region(tn: TN) -> str | None:
+    """The ISO 3166 code of an international number's country, by its first digits.
+
+    None when no country has it. Whether the number is assigned is not checked where a country
+    code has one country.
+    """
+    if not tn.isdecimal():
+        return None
+    try:
+        return phonenumbers.region_code_for_number(phonenumbers.parse(f"+{tn}"))
+    except phonenumbers.NumberParseException:
+        return None
