@@ -6,6 +6,7 @@ Errors and logs name hosts and never credentials.
 from __future__ import annotations
 
 import contextlib
+import ssl
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -270,10 +271,23 @@ def _kwargs(options: FleetOptions, address: SplitResult) -> dict[str, Any]:
     if options.password_file is not None:
         kwargs["password"] = _password(options.password_file)
     if _SCHEMES[address.scheme]:
-        kwargs["ssl"] = True
+        kwargs |= {"ssl": True, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
         if options.tls_ca is not None:
-            kwargs["ssl_ca_certs"] = str(options.tls_ca)
+            kwargs["ssl_ca_certs"] = str(_authorities(options.tls_ca))
+    elif options.tls_ca is not None:
+        raise ConfigError(
+            "fleet.tls_ca is set, but the fleet's URL speaks no TLS: rediss, sentinels or clusters"
+        )
     return kwargs
+
+
+def _authorities(path: Path) -> Path:
+    """The file, which holds certificates. Raises ConfigError."""
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:  # also for a file that is no PEM
+        raise ConfigError(f"fleet.tls_ca {path}: {error.strerror or error}") from None
+    return path
 
 
 def _password(path: Path) -> str:

@@ -39,9 +39,18 @@ def wait_for(condition, seconds=15.0, what="the condition"):
 class RedisServer:
     """One redis-server: with an append-only file, unless the settings say otherwise."""
 
-    def __init__(self, folder: Path, *, sentinel: str | None = None, **settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sentinel: str | None = None,
+        tls: tuple[Path, Path, Path] | None = None,
+        **settings: str,
+    ) -> None:
+        """With `tls` (CA, certificate, key) it speaks nothing but TLS."""
         self.folder = folder
         self.port = free_port()
+        self.ca = tls[0] if tls is not None else None
         self.password = settings.get("requirepass")
         folder.mkdir(parents=True)
         given = {name.replace("_", "-"): value for name, value in settings.items()}
@@ -49,6 +58,10 @@ class RedisServer:
         if sentinel is None:
             lines |= {"appendonly": "yes", "appendfsync": "always", "save": '""'}
             lines |= {"repl-diskless-sync-delay": "0"}
+        if tls is not None:
+            names = ("tls-ca-cert-file", "tls-cert-file", "tls-key-file")
+            lines |= {"port": "0", "tls-port": str(self.port), "tls-auth-clients": "no"}
+            lines |= {name: str(file) for name, file in zip(names, tls, strict=True)}
         lines |= given
         text = "".join(f"{name} {value}\n" for name, value in lines.items())
         (folder / "redis.conf").write_text(text + (sentinel or ""))
@@ -59,7 +72,8 @@ class RedisServer:
     @property
     def url(self) -> str:
         secret = f":{self.password}@" if self.password else ""
-        return f"redis://{secret}127.0.0.1:{self.port}/0"
+        scheme = "redis" if self.ca is None else "rediss"
+        return f"{scheme}://{secret}127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
         """Start it on its port, with what it kept on disk."""
@@ -74,8 +88,9 @@ class RedisServer:
     def ask(self, *words: str) -> str:
         """What redis-cli prints."""
         secret = ["-a", self.password, "--no-auth-warning"] if self.password else []
+        tls = ["--tls", "--cacert", str(self.ca)] if self.ca is not None else []
         done = subprocess.run(
-            [CLI, "-h", "127.0.0.1", "-p", str(self.port), *secret, *words],
+            [CLI, "-h", "127.0.0.1", "-p", str(self.port), *tls, *secret, *words],
             capture_output=True,
             text=True,
             errors="replace",
