@@ -12,7 +12,19 @@ from typing import Final
 
 import typer
 
-from gateway.cli import calls, demo, doctor, fleet, inspect, keys, orders, pki, registry, serve
+from gateway.cli import (
+    calls,
+    demo,
+    doctor,
+    fleet,
+    inspect,
+    keys,
+    orders,
+    pki,
+    registry,
+    serve,
+    simulate,
+)
 from passport.errors import ZhenxianError
 
 EXIT_BAD_ANSWER: Final = 1
@@ -42,6 +54,7 @@ app.add_typer(orders.app, name="orders")
 app.add_typer(fleet.app, name="fleet")
 doctor.register(app)
 demo.register(app)
+simulate.register(app)
 
 
 def main() -> None:

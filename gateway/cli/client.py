@@ -18,6 +18,7 @@ from passport.errors import ConfigError, ZhenxianError
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 KEY_VARIABLE: Final = "ZHENXIAN_API_KEY"
+_encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 _TIMEOUT: Final = 30.0  # seconds for each of connecting, sending and each read
 _TIMEOUTS: Final = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), _TIMEOUT)}
 _LONG: Final = 86_400.0  # seconds a service may take to read and register what was uploaded
@@ -115,6 +116,27 @@ class Client:
         if response.status == 204:
             return {}
         return self._read(response.status, response.content, path)
+
+    def exchange(self, method: str, path: str, body: Mapping[str, Any]) -> tuple[int, Any]:
+        """Status and decoded body of any answer, a refusal too; None for a body that is no JSON.
+
+        Raises:
+            ServiceUnreachableError: no answer.
+        """
+        try:
+            response = self._http.request(
+                method,
+                self._base + path,
+                headers=[*self._headers.items(), ("content-type", "application/json")],
+                content=_encode(body),
+                extensions=_TIMEOUTS,
+            )
+        except _UNREACHABLE as error:
+            raise self._unreachable(error) from None
+        try:
+            return response.status, msgspec.json.decode(response.content)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return response.status, None
 
     def download(self, path: str, out: Callable[[bytes], object]) -> None:
         """Hand an answer that is no JSON on as it comes. Raises as `request`."""

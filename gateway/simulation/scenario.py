@@ -257,6 +257,15 @@ class Traffic:
                 seen.last,
             )
 
+    def shared_accesses(self) -> dict[str, str]:
+        """Subject by access, of those whose origid is a switch's; `records` leaves them out."""
+        shared = _shared([seat.origid for seat in self._country.seats])
+        return {
+            seat.access: seat.subject
+            for seat in self._country.seats
+            if seat.access is not None and seat.subject is not None and seat.origid in shared
+        }
+
     def records(self) -> Iterator[Record]:
         """What the registry knows of these callers, in an order in which it can be written.
 
