@@ -47,6 +47,7 @@ _SPC: Final = KeyKind.SPC
 _CALLERS: Final = (KeyKind.ACCESS, KeyKind.SUBJECT, KeyKind.SIGNER)
 _SUBJECT: Final = KeyKind.SUBJECT
 _ACCESS: Final = KeyKind.ACCESS
+_DELTA_CALLS: Final = 1_000
 
 _Event: TypeAlias = tuple[int, tuple[Key, ...], int, int, int, int, int]
 
@@ -390,20 +391,30 @@ class Conduct:
 
     # -- fleet and restart
 
-    def take_delta(self) -> bytes:
+    def take_delta(self, most: int = _DELTA_CALLS) -> bytes | None:
         """What was observed and found since the last time, for the other nodes.
+
+        Args:
+            most: calls at a time, because whoever counts them does nothing else meanwhile.
+
+        Returns:
+            None when there was nothing.
 
         Raises:
             RuntimeError: made without `fleet`.
         """
         if self._backlog is None:
             raise RuntimeError("this Conduct keeps nothing for a fleet; make it with fleet=True")
+        if not (self._backlog or self._ended or self._changed or self._cleared):
+            return None
+        calls, self._backlog = self._backlog[:most], self._backlog[most:]
+        over, self._ended = self._ended[:most], self._ended[most:]
         places: dict[Key, int] = {}
         events = [
             (at, [places.setdefault(key, len(places)) for key in keys], *rest)
-            for at, keys, *rest in self._backlog
+            for at, keys, *rest in calls
         ]
-        ended = [(places.setdefault(key, len(places)), at) for key, at in self._ended]
+        ended = [(places.setdefault(key, len(places)), at) for key, at in over]
         boot, number = self._sequence
         self._sequence = (boot, number + 1)
         delta = _ENCODER.encode(
@@ -418,7 +429,6 @@ class Conduct:
                 list(self._cleared),
             )
         )
-        self._backlog, self._ended = [], []
         self._changed, self._cleared = {}, {}
         return delta
 
@@ -500,6 +510,11 @@ class Conduct:
             for key, found in unsaved.items()
         ]
 
+    def expire(self, now: int) -> None:
+        """Forget findings that ended a window ago, of keys that nobody hears of any more."""
+        for key in list(self._findings):
+            self._stands(key, now)
+
     def standing(self, now: int) -> list[Finding]:
         """What stands against anybody at this time."""
         return [found for found in self._findings.values() if now < found.until]
@@ -523,7 +538,6 @@ class Conduct:
                 self._adopt(found)
             else:
                 unread += 1
-        self._unsaved, self.flagged = {}, False
         for content in counts:
             try:
                 kept = _KEPT.decode(content)

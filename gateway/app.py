@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,6 +28,8 @@ from certs.repository import CertificateRepository, Failure
 from certs.revocation import RevocationPolicy, build_view
 from certs.trustlist import TrustList, load_trust_list
 from certs.x5u import X5uPolicy
+from displays.conduct import Conduct
+from displays.model import State
 from gateway import __version__
 from gateway.admin import (
     BoundedBodies,
@@ -38,8 +41,10 @@ from gateway.admin import (
 from gateway.auth import Authenticator
 from gateway.bulk_api import bulk_router
 from gateway.calls import CallPolicy, Calls
+from gateway.conduct import ConductKeeper, load_policy, salt_of
 from gateway.dialects import answers
 from gateway.dialects.bodies import Dialect
+from gateway.displays_api import displays_router
 from gateway.docs import router as docs_router
 from gateway.logs import CallLog, Pseudonym, pseudonym_key
 from gateway.metrics import Metrics
@@ -56,13 +61,17 @@ from passport.reasons import Reason
 from passport.tn import TN
 from registry.kinds import load_plan
 from registry.orders import Issuer, load_issuers, unfounded
+from signer.conduct import PooledSigning
+from stores.conductfile import ConductFile, Exchange, WorkerExchange
 from stores.embedded import REGISTRY_FILE, EmbeddedRegistry
 from stores.fleet import FleetRegistry
+from stores.fleetconduct import FleetExchange
 from stores.fleetreplay import FleetReplayStore
 from stores.memory import MemoryReplayStore
 from stores.nodekey import NodeKey, load_pins
 from stores.redislink import FleetOptions
 from stores.sqlite import SqliteReplayStore
+from verifier.conduct import ConductPolicy, PooledVerifying
 from verifier.redress import Contact
 from verifier.screen import ScreenPolicy
 from verifier.unsigned import Action, UnsignedPolicy, region
@@ -115,6 +124,8 @@ class Service:
         fleet = _fleet(settings)
         self.registry = self._registry(fleet)
         self._seen = FleetReplayStore(fleet) if fleet is not None else None
+        self.keeper = self._conduct(fleet)
+        conduct = self.keeper.conduct if self.keeper is not None else None
         self.keys = self._key_store()
         self.redress = self._redress()
         x5u = X5uPolicy(
@@ -154,6 +165,11 @@ class Service:
             if settings.server.workers == 1
             else SqliteReplayStore(data / "replay.sqlite"),
             self.registry,
+            conduct,
+            ConductPolicy(
+                PooledVerifying(settings.displays.verifying),
+                PooledVerifying(settings.displays.carriers),
+            ),
             unsigned=self._unsigned(),
             country=self._country,
         )
@@ -165,12 +181,14 @@ class Service:
                 settings.server.explain,
                 settings.verifier.country,
                 settings.signer.iat_window,
+                PooledSigning(settings.displays.signing),
             ),
             credential=self.credential,
             registry=self.registry,
             replay=self._seen,
-            turn=self.registry.turn,
+            turn=self._turn,
             service=self.plan.service_number,
+            conduct=conduct,
             rejection=self.redress.rejection,
             verifier=self.verifier,
             repository=_Fetching(self.repository, self.crls, self._lacks_list, self._refresh_trust),
@@ -186,6 +204,56 @@ class Service:
             lambda: self.calls.waiting,
         )
 
+        if self.keeper is not None:
+            self._conduct_gauges(self.keeper)
+
+    def _conduct(self, fleet: FleetOptions | None) -> ConductKeeper | None:
+        """What counts conduct; None when nobody wants to know."""
+        displays = self.settings.displays
+        if {displays.signing, displays.verifying, displays.carriers} == {"off"}:
+            return None
+        policy = load_policy(
+            displays.thresholds, salt=salt_of(self.identity_key), max_keys=displays.max_keys
+        )
+        file = ConductFile(self.settings.data / "conduct.db")
+        name = f"{self.settings.registry.node or socket.gethostname()}/{os.getpid()}"
+        exchange: Exchange | None = None
+        if fleet is not None:
+            exchange = FleetExchange(fleet, name)
+        elif self.settings.server.workers > 1:
+            exchange = WorkerExchange(file, name)
+        conduct = Conduct(
+            policy,
+            show=str if displays.clear_samples else self.pseudonym,
+            fleet=exchange is not None,
+            boot=int(self._clock() * 1_000),
+        )
+        return ConductKeeper(conduct, file, exchange, self._clock)
+
+    def _conduct_gauges(self, keeper: ConductKeeper) -> None:
+        gauge = self.metrics.gauge
+        gauge(
+            "zhenxian_conduct_keys", "Callers and signers remembered.", lambda: len(keeper.conduct)
+        )
+        gauge(
+            "zhenxian_conduct_pooled",
+            "Keys found pooled now.",
+            lambda: keeper.standing(State.POOLED),
+        )
+        gauge(
+            "zhenxian_conduct_suspected",
+            "Keys suspected now.",
+            lambda: keeper.standing(State.SUSPECTED),
+        )
+        gauge("zhenxian_conduct_lost", "Calls that other nodes will not learn of.",
+              lambda: keeper.conduct.lost)  # fmt: skip
+
+    def _turn(self) -> None:
+        """What each batch of calls is preceded by."""
+        if self.keeper is not None:
+            self.keeper.turn()
+        self.registry.turn()
+
     def clock(self) -> float:
         """Seconds since the epoch."""
         return self._clock()
@@ -197,6 +265,8 @@ class Service:
 
     async def start(self) -> None:
         """Reach what is outside this machine. Raises ConfigError when Redis refuses us."""
+        if self.keeper is not None:
+            self.keeper.restore()
         if isinstance(self.registry, FleetRegistry):
             await self.registry.start()
 
@@ -220,6 +290,8 @@ class Service:
             found.extend(f"registry: {text}" for text in self.registry.problems())
         if self._seen is not None and self._seen.problem is not None:
             found.append(f"replays: {self._seen.problem}")
+        if self.keeper is not None:
+            found.extend(f"displays: {text}" for text in self.keeper.problems())
         if self.pins is not None:
             node = self.node
             if node.thumbprint not in self.pins.get(node.name, ()):
@@ -245,6 +317,8 @@ class Service:
         """Write the last records and let go of connections."""
         self.log.flush()
         await self.repository.close()
+        if self.keeper is not None:
+            await self.keeper.close()
         if self._seen is not None:
             await self._seen.close()
         if isinstance(self.registry, FleetRegistry):
@@ -259,6 +333,8 @@ class Service:
             tasks.create_task(self._fetch_lists())
             if isinstance(self.registry, FleetRegistry):
                 tasks.create_task(self.registry.follow())
+            if self.keeper is not None:
+                tasks.create_task(self.keeper.run())
             while True:
                 await asyncio.sleep(WATCH_EVERY)
                 await self.refresh()
@@ -555,6 +631,15 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
         ),
         metrics_router(service.metrics, service.authenticator),
     ]
+    if service.keeper is not None:
+        administration.append(
+            displays_router(
+                service.keeper.conduct,
+                service.registry,
+                service.authenticator,
+                clock=service.clock,
+            )
+        )
     documented = _application()
     for router in (*per_call, health, *administration):
         documented.include_router(router)

@@ -389,6 +389,40 @@ class Redress(Section):
         return self
 
 
+class Displays(Section):
+    """How displays behave over time: pools (打显), local presence, rates, rotation."""
+
+    signing: Literal["refuse", "lower", "label", "off"] = Field(
+        "refuse",
+        description="What signing does with a caller found pooled: no token, nothing above B,"
+        " only say so, or not look.",
+    )
+    verifying: Literal["fail", "label", "off"] = Field(
+        "fail",
+        description="What verifying does with a signer, one SPC and origid, found pooled:"
+        " TN-Validation-Failed with 608, only a label, or not look.",
+    )
+    carriers: Literal["fail", "label", "off"] = Field(
+        "label",
+        description="The same for an SPC whose origids change with each call. fail fails every"
+        " call that carrier signs; some honest ones number calls instead of customers.",
+    )
+    thresholds: Path | None = Field(
+        None, description="TOML file of thresholds, see docs/detection.md. Unset: the defaults."
+    )
+    max_keys: int = Field(
+        100_000,
+        ge=16,
+        le=10_000_000,
+        description="Callers and signers remembered, 1.5 to 48 KB each.",
+    )
+    clear_samples: bool = Field(
+        False,
+        description="Keep the calls that led to a finding with numbers in clear. Otherwise hashed"
+        " as in the log.",
+    )
+
+
 class Log(Section):
     """Structured logs: one JSON object a line on standard error."""
 
@@ -419,6 +453,7 @@ class Settings(BaseSettings):
     registry: Registry = Registry()
     fleet: Fleet = Fleet()
     redress: Redress = Redress()
+    displays: Displays = Displays()
     log: Log = Log()
 
     @classmethod

@@ -42,7 +42,8 @@ class Facts(Struct, frozen=True):
         service: the display is a carrier's own service number.
         binding: the binding of a privacy number that permits the call.
         order: an order that covers anyone or anything of the call.
-        finding: what the conduct of the access or its subject shows, unless it is exempt.
+        finding: what the conduct of the access or its subject shows, unless it is exempt; None
+            for a call that a binding permits, which is judged by that.
         available: False when the registry could not be asked.
         current: False when what it says may be older than is permitted.
     """
@@ -106,12 +107,12 @@ def gather(
         display = request.orig if isinstance(request.orig, TN) else None
         holding = registry.holding(display) if display is not None else None
         holder, binding, finding = _NOBODY, None, None
-        if access is not None and conduct is not None:
-            finding = against(access, conduct, int(now))
         if holding is not None:
             holder = registry.standing(holding.subject, holding.reseller)
             if holding.use is Use.PRIVACY:
                 binding = _binding(request, registry, holding, now)
+        if access is not None and conduct is not None and binding is None:
+            finding = against(access, conduct, int(now))
         return Facts(
             access,
             caller,
@@ -189,8 +190,8 @@ def decide(
     | a reseller before its holder is suspended or closed      | refused      |
     | the display's holding is not real-name verified          | refused      |
     | it is a privacy number that no active binding permits    | refused      |
-    | the conduct of access or subject shows a pool, and no    | refused, or  |
-    | binding permits the display                              | B at most    |
+    | the conduct of access or subject shows a pool            | refused, or  |
+    |                                                          | B at most    |
     | the display is held by nobody known, or is a URI         | B at most    |
     | the local copy of the registry may lag behind            | B at most    |
     | a privacy number with a binding for caller and callee    | A            |
@@ -249,7 +250,7 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
                 "the request names no caller" if request.caller is None else "now, for this callee",
             )
     found = facts.finding
-    if found is not None and found.state is Conduct.POOLED and facts.binding is None:
+    if found is not None and found.state is Conduct.POOLED:
         if pooled is PooledSigning.REFUSE:
             return _refuse(Reason.POOLED_DISPLAY, found.sentence)
         if pooled is PooledSigning.LOWER:

@@ -19,15 +19,16 @@ class Facts(Struct, frozen=True):
         first_seen: False for a replay; None when the store could not be asked.
         holder_spcs: codes that may sign for the calling number; empty when not known.
         order: an order that covers the number, its holder, a reseller, the SPC or certificate.
-        finding: what the conduct of the signer or its SPC shows, unless it is exempt.
         bound: a live binding of a privacy number shows the display to the callee.
+        finding: what the conduct of the signer or its SPC shows, unless it is exempt; None for a
+            bound call, which is judged by its binding and not by the company it keeps.
     """
 
     first_seen: bool | None
     holder_spcs: tuple[str, ...] = ()
     order: Order | None = None
-    finding: Finding | None = None
     bound: bool = False
+    finding: Finding | None = None
 
 
 JUDGE_CHECKS = (Check.REPLAY, Check.ORDER, Check.HOLDER, Check.CONDUCT)
@@ -40,8 +41,7 @@ def judge(
 
     The holder's check has effect only where the registry says which service provider codes may
     sign for the number, and the certificate speaks by such a code (RFC 8226 section 7: a code
-    stands for the numbers assigned to its holder). A privacy number is judged by its binding, not
-    by the company it keeps: conduct fails no bound call.
+    stands for the numbers assigned to its holder).
     """
     if facts.first_seen is None:
         return Refusal(Check.REPLAY, Reason.REPLAY_UNKNOWN, Reason.REPLAY_UNKNOWN.text)
@@ -63,6 +63,6 @@ def judge(
             f"signed by {spc}; the number is held at {', '.join(facts.holder_spcs)}",
         )
     found = facts.finding
-    if found is not None and not facts.bound and policy.on(found) is PooledVerifying.FAIL:
+    if found is not None and policy.on(found) is PooledVerifying.FAIL:
         return Refusal(Check.CONDUCT, Reason.DISPLAY_POOLED, found.sentence)
     return None

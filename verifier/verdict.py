@@ -6,7 +6,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from displays.model import Finding
+from displays.model import Finding, State
 from passport.claims import PASSporT
 from passport.ppt.shaken import Attestation, Shaken
 from passport.reasons import Reason, SipStatus, Verstat, reason_header
@@ -43,6 +43,12 @@ class Label(str, Enum):
     DISPLAY_SUSPECTED = "display-suspected"
     UNSIGNED = "unsigned"
     UNVERIFIED = "unverified"
+
+    @classmethod
+    def of(cls, finding: Finding) -> Label:
+        """What is said of a call that goes on although something was found."""
+        pooled = finding.state is State.POOLED
+        return cls.DISPLAY_POOLED if pooled else cls.DISPLAY_SUSPECTED
 
 
 class Refusal(Struct, frozen=True):

@@ -56,7 +56,7 @@ from verifier.unsigned import (
     judge_unsigned,
     region,
 )
-from verifier.verdict import Check, Refusal, Result, Verdict
+from verifier.verdict import Check, Label, Refusal, Result, Verdict
 
 MAX_REMEMBERED_CHAINS: Final = 4096  # validation results kept; a nation has fewer signers
 UNTRUSTED_FOR: Final = 10  # seconds a refused chain is not validated again
@@ -373,19 +373,19 @@ class Verifier:
             pass  # what the registry would have said is left out
         finding = (
             against(keys(token), self._conduct, self._conduct_policy, now)
-            if self._conduct is not None
+            if self._conduct is not None and not bound
             else None
         )
         sighting = self._sighting(token, opened)
         if first_seen is not None:
-            return Facts(first_seen.get(sighting.key), holder, order, finding, bound)
+            return Facts(first_seen.get(sighting.key), holder, order, bound, finding)
         try:
             seen: bool | None = self._replay.first_seen(
                 sighting.key, sighting.call_id, sighting.until, now
             )
         except StoreUnavailableError:
             seen = None
-        return Facts(seen, holder, order, finding, bound)
+        return Facts(seen, holder, order, bound, finding)
 
 
 def _passed(checks: tuple[Check, ...], failed: Check) -> tuple[Check, ...]:
@@ -425,7 +425,14 @@ def _verdict(results: tuple[Result, ...]) -> Verdict:
     decisive = results[0]
     for result in results:
         if result.refusal is None:
-            return Verdict(Verstat.PASSED, Reason.VERIFIED, Reason.VERIFIED.text, results, result)
+            return Verdict(
+                Verstat.PASSED,
+                Reason.VERIFIED,
+                Reason.VERIFIED.text,
+                results,
+                result,
+                (Label.of(result.finding),) if result.finding is not None else (),
+            )
         if _gravity(result) > _gravity(decisive):
             decisive = result
     refusal = decisive.refusal

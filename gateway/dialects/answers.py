@@ -12,7 +12,7 @@ from passport.reasons import Reason, SipStatus, Verstat
 from signer.decide import Decision
 from signer.sign import SignedHeader
 from verifier.redress import Rejection
-from verifier.verdict import Result, Verdict
+from verifier.verdict import Label, Result, Verdict
 
 DECLINED: Final = Rejection()
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
@@ -21,12 +21,15 @@ _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) -> bytes:
     """A signing answer: `identity` (ATIS-1000082) or `identityHeader` (3GPP).
 
-    With `explain`: attest, the decision's reason and a sentence, as members of our own.
+    With `explain`: attest, the decision's reason, a sentence, and what the caller's conduct shows,
+    as members of our own. `labels` as in `judged`.
     """
     name = "identity" if echo.dialect is Dialect.ATIS else "identityHeader"
     members: dict[str, Any] = {name: header.identity}
     if echo.request_id is not None:
         members["requestId"] = echo.request_id
+    if decision.finding is not None:
+        members["labels"] = [Label.of(decision.finding)]
     if explain:
         members["attest"] = decision.attest
         members["decision"] = decision.reason.name

@@ -425,7 +425,24 @@ def test_without_fleet_nothing_is_kept():
 
 def test_delta_of_another_salt_is_refused():
     with pytest.raises(ConductFormatError, match="salt"):
-        Conduct(Policy(salt=1)).merge("n", Conduct(fleet=True).take_delta())
+        Conduct(Policy(salt=1)).merge("n", delta_of(1))
+
+
+def delta_of(*seeds):
+    conduct = Conduct(fleet=True)
+    for seed in seeds:
+        fed(conduct, calls(ACCESS, pool(Random(seed), 5)))
+    return conduct.take_delta()
+
+
+def test_a_delta_holds_so_many_calls_and_nothing_is_left_out():
+    conduct = Conduct(fleet=True)
+    assert conduct.take_delta() is None
+    fed(conduct, calls(ACCESS, pool(Random(1), 25)))
+    other = Conduct()
+    while (delta := conduct.take_delta(most=10)) is not None:
+        assert other.merge("n", delta)
+    assert other.picture(ACCESS, NOON).calls == 25
 
 
 def test_reports_of_ended_calls_travel():
@@ -457,7 +474,8 @@ def test_counts_do_not_depend_on_the_order_of_deltas(some, others):
     for order in ((0, 1), (1, 0)):
         conduct = Conduct()
         for index in order:
-            conduct.merge(f"n-{index}", deltas[index])
+            if deltas[index] is not None:
+                conduct.merge(f"n-{index}", deltas[index])
         results.append(conduct)
     one, other = results
     at = NOON + 20_000

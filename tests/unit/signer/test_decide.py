@@ -124,7 +124,6 @@ TABLE = [
     (known(held=holding(), finding=SUSPICION), A, A, Reason.HELD_AND_VERIFIED),
     (known(OTHER, holding(), finding=POOL), A, None, Reason.DISPLAY_OF_ANOTHER),
     (known(held=holding(), finding=POOL, order=ORDER), A, None, Reason.ORDERED),
-    (known(held=PRIVATE, binding=BINDING, finding=POOL), A, A, Reason.BOUND),
     (known(held=PRIVATE, finding=POOL), A, None, Reason.NOT_BOUND),
     (Facts(available=False), A, C, Reason.REGISTRY_UNAVAILABLE),
     (Facts(available=False), None, C, Reason.REGISTRY_UNAVAILABLE),
@@ -293,6 +292,14 @@ def test_the_worse_of_access_and_subject_counts(of_access, of_subject, told):
     registry = PlainRegistry([holding()], [TRUNK])
     found = gather(request(A, access="bank-trunk"), registry, NOW, conduct=conduct).finding
     assert (found.key.kind if found is not None else None) is told
+
+
+def test_a_bound_call_is_judged_by_its_binding():
+    registry = PlainRegistry([PRIVATE], [TRUNK], others=[BINDING])
+    asked = request(A, access="bank-trunk", caller=CALLER)
+    facts = gather(asked, registry, NOW, conduct=Found(POOL))
+    assert (facts.binding, facts.finding) == (BINDING, None)
+    assert decide(asked, facts).reason is Reason.BOUND
 
 
 def test_nobodys_conduct_is_asked_where_the_access_is_unknown():

@@ -12,7 +12,7 @@ from passport.reasons import Reason, SipStatus, Verstat
 from passport.tn import TN, TNRange
 from registry.model import Binding, BindingModel, Holding, Use
 from verifier.conduct import ConductPolicy, PooledVerifying, keys
-from verifier.verdict import Check
+from verifier.verdict import Check, Label
 
 FAIL, LABEL, OFF = PooledVerifying
 PLATFORM = Holding(TNRange(TN(ORIG), TN(ORIG)), "platform", use=Use.PRIVACY)
@@ -80,6 +80,9 @@ def test_what_a_finding_leads_to_is_policy(case, policy, found, reason, told):
     verdict = case.ask()
     assert verdict.reason is reason
     assert verdict.decisive.finding == (findings[found] if told else None)
+    label = Label.DISPLAY_SUSPECTED if found == "suspicion" else Label.DISPLAY_POOLED
+    labelled = told and verdict.verstat is Verstat.PASSED
+    assert verdict.labels == ((label,) if labelled else ())
 
 
 def test_the_finding_that_leads_to_more_is_told(case):

@@ -1,0 +1,196 @@
+"""The keeper of conduct: what calls tell is saved and exchanged in the background.
+
+A finding that somebody is pooled is on disk before the next batch of calls is answered by it, so
+that no restart takes it back. Counts follow within half a minute, which is what a crash can lose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from displays.conduct import Conduct, ConductFormatError, Saved
+from displays.model import State
+from displays.policy import Policy
+from passport.errors import ConfigError, StoreUnavailableError
+from stores.conductfile import ConductFile, Exchange
+
+EVERY: Final = 0.5  # seconds between two looks: what one node saw, the others count a second later
+SAVED_WITHIN: Final = 30  # seconds until changed counts are on disk
+_LOOKS: Final = int(SAVED_WITHIN / EVERY)
+_LEAST: Final = 50  # keys saved at a look, at least
+_EXPIRE_EVERY: Final = 60.0  # seconds
+_MOST_DELTAS: Final = 100  # waiting to be sent; the rest waits in Conduct, which is bounded
+
+
+def load_policy(path: Path | None, **own: object) -> Policy:
+    """Thresholds from a TOML file with the members of displays.policy.Policy, all optional.
+
+    Args:
+        own: members that the file does not decide, such as the salt.
+
+    Raises:
+        ConfigError: the file cannot be read, or names what there is not.
+    """
+    told: dict[str, object] = {}
+    if path is not None:
+        try:
+            told = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from None
+        except ValueError as error:
+            raise ConfigError(f"{path}: {error}") from None
+        for name in own.keys() & told.keys():
+            raise ConfigError(f"{path}: {name} is not decided here")
+    try:
+        return msgspec.convert({**told, **own}, Policy)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def salt_of(identity_key: bytes) -> int:
+    """What hashes of numbers are salted with: the same on all nodes that share the registry."""
+    digest = hashlib.blake2b(key=identity_key[:64], person=b"displays", digest_size=7).digest()
+    return int.from_bytes(digest, "big")
+
+
+class ConductKeeper:
+    """Saves and exchanges one process's Conduct."""
+
+    def __init__(
+        self,
+        conduct: Conduct,
+        file: ConductFile,
+        exchange: Exchange | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.conduct = conduct
+        self._file = file
+        self._exchange = exchange
+        self._clock = clock
+        self._findings: dict[str, Saved] = {}  # still to be saved
+        self._told: dict[str, Saved] = {}  # still to be told to the others
+        self._counts: list[Saved] = []
+        self._deltas: list[bytes] = []
+        self._expired = 0.0
+        self._file_problem: str | None = None
+        self._exchange_problem: str | None = None
+        self._strangers: set[str] = set()
+
+    def restore(self) -> None:
+        """Take over what was saved. A file that cannot be read is told, and counting begins anew.
+
+        Call once, before the first call is answered.
+        """
+        policy = self.conduct.policy
+        try:
+            counts, findings = self._file.load(int(self._clock()) - policy.window, policy.max_keys)
+        except StoreUnavailableError as error:
+            self._file_problem = str(error)
+            return
+        self.conduct.restore(counts, findings)
+        self.conduct.take_findings()  # they are in the file
+
+    def turn(self) -> None:
+        """Before a batch of calls: whoever was found pooled by the last one is on disk first."""
+        if self.conduct.flagged:
+            self._take_findings()
+            self._save([])
+
+    def problems(self) -> list[str]:
+        """What keeps conduct from being saved or exchanged, one sentence each."""
+        found = [text for text in (self._file_problem, self._exchange_problem) if text is not None]
+        if self._strangers:
+            names = ", ".join(sorted(self._strangers))
+            found.append(
+                f"conduct counted by {names} cannot be read: another release, or another"
+                " registry.identity_key"
+            )
+        return found
+
+    def standing(self, state: State) -> int:
+        """How many keys are in a state now."""
+        now = int(self._clock())
+        return sum(found.state is state for found in self.conduct.standing(now))
+
+    async def run(self) -> None:
+        """Save and exchange until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY)
+            await self.look()
+
+    async def look(self) -> None:
+        """Save and exchange once. Never raises for what cannot be reached; see `problems`."""
+        now = self._clock()
+        if now - self._expired >= _EXPIRE_EVERY or now < self._expired:
+            self._expired = now
+            self.conduct.expire(int(now))
+        self._take_findings()
+        counts: list[Saved] = []
+        if self._file.leads():
+            counts = self.conduct.take_touched(max(_LEAST, self.conduct.untaken // _LOOKS))
+        self._save(counts)
+        if self._exchange is not None:
+            await self._swap(self._exchange, int(now))
+
+    def _take_findings(self) -> None:
+        for saved in self.conduct.take_findings():
+            self._findings[saved.key] = saved
+            if self._exchange is not None:
+                self._told[saved.key] = saved
+
+    def _save(self, counts: list[Saved]) -> None:
+        self._counts += counts
+        if not (self._counts or self._findings):
+            return
+        keep = self.conduct.policy.max_keys
+        try:
+            self._file.save(
+                self._counts, self._findings.values(), now=int(self._clock()), keep=keep
+            )
+        except StoreUnavailableError as error:
+            self._file_problem = f"conduct is not saved, and a restart would forget it: {error}"
+            del self._counts[: -2 * keep]
+            return
+        self._counts, self._findings, self._file_problem = [], {}, None
+
+    async def _swap(self, exchange: Exchange, now: int) -> None:
+        while len(self._deltas) < _MOST_DELTAS:
+            delta = self.conduct.take_delta()
+            if delta is None:
+                break
+            self._deltas.append(delta)
+        try:
+            await exchange.send(self._deltas, list(self._told.values()), now)
+            self._deltas, self._told = [], {}
+            received = await exchange.receive(now)
+            standing = await exchange.standing()
+        except StoreUnavailableError as error:
+            self._exchange_problem = f"conduct is counted by this node alone: {error}"
+            return
+        self._exchange_problem = None
+        for node, delta in received:
+            try:
+                self.conduct.merge(node, delta)
+                self._strangers.discard(node)
+            except ConductFormatError:
+                self._strangers.add(node)
+            await asyncio.sleep(0)  # calls go first
+        if standing:
+            self.conduct.restore([], standing)
+
+    async def close(self) -> None:
+        """Save everything and let go."""
+        if self._exchange is not None:
+            await self.look()
+            await self._exchange.close()
+        self._take_findings()
+        counts = self.conduct.take_touched(1 << 62) if self._file.leads() else []
+        self._save(counts)
+        self._file.close()

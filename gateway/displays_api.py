@@ -1,0 +1,169 @@
+"""Conduct for people and proxies: the picture of a key, who is found, ends of calls, objections."""
+
+# Annotations name variables of the functions around them: they are not postponed here.
+import logging
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Body, HTTPException, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from displays.conduct import Conduct
+from displays.model import Assessment, Key, KeyKind, Picture, Sample, State
+from gateway.admin import problems, requires
+from gateway.auth import Authenticator, Principal, Role
+from gateway.dialects.answers import finding_told
+from passport.errors import StoreUnavailableError
+from registry.model import Registry
+
+MAX_ENDED: Final = 1_000  # ends of calls in one request
+_MAX_KEY: Final = 200  # characters
+
+_READERS: Final = (Role.PROXY, Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR, Role.OPERATOR)
+_logger = logging.getLogger("zhenxian")
+
+KeyText = Annotated[
+    str,
+    Path(
+        max_length=_MAX_KEY,
+        description="access:ID, subject:ID, signer:SPC/ORIGID or spc:SPC.",
+        examples=["access:bank-trunk"],
+    ),
+]
+Reason = Annotated[str, Query(min_length=1, max_length=500, description="Why; it is logged.")]
+
+
+class EndedCall(BaseModel):
+    """One call that is over: by its access where we signed it, by its signer where we verified."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    access: str | None = Field(None, max_length=128, description="As in the signing request.")
+    spc: str | None = Field(None, max_length=64, description="As in the verification's answer.")
+    origid: str | None = Field(None, max_length=64, description="Of the token.")
+
+
+def displays_router(
+    conduct: Conduct,
+    registry: Registry,
+    authenticator: Authenticator,
+    *,
+    clock: Callable[[], float],
+) -> APIRouter:
+    """The routes below /v1/displays."""
+    routes = APIRouter(
+        prefix="/v1/displays",
+        tags=["Displays"],
+        responses=problems(
+            c401="Missing or unknown credentials.",
+            c403="The role does not permit it.",
+            c422="A value is missing or unusable; the detail names it.",
+        ),
+    )
+    read = requires(authenticator, *_READERS)
+    clear = requires(authenticator, Role.REGISTRAR)
+    tell = requires(authenticator, Role.PROXY)
+
+    @routes.get("", summary="Who is found suspected or pooled", dependencies=[read])
+    async def standing(
+        state: Annotated[
+            str | None, Query(pattern="^(suspected|pooled)$", description="Only these.")
+        ] = None,
+        kind: Annotated[KeyKind | None, Query(description="Only keys of this kind.")] = None,
+        after: Annotated[str, Query(max_length=_MAX_KEY, description="`following` before.")] = "",
+        limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 100,
+    ) -> dict[str, Any]:
+        found = sorted(
+            (
+                (str(one.key), one)
+                for one in conduct.standing(int(clock()))
+                if (state is None or one.state is State[state.upper()])
+                and (kind is None or one.key.kind is kind)
+            ),
+            key=lambda entry: entry[0],
+        )
+        rest = [entry for entry in found if entry[0] > after]
+        page = rest[:limit]
+        return {
+            "findings": [finding_told(one) for _, one in page],
+            "following": page[-1][0] if len(rest) > limit else None,
+        }
+
+    @routes.post("/ended", summary="Tell that calls are over", dependencies=[tell])
+    async def ended(
+        calls: Annotated[list[EndedCall], Body(min_length=1, max_length=MAX_ENDED)],
+    ) -> dict[str, int]:
+        """Without these reports calls at a time (并发) are not judged."""
+        at = int(clock())
+        taken = 0
+        for call in calls:
+            for key in _ended_keys(call, registry):
+                conduct.ended(key, at)
+                taken += 1
+        return {"taken": taken}
+
+    @routes.get("/{key:path}", summary="All figures of a key", dependencies=[read])
+    async def picture(key: KeyText) -> dict[str, Any]:
+        return _told(conduct.picture(Key.parse(key), int(clock())))
+
+    @routes.delete(
+        "/{key:path}",
+        status_code=204,
+        summary="Clear a key after an objection",
+        responses=problems(c404="Nothing stands against it."),
+    )
+    async def clear_one(
+        principal: Annotated[Principal, clear], key: KeyText, reason: Reason
+    ) -> None:
+        """The same conduct is found again. To leave a caller alone for longer, exempt it."""
+        parsed = Key.parse(key)
+        found = conduct.finding(parsed, int(clock()))
+        if found is None:
+            raise HTTPException(404, f"nothing stands against {key}")
+        conduct.clear(parsed)
+        _logger.warning(
+            "%s cleared by %s: %s (was: %s)", key, principal.name, reason, found.sentence
+        )
+
+    return routes
+
+
+def _ended_keys(call: EndedCall, registry: Registry) -> tuple[Key, ...]:
+    if call.spc is not None and call.origid is not None:
+        return (Key(KeyKind.SIGNER, f"{call.spc}/{call.origid}"),)
+    if call.access is None and call.origid is None:
+        raise HTTPException(422, "access, or origid, or spc and origid expected")
+    try:
+        access = registry.access(call.access, call.origid)
+    except StoreUnavailableError:
+        return ()
+    if access is None:
+        return ()
+    return Key(KeyKind.ACCESS, access.id), Key(KeyKind.SUBJECT, access.subject)
+
+
+def _told(picture: Picture) -> dict[str, Any]:
+    finding = picture.finding
+    return {
+        "key": str(picture.key),
+        "state": picture.state.name.lower(),
+        "calls": picture.calls,
+        "first": picture.first,
+        "last": picture.last,
+        "measures": [_measured(one) for one in picture.measures],
+        "finding": finding_told(finding) if finding is not None else None,
+        "samples": [_sample(one) for one in finding.samples] if finding is not None else [],
+    }
+
+
+def _measured(assessment: Assessment) -> dict[str, Any]:
+    return {
+        "measure": assessment.measure.value,
+        "strength": round(assessment.strength, 4),
+        "figures": {name: round(value, 4) for name, value in assessment.figures.items()},
+        "thresholds": assessment.thresholds,
+    }
+
+
+def _sample(sample: Sample) -> dict[str, Any]:
+    return {"at": sample.at, "display": sample.display, "callee": sample.callee}
