@@ -12,7 +12,7 @@ from typing import Final
 
 from displays.model import DisplayConduct, Finding, Key, KeyKind, Observation
 from passport.tn import TN
-from registry.model import Access, Binding
+from registry.model import Access, Binding, Registry
 from signer.request import SigningRequest
 
 _CACHED: Final = 65_536  # pairs of keys; about 20 MB when full
@@ -35,13 +35,32 @@ def _keys(access: str, subject: str) -> tuple[Key, Key]:
     return Key(KeyKind.ACCESS, access), Key(KeyKind.SUBJECT, subject)
 
 
-def against(access: Access, conduct: DisplayConduct, now: int) -> Finding | None:
-    """What stands against an access or its subject; the worse of two."""
-    by_access, by_subject = _keys(access.id, access.subject)
-    found, other = conduct.finding(by_access, now), conduct.finding(by_subject, now)
-    if found is None or (other is not None and other.state > found.state):
-        return other
-    return found
+def against(
+    access: Access, conduct: DisplayConduct, registry: Registry, now: int
+) -> Finding | None:
+    """What stands against an access or its subject and is not exempt; the worse of two.
+
+    A subject that is exempt is so on every access.
+
+    Raises:
+        StoreUnavailableError: the registry cannot be asked for exemptions.
+    """
+    keys = _keys(access.id, access.subject)
+    worst = None
+    for place, key in enumerate(keys):
+        found = conduct.finding(key, now)
+        if (
+            found is not None
+            and (worst is None or found.state > worst.state)
+            and not any(_exempt(whose, found, registry, now) for whose in keys[place:])
+        ):
+            worst = found
+    return worst
+
+
+def _exempt(key: Key, finding: Finding, registry: Registry, now: int) -> bool:
+    exemption = registry.exemption(key.kind.value, key.id, now)
+    return exemption is not None and exemption.covers(finding.measure.value)
 
 
 def observation(

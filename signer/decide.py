@@ -112,7 +112,7 @@ def gather(
             if holding.use is Use.PRIVACY:
                 binding = _binding(request, registry, holding, now)
         if access is not None and conduct is not None and binding is None:
-            finding = against(access, conduct, int(now))
+            finding = against(access, conduct, registry, int(now))
         return Facts(
             access,
             caller,

@@ -12,8 +12,10 @@ from typing import Final
 from msgspec import Struct
 
 from displays.model import DisplayConduct, Finding, Key, KeyKind, Observation, State
+from passport.errors import StoreUnavailableError
 from passport.ppt.shaken import Shaken
 from passport.tn import TN
+from registry.model import Registry
 from verifier.token import VerifiedPASSporT
 
 
@@ -65,13 +67,20 @@ def keys(token: VerifiedPASSporT) -> tuple[Key, ...]:
 
 
 def against(
-    keys: tuple[Key, ...], conduct: DisplayConduct, policy: ConductPolicy, now: int
+    keys: tuple[Key, ...],
+    conduct: DisplayConduct,
+    policy: ConductPolicy,
+    registry: Registry,
+    now: int,
 ) -> Finding | None:
-    """What stands against the signer or its SPC; of two, what leads to more."""
+    """What stands against the signer or its SPC and is not exempt; of two, what leads to more.
+
+    Where the registry cannot be asked nobody is exempt.
+    """
     worst = None
     for key in keys:
         found = conduct.finding(key, now)
-        if found is None:
+        if found is None or _exempt(found, registry, now):
             continue
         said = policy.on(found)
         if said is PooledVerifying.FAIL:
@@ -79,6 +88,15 @@ def against(
         if said is PooledVerifying.LABEL and (worst is None or found.state > worst.state):
             worst = found
     return worst
+
+
+def _exempt(finding: Finding, registry: Registry, now: int) -> bool:
+    key = finding.key
+    try:
+        exemption = registry.exemption(key.kind.value, key.id, now)
+    except StoreUnavailableError:
+        return False
+    return exemption is not None and exemption.covers(finding.measure.value)
 
 
 def observation(

@@ -372,7 +372,7 @@ class Verifier:
         except StoreUnavailableError:
             pass  # what the registry would have said is left out
         finding = (
-            against(keys(token), self._conduct, self._conduct_policy, now)
+            against(keys(token), self._conduct, self._conduct_policy, registry, now)
             if self._conduct is not None and not bound
             else None
         )

@@ -17,6 +17,9 @@ from registry.model import (
     Access,
     Binding,
     BindingModel,
+    ConductKind,
+    ConductMeasure,
+    Exemption,
     Holding,
     Order,
     Reseller,
@@ -43,6 +46,7 @@ CLOSED = Standing(Subject(BANK), closed_by="subject subject-bank is suspended")
 RESOLD = Standing(Subject(BANK), ("mvno",), "reseller mvno is suspended")
 ORDER = Order("o1", "regulator", "ref 7", TargetKind.SUBJECT, BANK, 1, 1, "token")
 BINDING = Binding("b", BANK, BindingModel.AXB, NUMBER, CALLER, 1, CALLEE, until=NOW + 10)
+OF_SUBJECT = finding(KeyKind.SUBJECT, BANK)
 POOL, SUSPICION = finding(), finding(state=Conduct.SUSPECTED)
 
 
@@ -300,6 +304,41 @@ def test_a_bound_call_is_judged_by_its_binding():
     facts = gather(asked, registry, NOW, conduct=Found(POOL))
     assert (facts.binding, facts.finding) == (BINDING, None)
     assert decide(asked, facts).reason is Reason.BOUND
+
+
+def exempt(kind, target, **more):
+    fields = {"reason": "ambulance dispatch", "since": 1, "until": NOW + 9} | more
+    return Exemption("e", kind, target, **fields)
+
+
+@pytest.mark.parametrize(
+    ("found", "exemption", "left"),
+    [
+        ([POOL], exempt(ConductKind.ACCESS, "bank-trunk"), None),
+        ([POOL], exempt(ConductKind.SUBJECT, BANK), None),
+        ([OF_SUBJECT], exempt(ConductKind.SUBJECT, BANK), None),
+        ([OF_SUBJECT], exempt(ConductKind.ACCESS, "bank-trunk"), OF_SUBJECT),
+        ([POOL, OF_SUBJECT], exempt(ConductKind.ACCESS, "bank-trunk"), OF_SUBJECT),
+        ([POOL], exempt(ConductKind.ACCESS, "another"), POOL),
+        ([POOL], exempt(ConductKind.ACCESS, "bank-trunk", until=NOW), POOL),
+        (
+            [POOL],
+            exempt(ConductKind.ACCESS, "bank-trunk", measures=(ConductMeasure.SPREAD,)),
+            None,
+        ),
+        (
+            [POOL],
+            exempt(ConductKind.ACCESS, "bank-trunk", measures=(ConductMeasure.RATE,)),
+            POOL,
+        ),
+    ],
+)
+def test_who_is_exempt_is_left_alone(found, exemption, left):
+    registry = PlainRegistry([holding()], [TRUNK], others=[exemption])
+    asked = request(A, access="bank-trunk")
+    facts = gather(asked, registry, NOW, conduct=Found(*found))
+    assert facts.finding == left
+    assert decide(asked, facts).attest is (None if left else A)
 
 
 def test_nobodys_conduct_is_asked_where_the_access_is_unknown():

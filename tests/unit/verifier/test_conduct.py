@@ -10,7 +10,7 @@ from verification import DEST, ORIG, Case, Knows, forged, replayed
 from displays.model import KeyKind, Measure, State
 from passport.reasons import Reason, SipStatus, Verstat
 from passport.tn import TN, TNRange
-from registry.model import Binding, BindingModel, Holding, Use
+from registry.model import Binding, BindingModel, ConductKind, Exemption, Holding, Use
 from verifier.conduct import ConductPolicy, PooledVerifying, keys
 from verifier.verdict import Check, Label
 
@@ -99,6 +99,24 @@ def test_the_finding_that_leads_to_more_is_told(case):
 def test_a_finding_ends_when_its_time_does(case):
     case.conduct = Found(finding(KeyKind.SIGNER, signer(case).key.id, until=NOW))
     assert case.ask().verstat is Verstat.PASSED
+
+
+@pytest.mark.parametrize(
+    ("kind", "until", "left"),
+    [
+        (ConductKind.SIGNER, NOW + 1, Verstat.PASSED),
+        (ConductKind.SIGNER, NOW, Verstat.FAILED),
+        (ConductKind.SPC, NOW + 1, Verstat.FAILED),
+    ],
+)
+def test_who_is_exempt_is_left_alone(case, kind, until, left):
+    found = signer(case)
+    target = found.key.id if kind is ConductKind.SIGNER else "1234"
+    case.registry.add(Exemption("e", kind, target, "ambulance dispatch", 1, until))
+    case.conduct = Found(found)
+    verdict = case.ask()
+    assert verdict.verstat is left
+    assert verdict.labels == ()
 
 
 def test_a_privacy_number_is_judged_by_its_binding(case):
