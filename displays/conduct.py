@@ -204,8 +204,8 @@ class Conduct:
                 track.count_origid(shown, link)
             else:
                 track.count(at, shown, pair, here, there, self._bounds)
-                if track.stranger:
-                    self._handovers[key.kind].call(key, at)
+                if track.stranger and self._handovers[key.kind].call(key, at):
+                    track.due = half.calls
             calls = half.calls
             if calls >= track.due:
                 track.due = calls + min(max(4, calls >> 3), _MOST_STEP)
@@ -257,7 +257,7 @@ class Conduct:
         calls = track.calls
         if track.areas is not None and calls >= policy.spread.least_calls:
             return True
-        if len(track.left) >= keep * policy.rotation.successors:
+        if track.left:
             return True
         # In turn: displays change, but far less often than lines that hunt.
         if calls >= policy.rotation.least_calls and 0 < track.turn_count * 4 < calls * 3:

@@ -69,24 +69,26 @@ class Handovers:
         """How many callers are remembered."""
         return len(self._callers)
 
-    def call(self, key: Key, at: int) -> None:
-        """Count one call of a stranger."""
+    def call(self, key: Key, at: int) -> bool:
+        """Count one call of a stranger; tell whether a run begins with it."""
         caller = self._callers.get(key)
         if caller is None:
             if len(self._callers) >= MAX_CALLERS:
                 del self._callers[next(iter(self._callers))]
             self._callers[key] = Caller(at, at)
             self._begun(key, at)
-            return
+            return True
         gap = at - caller.last
         if gap >= self._policy.pause:
             self._resumed(key, caller)
             self._begun(key, at)
             caller.last = at
-        elif gap > 0:
+            return True
+        if gap > 0:
             caller.last = at
         elif gap < -DAY:  # the clock was ahead
             caller.first = caller.last = at
+        return False
 
     def _begun(self, key: Key, at: int) -> None:
         starts = self._starts

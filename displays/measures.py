@@ -265,7 +265,10 @@ def _used_up(view: View) -> Assessment:
         if left.calls >= policy.used_up and track.last - left.last < policy.memory
     ]
     found.needs("calls", view.calls, policy.least_calls)
-    found.least("displays used up", len(gone), policy.successors)
+    elsewhere = sum(left.area != track.here for left in gone) if track.here >= 0 else 0
+    few = elsewhere and track.run >= policy.elsewhere_calls
+    found.figures["of them of another city than the present one"] = elsewhere
+    found.least("displays used up", len(gone), 1 if few else policy.successors)
     found.needs("calls of the present display", track.run, policy.successor_calls)
     if found.strength > view.enough:
         _anywhere(view, found)
@@ -286,7 +289,7 @@ def origids(view: View) -> Assessment:
 def calls_strangers(track: Track, policy: Policy) -> bool:
     """Tell cheaply whether somebody calls people all over the country, and nobody twice."""
     limits, now, old = policy.handover, track.now, track.old
-    if track.calls < limits.least_calls // 2 or now.pairs is None:
+    if track.calls < limits.watched_calls:
         return False
     displays, pairs = now.displays, old.pairs if old is not None else None
     if displays is not None and (displays.bits or len(displays.exact) > limits.most_displays):
@@ -297,7 +300,8 @@ def calls_strangers(track: Track, policy: Policy) -> bool:
     return (
         matches <= limits.matching * known
         and reach.bit_count() * 2 >= limits.reach_areas
-        and recurrence(now.pairs, pairs) <= max(limits.recurring, 1 / (track.calls + 1))
+        and recurrence(now.pairs or Repeats(), pairs)
+        <= max(limits.recurring, 1 / (track.calls + 1))
     )
 
 

@@ -66,7 +66,7 @@ class Switch(Struct, frozen=True, forbid_unknown_fields=True):
     repeated_displays: int = 300
     recurring: float = 0.015
     fresh_calls: int = 80
-    fresh: float = 0.9
+    fresh: float = 0.7
     fresh_match: float = 0.85
     fresh_areas: float = 24.0
 
@@ -83,8 +83,8 @@ class Spread(Struct, frozen=True, forbid_unknown_fields=True):
         recurring: as in Locality.
     """
 
-    least_calls: int = 150
-    displays: int = 40
+    least_calls: int = 60
+    displays: int = 25
     calls_per_display: float = 27.0
     areas: float = 12.0
     recurring: float = 0.02
@@ -128,8 +128,11 @@ class Rotation(Struct, frozen=True, forbid_unknown_fields=True):
         reach: areas of callees, at least (linear counting, error 10 %).
         recurring: as in Locality.
         used_up: calls of a display that is left and never comes back.
-        successors: displays used up before the present one.
-        successor_calls: calls of the present one, at least.
+        successors: displays used up before the present one. successor_calls: calls of the
+            present one, at least.
+        elsewhere_calls: calls of the present one from which a single predecessor is enough, if it
+            was of another city. Who moves house keeps a mobile number, and an office that moves
+            calls the people whom it called before.
         memory: seconds for which a display that was left is remembered.
     """
 
@@ -144,6 +147,7 @@ class Rotation(Struct, frozen=True, forbid_unknown_fields=True):
     used_up: int = 40
     successors: int = 2
     successor_calls: int = 10
+    elsewhere_calls: int = 24
     memory: int = 7 * DAY
 
 
@@ -167,7 +171,7 @@ class Handover(Struct, frozen=True, forbid_unknown_fields=True):
     """When callers are one who hands over from each to the next (`displays.handover`).
 
     Attributes:
-        least_calls: below which nothing is found.
+        least_calls: below which nothing is found. watched_calls: from which handovers are noted.
         pause: seconds without a call after which a run of calls is over.
         reach: seconds from a caller's last call within which the next one begins.
         expected: share of runs that follow so if they are one.
@@ -177,9 +181,10 @@ class Handover(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     least_calls: int = 40
+    watched_calls: int = 16
     pause: int = 300
-    reach: int = 180
-    expected: float = 0.8
+    reach: int = 150
+    expected: float = 0.9
     false_alarm: float = 1e-9
     most_displays: int = 64
     matching: float = 0.3

@@ -62,11 +62,16 @@ class Half:
 
 
 class Left(Struct, array_like=True):
-    """A display that was used for a while; `last` is when the next one began."""
+    """A display that was used for a while.
+
+    Attributes:
+        last: when the next one began. area: of the display; -1 for none.
+    """
 
     display: int
     calls: int
     last: int
+    area: int
 
 
 @dataclass(slots=True)
@@ -150,7 +155,7 @@ class Track:
         generation: number of the half window that `now` counts.
         first, last: seconds since the epoch.
         shown: the display of the latest call, hashed; -1 before the first.
-        run: calls in a row that showed it. left: displays used up before.
+        here: its area. run: calls in a row that showed it. left: displays used up before.
         home: the area of the first display that has one; -1 before.
         areas: from the first display of another area on.
         score: log-likelihood ratio of the sequential test. cleared: tests that ended in favour.
@@ -173,6 +178,7 @@ class Track:
     now: Half
     old: Half | None = None
     shown: int = -1
+    here: int = -1
     run: int = 0
     left: list[Left] = field(default_factory=list)
     home: int = -1
@@ -256,6 +262,7 @@ class Track:
             first_contact = not pairs.seen(pair, None if old is None else old.pairs)
         if display != self.shown:
             self._take(at, display)
+            self.here = shown
         else:
             self.run += 1
             if half.displays is not None:
@@ -334,7 +341,7 @@ class Track:
                     displays.calls = displays.exact[self.shown] = half.calls - 1
             displays.add(display)
             if self.run >= _LEAST_LEFT:
-                self.left.append(Left(self.shown, self.run, at))
+                self.left.append(Left(self.shown, self.run, at, self.here))
                 del self.left[:-MAX_LEFT]
                 self.due = min(self.due, half.calls + _LEAST_LEFT)
         if self.left:

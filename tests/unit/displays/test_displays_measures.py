@@ -20,7 +20,8 @@ from streams import (
     somebody,
 )
 
-from displays import Conduct, Measure, Policy, State
+from displays import Conduct, Key, Measure, Observation, Policy, State
+from displays.handover import MAX_CALLERS, MAX_TIES, Handovers
 from displays.model import KeyKind
 from displays.policy import ALL_MEASURES, Locality
 from displays.track import Bounds, Track
@@ -165,6 +166,13 @@ def test_bounds_are_walds():
 # -- spread
 
 
+def test_few_calls_with_many_numbers_are_enough_of_one_access():
+    """A reseller's fifty numbers on one of twenty accesses: 75 calls a day."""
+    random = Random(27)
+    pooled = fed(Conduct(), calls(ACCESS, pool(random, 75, size=60, local=0.0), every=500))
+    assert pooled[ACCESS] <= 75
+
+
 def test_many_numbers_for_anybody_are_found():
     stream = calls((ACCESS, SIGNER), pool(Random(8), 1_500, size=1_000, local=0.0), every=25)
     conduct = Conduct()
@@ -235,10 +243,35 @@ def test_number_after_number_used_up_is_found():
     assert "displays used up" in conduct.finding(SUBJECT, NOON + 18_000).figures
 
 
-def test_one_new_number_is_no_rotation():
+def test_one_new_number_of_the_same_city_is_no_rotation():
+    random = Random(14)
+    pairs = [(number("28", turn // 200), somebody(random)) for turn in range(400)]
+    conduct = Conduct()
+    assert not fed(conduct, calls((ACCESS, SUBJECT), pairs, every=60))
+
+
+def test_one_new_number_of_another_city_is_found_when_it_goes_on_with_strangers():
     random = Random(14)
     pairs = [(number(CODES[turn // 200], 1), somebody(random)) for turn in range(400)]
     conduct = Conduct()
+    pooled = fed(conduct, calls((ACCESS, SUBJECT), pairs, every=60))
+    assert 200 < pooled[SUBJECT] < 270
+    figures = conduct.finding(SUBJECT, NOON + 24_000).figures
+    assert figures["of them of another city than the present one"] == 1
+
+
+def test_somebody_who_moves_with_a_new_number_and_calls_the_same_people_is_left_alone():
+    random = Random(14)
+    known = [somebody(random) for _ in range(60)]
+    pairs = [(number(CODES[turn // 200], 1), random.choice(known)) for turn in range(400)]
+    untouched(Conduct(), calls((ACCESS, SUBJECT), pairs, every=60))
+
+
+def test_a_number_that_comes_back_was_not_used_up():
+    random = Random(14)
+    turns = [0] * 100 + [1] * 20 + [0] * 100
+    pairs = [(number(CODES[turn], 1), somebody(random)) for turn in turns]
+    conduct = Conduct(Policy(measures=frozenset({Measure.ROTATION})))
     assert not fed(conduct, calls((ACCESS, SUBJECT), pairs, every=60))
 
 
@@ -296,6 +329,98 @@ def test_nobody_tells_when_calls_end_and_concurrency_is_not_judged():
     untouched(
         conduct, calls(ACCESS, ((number("28", 1), somebody(random)) for _ in range(9_000)), every=1)
     )
+
+
+# -- handover
+
+
+def card(index):
+    """A SIM card's keys when each has an access and a name of its own."""
+    return Key(KeyKind.ACCESS, f"card-{index}"), Key(KeyKind.SUBJECT, f"straw-{index}")
+
+
+def split_box(random, runs, *, cards=5, pause=30):
+    """A box whose cards have nothing in common but that one begins when another falls silent."""
+    at = NOON
+    for run in range(runs):
+        index = run % cards
+        for _ in range(8):
+            display = number(CODES[index], index)
+            yield Observation(int(at), card(index), display, somebody(random))
+            at += 20 + random.expovariate(1 / pause)
+
+
+def test_box_of_five_cards_behind_five_names_is_found():
+    conduct = Conduct()
+    pooled = fed(conduct, split_box(Random(22), 5 * 15))
+    assert {key for index in range(5) for key in card(index)} == set(pooled)
+    assert max(pooled.values()) < 5 * 8 * 15
+    found = conduct.standing(NOON + 30_000)
+    assert {one.measure for one in found} == {Measure.HANDOVER}
+    assert found[0].figures["callers tied"] == 5
+
+
+def runs_of_calls(random, name, hours):
+    """Somebody who calls strangers in runs, whenever it pleases them."""
+    at = NOON + random.random() * 3_600
+    key = Key(KeyKind.ACCESS, name)
+    display = number(random.choice(CODES), len(name))
+    while at < NOON + hours * 3_600:
+        for _ in range(8):
+            yield Observation(int(at), (key,), display, somebody(random))
+            at += 20 + random.expovariate(1 / 30)
+        at += random.uniform(400, 3_000)
+
+
+def test_callers_who_know_nothing_of_each_other_are_left_alone():
+    random = Random(23)
+    streams = [runs_of_calls(random, f"a-{index}", 11) for index in range(60)]
+    every = sorted((one for stream in streams for one in stream), key=lambda one: one.at)
+    conduct = only(Measure.HANDOVER)
+    untouched(conduct, every)
+    assert len(conduct._handovers[KeyKind.ACCESS]) == 60
+
+
+def test_two_colleagues_in_turn_who_call_people_again_are_left_alone():
+    random = Random(24)
+    known = [somebody(random) for _ in range(80)]
+    stream = [
+        Observation(one.at, one.keys, one.display, random.choice(known))
+        for one in split_box(random, 60, cards=2)
+    ]
+    untouched(Conduct(), stream)
+
+
+def test_cards_that_are_no_longer_in_turn_are_cleared():
+    conduct, random = Conduct(), Random(25)
+    fed(conduct, split_box(random, 5 * 15))
+    later = NOON + 40_000
+    key, _ = card(0)
+    assert conduct.finding(key, later).state is State.POOLED
+    home = number(CODES[0], 0)
+    fed(conduct, calls(card(0), ((home, somebody(random, CODES[0])) for _ in range(500)),
+                       start=later, every=300))  # fmt: skip
+    assert conduct.finding(key, later + 500 * 300) is None
+
+
+def test_handovers_are_bounded():
+    handovers = Handovers(Policy().handover)
+    for turn in range(30_000):
+        handovers.call(Key(KeyKind.ACCESS, f"a-{turn % 7_000}"), NOON + 40 * turn)
+    assert len(handovers) <= MAX_CALLERS
+    assert all(len(one.ties) <= MAX_TIES for one in handovers._callers.values())
+
+
+@pytest.mark.parametrize("step", [-40 * 86_400, -3_600, 3_600, 40 * 86_400])
+def test_clock_step_ties_nobody(step):
+    random = Random(26)
+    streams = [runs_of_calls(random, f"a-{index}", 6) for index in range(20)]
+    every = sorted((one for stream in streams for one in stream), key=lambda one: one.at)
+    middle = len(every) // 2
+    stepped = [
+        Observation(one.at + step, one.keys, one.display, one.callee) for one in every[middle:]
+    ]
+    untouched(only(Measure.HANDOVER), every[:middle] + stepped)
 
 
 # -- origids
