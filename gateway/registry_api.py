@@ -26,7 +26,7 @@ from registry.forms import record_of, row_of
 from registry.identity import document_hash
 from registry.journal import Change, Commit, RegistryConflictError, Version, end, put
 from registry.kinds import Plan
-from registry.model import Access, Binding, Holding, Kind, Order, Record, Subject, Who
+from registry.model import Access, Binding, Holding, Kind, Order, Record, Subject, Who, span
 from registry.orders import Action, Issuer, lifted, order_of, read_instruction
 from stores.book import Book
 from stores.embedded import EmbeddedRegistry
@@ -42,7 +42,9 @@ NAMES: Final = {
     Kind.ACCESS: "accesses",
     Kind.BINDING: "bindings",
     Kind.EXEMPTION: "exemptions",
+    Kind.REFUSAL: "refusals",
 }
+_SPANS: Final = (Kind.HOLDING, Kind.REFUSAL)  # whose key is a number or range
 _PRIVATE: Final = ("name", "document_kind", "document")
 _READERS: Final = (Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR, Role.OPERATOR)
 _SEE_IDENTITY: Final = frozenset({Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR})
@@ -170,6 +172,22 @@ class ExemptionBody(_Form):
     reference: str = Field("", description="File number or the like.")
 
 
+class RefusalBody(_Form):
+    """A callee's refusal of calls of some purpose (do-not-call, 拒扰)."""
+
+    since: int = Field(description="Seconds since the epoch.")
+    until: int | None = Field(None, description="Seconds since the epoch; none: until it is ended.")
+    scopes: list[str] = Field(["marketing"], description="What is refused: marketing.")
+    source: str = Field("", description="By whom, which way.", examples=["callee, hotline"])
+
+
+class RefusalRow(RefusalBody):
+    """A refusal in a batch."""
+
+    first: str = Field(examples=["8613800138000"])
+    last: str = Field("", examples=["8613800138000"])
+
+
 class OrderBody(_Form):
     """A signed instruction: `zhenxian orders` makes them."""
 
@@ -210,6 +228,7 @@ def registry_router(
         Kind.ACCESS: (AccessBody, write),
         Kind.BINDING: (BindingBody, lend),
         Kind.EXEMPTION: (ExemptionBody, write),
+        Kind.REFUSAL: (RefusalBody, write),
     }
     oversee = requires(authenticator, Role.REGISTRAR, Role.REGULATOR)
     for kind, (body, may) in bodies.items():
@@ -311,17 +330,17 @@ def _expected(if_match: str | None, if_none_match: str | None) -> int | None:
 
 def _keyed(kind: Kind, key: str, row: dict[str, Any]) -> dict[str, Any]:
     """The row with what the path names."""
-    if kind is Kind.HOLDING:
+    if kind in _SPANS:
         first, _, last = key.partition("-")
         return {"first": first, "last": last, **row}
     return {"id": key, **row}
 
 
-def _holding_key(key: str) -> str:
+def _span_key(key: str) -> str:
     """A path's number or range in canonical form."""
     first, _, last = key.partition("-")
     begin = TN.parse(first, where="key")
-    return Holding(TNRange(begin, TN.parse(last, where="key") if last else begin), "-").key
+    return span(TNRange(begin, TN.parse(last, where="key") if last else begin))
 
 
 def _own(principal: Principal, binding: Record | None) -> None:
@@ -353,7 +372,7 @@ def _record_routes(
     by_subject = kind in (Kind.HOLDING, Kind.ACCESS, Kind.EXEMPTION)
 
     def canonical(key: str) -> str:
-        return _holding_key(key) if kind is Kind.HOLDING else key
+        return _span_key(key) if kind in _SPANS else key
 
     def found(key: str) -> tuple[int, Record]:
         entry = registry.book.get(kind, canonical(key))
@@ -524,6 +543,17 @@ def _batch_routes(routes: APIRouter, api: _Api, write: Any, lend: Any) -> None:
     ) -> JSONResponse:
         plain = [row.model_dump() for row in rows]
         return await batch(Kind.HOLDING, plain, principal, reason, mode, idempotency_key)
+
+    @routes.post("/refusals/batch", summary="Put many callees' refusals", responses=conflict)
+    async def refusals(
+        principal: Annotated[Principal, write],
+        rows: Annotated[list[RefusalRow], Body(min_length=1, max_length=MAX_BATCH)],
+        reason: Reason,
+        mode: mode = "all-or-nothing",
+        idempotency_key: Idempotency = None,
+    ) -> JSONResponse:
+        plain = [row.model_dump() for row in rows]
+        return await batch(Kind.REFUSAL, plain, principal, reason, mode, idempotency_key)
 
     @routes.post(
         "/accesses/{key}/origid",

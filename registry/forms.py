@@ -16,6 +16,7 @@ from registry.model import (
     AccessKind,
     Binding,
     BindingModel,
+    CalleeRefusal,
     ConductKind,
     ConductMeasure,
     Direction,
@@ -24,6 +25,7 @@ from registry.model import (
     Kind,
     Record,
     Reseller,
+    Scope,
     State,
     Subject,
     SubjectKind,
@@ -49,6 +51,7 @@ COLUMNS: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.EXEMPTION: (
         "id", "kind", "target", "reason", "since", "until", "measures", "reference",
     ),
+    Kind.REFUSAL: ("first", "last", "since", "until", "scopes", "source"),
 }  # fmt: skip
 
 _Choice = TypeVar("_Choice", bound=Enum)
@@ -86,12 +89,16 @@ def row_of(record: Record) -> dict[str, Any]:
             "verified_on": record.verified_on or None,
         }
     row: dict[str, Any] = {}
+    if isinstance(record, CalleeRefusal):
+        row = {"first": str(record.numbers.first), "last": str(record.numbers.last)}
     for field in fields(type(record)):
         value = getattr(record, field.name)
         if isinstance(value, Enum):
             value = value.value
         elif isinstance(value, TN):
             value = str(value)
+        elif isinstance(value, TNRange):
+            continue
         elif isinstance(value, tuple):
             value = [part.value if isinstance(part, Enum) else part for part in value]
         row[field.name] = value
@@ -276,6 +283,17 @@ def _target(kind: ConductKind, text: str) -> str:
     return text
 
 
+def _refusal(form: _Form) -> CalleeRefusal:
+    first = form.needed("first")
+    return CalleeRefusal(
+        TNRange(first, form.number("last") or first),
+        form.needed_time("since"),
+        form.time("until"),
+        form.choices(Scope, "scopes") or (Scope.MARKETING,),
+        form.text("source"),
+    )
+
+
 _READERS: Final[dict[Kind, Callable[[_Form], Record]]] = {
     Kind.SUBJECT: _subject,
     Kind.RESELLER: _reseller,
@@ -283,4 +301,5 @@ _READERS: Final[dict[Kind, Callable[[_Form], Record]]] = {
     Kind.ACCESS: _access,
     Kind.BINDING: _binding,
     Kind.EXEMPTION: _exemption,
+    Kind.REFUSAL: _refusal,
 }

@@ -1,8 +1,8 @@
 """Who may show what, as frozen values, and the protocol that signer and verifier ask.
 
-Subjects, resellers, holdings, accesses, bindings, orders and exemptions are records of one
-registry. Each has a key within its kind; each change makes a new version, and no version is ever
-overwritten.
+Subjects, resellers, holdings, accesses, bindings, orders, exemptions and callees' refusals are
+records of one registry. Each has a key within its kind; each change makes a new version, and no
+version is ever overwritten.
 """
 
 from __future__ import annotations
@@ -105,6 +105,12 @@ class ConductMeasure(str, Enum):
     CONCURRENCY = "concurrency"
     ROTATION = "rotation"
     ORIGIDS = "origids"
+
+
+class Scope(str, Enum):
+    """What calls a callee can refuse, by their purpose."""
+
+    MARKETING = "marketing"
 
 
 class Subject(Struct, frozen=True, omit_defaults=True):
@@ -331,6 +337,32 @@ class Exemption(Struct, frozen=True, omit_defaults=True):
         return not self.measures or measure in self.measures
 
 
+class CalleeRefusal(Struct, frozen=True, omit_defaults=True):
+    """A callee's refusal of calls of some purpose: an entry of a do-not-call register (拒扰).
+
+    Refusals may overlap; each counts. The numbers need not be held by anybody known here.
+
+    Attributes:
+        since, until: seconds since the epoch; in force from `since` to before `until`.
+        source: by whom and which way it was made, such as "callee, hotline".
+    """
+
+    numbers: TNRange
+    since: int
+    until: int | None = None
+    scopes: tuple[Scope, ...] = (Scope.MARKETING,)
+    source: str = ""
+
+    @property
+    def key(self) -> str:
+        """Key within its kind: "first-last", or the number alone."""
+        return span(self.numbers)
+
+    def active(self, now: float) -> bool:
+        """True while it is in force."""
+        return self.since <= now and (self.until is None or now < self.until)
+
+
 class Kind(str, Enum):
     """The kinds of record."""
 
@@ -341,9 +373,12 @@ class Kind(str, Enum):
     BINDING = "binding"
     ORDER = "order"
     EXEMPTION = "exemption"
+    REFUSAL = "refusal"
 
 
-Record: TypeAlias = Subject | Reseller | Holding | Access | Binding | Order | Exemption
+Record: TypeAlias = (
+    Subject | Reseller | Holding | Access | Binding | Order | Exemption | CalleeRefusal
+)
 
 TYPES: Final[dict[Kind, type[Record]]] = {
     Kind.SUBJECT: Subject,
@@ -353,6 +388,7 @@ TYPES: Final[dict[Kind, type[Record]]] = {
     Kind.BINDING: Binding,
     Kind.ORDER: Order,
     Kind.EXEMPTION: Exemption,
+    Kind.REFUSAL: CalleeRefusal,
 }
 KINDS: Final[dict[type[Record], Kind]] = {kind: name for name, kind in TYPES.items()}
 
@@ -421,6 +457,10 @@ class Registry(Protocol):
         Args:
             kind, target: kind and id of a displays.model.Key.
         """
+        ...
+
+    def refusal(self, callee: TN, scope: Scope, now: int) -> CalleeRefusal | None:
+        """A refusal of the callee in force, of calls of that scope."""
         ...
 
 

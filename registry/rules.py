@@ -20,6 +20,7 @@ from registry.model import (
     Access,
     Binding,
     BindingModel,
+    CalleeRefusal,
     ConductKind,
     Exemption,
     Holding,
@@ -141,6 +142,9 @@ def check(change: Change, view: View, now: int) -> Change:
         _binding(value, before, view, now)
     elif isinstance(value, Exemption):
         _exemption(value, before, view, now)
+    elif isinstance(value, CalleeRefusal):
+        if value.until is not None and value.until <= max(value.since, now):
+            raise ConfigError(f"refusal {value.key} has ended before it is made")
     else:
         _order(value, before, view)
     return change

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from passport.errors import ConfigError, ParseError, StoreUnavailableError
-from passport.tn import MAX_TN_LENGTH, TN, TNRange
+from passport.tn import TN, TNRange
 from registry.journal import (
     Change,
     Commit,
@@ -29,6 +29,7 @@ from registry.journal import (
 from registry.model import (
     Access,
     Binding,
+    CalleeRefusal,
     Exemption,
     Holding,
     Kind,
@@ -42,14 +43,14 @@ from registry.model import (
 )
 from registry.orders import OrderIndex
 from registry.rules import FOREVER, check, displays, parties
+from stores import refusals
+from stores.numbers import INTEGER, number_key, number_of, range_of, where
 from stores.schema import migrate
 
 _BUSY_MS: Final = 5_000  # milliseconds a writer waits for another process's write
 _READ_BUSY_MS: Final = 100  # milliseconds a call may wait
 _CACHE_KIB: Final = 65_536  # page cache of one connection
 _MMAP: Final = 2**31 - 1  # octets; SQLite's own limit
-LENGTH: Final = 10**15  # what a digit more adds to a number's integer
-_INTEGER: Final = 2**63 - 1  # SQLite's greatest
 _KEEP_REQUESTS: Final = 7 * 86_400  # seconds an idempotency key is remembered
 _FORGET_EVERY: Final = 3_600  # seconds; finding old ones reads them all
 MANY: Final = 1_000  # changes of one commit above which their keys are not listed one by one
@@ -67,22 +68,6 @@ _SINGLE: Final = (
     "SELECT " + _HOLDING.format("holdings h") + " WHERE h.class = 0 AND h.lo = ? AND h.size = 0"
 )
 _TOUCHED = msgspec.msgpack.Decoder(list[tuple[Kind, str]] | None)
-
-
-def number_key(tn: str) -> int:
-    """A number of digits as the integer it is stored as."""
-    return len(tn) * LENGTH + int(tn)
-
-
-def number_of(key: int) -> TN:
-    """The number that number_key made the integer of."""
-    length, digits = divmod(key, LENGTH)
-    return TN(str(digits).zfill(length))
-
-
-def range_of(lo: int, size: int) -> TNRange:
-    """A range from its stored form."""
-    return TNRange(number_of(lo), number_of(lo + size))
 
 
 class Page(Struct, frozen=True):
@@ -159,15 +144,17 @@ class Book:
     def get(self, kind: Kind, key: str) -> tuple[int, Record] | None:
         """A record and its version."""
         if kind is Kind.HOLDING:
-            where = _where(key)
-            if where is None:
+            place = where(key)
+            if place is None:
                 return None
             row = self._one(
                 "SELECT " + _HOLDING.format("holdings h")
                 + " WHERE h.class = ? AND h.lo = ? AND h.size = ?",
-                *where,
+                *place,
             )  # fmt: skip
             return (row[2], self._holding(row)) if row is not None else None
+        if kind is Kind.REFUSAL:
+            return refusals.get(self, key)
         if kind is Kind.BINDING:
             row = self._one("SELECT version, body FROM bindings WHERE id = ?", key)
         else:
@@ -346,6 +333,10 @@ class Book:
         found = (self._loads(Kind.EXEMPTION, body) for (body,) in rows)
         return [exemption for exemption in found if isinstance(exemption, Exemption)]
 
+    def refusals(self, callee: TN) -> list[CalleeRefusal]:
+        """The callee's refusals on record, whenever they are in force."""
+        return refusals.covering(self, callee)
+
     def page(
         self, kind: Kind, *, after: str = "", limit: int = 100, subject: str | None = None
     ) -> Page:
@@ -357,6 +348,9 @@ class Book:
         """
         if kind is Kind.HOLDING:
             return self._holdings_page(after, limit, subject)
+        if kind is Kind.REFUSAL:
+            found, following = refusals.page(self, after, limit)
+            return Page(tuple(found), following)
         if kind is Kind.BINDING:
             rows = self._all(
                 "SELECT id, version, body FROM bindings WHERE id > ? ORDER BY id LIMIT ?",
@@ -399,7 +393,7 @@ class Book:
         try:
             place = [int(part) for part in after.split(".")] if after else [-1, 0, 0]
             class_, lo, size = place
-            if max(place) > _INTEGER:
+            if max(place) > INTEGER:
                 raise ValueError(after)  # noqa: TRY301
         except ValueError:
             raise ConfigError("after: not the end of a page of holdings") from None
@@ -439,11 +433,13 @@ class Book:
         """All versions of a record, the oldest first."""
         spans: list[tuple[int, int | None, Record]] = []
         if kind is Kind.HOLDING:
-            where = _where(key)
+            place = where(key)
             rows = self._past_holdings(
-                "h.class = ? AND h.lo = ? AND h.size = ?", *(where or (-1, 0, 0))
+                "h.class = ? AND h.lo = ? AND h.size = ?", *(place or (-1, 0, 0))
             )
             spans += [(row[2], row[7], self._holding(row)) for row in rows]
+        elif kind is Kind.REFUSAL:
+            spans += refusals.past(self, key)
         elif kind is Kind.BINDING:
             for version, ended, body in self._all(
                 "SELECT version, ended, body FROM bindings_past WHERE id = ? ORDER BY version", key
@@ -692,6 +688,9 @@ class Book:
         if kind is Kind.HOLDING:
             self._apply_holding(key, value, seq)
             return
+        if kind is Kind.REFUSAL:
+            refusals.apply(self, key, value, seq)
+            return
         if kind is Kind.BINDING:
             found = self.get(kind, key)
             if found is not None and isinstance(found[1], Binding):
@@ -766,22 +765,22 @@ class Book:
             )
 
     def _apply_holding(self, key: str, value: Record | None, seq: int) -> None:
-        where = _where(key)
-        if where is None:
+        place = where(key)
+        if place is None:
             raise ValueError(f"holding {key}")
         self._run(
             "INSERT INTO holdings_past SELECT class, lo, size, version, ?, owner, title, evidence,"
             " verified_on FROM holdings WHERE class = ? AND lo = ? AND size = ?",
             seq,
-            *where,
+            *place,
         )
         if not isinstance(value, Holding):
-            self._run("DELETE FROM holdings WHERE class = ? AND lo = ? AND size = ?", *where)
+            self._run("DELETE FROM holdings WHERE class = ? AND lo = ? AND size = ?", *place)
             return
-        self._run("INSERT OR IGNORE INTO classes VALUES (?)", where[0])
+        self._run("INSERT OR IGNORE INTO classes VALUES (?)", place[0])
         self._run(
             "INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            *where,
+            *place,
             seq,
             self.owner_id(value.subject),
             self.title_id(value),
@@ -918,20 +917,6 @@ class Book:
             self._db.execute(statement, values)
         except sqlite3.Error as error:
             raise StoreUnavailableError(f"{self.path.name}: {error}") from None
-
-
-def _where(key: str) -> tuple[int, int, int] | None:
-    """Class, lo and size of a holding's key; None when it is none."""
-    first, dash, last = key.partition("-")
-    if not (first.isdecimal() and key.isascii() and len(first) <= MAX_TN_LENGTH):
-        return None
-    lo = number_key(first)
-    if not dash:
-        return 0, lo, 0
-    if not last.isdecimal() or len(last) != len(first):
-        return None
-    size = number_key(last) - lo
-    return (size.bit_length(), lo, size) if size > 0 else None
 
 
 def _span(lo: int, size: int) -> str:

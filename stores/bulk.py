@@ -20,7 +20,8 @@ from registry.forms import COLUMNS, MAX_TEXT, record_of, row_of
 from registry.journal import Commit, RegistryConflictError, VersionConflictError, put
 from registry.model import Holding, Kind, Record, State, Subject, Who
 from registry.rules import check
-from stores.book import LENGTH, Book, number_key
+from stores.book import Book
+from stores.numbers import LENGTH, number_key
 from stores.rows import Chunk, Mode, Report, Rows, value_of
 from stores.staging import Row, Title, much, register, tangled
 
@@ -346,7 +347,7 @@ def _parts(rows: Rows) -> list[Chunk]:
 
 
 def _keys(texts: Sequence[str]) -> list[int]:
-    """See stores.book.number_key; 0 for an empty text."""
+    """See stores.numbers.number_key; 0 for an empty text."""
     lengths = set(map(len, texts))
     if len(lengths) == 1 and 0 not in lengths:
         base = lengths.pop() * LENGTH

@@ -36,7 +36,8 @@ _VERSIONS: Final = (
     " UNION SELECT version FROM source.records_past UNION SELECT ended FROM source.records_past"
     " UNION SELECT version FROM source.holdings UNION SELECT version FROM source.holdings_past"
     " UNION SELECT ended FROM source.holdings_past UNION SELECT version FROM source.bindings"
-    " UNION SELECT seq FROM source.requests"
+    " UNION SELECT version FROM source.refusals UNION SELECT version FROM source.refusals_past"
+    " UNION SELECT ended FROM source.refusals_past UNION SELECT seq FROM source.requests"
 )
 _JOINED: Final = (
     " FROM image.{0} h CROSS JOIN image.owners io ON io.id = h.owner"

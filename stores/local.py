@@ -11,11 +11,13 @@ from registry.model import (
     MAX_CHAIN,
     Access,
     Binding,
+    CalleeRefusal,
     Exemption,
     Holding,
     Kind,
     Order,
     Reseller,
+    Scope,
     Standing,
     State,
     Subject,
@@ -59,6 +61,7 @@ class LocalRegistry:
         self._origids: _Kept[str, Access | None] = _Kept(limit)
         self._standings: _Kept[tuple[str, str], Standing] = _Kept(limit)
         self._exemptions: _Kept[tuple[str, str], list[Exemption]] = _Kept(limit)
+        self._refusals: _Kept[TN, list[CalleeRefusal]] = _Kept(limit)
         self._orders: OrderIndex = self._book.order_index()
         self._data_version = self._book.data_version()
         self._seq = self._book.last()[0]
@@ -107,6 +110,11 @@ class LocalRegistry:
             self._standings.answers.clear()
         elif kind is Kind.EXEMPTION:
             self._exemptions.answers.clear()
+        elif kind is Kind.REFUSAL:
+            if "-" in key:
+                self._refusals.answers.clear()
+            else:
+                self._refusals.answers.pop(TN(key), None)
         elif kind is Kind.ORDER:
             self._orders = self._book.order_index()
 
@@ -117,6 +125,7 @@ class LocalRegistry:
             self._origids,
             self._standings,
             self._exemptions,
+            self._refusals,
         ):
             kept.answers.clear()
         self._orders = self._book.order_index()
@@ -203,6 +212,14 @@ class LocalRegistry:
         except KeyError:
             found = self._exemptions.keep((kind, target), self._book.exempted(kind, target))
         return next((exemption for exemption in found if exemption.active(now)), None)
+
+    def refusal(self, callee: TN, scope: Scope, now: int) -> CalleeRefusal | None:
+        """A refusal of the callee in force, of calls of that scope."""
+        try:
+            found = self._refusals.answers[callee]
+        except KeyError:
+            found = self._refusals.keep(callee, self._book.refusals(callee))
+        return next((one for one in found if scope in one.scopes and one.active(now)), None)
 
     def close(self) -> None:
         """Close the file."""

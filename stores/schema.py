@@ -73,8 +73,21 @@ CREATE TABLE exempted (kind TEXT, target TEXT, id TEXT, PRIMARY KEY (kind, targe
     WITHOUT ROWID;
 """
 
+# Callees' refusals, as holdings are stored.
+_REFUSALS: Final = """
+CREATE TABLE refusal_classes (class INTEGER PRIMARY KEY);
+CREATE TABLE refusals (
+    class INTEGER, lo INTEGER, size INTEGER, version INTEGER NOT NULL, since INTEGER NOT NULL,
+    until INTEGER, scopes TEXT NOT NULL, source TEXT NOT NULL, PRIMARY KEY (class, lo, size))
+    WITHOUT ROWID;
+CREATE TABLE refusals_past (
+    class INTEGER, lo INTEGER, size INTEGER, version INTEGER, ended INTEGER NOT NULL,
+    since INTEGER NOT NULL, until INTEGER, scopes TEXT NOT NULL, source TEXT NOT NULL,
+    PRIMARY KEY (class, lo, size, version)) WITHOUT ROWID;
+"""
+
 # Each entry brings a file from the version of its index to the next.
-MIGRATIONS: Final = (_TABLES, _WHOLE, _EXEMPTED)
+MIGRATIONS: Final = (_TABLES, _WHOLE, _EXEMPTED, _REFUSALS)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

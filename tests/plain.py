@@ -200,6 +200,10 @@ class PlainRegistry:
     def exemption(self, kind, target, now):
         return next((e for e in self.exempted(kind, target) if e.since <= now < e.until), None)
 
+    def refusal(self, callee, scope, now):
+        found = (r for _, r in self._all(Kind.REFUSAL) if callee in r.numbers)
+        return next((r for r in found if scope in r.scopes and r.active(now)), None)
+
     # history
     def history(self, kind, key):
         return tuple(

@@ -33,7 +33,9 @@ KINDS: Final = {name: kind for kind, name in NAMES.items()}
 WHICH: Final = ", ".join(KINDS)
 
 Which = Annotated[str, typer.Argument(help=f"One of {WHICH}.")]
-Key = Annotated[str, typer.Argument(help="The record's id; of holdings NUMBER or FIRST-LAST.")]
+Key = Annotated[
+    str, typer.Argument(help="The record's id; of holdings and refusals NUMBER or FIRST-LAST.")
+]
 Reason = Annotated[str, typer.Option(help="Why; kept in the history.")]
 Members = Annotated[
     list[str] | None,
@@ -423,7 +425,7 @@ def batch(
     api_key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
-    """Put many bindings or holdings, some thousands in each request.
+    """Put many bindings, holdings or refusals, some thousands in each request.
 
     Each refused row is told with its line. For files of more than a few batches there is import.
 

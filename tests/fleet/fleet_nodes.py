@@ -31,6 +31,9 @@ COMMON = (
     "children",
     "access_subjects",
     "exempted",
+    "refusals",
+    "refusals_past",
+    "refusal_classes",
 )
 LAG = 1.0  # seconds; short, so that tests need not wait long
 

@@ -21,15 +21,17 @@ from fleet_nodes import (
 )
 
 from passport.errors import ConfigError, StoreUnavailableError
-from passport.tn import TN
+from passport.tn import TN, TNRange
 from registry.journal import Change, Commit, RegistryConflictError, VersionConflictError, put
 from registry.model import (
     Binding,
     BindingModel,
+    CalleeRefusal,
     ConductKind,
     Exemption,
     Holding,
     Kind,
+    Scope,
     Subject,
     Who,
 )
@@ -268,7 +270,9 @@ def test_a_checkpoint_and_the_tail_make_a_new_node(redis, tmp_path):
             await write(a, subject("bank"), subject("shop"), holding("100", "199"))
             now = int(time.time())
             exempt = Exemption("e1", ConductKind.SUBJECT, "bank", "branches", now, now + 900)
-            await write(a, privacy("300"), privacy("301", of="shop"), put(exempt))
+            refusal = CalleeRefusal(TNRange(TN("700"), TN("709")), now, source="hotline")
+            records = [put(exempt), put(refusal)]
+            await write(a, privacy("300"), privacy("301", of="shop"), *records)
             bindings = [
                 Binding(f"b{n}", "bank", BindingModel.AX, TN("300"), TN(f"5{n}"), begin, until=end)
                 for n, begin, end in ((1, now, now + 3), (2, now + 3, now + 900))
@@ -292,6 +296,8 @@ def test_a_checkpoint_and_the_tail_make_a_new_node(redis, tmp_path):
                 assert b.order(Who(subjects=("shop",)), 2**40).id == "o1"
                 assert b.book.last_number("regulator") == 1
                 assert b.exemption("subject", "bank", now) == exempt
+                assert b.refusal(TN("705"), Scope.MARKETING, now) == refusal
+                assert b.book.history(Kind.REFUSAL, "700-709")
                 again = await write(b, holding("400"), request=b"r", fingerprint=b"f")
                 assert again.seq == 7
                 await write(b, holding("401"))

@@ -28,6 +28,7 @@ from registry.model import (
     Access,
     Binding,
     BindingModel,
+    CalleeRefusal,
     ConductKind,
     ConductMeasure,
     Direction,
@@ -36,6 +37,7 @@ from registry.model import (
     Kind,
     Order,
     Reseller,
+    Scope,
     State,
     Subject,
     TargetKind,
@@ -142,8 +144,15 @@ exemptions = st.builds(
     st.integers(5, 60),
     st.sampled_from([(), (ConductMeasure.SPREAD,), (ConductMeasure.RATE, ConductMeasure.ORIGIDS)]),
 )
+refusals = st.builds(
+    CalleeRefusal,
+    ranges(),
+    st.integers(0, 30),
+    st.none() | st.integers(5, 60),
+    source=st.sampled_from(["", "hotline"]),
+)
 records = st.one_of(
-    subjects, resellers, holdings, holdings, accesses, odd_bindings, orders, exemptions
+    subjects, resellers, holdings, holdings, accesses, odd_bindings, orders, exemptions, refusals
 )
 
 
@@ -162,6 +171,8 @@ def successors(draw, record, now):
         return replace(record, number=more, lifted=now, lifted_by="regulator")
     if isinstance(record, Exemption):
         return replace(record, until=draw(st.integers(now - 2, now + 30)), reference="7")
+    if isinstance(record, CalleeRefusal):
+        return replace(record, until=draw(st.none() | st.integers(now - 2, now + 9)))
     if isinstance(record, Access):
         return replace(record, origid=draw(origids), state=draw(states))
     if isinstance(record, Holding):
@@ -322,6 +333,13 @@ class Histories(RuleBasedStateMachine):
         for n in range(98, 132, 3):
             tn = TN(str(n))
             assert calls.holding(tn) == plain.holding(tn)
+            for now in (self.now, self.now + 5):
+                refused = [r.refusal(tn, Scope.MARKETING, now) for r in (plain, calls)]
+                # Several may; which of them is told does not matter.
+                assert (refused[0] is None) == (refused[1] is None), refused
+                if refused[1] is not None:
+                    assert tn in refused[1].numbers
+                    assert refused[1].active(now)
             who = Who(("a",), ("b",), ("1",), (tn,), "FF")
             assert calls.order(who, self.now) == plain.order(who, self.now)
         for name in ("a", "b", "c"):

@@ -137,6 +137,12 @@ def test_conflicts_name_both(bakery):
         ("bindings/b", BINDING | {"b": None}, "axb needs b"),
         ("bindings/b", BINDING | {"until": 1}, "ends"),
         ("exemptions/e", EXEMPTION | {"reason": ""}, "reason"),
+        ("refusals/12a", {"since": 1}, "12a"),
+        ("refusals/12*", {"since": 1}, "range"),
+        ("refusals/222-111", {"since": 1}, "range"),
+        ("refusals/8613800138000", {}, "since"),
+        ("refusals/8613800138000", {"since": 1, "until": 2}, "ended"),
+        ("refusals/8613800138000", {"since": 1, "scopes": ["surveys"]}, "marketing"),
         ("exemptions/e", EXEMPTION | {"reason": " "}, "reason"),
         ("exemptions/e", EXEMPTION | {"until": 2}, "ended"),
         ("exemptions/e", EXEMPTION | {"until": 2**40}, "366 days"),
@@ -302,6 +308,9 @@ WRITES = {
         ("DELETE", "/v1/accesses/bakery-trunk", None),
         ("POST", "/v1/holdings/batch", [HOLDING | {"first": "8675599990000"}]),
         ("PUT", "/v1/exemptions/e1", EXEMPTION),
+        ("PUT", f"/v1/refusals/{CALLEE}", {"since": 1}),
+        ("DELETE", f"/v1/refusals/{CALLEE}", None),
+        ("POST", "/v1/refusals/batch", [{"first": CALLEE, "since": 1}]),
     ],
     Role.PLATFORM: [
         ("PUT", "/v1/bindings/b1", BINDING),
@@ -318,6 +327,7 @@ READS = {
     "/v1/bindings": (*BOOKS, Role.PLATFORM),
     "/v1/orders": BOOKS,
     "/v1/exemptions": BOOKS,
+    "/v1/refusals": BOOKS,
     f"/v1/numbers/{BANK}": BOOKS,
     f"/v1/origids/{BANK_ORIGID}": (Role.REGULATOR, Role.AUDITOR),
     "/v1/changes": (Role.REGULATOR, Role.AUDITOR),
@@ -429,3 +439,27 @@ def test_an_exemption_is_on_record_with_its_reason_and_end(bakery):
     assert bakery.service.registry.exemption("subject", "bakery", int(time.time())) is None
     versions = bakery.http("GET", "/v1/exemptions/e1/history").json()["versions"]
     assert [v["record"] and v["record"]["reason"] for v in versions] == ["night shift", None]
+
+
+def test_a_refusal_is_put_found_and_ended(desk):
+    body = {"since": 1, "until": 4_000_000_000, "source": "callee, hotline"}
+    made = _put(desk, "refusals/+8613800138000", body)
+    assert made.json() == body | {
+        "first": "8613800138000", "last": "8613800138000", "scopes": ["marketing"],
+        "version": made.json()["version"],
+    }  # fmt: skip
+    assert desk.http("GET", "/v1/refusals/8613800138000").json() == made.json()
+    several = [
+        body | {"first": "8613900000000", "last": "8613900009999"},
+        body | {"first": "95588"},
+    ]
+    answer = desk.http("POST", "/v1/refusals/batch", json=several, params=WHY)
+    assert answer.json()["accepted"] == 2
+    page = desk.http("GET", "/v1/refusals", params={"limit": 2}).json()
+    assert [row["first"] for row in page["refusals"]] == ["95588", "8613800138000"]
+    rest = desk.http("GET", "/v1/refusals", params={"after": page["following"]}).json()
+    assert [row["last"] for row in rest["refusals"]] == ["8613900009999"]
+    gone = desk.http("DELETE", "/v1/refusals/8613800138000", params=WHY)
+    assert gone.status_code == 204
+    versions = desk.http("GET", "/v1/refusals/8613800138000/history").json()["versions"]
+    assert [v["record"] and v["record"]["source"] for v in versions] == [body["source"], None]

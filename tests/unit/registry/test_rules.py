@@ -17,6 +17,7 @@ from registry.model import (
     Access,
     Binding,
     BindingModel,
+    CalleeRefusal,
     ConductKind,
     ConductMeasure,
     Direction,
@@ -24,6 +25,7 @@ from registry.model import (
     Holding,
     Order,
     Reseller,
+    Scope,
     State,
     Subject,
     TargetKind,
@@ -372,3 +374,34 @@ def test_an_exemption_stays_with_whom_it_was_given_to(book):
 def test_who_is_exempted_is_registered(book, kind):
     refused(book, put(exempt(kind=kind, target="nobody")), "nobody", error=ConfigError)
     write(book, exempt("e8", ConductKind.SIGNER, "9/x"), exempt("e9", ConductKind.SPC, "9"))
+
+
+# Callees' refusals ------------------------------------------------------------------------------
+
+
+def refusal(first=B, last=None, since=NOW, until=None):
+    return CalleeRefusal(TNRange(TN(first), TN(last or first)), since, until, source="hotline")
+
+
+def test_a_refusal_is_in_force_between_its_times(book):
+    write(book, refusal(until=NOW + 100))
+    asked = [(NOW - 1, False), (NOW, True), (NOW + 99, True), (NOW + 100, False)]
+    for now, in_force in asked:
+        assert (book.refusal(B, Scope.MARKETING, now) is not None) is in_force
+    assert book.refusal(C, Scope.MARKETING, NOW) is None
+
+
+def test_refusals_may_overlap_and_each_counts(book):
+    write(
+        book,
+        refusal("8613800000000", "8613800009999", until=NOW + 10),
+        refusal("8613800005000", "8613800019999", until=NOW + 20),
+        refusal(B),
+    )
+    assert book.refusal(TN("8613800005001"), Scope.MARKETING, NOW + 15).until == NOW + 20
+    assert book.refusal(B, Scope.MARKETING, NOW + 30).until is None
+
+
+def test_a_refusal_does_not_end_before_it_is_made(book):
+    refused(book, put(refusal(until=NOW)), B, "ended", error=ConfigError)
+    refused(book, put(refusal(since=NOW + 9, until=NOW + 9)), "ended", error=ConfigError)

@@ -386,3 +386,42 @@ def test_exemptions_are_exported_and_imported(book, tmp_path):
     other = fresh(tmp_path / "other.db")
     assert run(other, out.getvalue(), Kind.EXEMPTION).changed == 2
     assert other.exempted("signer", "9/x") == book.exempted("signer", "9/x")
+
+
+def test_refusals_are_exported_and_imported(book, tmp_path):
+    text = (
+        "first,last,since,until,scopes,source\n"
+        '8613800138000,8613800138000,1,,marketing,"callee, hotline"\n'
+        "8613900000000,8613900009999,1,900,marketing,company\n"
+    )
+    more = "8613800138001,,,,,\n8613800138002,,1,3,,\n8613800138003,,1,,surveys,\n12*,,1,,,\n"
+    report = run(book, text + more, Kind.REFUSAL)
+    assert (report.changed, report.rejections) == (2, 4)
+    told = {row.line: row.reason for row in report.rejected}
+    for line, word in ((4, "since"), (5, "ended"), (6, "marketing"), (7, "range")):
+        assert word in told[line]
+    out = io.StringIO()
+    assert export_rows(book, Kind.REFUSAL, out) == 2
+    assert out.getvalue() == text
+    other = fresh(tmp_path / "other.db")
+    assert run(other, out.getvalue(), Kind.REFUSAL).changed == 2
+    assert run(other, out.getvalue(), Kind.REFUSAL).unchanged == 2
+    (found,) = other.refusals(TN("8613900005555"))
+    assert found.until == 900
+
+
+def test_refusals_come_in_pages(book):
+    rows = [f"86138001{n},,1,,,\n" for n in range(10000, 10010)] + ["8613900,8613999,1,,,\n"]
+    assert (
+        run(book, "first,last,since,until,scopes,source\n" + "".join(rows), Kind.REFUSAL).changed
+        == 11
+    )
+    found, after = [], ""
+    while after is not None:
+        page = book.page(Kind.REFUSAL, after=after, limit=4)
+        found += [record.key for _, record in page.rows]
+        after = page.following
+    assert found == [*(f"86138001{n}" for n in range(10000, 10010)), "8613900-8613999"]
+    for bad in ("x", "1.2", f"1.2.{2**70}"):
+        with pytest.raises(ConfigError, match="page"):
+            book.page(Kind.REFUSAL, after=bad)

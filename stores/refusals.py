@@ -1,0 +1,107 @@
+"""Callees' refusals in a registry file: a do-not-call register of millions of numbers.
+
+Stored like holdings, by size class and first number (see stores.schema), in tables of their own:
+most numbers that calls ask holdings for refuse nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from passport.errors import ConfigError
+from passport.tn import TN
+from registry.model import CalleeRefusal, Record, Scope
+from stores.numbers import INTEGER, number_key, range_of, where
+
+if TYPE_CHECKING:
+    from stores.book import Book
+
+_COLUMNS: Final = "lo, size, version, since, until, scopes, source"
+_COVERING: Final = (
+    f"SELECT {_COLUMNS} FROM refusals WHERE class = 0 AND lo = ?1 UNION ALL"  # noqa: S608
+    " SELECT h.lo, h.size, h.version, h.since, h.until, h.scopes, h.source FROM refusal_classes c"
+    " CROSS JOIN refusals h WHERE c.class > 0 AND h.class = c.class"
+    " AND h.lo BETWEEN ?1 - ((1 << c.class) - 1) AND ?1 AND h.lo + h.size >= ?1"
+)
+
+
+def get(book: Book, key: str) -> tuple[int, CalleeRefusal] | None:
+    """A refusal and its version."""
+    place = where(key)
+    if place is None:
+        return None
+    rows = book.query(
+        f"SELECT {_COLUMNS} FROM refusals WHERE class = ? AND lo = ? AND size = ?",  # noqa: S608
+        *place,
+    )
+    return (rows[0][2], _refusal(rows[0])) if rows else None
+
+
+def covering(book: Book, callee: TN) -> list[CalleeRefusal]:
+    """The refusals on record for a number, whenever they are in force."""
+    if not callee.isdecimal():
+        return []
+    return [_refusal(row) for row in book.query(_COVERING, number_key(callee))]
+
+
+def page(book: Book, after: str, limit: int) -> tuple[list[tuple[int, Record]], str | None]:
+    """Some refusals with their versions, singles first, and where the next page begins."""
+    try:
+        class_, lo, size = [int(part) for part in after.split(".")] if after else [-1, 0, 0]
+        if max(class_, lo, size) > INTEGER:
+            raise ValueError(after)  # noqa: TRY301
+    except ValueError:
+        raise ConfigError("after: not the end of a page of refusals") from None
+    rows = book.query(
+        f"SELECT {_COLUMNS} FROM refusals WHERE (class, lo, size) > (?, ?, ?)"  # noqa: S608
+        " ORDER BY class, lo, size LIMIT ?",
+        class_,
+        lo,
+        size,
+        limit + 1,
+    )
+    part = rows[:limit]
+    last = part[-1] if len(rows) > limit else None
+    following = f"{last[1].bit_length()}.{last[0]}.{last[1]}" if last is not None else None
+    return [(row[2], _refusal(row)) for row in part], following
+
+
+def past(book: Book, key: str) -> list[tuple[int, int | None, Record]]:
+    """The past versions of a refusal: version, the commit that ended it, what it said."""
+    rows = book.query(
+        f"SELECT {_COLUMNS}, ended FROM refusals_past"  # noqa: S608
+        " WHERE class = ? AND lo = ? AND size = ? ORDER BY version",
+        *(where(key) or (-1, 0, 0)),
+    )
+    return [(row[2], row[7], _refusal(row)) for row in rows]
+
+
+def apply(book: Book, key: str, value: Record | None, seq: int) -> None:
+    """Put or end a refusal, inside a transaction."""
+    place = where(key)
+    if place is None:
+        raise ValueError(f"refusal {key}")
+    book.query(
+        "INSERT INTO refusals_past SELECT class, lo, size, version, ?, since, until, scopes, source"
+        " FROM refusals WHERE class = ? AND lo = ? AND size = ?",
+        seq,
+        *place,
+    )
+    if not isinstance(value, CalleeRefusal):
+        book.query("DELETE FROM refusals WHERE class = ? AND lo = ? AND size = ?", *place)
+        return
+    book.query("INSERT OR IGNORE INTO refusal_classes VALUES (?)", place[0])
+    book.query(
+        "INSERT OR REPLACE INTO refusals VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        *place,
+        seq,
+        value.since,
+        value.until,
+        " ".join(scope.value for scope in value.scopes),
+        value.source,
+    )
+
+
+def _refusal(row: tuple[Any, ...]) -> CalleeRefusal:
+    scopes = tuple(Scope(word) for word in row[5].split())
+    return CalleeRefusal(range_of(row[0], row[1]), row[3], row[4], scopes, row[6])
