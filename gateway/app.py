@@ -59,6 +59,7 @@ from gateway.settings import Settings, listener_address
 from passport.errors import ConfigError, StoreUnavailableError, ZhenxianError
 from passport.reasons import Reason
 from passport.tn import TN
+from registry.consent import Consent, ConsentPolicy
 from registry.kinds import load_plan
 from registry.orders import Issuer, load_issuers, unfounded
 from signer.conduct import PooledSigning
@@ -152,6 +153,9 @@ class Service:
         self._trust_stamp: tuple[object, ...] = ()
         self._trust_lock = asyncio.Lock()
         trust = self._load_trust()
+        consent = ConsentPolicy(
+            Consent(settings.consent.marketing), settings.consent.marketing_terms
+        )
         self.verifier = Verifier(
             ScreenPolicy(
                 settings.verifier.date_window,
@@ -172,6 +176,7 @@ class Service:
             ),
             unsigned=self._unsigned(),
             country=self._country,
+            consent=consent,
         )
         dialect = settings.server.dialect
         self.calls = Calls(
@@ -182,6 +187,7 @@ class Service:
                 settings.verifier.country,
                 settings.signer.iat_window,
                 PooledSigning(settings.displays.signing),
+                consent=consent,
             ),
             credential=self.credential,
             registry=self.registry,

@@ -35,6 +35,7 @@ from gateway.metrics import Metrics
 from passport.errors import StoreUnavailableError
 from passport.reasons import Reason, Verstat
 from passport.tn import TN
+from registry.consent import Consent, ConsentPolicy
 from registry.model import Registry
 from signer.conduct import PooledSigning, observation
 from signer.decide import Decision, decide, gather
@@ -177,6 +178,7 @@ class CallPolicy(Struct, frozen=True):
     country: str | None = None
     iat_window: int = 60
     pooled: PooledSigning = PooledSigning.REFUSE
+    consent: ConsentPolicy | None = None
 
 
 class Calls:
@@ -403,8 +405,11 @@ class Calls:
             service=self._service,
             spc=credential.spc,
             conduct=self._conduct,
+            consent=policy.consent,
         )
-        decision = decide(request, facts, policy.pooled)
+        consent = policy.consent
+        marketing = consent.marketing if consent is not None else Consent.OFF
+        decision = decide(request, facts, policy.pooled, marketing)
         if self._conduct is not None and facts.access is not None and decision.counts:
             # What is refused for conduct counts on: a pool that goes on trying is not cleared.
             told = observation(request, facts.access, facts.binding, int(now))

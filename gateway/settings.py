@@ -30,6 +30,7 @@ from pydantic_settings import (
 
 from passport.errors import ConfigError, ParseError
 from passport.tn import TN
+from registry.consent import MARKETING
 
 ENV_PREFIX = "ZHENXIAN_"
 
@@ -276,6 +277,22 @@ class Registry(Section):
     )
 
 
+class Consent(Section):
+    """Calls that their callee refuses, by the purpose that the caller states."""
+
+    marketing: Literal["refuse", "label", "off"] = Field(
+        "label",
+        description="A call stated to be marketing, to a callee on record as refusing that. refuse:"
+        " no token when signing, 607 when verifying; label: says so in the answer.",
+    )
+    marketing_terms: tuple[str, ...] = Field(
+        MARKETING,
+        description="A purpose with one of these is marketing. Case, full width and spaces make no"
+        " difference; Latin letters are matched by whole words; non, not, no, 非 or 不是 before a"
+        " term denies it.",
+    )
+
+
 class Fleet(Section):
     """Many nodes, one registry, on Redis. Unset url: this machine's file is the registry."""
 
@@ -451,6 +468,7 @@ class Settings(BaseSettings):
     trust: Trust = Trust()
     fetch: Fetch = Fetch()
     registry: Registry = Registry()
+    consent: Consent = Consent()
     fleet: Fleet = Fleet()
     redress: Redress = Redress()
     displays: Displays = Displays()

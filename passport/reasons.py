@@ -263,6 +263,14 @@ class Reason(Enum):
         SipStatus.REJECTED,
         _FAILED,
     )
+    CALLEE_REFUSES = Row(
+        "the callee refuses calls of the purpose that is stated",
+        "RFC 8197; this project",
+        SipStatus.UNWANTED,
+        Verstat.PASSED,
+        http=403,
+        message_id="POL4030",
+    )
     # Signing decisions --------------------------------------------------------------------------
     HELD_AND_VERIFIED = Row(
         "the access's subject holds the number and its real name is verified", "RFC 8588 section 4"

@@ -13,9 +13,11 @@ from passport.errors import StoreUnavailableError
 from passport.ppt.shaken import Attestation
 from passport.reasons import Reason
 from passport.tn import TN
+from registry.consent import Consent, ConsentPolicy, told
 from registry.model import (
     Access,
     Binding,
+    CalleeRefusal,
     Holding,
     Order,
     Registry,
@@ -44,6 +46,7 @@ class Facts(Struct, frozen=True):
         order: an order that covers anyone or anything of the call.
         finding: what the conduct of the access or its subject shows, unless it is exempt; None
             for a call that a binding permits, which is judged by that.
+        unwanted: the callee's refusal of calls of the purpose that is stated.
         available: False when the registry could not be asked.
         current: False when what it says may be older than is permitted.
     """
@@ -56,6 +59,7 @@ class Facts(Struct, frozen=True):
     binding: Binding | None = None
     order: Order | None = None
     finding: Finding | None = None
+    unwanted: CalleeRefusal | None = None
     available: bool = True
     current: bool = True
 
@@ -63,7 +67,8 @@ class Facts(Struct, frozen=True):
 class Decision(Struct, frozen=True):
     """What is signed, and why. `attest` is None for a refusal.
 
-    `finding` is what the caller's conduct shows, whether or not it made a difference.
+    `finding` is what the caller's conduct shows, `unwanted` the callee's refusal of such calls,
+    whether or not they made a difference.
     """
 
     attest: Attestation | None
@@ -71,6 +76,7 @@ class Decision(Struct, frozen=True):
     detail: str
     origid: str | None
     finding: Finding | None = None
+    unwanted: CalleeRefusal | None = None
 
     @property
     def counts(self) -> bool:
@@ -92,6 +98,7 @@ def gather(
     service: Callable[[TN], bool] = lambda _: False,
     spc: str | None = None,
     conduct: DisplayConduct | None = None,
+    consent: ConsentPolicy | None = None,
 ) -> Facts:
     """Read the facts of a call. An unavailable registry gives facts that cannot earn A or B.
 
@@ -100,6 +107,7 @@ def gather(
         service: whether a number is a carrier's own service number.
         spc: the service provider code that will sign.
         conduct: what is asked for findings; None for nothing.
+        consent: which purposes callees are asked about; None for none.
     """
     try:
         access = registry.access(request.access, request.origid)
@@ -122,10 +130,21 @@ def gather(
             binding,
             registry.order(_who(request, access, holding, holder, registry, spc), int(now)),
             finding,
+            _unwanted(request, registry, consent, int(now)),
             current=registry.current,
         )
     except StoreUnavailableError:
         return Facts(available=False)
+
+
+def _unwanted(
+    request: SigningRequest, registry: Registry, consent: ConsentPolicy | None, now: int
+) -> CalleeRefusal | None:
+    """The first callee's refusal of what the caller says the call is for."""
+    purpose, crn = request.purpose, request.crn
+    if consent is None or (purpose is None and crn is None):
+        return None
+    return consent.refusal((purpose, crn), request.dest.tn, registry, now)
 
 
 def _binding(
@@ -172,7 +191,10 @@ def _who(
 
 
 def decide(
-    request: SigningRequest, facts: Facts, pooled: PooledSigning = PooledSigning.REFUSE
+    request: SigningRequest,
+    facts: Facts,
+    pooled: PooledSigning = PooledSigning.REFUSE,
+    marketing: Consent = Consent.LABEL,
 ) -> Decision:
     """Decide the attestation (RFC 8588 section 4, ATIS-1000074 section 5.2.3).
 
@@ -197,12 +219,19 @@ def decide(
     | a privacy number with a binding for caller and callee    | A            |
     | the access's subject holds the display, verified         | A            |
 
-    A proxy may ask for less than that and gets it; asking for more changes nothing.
+    A proxy may ask for less than that and gets it; asking for more changes nothing. What would be
+    signed is refused after all where the callee refuses calls of the purpose that is stated.
 
     Args:
         pooled: what a pool leads to.
+        marketing: what a callee's refusal leads to.
     """
     decision = _decide(request, facts, pooled)
+    unwanted = facts.unwanted
+    if unwanted is not None and decision.attest is not None:
+        if marketing is Consent.REFUSE:
+            decision = _refuse(Reason.CALLEE_REFUSES, told(unwanted))
+        decision = replace(decision, unwanted=unwanted)
     if facts.finding is not None and pooled is not PooledSigning.OFF:
         return replace(decision, finding=facts.finding)
     return decision

@@ -20,6 +20,8 @@ class SigningRequest(Struct, frozen=True):
         access: the proxy's name for the access the call came in by; None when it names none.
         caller: the caller's own number where the display is a privacy number; None otherwise.
         extension: what the caller dialled after a privacy number (AXE); empty for nothing.
+        purpose: why it calls, as stated to us alone; None when it is not stated.
+        crn: why it calls, as the token is to state it (RFC 9795).
     """
 
     orig: TN | URI
@@ -30,3 +32,5 @@ class SigningRequest(Struct, frozen=True):
     access: str | None = None
     caller: TN | None = None
     extension: str = ""
+    purpose: str | None = None
+    crn: str | None = None

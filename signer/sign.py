@@ -39,7 +39,7 @@ def unknown_origid(spc: str | None) -> str:
 def sign(request: SigningRequest, decision: Decision, credential: Credential) -> SignedHeader:
     """Sign what was decided.
 
-    1. The claims: attest and origid of the decision, orig, dest and iat of the request.
+    1. The claims: attest and origid of the decision; orig, dest, iat and crn of the request.
     2. The token: deterministic JSON (RFC 8225 section 9), ES256.
     3. The Identity header in full form (RFC 8588 section 6), info equal to x5u.
 
@@ -54,7 +54,7 @@ def sign(request: SigningRequest, decision: Decision, credential: Credential) ->
         request.orig,
         request.dest,
         request.iat,
-        Shaken(decision.attest, decision.origid or unknown_origid(credential.spc)),
+        Shaken(decision.attest, decision.origid or unknown_origid(credential.spc), request.crn),
     )
     signing_input = header_segment + b"." + b64url_encode(passport.payload())
     signature = b64url_encode(credential.key.sign(signing_input))

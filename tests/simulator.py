@@ -267,6 +267,7 @@ class Carrier:
         origid: str = ORIGID,
         iat: int | None = None,
         x5u: str | None = None,
+        crn: str | None = None,
     ) -> Call:
         """A call that this carrier signs."""
         passport = PASSporT(
@@ -274,7 +275,7 @@ class Carrier:
             TN.parse(orig),
             Destination(tuple(TN.parse(number) for number in dest)),
             self.world.now if iat is None else iat,
-            Shaken(parse_attest(attest), origid),
+            Shaken(parse_attest(attest), origid, crn),
         )
         return Call(passport, self.key)
 

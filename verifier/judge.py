@@ -6,7 +6,8 @@ from msgspec import Struct
 
 from displays.model import Finding
 from passport.reasons import Reason
-from registry.model import Order
+from registry.consent import Consent, told
+from registry.model import CalleeRefusal, Order
 from verifier.conduct import AS_USUAL, ConductPolicy, PooledVerifying
 from verifier.token import VerifiedPASSporT
 from verifier.verdict import Check, Refusal
@@ -22,6 +23,7 @@ class Facts(Struct, frozen=True):
         bound: a live binding of a privacy number shows the display to the callee.
         finding: what the conduct of the signer or its SPC shows, unless it is exempt; None for a
             bound call, which is judged by its binding and not by the company it keeps.
+        unwanted: the callee's refusal of calls of the purpose that is stated.
     """
 
     first_seen: bool | None
@@ -29,13 +31,17 @@ class Facts(Struct, frozen=True):
     order: Order | None = None
     bound: bool = False
     finding: Finding | None = None
+    unwanted: CalleeRefusal | None = None
 
 
-JUDGE_CHECKS = (Check.REPLAY, Check.ORDER, Check.HOLDER, Check.CONDUCT)
+JUDGE_CHECKS = (Check.REPLAY, Check.ORDER, Check.HOLDER, Check.CONDUCT, Check.CONSENT)
 
 
 def judge(
-    token: VerifiedPASSporT, facts: Facts, policy: ConductPolicy = AS_USUAL
+    token: VerifiedPASSporT,
+    facts: Facts,
+    policy: ConductPolicy = AS_USUAL,
+    marketing: Consent = Consent.LABEL,
 ) -> Refusal | None:
     """Judge a genuine token, in the order of JUDGE_CHECKS; None when nothing speaks against it.
 
@@ -65,4 +71,7 @@ def judge(
     found = facts.finding
     if found is not None and policy.on(found) is PooledVerifying.FAIL:
         return Refusal(Check.CONDUCT, Reason.DISPLAY_POOLED, found.sentence)
+    unwanted = facts.unwanted
+    if unwanted is not None and marketing is Consent.REFUSE:
+        return Refusal(Check.CONSENT, Reason.CALLEE_REFUSES, told(unwanted))
     return None

@@ -16,6 +16,7 @@ class VerificationRequest(Struct, frozen=True):
         time: the Date header, seconds since the epoch.
         identities: Identity header field values, unparsed; empty when the call has none.
         call_id: the SIP Call-ID; lets a repeated question about one call be told from a replay.
+        purpose: why it calls, as the call states it outside of a token; None when it does not.
 
     Raises:
         RuntimeError: `to` is empty.
@@ -26,6 +27,7 @@ class VerificationRequest(Struct, frozen=True):
     time: int
     identities: tuple[str, ...] = ()
     call_id: str | None = None
+    purpose: str | None = None
 
     def __post_init__(self) -> None:
         if not self.to:  # every token would be for nobody, and so for anybody

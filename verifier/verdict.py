@@ -10,6 +10,7 @@ from displays.model import Finding, State
 from passport.claims import PASSporT
 from passport.ppt.shaken import Attestation, Shaken
 from passport.reasons import Reason, SipStatus, Verstat, reason_header
+from registry.model import CalleeRefusal
 
 
 class Check(str, Enum):
@@ -31,6 +32,7 @@ class Check(str, Enum):
     ORDER = "no order stops the number, its holder or its signer"
     HOLDER = "the number is held where the token was signed"
     CONDUCT = "the signer's displays are not used as a pool"
+    CONSENT = "the callee does not refuse what the call is for"
 
 
 class Label(str, Enum):
@@ -43,6 +45,7 @@ class Label(str, Enum):
     DISPLAY_SUSPECTED = "display-suspected"
     UNSIGNED = "unsigned"
     UNVERIFIED = "unverified"
+    CALLEE_REFUSES_MARKETING = "callee-refuses-marketing"
 
     @classmethod
     def of(cls, finding: Finding) -> Label:
@@ -71,6 +74,7 @@ class Result(Struct, frozen=True):
         spc: the service provider code that signed, when the chain was trusted.
         notes: what was left out under a policy that permits it, for people.
         finding: what the signer's conduct shows, whether or not it made a difference.
+        unwanted: the callee's refusal of such calls, whether or not it made a difference.
     """
 
     ppt: str | None
@@ -81,6 +85,7 @@ class Result(Struct, frozen=True):
     spc: str | None = None
     notes: tuple[str, ...] = ()
     finding: Finding | None = None
+    unwanted: CalleeRefusal | None = None
 
 
 class Verdict(Struct, frozen=True):

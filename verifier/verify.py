@@ -16,7 +16,8 @@ For each Identity header of the call, the first check that fails ends that heade
     JWTClaimConstraints hold along the chain                                  437, 438
  9. the ES256 signature verifies                                              438
 10. the token was not seen before; no order stops it; the number is held
-    where it was signed; its signer's displays are not used as a pool         438, 437, 608
+    where it was signed; its signer's displays are not used as a pool; the
+    callee does not refuse such calls                                         438, 437, 608, 607
 
 Steps 1 to 5 need no key. Side effects come last: only a genuine token enters the replay store.
 A certificate that is not in the cache is a value, NeedCertificates: the caller fetches and asks
@@ -40,9 +41,11 @@ from certs.trustlist import TrustList
 from displays.model import DisplayConduct, Finding
 from passport.errors import ParseError, StoreUnavailableError
 from passport.identity import split_identity_headers
+from passport.ppt.shaken import Shaken
 from passport.reasons import Reason, Verstat
 from passport.tn import TN
-from registry.model import Order, Registry, Use, Who
+from registry.consent import Consent, ConsentPolicy
+from registry.model import CalleeRefusal, Order, Registry, Use, Who
 from verifier.conduct import AS_USUAL, ConductPolicy, against, keys, observation
 from verifier.judge import JUDGE_CHECKS, Facts, judge
 from verifier.replay import ReplayStore, Sighting, replay_key
@@ -146,6 +149,7 @@ class Verifier:
         conduct_policy: ConductPolicy = AS_USUAL,
         unsigned: UnsignedPolicy = NOBODY_SIGNS,
         country: Callable[[TN], str | None] = region,
+        consent: ConsentPolicy | None = None,
     ) -> None:
         self.policy = policy
         self.certificates = certificates
@@ -156,6 +160,8 @@ class Verifier:
         self._conduct_policy = conduct_policy
         self._unsigned = unsigned
         self._country = country
+        self._consent = consent
+        self._marketing = consent.marketing if consent is not None else Consent.OFF
         self._signers: OrderedDict[str, _Remembered] = OrderedDict()
 
     def verify(
@@ -293,13 +299,13 @@ class Verifier:
         self.certificates.keep(screened.passport.header.x5u)
         # 10. facts, then judgement, then what the call tells of conduct
         facts = self._gather(token, opened, first_seen)
-        judged = judge(token, facts, self._conduct_policy)
-        if self._conduct is not None and (judged is None or judged.check is Check.CONDUCT):
+        judged = judge(token, facts, self._conduct_policy, self._marketing)
+        if self._conduct is not None and (judged is None or judged.check in _COUNTS):
             told = observation(token, keys(token), bound=facts.bound, at=opened.now)
             if told is not None:
                 self._conduct.observe(told)
         passed = _ALL if judged is None else _passed(_ALL, judged.check)
-        return _result(screened, value, passed, judged, signer, facts.finding)
+        return _result(screened, value, passed, judged, signer, facts.finding, facts.unwanted)
 
     def signer(self, chain: Chain, now: int) -> TrustedSigner | Untrusted:
         """Validate a chain, or remember doing so.
@@ -345,6 +351,7 @@ class Verifier:
         holder: tuple[str, ...] = ()
         order: Order | None = None
         bound = False
+        unwanted: CalleeRefusal | None = None
         registry = self._registry
         orig = passport.orig if isinstance(passport.orig, TN) else None
         try:
@@ -369,6 +376,7 @@ class Verifier:
                 ),
                 now,
             )
+            unwanted = self._unwanted(token, opened, registry)
         except StoreUnavailableError:
             pass  # what the registry would have said is left out
         finding = (
@@ -378,14 +386,25 @@ class Verifier:
         )
         sighting = self._sighting(token, opened)
         if first_seen is not None:
-            return Facts(first_seen.get(sighting.key), holder, order, bound, finding)
+            return Facts(first_seen.get(sighting.key), holder, order, bound, finding, unwanted)
         try:
             seen: bool | None = self._replay.first_seen(
                 sighting.key, sighting.call_id, sighting.until, now
             )
         except StoreUnavailableError:
             seen = None
-        return Facts(seen, holder, order, bound, finding)
+        return Facts(seen, holder, order, bound, finding, unwanted)
+
+    def _unwanted(
+        self, token: VerifiedPASSporT, opened: Opened, registry: Registry
+    ) -> CalleeRefusal | None:
+        """The callee's refusal of what token or request say the call is for."""
+        extension = token.passport.extension
+        crn = extension.crn if isinstance(extension, Shaken) else None
+        purpose = opened.request.purpose
+        if self._consent is None or (crn is None and purpose is None):
+            return None
+        return self._consent.refusal((crn, purpose), opened.request.to, registry, opened.now)
 
 
 def _passed(checks: tuple[Check, ...], failed: Check) -> tuple[Check, ...]:
@@ -399,6 +418,7 @@ def _result(
     refusal: Refusal | None,
     signer: TrustedSigner | None = None,
     finding: Finding | None = None,
+    unwanted: CalleeRefusal | None = None,
 ) -> Result:
     notes = (
         ("revocation was not checked: no fresh list, and the policy permits that",)
@@ -414,31 +434,46 @@ def _result(
         signer.spc if signer is not None else None,
         notes,
         finding,
+        unwanted,
     )
 
 
+# Checks that failed, and the call tells of its signer's conduct all the same.
+_COUNTS: Final = (Check.CONDUCT, Check.CONSENT)
 _RANK: Final = {Verstat.FAILED: 2, Verstat.NONE: 1, Verstat.PASSED: 0}
 
 
 def _verdict(results: tuple[Result, ...]) -> Verdict:
-    """The call's verdict: a token that passed; else the gravest failure, the first of equals."""
+    """The call's verdict: a token that passed; else the gravest failure, the first of equals.
+
+    A token of a call that the callee does not want has passed; of several, it decides.
+    """
     decisive = results[0]
+    passed: Result | None = None
     for result in results:
-        if result.refusal is None:
-            return Verdict(
-                Verstat.PASSED,
-                Reason.VERIFIED,
-                Reason.VERIFIED.text,
-                results,
-                result,
-                (Label.of(result.finding),) if result.finding is not None else (),
-            )
-        if _gravity(result) > _gravity(decisive):
+        refusal = result.refusal
+        if refusal is None or refusal.reason.verstat is Verstat.PASSED:
+            if passed is None or (refusal is not None and passed.refusal is None):
+                passed = result
+        elif _gravity(result) > _gravity(decisive):
             decisive = result
+    if passed is not None:
+        reason = passed.refusal.reason if passed.refusal is not None else Reason.VERIFIED
+        detail = passed.refusal.detail if passed.refusal is not None else reason.text
+        return Verdict(Verstat.PASSED, reason, detail, results, passed, _labels(passed))
     refusal = decisive.refusal
     if refusal is None or refusal.reason.verstat is None:
         raise RuntimeError("a failed result without a verification reason")
     return Verdict(refusal.reason.verstat, refusal.reason, refusal.detail, results, decisive)
+
+
+def _labels(result: Result) -> tuple[Label, ...]:
+    """What is said of a call that goes on although something was found."""
+    finding, unwanted = result.finding, result.unwanted
+    labels = (Label.of(finding),) if finding is not None else ()
+    if unwanted is not None and result.refusal is None:
+        return (*labels, Label.CALLEE_REFUSES_MARKETING)
+    return labels
 
 
 def _gravity(result: Result) -> int:

@@ -66,6 +66,9 @@ def register(app: typer.Typer) -> None:
         origid: Annotated[
             str, typer.Option(help="origid of a call whose access is not known.")
         ] = "00000000-0000-4000-8000-000000000000",
+        crn: Annotated[
+            str | None, typer.Option(help="Why the caller calls, stated in the token (RFC 9795).")
+        ] = None,
         iat: Time = None,
         config: Config = None,
         as_json: Json = False,
@@ -86,6 +89,8 @@ def register(app: typer.Typer) -> None:
         }
         if access is not None:
             members["access"] = access
+        if crn is not None:
+            members["crn"] = crn
         answer = _ask(_service(config), SIGNING, {"signingRequest": members})
         if as_json:
             print_json(json.loads(answer.body))

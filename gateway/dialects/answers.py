@@ -30,6 +30,8 @@ def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) 
         members["requestId"] = echo.request_id
     if decision.finding is not None:
         members["labels"] = [Label.of(decision.finding)]
+    if decision.unwanted is not None:
+        members.setdefault("labels", []).append(Label.CALLEE_REFUSES_MARKETING)
     if explain:
         members["attest"] = decision.attest
         members["decision"] = decision.reason.name
@@ -109,7 +111,7 @@ def judged(verdict: Verdict, echo: Echo, explain: bool, rejection: Rejection = D
         if echo.dialect is Dialect.ATIS
         else _threegpp(verdict, echo, rejection)
     )
-    if verdict.verstat is not Verstat.PASSED and not verdict.sip.stir:
+    if verdict.sip is not SipStatus.OK and not verdict.sip.stir:
         members["sipResponse"] = _response(
             rejection.of(verdict.sip), rejection.contact_for(verdict)
         )
@@ -160,7 +162,10 @@ def _result(result: Result, rejection: Rejection) -> dict[str, Any]:
             members["validClaims"] = result.passport.claims()
         return members
     sip = refusal.reason.sip
-    members["status"] = "fail"
+    passed = refusal.reason.verstat is Verstat.PASSED
+    members["status"] = "pass" if passed else "fail"
+    if passed and result.passport is not None:
+        members["validClaims"] = result.passport.claims()
     if sip is not None:
         sip = rejection.of(sip)
         members["reasonCode"] = sip.code
@@ -184,8 +189,8 @@ def _own(verdict: Verdict, echo: Echo, members: dict[str, Any]) -> None:
         reason_header = verdict.reason_header
         if reason_header is not None:
             members["reasonHeader"] = reason_header
-        if verdict.failed is not None:
-            members["failedCheck"] = verdict.failed.name
+    if verdict.failed is not None:
+        members["failedCheck"] = verdict.failed.name
     if decisive is not None and decisive.notes:
         members["notes"] = decisive.notes
     if decisive is not None and decisive.finding is not None:

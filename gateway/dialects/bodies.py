@@ -15,7 +15,7 @@ from msgspec import Meta, Struct, field
 
 from passport.claims import MAX_DESTINATIONS, MAX_IAT, Destination
 from passport.errors import ParseError, ZhenxianError, shown
-from passport.ppt.shaken import parse_attest, parse_origid
+from passport.ppt.shaken import MAX_CRN_LENGTH, parse_attest, parse_crn, parse_origid
 from passport.reasons import Reason
 from passport.tn import TN, URI, parse_identity
 from signer.request import SigningRequest
@@ -24,6 +24,7 @@ from verifier.request import VerificationRequest
 MAX_TEXT: Final = 128  # characters of names that are echoed or looked up
 Seconds = Annotated[int, Meta(ge=0, le=MAX_IAT)]
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
+Purpose = Annotated[str, Meta(min_length=1, max_length=MAX_CRN_LENGTH)]
 Digits = Annotated[str, Meta(pattern=r"^[0-9*#]{1,16}$")]
 
 
@@ -60,7 +61,10 @@ class Party(Struct, forbid_unknown_fields=True):
 
 
 class SigningMembers(Struct, forbid_unknown_fields=True):
-    """Members of signingRequest. `access`, `caller`, `extension` are ours; the rest of dialects."""
+    """Members of signingRequest.
+
+    `access`, `caller`, `extension`, `purpose` and `crn` are ours; the rest of dialects.
+    """
 
     orig: Party
     dest: Party
@@ -76,6 +80,8 @@ class SigningMembers(Struct, forbid_unknown_fields=True):
     access: Name | None = None
     caller: Party | None = None
     extension: Digits | None = None
+    purpose: Purpose | None = None
+    crn: Purpose | None = None
 
 
 class SigningBody(Struct, forbid_unknown_fields=True):
@@ -85,7 +91,7 @@ class SigningBody(Struct, forbid_unknown_fields=True):
 
 
 class VerificationMembers(Struct, forbid_unknown_fields=True):
-    """Members of verificationRequest. `callId` and `explain` are ours."""
+    """Members of verificationRequest. `callId`, `purpose`, `explain` are ours."""
 
     from_: Party = field(name="from")
     to: Party
@@ -99,6 +105,7 @@ class VerificationMembers(Struct, forbid_unknown_fields=True):
     requestId: Name | None = None  # noqa: N815
     displayName: Name | None = None  # noqa: N815
     callId: Name | None = None  # noqa: N815
+    purpose: Purpose | None = None
     explain: bool = False
 
 
@@ -210,6 +217,13 @@ def _own_number(party: Party | None, name: str, country: str | None, dialect: Di
     return found
 
 
+def _purposes(purpose: str | None, crn: str | None = None) -> None:
+    if purpose is not None:
+        parse_crn(purpose, "purpose")
+    if crn is not None:
+        parse_crn(crn)
+
+
 def _destination(party: Party, country: str | None, dialect: Dialect) -> Destination:
     called = _identities(party, "dest", country, dialect)
     if len(called) > MAX_DESTINATIONS:
@@ -274,6 +288,7 @@ def read_signing(
         level = parse_attest(attest) if attest is not None else None
         if origid is not None:
             parse_origid(origid)
+        _purposes(members.purpose, members.crn)
     except ParseError as error:
         raise _invalid(error, dialect) from None
     request = SigningRequest(
@@ -285,6 +300,8 @@ def read_signing(
         members.access or members.profileId,
         _own_number(members.caller, "caller", country, dialect),
         members.extension or "",
+        members.purpose,
+        members.crn,
     )
     return request, Echo(dialect, members.requestId)
 
@@ -315,11 +332,16 @@ def read_verification(
         *_one(members.identityHeader),
         *_one(members.identityHeaders),
     )
+    try:
+        _purposes(members.purpose)
+    except ParseError as error:
+        raise _invalid(error, dialect) from None
     request = VerificationRequest(
         _caller(members.from_, "from", country, dialect),
         _identities(members.to, "to", country, dialect),
         members.time,
         tuple(value for value in identities if value.strip()),
         members.callId,
+        members.purpose,
     )
     return request, Echo(dialect, members.requestId, members.displayName, members.explain)

@@ -12,6 +12,8 @@ import pytest
 from certs.chain import parse_chain
 from gateway.calls import MAX_REQUEST_ID, MAX_WAITING, SIGNING, VERIFICATION, Headers, Incoming
 from gateway.demo import BANK, BANK_ORIGID, CALLEE, COURIER, HOTLINE, MVNO
+from passport.identity import parse_identity_header
+from passport.jws import b64url_decode
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 ATIS = {
@@ -265,3 +267,82 @@ def test_a_shared_replay_store_is_asked_once_for_genuine_tokens_only(desk):
     )
     assert _judged(desk, _verify())["reason"] == "NO_IDENTITY"
     assert len(shared.asked) == 4
+
+
+# Purposes and what callees refuse ---------------------------------------------------------------
+
+REFUSES = "callee-refuses-marketing"
+
+
+def _refusing(desk):
+    why = {"reason": "a test"}
+    body = {"since": 1, "source": "callee, hotline"}
+    put = desk.http("PUT", f"/v1/refusals/{CALLEE}", json=body, params=why)
+    assert put.status_code == 200
+
+
+def _signed(desk, **more):
+    status, answer = desk.call(SIGNING, _sign(access="bank-trunk", **more))
+    assert status == 200, answer
+    return answer["signingResponse"]
+
+
+def test_a_call_reason_goes_into_the_token_when_the_request_asks_for_it(desk):
+    claims = {}
+    for name in ("crn", "purpose"):
+        answer = _signed(desk, **{name: "新品营销"})
+        identity = parse_identity_header(answer["identity"])
+        claims[name] = json.loads(b64url_decode(identity.token.payload, "payload"))
+    assert claims["crn"]["crn"] == "新品营销"
+    assert "crn" not in claims["purpose"]
+
+
+@pytest.mark.parametrize("value", ["", "x" * 257, "a\nb", 7, ["marketing"], {"text": "x"}])
+@pytest.mark.parametrize("name", ["crn", "purpose"])
+def test_unusable_purposes_are_named(desk, name, value):
+    status, answer = desk.call(SIGNING, _sign(**{name: value}))
+    assert status == 400
+    assert answer["requestError"]["serviceException"]["variables"][0] == name
+    if name == "purpose":
+        status, answer = desk.call(VERIFICATION, _verify("x", purpose=value))
+        assert status == 400
+        assert answer["requestError"]["serviceException"]["variables"][0] == name
+
+
+def test_a_callees_refusal_is_told_on_both_sides(desk):
+    _refusing(desk)
+    assert "labels" not in _signed(desk)
+    assert "labels" not in _signed(desk, crn="your parcel")
+    answer = _signed(desk, crn="Marketing")
+    assert answer["labels"] == [REFUSES]
+    judged = _judged(desk, _verify(answer["identity"]))
+    assert (judged["verstat"], judged["labels"]) == ("TN-Validation-Passed", [REFUSES])
+    assert "sipResponse" not in judged
+    assert "labels" not in _judged(desk, _verify(_signed(desk)["identity"]))
+    beside = _judged(desk, _verify(_signed(desk)["identity"], purpose="推广"))
+    assert beside["labels"] == [REFUSES]
+
+
+@pytest.mark.parametrize("dialect", ["atis", "3gpp"])
+def test_a_callees_refusal_ends_the_call_where_policy_says_so(desk_with, dialect):
+    desk = desk_with(consent={"marketing": "refuse"}, server={"dialect": dialect})
+    _refusing(desk)
+    status, answer = desk.call(SIGNING, _sign(access="bank-trunk", purpose="营销"))
+    assert status == 403
+    assert "CALLEE_REFUSES" in json.dumps(answer)
+    assert CALLEE not in json.dumps(answer)
+    name = "identity" if dialect == "atis" else "identityHeader"
+    identity = _signed(desk)[name]
+    judged = _judged(desk, _verify(identity, purpose="营销"))
+    assert judged["verstat" if dialect == "atis" else "verstatValue"] == "TN-Validation-Passed"
+    assert judged["sipResponse"] == {"code": 607, "phrase": "Unwanted"}
+    assert (judged["reason"], judged["failedCheck"]) == ("CALLEE_REFUSES", "CONSENT")
+    assert judged["attest"] == "A"
+    if dialect == "3gpp":
+        (result,) = judged["verifyResults"]
+        assert result["verifyResult"]["status"] == "pass"
+        assert result["verifyResult"]["reasonCode"] == 607
+    else:
+        assert "reasoncode" not in judged
+    other = _judged(desk, _verify(_signed(desk)[name]))
+    assert other["reason"] == "VERIFIED"

@@ -18,7 +18,7 @@ from passport.claims import (
 )
 from passport.errors import ParseError
 from passport.jws import b64url_encode
-from passport.ppt.shaken import MAX_ORIGID_LENGTH, Attestation, Shaken
+from passport.ppt.shaken import MAX_CRN_LENGTH, MAX_ORIGID_LENGTH, Attestation, Shaken
 from passport.reasons import Reason
 from passport.tn import TN, URI
 
@@ -279,6 +279,12 @@ def test_claims_are_mandatory(name):
         ({"origid": 1}, Reason.CLAIM_INVALID, "payload.origid"),
         ({"origid": "a\nb"}, Reason.CLAIM_INVALID, "payload.origid"),
         ({"origid": "x" * (MAX_ORIGID_LENGTH + 1)}, Reason.CLAIM_INVALID, "payload.origid"),
+        ({"crn": ""}, Reason.CLAIM_INVALID, "payload.crn"),
+        ({"crn": None}, Reason.CLAIM_INVALID, "payload.crn"),
+        ({"crn": {"x": "y"}}, Reason.CLAIM_INVALID, "payload.crn"),
+        ({"crn": ["marketing"]}, Reason.CLAIM_INVALID, "payload.crn"),
+        ({"crn": "a\nb"}, Reason.CLAIM_INVALID, "payload.crn"),
+        ({"crn": "x" * (MAX_CRN_LENGTH + 1)}, Reason.CLAIM_INVALID, "payload.crn"),
         ({"mky": []}, Reason.CLAIM_INVALID, "payload.mky"),
         ({"mky": {}}, Reason.CLAIM_INVALID, "payload.mky"),
         ({"mky": [1]}, Reason.CLAIM_INVALID, "payload.mky"),
@@ -295,6 +301,16 @@ def test_payload_refusals(change, reason, where):
     for order in (False, True):
         error = reason_of(parse_payload, SHAKEN, written(CLAIMS | change, sort_keys=order))
         assert (error.reason, error.where) == (reason, where)
+
+
+@pytest.mark.parametrize("crn", ["Rendezvous for Little Nellie", "营销", "x" * MAX_CRN_LENGTH])
+def test_a_call_reason_stands_inside_a_shaken_token(crn):
+    found = parse_payload(SHAKEN, written(CLAIMS | {"crn": crn}))
+    assert found.extension.crn == crn
+    assert found.extra == ()
+    assert found.claims() == CLAIMS | {"crn": crn}
+    assert parse_payload(SHAKEN, found.payload()) == found
+    assert parse_payload(SHAKEN, written(CLAIMS)).extension.crn is None
 
 
 @pytest.mark.parametrize("name", ["orig", "dest"])

@@ -13,10 +13,12 @@ from passport.errors import StoreUnavailableError
 from passport.ppt.shaken import Attestation
 from passport.reasons import Reason
 from passport.tn import TN, URI, TNRange
+from registry.consent import Consent, ConsentPolicy
 from registry.model import (
     Access,
     Binding,
     BindingModel,
+    CalleeRefusal,
     ConductKind,
     ConductMeasure,
     Exemption,
@@ -358,3 +360,58 @@ def test_refusals_count_for_conduct_only_when_conduct_is_why():
     assert decide(request(A), known(held=holding())).counts
     assert decide(request(A), known(held=holding(), finding=POOL)).counts
     assert not decide(request(A), known(OTHER, holding())).counts
+
+
+UNWANTED = CalleeRefusal(TNRange(CALLEE, CALLEE), 1)
+
+
+@pytest.mark.parametrize(
+    ("policy", "given", "reason"),
+    [
+        (Consent.REFUSE, None, Reason.CALLEE_REFUSES),
+        (Consent.LABEL, A, Reason.HELD_AND_VERIFIED),
+    ],
+)
+def test_what_a_callees_refusal_leads_to_is_policy(policy, given, reason):
+    decision = decide(request(A), known(held=holding(), unwanted=UNWANTED), marketing=policy)
+    assert (decision.attest, decision.reason, decision.unwanted) == (given, reason, UNWANTED)
+    assert decision.counts is (given is not None)
+
+
+def test_the_default_is_to_tell():
+    decision = decide(request(A), known(held=holding(), unwanted=UNWANTED))
+    assert (decision.attest, decision.unwanted) == (A, UNWANTED)
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (Facts(unwanted=UNWANTED), Reason.CALLEE_REFUSES),  # gateway traffic too
+        (known(held=holding(subject=SPAM), unwanted=UNWANTED), Reason.DISPLAY_OF_ANOTHER),
+        (known(held=holding(), finding=POOL, unwanted=UNWANTED), Reason.POOLED_DISPLAY),
+        (known(held=holding(), order=ORDER, unwanted=UNWANTED), Reason.ORDERED),
+    ],
+)
+def test_what_is_refused_anyway_keeps_its_reason(facts, reason):
+    decision = decide(request(A), facts, marketing=Consent.REFUSE)
+    assert (decision.attest, decision.reason) == (None, reason)
+
+
+@pytest.mark.parametrize(
+    ("stated", "found"),
+    [
+        ({"purpose": "营销"}, UNWANTED),
+        ({"crn": "promotion"}, UNWANTED),
+        ({"purpose": "delivery", "crn": "promotion"}, UNWANTED),
+        ({"purpose": "delivery"}, None),
+        ({}, None),
+    ],
+)
+def test_the_stated_purpose_is_held_against_what_the_callee_refuses(stated, found):
+    registry = PlainRegistry([holding()], [TRUNK], others=[UNWANTED])
+    asked = SigningRequest(NUMBER, Destination((CALLEE,)), NOW, A, None, "bank-trunk", **stated)
+    assert gather(asked, registry, NOW, consent=ConsentPolicy()).unwanted == found
+    assert gather(asked, registry, NOW, consent=ConsentPolicy(Consent.OFF)).unwanted is None
+    if not stated:
+        registry.refusal = None  # whoever asks fails
+        assert gather(asked, registry, NOW, consent=ConsentPolicy()).unwanted is None

@@ -28,6 +28,7 @@ from verification import (
     stale_date,
     stale_iat,
     unreachable,
+    unwanted,
     wrong_key,
 )
 
@@ -39,6 +40,7 @@ from passport.claims import parse_header_segment, parse_payload
 from passport.identity import IdentityHeader
 from passport.jws import VerifyingKey, b64url_decode
 from passport.reasons import Reason, Verstat
+from registry.consent import ConsentPolicy
 from verifier import judge as judging
 from verifier import verify as procedure
 from verifier.conduct import ConductPolicy, PooledVerifying
@@ -156,15 +158,15 @@ def never_seen(case, patch):
 
 
 def any_code(case, patch):
-    def lenient(token, facts, policy):
-        return judging.judge(token, msgspec.structs.replace(facts, holder_spcs=()), policy)
+    def lenient(token, facts, *policies):
+        return judging.judge(token, msgspec.structs.replace(facts, holder_spcs=()), *policies)
 
     patch.setattr(procedure, "judge", lenient)
 
 
 def no_orders(case, patch):
-    def lenient(token, facts, policy):
-        return judging.judge(token, msgspec.structs.replace(facts, order=None), policy)
+    def lenient(token, facts, *policies):
+        return judging.judge(token, msgspec.structs.replace(facts, order=None), *policies)
 
     patch.setattr(procedure, "judge", lenient)
 
@@ -175,6 +177,14 @@ def no_conduct(case, patch):
 
 def only_labelled(case, patch):
     case.conduct_policy = ConductPolicy(signers=PooledVerifying.LABEL)
+
+
+def only_told(case, patch):
+    case.consent = ConsentPolicy()
+
+
+def no_purpose(case, patch):
+    case.purpose = None
 
 
 def no_registry(case, patch):
@@ -226,6 +236,9 @@ REMOVALS = [
     Removal(not_the_holder, Check.HOLDER, no_registry),
     Removal(pooled, Check.CONDUCT, no_conduct),
     Removal(pooled, Check.CONDUCT, only_labelled),
+    Removal(unwanted, Check.CONSENT, only_told),
+    Removal(unwanted, Check.CONSENT, no_purpose),
+    Removal(unwanted, Check.CONSENT, no_registry),
 ]
 
 
@@ -243,7 +256,7 @@ def test_with_its_check_it_is_found(case, removal):
     """The control of the test above: nothing but the removal makes the difference."""
     removal.apply(case)
     verdict = case.ask()
-    assert verdict.verstat is not Verstat.PASSED
+    assert verdict.reason is not Reason.VERIFIED
     assert verdict.failed is removal.check
 
 

@@ -86,6 +86,7 @@ WIRE = {
     Reason.REPLAYED: (FAILED, INVALID),
     Reason.REPLAY_UNKNOWN: (NONE, INVALID),
     Reason.ORDERED: (FAILED, CREDENTIAL),
+    Reason.CALLEE_REFUSES: (Verstat.PASSED, (607, "Unwanted")),
 }
 
 
@@ -274,9 +275,10 @@ def test_a_fault_is_found_by_its_check_and_answered_as_the_table_says(case, appl
         header += f';ppi="{sent}"'
     # 607 and 608 are no causes of protocol STIR: such a response says so in its status line.
     assert verdict.reason_header == (header if code < 600 else None)
-    assert verdict.attest is None
+    # What the callee does not want is a call of the number it shows.
+    assert verdict.attest == ("A" if verstat is Verstat.PASSED else None)
     assert verdict.detail
-    genuine = check in (Check.REPLAY, Check.ORDER, Check.HOLDER, Check.CONDUCT)
+    genuine = ORDER.index(check) > ORDER.index(Check.SIGNATURE)
     assert case.cache.kept == ([case.carrier.x5u] if genuine else [])
     if check is Check.IDENTITY:
         assert (verdict.results, verdict.decisive) == ((), None)
@@ -302,7 +304,8 @@ def test_every_reason_of_a_verification_is_given_in_some_scenario():
 
 
 def test_the_table_of_answers_is_whole():
-    assert WIRE.keys() | DISPLAY_ALONE == {r for r in Reason if r.verstat in (FAILED, NONE)}
+    verdicts = {r for r in Reason if r.verstat is not None}
+    assert WIRE.keys() | DISPLAY_ALONE == verdicts - {Reason.VERIFIED}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from passport.identity import IdentityHeader, parse_identity_header
 from passport.jws import Token, b64url_encode
 from passport.reasons import Reason
 from passport.tn import TN, TNRange
-from registry.model import Holding, Order, TargetKind
+from registry.consent import Consent, ConsentPolicy
+from registry.model import CalleeRefusal, Holding, Order, TargetKind
 from stores.memory import MemoryReplayStore
 from verifier.conduct import ConductPolicy
 from verifier.request import VerificationRequest
@@ -91,6 +92,8 @@ class Case:
         self.conduct = Found()
         self.conduct_policy = ConductPolicy()
         self.unsigned = UnsignedPolicy()
+        self.consent = ConsentPolicy()
+        self.purpose = None
         self.policy = ScreenPolicy()
         self.revocation = RevocationPolicy.REQUIRE
         self.lists = ()
@@ -113,6 +116,7 @@ class Case:
                 self.conduct,
                 self.conduct_policy,
                 self.unsigned,
+                consent=self.consent,
             )
         return self._verifier
 
@@ -132,7 +136,7 @@ class Case:
             self.to or call.passport.dest.tn,
             NOW if self.time is None else self.time,
             identities or (self.spelling(call.signed()),),
-            **more,
+            **{"purpose": self.purpose, **more},
         )
 
     def ask(self, request=None, now=NOW, **more):
@@ -277,6 +281,12 @@ def pooled(case):
     case.conduct = Found(finding(KeyKind.SIGNER, f"1234/{extension.origid}"))
 
 
+def unwanted(case):
+    case.registry.add(CalleeRefusal(TNRange(TN(DEST), TN(DEST)), NOW - 1))
+    case.consent = ConsentPolicy(Consent.REFUSE)
+    case.purpose = "telemarketing"
+
+
 class Fault(NamedTuple):
     """What is wrong, the check that finds it, and the reason it gives."""
 
@@ -303,6 +313,7 @@ FAULTS = (
     Fault(ordered, Check.ORDER, Reason.ORDERED),
     Fault(not_the_holder, Check.HOLDER, Reason.SPC_NOT_HOLDER),
     Fault(pooled, Check.CONDUCT, Reason.DISPLAY_POOLED),
+    Fault(unwanted, Check.CONSENT, Reason.CALLEE_REFUSES),
 )
 ORDER = tuple(Check)
 IN_ORDER = tuple(sorted(FAULTS, key=lambda fault: ORDER.index(fault.check)))
