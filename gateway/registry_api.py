@@ -167,7 +167,8 @@ class ExemptionBody(_Form):
     until: int = Field(description="Seconds since the epoch, at most 366 days from now.")
     measures: list[str] = Field(
         [],
-        description="spread, local-presence, rate, concurrency, rotation, origids; empty for all.",
+        description="spread, local-presence, rate, concurrency, rotation, origids, handover;"
+        " empty for all.",
     )
     reference: str = Field("", description="File number or the like.")
 

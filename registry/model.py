@@ -105,6 +105,7 @@ class ConductMeasure(str, Enum):
     CONCURRENCY = "concurrency"
     ROTATION = "rotation"
     ORIGIDS = "origids"
+    HANDOVER = "handover"
 
 
 class Scope(str, Enum):
