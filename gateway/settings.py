@@ -9,9 +9,7 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
-import phonenumbers
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -28,6 +26,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from gateway.values import Country, Email, HttpsUrl, LanguageTag, Phone, RejectionCode, Text
 from passport.errors import ConfigError, ParseError
 from passport.tn import TN
 from registry.consent import MARKETING
@@ -61,15 +60,6 @@ def listener_address(listener: str) -> tuple[str, int]:
     """Split a validated "address:port"."""
     host, _, port = listener.rpartition(":")
     return host.strip("[]"), int(port)
-
-
-def _country(value: object) -> object:
-    if isinstance(value, str) and value not in phonenumbers.SUPPORTED_REGIONS:
-        raise ValueError("expected an ISO 3166 code with a numbering plan, e.g. CN or US")
-    return value
-
-
-Country = Annotated[str, BeforeValidator(_country)]
 
 
 class Server(Section):
@@ -338,42 +328,13 @@ class Fleet(Section):
     )
 
 
-def _status(value: object) -> object:
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-
-def _phone(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        number = phonenumbers.parse(value)
-    except phonenumbers.NumberParseException:
-        number = None
-    if number is None or not phonenumbers.is_possible_number(number):
-        raise ValueError("expected a number with + and country code, e.g. +86 10 6600 0000")
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-
-
-def _https(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    parts = urlsplit(value)
-    plain = value.isascii() and value.isprintable() and not set(value) & set(' <>"\\')
-    if not (plain and parts.scheme == "https" and parts.hostname and "@" not in parts.netloc):
-        raise ValueError("expected an https URL, e.g. https://example.com/blocked-calls")
-    return value
-
-
-Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-
-
 class Redress(Section):
     """How a call is rejected that is genuine but from a pool, and whom its caller may write to.
 
     The contact is a jCard in a JWS that the Call-Info header field of a 608 leads to (RFC 8688).
     """
 
-    status: Annotated[Literal[608, 607], BeforeValidator(_status)] = Field(
+    status: RejectionCode = Field(
         608,
         description="SIP answer to a genuine call from a pool of numbers. 608 needs a contact, a"
         " signing key and an https publish_base; without a contact it is 603. 607 says that a"
@@ -382,18 +343,14 @@ class Redress(Section):
     organisation: Text | None = Field(
         None, description="Name of who rejects the call. Set, with a way to reach it: a contact."
     )
-    phone: Annotated[str, BeforeValidator(_phone)] | None = Field(
+    phone: Phone | None = Field(
         None, description="Telephone number of the contact, with + and country code."
     )
-    email: Annotated[Text, Field(pattern=r"^[!-?A-~]+@[!-?A-~]+\.[!-?A-~]+$")] | None = Field(
-        None, description="Mail address of the contact."
-    )
-    url: Annotated[Text, BeforeValidator(_https)] | None = Field(
-        None, description="https page where a caller can object."
-    )
+    email: Email | None = Field(None, description="Mail address of the contact.")
+    url: HttpsUrl | None = Field(None, description="https page where a caller can object.")
     address: Text | None = Field(None, description="Postal address of the contact, on one line.")
-    language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}$")] | None = (
-        Field(None, description="BCP 47 tag of the contact's name and people, e.g. zh-Hans.")
+    language: LanguageTag | None = Field(
+        None, description="BCP 47 tag of the contact's name and people, e.g. zh-Hans."
     )
 
     @model_validator(mode="after")

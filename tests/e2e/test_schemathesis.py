@@ -66,6 +66,8 @@ OPERATIONS = [
     ("get", "/v1/changes"),
 ]
 WITHOUT_PARAMETERS = [
+    ("get", "/stir/v1/redress/contact.jws"),
+    ("head", "/stir/v1/redress/contact.jws"),
     ("get", "/healthz"),
     ("get", "/readyz"),
     ("get", "/metrics"),

@@ -40,9 +40,31 @@ def test_file_then_environment(tmp_path, monkeypatch):
     assert str(settings.trust.roots) == "/abs/roots"
 
 
+REDRESS = [
+    ("status = 603\n", "redress.status"),
+    ("status = true\n", "redress.status"),
+    ('organisation = "x"\n', "a contact has a phone"),
+    ('phone = "+86 10 6600 0000"\n', "a contact has an organisation"),
+    ('organisation = ""\nemail = "a@b.example"\n', "redress.organisation"),
+    ('organisation = "a\\nb"\nemail = "a@b.example"\n', "redress.organisation"),
+    ('organisation = "x"\nphone = "66000000"\n', "with + and country code"),
+    ('organisation = "x"\nphone = "+86;ext"\n', "with + and country code"),
+    ('organisation = "x"\nemail = "nobody"\n', "redress.email"),
+    ('organisation = "x"\nemail = "a b@c.example"\n', "redress.email"),
+    ('organisation = "x"\nurl = "http://x.example"\n', "expected an https URL"),
+    ('organisation = "x"\nurl = "https://u:p@x.example"\n', "expected an https URL"),
+    ('organisation = "x"\nurl = "https://x.example/>;y"\n', "expected an https URL"),
+    ('organisation = "x"\nurl = "javascript:alert(1)"\n', "expected an https URL"),
+    ('organisation = "x"\naddress = "x"\nlanguage = "zh_CN"\n', "redress.language"),
+    ('organisation = "x"\naddress = "%s"\n' % ("x" * 201), "redress.address"),
+    ('organization = "x"\n', "redress.organization"),
+]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        *[("[redress]\n" + text, message) for text, message in REDRESS],
         ("[server]\ncalls = 8080\n", "server.calls"),
         ('[server]\ncalls = "localhost:8080"\n', "expected an IP address"),
         ('[server]\ncalls = "127.0.0.1"\n', "address:port"),
@@ -52,6 +74,21 @@ def test_file_then_environment(tmp_path, monkeypatch):
         ('[verifier]\ncountry = "cn"\n', "verifier.country"),
         ("[server\n", "settings file"),
         ('colour = "red"\n', "colour"),
+        ('[[verifier.unsigned]]\naction = "fail"\n', "expected either spc or country"),
+        (
+            '[[verifier.unsigned]]\nspc = "1"\ncountry = "CN"\naction = "fail"\n',
+            "expected either spc or country",
+        ),
+        ('[[verifier.unsigned]]\nspc = "1"\n', "verifier.unsigned.0.action"),
+        ('[[verifier.unsigned]]\nspc = "1"\naction = "drop"\n', "verifier.unsigned.0.action"),
+        ('[[verifier.unsigned]]\nspc = "a b"\naction = "fail"\n', "verifier.unsigned.0.spc"),
+        ('[[verifier.unsigned]]\ncountry = "XX"\naction = "fail"\n', "ISO 3166"),
+        (
+            '[[verifier.unsigned]]\nspc = "1"\naction = "fail"\n'
+            '[[verifier.unsigned]]\nspc = "1"\naction = "none"\n',
+            "named twice",
+        ),
+        ('[verifier]\nhealth_numbers = ["nobody"]\n', "verifier.health_numbers"),
     ],
 )
 def test_bad_values_are_named(tmp_path, text, message):

@@ -10,8 +10,6 @@ import pytest
 
 from gateway.calls import VERIFICATION
 from gateway.demo import BANK, CALLEE
-from gateway.settings import load_settings
-from passport.errors import ConfigError
 from passport.tn import TN
 from registry.model import TargetKind
 
@@ -140,31 +138,3 @@ def test_a_number_under_an_order_fails_unsigned_too(desk, dialect, monkeypatch):
     assert told["sipResponse"] == {"code": 603, "phrase": "Decline"}
     assert (told["failedCheck"], "reasonHeader" in told) == ("ORDER", False)
     assert _ask(desk, ABROAD, dialect)[1] == "No-TN-Validation"
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('[[verifier.unsigned]]\naction = "fail"\n', "expected either spc or country"),
-        (
-            '[[verifier.unsigned]]\nspc = "1"\ncountry = "CN"\naction = "fail"\n',
-            "expected either spc or country",
-        ),
-        ('[[verifier.unsigned]]\nspc = "1"\n', "verifier.unsigned.0.action"),
-        ('[[verifier.unsigned]]\nspc = "1"\naction = "drop"\n', "verifier.unsigned.0.action"),
-        ('[[verifier.unsigned]]\nspc = "a b"\naction = "fail"\n', "verifier.unsigned.0.spc"),
-        ('[[verifier.unsigned]]\ncountry = "XX"\naction = "fail"\n', "ISO 3166"),
-        (
-            '[[verifier.unsigned]]\nspc = "1"\naction = "fail"\n'
-            '[[verifier.unsigned]]\nspc = "1"\naction = "none"\n',
-            "named twice",
-        ),
-        ('[verifier]\nhealth_numbers = ["nobody"]\n', "verifier.health_numbers"),
-    ],
-)
-def test_bad_rules_are_named(tmp_path, text, message):
-    path = tmp_path / "z.toml"
-    path.write_text(text)
-    with pytest.raises(ConfigError) as caught:
-        load_settings(path)
-    assert message in str(caught.value)

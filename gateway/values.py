@@ -1,0 +1,50 @@
+"""Kinds of value that settings have, each with what is expected of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import phonenumbers
+from pydantic import BeforeValidator, Field
+
+
+def _country(value: object) -> object:
+    if isinstance(value, str) and value not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError("expected an ISO 3166 code with a numbering plan, e.g. CN or US")
+    return value
+
+
+def _status(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _phone(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        number = phonenumbers.parse(value)
+    except phonenumbers.NumberParseException:
+        number = None
+    if number is None or not phonenumbers.is_possible_number(number):
+        raise ValueError("expected a number with + and country code, e.g. +86 10 6600 0000")
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _https(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    parts = urlsplit(value)
+    plain = value.isascii() and value.isprintable() and not set(value) & set(' <>"\\')
+    if not (plain and parts.scheme == "https" and parts.hostname and "@" not in parts.netloc):
+        raise ValueError("expected an https URL, e.g. https://example.com/blocked-calls")
+    return value
+
+
+Country = Annotated[str, BeforeValidator(_country)]
+RejectionCode = Annotated[Literal[608, 607], BeforeValidator(_status)]
+Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Phone = Annotated[str, BeforeValidator(_phone)]
+Email = Annotated[Text, Field(pattern=r"^[!-?A-~]+@[!-?A-~]+\.[!-?A-~]+$")]
+HttpsUrl = Annotated[Text, BeforeValidator(_https)]
+LanguageTag = Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}$")]
