@@ -1,7 +1,8 @@
 """Bulk import and export: CSV, streamed, each refused row with its line and reason.
 
-Holdings that repeat, replace and cross nothing are taken together; the rows that do, and those
-that something is wrong with, go one by one through the registry's rules. Neither kind bears on
+Holdings that repeat, replace and cross nothing, and refusals that repeat and replace nothing, are
+taken together; the rows that do, and those that something is wrong with, go one by one through the
+registry's rules. Neither kind bears on
 the other, so both are taken and refused as if all went through the rules.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import lt
@@ -18,8 +20,9 @@ from passport.errors import ConfigError, ParseError, ZhenxianError
 from passport.tn import MAX_TN_LENGTH
 from registry.forms import COLUMNS, MAX_TEXT, record_of, row_of
 from registry.journal import Commit, RegistryConflictError, VersionConflictError, put
-from registry.model import Holding, Kind, Record, State, Subject, Who
+from registry.model import CalleeRefusal, Holding, Kind, Record, State, Subject, Who
 from registry.rules import check
+from stores import refusals
 from stores.book import Book
 from stores.numbers import LENGTH, number_key
 from stores.rows import Chunk, Mode, Report, Rows, value_of
@@ -160,6 +163,8 @@ class Import:
             records |= _records(rows, chunk, knotted | left, refused)
         else:
             records = _records(rows, chunk, range(len(chunk.texts)), refused)
+            if self._kind is Kind.REFUSAL:
+                records = self._take_refusals(records, seq)
         for place in sorted(records):
             try:
                 self._take_one(records[place], seq)
@@ -167,6 +172,21 @@ class Import:
                 refused[place] = str(error)
         for place in sorted(refused):
             self.report.reject(chunk.lines[place], refused[place])
+
+    def _take_refusals(self, records: dict[int, Record], seq: int) -> dict[int, Record]:
+        """Register those that keep the rules and stand alone; the others are for the rules."""
+        seen = Counter(record.key for record in records.values())
+        plain = {
+            place: record
+            for place, record in records.items()
+            if isinstance(record, CalleeRefusal)
+            and seen[record.key] == 1
+            and (record.until is None or record.until > max(record.since, self._now))
+        }
+        taken, unchanged, other = refusals.register(self._book, plain, seq)
+        self.report.changed += taken
+        self.report.unchanged += unchanged
+        return {p: record for p, record in records.items() if p not in plain or p in other}
 
     def _take_one(self, record: Record, seq: int) -> None:
         found = self._book.get(self._kind, record.key)

@@ -6,6 +6,7 @@ most numbers that calls ask holdings for refuse nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from passport.errors import ConfigError
@@ -16,6 +17,22 @@ from stores.numbers import INTEGER, number_key, range_of, where
 if TYPE_CHECKING:
     from stores.book import Book
 
+_STAGE: Final = (
+    "CREATE TEMP TABLE IF NOT EXISTS stage_refusals (place INTEGER, class INTEGER, lo INTEGER,"
+    " size INTEGER, since INTEGER, until INTEGER, scopes TEXT, source TEXT,"
+    " PRIMARY KEY (class, lo, size)) WITHOUT ROWID"
+)
+_SAME: Final = (
+    "DELETE FROM temp.stage_refusals WHERE EXISTS (SELECT 1 FROM refusals h WHERE"
+    " h.class = stage_refusals.class AND h.lo = stage_refusals.lo"
+    " AND h.size = stage_refusals.size AND h.since = stage_refusals.since"
+    " AND h.until IS stage_refusals.until AND h.scopes = stage_refusals.scopes"
+    " AND h.source = stage_refusals.source)"
+)
+_OTHER: Final = (
+    " FROM temp.stage_refusals s JOIN refusals h"
+    " ON h.class = s.class AND h.lo = s.lo AND h.size = s.size"
+)
 _COLUMNS: Final = "lo, size, version, since, until, scopes, source"
 _COVERING: Final = (
     f"SELECT {_COLUMNS} FROM refusals WHERE class = 0 AND lo = ?1 UNION ALL"  # noqa: S608
@@ -95,11 +112,50 @@ def apply(book: Book, key: str, value: Record | None, seq: int) -> None:
         "INSERT OR REPLACE INTO refusals VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         *place,
         seq,
-        value.since,
-        value.until,
-        " ".join(scope.value for scope in value.scopes),
-        value.source,
+        *_rest(value),
     )
+
+
+def register(
+    book: Book, records: Mapping[int, CalleeRefusal], seq: int
+) -> tuple[int, int, set[int]]:
+    """Register many new refusals at once, inside a transaction; what was there is left out.
+
+    Args:
+        records: by their place in the file; all keep the rules, and no two have one key.
+
+    Returns:
+        How many were registered, how many were registered so already, and the places of those
+        that are registered otherwise.
+    """
+    rows = [(place, record.numbers.size - 1, record) for place, record in records.items()]
+    book.query(_STAGE)
+    book.query("DELETE FROM temp.stage_refusals")
+    book.query_many(
+        "INSERT INTO temp.stage_refusals VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (place, size.bit_length(), number_key(record.numbers.first), size, *_rest(record))
+            for place, size, record in rows
+        ],
+    )
+    book.query(_SAME)
+    unchanged = book.query("SELECT changes()")[0][0]
+    other = {place for (place,) in book.query("SELECT s.place" + _OTHER)}
+    book.query(
+        "DELETE FROM temp.stage_refusals WHERE place IN (SELECT s.place" + _OTHER + ")"  # noqa: S608
+    )
+    book.query("INSERT OR IGNORE INTO refusal_classes SELECT class FROM temp.stage_refusals")
+    book.query(
+        "INSERT INTO refusals SELECT class, lo, size, ?, since, until, scopes, source"
+        " FROM temp.stage_refusals ORDER BY class, lo, size",
+        seq,
+    )
+    return len(records) - unchanged - len(other), unchanged, other
+
+
+def _rest(value: CalleeRefusal) -> tuple[int, int | None, str, str]:
+    scopes = " ".join([scope.value for scope in value.scopes])
+    return value.since, value.until, scopes, value.source
 
 
 def _refusal(row: tuple[Any, ...]) -> CalleeRefusal:

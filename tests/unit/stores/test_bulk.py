@@ -425,3 +425,37 @@ def test_refusals_come_in_pages(book):
     for bad in ("x", "1.2", f"1.2.{2**70}"):
         with pytest.raises(ConfigError, match="page"):
             book.page(Kind.REFUSAL, after=bad)
+
+
+REFUSALS = st.tuples(
+    st.integers(100, 106),
+    st.sampled_from([0, 0, 3]),
+    st.sampled_from(["1", "1", "2", "", "x"]),
+    st.sampled_from(["", "", "3", "900"]),
+    st.sampled_from(["", "hotline"]),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.lists(REFUSALS, max_size=12), min_size=1, max_size=3))
+def test_refusals_taken_together_are_taken_as_one_by_one(tmp_path_factory, files):
+    outcomes = []
+    for slow in (False, True):
+        book = fresh(tmp_path_factory.mktemp("refusals") / "registry.db")
+        reports = []
+        for rows in files:
+            text = "first,last,since,until,source\n" + "".join(
+                f"{first},{first + size},{since},{until},{source}\n"
+                for first, size, since, until, source in rows
+            )
+            with pytest.MonkeyPatch.context() as patch:
+                if slow:
+                    patch.setattr(Import, "_take_refusals", lambda _, records, __: records)
+                reports.append(run(book, text, Kind.REFUSAL))
+        page = book.page(Kind.REFUSAL, limit=100)
+        past = [book.history(Kind.REFUSAL, record.key) for _, record in page.rows]
+        found = [book.refusals(TN(str(n))) for n in range(99, 112)]
+        told = [(r.changed, r.unchanged, r.rejected, r.written) for r in reports]
+        outcomes.append((told, page, past, [sorted(f, key=str) for f in found], book.last()))
+        book.close()
+    assert outcomes[0] == outcomes[1]
