@@ -5,6 +5,7 @@ Linux only: cores and their use are read from /proc.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import importlib.metadata
 import os
@@ -72,6 +73,13 @@ def free_port() -> int:
     """A TCP port of the loopback address that nobody listens on now."""
     with socket.create_server((LOOPBACK, 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """True when somebody takes connections to that port of the loopback address."""
+    with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), 1):
+        return True
+    return False
 
 
 class Service:
@@ -233,13 +241,20 @@ def answers(port: int, path: str, expected: int) -> bool:
 
 def post(port: int, path: str, body: bytes, kind: str) -> tuple[int, bytes]:
     """POST on loopback: status and body. Raises BenchError when there is no answer."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=10)
+    return send(port, "POST", path, body, kind)
+
+
+def send(
+    port: int, method: str, path: str, body: bytes, kind: str, timeout: float = 10
+) -> tuple[int, bytes]:
+    """A request on loopback: status and body. Raises BenchError when there is no answer."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout)
     try:
-        connection.request("POST", path, body, {"Content-Type": kind})
+        connection.request(method, path, body, {"Content-Type": kind})
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
-        raise BenchError(f"POST {path} to port {port}: {error}") from None
+        raise BenchError(f"{method} {path} to port {port}: {error}") from None
     finally:
         connection.close()
 

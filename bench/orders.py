@@ -23,7 +23,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import Struct
 
-from bench.machine import LOOPBACK, BenchError, free_port
+from bench.machine import LOOPBACK, BenchError, free_port, listens
 from passport.jws import SigningKey
 from registry.journal import Change, put
 from registry.model import Order, Subject, TargetKind
@@ -63,7 +63,7 @@ def measure(nodes: int = 4, orders: int = 50, url: str | None = None) -> Delays:
     with tempfile.TemporaryDirectory(prefix="zhenxian-orders-") as name:
         folder = Path(name)
         with contextlib.ExitStack() as stack:
-            at = url if url is not None else stack.enter_context(_redis(folder))
+            at = url if url is not None else stack.enter_context(redis_server(folder))
             for number in range(nodes):
                 stack.enter_context(_node(at, folder, f"node{number}"))
             return asyncio.run(_measure(at, folder, nodes, orders))
@@ -145,7 +145,8 @@ def _order(number: int, issuer: SigningKey) -> Order:
 
 
 @contextlib.contextmanager
-def _redis(folder: Path) -> Iterator[str]:
+def redis_server(folder: Path) -> Iterator[str]:
+    """A Redis with an append-only file in the folder; its URL. Raises BenchError without one."""
     binary = shutil.which("redis-server")
     if binary is None:
         raise BenchError("redis-server is missing: apt-get install redis-server")
@@ -155,6 +156,11 @@ def _redis(folder: Path) -> Iterator[str]:
         [binary, *settings.split(), ""], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
+        end = time.monotonic() + _PATIENCE
+        while process.poll() is None and not listens(port):
+            if time.monotonic() > end:
+                raise BenchError("redis-server does not listen")
+            time.sleep(0.02)
         yield f"redis://{LOOPBACK}:{port}/0"
     finally:
         process.terminate()

@@ -1,180 +1,278 @@
-"""The registry at scale: import rate, look-ups, room on disk and in memory, step by step.
+"""The registry at scale: import, look-ups, room on disk and in memory, step by step.
 
-    python -m bench.registry --steps 1,10,100
+    python -m bench.registry --steps 1,10,100 --fleet-steps 1,10
 
-Millions of holdings, half of them ranges, in one file; each step goes on from the one before.
-Look-ups are of random numbers and pass by the memory of recent answers. Writes
-build/bench-registry.json.
+Millions of holdings, half of them ranges, in one file; each step goes on from the one before. At
+the steps named for it, a fleet on a real Redis is given the file and a node joins it. Then the
+delay of orders, bindings in batches over the API, and the one question that a fleet's
+verification asks Redis. Writes build/bench-registry.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
+import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import msgspec
+from msgspec import Struct
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from passport.tn import TN
+from bench import bindings, fleet, orders
+from bench.holdings import SUBJECTS, lookups, rows
+from bench.machine import BenchError, choose_cores, facts
 from registry.journal import put
 from registry.model import Kind, Subject
 from stores.book import Book
 from stores.bulk import Import
 from stores.rows import Mode
 
-MILLION = 1_000_000
-SUBJECTS = 10_000
-LOOKUPS = 100_000
-BYTES_A_ROW = 100  # of disk, journal and log included
-_FIRST = 8613000000000
-_PAIR = 120  # numbers from one pair of rows, a range of a hundred and a single, to the next
+MILLION: Final = 1_000_000
+BYTES_A_ROW: Final = 60  # of disk, log included
+FLEET_BYTES_A_ROW: Final = 400  # two nodes' files and logs, an image, and Redis' memory and file
 
 
-def rows(begin: int, end: int) -> Iterator[str]:
-    """CSV of the rows begin to end."""
-    yield "first,last,subject,verification,use,spcs\n"
-    for index in range(begin, end):
-        subject = index * 7919 % SUBJECTS
-        base = _FIRST + index // 2 * _PAIR
-        if index & 1:
-            yield f"{base + 110},,s{subject},verified,direct,1001\n"
-        else:
-            yield f"{base},{base + 99},s{subject},verified,direct,1001\n"
+class Plan(Struct, frozen=True):
+    """How much is measured.
 
+    Attributes:
+        steps: holdings, ascending. fleet_steps: those of them that a fleet is given too.
+        live_rows: rows imported into a fleet that runs.
+        bindings: made on each engine. questions: asked of Redis. nodes, orders: see bench.orders.
+    """
 
-def numbers(count: int, seed: int) -> list[TN]:
-    """Numbers that are held by somebody, half of them in ranges."""
-    choose = random.Random(seed)
-    found = []
-    for _ in range(LOOKUPS):
-        base = _FIRST + choose.randrange(count // 2) * _PAIR
-        found.append(TN(str(base + (110 if choose.random() < 0.5 else choose.randrange(100)))))
-    return found
-
-
-def measure_lookups(path: Path, count: int) -> dict[str, float]:
-    """Microseconds of one look-up (median of nine parts), and this process's growth in memory."""
-    before = _own_memory()
-    book = Book(path)
-    for tn in numbers(count, 1):
-        book.covering(tn)
-    parts = []
-    wanted = numbers(count, 2)
-    for part in range(9):
-        chosen = wanted[part::9]
-        began = time.perf_counter()
-        for tn in chosen:
-            if book.covering(tn) is None:
-                raise SystemExit(f"{tn} is not found")
-        parts.append((time.perf_counter() - began) / len(chosen) * 1e6)
-    return {"lookup_us": sorted(parts)[4], "memory": _own_memory() - before}
-
-
-def _own_memory() -> int:
-    """Octets of this process's own memory, the file's mapped pages left out (Linux)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    raise SystemExit("/proc/self/status tells no RssAnon")
+    steps: tuple[int, ...]
+    fleet_steps: tuple[int, ...]
+    live_rows: int = 20_000
+    bindings: int = 50_000
+    questions: int = 5_000
+    nodes: int = 4
+    orders: int = 50
 
 
 def main() -> int:
-    """Run the steps and print the table."""
+    """Run the plan and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", default="1,10,100", help="millions of holdings, ascending")
-    parser.add_argument("--folder", type=Path, help="where the file goes; needs 100 octets a row")
-    parser.add_argument("--lookups", nargs=2, metavar=("FILE", "ROWS"), help=argparse.SUPPRESS)
+    parser.add_argument("--fleet-steps", default="1,10", help="those a fleet is given too")
+    parser.add_argument("--folder", type=Path, help="where the files go")
     given = parser.parse_args()
-    if given.lookups is not None:
-        print(json.dumps(measure_lookups(Path(given.lookups[0]), int(given.lookups[1]))))
-        return 0
-    steps = [int(float(step) * MILLION) for step in given.steps.split(",")]
+    plan = Plan(_millions(given.steps), _millions(given.fleet_steps))
     folder = Path(tempfile.mkdtemp(prefix="bench-registry-", dir=given.folder))
     try:
-        free, needed = shutil.disk_usage(folder).free, steps[-1] * BYTES_A_ROW
-        if free < needed:
-            raise SystemExit(f"{folder}: {needed >> 20} MiB needed, {free >> 20} MiB free")
-        found = _run(folder / "registry.db", steps)
+        _room(folder, plan)
+        result = measure(plan, folder)
+    except BenchError as error:
+        sys.stderr.write(f"No measurement: {error}\n")
+        return 3
     finally:
         shutil.rmtree(folder)
-    _tell(found)
+    build = Path("build")
+    build.mkdir(exist_ok=True)
+    (build / "bench-registry.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    show(result, Console())
     return 0
 
 
-def _run(path: Path, steps: list[int]) -> list[dict[str, Any]]:
-    found = []
+def _millions(text: str) -> tuple[int, ...]:
+    return tuple(int(float(step) * MILLION) for step in text.split(",") if step)
+
+
+def _room(folder: Path, plan: Plan) -> None:
+    free = shutil.disk_usage(folder).free
+    needed = max(plan.steps) * BYTES_A_ROW + max(plan.fleet_steps, default=0) * FLEET_BYTES_A_ROW
+    if free < needed:
+        raise BenchError(f"{folder}: {needed >> 20} MiB needed, {free >> 20} MiB free")
+
+
+def measure(plan: Plan, folder: Path) -> dict[str, Any]:
+    """All figures, as build/bench-registry.json has them. Raises BenchError."""
+    began, load = datetime.now(UTC), os.getloadavg()
+    cores = choose_cores()
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,}/{task.total:,}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+
+        def stage(text: str, total: int = 1) -> Callable[[int], None]:
+            task = bar.add_task(text, total=total)
+            return lambda done: bar.update(task, completed=done)
+
+        embedded, in_fleet = _scale(plan, folder, stage, bar.console.print)
+        bound = {}
+        done = stage("bindings, embedded", plan.bindings)
+        bound["embedded"] = bindings.measure(plan.bindings, core=cores.server, told=done)
+        done = stage("bindings, fleet", plan.bindings)
+        with (
+            tempfile.TemporaryDirectory(dir=folder) as place,
+            orders.redis_server(Path(place)) as url,
+        ):
+            bound["fleet"] = bindings.measure(
+                plan.bindings, core=cores.server, redis=url, told=done
+            )
+        stage("import into a fleet that runs", plan.live_rows)
+        live = fleet.measure_live(plan.live_rows, folder)
+        stage("orders", plan.orders)
+        delays = orders.measure(plan.nodes, plan.orders)
+        stage("questions to Redis", plan.questions)
+        asked = {
+            str(together): msgspec.to_builtins(
+                fleet.measure_questions(plan.questions, together, folder)
+            )
+            for together in (1, fleet.TOGETHER)
+        }
+    first, last = embedded[0], embedded[-1]
+    whole = (first["holdings"], last["holdings"]) == (MILLION, 100 * MILLION)
+    return {
+        "lookup_growth_1m_to_100m": last["lookup_us"] / first["lookup_us"] if whole else None,
+        "bytes_per_range": (last["own_bytes"] + last["mapped_bytes"]) / last["holdings"],
+        "file_bytes_per_range": last["file_bytes_per_holding"],
+        "import_rows_per_second": last["import_rows_per_second"],
+        "import_rows_per_cpu_second": last["import_rows_per_cpu_second"],
+        "order_p99_ms": delays.p99,
+        "bindings_per_second": bound["embedded"],
+        "fleet_bindings_per_second": bound["fleet"],
+        "fleet_import_rows_per_second": live,
+        "replay_question_p50_ms": asked["1"]["p50"],
+        "replay_question_p99_ms": asked["1"]["p99"],
+        "details": {
+            "began": began.isoformat(timespec="seconds"),
+            "load_average": {"before": load, "after": os.getloadavg()},
+            "machine": facts(cores),
+            "parameters": msgspec.to_builtins(plan),
+            "embedded": embedded,
+            "fleet": in_fleet,
+            "orders": msgspec.to_builtins(delays),
+            "replay_questions": asked,
+        },
+    }
+
+
+def _scale(
+    plan: Plan,
+    folder: Path,
+    stage: Callable[[str, int], Callable[[int], None]],
+    say: Callable[[object], None],
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    embedded, in_fleet = [], []
+    path = folder / "registry.db"
     writer = Book(path, writer=True)
     people = [put(Subject(f"s{index}")) for index in range(SUBJECTS)]
     writer.write(people, author="bench", reason="bench", now=1)
     done = 0
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        for count in steps:
-            task = bar.add_task(f"importing {count:,}", total=count - done)
-            work = Import(
-                writer, Kind.HOLDING, author="bench", reason="bench", now=1, mode=Mode.BEST_EFFORT
-            )
-            began = time.perf_counter()
-            report = work.run(rows(done, count), lambda n, t=task: bar.update(t, completed=n))
-            rate = report.changed / (time.perf_counter() - began)
-            if report.changed != count - done:
-                raise SystemExit(f"{report.rejections} rows refused: {report.rejected[:3]}")
-            done = count
-            told = subprocess.run(
-                [sys.executable, "-m", "bench.registry", "--lookups", str(path), str(count)],
-                check=True,
-                capture_output=True,
-            )
-            found.append(
-                {
-                    "holdings": count,
-                    "import_rows_per_second": rate,
-                    "file_bytes_per_holding": path.stat().st_size / count,
-                    **json.loads(told.stdout),
-                }
-            )
+    for count in plan.steps:
+        told = stage(f"importing to {count:,}", count - done)
+        speed = _import(writer, done, count, told)
+        done = count
+        stage(f"looking up among {count:,}", 1)
+        embedded.append(
+            {
+                "holdings": count,
+                **speed,
+                "file_bytes_per_holding": path.stat().st_size / count,
+                **lookups(path, count),
+            }
+        )
+        say(embedded[-1])  # a run that is cut off has measured something
+        if count in plan.fleet_steps:
+            stage(f"a fleet of {count:,}", 1)
+            in_fleet.append(fleet.measure_step(path, count, folder))
+            say(in_fleet[-1])
     writer.close()
-    return found
+    path.unlink()
+    return embedded, in_fleet
 
 
-def _tell(found: list[dict[str, Any]]) -> None:
-    table = Table(title="Registry, embedded", title_justify="left")
-    columns = ("holdings", "import rows/s", "look-up µs", "growth", "file B/holding", "memory MiB")
-    for name in columns:
+def _import(writer: Book, begin: int, end: int, told: Callable[[int], object]) -> dict[str, float]:
+    work = Import(writer, Kind.HOLDING, author="b", reason="b", now=1, mode=Mode.BEST_EFFORT)
+    with rows(begin, end) as lines:
+        began, used = time.perf_counter(), time.process_time()
+        report = work.run(lines, told)
+        taken, used = time.perf_counter() - began, time.process_time() - used
+    if report.changed != end - begin:
+        raise BenchError(f"{report.rejections} rows refused: {report.rejected[:3]}")
+    return {
+        "import_rows_per_second": (end - begin) / taken,
+        "import_rows_per_cpu_second": (end - begin) / used,
+    }
+
+
+def show(result: dict[str, Any], console: Console) -> None:
+    """Print the tables."""
+    details = result["details"]
+    _table(
+        console,
+        "Registry, embedded",
+        ("import/s", "import/s CPU"),
+        ("import_rows_per_second", "import_rows_per_cpu_second"),
+        details["embedded"],
+    )
+    if details["fleet"]:
+        _table(
+            console,
+            "Registry, a node of a fleet",
+            ("seeded/s", "joined/s"),
+            ("seed_rows_per_second", "join_rows_per_second"),
+            details["fleet"],
+        )
+    for name in (
+        "bindings_per_second",
+        "fleet_bindings_per_second",
+        "fleet_import_rows_per_second",
+        "order_p99_ms",
+        "replay_question_p50_ms",
+        "replay_question_p99_ms",
+    ):
+        value = result[name]
+        console.print(f"{name}: {value:,.0f}" if value > 100 else f"{name}: {value:.2f}")
+
+
+def _table(
+    console: Console,
+    title: str,
+    headings: tuple[str, ...],
+    members: tuple[str, ...],
+    steps: list[dict[str, Any]],
+) -> None:
+    table = Table(title=title, title_justify="left")
+    for name in (
+        "holdings",
+        *headings,
+        "look-up µs",
+        "growth",
+        "CPU µs",
+        "file B/holding",
+        "own MiB",
+        "mapped MiB",
+    ):
         table.add_column(name, justify="right")
-    first = found[0]
-    for step in found:
-        growth = step["lookup_us"] / first["lookup_us"]
+    for step in steps:
         table.add_row(
             f"{step['holdings']:,}",
-            f"{step['import_rows_per_second']:,.0f}",
+            *(f"{step[member]:,.0f}" for member in members),
             f"{step['lookup_us']:.1f}",
-            f"{growth:.2f}",
+            f"{step['lookup_us'] / steps[0]['lookup_us']:.2f}",
+            f"{step['lookup_cpu_us']:.1f}",
             f"{step['file_bytes_per_holding']:.1f}",
-            f"{step['memory'] / 2**20:.0f}",
+            f"{step['own_bytes'] / 2**20:.0f}",
+            f"{step['mapped_bytes'] / 2**20:.0f}",
         )
-    Console().print(table)
-    last = found[-1]
-    result = {
-        "steps": found,
-        "lookup_growth_1m_to_100m": last["lookup_us"] / first["lookup_us"]
-        if (first["holdings"], last["holdings"]) == (MILLION, 100 * MILLION)
-        else None,
-        "bytes_per_range": last["file_bytes_per_holding"],
-        "import_rows_per_second": last["import_rows_per_second"],
-    }
-    build = Path("build")
-    build.mkdir(exist_ok=True)
-    (build / "bench-registry.json").write_text(json.dumps(result, indent=2) + "\n")
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ keeps its local copy in it. What is acknowledged survives a crash; a commit is w
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -66,6 +68,16 @@ _COVERING: Final = (
 _COVERING_ONE: Final = _COVERING.replace("h.class = c.class", "c.class > 0 AND h.class = c.class")
 _SINGLE: Final = (
     "SELECT " + _HOLDING.format("holdings h") + " WHERE h.class = 0 AND h.lo = ? AND h.size = 0"
+)
+_HELD: Final = (
+    "SELECT h.lo, h.size FROM (SELECT 0 AS run UNION ALL SELECT run FROM runs) r"
+    " CROSS JOIN holdings h WHERE h.run = r.run"
+    " AND h.owner = (SELECT id FROM owners WHERE subject = ?) LIMIT 1"
+)
+_PAGE: Final = (
+    "SELECT "
+    + _HOLDING.format("holdings h")
+    + " WHERE (h.class, h.lo, h.size) > (?, ?, ?){} ORDER BY h.class, h.lo, h.size"
 )
 _TOUCHED = msgspec.msgpack.Decoder(list[tuple[Kind, str]] | None)
 
@@ -215,8 +227,7 @@ class Book:
         """Something that rests on a subject or reseller, in words; None when nothing does."""
         if kind is Kind.SUBJECT:
             row = self._one(
-                "SELECT h.lo, h.size FROM holdings h WHERE h.owner ="
-                " (SELECT id FROM owners WHERE subject = ?) LIMIT 1",
+                _HELD,
                 key,
             )
             if row is not None:
@@ -397,16 +408,10 @@ class Book:
                 raise ValueError(after)  # noqa: TRY301
         except ValueError:
             raise ConfigError("after: not the end of a page of holdings") from None
-        condition = " AND o.subject = ?" if subject is not None else ""
-        rows = self._all(
-            "SELECT " + _HOLDING.format("holdings h") + ""
-            f" WHERE (h.class, h.lo, h.size) > (?, ?, ?){condition}"
-            " ORDER BY h.class, h.lo, h.size LIMIT ?",
-            class_,
-            lo,
-            size,
-            *([subject] if subject is not None else []),
-            limit + 1,
+        rows = (
+            self._all(_PAGE.format("") + " LIMIT ?", class_, lo, size, limit + 1)
+            if subject is None
+            else self._held(subject, (class_, lo, size), limit + 1)
         )
         part = rows[:limit]
         last = part[-1] if len(rows) > limit else None
@@ -414,6 +419,20 @@ class Book:
             tuple((row[2], self._holding(row)) for row in part),
             f"{last[1].bit_length()}.{last[0]}.{last[1]}" if last is not None else None,
         )
+
+    def _held(self, subject: str, after: tuple[int, int, int], limit: int) -> list[tuple[Any, ...]]:
+        """Some holdings of a subject; each run has its own in order, and is read as far as used."""
+        owner = self._one("SELECT id FROM owners WHERE subject = ?", subject)
+        if owner is None:
+            return []
+        statement = _PAGE.format(" AND h.run = ? AND h.owner = ?")
+        try:
+            runs = [(0,), *self._all("SELECT run FROM runs")]
+            parts = [self._db.execute(statement, (*after, run, owner[0])) for (run,) in runs]
+            merged = heapq.merge(*parts, key=lambda row: (row[1].bit_length(), row[0], row[1]))
+            return list(itertools.islice(merged, limit))
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"{self.path.name}: {error}") from None
 
     def holdings(self) -> Iterator[tuple[int, Holding]]:
         """All holdings with their versions, streamed."""
@@ -779,7 +798,7 @@ class Book:
             return
         self._run("INSERT OR IGNORE INTO classes VALUES (?)", place[0])
         self._run(
-            "INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)",
             *place,
             seq,
             self.owner_id(value.subject),

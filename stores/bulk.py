@@ -10,33 +10,41 @@ from __future__ import annotations
 
 import csv
 import gc
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import itertools
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from operator import lt
-from typing import Any, Final, TextIO
+from typing import Any, Final, NamedTuple, TextIO
 
 from passport.errors import ConfigError, ParseError, ZhenxianError
-from passport.tn import MAX_TN_LENGTH
 from registry.forms import COLUMNS, MAX_TEXT, record_of, row_of
 from registry.journal import Commit, RegistryConflictError, VersionConflictError, put
 from registry.model import CalleeRefusal, Holding, Kind, Record, State, Subject, Who
 from registry.rules import check
 from stores import refusals
 from stores.book import Book
-from stores.numbers import LENGTH, number_key
-from stores.rows import Chunk, Mode, Report, Rows, value_of
+from stores.columns import WIDE, Columns, Layout
+from stores.numbers import number_key
+from stores.rows import Chunk, Mode, Report, Rows
 from stores.staging import Row, Title, much, register, tangled
 
 CHUNK: Final = 200_000  # lines of one commit, which holds off other writers for some 2 seconds
 _PART: Final = 25_000  # lines looked at together
+_AHEAD: Final = 8  # parts that are read and taken apart while SQLite works
 _MAX_KNOWN: Final = 1_000_000  # subjects, and titles, remembered while importing
-_WIDE: Final = LENGTH // 2  # more numbers than a range has whose ends are of one length
 _MAX_SECONDS: Final = 12  # digits of a time in seconds; what is no time fails in the rules
 
 _REFUSALS: Final = (ConfigError, RegistryConflictError, VersionConflictError)
 _TITLE: Final = ("verification", "use", "spcs", "reseller")
-_KEYS: Final = ("first", "last", "subject")
+
+
+class _Part(NamedTuple):
+    """Lines that are looked at together, and what their text says."""
+
+    chunk: Chunk
+    columns: Columns
 
 
 class _UndoError(ZhenxianError):
@@ -74,7 +82,7 @@ class Import:
         self._dry_run = dry_run
         self._identity_key = identity_key
         self._resume = resume if mode is Mode.BEST_EFFORT and not dry_run else ""
-        self._layout = _Layout(())
+        self._layout = Layout(())
         self._known = -1  # the file's version that the following were read from
         self._owners: dict[str, int] = {}  # subject -> its number; 0 leaves it to the rules
         self._tails: dict[tuple[str, ...], int] = {}  # other columns -> place in _titles, or 0
@@ -98,31 +106,25 @@ class Import:
     def _run(self, lines: Iterable[str], progress: Callable[[int], object] | None) -> Report:
         rows = Rows(lines, self._kind, self._identity_key)
         if self._kind is Kind.HOLDING:
-            self._layout = _Layout(rows.header)
+            self._layout = Layout(rows.header)
         report = self.report
         if self._mode is Mode.BEST_EFFORT and not self._dry_run:
             if self._resume:
                 rows.skip(self._book.import_line(self._resume))
-            while parts := _parts(rows):
-                with self._book.transaction():
-                    seq = self._begin()
-                    before = report.changed
-                    for part in parts:
-                        self._take(rows, part, seq)
-                    if report.changed > before:
-                        self._enter(seq)
-                    if self._resume:
-                        self._book.set_import_line(self._resume, parts[-1].lines[-1])
-                if progress is not None:
-                    progress(report.rows)
+            with closing(_ahead(lambda: self._part(rows))) as parts:
+                while some := _of_one_commit(parts):
+                    self._commit(rows, some)
+                    if progress is not None:
+                        progress(report.rows)
             if self._resume:
                 self._book.set_import_line(self._resume, 0)  # done: again is from the start
             return report
         try:
-            with self._book.transaction():
-                seq = self._begin()
-                while (part := rows.chunk(_PART)).texts:
-                    self._take(rows, part, seq)
+            with closing(_ahead(lambda: self._part(rows))) as parts, self._book.transaction():
+                seq, run = self._begin(), -1
+                for part in parts:
+                    run = run if run >= 0 else _run_of(part, seq)
+                    self._take(rows, part, seq, run)
                     if progress is not None:
                         progress(report.rows)
                 if self._dry_run or (report.rejections and self._mode is Mode.ALL_OR_NOTHING):
@@ -132,6 +134,25 @@ class Import:
         except _UndoError:
             report.written = False
         return report
+
+    def _part(self, rows: Rows) -> _Part | None:
+        chunk = rows.chunk(_part())
+        if not chunk.texts:
+            return None
+        holdings = self._kind is Kind.HOLDING
+        return _Part(chunk, self._layout.columns(chunk) if holdings else Columns([], []))
+
+    def _commit(self, rows: Rows, parts: Sequence[_Part]) -> None:
+        with self._book.transaction():
+            seq = self._begin()
+            before = self.report.changed
+            run = _run_of(parts[0], seq)
+            for part in parts:
+                self._take(rows, part, seq, run)
+            if self.report.changed > before:
+                self._enter(seq)
+            if self._resume:
+                self._book.set_import_line(self._resume, parts[-1].chunk.lines[-1])
 
     def _begin(self) -> int:
         version = self._book.data_version()
@@ -150,14 +171,15 @@ class Import:
         time = max(self._now, self._book.last()[1])
         self._book.record(Commit(seq, time, self._author, self._reason, ()), many=True)
 
-    def _take(self, rows: Rows, chunk: Chunk, seq: int) -> None:
+    def _take(self, rows: Rows, part: _Part, seq: int, run: int) -> None:
+        chunk = part.chunk
         self.report.rows += len(chunk.texts)
         refused: dict[int, str] = {}
         if self._kind is Kind.HOLDING:
-            plain, places = self._read(chunk)
+            plain, places = self._read(part.columns)
             records = _records(rows, chunk, places, refused)
             plain, knotted = _separate(plain, records)
-            taken, unchanged, left = register(self._book, plain, self._titles, seq)
+            taken, unchanged, left = register(self._book, plain, self._titles, seq, run)
             self.report.changed += taken
             self.report.unchanged += unchanged
             records |= _records(rows, chunk, knotted | left, refused)
@@ -198,37 +220,20 @@ class Import:
         self._book.apply_change(check(put(record), self._book, self._now), seq)
         self.report.changed += 1
 
-    def _read(self, chunk: Chunk) -> tuple[list[Row], list[int]]:
+    def _read(self, columns: Columns) -> tuple[list[Row], list[int]]:
         """A chunk's holdings as they are stored, and the rows that the rules must look at."""
-        layout = self._layout
-        rows = layout.split(chunk.texts)
-        good: Sequence[int] = range(len(rows))
-        other: list[int] = []
-        if not layout.sound(rows):
-            good = [place for place, row in enumerate(rows) if layout.sound([row])]
-            rows = [rows[place] for place in good]
-            other = sorted(set(range(len(chunk.texts))).difference(good))
-            if not rows:
-                return [], other
-        columns = list(zip(*rows, strict=True))
-        blank = ("",) * len(good)
-        firsts, lasts, subjects = (
-            columns[at] if at is not None else blank
-            for at in (layout.first, layout.last, layout.subject)
-        )
-        los = _keys(firsts)
-        sizes = [end - lo if end else 0 for lo, end in zip(los, _keys(lasts), strict=True)]
+        good, other, subjects, tails = columns.good, columns.other, columns.subjects, columns.tails
+        if not good:
+            return [], other
         owners = list(map(self._owners_of(subjects).__getitem__, subjects))
-        tails = list(zip(*[columns[at] for at in layout.tails], strict=True)) or [()] * len(good)
         titles = list(map(self._titles_of(tails).__getitem__, tails))
-        found = list(zip(los, sizes, owners, titles, good, strict=True))
-        if all(owners) and all(titles) and min(sizes) >= 0 and max(sizes) < _WIDE:
+        found = list(zip(columns.los, columns.sizes, owners, titles, good, strict=True))
+        if all(owners) and all(titles) and columns.straight:
             return found, other
-        plain = [row for row in found if 0 <= row[1] < _WIDE and row[2] and row[3]]
-        other += set(good).difference([row[4] for row in plain])
-        return plain, other
+        plain = [row for row in found if 0 <= row[1] < WIDE and row[2] and row[3]]
+        return plain, [*other, *set(good).difference([row[4] for row in plain])]
 
-    def _owners_of(self, subjects: tuple[str, ...]) -> dict[str, int]:
+    def _owners_of(self, subjects: Sequence[str]) -> dict[str, int]:
         known = self._owners
         if len(known) > _MAX_KNOWN:
             known.clear()
@@ -248,7 +253,7 @@ class Import:
             return 0
         return self._book.owner_id(subject)
 
-    def _titles_of(self, tails: list[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
+    def _titles_of(self, tails: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
         known = self._tails
         if len(known) > _MAX_KNOWN:
             known.clear()
@@ -301,78 +306,31 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-class _Layout:
-    """Where the columns of holdings are in the text of a row.
-
-    Attributes:
-        first, last, subject: the piece of each; None when there is none.
-        tails: the pieces of the other columns. All those after the three above are one piece,
-            which few rows have to themselves.
-    """
-
-    def __init__(self, header: Sequence[str]) -> None:
-        self.first, self.last, self.subject = (
-            header.index(name) if name in header else None for name in _KEYS
-        )
-        own = [at for at in (self.first, self.last, self.subject) if at is not None]
-        self._cut = max(own, default=0) + 1
-        self._pieces = min(self._cut + 1, len(header))
-        self.tails = [at for at in range(self._pieces) if at not in own]
-        self._names = [name for name in header if name not in _KEYS]
-
-    def split(self, texts: Sequence[str]) -> list[list[str]]:
-        """Take rows apart."""
-        if self._pieces > self._cut:
-            return [text.split(",", self._cut) for text in texts]
-        return [_without_end(text).split(",") for text in texts]
-
-    def sound(self, rows: Sequence[Sequence[str]]) -> bool:
-        """True when all have their pieces, and digits where numbers are."""
-        if set(map(len, rows)) != {self._pieces}:
-            return False
-        for at in (self.first, self.last):
-            if at is None:
-                continue
-            numbers = [row[at] for row in rows]
-            lengths = set(map(len, numbers))
-            digits = "".join(numbers)
-            if (
-                max(lengths) > MAX_TN_LENGTH
-                or (at == self.first and 0 in lengths)
-                or not (digits.isascii() and (digits.isdecimal() or not digits))
-            ):
-                return False
-        return True
-
-    def values(self, tails: tuple[str, ...]) -> dict[str, str] | None:
-        """The columns that the pieces of `tails` are of; None when they are not as many."""
-        values = [part for tail in tails for part in _without_end(tail).split(",")]
-        if len(values) != len(self._names):
-            return None
-        return dict(zip(self._names, map(value_of, values), strict=True))
+def _part() -> int:
+    return min(_PART, CHUNK)
 
 
-def _without_end(text: str) -> str:
-    return text.removesuffix("\n").removesuffix("\r")
+def _ahead(read: Callable[[], _Part | None]) -> Generator[_Part, None, None]:
+    """What `read` gives until it gives None; read in a thread of its own, some parts ahead."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="import")
+    waiting: deque[Future[_Part | None]] = deque()
+    try:
+        waiting.extend(thread.submit(read) for _ in range(_AHEAD))
+        while (part := waiting.popleft().result()) is not None:
+            waiting.append(thread.submit(read))
+            yield part
+    finally:
+        thread.shutdown(cancel_futures=True)
 
 
-def _parts(rows: Rows) -> list[Chunk]:
-    """The rows of one commit; none at the end."""
-    parts: list[Chunk] = []
-    left = CHUNK
-    while left > 0 and (part := rows.chunk(min(left, _PART))).texts:
-        parts.append(part)
-        left -= len(part.texts)
-    return parts
+def _of_one_commit(parts: Iterator[_Part]) -> list[_Part]:
+    """The next parts, which are committed together; none at the end."""
+    return list(itertools.islice(parts, CHUNK // _part()))
 
 
-def _keys(texts: Sequence[str]) -> list[int]:
-    """See stores.numbers.number_key; 0 for an empty text."""
-    lengths = set(map(len, texts))
-    if len(lengths) == 1 and 0 not in lengths:
-        base = lengths.pop() * LENGTH
-        return [base + number for number in map(int, texts)]
-    return [len(text) * LENGTH + int(text) if text else 0 for text in texts]
+def _run_of(first: _Part, seq: int) -> int:
+    """The run of a commit's new holdings, by its first part: few rows do not make one."""
+    return seq if len(first.chunk.texts) == _part() else 0
 
 
 def _records(

@@ -341,7 +341,7 @@ class FleetBook(Book):
         run("DELETE FROM main.holdings")
         run(
             "INSERT INTO main.holdings SELECT h.class, h.lo, h.size, h.version, o.id, t.id,"
-            " h.evidence, h.verified_on" + _JOINED.format("holdings")
+            " h.evidence, h.verified_on, h.run" + _JOINED.format("holdings")
         )
         run("DELETE FROM main.holdings_past")
         run(

@@ -86,8 +86,19 @@ CREATE TABLE refusals_past (
     PRIMARY KEY (class, lo, size, version)) WITHOUT ROWID;
 """
 
+# What a subject holds is found by run and owner. A bulk import's commit is a run of its own, so
+# that its entries lie together at the index's end: among all entries of all owners they would
+# lie one on a page, and each commit would write the whole index anew. Run 0, which the table of
+# runs does not have, is all else.
+_RUNS = """
+ALTER TABLE holdings ADD COLUMN run INTEGER NOT NULL DEFAULT 0;
+DROP INDEX holdings_owner;
+CREATE INDEX holdings_owner ON holdings (run, owner);
+CREATE TABLE runs (run INTEGER PRIMARY KEY)
+"""
+
 # Each entry brings a file from the version of its index to the next.
-MIGRATIONS: Final = (_TABLES, _WHOLE, _EXEMPTED, _REFUSALS)
+MIGRATIONS: Final = (_TABLES, _WHOLE, _EXEMPTED, _REFUSALS, _RUNS)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stores.book import Book
 
 _BITS: Final = 62  # of an integer that JSON and SQLite take as it is
-_RUN: Final = 64  # rows that one question asks about what is registered
+_ASKED: Final = 64  # rows that one question asks about what is registered
 _FEW: Final = 8  # rows below which handing over what they share costs more than it saves
 
 # While much is written: a commit touches pages all over the index of owners, and each is to reach
@@ -42,13 +42,13 @@ class Title(NamedTuple):
 _STAGE: Final = (
     "CREATE TEMP TABLE IF NOT EXISTS stage (class INTEGER, lo INTEGER, size INTEGER,"
     " version INTEGER, owner INTEGER, title INTEGER, evidence TEXT, verified_on INTEGER,"
-    " PRIMARY KEY (class, lo, size)) WITHOUT ROWID"
+    " run INTEGER, PRIMARY KEY (class, lo, size)) WITHOUT ROWID"
 )
 _PACKED: Final = (
-    "INSERT INTO {} SELECT ?1, ?2 + (value >> ?3), ?4, ?5, value & ((1 << ?3) - 1), ?6, ?7, ?8"
-    " FROM json_each(?9)"
+    "INSERT INTO {} SELECT ?1, ?2 + (value >> ?3), ?4, ?5, value & ((1 << ?3) - 1), ?6, ?7, ?8,"
+    " ?9 FROM json_each(?10)"
 )
-_SINGLE: Final = "INSERT INTO {} VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_SINGLE: Final = "INSERT INTO {} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 # The spans (pairs of first and last number) with which something registered shares numbers that
 # does more than enclose them.
@@ -130,7 +130,7 @@ def tangled(rows: Sequence[Row]) -> set[int]:
 
 
 def register(
-    book: Book, rows: Sequence[Row], titles: Sequence[Title], seq: int
+    book: Book, rows: Sequence[Row], titles: Sequence[Title], seq: int, run: int = 0
 ) -> tuple[int, int, set[int]]:
     """Register new holdings, inside a transaction; what needs the rules is left out.
 
@@ -140,24 +140,27 @@ def register(
 
     Args:
         rows: by lo; none is the same as another or crosses it.
+        run: see stores.schema; a new run's number is the commit's.
     """
     if not rows:
         return 0, 0, set()
-    runs = [rows[begin : begin + _RUN] for begin in range(0, len(rows), _RUN)]
-    spans = [(run[0][0], max([row[0] + row[1] for row in run])) for run in runs]
+    if run:
+        book.query("INSERT OR IGNORE INTO runs VALUES (?)", run)
+    asked = [rows[begin : begin + _ASKED] for begin in range(0, len(rows), _ASKED)]
+    spans = [(some[0][0], max([row[0] + row[1] for row in some])) for some in asked]
     found = {place for (place,) in book.query(_WITHIN, msgspec.json.encode(spans).decode())}
     quiet: list[Row] = []
     busy: list[Row] = []
-    for place, run in enumerate(runs):
-        (busy if place in found else quiet).extend(run)
+    for place, some in enumerate(asked):
+        (busy if place in found else quiet).extend(some)
     for size in {row[1] for row in quiet}:
         book.query("INSERT OR IGNORE INTO classes VALUES (?)", size.bit_length())
-    _fill(book, "holdings", quiet, titles, seq)
+    _fill(book, "holdings", quiet, titles, (seq, run))
     if not busy:
         return len(quiet), 0, set()
     book.query(_STAGE)
     book.query("DELETE FROM temp.stage")
-    _fill(book, "temp.stage", busy, titles, seq)
+    _fill(book, "temp.stage", busy, titles, (seq, run))
     book.query(_SAME)
     unchanged = book.query("SELECT changes()")[0][0]
     irregular = set(book.query(_IRREGULAR))
@@ -171,13 +174,16 @@ def register(
     book.query("INSERT OR IGNORE INTO classes SELECT DISTINCT class FROM temp.stage")
     book.query(
         "INSERT INTO holdings SELECT class, lo, size, version, owner, title, evidence,"
-        " verified_on FROM temp.stage ORDER BY class, lo, size"
+        " verified_on, run FROM temp.stage ORDER BY class, lo, size"
     )
     left = {row[4] for row in busy if row[:2] in irregular} if irregular else set()
     return len(rows) - unchanged - len(left), unchanged, left
 
 
-def _fill(book: Book, table: str, rows: Sequence[Row], titles: Sequence[Title], seq: int) -> None:
+def _fill(
+    book: Book, table: str, rows: Sequence[Row], titles: Sequence[Title], place: tuple[int, int]
+) -> None:
+    seq, run = place
     single: list[tuple[int | str | None, ...]] = []
     bits = max([row[2] for row in rows], default=0).bit_length()
     for part in _near(rows, 1 << (_BITS - bits)):
@@ -185,17 +191,25 @@ def _fill(book: Book, table: str, rows: Sequence[Row], titles: Sequence[Title], 
         alike: dict[tuple[int, int], list[int]] = defaultdict(list)
         for lo, size, owner, title, _ in part:
             alike[size, title].append((lo - base << bits) | owner)
-        for (size, place), packed in alike.items():
-            shared = titles[place]
+        for (size, title), packed in alike.items():
+            shared = titles[title]
             if len(packed) >= _FEW:
                 text = msgspec.json.encode(packed).decode()
                 book.query(
-                    _PACKED.format(table), size.bit_length(), base, bits, size, seq, *shared, text
+                    _PACKED.format(table),
+                    size.bit_length(),
+                    base,
+                    bits,
+                    size,
+                    seq,
+                    *shared,
+                    run,
+                    text,
                 )
                 continue
             for value in packed:
                 lo, owner = base + (value >> bits), value & ((1 << bits) - 1)
-                single.append((size.bit_length(), lo, size, seq, owner, *shared))
+                single.append((size.bit_length(), lo, size, seq, owner, *shared, run))
     single.sort(key=lambda row: row[:3])
     book.query_many(_SINGLE.format(table), single)
 

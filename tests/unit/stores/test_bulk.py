@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from passport.errors import ConfigError
 from passport.tn import TN, TNRange
 from registry.forms import COLUMNS, record_of
-from registry.journal import RegistryConflictError, put
+from registry.journal import RegistryConflictError, end, put
 from registry.model import (
     Access,
     Binding,
@@ -122,6 +122,45 @@ def test_an_import_goes_on_where_it_was_cut_off(book, monkeypatch):
     assert len(held(book)) == 40
     assert book.import_line("x") == 0
     assert run(book, HEADER + "".join(lines), resume="x").unchanged == 40
+
+
+def _pages(book, subject, limit=7):
+    keys, after = [], ""
+    while after is not None:
+        page = book.page(Kind.HOLDING, after=after, limit=limit, subject=subject)
+        keys += [record.key for _, record in page.rows]
+        after = page.following
+    return keys
+
+
+def test_what_a_subject_holds_is_found_in_every_run(book, monkeypatch):
+    """Commits of an import are runs of the index; a page goes through all, in one order."""
+    monkeypatch.setattr(bulk, "CHUNK", 10)
+    monkeypatch.setattr(bulk, "_PART", 5)
+    rows = []
+    for n in range(10000, 10080, 2):
+        last = "" if n % 3 else f"86{n + 1}"
+        rows.append(f"86{n},{last},{'ab'[n // 2 % 2]},,,\n")
+    rows[20:20] = [f"86{n},,b,,,\n" for n in range(20000, 20004)]
+    run(book, HEADER + "".join(reversed(rows)))
+    run(book, HEADER + "8630000,,b,,,\n")  # few: no run of its own
+    assert len(book.query("SELECT DISTINCT run FROM holdings")) == 5
+    for subject in ("a", "b", "nobody"):
+        expected = [
+            record.key
+            for _, record in book.page(Kind.HOLDING, limit=1000).rows
+            if record.subject == subject
+        ]
+        assert _pages(book, subject) == expected
+    book.write(
+        [end(record) for _, record in book.page(Kind.HOLDING, limit=1000, subject="b").rows],
+        author="me",
+        reason="r",
+        now=6,
+    )
+    assert _pages(book, "b") == []
+    assert book.uses(Kind.SUBJECT, "b") is None
+    assert book.uses(Kind.SUBJECT, "a") is not None
 
 
 def test_a_chunk_is_one_commit_with_author_and_reason(book):
@@ -245,8 +284,8 @@ def test_chunks_take_and_refuse_what_single_writes_do(tmp_path_factory, rows, be
     single.close()
 
 
-def by_rules(self, chunk):
-    return [], list(range(len(chunk.texts)))
+def by_rules(self, columns):
+    return [], sorted([*columns.good, *columns.other])
 
 
 NUMBERS = st.one_of(
@@ -292,7 +331,7 @@ def test_rows_taken_together_are_taken_as_by_the_rules(
         book = fresh(folder / way)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(bulk, "_PART", part)
-            patch.setattr(staging, "_RUN", run_of)
+            patch.setattr(staging, "_ASKED", run_of)
             patch.setattr(staging, "_FEW", 2)
             if way == "rules":
                 patch.setattr(Import, "_read", by_rules)

@@ -7,6 +7,9 @@ import sqlite3
 import pytest
 
 from passport.errors import ConfigError
+from registry.model import Kind
+from stores.book import Book
+from stores.numbers import number_key
 from stores.schema import MIGRATIONS, migrate
 
 
@@ -30,6 +33,28 @@ def test_whole_displays_and_extensions_of_form_1_are_found_again():
     migrate(db)
     assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
     db.close()
+
+
+def test_holdings_of_form_2_are_found_by_their_subject(tmp_path):
+    path = tmp_path / "registry.db"
+    db = sqlite3.connect(path, isolation_level=None)
+    for step in MIGRATIONS[:2]:
+        for statement in step.split(";"):
+            if statement.strip():
+                db.execute(statement)
+    db.execute("PRAGMA user_version = 2")
+    db.execute("INSERT INTO journal VALUES (1, 1, 'a', 'r', NULL)")
+    db.execute("INSERT INTO owners VALUES (1, 'bank')")
+    db.execute("INSERT INTO titles VALUES (1, 'verified', 'direct', '', '')")
+    db.execute("INSERT INTO classes VALUES (0)")
+    lo = number_key("8610000")
+    db.execute("INSERT INTO holdings VALUES (0, ?, 0, 1, 1, 1, NULL, NULL)", (lo,))
+    db.close()
+    book = Book(path, writer=True)
+    ((_, held),) = book.page(Kind.HOLDING, subject="bank").rows
+    assert (held.key, held.subject) == ("8610000", "bank")
+    assert book.uses(Kind.SUBJECT, "bank") == "holding 8610000"
+    book.close()
 
 
 def test_a_newer_form_is_refused():

@@ -1,0 +1,128 @@
+"""Synthetic holdings: their rows, and what looking them up costs a process of its own.
+
+python -m bench.holdings rows 0 1000000        CSV on standard output
+python -m bench.holdings lookups FILE 1000000  figures as JSON
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from bench.machine import BenchError
+from passport.tn import TN
+from stores.book import Book
+
+SUBJECTS: Final = 10_000
+LOOKUPS: Final = 100_000
+_WARM: Final = 3  # times as many numbers are looked up before any is measured
+_FIRST: Final = 8613000000000
+_PAIR: Final = 120  # numbers from one pair of rows, a range of a hundred and a single, to the next
+_PARTS: Final = 9
+_HEADER: Final = "first,last,subject,verification,use,spcs\n"
+
+
+def write_rows(begin: int, end: int, out: TextIO) -> None:
+    """CSV of the rows begin to end: ranges and singles in turn, subjects mixed."""
+    out.write(_HEADER)
+    for index in range(begin, end):
+        subject = index * 7919 % SUBJECTS
+        base = _FIRST + index // 2 * _PAIR
+        if index & 1:
+            out.write(f"{base + 110},,s{subject},verified,direct,1001\n")
+        else:
+            out.write(f"{base},{base + 99},s{subject},verified,direct,1001\n")
+
+
+@contextlib.contextmanager
+def rows(begin: int, end: int) -> Iterator[TextIO]:
+    """The rows by a pipe, as a file would give them: made by a process of their own."""
+    command = [sys.executable, "-m", "bench.holdings", "rows", str(begin), str(end)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        if process.stdout is None:
+            raise BenchError("no pipe")
+        yield process.stdout
+
+
+def lookups(file: Path, count: int) -> dict[str, Any]:
+    """See measure_lookups; in a process of its own, so that the memory is the node's part."""
+    told = subprocess.run(
+        [sys.executable, "-m", "bench.holdings", "lookups", str(file), str(count)],
+        check=True,
+        capture_output=True,
+    )
+    found: dict[str, Any] = json.loads(told.stdout)
+    return found
+
+
+def numbers(count: int, seed: int, wanted: int) -> list[TN]:
+    """Numbers that are held by somebody, half of them in ranges."""
+    choose = random.Random(seed)
+    found = []
+    for _ in range(wanted):
+        base = _FIRST + choose.randrange(count // 2) * _PAIR
+        found.append(TN(str(base + (110 if choose.random() < 0.5 else choose.randrange(100)))))
+    return found
+
+
+def measure_lookups(file: Path, count: int) -> dict[str, float]:
+    """Microseconds of a look-up, and what the registry takes of this process's memory.
+
+    Look-ups are of random numbers and pass by the memory of recent answers. `lookup_us` is the
+    median of nine parts by the clock, `lookup_cpu_us` by processor time. `own_bytes` is memory of
+    the process's own, `mapped_bytes` pages of the file, which the system takes back when it needs
+    them.
+
+    Raises:
+        BenchError: a number that is held was not found.
+    """
+    wanted = numbers(count, 2, LOOKUPS)
+    warm = numbers(count, 1, _WARM * LOOKUPS)
+    own, mapped = _memory()
+    book = Book(file)
+    for tn in warm:
+        book.covering(tn)
+    parts = []
+    for part in range(_PARTS):
+        chosen = wanted[part::_PARTS]
+        began, used = time.perf_counter(), time.process_time()
+        for tn in chosen:
+            if book.covering(tn) is None:
+                raise BenchError(f"{tn} is not found")
+        taken = (time.perf_counter() - began, time.process_time() - used)
+        parts.append([seconds / len(chosen) * 1e6 for seconds in taken])
+    now = _memory()
+    book.close()
+    wall, cpu = (sorted(column)[_PARTS // 2] for column in zip(*parts, strict=True))
+    return {
+        "lookup_us": wall,
+        "lookup_cpu_us": cpu,
+        "own_bytes": max(0, now[0] - own),
+        "mapped_bytes": max(0, now[1] - mapped),
+    }
+
+
+def _memory() -> tuple[int, int]:
+    """Octets in memory of this process: its own, and of mapped files (Linux)."""
+    found = {}
+    for line in Path("/proc/self/status").read_text("ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name in ("RssAnon", "RssFile"):
+            found[name] = int(value.split()[0]) * 1024
+    if len(found) != 2:
+        raise BenchError("/proc/self/status tells no RssAnon and RssFile")
+    return found["RssAnon"], found["RssFile"]
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "rows":
+        write_rows(int(sys.argv[2]), int(sys.argv[3]), sys.stdout)
+    else:
+        print(json.dumps(measure_lookups(Path(sys.argv[2]), int(sys.argv[3]))))
