@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -171,13 +172,15 @@ def _scale(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     embedded, in_fleet = [], []
     path = folder / "registry.db"
-    writer = Book(path, writer=True)
-    people = [put(Subject(f"s{index}")) for index in range(SUBJECTS)]
-    writer.write(people, author="bench", reason="bench", now=1)
     done = 0
     for count in plan.steps:
         told = stage(f"importing to {count:,}", count - done)
-        speed = _import(writer, done, count, told)
+        # Closed again at once: a process that copies a file loses its locks on it (POSIX).
+        with closing(Book(path, writer=True)) as writer:
+            if not done:
+                people = [put(Subject(f"s{index}")) for index in range(SUBJECTS)]
+                writer.write(people, author="bench", reason="bench", now=1)
+            speed = _import(writer, done, count, told)
         done = count
         stage(f"looking up among {count:,}", 1)
         embedded.append(
@@ -193,7 +196,6 @@ def _scale(
             stage(f"a fleet of {count:,}", 1)
             in_fleet.append(fleet.measure_step(path, count, folder))
             say(in_fleet[-1])
-    writer.close()
     path.unlink()
     return embedded, in_fleet
 
