@@ -1,6 +1,7 @@
 """What every test may use: a world of its own."""
 
 import pytest
+from fleet.redis_server import RedisServer
 from simulator import World
 
 
@@ -8,3 +9,11 @@ from simulator import World
 def world():
     """Carriers, certificates and hosts in memory; see simulator.py."""
     return World()
+
+
+@pytest.fixture(scope="session")
+def fleet_redis(tmp_path_factory):
+    """A Redis for fleets that each have a name of their own."""
+    server = RedisServer(tmp_path_factory.mktemp("fleets") / "data", appendfsync="everysec")
+    yield server
+    server.stop()

@@ -6,9 +6,14 @@ registry as calls ask it), `book` (for questions of the past) and close().
 
 from __future__ import annotations
 
+import asyncio
+import secrets
+
 from registry.journal import dump_commit, load_commit
 from stores.book import Book
+from stores.fleet import FleetRegistry
 from stores.local import LocalRegistry
+from stores.redislink import FleetOptions
 
 KEPT = 5  # answers in memory; few, so that old ones have to go
 
@@ -65,6 +70,52 @@ class Copy(Embedded):
     def close(self):
         super().close()
         self.book.close()
+
+
+class Fleet:
+    """Two nodes on a real Redis: one is written through, the other one is asked."""
+
+    def __init__(self, folder, url):
+        self._folder = folder
+        self._options = FleetOptions(url, tag=f"zx{secrets.token_hex(4)}", timeout=10.0)
+        self._loop = asyncio.new_event_loop()
+        self._open()
+
+    def _open(self):
+        self._writer, self.calls = (
+            FleetRegistry(self._folder / f"{name}.db", self._options, limit=KEPT)
+            for name in ("a", "b")
+        )
+        self.book = self.calls.book
+        for node in (self._writer, self.calls):
+            self._run(node.start())
+
+    def _run(self, work):
+        return self._loop.run_until_complete(work)
+
+    def write(self, changes, **how):
+        commit = self._run(self._writer.write(changes, **how))
+        self._run(self.calls._settle())
+        return commit
+
+    def purge(self, now):
+        """Nodes do so when they please; here, only one does."""
+        self._run(self.calls.with_writer(lambda book: book.purge(now)))
+
+    def turn(self):
+        self.calls.turn()
+
+    def restart(self):
+        self._close()
+        self._open()
+
+    def _close(self):
+        for node in (self._writer, self.calls):
+            self._run(node.aclose())
+
+    def close(self):
+        self._close()
+        self._loop.close()
 
 
 ENGINES = {"embedded": Embedded, "copy": Copy}

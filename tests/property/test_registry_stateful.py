@@ -8,7 +8,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from engines import ENGINES
+from engines import ENGINES, Fleet
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -360,6 +360,16 @@ def test_histories(name):
     run_state_machine_as_test(
         lambda: Histories(ENGINES[name]),
         settings=settings(max_examples=50, stateful_step_count=40, deadline=None, print_blob=False),
+    )
+
+
+@pytest.mark.redis
+@pytest.mark.enable_socket
+def test_histories_of_a_fleet(fleet_redis):
+    """Fewer, as every step asks Redis."""
+    run_state_machine_as_test(
+        lambda: Histories(lambda folder: Fleet(folder, fleet_redis.url)),
+        settings=settings(max_examples=30, stateful_step_count=30, deadline=None, print_blob=False),
     )
 
 

@@ -17,6 +17,8 @@ from gateway.calls import Headers, Incoming, Waiting
 from gateway.cli import client as client_module
 from gateway.demo import prepare
 from gateway.settings import load_settings
+from passport.errors import StoreUnavailableError
+from stores.fleet import FleetRegistry
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +51,13 @@ class Desk:
             for name, values in sections.items()
         }
         self.service = Service(settings.model_copy(update=changed), clock=clock)
+        self._applications = None  # made once: that takes longer than most requests
+        self._loop = None
+        if isinstance(self.service.registry, FleetRegistry):
+            self._loop = asyncio.new_event_loop()  # connections to Redis belong to one
+            with contextlib.suppress(StoreUnavailableError):  # seeded by another desk before
+                self._loop.run_until_complete(self.service.registry.reseed())
+            self._loop.run_until_complete(self.service.start())
         self.lines: list[dict] = []
         self.service.log._write = self._written
 
@@ -72,7 +81,9 @@ class Desk:
 
     def http(self, method, path, *, admin=False, **more):
         """A request to the application, without a network."""
-        calls, administration = applications(self.service)
+        if self._applications is None:
+            self._applications = applications(self.service)
+        calls, administration = self._applications
         app = administration if admin else calls
 
         async def ask():
@@ -80,23 +91,38 @@ class Desk:
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
                 return await client.request(method, path, **more)
 
+        if self._loop is not None:
+            return self._loop.run_until_complete(ask())
         return asyncio.run(ask())
+
+    def close(self):
+        """Let go of connections to Redis."""
+        if self._loop is not None:
+            self._loop.run_until_complete(self.service.close())
+            self._loop.close()
 
 
 @pytest.fixture
 def desk(installation):
     """A service with the demonstration's carriers and registry."""
-    return Desk(installation.config)
+    made = Desk(installation.config)
+    yield made
+    made.close()
 
 
 @pytest.fixture
 def desk_with(installation):
     """Makes one with changed sections: desk_with(log={"clear_numbers": True})."""
 
-    def make(clock=time.time, **sections):
-        return Desk(installation.config, clock, **sections)
+    made = []
 
-    return make
+    def make(clock=time.time, **sections):
+        made.append(Desk(installation.config, clock, **sections))
+        return made[-1]
+
+    yield make
+    for desk in made:
+        desk.close()
 
 
 @pytest.fixture
