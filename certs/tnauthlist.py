@@ -44,8 +44,11 @@ class TNAuthList(Struct, frozen=True):
 
     @property
     def spcs(self) -> tuple[str, ...]:
-        """Service provider codes; each stands for the numbers assigned to its holder."""
-        return tuple(entry for entry in self.entries if isinstance(entry, SPC))
+        """Service provider codes; each stands for the numbers assigned to its holder.
+
+        As plain text: what is told and saved of a signer is made of it.
+        """
+        return tuple(str(entry) for entry in self.entries if isinstance(entry, SPC))
 
     @property
     def ranges(self) -> tuple[TNRange, ...]:

@@ -142,13 +142,14 @@ class Service:
         x5u: str | None = None,
         iat: int | None = None,
         origid: str = ELSEWHERE_ORIGID,
+        dest: str = CALLEE,
     ) -> str:
         """An Identity header that a sample carrier signed, whatever the registry says."""
         x5u = x5u or self.x5u(spc)
         passport = PASSporT(
             Header(x5u, "shaken"),
             TN(orig),
-            Destination((TN(CALLEE),)),
+            Destination((TN(dest),)),
             int(time.time()) if iat is None else iat,
             Shaken(Attestation.A, origid),
         )

@@ -7,7 +7,9 @@ import time
 import jwt
 import pytest
 from cryptography import x509
+from running import verdict, verification
 
+from gateway.calls import VERIFICATION
 from gateway.redress import FRESH_FOR, MEDIA_TYPE, PATH
 
 CONTACT = {
@@ -37,6 +39,47 @@ def test_the_contact_verifies_with_the_certificate_it_names(serve, workers):
             assert ["fn", {"language": "zh-Hans"}, "text", "北方电信"] in properties
             assert ["tel", {"type": ["work", "voice"]}, "uri", "tel:+861066000000"] in properties
             assert ["email", {"type": "work"}, "text", "redress@north.example"] in properties
+
+
+CITIES = (
+    10, 20, 21, 22, 23, 24, 25, 27, 28, 29, 311, 351, 371, 411, 431, 451, 471, 512, 531, 551, 571,
+    591, 731, 755, 771, 791, 851, 871, 891, 898, 931, 951, 971, 991,
+)  # fmt: skip
+
+
+def _fetched(client, call_info):
+    """What a caller's side makes of the Call-Info of a 608."""
+    uri, _, parameter = call_info.partition(">;")
+    assert parameter == "purpose=jwscard"
+    jws = client.get(uri.removeprefix("<")).text
+    x5u = jwt.get_unverified_header(jws)["x5u"]
+    leaf = x509.load_pem_x509_certificates(client.get(x5u).content)[0]
+    return jwt.decode(jws, leaf.public_key(), algorithms=["ES256"])
+
+
+def test_a_pool_with_good_signatures_is_rejected_and_told_where_to_object(serve):
+    service = serve(**CONTACT)
+    with service.client() as client:
+        for number in range(400):
+            code = CITIES[number % len(CITIES)]
+            orig, dest = (f"86{code}{first}{number:07}" for first in (8, 6))
+            identity = service.token("2002", orig, dest=dest)
+            told = verdict(client, orig, identity, to={"tn": [dest]})
+            if told["verstat"] != "TN-Validation-Passed":
+                break
+        assert (told["verstat"], told["reason"]) == ("TN-Validation-Failed", "DISPLAY_POOLED")
+        assert (told["reasoncode"], told["reasontext"]) == (608, "Rejected")
+        assert "reasonHeader" not in told
+        response = told["sipResponse"]
+        assert (response["code"], response["phrase"]) == (608, "Rejected")
+        claims = _fetched(client, response["callInfo"])
+        assert ["fn", {"language": "zh-Hans"}, "text", "北方电信"] in claims["jcard"][1]
+        body = verification(orig, to={"tn": dest})
+        body["verificationRequest"]["identityHeader"] = service.token("2002", orig, dest=dest)
+        told = client.post(VERIFICATION, json=body).json()["verificationResponse"]
+        result = told["verifyResults"][0]["verifyResult"]
+        assert (result["reasonCode"], result["reasonText"]) == (608, "Rejected")
+        assert told["sipResponse"] == response
 
 
 def test_a_service_without_contact_has_nothing_there(service):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from found import Found, finding
 from simulator import NOW
@@ -39,6 +40,13 @@ def test_a_verified_call_counts_for_its_signer_and_its_carrier(case):
     assert [str(key) for key in told.keys] == [f"signer:1234/{origid}", "spc:1234"]
     assert (told.at, told.display, told.callee) == (NOW, ORIG, DEST)
     assert (told.origid, told.bound) == (origid, False)
+
+
+def test_keys_are_plain_text_which_can_be_saved(case):
+    case.ask()
+    (told,) = case.conduct.observed
+    assert [type(key.id) for key in told.keys] == [str, str]
+    assert msgspec.msgpack.encode(told.keys)
 
 
 def test_a_token_that_is_not_genuine_or_not_new_counts_for_nobody(case):
