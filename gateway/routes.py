@@ -146,6 +146,11 @@ def _string(**more: Any) -> dict[str, Any]:
     return {"type": "string", **more}
 
 
+_LABELS: Final = {
+    "type": "array",
+    "items": {"enum": [label.value for label in Label]},
+    "description": "What a policy that only labels says about the call.",
+}
 _SIGNED: Final = {
     "type": "object",
     "required": ["signingResponse"],
@@ -159,6 +164,7 @@ _SIGNED: Final = {
                 "attest": _string(enum=["A", "B", "C"], description="What was signed."),
                 "decision": _string(description="Why: a member of the table of reasons."),
                 "decisionText": _string(description="Why, as a sentence."),
+                "labels": _LABELS,
             },
         }
     },
@@ -194,11 +200,7 @@ _JUDGED: Final = {
                         "callInfo": _string(description="Call-Info header value, RFC 8688."),
                     },
                 },
-                "labels": {
-                    "type": "array",
-                    "items": {"enum": [label.value for label in Label]},
-                    "description": "What a policy that only labels says about the call.",
-                },
+                "labels": _LABELS,
                 "checks": {"type": "array", "items": {"type": "object"}},
             },
         }

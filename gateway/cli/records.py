@@ -74,7 +74,7 @@ def register(app: typer.Typer) -> None:
 def list_(
     which: Which,
     subject: Annotated[
-        str | None, typer.Option(help="Only this subject's (holdings, accesses).")
+        str | None, typer.Option(help="Only this subject's (holdings, accesses, exemptions).")
     ] = None,
     limit: Limit = 100,
     after: After = "",
