@@ -43,7 +43,15 @@ OPERATIONS = [
     ("head", "/stir/v1/certificates/{name}"),
     *(
         (method, f"/v1/{kind}{rest}")
-        for kind in ("subjects", "resellers", "holdings", "accesses", "bindings")
+        for kind in (
+            "subjects",
+            "resellers",
+            "holdings",
+            "accesses",
+            "bindings",
+            "exemptions",
+            "refusals",
+        )
         for method, rest in (
             ("get", ""),
             ("get", "/{key}"),
@@ -54,6 +62,7 @@ OPERATIONS = [
     ),
     ("post", "/v1/bindings/batch"),
     ("post", "/v1/holdings/batch"),
+    ("post", "/v1/refusals/batch"),
     ("post", "/v1/accesses/{key}/origid"),
     ("post", "/v1/imports/{records}"),
     ("get", "/v1/imports/{records}"),
