@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import Enum, IntEnum
 from typing import Protocol
 
@@ -144,7 +145,8 @@ class Finding(Struct, frozen=True):
             if name in self.figures
         )
         whose = f"{self.key.kind.value} {self.key.id}"
-        return f"{self.measure.value} of {whose} since {self.since}: {told}"
+        since = datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return f"{self.measure.value} of {whose} since {since}: {told}"
 
 
 class Picture(Struct, frozen=True):

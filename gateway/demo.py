@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from passport.ppt.shaken import Attestation, Shaken
 from passport.tn import TN, TNRange
 from registry.journal import put
 from registry.model import (
+    KINDS,
     Access,
     AccessKind,
     Binding,
@@ -62,7 +64,22 @@ _GATEWAY_ORIGID: Final = "e0000000-0000-4000-8000-000000000004"
 _PLATFORM_ORIGID: Final = "f0000000-0000-4000-8000-000000000005"
 _RESOLD_ORIGID: Final = "a0000000-0000-4000-8000-000000000006"
 
+_POOL_ORIGID: Final = "a1000000-0000-4000-8000-000000000007"
+_BOX_ORIGID: Final = "a2000000-0000-4000-8000-000000000008"
+_POOL_CALLS: Final = 100  # calls after which a pool must have been found
+# Area codes of cities in which the call company rents numbers.
+_CITIES: Final = (
+    "10", "20", "21", "22", "23", "24", "25", "27", "28", "29", "311", "351", "371", "411", "431",
+    "451", "471", "512", "531", "532", "551", "571", "574", "591", "592", "731", "755", "771",
+    "791", "851", "871", "898", "931", "971", "991",
+)  # fmt: skip
+
 REGULATOR: Final = "regulator"
+
+
+def _city_number(code: str, index: int, first: str = "6") -> str:
+    """The index-th fixed-line number of an area code."""
+    return f"86{code}{first}{index:0{(12 if len(code) == 2 else 13) - 3 - len(code)}d}"
 
 
 def _held(
@@ -107,19 +124,26 @@ def records(now: int) -> tuple[Record, ...]:
         Access("workshop-trunk", _RESOLD_ORIGID, "workshop"),
         Binding("ride-1", "platform", BindingModel.AXB, TN(PRIVACY), TN(RIDER), now,
                 TN(CALLEE)),
+        Subject("pool-company", name="Sample Call Company"),
+        Access("pool-trunk", _POOL_ORIGID, "pool-company"),
+        *(_held(_city_number(code, 0), _city_number(code, 99), "pool-company", NORTH)
+          for code in _CITIES),
     )  # fmt: skip
 
 
 def register(data: Path, changes: Sequence[Record], now: int) -> None:
     """Put records into the registry file of a data folder; the service need not run.
 
+    What is registered already stays as it is.
+
     Raises:
         ZhenxianError: they contradict what is there; nothing was written.
     """
     book = Book(data / REGISTRY_FILE, writer=True)
     try:
+        fresh = [one for one in changes if book.get(KINDS[type(one)], one.key) is None]
         book.write(
-            [put(record) for record in changes],
+            [put(record) for record in fresh],
             author="demonstration",
             reason="sample data",
             now=now,
@@ -146,6 +170,7 @@ class Line(NamedTuple):
     verstat: str
     reason: str
     expected: tuple[str, str, str]
+    figures: str = ""  # what conduct showed
 
     @property
     def good(self) -> bool:
@@ -163,8 +188,7 @@ def prepare(folder: Path, listener: str, now: int) -> World:
     pki = create_development_pki(folder / "pki", CARRIERS, now=now, revoked=(BANNED,))
     state = folder / "state"
     state.mkdir(mode=0o700, exist_ok=True)
-    if not (state / REGISTRY_FILE).exists():
-        register(state, records(now), now)
+    register(state, records(now), now)
     regulator = create_issuer(folder / "orders", REGULATOR)
     publisher = Publisher(state / "published")
     for spc in CARRIERS:
@@ -258,11 +282,13 @@ class Client:
         request.update(more)
         return self.post(SIGNING, {"signingRequest": request})
 
-    def verify(self, orig: str, identity: str | None, date: int | None = None) -> dict[str, Any]:
+    def verify(
+        self, orig: str, identity: str | None, date: int | None = None, callee: str = CALLEE
+    ) -> dict[str, Any]:
         """Ask for a verdict."""
         request: dict[str, Any] = {
             "from": {"tn": orig},
-            "to": {"tn": [CALLEE]},
+            "to": {"tn": [callee]},
             "time": int(time.time()) if date is None else date,
         }
         if identity is not None:
@@ -278,7 +304,14 @@ class _Demonstration:
         self._world = world
 
     def elsewhere(
-        self, spc: str, orig: str, *, iat: int | None = None, key: SigningKey | None = None
+        self,
+        spc: str,
+        orig: str,
+        *,
+        iat: int | None = None,
+        key: SigningKey | None = None,
+        callee: str = CALLEE,
+        origid: str = _GATEWAY_ORIGID,
     ) -> str:
         """A token that another carrier signed, attestation A, with its own certificate."""
         files = self._world.pki.carriers[spc]
@@ -287,9 +320,9 @@ class _Demonstration:
         passport = PASSporT(
             Header(x5u, "shaken"),
             TN(orig),
-            Destination((TN(CALLEE),)),
+            Destination((TN(callee),)),
             int(time.time()) if iat is None else iat,
-            Shaken(Attestation.A, _GATEWAY_ORIGID),
+            Shaken(Attestation.A, origid),
         )
         header = b64url_encode(passport.header.dumps())
         payload = b64url_encode(passport.payload())
@@ -429,6 +462,8 @@ class _Demonstration:
             "a call without Identity header (or an SBC's health request)", BANK, None,
             ("-", none, "NO_IDENTITY"),
         )  # fmt: skip
+        yield self.pool_signed()
+        yield self.pool_arrived()
         number = time.time_ns() // 1_000_000
         self.order("stop", number)
         try:
@@ -451,6 +486,36 @@ class _Demonstration:
             CENTRE_ORIGID, ("A", passed, "HELD_AND_VERIFIED"),
         )  # fmt: skip
 
+    def pool_signed(self) -> Line:
+        """The call company shows each callee a number of the callee's city, until it is found."""
+        name = "call company shows each callee a local number (打显)"
+        expected = ("refused", "", "POOLED_DISPLAY")
+        for call, (display, callee) in enumerate(_pool(), 1):
+            answer = self._client.sign(
+                display, "A", "pool-trunk", _POOL_ORIGID, dest={"tn": [callee]}
+            )
+            if "signingResponse" in answer:
+                continue
+            reason = answer["requestError"]["policyException"]["variables"][0]
+            figures = answer.get("finding", {}).get("sentence", "")
+            return Line(f"{name}: call {call}", display, "refused", "", reason, expected, figures)
+        return Line(f"{name}: {_POOL_CALLS} calls", "", "A", "", "not found", expected)
+
+    def pool_arrived(self) -> Line:
+        """The same from a carrier that signs whatever its customer shows."""
+        name = "another carrier signs such calls, each token genuine"
+        expected = ("-", "TN-Validation-Failed", "DISPLAY_POOLED")
+        for call, (display, callee) in enumerate(_pool(first="8"), 1):
+            token = self.elsewhere(SOUTH, display, callee=callee, origid=_BOX_ORIGID)
+            verdict = self._client.verify(display, token, callee=callee)
+            if verdict["verstat"] != "TN-Validation-Passed":
+                figures = verdict.get("finding", {}).get("sentence", "")
+                return Line(
+                    f"{name}: call {call}", display, "-", verdict["verstat"], verdict["reason"],
+                    expected, figures,
+                )  # fmt: skip
+        return Line(f"{name}: {_POOL_CALLS} calls", "", "A", "", "not found", expected)
+
     def order(self, action: str, number: int) -> None:
         """Give an order of the sample regulator, or lift it."""
         now = int(time.time())
@@ -472,6 +537,14 @@ class _Demonstration:
         answer = self._client.post("/v1/orders?reason=demonstration", {"token": token})
         if "id" not in answer:
             raise DemonstrationError(f"the order was not accepted: {answer}")
+
+
+def _pool(first: str = "6") -> Iterator[tuple[str, str]]:
+    """Displays and callees: each callee once, shown a number of its own city."""
+    chosen = random.Random(86)  # noqa: S311 -- the same calls in every run
+    for call in range(_POOL_CALLS):
+        code = chosen.choice(_CITIES)
+        yield _city_number(code, chosen.randrange(100), first), _city_number(code, call, "5")
 
 
 def _forge(identity: str) -> str:

@@ -7,6 +7,7 @@ fresh origid for each call.
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -17,6 +18,8 @@ from passport.ppt.shaken import Shaken
 from passport.tn import TN
 from registry.model import Registry
 from verifier.token import VerifiedPASSporT
+
+_CACHED: Final = 65_536  # pairs of keys; about 20 MB when full
 
 
 class PooledVerifying(str, Enum):
@@ -62,8 +65,13 @@ def keys(token: VerifiedPASSporT) -> tuple[Key, ...]:
     if not isinstance(extension, Shaken):
         return ()
     signer = token.signer
-    spc = signer.spc if signer.spc is not None else f"certificate {signer.serial:X}"
-    return Key(KeyKind.SIGNER, f"{spc}/{extension.origid}"), Key(KeyKind.SPC, spc)
+    return _keys(signer.spc or f"certificate {signer.serial:X}", extension.origid)
+
+
+@lru_cache(_CACHED)
+def _keys(spc: str, origid: str) -> tuple[Key, Key]:
+    spc = str(spc)  # a plain one, which can be written to a file
+    return Key(KeyKind.SIGNER, f"{spc}/{origid}"), Key(KeyKind.SPC, spc)
 
 
 def against(

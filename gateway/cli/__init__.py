@@ -15,6 +15,7 @@ import typer
 from gateway.cli import (
     calls,
     demo,
+    displays,
     doctor,
     fleet,
     inspect,
@@ -52,6 +53,7 @@ app.add_typer(keys.app, name="key")
 app.add_typer(registry.app, name="registry")
 app.add_typer(orders.app, name="orders")
 app.add_typer(fleet.app, name="fleet")
+app.add_typer(displays.app, name="displays")
 doctor.register(app)
 demo.register(app)
 simulate.register(app)

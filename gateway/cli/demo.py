@@ -104,13 +104,16 @@ def register(app: typer.Typer) -> None:
             lines = list(
                 calls
                 if as_json
-                else track(calls, "calling", total=23, console=errors, transient=True)
+                else track(calls, "calling", total=25, console=errors, transient=True)
             )
             good = all(line.good for line in lines)
             if as_json:
                 print_json({"calls": [{**line._asdict(), "good": line.good} for line in lines]})
             else:
                 console.print(_table(lines))
+                for line in lines:
+                    if line.figures:
+                        console.print(f"{line.call}\n  {line.figures}", markup=False)
                 if not good:
                     errors.print("[bold red]a verdict is not the expected one[/]")
             if keep_serving:

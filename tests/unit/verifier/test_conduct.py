@@ -40,6 +40,7 @@ def test_a_verified_call_counts_for_its_signer_and_its_carrier(case):
     assert [str(key) for key in told.keys] == [f"signer:1234/{origid}", "spc:1234"]
     assert (told.at, told.display, told.callee) == (NOW, ORIG, DEST)
     assert (told.origid, told.bound) == (origid, False)
+    assert {type(key.id) for key in told.keys} == {str}  # what a file can be written from
 
 
 def test_keys_are_plain_text_which_can_be_saved(case):

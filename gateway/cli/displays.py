@@ -1,0 +1,137 @@
+"""`zhenxian displays`: whose displays are used as a pool, by which figures, and objections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from gateway.cli.client import DEFAULT_URL, Client, KeyFile, Url, segment
+from gateway.cli.common import Json, console, print_json
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Conduct: whose displays are used as a pool (打显), and by which figures.\n\n"
+    "A key is access:ID or subject:ID (calls signed here), signer:SPC/ORIGID or spc:SPC (calls"
+    " verified here). `zhenxian registry exemptions` leaves a caller alone for longer.",
+)
+
+_COLOURS: Final = {"pooled": "red", "suspected": "yellow"}
+_PAGE: Final = 1000
+
+KeyText = Annotated[str, typer.Argument(help="access:ID, subject:ID, signer:SPC/ORIGID, spc:SPC.")]
+
+
+@app.command("list")
+def list_(
+    state: Annotated[
+        str | None, typer.Option(help="Only suspected, or only pooled.", show_default=False)
+    ] = None,
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+    as_json: Json = False,
+) -> None:
+    """Who is found suspected or pooled now.
+
+    Example: zhenxian displays list --state pooled
+    """
+    with Client(url, key_file) as client:
+        found = list(_pages(client, state))
+    if as_json:
+        print_json({"findings": found})
+        return
+    table = Table("key", "state", "measure", "since", "until unless confirmed", "figures")
+    for one in found:
+        colour = _COLOURS[one["state"]]
+        table.add_row(
+            escape(one["key"]),
+            f"[{colour}]{one['state']}[/]",
+            one["measure"],
+            _time(one["since"]),
+            _time(one["until"]),
+            _figures(one),
+        )
+    console.print(table if found else "nobody is suspected or pooled")
+
+
+@app.command()
+def show(
+    key: KeyText, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: Json = False
+) -> None:
+    """All figures of one key, each beside what a pool reaches; and the calls that led to a finding.
+
+    Example: zhenxian displays show access:bank-trunk
+    """
+    with Client(url, key_file) as client:
+        told = client.get(f"/v1/displays/{segment(key)}")
+    if as_json:
+        print_json(told)
+        return
+    colour = _COLOURS.get(told["state"], "green")
+    console.print(f"{escape(told['key'])}: [{colour}]{told['state']}[/], {told['calls']} calls")
+    table = Table("measure", "strength", "figure", "measured", "a pool has")
+    for measure in told["measures"]:
+        name, strength = measure["measure"], f"{measure['strength']:.2f}"
+        for figure, value in measure["figures"].items():
+            table.add_row(name, strength, figure, f"{value:g}", _threshold(measure, figure))
+            name = strength = ""
+        if not measure["figures"]:
+            table.add_row(name, strength, "nothing near a pool", "", "")
+    console.print(table)
+    if told["finding"] is not None:
+        console.print(escape(told["finding"]["sentence"]))
+        for sample in told["samples"]:
+            callee = sample["callee"] or "-"
+            console.print(f"  {_time(sample['at'])}  {sample['display']} to {callee}")
+
+
+@app.command()
+def clear(
+    key: KeyText,
+    reason: Annotated[str, typer.Option(help="Why; it is logged.")],
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+) -> None:
+    """Clear a key after an objection. The same conduct is found again.
+
+    Example: zhenxian displays clear access:bank-trunk --reason "new dialler, audited"
+    """
+    with Client(url, key_file) as client:
+        client.request("DELETE", f"/v1/displays/{segment(key)}", {"reason": reason})
+    console.print(f"{escape(key)} is cleared")
+
+
+def _pages(client: Client, state: str | None) -> Iterator[dict[str, Any]]:
+    query: dict[str, str | int] = {"limit": _PAGE}
+    if state is not None:
+        query["state"] = state
+    while True:
+        page = client.get("/v1/displays", **query)
+        yield from page["findings"]
+        if page["following"] is None:
+            return
+        query["after"] = page["following"]
+
+
+def _figures(finding: dict[str, Any]) -> str:
+    told = []
+    for name in finding["thresholds"]:
+        figure = name.removeprefix("<=")
+        if figure in finding["figures"]:
+            told.append(f"{figure} {finding['figures'][figure]:.3g}")
+    return "; ".join(told)
+
+
+def _threshold(measure: dict[str, Any], figure: str) -> str:
+    limits = measure["thresholds"]
+    if figure in limits:
+        return f"at least {limits[figure]:g}"
+    return f"at most {limits[f'<={figure}']:g}" if f"<={figure}" in limits else ""
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
