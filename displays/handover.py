@@ -13,7 +13,8 @@ The test begins anew whenever it leans to chance, and finds at ln(1 / false_alar
 
 Only callers are looked at who call strangers all over the country (`Track.stranger`). Unseen stay
 boxes whose cards overlap in time or wait longer than `reach` between one and the next, and those
-that draw the next card at random, of which each pair follows too seldom.
+that draw the next card at random, of which each pair follows too seldom. Nodes of a fleet see it
+when their exchange lags by much less than `reach`.
 """
 
 from __future__ import annotations
