@@ -319,7 +319,8 @@ class Track:
         again = origins.seen(display, None if old is None else old.origins)
         partner = partner & _HIGH | display & _LOW
         linked = pairs.seen(partner, None if old is None else old.pairs)
-        if again and not linked:
+        # An SPC's pair that found its place taken stays unknown; it must not be new each time.
+        if again and not linked and (not self.carrier or partner in pairs):
             half.moved += 1
         return linked
 

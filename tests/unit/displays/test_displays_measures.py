@@ -453,6 +453,18 @@ def test_carrier_with_an_origid_for_each_customer_is_left_alone(customers):
         assert conduct.finding(SPC, NOON + turn) is None
 
 
+def test_carrier_of_which_one_customer_makes_most_calls_is_left_alone():
+    """Whatever the salt: a table in which the customer's place is taken must not accuse."""
+    for salt in range(16):
+        random = Random(salt)
+        conduct = Conduct(Policy(salt=salt))
+        for turn in range(1_200):
+            customer = int(random.random() * 400) if turn < 600 or turn % 4 == 0 else 0
+            pair = (number("28", customer), somebody(random))
+            conduct.observe(next(calls(SPC, [pair], start=NOON + turn, origid=f"o-{customer}")))
+            assert conduct.finding(SPC, NOON + turn) is None
+
+
 # -- measures one by one
 
 
