@@ -163,10 +163,18 @@ def judge_unsigned(verdict: Verdict, facts: UnsignedFacts, policy: UnsignedPolic
 def region(tn: TN) -> str | None:
     """The ISO 3166 code of an international number's country, by its first digits.
 
-    None when no country has it. Whether the number is assigned is not checked where a country
-    code has one country.
+    None when no country has it. Whether the number is assigned matters only where countries share
+    a code, because nothing else tells them apart; the library takes 70 us for that.
     """
     if not tn.isdecimal():
+        return None
+    for end in (1, 2, 3):  # no country code begins another
+        regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(int(tn[:end]), ())
+        if len(regions) == 1:
+            return regions[0]
+        if regions:
+            break
+    else:
         return None
     try:
         return phonenumbers.region_code_for_number(phonenumbers.parse(f"+{tn}"))

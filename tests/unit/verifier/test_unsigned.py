@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import phonenumbers
 import pytest
 from simulator import NOW
 from verification import (
@@ -314,6 +315,14 @@ def test_countries_are_asked_for_only_by_a_policy_that_names_one():
         ("14165550100", "CA"),
         ("8613800138000", "CN"),
         ("8610", "CN"),
+        ("861", "CN"),
+        ("86", "CN"),
+        ("1", None),
+        ("447400123456", "GB"),
+        ("441534456789", "JE"),
+        ("79161234567", "RU"),
+        ("77011234567", "KZ"),
+        ("85366123456", "MO"),
         ("85223456789", "HK"),
         ("442079460000", "GB"),
         ("80012345678", "001"),
@@ -325,6 +334,13 @@ def test_countries_are_asked_for_only_by_a_policy_that_names_one():
 )
 def test_regions(number, country):
     assert region(TN(number)) == country
+
+
+def test_regions_are_those_of_the_library():
+    for country in sorted(phonenumbers.SUPPORTED_REGIONS):
+        example = phonenumbers.example_number(country)
+        number = phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164)
+        assert region(TN(number[1:])) == phonenumbers.region_code_for_number(example)
 
 
 def test_any_number_of_callees_is_looked_at():
