@@ -837,7 +837,7 @@ class Book:
 
     def set_import_line(self, name: str, line: int) -> None:
         """Note how far an import came, in the transaction of its rows."""
-        self._run("INSERT OR REPLACE INTO imports VALUES (?, ?, 0, 0, 0)", name, line)
+        self._run("INSERT OR REPLACE INTO imports VALUES (?, ?)", name, line)
 
     def _put_binding(self, binding: Binding, seq: int) -> None:
         until = FOREVER if binding.until is None else binding.until

@@ -48,7 +48,7 @@ from registry.journal import (
     VersionConflictError,
 )
 from registry.model import Kind, Order, Who
-from registry.orders import OrderIndex, order_digest
+from registry.orders import OrderFault, OrderIndex, order_digest
 from stores.book import Book
 from stores.fleetbook import (
     DivergedError,
@@ -209,6 +209,7 @@ class FleetRegistry(LocalRegistry):
         Raises:
             ConfigError: Redis refuses the credentials, or keeps nothing on disk.
         """
+        await self._reconsider(())
         try:
             await self._settle()
             await self._attend()
@@ -554,9 +555,28 @@ class FleetRegistry(LocalRegistry):
         )
         self.turn()
         if refusals:
-            self._tell("orders", f"orders in the journal are refused here: {'; '.join(refusals)}")
+            await self._reconsider(refusals)
         self._tell("following", None)
         await self._sign(orders)
+
+    async def _reconsider(self, fresh: Sequence[str]) -> None:
+        """Judge the orders anew that were refused here, and tell which still are.
+
+        Those of an issuer that nobody here knows are told for as long as that is so; others, which
+        nobody may ever have signed, when they come (`fresh`).
+        """
+        epoch = secrets.token_hex(8)
+        left = await self.with_writer(lambda book: book.reconsider(self._vet, epoch))
+        self.turn()
+        told = [text for text in left if OrderFault.UNKNOWN_ISSUER.value in text]
+        told += [text for text in fresh if text not in told]
+        self._tell(
+            "orders",
+            f"orders in the journal are refused here: {'; '.join(told)}; if their issuer is missing"
+            " in registry.issuers, add it and restart this node"
+            if told
+            else None,
+        )
 
     async def _settle(self) -> None:
         """Compare the copy with the journal and bring it to where that is.
@@ -690,6 +710,7 @@ class FleetRegistry(LocalRegistry):
                     mark = Mark(state.journal)
                 start = mark
                 await run(lambda: book.check_orders(self._vet))
+                await run(lambda: book.reconsider(self._vet, ""))
                 await run(lambda: book.belong(start.journal, start.head))
                 seq = start.seq
                 while seq < state.last:

@@ -24,6 +24,7 @@ from stores.book import Book
 from stores.schema import migrate
 
 MAX_BODY: Final = 64 * 1024 * 1024  # octets of one commit; 10,000 changes have some 2 MiB
+_MAX_REFUSED: Final = 1_000  # orders kept that may count one day; whoever forges gets no more
 _LEVEL: Final = 1  # zlib; more costs more time than it saves
 
 # An order as it came, the order as it is here, and why it is refused.
@@ -209,6 +210,7 @@ class FleetBook(Book):
                         why = self._refusal(value, vet)
                         if why is not None:
                             refusals.append(f"commit {seq + 1}, order {value.id}: {why}")
+                            self._refuse(commit.seq, value)
                             continue
                         orders.append(value)
                         self._no_longer_kept(value.id)
@@ -241,6 +243,52 @@ class FleetBook(Book):
         found = self.get(Kind.ORDER, order.id)
         before = found[1] if found is not None else None
         return vet(order, before if isinstance(before, Order) else None)
+
+    # Orders that were refused ---------------------------------------------------------------------
+
+    def refused(self) -> list[tuple[int, Order]]:
+        """Orders of the journal that do not count here, each with its commit, in their order."""
+        try:
+            rows = _refused(self.meta("fleet.refused"))
+            found = [(seq, loads(Kind.ORDER, body)) for seq, body in rows]
+        except (msgspec.MsgspecError, ParseError) as error:
+            raise UnreadableError(f"the list of refused orders cannot be read: {error}") from None
+        return [(seq, order) for seq, order in found if isinstance(order, Order)]
+
+    def _refuse(self, seq: int, order: Order) -> None:
+        self._set_refused([*self.refused(), (seq, order)])
+
+    def _set_refused(self, rows: Iterable[tuple[int, Order]]) -> None:
+        listed = [(seq, dumps(order)) for seq, order in rows][-_MAX_REFUSED:]
+        self.set_meta("fleet.refused", msgspec.msgpack.encode(listed))
+
+    def reconsider(self, vet: Vet | None, epoch: str) -> list[str]:
+        """Let refused orders count that `vet` takes by now; a sentence on each of the others.
+
+        Their issuer may have been missing on this node only.
+
+        Args:
+            epoch: as take_over's.
+        """
+        if not self.refused():
+            return []
+        left: list[tuple[int, Order]] = []
+        told: list[str] = []
+        with self.transaction():
+            refused = self.refused()
+            for seq, order in refused:
+                why = self._refusal(order, vet)
+                if why is None:
+                    self.apply_change(Change(Kind.ORDER, order.id, order), seq)
+                    self._no_longer_kept(order.id)
+                else:
+                    left.append((seq, order))
+                    told.append(f"commit {seq}, order {order.id}: {why}")
+            if len(left) < len(refused):
+                self._set_refused(left)
+                self.set_meta("orders", epoch)
+                self.set_meta("fleet.epoch", epoch)
+        return told
 
     # Orders that Redis lost -----------------------------------------------------------------------
 
@@ -348,7 +396,8 @@ class FleetBook(Book):
             "INSERT INTO main.holdings_past SELECT h.class, h.lo, h.size, h.version, h.ended,"
             " o.id, t.id, h.evidence, h.verified_on" + _JOINED.format("holdings_past")
         )
-        for name in ("fleet.journal", "fleet.head"):
+        run("DELETE FROM main.meta WHERE name = 'fleet.refused'")
+        for name in ("fleet.journal", "fleet.head", "fleet.refused"):
             run(
                 "INSERT OR REPLACE INTO main.meta SELECT name, value FROM image.meta"
                 " WHERE name = ?",
@@ -389,8 +438,15 @@ def make_image(source: Path, target: Path, now: int) -> Mark:
                     db.execute(f"INSERT INTO main.{table} SELECT * FROM source.{table}")  # noqa: S608
             db.execute(
                 "INSERT INTO main.meta SELECT name, value FROM source.meta WHERE name IN"
-                " ('orders', 'fleet.journal', 'fleet.head')"
+                " ('orders', 'fleet.journal', 'fleet.head', 'fleet.refused')"
             )
+            blob = db.execute("SELECT value FROM meta WHERE name = 'fleet.refused'").fetchone()
+            for seq, _ in _refused(blob[0] if blob is not None else None):
+                db.execute(
+                    "INSERT OR IGNORE INTO main.journal SELECT seq, time, author, reason, NULL"
+                    " FROM source.journal WHERE seq = ?",
+                    (seq,),
+                )
             db.execute("COMMIT")
             db.execute("DETACH source")
             meta = dict(db.execute("SELECT name, value FROM meta"))
@@ -400,6 +456,11 @@ def make_image(source: Path, target: Path, now: int) -> Mark:
     except sqlite3.Error as error:
         raise StoreUnavailableError(f"{target.name}: {error}") from None
     return Mark(meta.get("fleet.journal", ""), seq or 0, meta.get("fleet.head", b""))
+
+
+def _refused(blob: bytes | None) -> list[tuple[int, bytes]]:
+    """Raises msgspec.MsgspecError."""
+    return [] if blob is None else msgspec.msgpack.decode(blob, type=list[tuple[int, bytes]])
 
 
 def check_image(path: Path) -> None:

@@ -97,8 +97,15 @@ CREATE INDEX holdings_owner ON holdings (run, owner);
 CREATE TABLE runs (run INTEGER PRIMARY KEY)
 """
 
+# How far an import came is all that is ever asked of it.
+_LINES: Final = """
+ALTER TABLE imports DROP COLUMN rows;
+ALTER TABLE imports DROP COLUMN rejected;
+ALTER TABLE imports DROP COLUMN done
+"""
+
 # Each entry brings a file from the version of its index to the next.
-MIGRATIONS: Final = (_TABLES, _WHOLE, _EXEMPTED, _REFUSALS, _RUNS)
+MIGRATIONS: Final = (_TABLES, _WHOLE, _EXEMPTED, _REFUSALS, _RUNS, _LINES)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -19,6 +19,7 @@ from fleet_nodes import (
     until,
     write,
 )
+from msgspec.structs import replace
 
 from passport.errors import ConfigError, StoreUnavailableError
 from passport.tn import TN, TNRange
@@ -35,12 +36,27 @@ from registry.model import (
     Subject,
     Who,
 )
-from registry.orders import Issuer, read_acknowledgement, unfounded
+from registry.orders import (
+    Action,
+    Issuer,
+    claimed,
+    lifted,
+    read_acknowledgement,
+    sign_instruction,
+    unfounded,
+)
 from stores.fleet import FleetRegistry
 from stores.fleetbook import Mark, entry_of
 from stores.fleetjournal import Journal
 from stores.nodekey import public_key
 from stores.redislink import FleetOptions, Link
+
+REGULATOR = Issuer("regulator", (ISSUER.verifying_key,))
+
+
+def lifting(given, number):
+    lift = replace(claimed(given.token), action=Action.LIFT, number=number, since=int(time.time()))
+    return lifted(given, lift, sign_instruction(lift, ISSUER, "k"))
 
 
 def test_what_one_node_writes_the_others_answer_by(redis, tmp_path):
@@ -411,6 +427,48 @@ def test_orders_that_are_refused_do_not_count(redis, tmp_path):
             assert b.order(Who(subjects=("bank",)), 2**40) is None
             assert b.order(Who(subjects=("shop",)), 2**40).id == "good"
             assert any("order bad: forged" in problem for problem in b.problems())
+
+    asyncio.run(run())
+
+
+def test_a_refused_order_counts_once_its_issuer_is_configured(redis, tmp_path):
+    """On restart, as the issuers are read then; also its lifting, and what came in between."""
+    issuers = {}
+    bank = Who(subjects=("bank",))
+
+    def node(name, known):
+        made = Node(tmp_path, name, options(redis.url, keep_commits=0))
+        made.registry._vet = lambda given, before: unfounded(given, before, known)
+        return made
+
+    async def run():
+        async with node("a", {"regulator": REGULATOR}) as a:
+            async with node("b", issuers) as b:
+                await write(a, subject("bank"), subject("shop"))
+                given = order("o", 1)
+                await write(a, put(given))
+                await write(a, holding("100", of="shop"))
+                await until(lambda: b.seq == 3)
+                assert b.order(bank, 2**40) is None
+                assert any("registry.issuers" in text for text in b.problems())
+                assert await b.checkpoint()  # its image tells of the order that is refused here
+            async with node("d", {"regulator": REGULATOR}) as d:
+                assert d.order(bank, 2**40).id == "o"
+                assert state(a) == state(d)
+            async with node("b", issuers) as b:  # still missing, and still told
+                assert any("order o: " in text for text in b.problems())
+            async with node("b", {"regulator": REGULATOR}) as b:
+                assert b.order(bank, 2**40).id == "o"
+                assert b.problems() == []
+                assert state(a) == state(b)
+                said = await a.acknowledgements("o")
+                assert [name for name, *_ in said] == ["a", "b", "d"]
+            async with node("c", issuers) as c:
+                await write(a, put(lifting(given, 2)))
+                await until(lambda: c.seq == 4)
+            async with node("c", {"regulator": REGULATOR}) as c:
+                assert c.order(bank, 2**40) is None
+                assert state(a) == state(c)
 
     asyncio.run(run())
 

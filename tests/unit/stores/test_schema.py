@@ -63,3 +63,11 @@ def test_a_newer_form_is_refused():
     with pytest.raises(ConfigError, match="form"):
         migrate(db)
     db.close()
+
+
+def test_how_far_an_import_came_survives_the_columns_beside_it():
+    db = _file(5)
+    db.execute("INSERT INTO imports VALUES ('may', 17, 3, 2, 0)")
+    migrate(db)
+    assert db.execute("SELECT * FROM imports").fetchall() == [("may", 17)]
+    db.close()
