@@ -55,6 +55,7 @@ def displays_router(
         prefix="/v1/displays",
         tags=["Displays"],
         responses=problems(
+            c400="The body is not JSON text.",
             c401="Missing or unknown credentials.",
             c403="The role does not permit it.",
             c422="A value is missing or unusable; the detail names it.",

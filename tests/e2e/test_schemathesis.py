@@ -73,6 +73,10 @@ OPERATIONS = [
     ("get", "/v1/numbers/{number}"),
     ("get", "/v1/origids/{origid}"),
     ("get", "/v1/changes"),
+    ("get", "/v1/displays"),
+    ("post", "/v1/displays/ended"),
+    ("get", "/v1/displays/{key}"),
+    ("delete", "/v1/displays/{key}"),
 ]
 WITHOUT_PARAMETERS = [
     ("get", "/stir/v1/redress/contact.jws"),
