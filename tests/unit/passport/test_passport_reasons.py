@@ -28,6 +28,9 @@ def test_every_member_explains_itself(reason):
 @pytest.mark.parametrize("reason", Reason)
 def test_sip_and_verstat_come_together(reason):
     assert (reason.sip is None) == (reason.verstat is None)
+    if reason is Reason.CALLEE_REFUSES:  # the number is the caller's; the call is not wanted
+        assert (reason.sip, reason.verstat) == (SipStatus.UNWANTED, Verstat.PASSED)
+        return
     assert (reason.sip is SipStatus.OK) == (reason.verstat is Verstat.PASSED)
     assert (reason is Reason.VERIFIED) == (reason.sip is SipStatus.OK)
 
@@ -36,7 +39,8 @@ def test_sip_and_verstat_come_together(reason):
 def test_http_errors_carry_a_message_id_and_verdicts_do_not(reason):
     assert (reason.http >= 400) == (reason.message_id is not None)
     assert reason.refuses_signing == (reason.message_id is not None)
-    if reason.sip is not None and reason is not Reason.ORDERED:  # an order ends both
+    both = (Reason.ORDERED, Reason.CALLEE_REFUSES)  # they end a call on either side
+    if reason.sip is not None and reason not in both:
         assert reason.http == 200
 
 
