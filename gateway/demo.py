@@ -64,7 +64,7 @@ _GATEWAY_ORIGID: Final = "e0000000-0000-4000-8000-000000000004"
 _PLATFORM_ORIGID: Final = "f0000000-0000-4000-8000-000000000005"
 _RESOLD_ORIGID: Final = "a0000000-0000-4000-8000-000000000006"
 
-_POOL_ORIGID: Final = "a1000000-0000-4000-8000-000000000007"
+POOL_ORIGID: Final = "a1000000-0000-4000-8000-000000000007"
 _BOX_ORIGID: Final = "a2000000-0000-4000-8000-000000000008"
 _POOL_CALLS: Final = 100  # calls after which a pool must have been found
 # Area codes of cities in which the call company rents numbers.
@@ -125,7 +125,7 @@ def records(now: int) -> tuple[Record, ...]:
         Binding("ride-1", "platform", BindingModel.AXB, TN(PRIVACY), TN(RIDER), now,
                 TN(CALLEE)),
         Subject("pool-company", name="Sample Call Company"),
-        Access("pool-trunk", _POOL_ORIGID, "pool-company"),
+        Access("pool-trunk", POOL_ORIGID, "pool-company"),
         *(_held(_city_number(code, 0), _city_number(code, 99), "pool-company", NORTH)
           for code in _CITIES),
     )  # fmt: skip
@@ -490,9 +490,9 @@ class _Demonstration:
         """The call company shows each callee a number of the callee's city, until it is found."""
         name = "call company shows each callee a local number (打显)"
         expected = ("refused", "", "POOLED_DISPLAY")
-        for call, (display, callee) in enumerate(_pool(), 1):
+        for call, (display, callee) in enumerate(pool_calls(), 1):
             answer = self._client.sign(
-                display, "A", "pool-trunk", _POOL_ORIGID, dest={"tn": [callee]}
+                display, "A", "pool-trunk", POOL_ORIGID, dest={"tn": [callee]}
             )
             if "signingResponse" in answer:
                 continue
@@ -505,7 +505,7 @@ class _Demonstration:
         """The same from a carrier that signs whatever its customer shows."""
         name = "another carrier signs such calls, each token genuine"
         expected = ("-", "TN-Validation-Failed", "DISPLAY_POOLED")
-        for call, (display, callee) in enumerate(_pool(first="8"), 1):
+        for call, (display, callee) in enumerate(pool_calls(first="8"), 1):
             token = self.elsewhere(SOUTH, display, callee=callee, origid=_BOX_ORIGID)
             verdict = self._client.verify(display, token, callee=callee)
             if verdict["verstat"] != "TN-Validation-Passed":
@@ -539,7 +539,7 @@ class _Demonstration:
             raise DemonstrationError(f"the order was not accepted: {answer}")
 
 
-def _pool(first: str = "6") -> Iterator[tuple[str, str]]:
+def pool_calls(first: str = "6") -> Iterator[tuple[str, str]]:
     """Displays and callees: each callee once, shown a number of its own city."""
     chosen = random.Random(86)  # noqa: S311 -- the same calls in every run
     for call in range(_POOL_CALLS):

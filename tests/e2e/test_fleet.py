@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
 import time
@@ -40,7 +41,11 @@ def zhenxian(service, *words):
 @pytest.fixture
 def nodes(tmp_path, redis):
     """Node a has the demonstration's registry and seeds Redis with it; b has nothing."""
+    key = tmp_path / "identity.key"
+    key.write_bytes(secrets.token_bytes(32))
+    key.chmod(0o600)
     how = {
+        "registry__identity_key": key,
         "fleet__url": redis.url,
         "fleet__lag_limit": LAG,
         "fleet__timeout": 0.5,
