@@ -602,6 +602,11 @@ def _application() -> FastAPI:
         response.headers.update(error.headers or {})
         return response
 
+    @app.exception_handler(Exception)
+    def failed(_: Request, error: Exception) -> JSONResponse:
+        """Told without its text, which may name numbers; the server logs it."""
+        return problem(500, "Internal error", type(error).__name__)
+
     return app
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
 from gateway.app import node_key, open_fleet
+from gateway.cli.client import DEFAULT_URL, Client, KeyFile, Url
 from gateway.cli.common import Config, Json, console, print_json, settings_of
+from stores.nodekey import public_key, thumbprint
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +45,32 @@ def seed(config: Config = None, as_json: Json = False) -> None:
         print_json({"commit": commit})
     else:
         console.print(f"Redis holds this node's registry, up to commit {commit}")
+
+
+@app.command()
+def nodes(url: Url = DEFAULT_URL, api_key_file: KeyFile = None, as_json: Json = False) -> None:
+    """List the nodes that answer calls: last sign of life, last commit, release, key.
+
+    Example: zhenxian fleet nodes --url http://127.0.0.1:8080
+    """
+    with Client(url, api_key_file) as client:
+        answer = client.get("/v1/nodes")
+    if as_json:
+        print_json(answer)
+        return
+    pins = answer.get("pins")
+    table = Table(show_lines=False)
+    for name in ("node", "last seen", "commit", "release", "key", "thumbprint"):
+        table.add_column(name, overflow="fold")
+    for row in answer.get("nodes", []):
+        mark = thumbprint(public_key(row["key"])) if row.get("key") else ""
+        listed = "not pinned" if pins is None else "not in the list"
+        if pins is not None and row["node"] in pins:
+            listed = "pinned" if mark in pins[row["node"]] else "another key"
+        seen = datetime.fromtimestamp(row["seen"], tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        values = (row["node"], seen, row["cursor"], row.get("version", ""), listed, mark)
+        table.add_row(*(escape(str(value)) for value in values))
+    console.print(table)
 
 
 @app.command()

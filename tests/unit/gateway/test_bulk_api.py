@@ -93,6 +93,8 @@ def _cut(desk, text):
         headers=CSV,
     )
     assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "power cut" not in answer.text
 
 
 @pytest.mark.parametrize(

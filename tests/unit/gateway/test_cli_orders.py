@@ -376,6 +376,9 @@ def test_keys_of_nodes_are_pinned_from_the_command_line_on(
     assert not any("this node" in text for text in service.desk.service.problems())
     (order,) = json.loads(_run("status", "o-1", "--json").stdout)["orders"]
     assert [node["key"] for node in order["nodes"]] == ["pinned"]
+    listed = RUNNER.invoke(fleet, ["nodes"]).stdout
+    assert "pinned" in listed
+    assert mark in listed
 
 
 @pytest.mark.parametrize(

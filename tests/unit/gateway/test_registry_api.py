@@ -119,6 +119,57 @@ def test_a_number_is_given_to_another_only_by_naming_the_version_that_ends(baker
     assert then["holding"] is None
 
 
+def test_two_registrars_write_one_holding(bakery):
+    """With the version seen the second is refused; without, the later counts, and both are kept."""
+    tag = _put(bakery, f"holdings/{RANGE}", HOLDING).headers["etag"]
+    seen = {"if-match": tag}
+    _put(bakery, f"holdings/{RANGE}", HOLDING | {"evidence": "first"}, **seen)
+    path = f"/v1/holdings/{RANGE}"
+    late = bakery.http("PUT", path, json=HOLDING | {"evidence": "2"}, params=WHY, headers=seen)
+    assert "version" in _problem(late, 412)
+    assert bakery.http("GET", path).json()["evidence"] == "first"
+    for evidence in ("third", "fourth"):
+        _put(bakery, f"holdings/{RANGE}", HOLDING | {"evidence": evidence})
+    versions = bakery.http("GET", f"{path}/history").json()["versions"]
+    assert [v["record"]["evidence"] for v in versions] == ["", "first", "third", "fourth"]
+
+
+@pytest.mark.parametrize("step", [-86_400, 86_400])
+def test_clock_steps_keep_the_order_of_commits(bakery, step):
+    """Set back, or forward and right again: no commit is dated before the one before it."""
+    right = time.time()
+    versions = []
+    for at in (right, right + step, right + 10):
+        bakery.service._clock = lambda at=at: at
+        versions.append(_put(bakery, f"holdings/{RANGE}", HOLDING | {"evidence": str(at)}).json())
+    history = bakery.http("GET", f"/v1/holdings/{RANGE}/history").json()["versions"]
+    times = [version["time"] for version in history]
+    assert times == sorted(times)
+    assert [v["version"] for v in history] == [v["version"] for v in versions]
+    assert history[0]["time"] >= int(right)
+    then = {"at": str(times[-1])}
+    held = bakery.http("GET", "/v1/numbers/8675599990005", params=then).json()["holding"]
+    assert held["version"] == versions[-1]["version"]  # the past is asked by the dates that it has
+
+
+def test_foreign_numbers_are_numbers_like_others(bakery):
+    number = "442071838750"
+    told = bakery.http("GET", f"/v1/numbers/+{number}").json()
+    assert (told["number"], told["kind"], told["holdings"]) == (number, "foreign", [])
+    _put(bakery, f"holdings/{number}", HOLDING)
+    (held,) = bakery.http("GET", f"/v1/numbers/{number}").json()["holdings"]
+    assert held["subject"] == "bakery"
+
+
+def test_a_cycle_of_resellers_is_refused_and_named(desk):
+    _put(desk, "resellers/a", {})
+    _put(desk, "resellers/b", {"parent": "a"})
+    _put(desk, "resellers/c", {"parent": "b"})
+    for parent in ("a", "b", "c"):
+        refused = desk.http("PUT", "/v1/resellers/a", json={"parent": parent}, params=WHY)
+        assert "a would come before itself" in _problem(refused, 409)
+
+
 def test_the_same_request_under_one_idempotency_key_is_done_once(bakery):
     key = {"idempotency-key": "k1"}
     first = _put(bakery, f"holdings/{RANGE}", HOLDING, **key)
