@@ -103,7 +103,12 @@ def displays_router(
                 taken += 1
         return {"taken": taken}
 
-    @routes.get("/{key:path}", summary="All figures of a key", dependencies=[read])
+    @routes.get(
+        "/{key:path}",
+        summary="All figures of a key",
+        dependencies=[read],
+        responses=problems(c404="A line break is part of no key."),
+    )
     async def picture(key: KeyText) -> dict[str, Any]:
         return _told(conduct.picture(Key.parse(key), int(clock())))
 
