@@ -1,7 +1,7 @@
 """Evaluate the detector on simulated traffic: `make eval`.
 
-    python -m bench.evaluation            about ten minutes on one core
-    python -m bench.evaluation --quick    under a minute, fewer seeds: wide intervals, no robots
+    python -m bench.evaluation            five to ten minutes on one core
+    python -m bench.evaluation --quick    under a minute, two seeds: wide intervals, no robots
 
 Prints the tables and goals, and writes build/eval.json, build/eval.png and build/eval.md.
 """

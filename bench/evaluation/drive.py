@@ -10,6 +10,7 @@ share a `Conduct`, so each side has its own.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
@@ -57,7 +58,7 @@ def originating(call: Call) -> Observation | None:
     if call.access is None or call.subject is None:
         return None
     keys = (Key(KeyKind.ACCESS, call.access), Key(KeyKind.SUBJECT, call.subject))
-    return Observation(call.at, keys, call.display, call.callee, call.origid, call.bound)
+    return Observation(call.at, keys, call.display, call.callee, bound=call.bound)
 
 
 def terminating(call: Call, *, bindings: bool = True) -> Observation:
@@ -95,7 +96,17 @@ def drive(made: Sequence[Step], policy: Policy, *, strongest: bool = False) -> d
         if step.originating is not None:
             _one(here, one, index, step.originating, strongest)
         _one(there, other, index, step.terminating, strongest)
+    for conduct, side in ((here, one), (there, other)):
+        _late(conduct, side, [step.terminating.at for step in made])
     return sides
+
+
+def _late(conduct: Conduct, side: Side, times: list[int]) -> None:
+    """Keys that another key's call had found, and that made no call since."""
+    for found in conduct.standing(times[-1]) if times else ():
+        if found.state is State.POOLED and found.key not in side.first:
+            index = max(0, bisect_right(times, found.since) - 1)
+            side.first[found.key] = First(index, found.since, found.measure)
 
 
 def _one(
@@ -106,6 +117,8 @@ def _one(
         found = conduct.finding(key, at)
         if found is not None and found.state is State.POOLED:
             side.under[index] = 1
+            if key not in side.first:  # another key's call had it found
+                side.first[key] = First(index, at, found.measure)
     conduct.observe(observation)
     for key in keys:
         found = conduct.finding(key, at)

@@ -50,29 +50,37 @@ ROBOT_CALLS = 20_000  # of a robot's 100,000 a day are looked at; it is found be
 
 
 class Size(Struct, frozen=True):
-    """How much is evaluated.
+    """How much is evaluated, in seeds.
 
     Attributes:
-        seeds: days of the whole mix. split: of dishonest callers over more accesses. robots: of
-            robots alone. ablation: of the mix without one measure each. curve: of the mix for
-            precision against recall. long: of honest callers over three days.
+        seeds: a day of dishonest callers on one access each; honest: of these, with honest callers
+            around them. split: over more accesses. robots: of robots alone. ablation: of the whole
+            mix without one measure each. curve: of it for precision against recall. long: of honest
+            callers over three days. parts: of registry and verifier.
     """
 
     seeds: int
+    honest: int
     split: int
     robots: int
     ablation: int
     curve: int
     long: int
+    parts: int
 
 
-FULL = Size(seeds=25, split=12, robots=5, ablation=5, curve=6, long=3)
-QUICK = Size(seeds=1, split=1, robots=0, ablation=1, curve=1, long=0)
+FULL = Size(seeds=40, honest=12, split=8, robots=4, ablation=3, curve=4, long=2, parts=3)
+QUICK = Size(seeds=2, honest=1, split=1, robots=0, ablation=1, curve=1, long=0, parts=1)
 
 
 def mix(seed: int) -> Scenario:
     """A day of honest and dishonest callers, each of the latter on one access."""
     return Scenario.of({**HONEST, **DISHONEST}, seed=seed)
+
+
+def dishonest(seed: int) -> Scenario:
+    """The latter alone."""
+    return Scenario.of(DISHONEST, seed=seed)
 
 
 def split(seed: int, over: int) -> Scenario:

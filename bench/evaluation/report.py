@@ -224,6 +224,38 @@ def ablation(results: Results) -> Sheet:
     return sheet
 
 
+def parts(results: Results) -> Sheet:
+    """What the registry, orders and the verifier stop without any finding."""
+    sheet = Sheet(
+        "parts",
+        "Stopped by registry, orders and verifier; nothing of conduct",
+        ("kind", "calls", "stopped", "by", "after an order: calls", "of them stopped",
+         "registering again under the same document: refused"),
+    )  # fmt: skip
+    for kind in Kind:
+        mine = [seed[kind] for seed in results.parts if kind in seed]
+        if not mine:
+            continue
+        reasons: dict[str, int] = {}
+        for one in mine:
+            for reason, count in one.reasons.items():
+                reasons[reason] = reasons.get(reason, 0) + count
+        calls, after = sum(one.calls for one in mine), sum(one.after for one in mine)
+        stopped = proportion(sum(one.stopped for one in mine), calls)
+        then = proportion(sum(one.refused_after for one in mine), after)
+        again = proportion(
+            sum(one.registrations_refused for one in mine), sum(one.registrations for one in mine)
+        )
+        told = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+        sheet.add(
+            kind.value, f"{calls:,}", stopped.told(SHARE), told, f"{after:,}" if after else "-",
+            then.told(SHARE), again.told("{:.2f}"),
+            kind=kind.value, calls=calls, stopped=stopped, reasons=reasons, after_order=after,
+            stopped_after_order=then, registrations_refused=again,
+        )  # fmt: skip
+    return sheet
+
+
 class Point(Struct, frozen=True):
     """Precision and recall where a key counts as pooled from this strength on."""
 
@@ -306,4 +338,4 @@ def sheets(results: Results) -> list[Sheet]:
     ]
     if results.long[ORIGINATING].honest:
         found.append(honest("three_days", "Honest callers, three days", results.long))
-    return [*found, splits(results), ablation(results), goals(results)]
+    return [*found, splits(results), ablation(results), parts(results), goals(results)]

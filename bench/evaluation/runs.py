@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from msgspec import Struct, field
 
-from bench.evaluation import plan
+from bench.evaluation import parts, plan
 from bench.evaluation.drive import SIDES, drive, steps
 from bench.evaluation.score import Honest, Outcome, Scored, score
 from displays import Measure, Policy
@@ -49,6 +51,7 @@ class Results(Struct):
     curve: Sides = field(default_factory=_sides)
     long: Sides = field(default_factory=_sides)
     unbound: Sides = field(default_factory=_sides)
+    parts: list[dict[Kind, parts.Stopped]] = field(default_factory=list)
     calls: int = 0
 
 
@@ -63,13 +66,20 @@ def work(size: plan.Size) -> Iterator[Work]:
     """All pieces, in the order in which they are best done."""
     seeds = list(plan.EVALUATION)
     for number, seed in enumerate(seeds[: size.seeds]):
-        yield Work(f"seed {seed}", _mix(seed, number < size.ablation, number < size.curve))
+        yield Work(
+            f"seed {seed}",
+            _mix(seed, number < size.ablation, number < size.curve)
+            if number < size.honest
+            else _split(plan.dishonest(seed), 1),
+        )
         for over in plan.SPLITS[1:] if number < size.split else ():
             yield Work(f"seed {seed}, split over {over}", _split(plan.split(seed, over), over))
     for seed in seeds[: size.robots]:
         for over in plan.SPLITS:
             scenario = plan.robots(seed, over)
             yield Work(f"robot {seed}, split over {over}", _split(scenario, over, plan.ROBOT_CALLS))
+    for seed in seeds[: size.parts]:
+        yield Work(f"registry and verifier, seed {seed}", _parts(seed))
     for seed in seeds[: size.long]:
         yield Work(f"honest, three days, seed {seed}", _long(seed))
 
@@ -122,5 +132,15 @@ def _long(seed: int) -> Callable[[Results], None]:
         calls, truth = plan.drawn(plan.honest(seed, 3))
         results.calls += len(calls)
         _into(results.long, calls, truth, Policy())
+
+    return run
+
+
+def _parts(seed: int) -> Callable[[Results], None]:
+    def run(results: Results) -> None:
+        with TemporaryDirectory(prefix="zhenxian-eval-") as folder:
+            found = parts.drive(seed, Path(folder) / "service")
+        results.calls += sum(stopped.calls for stopped in found.values())
+        results.parts.append(found)
 
     return run

@@ -5,13 +5,24 @@ from __future__ import annotations
 import json
 from math import inf
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
 
 from bench.evaluation import plan
 from bench.evaluation.__main__ import evaluate
-from bench.evaluation.drive import ORIGINATING, SIDES, TERMINATING, First, Side, drive, steps
+from bench.evaluation.drive import (
+    ORIGINATING,
+    SIDES,
+    TERMINATING,
+    First,
+    Side,
+    drive,
+    originating,
+    steps,
+    terminating,
+)
 from bench.evaluation.figures import per_ten_thousand, proportion, quantile
 from bench.evaluation.report import curve
 from bench.evaluation.runs import Found
@@ -19,7 +30,14 @@ from bench.evaluation.score import score
 from displays import Key, KeyKind, Measure, Observation, Policy
 from gateway.simulation import Call, Kind, Truth
 from gateway.simulation import Key as TruthKey
+from gateway.simulation.stream import binding
+from passport.claims import Destination
+from passport.ppt.shaken import Attestation, Shaken
 from passport.tn import TN
+from registry.model import Access
+from signer import conduct
+from signer.request import SigningRequest
+from verifier import conduct as verifying
 
 SMALL = {
     Kind.SUBSCRIBER: 60,
@@ -45,6 +63,7 @@ def _firsts(sides):
 def test_no_seed_both_chooses_thresholds_and_judges_them():
     assert not set(plan.TUNING) & set(plan.EVALUATION)
     used = {plan.mix(seed).seed for seed in list(plan.EVALUATION)[: plan.FULL.seeds]}
+    assert len(used) == plan.FULL.seeds >= plan.FULL.honest
     assert not used & set(plan.TUNING)
 
 
@@ -100,6 +119,36 @@ def test_a_finding_comes_when_the_service_would_have_it(drawn):
             assert observed.at == found.at
         # The call that completes a finding was let through; nothing before the first was stopped.
         assert under.index(1) > min(found.index for found in first.values())
+
+
+def test_observations_are_those_of_the_service(drawn):
+    calls, _ = drawn
+    seen = 0
+    for call in calls[:: len(calls) // 200]:
+        if call.access is None or call.subject is None:
+            continue
+        request = SigningRequest(
+            call.display, Destination((call.callee,)), call.at, access=call.access
+        )
+        access = Access(call.access, call.origid, call.subject)
+        bound = binding(call, call.at) if call.bound else None
+        assert conduct.observation(request, access, bound, call.at) == originating(call)
+        seen += 1
+    assert seen > 100
+    # The terminating side's take a verified token; the members are the same.
+    (call,) = (call for call in calls[:1])
+    keys = (Key(KeyKind.SIGNER, f"{call.spc}/{call.origid}"), Key(KeyKind.SPC, call.spc))
+    token = SimpleNamespace(
+        passport=SimpleNamespace(
+            orig=call.display,
+            dest=Destination((call.callee,)),
+            extension=Shaken(Attestation.A, call.origid),
+        ),
+        signer=SimpleNamespace(spc=call.spc),
+    )
+    assert verifying.keys(token) == keys
+    told = verifying.observation(token, keys, bound=call.bound, at=call.at)
+    assert told == terminating(call)
 
 
 def test_ends_of_calls_are_told_after_their_begin_and_before_later_calls(drawn):
@@ -196,7 +245,10 @@ def test_all_of_it_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(plan, "FEWER", few)
     monkeypatch.setattr(plan, "ROBOT_CALLS", 500)
     monkeypatch.setattr(plan, "SPLITS", (1, 20))
-    evaluate(plan.Size(seeds=1, split=1, robots=1, ablation=1, curve=1, long=1), tmp_path)
+    evaluate(
+        plan.Size(seeds=2, honest=1, split=1, robots=1, ablation=1, curve=1, long=1, parts=1),
+        tmp_path,
+    )
     tree = json.loads((tmp_path / "eval.json").read_text())
     assert {row["kind"] for row in tree["detection"]} >= {Kind.POOL.value, Kind.ROBOT.value}
     pool = next(row for row in tree["detection"] if row["kind"] == Kind.POOL.value)
@@ -209,6 +261,14 @@ def test_all_of_it_runs(tmp_path, monkeypatch, capsys):
     assert without["without origids"]["value"] == 0
     assert without["all on"]["value"] == 1
     assert {row["reached"] for row in tree["goals"]} <= {True, False}
+    parts = {row["kind"]: row for row in tree["parts"]}
+    for kind in (Kind.REPLAYED, Kind.PASTED, Kind.UNVERIFIED):
+        assert parts[kind.value]["stopped"]["value"] == 1
+    assert parts[Kind.SHOP.value]["stopped"]["value"] == 0
+    assert parts[Kind.RETURNED.value]["stopped_after_order"]["value"] == 1
+    assert parts[Kind.RETURNED.value]["registrations_refused"]["value"] == 1
+    # Another name with another document: no order, and no registry, knows that it is the same.
+    assert parts[Kind.STRAW.value]["stopped_after_order"]["value"] == 0
     assert (tmp_path / "eval.png").read_bytes().startswith(b"\x89PNG")
     assert "| national pool |" in (tmp_path / "eval.md").read_text()
     told = capsys.readouterr().out

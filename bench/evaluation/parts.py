@@ -1,0 +1,212 @@
+"""What other parts than the detector stop: the registry, orders, the verifier.
+
+The service itself answers, built from a settings file as in production, with the simulated time for
+a clock and without a network: each call is signed, and what was signed is verified. Findings of
+conduct have no part in it; where the service has them, they are left off.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from bench.evaluation import plan
+from certs.chain import Chain, parse_chain
+from certs.repository import Failure
+from gateway.app import Service
+from gateway.calls import SIGNING, VERIFICATION, Answer, Headers, Incoming
+from gateway.demo import REGULATOR, World, prepare, register
+from gateway.settings import load_settings
+from gateway.simulation import Call, Kind, Scenario, Traffic, Truth
+from gateway.simulation import Key as TruthKey
+from gateway.simulation.stream import Answer as Placed
+from gateway.simulation.stream import Proxy, registrable
+from passport.errors import ConfigError
+from passport.jws import SigningKey
+from registry.journal import RegistryConflictError, put
+from registry.model import Record, Subject, TargetKind
+from registry.orders import Action, Instruction, order_of, sign_instruction
+from stores.book import Book
+from stores.embedded import REGISTRY_FILE
+
+COUNTS = {
+    Kind.SHOP: 6,
+    Kind.UNVERIFIED: 1,
+    Kind.RETURNED: 2,
+    Kind.STRAW: 2,
+    Kind.REPLAYED: 2,
+    Kind.PASTED: 2,
+}
+_JSON = b"application/json"
+_BANNED = (Kind.RETURNED, Kind.STRAW)
+
+
+class Stopped(Struct):
+    """What became of a kind's calls.
+
+    Attributes:
+        after: those after an order stopped the subject of the call before with another number.
+        refused_after: refused ones of those.
+        registrations: subjects that an ordered one tried to register under its identity document,
+            and how many of them were refused.
+    """
+
+    calls: int = 0
+    stopped: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    after: int = 0
+    refused_after: int = 0
+    registrations: int = 0
+    registrations_refused: int = 0
+
+
+class _OwnChain:
+    """The service's own certificate, which needs not be fetched."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+
+    def cached(self, x5u: str, now: int) -> Chain | Failure | None:  # noqa: ARG002
+        return self._chain
+
+    def keep(self, x5u: str) -> None:
+        pass
+
+
+class Desk:
+    """The service, asked in process at any time of day."""
+
+    def __init__(self, folder: Path, traffic: Traffic) -> None:
+        start = traffic.scenario.start
+        self.now = float(start)
+        world = prepare(folder, "127.0.0.1:9", start)
+        self._book = folder / "state" / REGISTRY_FILE
+        self._regulator = SigningKey.from_pem(world.regulator.read_bytes())
+        self._orders = 0
+        records = map(documented, registrable(traffic.records(), traffic.shared_accesses()))
+        register(folder / "state", list(records), start)
+        self._service = _service(world, lambda: self.now)
+        current = self._service.keys.current if self._service.keys is not None else None
+        if current is None:
+            raise RuntimeError("the demonstration's service has no key")
+        self._service.verifier.certificates = _OwnChain(parse_chain(current.chain_pem))
+        self.proxy = Proxy(
+            lambda body: self._ask(SIGNING, body),
+            lambda body: self._ask(VERIFICATION, body),
+            self.write,
+            lambda: self.now,
+        )
+
+    def _ask(self, path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        encoded = json.dumps(body).encode()
+        headers = Headers(content_type=_JSON, content_length=str(len(encoded)).encode())
+        incoming = Incoming(path, b"POST", headers, encoded)
+        (answer,) = self._service.calls.answer_all((incoming,))
+        if not isinstance(answer, Answer):
+            raise TypeError("a call waits for something, though nothing is to be fetched")
+        return answer.status, json.loads(answer.body)
+
+    def place(self, call: Call) -> Placed | None:
+        """One call at its own time."""
+        self.now = float(call.at)
+        return self.proxy.place(call)
+
+    def write(self, record: Record) -> bool:
+        """Put a record; False when the registry refuses it."""
+        book = Book(self._book, writer=True)
+        try:
+            book.write([put(record)], author="bench", reason="bench", now=int(self.now))
+        except (RegistryConflictError, ConfigError):
+            return False
+        finally:
+            book.close()
+        return True
+
+    def order(self, subject: str) -> None:
+        """The regulator stops a subject."""
+        self._orders += 1
+        now = int(self.now)
+        instruction = Instruction(
+            Action.STOP, f"bench-{self._orders}", REGULATOR, self._orders, "complaints",
+            TargetKind.SUBJECT, subject, now, now,
+        )  # fmt: skip
+        token = sign_instruction(instruction, self._regulator, REGULATOR)
+        if not self.write(order_of(instruction, token)):
+            raise RuntimeError(f"the order against {subject} was refused")
+
+    def close(self) -> None:
+        self._service.registry.close()
+
+
+def _service(world: World, clock: Callable[[], float]) -> Service:
+    settings = load_settings(world.config)
+    quiet = settings.log.model_copy(update={"level": "error"})
+    return Service(settings.model_copy(update={"log": quiet}), clock=clock)
+
+
+def documented(record: Record) -> Record:
+    """A subject with an identity document of its own."""
+    if not isinstance(record, Subject):
+        return record
+    return replace(record, document_kind="licence", document=f"{record.id:0>64}".replace("-", "0"))
+
+
+def drive(seed: int, folder: Path) -> dict[Kind, Stopped]:
+    """Place a day's calls; after complaints about a number, the regulator stops its subject."""
+    # Drawn twice: complaints are true, so that who gives orders needs to know kinds beforehand.
+    scenario = Scenario.of(COUNTS, seed=seed)
+    calls, truth = plan.drawn(scenario)
+    desk = Desk(folder, Traffic(scenario))
+    try:
+        return _drive(desk, calls, truth)
+    finally:
+        desk.close()
+
+
+def _drive(desk: Desk, calls: list[Call], truth: list[Truth]) -> dict[Kind, Stopped]:
+    rows = {(row.key, row.id): row for row in truth}
+    found: dict[Kind, Stopped] = {}
+    before: dict[str, tuple[str, str]] = {}  # operator: subject and number of the call before
+    ordered: set[str] = set()
+    for call in calls:
+        subject = call.subject or ""
+        row = rows[TruthKey.CALL, call.id] if call.token else rows[TruthKey.SUBJECT, subject]
+        tally = found.setdefault(row.kind, Stopped())
+        if row.kind in _BANNED:
+            # The number before was stopped because of complaints; they name its subject.
+            last, number = before.get(row.operator, (subject, call.display))
+            if number != call.display and last not in ordered:
+                desk.now = float(call.at)
+                desk.order(last)
+                ordered.add(last)
+                tally.registrations += 1
+                again = replace(documented(Subject(last)), id=f"{last}-again")
+                tally.registrations_refused += not desk.write(again)
+            before[row.operator] = (subject, call.display)
+        answer = desk.place(call)
+        if answer is None:
+            continue
+        stopped = answer.outcome in ("refused", "failed")
+        tally.calls += 1
+        tally.stopped += stopped
+        if stopped:
+            tally.reasons[answer.decisive] += 1
+        if row.kind in _BANNED and ordered & _subjects(row, rows):
+            tally.after += 1
+            tally.refused_after += stopped
+    return found
+
+
+def _subjects(row: Truth, rows: Mapping[tuple[TruthKey, str], Truth]) -> set[str]:
+    """Everybody who is the same operator."""
+    return {
+        name
+        for (key, name), other in rows.items()
+        if key is TruthKey.SUBJECT and other.operator == row.operator
+    }
