@@ -1,8 +1,8 @@
 """What other parts than the detector stop: the registry, orders, the verifier.
 
 The service itself answers, built from a settings file as in production, with the simulated time for
-a clock and without a network: each call is signed, and what was signed is verified. Findings of
-conduct have no part in it; where the service has them, they are left off.
+a clock and without a network: each call is signed, and what was signed is verified. `drive` leaves
+conduct off, so that only registry, orders and verifier speak; `whole` has everything on.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from certs.chain import Chain, parse_chain
 from certs.repository import Failure
 from gateway.app import Service
 from gateway.calls import SIGNING, VERIFICATION, Answer, Headers, Incoming
-from gateway.demo import REGULATOR, World, prepare, register
+from gateway.demo import NORTH, REGULATOR, World, prepare, register
 from gateway.settings import load_settings
 from gateway.simulation import Call, Kind, Scenario, Traffic, Truth
 from gateway.simulation import Key as TruthKey
 from gateway.simulation.stream import Answer as Placed
-from gateway.simulation.stream import Proxy, registrable
+from gateway.simulation.stream import Proxy, Tally, registrable
 from passport.errors import ConfigError
 from passport.jws import SigningKey
 from registry.journal import RegistryConflictError, put
-from registry.model import Record, Subject, TargetKind
+from registry.model import ConductKind, Exemption, Record, Subject, TargetKind
 from registry.orders import Action, Instruction, order_of, sign_instruction
 from stores.book import Book
 from stores.embedded import REGISTRY_FILE
@@ -43,7 +43,22 @@ COUNTS = {
     Kind.REPLAYED: 2,
     Kind.PASTED: 2,
 }
+WHOLE = {
+    Kind.SUBSCRIBER: 50,
+    Kind.SHOP: 4,
+    Kind.OFFICE: 3,
+    Kind.CALL_CENTRE: 1,
+    Kind.COURIER: 1,
+    Kind.BRANCHES: 1,
+    Kind.POOL: 1,
+    Kind.SIM_BOX: 1,
+    Kind.UNVERIFIED: 1,
+    Kind.RETURNED: 1,
+    Kind.REPLAYED: 1,
+    Kind.PASTED: 1,
+}
 _JSON = b"application/json"
+_EXEMPT_SECONDS = 300 * 86_400
 _BANNED = (Kind.RETURNED, Kind.STRAW)
 
 
@@ -82,16 +97,16 @@ class _OwnChain:
 class Desk:
     """The service, asked in process at any time of day."""
 
-    def __init__(self, folder: Path, traffic: Traffic) -> None:
+    def __init__(self, folder: Path, traffic: Traffic, *, conduct: bool) -> None:
         start = traffic.scenario.start
         self.now = float(start)
         world = prepare(folder, "127.0.0.1:9", start)
-        self._book = folder / "state" / REGISTRY_FILE
         self._regulator = SigningKey.from_pem(world.regulator.read_bytes())
         self._orders = 0
         records = map(documented, registrable(traffic.records(), traffic.shared_accesses()))
         register(folder / "state", list(records), start)
-        self._service = _service(world, lambda: self.now)
+        self._book = Book(folder / "state" / REGISTRY_FILE, writer=True)
+        self._service = _service(world, lambda: self.now, conduct=conduct)
         current = self._service.keys.current if self._service.keys is not None else None
         if current is None:
             raise RuntimeError("the demonstration's service has no key")
@@ -119,13 +134,10 @@ class Desk:
 
     def write(self, record: Record) -> bool:
         """Put a record; False when the registry refuses it."""
-        book = Book(self._book, writer=True)
         try:
-            book.write([put(record)], author="bench", reason="bench", now=int(self.now))
+            self._book.write([put(record)], author="bench", reason="bench", now=int(self.now))
         except (RegistryConflictError, ConfigError):
             return False
-        finally:
-            book.close()
         return True
 
     def order(self, subject: str) -> None:
@@ -140,14 +152,27 @@ class Desk:
         if not self.write(order_of(instruction, token)):
             raise RuntimeError(f"the order against {subject} was refused")
 
+    def exempt(self, kind: ConductKind, target: str) -> None:
+        """A registrar exempts somebody from findings of conduct."""
+        now = int(self.now)
+        exemption = Exemption(
+            f"bench-{kind.value}-{target}", kind, target, "branches", now, now + _EXEMPT_SECONDS
+        )
+        if not self.write(exemption):
+            raise RuntimeError(f"the exemption of {target} was refused")
+
     def close(self) -> None:
+        self._book.close()
         self._service.registry.close()
 
 
-def _service(world: World, clock: Callable[[], float]) -> Service:
+def _service(world: World, clock: Callable[[], float], *, conduct: bool) -> Service:
     settings = load_settings(world.config)
-    quiet = settings.log.model_copy(update={"level": "error"})
-    return Service(settings.model_copy(update={"log": quiet}), clock=clock)
+    changed: dict[str, Any] = {"log": settings.log.model_copy(update={"level": "error"})}
+    if not conduct:
+        off = {"signing": "off", "verifying": "off", "carriers": "off"}
+        changed["displays"] = settings.displays.model_copy(update=off)
+    return Service(settings.model_copy(update=changed), clock=clock)
 
 
 def documented(record: Record) -> Record:
@@ -162,7 +187,7 @@ def drive(seed: int, folder: Path) -> dict[Kind, Stopped]:
     # Drawn twice: complaints are true, so that who gives orders needs to know kinds beforehand.
     scenario = Scenario.of(COUNTS, seed=seed)
     calls, truth = plan.drawn(scenario)
-    desk = Desk(folder, Traffic(scenario))
+    desk = Desk(folder, Traffic(scenario), conduct=False)
     try:
         return _drive(desk, calls, truth)
     finally:
@@ -201,6 +226,29 @@ def _drive(desk: Desk, calls: list[Call], truth: list[Truth]) -> dict[Kind, Stop
             tally.after += 1
             tally.refused_after += stopped
     return found
+
+
+def whole(seed: int, folder: Path, *, exempted: bool) -> dict[Kind, Counter[tuple[str, str]]]:
+    """A day's calls through the service with its defaults: (outcome, reason) by kind.
+
+    Args:
+        exempted: the registrar knows chains of branches, and exempts subject and signer.
+    """
+    scenario = Scenario.of(WHOLE, seed=seed)
+    calls, truth = plan.drawn(scenario)
+    desk = Desk(folder, Traffic(scenario), conduct=True)
+    try:
+        chains = {row.id for row in truth if row.kind is Kind.BRANCHES}
+        for subject, origid in {(c.subject, c.origid) for c in calls if c.subject in chains}:
+            if exempted and subject is not None:
+                desk.exempt(ConductKind.SUBJECT, subject)
+                desk.exempt(ConductKind.SIGNER, f"{NORTH}/{origid}")
+        tally = Tally()
+        for call in calls:
+            tally.add(call, desk.place(call))
+        return tally.by_kind(truth)
+    finally:
+        desk.close()
 
 
 def _subjects(row: Truth, rows: Mapping[tuple[TruthKey, str], Truth]) -> set[str]:

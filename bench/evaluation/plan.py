@@ -57,6 +57,7 @@ class Size(Struct, frozen=True):
             around them. split: over more accesses. robots: of robots alone. ablation: of the whole
             mix without one measure each. curve: of it for precision against recall. long: of honest
             callers over three days. parts: of registry and verifier.
+        whole: of the service with everything on.
     """
 
     seeds: int
@@ -67,10 +68,11 @@ class Size(Struct, frozen=True):
     curve: int
     long: int
     parts: int
+    whole: int
 
 
-FULL = Size(seeds=40, honest=12, split=8, robots=4, ablation=3, curve=4, long=2, parts=3)
-QUICK = Size(seeds=2, honest=1, split=1, robots=0, ablation=1, curve=1, long=0, parts=1)
+FULL = Size(seeds=40, honest=12, split=8, robots=4, ablation=3, curve=4, long=2, parts=3, whole=1)
+QUICK = Size(seeds=2, honest=1, split=1, robots=0, ablation=1, curve=1, long=0, parts=1, whole=0)
 
 
 def mix(seed: int) -> Scenario:

@@ -256,6 +256,39 @@ def parts(results: Results) -> Sheet:
     return sheet
 
 
+def whole(results: Results) -> Sheet:
+    """What becomes of each kind's calls at a service with its defaults."""
+    sheet = Sheet(
+        "whole",
+        "A day at the service itself, signing and verifying with its defaults",
+        ("kind", "branches", "calls", "refused when signing", "failed when verifying", "labelled",
+         "passed", "mostly"),
+    )  # fmt: skip
+    for kind in Kind:
+        for exempted, runs in results.whole.items():
+            counts: dict[tuple[str, str], int] = {}
+            for run in runs:
+                for what, count in run.get(kind, {}).items():
+                    counts[what] = counts.get(what, 0) + count
+            calls = sum(counts.values())
+            if not calls or (exempted and kind is not Kind.BRANCHES):
+                continue
+            by = {
+                outcome: proportion(
+                    sum(count for (o, _), count in counts.items() if o == outcome), calls
+                )
+                for outcome in ("refused", "failed", "labelled", "passed")
+            }
+            reasons = sorted(counts.items(), key=lambda item: -item[1])[:3]
+            told = ", ".join(f"{reason} {count}" for (_, reason), count in reasons)
+            sheet.add(
+                kind.value, "exempted" if exempted else "not exempted", f"{calls:,}",
+                *(f"{figure.value:.1%}" for figure in by.values()), told,
+                kind=kind.value, exempted=exempted, calls=calls, **by,
+            )  # fmt: skip
+    return sheet
+
+
 class Point(Struct, frozen=True):
     """Precision and recall where a key counts as pooled from this strength on."""
 
@@ -338,4 +371,11 @@ def sheets(results: Results) -> list[Sheet]:
     ]
     if results.long[ORIGINATING].honest:
         found.append(honest("three_days", "Honest callers, three days", results.long))
-    return [*found, splits(results), ablation(results), parts(results), goals(results)]
+    return [
+        *found,
+        splits(results),
+        ablation(results),
+        parts(results),
+        whole(results),
+        goals(results),
+    ]

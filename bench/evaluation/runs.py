@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,6 +53,9 @@ class Results(Struct):
     long: Sides = field(default_factory=_sides)
     unbound: Sides = field(default_factory=_sides)
     parts: list[dict[Kind, parts.Stopped]] = field(default_factory=list)
+    whole: dict[bool, list[dict[Kind, Counter[tuple[str, str]]]]] = field(
+        default_factory=lambda: {False: [], True: []}
+    )
     calls: int = 0
 
 
@@ -80,6 +84,9 @@ def work(size: plan.Size) -> Iterator[Work]:
             yield Work(f"robot {seed}, split over {over}", _split(scenario, over, plan.ROBOT_CALLS))
     for seed in seeds[: size.parts]:
         yield Work(f"registry and verifier, seed {seed}", _parts(seed))
+    for seed in seeds[: size.whole]:
+        for exempted in (False, True):
+            yield Work(f"whole service, seed {seed}", _whole(seed, exempted))
     for seed in seeds[: size.long]:
         yield Work(f"honest, three days, seed {seed}", _long(seed))
 
@@ -142,5 +149,15 @@ def _parts(seed: int) -> Callable[[Results], None]:
             found = parts.drive(seed, Path(folder) / "service")
         results.calls += sum(stopped.calls for stopped in found.values())
         results.parts.append(found)
+
+    return run
+
+
+def _whole(seed: int, exempted: bool) -> Callable[[Results], None]:
+    def run(results: Results) -> None:
+        with TemporaryDirectory(prefix="zhenxian-eval-") as folder:
+            found = parts.whole(seed, Path(folder) / "service", exempted=exempted)
+        results.calls += sum(sum(counts.values()) for counts in found.values())
+        results.whole[exempted].append(found)
 
     return run

@@ -11,7 +11,8 @@ from running import environment
 
 CALLS = 700  # the night, and the first hour of trade
 SHARES = {
-    "subscriber": 5, "shop": 2, "courier": 1, "unverified": 1, "replayed": 1, "pasted": 1,
+    "subscriber": 5, "shop": 2, "courier": 1, "pool": 1, "unverified": 1,
+    "replayed": 1, "pasted": 1,
 }  # fmt: skip
 
 
@@ -60,6 +61,9 @@ def test_each_kind_meets_what_stops_it(told):
     # A pair that is bound already, this very second, is not bound again.
     courier = kinds["courier, privacy numbers"]
     assert courier["passed"] > courier["calls"] * 0.9, courier
+    pool = kinds["national pool"]
+    assert 0 < pool["passed"] <= 40, pool
+    assert pool["reasons"]["POOLED_DISPLAY"] == pool["refused"] > 40
     reseller = kinds["unverified numbers"]
     assert reseller["reasons"] == {"HOLDING_UNVERIFIED": reseller["calls"]}
     assert kinds["replayed token"]["reasons"] == {"REPLAYED": kinds["replayed token"]["calls"]}

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from msgspec.structs import replace
 
-from bench.evaluation import plan
+from bench.evaluation import parts, plan
 from bench.evaluation.__main__ import evaluate
 from bench.evaluation.drive import (
     ORIGINATING,
@@ -245,10 +245,8 @@ def test_all_of_it_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(plan, "FEWER", few)
     monkeypatch.setattr(plan, "ROBOT_CALLS", 500)
     monkeypatch.setattr(plan, "SPLITS", (1, 20))
-    evaluate(
-        plan.Size(seeds=2, honest=1, split=1, robots=1, ablation=1, curve=1, long=1, parts=1),
-        tmp_path,
-    )
+    monkeypatch.setattr(parts, "WHOLE", {Kind.SHOP: 2, Kind.BRANCHES: 1, Kind.POOL: 1})
+    evaluate(plan.Size(2, *[1] * (len(plan.Size.__struct_fields__) - 1)), tmp_path)
     tree = json.loads((tmp_path / "eval.json").read_text())
     assert {row["kind"] for row in tree["detection"]} >= {Kind.POOL.value, Kind.ROBOT.value}
     pool = next(row for row in tree["detection"] if row["kind"] == Kind.POOL.value)
@@ -261,14 +259,19 @@ def test_all_of_it_runs(tmp_path, monkeypatch, capsys):
     assert without["without origids"]["value"] == 0
     assert without["all on"]["value"] == 1
     assert {row["reached"] for row in tree["goals"]} <= {True, False}
-    parts = {row["kind"]: row for row in tree["parts"]}
+    stopped = {row["kind"]: row for row in tree["parts"]}
     for kind in (Kind.REPLAYED, Kind.PASTED, Kind.UNVERIFIED):
-        assert parts[kind.value]["stopped"]["value"] == 1
-    assert parts[Kind.SHOP.value]["stopped"]["value"] == 0
-    assert parts[Kind.RETURNED.value]["stopped_after_order"]["value"] == 1
-    assert parts[Kind.RETURNED.value]["registrations_refused"]["value"] == 1
+        assert stopped[kind.value]["stopped"]["value"] == 1
+    assert stopped[Kind.SHOP.value]["stopped"]["value"] == 0
+    assert stopped[Kind.RETURNED.value]["stopped_after_order"]["value"] == 1
+    assert stopped[Kind.RETURNED.value]["registrations_refused"]["value"] == 1
     # Another name with another document: no order, and no registry, knows that it is the same.
-    assert parts[Kind.STRAW.value]["stopped_after_order"]["value"] == 0
+    assert stopped[Kind.STRAW.value]["stopped_after_order"]["value"] == 0
+    whole = {(row["kind"], row["exempted"]): row for row in tree["whole"]}
+    assert whole[Kind.SHOP.value, False]["passed"]["value"] == 1
+    assert whole[Kind.POOL.value, False]["refused"]["value"] > 0.9
+    assert whole[Kind.BRANCHES.value, False]["refused"]["value"] > 0.5
+    assert whole[Kind.BRANCHES.value, True]["passed"]["value"] == 1
     assert (tmp_path / "eval.png").read_bytes().startswith(b"\x89PNG")
     assert "| national pool |" in (tmp_path / "eval.md").read_text()
     told = capsys.readouterr().out
