@@ -47,6 +47,7 @@ from registry.orders import (
 )
 from stores.fleet import FleetRegistry
 from stores.fleetbook import Mark, entry_of
+from stores.fleetimport import FleetImport
 from stores.fleetjournal import Journal
 from stores.nodekey import public_key
 from stores.redislink import FleetOptions, Link
@@ -427,6 +428,35 @@ def test_orders_that_are_refused_do_not_count(redis, tmp_path):
             assert b.order(Who(subjects=("bank",)), 2**40) is None
             assert b.order(Who(subjects=("shop",)), 2**40).id == "good"
             assert any("order bad: forged" in problem for problem in b.problems())
+
+    asyncio.run(run())
+
+
+def test_an_import_that_was_cut_off_is_gone_on_with(redis, tmp_path, monkeypatch):
+    monkeypatch.setattr("stores.fleetimport._BATCH", 2)
+    lines = ["first,subject\n", *(f"10{n},bank\n" for n in range(8))]
+    how = {"author": "a", "reason": "r", "now": 1}
+
+    async def run():
+        async with Node(tmp_path, "a", options(redis.url)) as a:
+            await write(a, subject("bank"))
+
+            def torn():
+                yield from lines[:6]
+                raise OSError("the line is cut")
+
+            with pytest.raises(OSError, match="cut"):
+                await FleetImport(a, Kind.HOLDING, resume="may", **how).run(torn())
+            reached = await a.read(lambda book: book.import_line("may"))
+            assert reached == 5  # the header and two commits of two rows
+            again = FleetImport(a, Kind.HOLDING, resume="may", **how)
+            report = await again.run(iter(lines))
+            assert report.rows == 4
+            assert report.rejections == 0
+            assert all(a.holding(TN(f"10{n}")) is not None for n in range(8))
+            assert await a.read(lambda book: book.import_line("may")) == 0
+            whole = await FleetImport(a, Kind.HOLDING, resume="may", **how).run(iter(lines))
+            assert (whole.rows, whole.unchanged) == (8, 8)
 
     asyncio.run(run())
 

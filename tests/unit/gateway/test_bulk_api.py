@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
+from gateway.app import applications
 from gateway.auth import Role, add_key
 from gateway.cli.client import DEFAULT_URL
 from gateway.cli.registry import app
@@ -146,6 +149,40 @@ def test_an_upload_is_bounded_and_read_after_the_credentials(desk_with, tmp_path
         assert sent <= most
     data = desk.service.settings.data
     assert not [file for file in data.iterdir() if file.name.startswith("tmp")]
+
+
+def test_uploads_at_once_are_bounded(desk):
+    calls, _ = applications(desk.service)
+
+    async def run():
+        release, begun = asyncio.Event(), asyncio.Queue()
+
+        async def slow(place):
+            yield b"first,subject\n"
+            begun.put_nowait(place)
+            await release.wait()
+            yield f"867559999000{place},bank\n".encode()
+
+        transport = httpx.ASGITransport(app=calls)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+
+            def send(content):
+                params = {"reason": "x"}
+                path = "/v1/imports/holdings"
+                return client.post(path, content=content, params=params, headers=CSV)
+
+            waiting = [asyncio.create_task(send(slow(place))) for place in range(4)]
+            async with asyncio.timeout(20):
+                for _ in waiting:
+                    await begun.get()
+            refused = await send(b"first,subject\n")
+            assert refused.status_code == 503
+            release.set()
+            done = await asyncio.gather(*waiting)
+            assert [answer.json()["changed"] for answer in done] == [1, 1, 1, 1]
+            assert (await send(b"first,subject\n")).status_code == 200
+
+    asyncio.run(run())
 
 
 def test_what_is_exported_is_imported(desk, monkeypatch):

@@ -158,6 +158,23 @@ def test_bindings_come_in_batches(zhenxian, tmp_path):
     assert "line 2" in str(result.exception)
 
 
+def test_kinds_that_came_later_are_commands_like_the_others(zhenxian):
+    """Nothing in the commands names them."""
+    until = int(time.time()) + 86_400
+    made = zhenxian.json(
+        "add", "exemptions", "e1", "kind=subject", "target=bank", "reason=recalls", "since=1",
+        f"until={until}", "measures=rate", "reference=17", *WHY,
+    )  # fmt: skip
+    assert (made["measures"], made["until"]) == (["rate"], until)
+    assert "bank" in zhenxian("list", "exemptions", "--subject", "bank")
+    refused = zhenxian.json("add", "refusals", CALLEE, "since=1", "scopes=marketing", *WHY)
+    assert refused["first"] == CALLEE
+    changed = zhenxian.json("change", "refusals", CALLEE, f"until={until}", *WHY)
+    assert changed["scopes"] == ["marketing"]
+    zhenxian("end", "refusals", CALLEE, *WHY)
+    assert "ended" in zhenxian("history", "refusals", CALLEE)
+
+
 def test_idempotency_keys_reach_the_service(zhenxian):
     once = ("--idempotency-key", "k")
     first = zhenxian.json("rotate", "bank-trunk", *WHY, *once)
