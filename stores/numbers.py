@@ -23,7 +23,8 @@ def number_of(key: int) -> TN:
 
 def range_of(lo: int, size: int) -> TNRange:
     """A range from its stored form."""
-    return TNRange(number_of(lo), number_of(lo + size))
+    first = number_of(lo)
+    return TNRange(first, number_of(lo + size) if size else first)
 
 
 def where(key: str) -> tuple[int, int, int] | None:
