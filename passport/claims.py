@@ -140,6 +140,17 @@ class PASSporT(Struct, frozen=True, gc=False):
 
     def payload(self) -> bytes:
         """Write the claims as deterministic JSON (RFC 8225 section 9)."""
+        extension, orig, dest = self.extension, self.orig, self.dest
+        if (
+            type(extension) is Shaken
+            and extension.crn is None
+            and type(orig) is TN
+            and not (dest.uri or self.mky or self.extra)
+        ):  # nearly every call, in half the time
+            called = _Dest([str(tn) for tn in dest.tn])
+            return _usual_encoder.encode(
+                _Usual(extension.attest, called, self.iat, _Orig(str(orig)), extension.origid)
+            )
         return json.dumps(self.claims())
 
 
