@@ -44,7 +44,7 @@ bench: setup-dev ## Measure against secsipidx and OpenSSL; writes build/bench.js
 bench-registry: setup-dev ## The registry at 1, 10 and 100 million holdings; half an hour, 10 GB
 	@$(PY) -m bench.registry
 
-eval: setup-dev ## How well pools are found, on simulated calls; five to ten minutes; writes build/eval.json
+eval: setup-dev ## How well pools are found, on simulated calls; five minutes; writes build/eval.json
 	@$(PY) -m bench.evaluation
 
 mutants: setup-dev ## Mutate one check at a time; report which mutants no test notices

@@ -1,6 +1,6 @@
 """Evaluate the detector on simulated traffic: `make eval`.
 
-    python -m bench.evaluation            five to ten minutes on one core
+    python -m bench.evaluation            about five minutes on one core
     python -m bench.evaluation --quick    under a minute, two seeds: wide intervals, no robots
 
 Prints the tables and goals, and writes build/eval.json, build/eval.png and build/eval.md.

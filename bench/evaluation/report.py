@@ -320,6 +320,17 @@ def curve(found: Found) -> list[Point]:
     return points
 
 
+def _in_country(seeds: Sequence[dict[Kind, Honest]]) -> float | None:
+    """The share of honest callers found where each kind is as frequent as COUNTRY has it."""
+    weight = found = 0.0
+    for kind in _SUBJECTS:
+        keys, hit, _ = _sum(seeds, (kind,))
+        if keys:
+            weight += COUNTRY[kind]
+            found += COUNTRY[kind] * hit / keys
+    return found / weight if weight else None
+
+
 def goals(results: Results) -> Sheet:
     """What issue and design ask for, and whether it was reached."""
     sheet = Sheet("goals", "Goals", ("goal", "side", "asked", "measured", ""))
@@ -345,6 +356,10 @@ def goals(results: Results) -> Sheet:
                     f"honest subjects found{label}", side, "<= 0.1 %",
                     share.told("{:.3%}"), share.value <= 0.001,
                 )  # fmt: skip
+        weighed = _in_country(one[side].honest)
+        if weighed is not None:
+            row("honest callers found, in a country's shares of kinds", side, "<= 0.1 %",
+                f"{weighed:.3%}", weighed <= 0.001)  # fmt: skip
         until = [outcome.until for outcome in one[side].of(Kind.POOL)]
         if until:
             p95 = quantile(until, 0.95)
