@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from msgspec.structs import replace
 
-from bench.evaluation import parts, plan
+from bench.evaluation import parts, plan, report
 from bench.evaluation.__main__ import evaluate
 from bench.evaluation.drive import (
     ORIGINATING,
@@ -26,7 +26,7 @@ from bench.evaluation.drive import (
 from bench.evaluation.figures import per_ten_thousand, proportion, quantile
 from bench.evaluation.report import curve
 from bench.evaluation.runs import Found
-from bench.evaluation.score import score
+from bench.evaluation.score import Honest, score
 from displays import Key, KeyKind, Measure, Observation, Policy
 from gateway.simulation import Call, Kind, Truth
 from gateway.simulation import Key as TruthKey
@@ -236,6 +236,13 @@ def test_precision_counts_kinds_as_a_country_has_them():
     assert least.precision == pytest.approx(2 / 52)
     assert least.recall == 1
     assert points[max(t for t in points if t <= 5)].precision == 1
+
+
+def test_honest_kinds_weigh_as_in_a_country():
+    found = {Kind.SUBSCRIBER: Honest(100), Kind.BRANCHES: Honest(2, found=1)}
+    share = report._in_country([found])
+    assert share == pytest.approx(0.5 / 9_001)  # one chain to 9,000 subscribers, found every second
+    assert report._in_country([{}]) is None
 
 
 def test_all_of_it_runs(tmp_path, monkeypatch, capsys):
