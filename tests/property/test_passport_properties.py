@@ -80,7 +80,8 @@ media_keys = st.builds(
     st.binary(min_size=1, max_size=8).map(bytes.hex),
 )
 origids = st.text(min_size=1, max_size=128).filter(str.isprintable)
-extensions = st.builds(Shaken, st.sampled_from(Attestation), origids)
+crns = st.text(min_size=1, max_size=256).filter(str.isprintable)
+extensions = st.builds(Shaken, st.sampled_from(Attestation), origids, st.none() | crns)
 
 
 PPTS = st.sampled_from([None, "shaken"])
