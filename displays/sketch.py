@@ -43,23 +43,20 @@ class Distinct:
     def add(self, value: int) -> None:
         """Add one."""
         self.calls += 1
-        if self.bits:
-            self._set(value)
+        bits = self.bits
+        if bits:
+            place = (value >> LEVEL_BITS) & _BIT_MASK
+            mask = 1 << (place & 7)
+            if not bits[place >> 3] & mask:
+                bits[place >> 3] |= mask
+                self.ones += 1
             return
         exact = self.exact
         exact[value] = exact.get(value, 0) + 1
         if len(exact) > EXACT:
-            self.bits = bytearray(BITS >> 3)
-            for one in exact:
-                self._set(one)
+            self.bits = _bitmap(self)
+            self.ones = int.from_bytes(self.bits, "little").bit_count()
             self.exact = {}
-
-    def _set(self, value: int) -> None:
-        place = (value >> LEVEL_BITS) & _BIT_MASK
-        mask = 1 << (place & 7)
-        if not self.bits[place >> 3] & mask:
-            self.bits[place >> 3] |= mask
-            self.ones += 1
 
     @property
     def distinct(self) -> float:
@@ -107,12 +104,16 @@ class Repeats:
         if table:
             place = (value >> LEVEL_BITS) & _PLACE_MASK
             mark = value >> _MARK_SHIFT or 1
-            if table[place] == mark:
+            found = table[place]
+            if found == mark:
                 self.again += 1
                 return True
-            if not table[place]:
+            if not found:
                 table[place] = mark
                 self.stored += 1
+                if self.stored * 2 > PLACES and (older is None or value not in older):
+                    self.thin()
+                    return False
         elif value in self.exact:
             self.again += 1
             return True
@@ -123,8 +124,6 @@ class Repeats:
         if older is not None and value in older:
             self.again += 1
             return True
-        if self.stored * 2 > PLACES:
-            self.thin()
         return False
 
     def __contains__(self, value: int) -> bool:

@@ -351,16 +351,17 @@ class Track:
 
     def _test(self, areas: AreaCounts, shown: int, called: int, bounds: Bounds) -> None:
         """One step of the sequential test (Wald, Sequential Analysis, 1947)."""
-        chance = areas.chance
-        rest = 1.0 - chance
-        honest = chance + bounds.honest * rest
-        pool = chance + bounds.pool * rest
-        if rest > 0.0:
-            step = log(pool / honest) if shown == called else bounds.apart
-            self.score = min(self.score + step, bounds.most)
-            if self.score <= bounds.lower:
-                self.score = 0.0
+        calls, step = areas.calls, bounds.apart
+        chance = areas.crossed / (calls * (calls - 1)) if calls > 1 else 0.0
+        if shown == called:
+            rest = 1.0 - chance
+            step = log((chance + bounds.pool * rest) / (chance + bounds.honest * rest))
+        if chance < 1.0:
+            score = self.score + step
+            if score <= bounds.lower:
+                score = 0.0
                 self.cleared += 1
+            self.score = min(bounds.most, score)
         areas.add(shown, called)
 
     def _begun(self) -> None:

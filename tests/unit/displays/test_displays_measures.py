@@ -25,6 +25,7 @@ from displays.handover import MAX_CALLERS, MAX_TIES, Handovers
 from displays.model import KeyKind
 from displays.policy import ALL_MEASURES, Locality
 from displays.track import Bounds, Track
+from passport.tn import TN
 
 
 def only(*measures):
@@ -190,6 +191,40 @@ def test_hospital_is_left_alone():
         for _ in range(1_500)
     ]
     untouched(Conduct(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=25))
+
+
+def test_ambulance_dispatch_is_left_alone():
+    """The short code to people, a fixed line to hospitals and wards; day and night, in one city."""
+    random = Random(50)
+    wards = [number("28", 900_000 + ward) for ward in range(12)]
+    pairs = []
+    for _ in range(3_000):
+        if random.random() < 0.6:
+            pairs.append((TN("120"), somebody(random, "28")))
+        else:
+            pairs.append((number("28", 7), random.choice(wards)))
+    untouched(Conduct(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=25))
+
+
+@pytest.mark.parametrize("home", ["28", None], ids=["own city", "number of another city"])
+def test_rider_is_left_alone(home):
+    """Ninety customers a day, each once, in the city the rider lives in."""
+    random = Random(51)
+    own = number(home or "755", 3)
+    pairs = [(own, somebody(random, "28")) for _ in range(3 * 90)]
+    untouched(Conduct(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=400))
+
+
+def test_staff_with_ported_numbers_of_all_the_country_are_not_pooled():
+    """Twenty on one trunk who call the same customers again; with few calls that is not yet seen,
+    so that they are suspected for a while, which refuses nobody."""
+    random = Random(52)
+    staff = [display for _, display in numbers(random, 20)]
+    known = [somebody(random) for _ in range(150)]
+    pairs = [(random.choice(staff), random.choice(known)) for _ in range(1_500)]
+    conduct = Conduct()
+    assert not fed(conduct, calls((ACCESS, SUBJECT, SIGNER), pairs, every=40))
+    assert conduct.finding(ACCESS, NOON + 60_000) is None
 
 
 def test_roaming_people_are_left_alone():
