@@ -7,6 +7,7 @@ that no restart takes it back. Counts follow within half a minute, which is what
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import tomllib
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from stores.conductfile import ConductFile, Exchange
 EVERY: Final = 0.5  # seconds between two looks: what one node saw, the others count a second later
 SAVED_WITHIN: Final = 30  # seconds until changed counts are on disk
 _LOOKS: Final = int(SAVED_WITHIN / EVERY)
-_LEAST: Final = 50  # keys saved at a look, at least
+_SLICE: Final = 50  # keys saved in one go, a few milliseconds
 _EXPIRE_EVERY: Final = 60.0  # seconds
 _MOST_DELTAS: Final = 100  # waiting to be sent; the rest waits in Conduct, which is bounded
 
@@ -131,13 +132,22 @@ class ConductKeeper:
         if now - self._expired >= _EXPIRE_EVERY or now < self._expired:
             self._expired = now
             self.conduct.expire(int(now))
+            self._trim()
         self._take_findings()
-        counts: list[Saved] = []
+        self._save([])
         if self._file.leads():
-            counts = self.conduct.take_touched(max(_LEAST, self.conduct.untaken // _LOOKS))
-        self._save(counts)
+            left = max(_SLICE, self.conduct.untaken // _LOOKS)
+            while left > 0 and self.conduct.untaken:
+                self._save(self.conduct.take_touched(_SLICE))
+                left -= _SLICE
+                await asyncio.sleep(0)  # calls go first
         if self._exchange is not None:
             await self._swap(self._exchange, int(now))
+
+    def _trim(self) -> None:
+        if self._file.leads():
+            with contextlib.suppress(StoreUnavailableError):  # saving says so, and a minute is soon
+                self._file.trim(self.conduct.policy.max_keys)
 
     def _take_findings(self) -> None:
         for saved in self.conduct.take_findings():
@@ -149,14 +159,11 @@ class ConductKeeper:
         self._counts += counts
         if not (self._counts or self._findings):
             return
-        keep = self.conduct.policy.max_keys
         try:
-            self._file.save(
-                self._counts, self._findings.values(), now=int(self._clock()), keep=keep
-            )
+            self._file.save(self._counts, self._findings.values(), int(self._clock()))
         except StoreUnavailableError as error:
             self._file_problem = f"conduct is not saved, and a restart would forget it: {error}"
-            del self._counts[: -2 * keep]
+            del self._counts[: -2 * self.conduct.policy.max_keys]
             return
         self._counts, self._findings, self._file_problem = [], {}, None
 
@@ -193,4 +200,5 @@ class ConductKeeper:
         self._take_findings()
         counts = self.conduct.take_touched(1 << 62) if self._file.leads() else []
         self._save(counts)
+        self._trim()
         self._file.close()

@@ -104,14 +104,11 @@ class ConductFile:
         self._lock = lock
         return True
 
-    def save(
-        self, counts: Iterable[Saved], findings: Iterable[Saved], *, now: int, keep: int
-    ) -> None:
+    def save(self, counts: Iterable[Saved], findings: Iterable[Saved], now: int) -> None:
         """Write what changed; all of it, or nothing.
 
         Args:
             now: seconds since the epoch.
-            keep: how many keys to keep; those saved longest ago go first.
 
         Raises:
             StoreUnavailableError: nothing was written.
@@ -121,17 +118,21 @@ class ConductFile:
             try:
                 self._put("counts", counts, now)
                 self._put("findings", findings, None)
-                (there,) = self._db.execute("SELECT count(*) FROM counts").fetchone()
-                if there > keep:
-                    self._db.execute(
-                        "DELETE FROM counts WHERE key IN"
-                        " (SELECT key FROM counts ORDER BY saved LIMIT ?)",
-                        (there - keep,),
-                    )
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"{self.path.name}: {error}") from None
+
+    def trim(self, keep: int) -> None:
+        """Leave so many keys; those saved longest ago go first. Raises StoreUnavailableError."""
+        try:
+            self._db.execute(
+                "DELETE FROM counts WHERE key IN"
+                " (SELECT key FROM counts ORDER BY saved DESC LIMIT -1 OFFSET ?)",
+                (keep,),
+            )
         except sqlite3.Error as error:
             raise StoreUnavailableError(f"{self.path.name}: {error}") from None
 
