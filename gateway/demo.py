@@ -215,6 +215,10 @@ allow_http_loopback = true  # certificates are fetched from this service itself
 
 [registry]
 issuers = "{regulator.issuers}"
+
+[redress]
+organisation = "{CARRIERS[NORTH]}"
+email = "redress@north.example"
 """,
         encoding="utf-8",
     )
@@ -510,6 +514,9 @@ class _Demonstration:
             verdict = self._client.verify(display, token, callee=callee)
             if verdict["verstat"] != "TN-Validation-Passed":
                 figures = verdict.get("finding", {}).get("sentence", "")
+                rejection = verdict.get("sipResponse", {})
+                answer = f"{rejection.get('code')} {rejection.get('phrase')}"
+                figures += f"\n  the proxy answers {answer}, Call-Info: {rejection.get('callInfo')}"
                 return Line(
                     f"{name}: call {call}", display, "-", verdict["verstat"], verdict["reason"],
                     expected, figures,

@@ -82,8 +82,12 @@ def test_a_pool_with_good_signatures_is_rejected_and_told_where_to_object(serve)
         assert told["sipResponse"] == response
 
 
-def test_a_service_without_contact_has_nothing_there(service):
-    with service.client() as client:
+def _no_contact(world):
+    world.config.write_text(world.config.read_text().partition("[redress]")[0])
+
+
+def test_a_service_without_contact_has_nothing_there(serve):
+    with serve(alter=_no_contact).client() as client:
         assert client.get(PATH).status_code == 404
 
 
