@@ -135,6 +135,6 @@ def test_a_number_under_an_order_fails_unsigned_too(desk, dialect, monkeypatch):
     )
     told, verstat = _ask(desk, dialect=dialect)
     assert (verstat, told["reason"]) == ("TN-Validation-Failed", "DISPLAY_ORDERED")
-    assert told["sipResponse"] == {"code": 603, "phrase": "Decline"}
+    assert told["sipResponse"] == {"code": 608, "phrase": "Rejected"}
     assert (told["failedCheck"], "reasonHeader" in told) == ("ORDER", False)
     assert _ask(desk, ABROAD, dialect)[1] == "No-TN-Validation"
