@@ -312,6 +312,6 @@ def test_the_demonstration_ends_as_expected(tmp_path):
     result = _process("demo", "--json", "--folder", tmp_path / "demo", "--listen", "127.0.0.1:0")
     assert result.returncode == 0, result.stderr
     calls = json.loads(result.stdout)["calls"]
-    assert len(calls) == 23
+    assert len(calls) == 25
     assert all(call["good"] for call in calls)
     assert {call["verstat"] for call in calls} >= {"TN-Validation-Passed", "TN-Validation-Failed"}
