@@ -32,3 +32,8 @@ class VerificationRequest(Struct, frozen=True):
     def __post_init__(self) -> None:
         if not self.to:  # every token would be for nobody, and so for anybody
             raise RuntimeError("a call has somebody who is called")
+
+    @property
+    def called(self) -> tuple[TN, ...]:
+        """The numbers among `to`."""
+        return tuple([identity for identity in self.to if isinstance(identity, TN)])

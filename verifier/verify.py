@@ -62,6 +62,7 @@ from verifier.unsigned import (
 from verifier.verdict import Check, Label, Refusal, Result, Verdict
 
 MAX_REMEMBERED_CHAINS: Final = 4096  # validation results kept; a nation has fewer signers
+MAX_COUNTED: Final = 65_536  # tokens known to be counted, about 10 MB; a minute at 1,000 a second
 UNTRUSTED_FOR: Final = 10  # seconds a refused chain is not validated again
 
 NOBODY_SIGNS: Final = UnsignedPolicy()
@@ -163,6 +164,7 @@ class Verifier:
         self._consent = consent
         self._marketing = consent.marketing if consent is not None else Consent.OFF
         self._signers: OrderedDict[str, _Remembered] = OrderedDict()
+        self._counted: dict[bytes, None] = {}
 
     def verify(
         self,
@@ -301,11 +303,32 @@ class Verifier:
         facts = self._gather(token, opened, first_seen)
         judged = judge(token, facts, self._conduct_policy, self._marketing)
         if self._conduct is not None and (judged is None or judged.check in _COUNTS):
-            told = observation(token, keys(token), bound=facts.bound, at=opened.now)
-            if told is not None:
+            called = opened.request.called
+            told = observation(
+                token,
+                keys(token),
+                called[0] if called else None,
+                bound=facts.bound,
+                at=opened.now,
+            )
+            if told is not None and self._new(self._sighting(token, opened).key):
                 self._conduct.observe(told)
         passed = _ALL if judged is None else _passed(_ALL, judged.check)
         return _result(screened, value, passed, judged, signer, facts.finding, facts.unwanted)
+
+    def _new(self, key: bytes) -> bool:
+        """True for a token that was not counted yet.
+
+        A call that is asked about again passes again, but whoever sends each INVITE twice must not
+        look like somebody who calls the same people again.
+        """
+        counted = self._counted
+        if key in counted:
+            return False
+        if len(counted) >= MAX_COUNTED:
+            del counted[next(iter(counted))]
+        counted[key] = None
+        return True
 
     def signer(self, chain: Chain, now: int) -> TrustedSigner | Untrusted:
         """Validate a chain, or remember doing so.
@@ -363,8 +386,9 @@ class Verifier:
                 subjects = (holding.subject,)
                 resellers = registry.standing(holding.subject, holding.reseller).chain
                 if holding.use is Use.PRIVACY and orig is not None and self._conduct is not None:
-                    bound = any(
-                        registry.shown(orig, callee, float(now)) for callee in passport.dest.tn[:1]
+                    called = opened.request.called
+                    bound = bool(called) and all(
+                        registry.shown(orig, callee, float(now)) for callee in called
                     )
             order = registry.order(
                 Who(

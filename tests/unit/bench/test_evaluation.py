@@ -147,7 +147,7 @@ def test_observations_are_those_of_the_service(drawn):
         signer=SimpleNamespace(spc=call.spc),
     )
     assert verifying.keys(token) == keys
-    told = verifying.observation(token, keys, bound=call.bound, at=call.at)
+    told = verifying.observation(token, keys, call.callee, bound=call.bound, at=call.at)
     assert told == terminating(call)
 
 

@@ -146,6 +146,54 @@ def test_one_without_a_live_binding_is_judged_as_any_other(case, binding):
     assert not case.conduct.observed[0].bound
 
 
+DECOY = "12155550002"
+
+
+def decoyed(case):
+    """A token that names somebody before the callee."""
+    return case.request(case.call(ORIG, DECOY, DEST).signed(), call_id="a")
+
+
+def test_a_call_counts_for_whom_it_is_for_whoever_else_the_token_names(case):
+    case.to = (TN(DEST),)
+    case.ask(decoyed(case))
+    assert case.conduct.observed[0].callee == DEST
+
+
+def test_a_binding_for_somebody_else_whom_the_token_names_permits_nothing(case):
+    case.to = (TN(DEST),)
+    case.registry.add(PLATFORM)
+    case.registry.add(msgspec.structs.replace(bound(), b=TN(DECOY)))
+    case.conduct = Found(signer(case))
+    assert case.ask(decoyed(case)).reason is Reason.DISPLAY_POOLED
+    assert not case.conduct.observed[0].bound
+
+
+def test_a_call_that_is_asked_about_again_counts_once(case):
+    case.conduct = Found(signer(case))
+    request = case.request(call_id="a")
+    assert [case.ask(request).reason for _ in range(3)] == [Reason.DISPLAY_POOLED] * 3
+    assert len(case.conduct.observed) == 1
+    case.ask(case.request(call_id="b"))
+    assert len(case.conduct.observed) == 2
+
+
+def test_a_token_that_is_twice_in_a_call_counts_once(case):
+    text = case.call().signed()
+    assert case.ask(case.request(text, text, call_id="a")).verstat is Verstat.PASSED
+    assert len(case.conduct.observed) == 1
+
+
+def test_how_many_tokens_are_known_to_be_counted_is_bounded(case, monkeypatch):
+    monkeypatch.setattr("verifier.verify.MAX_COUNTED", 2)
+    first = case.request(call_id="a")
+    for request in (first, case.request(call_id="b"), case.request(call_id="c"), first):
+        case.ask(request)
+    assert len(case.conduct.observed) == 4
+    case.ask(first)
+    assert len(case.conduct.observed) == 4
+
+
 def test_a_delegates_calls_count_for_its_certificate(case):
     case.carrier = case.carrier.delegate(TN(ORIG))
     case.ask()
