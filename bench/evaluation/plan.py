@@ -71,7 +71,7 @@ class Size(Struct, frozen=True):
     whole: int
 
 
-FULL = Size(seeds=32, honest=10, split=6, robots=3, ablation=2, curve=3, long=2, parts=3, whole=1)
+FULL = Size(seeds=32, honest=10, split=6, robots=12, ablation=2, curve=3, long=2, parts=3, whole=1)
 QUICK = Size(seeds=2, honest=1, split=1, robots=0, ablation=1, curve=1, long=0, parts=1, whole=0)
 
 

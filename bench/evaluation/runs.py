@@ -78,8 +78,8 @@ def work(size: plan.Size) -> Iterator[Work]:
         )
         for over in plan.SPLITS[1:] if number < size.split else ():
             yield Work(f"seed {seed}, split over {over}", _split(plan.split(seed, over), over))
-    for seed in seeds[: size.robots]:
-        for over in plan.SPLITS:
+    for number, seed in enumerate(seeds[: size.robots]):
+        for over in plan.SPLITS if number < size.split else (1,):
             scenario = plan.robots(seed, over)
             yield Work(f"robot {seed}, split over {over}", _split(scenario, over, plan.ROBOT_CALLS))
     for seed in seeds[: size.parts]:
