@@ -10,7 +10,7 @@ import csv
 import io
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import IO, Annotated, Any, Final
 
@@ -34,6 +34,8 @@ CSV: Final = "text/csv"
 MAX_TOLD: Final = 100_000  # refused rows that one answer lists
 _UPLOADS: Final = 4  # at once; each takes up to max_import octets of the disk
 _BUFFER: Final = 1_048_576  # octets gathered before the disk is asked
+LINES: Final = 25_000  # of one commit: memory holds a few times as many, and writers wait for it
+MAX_LINE: Final = 16_384  # characters; a record has some hundred
 _PAGE: Final = 2_000  # records read at once by an export
 
 _KINDS: Final = {name: kind for kind, name in NAMES.items() if kind in COLUMNS}
@@ -176,7 +178,7 @@ def bulk_router(
                     "resume": _stored(principal, kind, name),
                 }
                 try:
-                    report = await works.run(kind, lines, told, how)
+                    report = await works.run(kind, _bounded(lines), told, how)
                 except UnicodeDecodeError as error:
                     raise ConfigError(f"the file is not UTF-8: {error.reason}") from None
                 finally:
@@ -236,6 +238,16 @@ async def _spool(request: Request, file: IO[bytes], limit: int) -> None:
     file.seek(0)
 
 
+def _bounded(lines: io.TextIOWrapper) -> Iterator[str]:
+    """The lines. Raises ConfigError for one that is longer than a record can be."""
+    number = 0
+    while line := lines.readline(MAX_LINE):
+        number += 1
+        if len(line) == MAX_LINE and not line.endswith(("\n", "\r")):
+            raise ConfigError(f"line {number}: at most {MAX_LINE} characters expected")
+        yield line
+
+
 class _Works:
     """Imports, one at a time: the registry is written by one anyway."""
 
@@ -244,9 +256,7 @@ class _Works:
         self._identity_key = identity_key
         self._turn = asyncio.Lock()
 
-    async def run(
-        self, kind: Kind, lines: io.TextIOWrapper, told: int, how: dict[str, Any]
-    ) -> Report:
+    async def run(self, kind: Kind, lines: Iterator[str], told: int, how: dict[str, Any]) -> Report:
         """Import the lines."""
         registry, key = self._registry, self._identity_key
         async with self._turn:
@@ -261,6 +271,7 @@ class _Works:
                 try:
                     local = Import(book, kind, **how, identity_key=key)
                     local.report.told = told
+                    local.lines, local.collecting = LINES, True
                     return local.run(lines)
                 finally:
                     book.close()

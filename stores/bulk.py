@@ -14,7 +14,7 @@ import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from operator import lt
 from typing import Any, Final, NamedTuple, TextIO
 
@@ -89,6 +89,9 @@ class Import:
         self._titles: list[Title] = []
         self._names: dict[tuple[str, ...], int] = {}  # columns of _TITLE -> number, or 0
         self.report = Report()
+        # What a process that does other things meanwhile sets otherwise.
+        self.lines = CHUNK  # of one commit; memory holds as many
+        self.collecting = False  # leave the collector of reference cycles at work
 
     def run(self, lines: Iterable[str], progress: Callable[[int], object] | None = None) -> Report:
         """Import all rows.
@@ -100,7 +103,7 @@ class Import:
             ConfigError: the first line does not name the columns.
             StoreUnavailableError: the disk does not take it; what was committed stays.
         """
-        with _no_collection(), much(self._book):
+        with nullcontext() if self.collecting else _no_collection(), much(self._book):
             return self._run(lines, progress)
 
     def _run(self, lines: Iterable[str], progress: Callable[[int], object] | None) -> Report:
@@ -112,7 +115,7 @@ class Import:
             if self._resume:
                 rows.skip(self._book.import_line(self._resume))
             with closing(_ahead(lambda: self._part(rows))) as parts:
-                while some := _of_one_commit(parts):
+                while some := _of_one_commit(parts, self.lines):
                     self._commit(rows, some)
                     if progress is not None:
                         progress(report.rows)
@@ -323,9 +326,9 @@ def _ahead(read: Callable[[], _Part | None]) -> Generator[_Part, None, None]:
         thread.shutdown(cancel_futures=True)
 
 
-def _of_one_commit(parts: Iterator[_Part]) -> list[_Part]:
+def _of_one_commit(parts: Iterator[_Part], lines: int) -> list[_Part]:
     """The next parts, which are committed together; none at the end."""
-    return list(itertools.islice(parts, CHUNK // _part()))
+    return list(itertools.islice(parts, max(1, lines // _part())))
 
 
 def _run_of(first: _Part, seq: int) -> int:

@@ -62,7 +62,7 @@ def test_all_or_nothing_and_dry_runs_write_nothing(desk):
 
 
 def test_an_import_that_was_cut_off_is_gone_on_with(desk, monkeypatch):
-    monkeypatch.setattr(bulk, "CHUNK", 2)
+    monkeypatch.setattr("gateway.bulk_api.LINES", 2)
     monkeypatch.setattr(bulk, "_PART", 2)
     rows = [f"86755999900{n:02},bank" for n in range(6)]
     text = "first,subject\n" + "\n".join(rows) + "\n"
@@ -107,6 +107,7 @@ def _cut(desk, text):
         ("colour\nred\n", "line 1"),
         ('first,subject\n"1,bank\n', "line"),
         (b"first,subject\n1,\xff\n", "UTF-8"),
+        ("first,subject\n1,bank\n1," + "x" * 20_000, "line 3"),
     ],
 )
 def test_files_that_are_none(desk, text, says):
