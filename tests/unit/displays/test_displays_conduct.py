@@ -566,6 +566,21 @@ def test_findings_of_two_keys_on_one_track_come_and_go_alike():
     assert mine is None
 
 
+def test_end_of_a_call_is_told_for_both_and_counts_once():
+    conduct, random = Conduct(), Random(43)
+    own = number("28", 1)
+    fed(conduct, calls((ACCESS, SUBJECT), ((own, somebody(random)) for _ in range(40))))
+    for key in (ACCESS, SUBJECT):
+        conduct.ended(key, NOON + 800)
+    fed(conduct, calls((ACCESS, SUBJECT), ((own, somebody(random)) for _ in range(5)),
+                       start=NOON + 801, every=1))  # fmt: skip
+    for key in (ACCESS, SUBJECT):
+        conduct.ended(key, NOON + 810)
+    track = conduct._memory.get(SUBJECT)
+    assert track is conduct._memory.get(ACCESS)
+    assert track.active == 4
+
+
 def test_subject_keeps_what_was_counted_when_a_second_access_comes():
     conduct, random = Conduct(), Random(41)
     other = Key(KeyKind.ACCESS, "a-2")
