@@ -14,10 +14,11 @@ from gateway.admin import problems, requires
 from gateway.auth import Authenticator, Principal, Role
 from gateway.dialects.answers import finding_told
 from passport.errors import StoreUnavailableError
+from passport.ppt.shaken import MAX_ORIGID_LENGTH
 from registry.model import Registry
 
 MAX_ENDED: Final = 1_000  # ends of calls in one request
-_MAX_KEY: Final = 200  # characters
+_MAX_KEY: Final = 208  # characters: "signer:", a code of 64, "/", and an origid
 
 _READERS: Final = (Role.PROXY, Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR, Role.OPERATOR)
 _logger = logging.getLogger("zhenxian")
@@ -40,7 +41,7 @@ class EndedCall(BaseModel):
 
     access: str | None = Field(None, max_length=128, description="As in the signing request.")
     spc: str | None = Field(None, max_length=64, description="As in the verification's answer.")
-    origid: str | None = Field(None, max_length=64, description="Of the token.")
+    origid: str | None = Field(None, max_length=MAX_ORIGID_LENGTH, description="Of the token.")
 
 
 def displays_router(

@@ -12,6 +12,7 @@ from displays import Key, KeyKind
 from gateway.auth import Role, add_key
 from gateway.calls import SIGNING
 from gateway.demo import BANK, BANK_ORIGID, CALLEE, COURIER
+from passport.ppt.shaken import MAX_ORIGID_LENGTH
 
 ACCESS = Key(KeyKind.ACCESS, "bank-trunk")
 SUBJECT = Key(KeyKind.SUBJECT, "bank")
@@ -140,6 +141,10 @@ def test_calls_at_a_time_are_known_once_ends_are_told(desk):
     assert by_origid.json() == {"taken": 2}
     of_signer = [{"spc": "1001", "origid": BANK_ORIGID}]
     assert desk.http("POST", "/v1/displays/ended", json=of_signer).json() == {"taken": 1}
+    longest = [{"spc": "1" * 64, "origid": "o" * MAX_ORIGID_LENGTH}]
+    assert desk.http("POST", "/v1/displays/ended", json=longest).json() == {"taken": 1}
+    of_it = f"/v1/displays/signer:{'1' * 64}/{'o' * MAX_ORIGID_LENGTH}"
+    assert desk.http("GET", of_it).json()["calls"] == 0
     nobody = desk.http("POST", "/v1/displays/ended", json=[{"access": "nobody"}])
     assert nobody.json() == {"taken": 0}
 
