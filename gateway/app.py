@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -222,7 +223,9 @@ class Service:
             displays.thresholds, salt=salt_of(self.identity_key), max_keys=displays.max_keys
         )
         file = ConductFile(self.settings.data / "conduct.db")
-        name = f"{self.settings.registry.node or socket.gethostname()}/{os.getpid()}"
+        # In containers all have one process number; with a clock set back, `boot` is smaller.
+        process = f"{os.getpid()}-{secrets.token_hex(4)}"
+        name = f"{self.settings.registry.node or socket.gethostname()}/{process}"
         exchange: Exchange | None = None
         if fleet is not None:
             exchange = FleetExchange(fleet, name)

@@ -27,6 +27,7 @@ SAVED_WITHIN: Final = 30  # seconds until changed counts are on disk
 _LOOKS: Final = int(SAVED_WITHIN / EVERY)
 _SLICE: Final = 50  # keys saved in one go, a few milliseconds
 _EXPIRE_EVERY: Final = 60.0  # seconds
+_STRANGE_FOR: Final = 120.0  # seconds; a node that was mended comes back under another name
 _MOST_DELTAS: Final = 100  # waiting to be sent; the rest waits in Conduct, which is bounded
 
 
@@ -82,7 +83,9 @@ class ConductKeeper:
         self._expired = 0.0
         self._file_problem: str | None = None
         self._exchange_problem: str | None = None
-        self._strangers: set[str] = set()
+        self._strangers: dict[
+            str, float
+        ] = {}  # nodes that cannot be read, and when they were heard
 
     def restore(self) -> None:
         """Take over what was saved. A file that cannot be read is told, and counting begins anew.
@@ -107,8 +110,10 @@ class ConductKeeper:
     def problems(self) -> list[str]:
         """What keeps conduct from being saved or exchanged, one sentence each."""
         found = [text for text in (self._file_problem, self._exchange_problem) if text is not None]
-        if self._strangers:
-            names = ", ".join(sorted(self._strangers))
+        since = self._clock() - _STRANGE_FOR
+        strangers = sorted(name for name, heard in self._strangers.items() if heard > since)
+        if strangers:
+            names = ", ".join(strangers)
             found.append(
                 f"conduct counted by {names} cannot be read: another release, or another"
                 " registry.identity_key"
@@ -132,12 +137,16 @@ class ConductKeeper:
         if now - self._expired >= _EXPIRE_EVERY or now < self._expired:
             self._expired = now
             self.conduct.expire(int(now))
+            self._strangers = {
+                name: heard for name, heard in self._strangers.items() if heard > now - _STRANGE_FOR
+            }
             self._trim()
         self._take_findings()
         self._save([])
         if self._file.leads():
             left = max(_SLICE, self.conduct.untaken // _LOOKS)
-            while left > 0 and self.conduct.untaken:
+            # What cannot be written stays where it is bounded, and is not written in one go later.
+            while left > 0 and self.conduct.untaken and self._file_problem is None:
                 self._save(self.conduct.take_touched(_SLICE))
                 left -= _SLICE
                 await asyncio.sleep(0)  # calls go first
@@ -163,7 +172,6 @@ class ConductKeeper:
             self._file.save(self._counts, self._findings.values(), int(self._clock()))
         except StoreUnavailableError as error:
             self._file_problem = f"conduct is not saved, and a restart would forget it: {error}"
-            del self._counts[: -2 * self.conduct.policy.max_keys]
             return
         self._counts, self._findings, self._file_problem = [], {}, None
 
@@ -173,21 +181,24 @@ class ConductKeeper:
             if delta is None:
                 break
             self._deltas.append(delta)
+        told, self._told = self._told, {}  # what is found while this waits is told next time
         try:
-            await exchange.send(self._deltas, list(self._told.values()), now)
-            self._deltas, self._told = [], {}
+            await exchange.send(self._deltas, list(told.values()), now)
+            self._deltas, told = [], {}
             received = await exchange.receive(now)
             standing = await exchange.standing()
         except StoreUnavailableError as error:
             self._exchange_problem = f"conduct is counted by this node alone: {error}"
             return
+        finally:
+            self._told = told | self._told
         self._exchange_problem = None
         for node, delta in received:
             try:
                 self.conduct.merge(node, delta)
-                self._strangers.discard(node)
+                self._strangers.pop(node, None)
             except ConductFormatError:
-                self._strangers.add(node)
+                self._strangers[node] = now
             await asyncio.sleep(0)  # calls go first
         if standing:
             self.conduct.restore([], standing)

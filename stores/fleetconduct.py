@@ -40,6 +40,9 @@ class FleetExchange:
         gone = [one.key for one in findings if one.content is None]
         if not (deltas or put or gone):
             return
+        del now  # a clock that is ahead would take from the others what they have not read
+        heard, _, _ = self._heard.partition(b"-")
+        oldest = max(0, int(heard or 0) - DELTAS_FOR * 1_000)
         try:
             client: Any = await self._link.client()
             pipe = client.pipeline(transaction=False)
@@ -47,7 +50,7 @@ class FleetExchange:
                 pipe.xadd(
                     self._stream,
                     {"n": self._node, "d": delta},
-                    minid=(now - DELTAS_FOR) * 1_000,
+                    minid=oldest,
                     approximate=True,
                 )
             if put:
@@ -61,24 +64,25 @@ class FleetExchange:
     async def receive(self, now: int) -> list[tuple[str, bytes]]:
         """See Exchange."""
         found: list[tuple[str, bytes]] = []
+        heard = self._heard
         try:
             client: Any = await self._link.client()
-            if not self._heard:
+            if not heard:
                 newest = await client.xrevrange(self._stream, count=1)
-                self._heard = newest[0][0] if newest else b"0-0"
+                heard = newest[0][0] if newest else b"0-0"
             elif now - self._heard_at > DELTAS_FOR // 2:
                 self._gap = True
             while True:
-                entries = await client.xrange(self._stream, min=b"(" + self._heard, count=_AT_ONCE)
+                entries = await client.xrange(self._stream, min=b"(" + heard, count=_AT_ONCE)
                 for number, fields in entries:
-                    self._heard = number
+                    heard = number
                     if fields.get(b"n", self._node) != self._node and b"d" in fields:
                         found.append((fields[b"n"].decode("utf-8", "replace"), fields[b"d"]))
                 if len(entries) < _AT_ONCE:
                     break
         except UNREACHABLE as error:
             raise await self._failed(error) from None
-        self._heard_at = now
+        self._heard, self._heard_at = heard, now  # only now: else what was read would be lost
         return found
 
     async def standing(self) -> list[bytes]:

@@ -233,3 +233,73 @@ def test_findings_missed_in_a_gap_are_read_when_it_ends(serve, tmp_path):
         await closed(one, two)
 
     run(work())
+
+
+def test_a_node_whose_clock_is_ahead_takes_nothing_from_the_others(serve, tmp_path):
+    server = serve()
+    nodes = Together("redis", tmp_path, server.url)
+    ahead = Together("redis", tmp_path, server.url)
+    ahead.clock.now += 100 * 365 * 86_400
+
+    async def work():
+        one, two, wrong = nodes.node("one"), nodes.node("two"), ahead.node("wrong")
+        for keeper in (one, two, wrong):
+            await keeper.look()
+        fed(one.conduct, calls(ACCESS, pool(Random(13), 100)))
+        await one.look()
+        for number in range(200):  # Redis drops whole blocks of entries
+            fed(wrong.conduct, calls(SIGNER, pool(Random(number), 1)))
+            await wrong.look()
+        await two.look()
+        assert two.conduct.picture(ACCESS, AT).calls == 100
+        await closed(one, two, wrong)
+
+    run(work())
+
+
+class Breaks:
+    """A client whose connection breaks at the second reading."""
+
+    def __init__(self, client):
+        self.client, self.left = client, 1
+
+    def __getattr__(self, name):
+        return getattr(self.client, name)
+
+    async def xrange(self, *args, **more):
+        if not self.left:
+            raise ConnectionError("gone")
+        self.left -= 1
+        return await self.client.xrange(*args, **more)
+
+
+def test_what_was_read_before_the_connection_broke_is_read_again(serve, tmp_path, monkeypatch):
+    server = serve()
+    nodes = Together("redis", tmp_path, server.url)
+    monkeypatch.setattr("stores.fleetconduct._AT_ONCE", 1)
+
+    async def work():
+        one, two = nodes.node(), nodes.node()
+        for keeper in (one, two):
+            await keeper.look()
+        stream = list(calls(ACCESS, pool(Random(14), 60)))
+        for part in (stream[:30], stream[30:]):
+            fed(one.conduct, part)
+            await one.look()
+        link = two._exchange._link
+        whole = link.client
+        breaking = Breaks(await whole())
+
+        async def broken():
+            return breaking
+
+        link.client = broken
+        await two.look()
+        (problem,) = two.problems()
+        assert "alone" in problem
+        link.client = whole
+        await two.look()
+        assert two.conduct.picture(ACCESS, AT).calls == 60
+        await closed(one, two)
+
+    run(work())

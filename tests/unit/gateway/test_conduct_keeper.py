@@ -14,7 +14,7 @@ from streams import ACCESS, NOON, calls, fed, number, pool
 
 from displays import Conduct, Key, KeyKind, Observation, Policy, State
 from gateway.conduct import SAVED_WITHIN, ConductKeeper, load_policy, salt_of
-from passport.errors import ConfigError
+from passport.errors import ConfigError, StoreUnavailableError
 from stores.conductfile import ConductFile
 
 AT = NOON + 3_000
@@ -118,6 +118,91 @@ def test_a_file_that_cannot_be_written_is_told_and_written_when_it_can(path):
     asyncio.run(kept.look())
     assert kept.problems() == []
     assert keeper(path).conduct.finding(ACCESS, AT) is not None
+
+
+def test_while_nothing_can_be_written_counts_wait_where_they_are_bounded(path):
+    kept = keeper(path, Policy())
+    for index in range(1_000):
+        seen = (Key(KeyKind.ACCESS, f"a-{index}"),), number("28", index), number("10", index)
+        kept.conduct.observe(Observation(NOON, *seen))
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+
+    async def looks(times):
+        for _ in range(times):
+            await kept.look()
+
+    asyncio.run(looks(3))
+    assert kept.conduct.untaken >= 900
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    asyncio.run(looks(SAVED_WITHIN * 2))
+    assert kept.conduct.untaken == 0
+    again = keeper(path, Policy())
+    assert len(again.conduct) == 1_000
+
+
+class Slow:
+    """An exchange; while it is sent to, something happens."""
+
+    def __init__(self, meanwhile):
+        self.meanwhile, self.told, self.fails = meanwhile, [], 0
+
+    async def send(self, deltas, findings, now):
+        self.meanwhile()
+        if self.fails:
+            self.fails -= 1
+            raise StoreUnavailableError("away")
+        self.told += [(one.key, one.content is None) for one in findings]
+
+    async def receive(self, now):
+        return []
+
+    async def standing(self):
+        return []
+
+    async def close(self):
+        pass
+
+
+@pytest.mark.parametrize("fails", [0, 1])
+def test_what_is_found_while_the_others_are_told_is_told_next(path, fails):
+    def found():
+        if not kept.conduct.standing(AT):
+            fed(kept.conduct, calls(ACCESS, pool(Random(1), 100)))
+            kept.turn()  # as before a batch of calls
+
+    exchange = Slow(found)
+    exchange.fails = fails
+    kept = ConductKeeper(Conduct(POLICY, fleet=True), ConductFile(path), exchange, lambda: NOON)
+
+    async def looks():
+        for _ in range(3):
+            await kept.look()
+
+    asyncio.run(looks())
+    assert exchange.told == [(str(ACCESS), False)]
+
+
+def test_a_node_that_cannot_be_read_is_told_of_until_it_is_silent(path):
+    clock = [float(NOON)]
+    exchange = Slow(lambda: None)
+    conduct = Conduct(POLICY, fleet=True)
+    kept = ConductKeeper(conduct, ConductFile(path), exchange, lambda: clock[0])
+    other = Conduct(Policy(salt=9), fleet=True)
+    fed(other, calls(ACCESS, pool(Random(1), 3)))
+    heard = [[("other/7", other.take_delta())], [], []]
+
+    async def receive(now):
+        return heard.pop(0)
+
+    exchange.receive = receive
+    asyncio.run(kept.look())
+    assert "other/7" in kept.problems()[0]
+    clock[0] += 130
+    assert kept.problems() == []
+    asyncio.run(kept.look())
+    assert kept.problems() == []
 
 
 def test_a_damaged_row_costs_that_row_only(path):
