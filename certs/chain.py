@@ -67,6 +67,8 @@ class TrustedSigner(Struct, frozen=True):
         valid_from, valid_until: epoch seconds between which the result may be used again: all
             certificates of the path are valid then, and the lists it rests on are fresh.
         revocation_unchecked: no fresh list covered some certificate, and the policy permits that.
+        delegated: serial number of the highest certificate of the path that names numbers and no
+            code: whoever was given it makes certificates below it as it likes (RFC 9060).
     """
 
     chain_digest: str
@@ -80,6 +82,7 @@ class TrustedSigner(Struct, frozen=True):
     valid_from: int
     valid_until: int
     revocation_unchecked: bool = False
+    delegated: int = 0
 
 
 class Untrusted(Struct, frozen=True):
@@ -214,9 +217,10 @@ def validate(
             unknown = unknown or f"{_subject(certificate)}: {status.detail}"
         else:
             until = min(until, status.until)
-    listed = _authority(path, profile)
-    if isinstance(listed, Untrusted):
-        return listed
+    authority = _authority(path, profile)
+    if isinstance(authority, Untrusted):
+        return authority
+    listed, delegated = authority
     constraints: list[ClaimConstraints] = []
     for certificate in path:
         try:
@@ -244,6 +248,7 @@ def validate(
         max(int(c.not_valid_before_utc.timestamp()) for c in path),
         until,
         bool(unknown),
+        delegated,
     )
 
 
@@ -309,8 +314,12 @@ def _outdated(
     return None
 
 
-def _authority(path: list[x509.Certificate], profile: ProfilePolicy) -> TNAuthList | Untrusted:
+def _authority(
+    path: list[x509.Certificate], profile: ProfilePolicy
+) -> tuple[TNAuthList, int] | Untrusted:
     """Steps 4 to 6: the profile, the root left out, and TNAuthList along the whole path.
+
+    With the list: the serial number of the highest certificate that names numbers alone.
 
     A CA without a TNAuthList limits nothing (STI-CAs have none) and frees of nothing: what is
     below it must keep within the lists above it. Else whoever was delegated one number would
@@ -333,7 +342,7 @@ def _authority(path: list[x509.Certificate], profile: ProfilePolicy) -> TNAuthLi
     own = lists[0]
     if own is None:
         return _untrusted(Reason.TNAUTHLIST_MISSING, path[0], "none found")
-    child = own
+    child, delegated = own, path[0].serial_number
     for certificate, listed in zip(path[1:], lists[1:], strict=True):
         if listed is None:
             continue
@@ -344,4 +353,6 @@ def _authority(path: list[x509.Certificate], profile: ProfilePolicy) -> TNAuthLi
                 f"the certificate below it claims {str(child)[:100]}, it has {str(listed)[:100]}",
             )
         child = listed
-    return own
+        if not listed.spcs:
+            delegated = certificate.serial_number
+    return own, delegated

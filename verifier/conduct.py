@@ -59,13 +59,14 @@ AS_USUAL: Final = ConductPolicy()
 def keys(token: VerifiedPASSporT) -> tuple[Key, ...]:
     """Whose conduct a token counts for; nobody's when it is of a type without origid.
 
-    A certificate for numbers alone (RFC 9060 section 5) names no SPC; its serial stands for it.
+    A certificate for numbers alone (RFC 9060 section 5) names no SPC; the serial of the one that
+    the numbers were delegated with stands for it, however many are made below that.
     """
     extension = token.passport.extension
     if not isinstance(extension, Shaken):
         return ()
     signer = token.signer
-    return _keys(signer.spc or f"certificate {signer.serial:X}", extension.origid)
+    return _keys(signer.spc or f"certificate {signer.delegated:X}", extension.origid)
 
 
 @lru_cache(_CACHED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from found import Found, finding
-from simulator import NOW
+from simulator import NOW, Carrier
 from verification import DEST, ORIG, Case, Knows, forged, replayed
 
 from displays.model import KeyKind, Measure, State
@@ -200,6 +200,19 @@ def test_a_delegates_calls_count_for_its_certificate(case):
     serial = case.carrier.certificate.leaf.serial_number
     told = [str(key) for key in case.conduct.observed[0].keys]
     assert told[1] == f"spc:certificate {serial:X}"
+
+
+def test_a_delegate_that_makes_itself_a_certificate_for_each_call_stays_one(case):
+    authority = case.carrier.delegating_authority(TNRange(TN(ORIG), TN("12155550109")))
+    serials = set()
+    for number in range(3):
+        case.carrier = Carrier(case.world, "", f"made {number}", authority, (TN(ORIG),))
+        assert case.ask().verstat is Verstat.PASSED
+        serials.add(case.carrier.certificate.leaf.serial_number)
+    assert len(serials) == 3
+    ca = case.carrier.chain.certificates[1]
+    told = {str(observation.keys[1]) for observation in case.conduct.observed}
+    assert told == {f"spc:certificate {ca.serial_number:X}"}
 
 
 def test_a_token_without_origid_counts_for_nobody():
