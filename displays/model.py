@@ -25,7 +25,7 @@ class KeyKind(str, Enum):
     SPC = "spc"
 
 
-class Key(Struct, frozen=True, order=True, gc=False):
+class Key(Struct, frozen=True, order=True, gc=False, cache_hash=True):
     """Whose conduct it is. The id of a SIGNER is written "spc/origid"."""
 
     kind: KeyKind
