@@ -25,6 +25,8 @@ def _ask(service: Service, path: str, body: dict[str, Any]) -> Answer:
 
     async def asked() -> Answer:
         try:
+            if service.keeper is not None:
+                service.keeper.restore()  # who was found pooled is so here
             return await service.calls.answer_waiting(Incoming(path, b"POST", headers, encoded))
         finally:
             await service.close()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
+from random import Random
 
 import pytest
 import typer
+from streams import calls, fed, pool
 from typer.testing import CliRunner
 
+from displays import Key, KeyKind
+from gateway.app import Service
 from gateway.cli import app
 from gateway.demo import BANK, CALLEE, HOTLINE
-from gateway.settings import Section, Settings
+from gateway.settings import Section, Settings, load_settings
 
 RUNNER = CliRunner()
 
@@ -67,6 +73,21 @@ def test_sign_refused_is_status_1_and_says_why(installation):
     result = _run("sign", "12a", CALLEE, "-c", installation.config, "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["requestError"]
+
+
+def test_sign_knows_what_the_service_knows_of_conduct_and_keeps_it(installation):
+    service = Service(load_settings(installation.config))
+    now = int(time.time())
+    keys = (Key(KeyKind.ACCESS, "bank-trunk"), Key(KeyKind.SUBJECT, "bank"))
+    fed(service.keeper.conduct, calls(keys, pool(Random(3), 150), start=now - 150, every=1))
+    asyncio.run(service.close())
+    result = _signed(installation.config)
+    assert result.exit_code == 1
+    assert "POOLED_DISPLAY" in result.stderr
+    service = Service(load_settings(installation.config))
+    service.keeper.restore()
+    assert service.keeper.conduct.picture(keys[0], now).calls == 151
+    asyncio.run(service.close())
 
 
 def test_verify_tells_each_check_and_the_first_that_failed(installation, tmp_path):
