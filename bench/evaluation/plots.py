@@ -30,7 +30,7 @@ def picture(results: Results, path: Path) -> None:
             left.annotate("1.0", (near.recall, near.precision))
     left.set(
         xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02),
-        title="Keys pooled from a strength of 0.1 to 10, in a country's shares",
+        title="Pooled from strength 0.1 to 10, a country's shares",
     )  # fmt: skip
     left.legend()
     for kind, seconds, of in _times(results):
