@@ -3,7 +3,7 @@ PY := .venv/bin/python
 .PHONY: help setup setup-dev run demo test unit lint format bench bench-registry eval mutants docs lock clean
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
 
 setup: ## Make the virtual environment from the lock
 	@scripts/setup run

@@ -272,7 +272,9 @@ def load_issuers(path: Path | None) -> dict[str, Issuer]:
         return {}
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8")).get("issuer", [])
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ConfigError(f"issuers {path}: {error.strerror}") from None
+    except ValueError as error:
         raise ConfigError(f"issuers {path}: {error}") from None
     if not isinstance(entries, list):
         raise ConfigError(f"issuers {path}: entries begin with [[issuer]]")

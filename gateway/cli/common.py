@@ -47,6 +47,8 @@ def read_argument(value: str) -> str:
     if value.startswith("@"):
         try:
             return Path(value[1:]).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise typer.BadParameter(f"{value[1:]}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
             raise typer.BadParameter(f"{value[1:]}: {error}") from None
     return value

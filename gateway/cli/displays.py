@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
@@ -17,8 +18,16 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Conduct: whose displays are used as a pool (打显), and by which figures.\n\n"
     "A key is access:ID or subject:ID (calls signed here), signer:SPC/ORIGID or spc:SPC (calls"
-    " verified here). `zhenxian registry exemptions` leaves a caller alone for longer.",
+    " verified here). `zhenxian registry put exemptions` leaves a caller alone for longer.",
 )
+
+
+class Standing(StrEnum):
+    """The states that stand against a caller."""
+
+    SUSPECTED = "suspected"
+    POOLED = "pooled"
+
 
 _COLOURS: Final = {"pooled": "red", "suspected": "yellow"}
 _PAGE: Final = 1000
@@ -28,9 +37,7 @@ KeyText = Annotated[str, typer.Argument(help="access:ID, subject:ID, signer:SPC/
 
 @app.command("list")
 def list_(
-    state: Annotated[
-        str | None, typer.Option(help="Only suspected, or only pooled.", show_default=False)
-    ] = None,
+    state: Annotated[Standing | None, typer.Option(help="Only these.", show_default=False)] = None,
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: Json = False,
@@ -73,6 +80,9 @@ def show(
         return
     colour = _COLOURS.get(told["state"], "green")
     console.print(f"{escape(told['key'])}: [{colour}]{told['state']}[/], {told['calls']} calls")
+    if not told["measures"]:
+        console.print("no call of that key was counted")
+        return
     table = Table("measure", "strength", "figure", "measured", "a pool has")
     for measure in told["measures"]:
         name, strength = measure["measure"], f"{measure['strength']:.2f}"
@@ -98,6 +108,8 @@ def clear(
 ) -> None:
     """Clear a key after an objection. The same conduct is found again.
 
+    A caller may stand in the list twice, as access and as subject: each is cleared by itself.
+
     Example: zhenxian displays clear access:bank-trunk --reason "new dialler, audited"
     """
     with Client(url, key_file) as client:
@@ -105,10 +117,10 @@ def clear(
     console.print(f"{escape(key)} is cleared")
 
 
-def _pages(client: Client, state: str | None) -> Iterator[dict[str, Any]]:
+def _pages(client: Client, state: Standing | None) -> Iterator[dict[str, Any]]:
     query: dict[str, str | int] = {"limit": _PAGE}
     if state is not None:
-        query["state"] = state
+        query["state"] = state.value
     while True:
         page = client.get("/v1/displays", **query)
         yield from page["findings"]

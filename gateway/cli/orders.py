@@ -83,11 +83,14 @@ def make_key(
     public: Annotated[Path, typer.Option(help="Where the public key goes, for the services.")],
     as_json: Json = False,
 ) -> None:
-    """Make an issuer's key pair (P-256, PEM). Existing files are never overwritten.
+    r"""Make an issuer's key pair (P-256, PEM). Existing files are never overwritten.
 
     The service's file of issuers then has:
 
-    [[issuer]] name = "...", key = "OUT.pub.pem", may = ["subject", "number"]
+    [\[issuer]]
+    name = "regulator"
+    key = "regulator.pub.pem"
+    may = ["subject", "number"]
 
     Example: zhenxian orders key regulator.pem --public regulator.pub.pem
     """

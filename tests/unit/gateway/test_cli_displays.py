@@ -32,10 +32,13 @@ def test_who_is_found_is_listed(zhenxian, service):
         assert text in told
     assert [one["key"] for one in found] == ["access:bank-trunk", "subject:bank"]
     assert json.loads(zhenxian("list", "--state", "suspected", "--json")) == {"findings": []}
+    assert "pooled" in zhenxian("list", "--state", "guilty", status=2)
 
 
 def test_a_key_is_shown_with_figures_beside_what_a_pool_has(zhenxian, service):
-    assert "watching, 0 calls" in zhenxian("show", "access:bank-trunk")
+    unknown = zhenxian("show", "access:bank-trunk")
+    assert "watching, 0 calls" in unknown
+    assert "no call of that key was counted" in unknown
     make_pool(service.desk)
     told = zhenxian("show", "access:bank-trunk")
     for text in ("pooled, 150 calls", "log-likelihood ratio", "at least", "at most", " to "):
