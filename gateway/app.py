@@ -12,6 +12,7 @@ import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -604,7 +605,8 @@ def _application() -> FastAPI:
         if error.status_code == 404 and request.url.path.startswith("/stir/"):
             body = answers.refused(Reason.RESOURCE_NOT_FOUND, (), Dialect.ATIS)
             return Response(body, 404, media_type="application/json")
-        response = problem(error.status_code, "Refused", str(error.detail))
+        title = HTTPStatus(error.status_code).phrase
+        response = problem(error.status_code, title, str(error.detail))
         response.headers.update(error.headers or {})
         return response
 

@@ -195,6 +195,17 @@ class OrderBody(_Form):
     token: str = Field(max_length=8192, description="Compact JWS of the issuer.")
 
 
+BODIES: Final[dict[Kind, type[BaseModel]]] = {
+    Kind.SUBJECT: SubjectBody,
+    Kind.RESELLER: ResellerBody,
+    Kind.HOLDING: HoldingBody,
+    Kind.ACCESS: AccessBody,
+    Kind.BINDING: BindingBody,
+    Kind.EXEMPTION: ExemptionBody,
+    Kind.REFUSAL: RefusalBody,
+}
+
+
 def registry_router(
     registry: EmbeddedRegistry | FleetRegistry,
     authenticator: Authenticator,
@@ -222,17 +233,9 @@ def registry_router(
     read = requires(authenticator, *_READERS)
     write = requires(authenticator, Role.REGISTRAR)
     lend = requires(authenticator, Role.PLATFORM, Role.REGISTRAR)
-    bodies: dict[Kind, tuple[type[BaseModel], Any]] = {
-        Kind.SUBJECT: (SubjectBody, write),
-        Kind.RESELLER: (ResellerBody, write),
-        Kind.HOLDING: (HoldingBody, write),
-        Kind.ACCESS: (AccessBody, write),
-        Kind.BINDING: (BindingBody, lend),
-        Kind.EXEMPTION: (ExemptionBody, write),
-        Kind.REFUSAL: (RefusalBody, write),
-    }
     oversee = requires(authenticator, Role.REGISTRAR, Role.REGULATOR)
-    for kind, (body, may) in bodies.items():
+    for kind, body in BODIES.items():
+        may = lend if kind is Kind.BINDING else write
         see = requires(authenticator, *_READERS, Role.PLATFORM) if kind is Kind.BINDING else read
         ends = oversee if kind is Kind.EXEMPTION else may
         _record_routes(routes, api, kind, body, see, may, ends)
@@ -337,6 +340,10 @@ def _keyed(kind: Kind, key: str, row: dict[str, Any]) -> dict[str, Any]:
     return {"id": key, **row}
 
 
+def _one(kind: Kind) -> str:
+    return f"{'an' if kind.value[0] in 'aeiou' else 'a'} {kind.value}"
+
+
 def _span_key(key: str) -> str:
     """A path's number or range in canonical form."""
     first, _, last = key.partition("-")
@@ -402,7 +409,7 @@ def _record_routes(
         ]
         return {name: rows, "following": part.following}
 
-    @routes.get(place, summary=f"Read a {kind.value}", responses=absent)
+    @routes.get(place, summary=f"Read {_one(kind)}", responses=absent)
     async def one(
         principal: Annotated[Principal, see], response: Response, key: Key
     ) -> dict[str, Any]:
@@ -412,7 +419,7 @@ def _record_routes(
         response.headers["etag"] = f'"{version}"'
         return _shown(record, principal, version)
 
-    @routes.put(place, summary=f"Put a {kind.value}", responses=conflict)
+    @routes.put(place, summary=f"Put {_one(kind)}", responses=conflict)
     async def put_one(
         principal: Annotated[Principal, may],
         response: Response,
@@ -432,9 +439,7 @@ def _record_routes(
         value = commit.changes[0].value if commit.changes else record
         return _shown(value or record, principal, commit.seq)
 
-    @routes.delete(
-        place, summary=f"End a {kind.value}", status_code=204, responses=absent | conflict
-    )
+    @routes.delete(place, summary=f"End {_one(kind)}", status_code=204, responses=absent | conflict)
     async def end_one(
         principal: Annotated[Principal, ends],
         key: Key,
@@ -455,7 +460,7 @@ def _record_routes(
         )
         await api.commit([change], principal, reason, idempotency_key, ("end", kind, key))
 
-    @routes.get(f"{place}/history", summary=f"All versions of a {kind.value}", responses=absent)
+    @routes.get(f"{place}/history", summary=f"All versions of {_one(kind)}", responses=absent)
     async def history(principal: Annotated[Principal, see], key: Key) -> dict[str, Any]:
         wanted = canonical(key)
         versions = await registry.read(lambda book: book.history(kind, wanted))

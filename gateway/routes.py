@@ -123,7 +123,8 @@ _ERROR: Final = {
 _TEXTS: Final = {
     400: "A member is missing, unknown or has an unusable value; the text names it.",
     401: "Missing or unknown API credentials.",
-    403: "Signing refused: the reason and a sentence are the variables.",
+    403: "Signing refused: the reason and a sentence are the variables. Or: the role permits"
+    " no calls.",
     405: "Only POST.",
     406: "Only application/json is answered.",
     411: "Content-Length is missing.",
@@ -276,8 +277,9 @@ def calls_router(calls: Calls) -> APIRouter:
         "verification",
         "Verify a call (STI-VS)",
         description="Verifies the Identity headers of a call. A body without one is answered with"
-        " No-TN-Validation: the health request of an SBC. `callId` tells a repeated question"
-        " about one call from a replay; `explain` lists every check.",
+        " No-TN-Validation, unless an order or a rule for calls that are not signed says"
+        " otherwise. `callId` tells a repeated question about one call from a replay; `explain`"
+        " lists every check.",
         responses=_responses(
             _json(_JUDGED), "Judged.", 400, 401, 403, 405, 406, 411, 413, 415, 500
         ),

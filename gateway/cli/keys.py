@@ -27,8 +27,9 @@ def add(
         list[Role],
         typer.Option(
             help="What it may do; give several times for several. proxy: sign and verify calls;"
-            " registrar: subjects, resellers, holdings, accesses; platform: its own bindings;"
-            " regulator: orders; auditor: all of the history; operator: metrics and reading."
+            " registrar: subjects, resellers, holdings, accesses, exemptions, callees' refusals,"
+            " objections; platform: bindings of its --subject; regulator: orders; auditor: all of"
+            " the history; operator: metrics and reading, but no names."
         ),
     ],
     dialect: Annotated[
@@ -65,6 +66,8 @@ def add(
 
     Example: zhenxian key add keys.toml --name sbc-east --role proxy --certificate sbc-east.pem
     """
+    if Role.PLATFORM in role and Role.REGISTRAR not in role and not subject:
+        raise typer.BadParameter("role platform: --subject expected, whose bindings it writes")
     if certificate is not None or distinguished_name is not None:
         _add_certificate(
             file, name, role, dialect, subject, certificate, distinguished_name, as_json=as_json

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from gateway.cli.client import DEFAULT_URL, Client, KeyFile, Url, segment
 from gateway.cli.common import Json, console, errors, print_json
-from gateway.registry_api import MAX_BATCH, NAMES
+from gateway.registry_api import BODIES, MAX_BATCH, NAMES
 from passport.errors import ConfigError
 from registry.forms import COLUMNS
 from registry.model import TYPES, Kind, State
@@ -27,6 +27,8 @@ from stores.rows import Mode
 
 _TOLD: Final = 20  # refused rows shown to people; --json has all
 _IN_PATH: Final = ("id", "first", "last")  # members that a record's path names
+_BATCHES: Final = (Kind.BINDING, Kind.HOLDING, Kind.REFUSAL)
+_INSTANTS: Final = ("since", "until", "verified_on", "lifted")
 _NOT_SENT: Final = (*_IN_PATH, "version")
 
 KINDS: Final = {name: kind for kind, name in NAMES.items()}
@@ -39,7 +41,10 @@ Key = Annotated[
 Reason = Annotated[str, typer.Option(help="Why; kept in the history.")]
 Members = Annotated[
     list[str] | None,
-    typer.Argument(help="MEMBER=VALUE, as often as needed; lists are words with spaces."),
+    typer.Argument(
+        help="MEMBER=VALUE, as often as needed; lists are words with spaces, instants are seconds"
+        " since 1970 or RFC 3339 with its offset."
+    ),
 ]
 IfMatch = Annotated[
     int | None,
@@ -64,11 +69,25 @@ def kind_of(which: str) -> Kind:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    members = _members()
     for command in (
         list_, show, put, add, change, end, suspend, resume, close, rotate, history, who, trace,
         changes, batch,
     ):  # fmt: skip
-        app.command(command.__name__.rstrip("_"))(command)
+        epilog = members if command in (put, add, change) else None
+        app.command(command.__name__.rstrip("_"), epilog=epilog)(command)
+
+
+def _members() -> str:
+    """What each kind of record is made of, for --help; a star marks what has no default."""
+    lines = ["Members (* has no default, and must be given):"]
+    for kind, body in BODIES.items():
+        told = ", ".join(
+            f"{name}{'*' if member.is_required() else ''}"
+            for name, member in body.model_fields.items()
+        )
+        lines.append(f"{NAMES[kind]}: {told}")
+    return "\n\n".join([*lines, "What each means: /docs of the service."])
 
 
 def list_(
@@ -411,7 +430,7 @@ def changes(
 
 
 def batch(
-    which: Which,
+    which: Annotated[str, typer.Argument(help="One of bindings, holdings, refusals.")],
     file: Annotated[
         Path, typer.Argument(help="CSV with a header line, as export writes it; - for the input.")
     ],
@@ -434,6 +453,8 @@ def batch(
     Exit status 1 when a row was refused.
     """
     kind = kind_of(which)
+    if kind not in _BATCHES:
+        raise typer.BadParameter(f"{which} have no batches: put or import them")
     accepted = 0
     rejected: list[dict[str, Any]] = []
     with Client(url, api_key_file) as client, _opened(file) as lines:
@@ -542,11 +563,21 @@ def _typed(kind: Kind, name: str, text: str) -> Any:
         return None
     if any(get_origin(option) is tuple for option in options):
         return text.split()
-    if int in options and text.isascii() and text.isdecimal() and len(text) < 19:
-        return int(text)
+    if int in options:
+        return _number(text)
     if bool in options and text in ("true", "false"):
         return text == "true"
     return text
+
+
+def _number(text: str) -> int | str:
+    if text.isascii() and text.isdecimal() and len(text) < 19:
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+        return int(moment.timestamp()) if moment.tzinfo is not None else text
+    except (ValueError, OverflowError):
+        return text
 
 
 @contextmanager
@@ -557,7 +588,9 @@ def _opened(file: Path) -> Iterator[TextIO]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             yield lines
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: {error}") from None
 
 
@@ -583,7 +616,7 @@ def _print_rows(which: str, kind: Kind, rows: list[dict[str, Any]]) -> None:
     names = [name for name in COLUMNS[kind] if any(row.get(name) for row in rows)]
     table = _table(*names, "version")
     for row in rows:
-        _add_row(table, [row.get(name) for name in (*names, "version")])
+        _add_row(table, [_cell(name, row.get(name)) for name in (*names, "version")])
     if rows:
         console.print(table)
     else:
@@ -622,10 +655,14 @@ def _add_row(table: Table, values: Iterable[Any]) -> None:
     table.add_row(*(escape(_text("", value)) for value in values))
 
 
+def _cell(name: str, value: Any) -> Any:
+    return _at(value) if name in _INSTANTS and isinstance(value, int) else value
+
+
 def _text(name: str, value: Any) -> str:
     if value is None:
         return ""
-    if name in ("since", "until", "verified_on", "lifted") and isinstance(value, int):
+    if name in _INSTANTS and isinstance(value, int):
         return f"{value} ({_at(value)})"
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 

@@ -380,7 +380,8 @@ def _tell(report: Report, *, as_json: bool) -> None:
         errors.print(f"line {row.line}: {row.reason}", markup=False)
     if report.rejections > 20:
         errors.print(f"and {report.rejections - 20} more")
+    done = "registered" if report.written else "could be registered"
     console.print(
-        f"{report.rows} rows: {report.changed} registered, {report.unchanged} unchanged,"
+        f"{report.rows} rows: {report.changed} {done}, {report.unchanged} unchanged,"
         f" {report.rejections} refused" + ("" if report.written else "; nothing was written")
     )

@@ -183,6 +183,9 @@ def test_keys_are_shown_once(tmp_path):
     (row,) = json.loads(_run("key", "list", file, "--json").stdout)["keys"]
     assert (row["roles"], row["dialect"]) == (["operator", "proxy"], "3gpp")
     assert _run("key", "add", file, "--name", "x", "--role", "king").exit_code == 2
+    assert _run("key", "add", file, "--name", "x", "--role", "platform").exit_code == 2
+    platform = ("--name", "x", "--role", "platform", "--subject", "courier")
+    assert _run("key", "add", file, *platform).exit_code == 0
 
 
 def test_client_certificates_are_added_and_listed(tmp_path, installation):

@@ -154,7 +154,7 @@ def test_an_order_from_giving_to_lifting(service, signer, installation):
 def test_the_services_problem_is_told(service, signer):
     refused = _run("lift", "o-9", *signer, "--url", URL)
     assert refused.exit_code == 1
-    assert refused.stderr.strip() == "404 Refused: there is no order o-9"
+    assert refused.stderr.strip() == "404 Not Found: there is no order o-9"
     _run("stop", *signer, "--spc", "1", "--number", 5, "--url", URL)
     replayed = _run("stop", *signer, "--spc", "2", "--number", 5, "--order", "b", "--url", URL)
     assert replayed.exit_code == 1

@@ -33,6 +33,27 @@ def zhenxian(service):
     return run
 
 
+def test_help_names_the_members_and_instants_may_be_dates(zhenxian):
+    told = " ".join(zhenxian("put", "--help").split())
+    assert "exemptions: kind*, target*, reason*, since*, until*, measures, reference" in told
+    assert "document_number" in told
+    dates = ("since=2026-01-02T03:04:05+08:00", "until=2099-01-01T00:00:00Z")
+    made = zhenxian.json("put", "refusals", NUMBER, *dates, *WHY)
+    assert (made["since"], made["until"]) == (1767294245, 4070908800)
+    assert "2026-01-01 19:04:05 UTC" in zhenxian("list", "refusals")
+    for bad in ("tomorrow", "2026-01-02T03:04:05"):  # an instant without offset is none
+        refused = zhenxian("put", "refusals", NUMBER, f"since={bad}", *WHY, status=1)
+        assert refused.startswith("422")
+        assert "since" in refused
+
+
+def test_a_batch_of_what_has_none_is_wrong_usage(zhenxian, tmp_path):
+    rows = tmp_path / "subjects.csv"
+    rows.write_text("id\nbakery\n")
+    assert "no batches" in zhenxian("batch", "subjects", rows, *WHY, status=2)
+    assert zhenxian("show", "subjects", "bakery", status=1).startswith("404 Not Found")
+
+
 def test_a_record_is_added_changed_shown_and_ended(zhenxian):
     document = ("document_kind=licence", "document_number=9144 0300")
     zhenxian("add", "subjects", "bakery", "name=Bakery", *document, *WHY)

@@ -37,6 +37,8 @@ def test_import_export_and_what_was_refused(zhenxian, tmp_path):
         zhenxian("import", "holdings", numbers, "--reason", "t", "--dry-run", "--json", status=1)
     )
     assert (trial["changed"], trial["rejections"], trial["written"]) == (1, 1, False)
+    told = zhenxian("import", "holdings", numbers, "--reason", "t", "--dry-run", status=1)
+    assert "1 could be registered, 0 unchanged, 1 refused; nothing was written" in told
     assert zhenxian("export", "holdings") == (
         "first,last,subject,verification,use,spcs,reseller,evidence,verified_on\n"
     )
