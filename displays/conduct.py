@@ -13,12 +13,13 @@ order in which deliveries come; the sequential test and the order of displays do
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from displays.areas import CELLS
 from displays.handover import Handovers
 from displays.hashing import Hashing
 from displays.measures import assess, calls_strangers
@@ -56,13 +57,20 @@ class ConductFormatError(ZhenxianError):
     """A snapshot or delta that this version cannot read; nothing of it was taken."""
 
 
+# Of others: what is out of bounds would end the task that counts it.
+_Place: TypeAlias = Annotated[int, Meta(ge=0)]
+_Time: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 40)]
+_Hash: TypeAlias = Annotated[int, Meta(ge=-1, lt=1 << 32)]
+_Cell: TypeAlias = Annotated[int, Meta(ge=-1, lt=CELLS)]
+
+
 class _Delta(Struct, array_like=True):
     version: int
     salt: int
     sequence: tuple[int, int]
     keys: list[Key]
-    events: list[tuple[int, list[int], int, int, int, int, int]]
-    ended: list[tuple[int, int]]
+    events: list[tuple[_Time, list[_Place], _Hash, _Hash, _Cell, _Cell, _Hash]]
+    ended: list[tuple[_Place, _Time]]
     findings: list[Finding]
     cleared: list[Key]
 
@@ -277,19 +285,19 @@ class Conduct:
         best = max(assessments, key=lambda one: one.strength, default=None)
         strength = best.strength if best is not None else 0.0
         if best is not None and strength >= 1:
-            self._find(key, track, best, State.POOLED, at, at + policy.pooled_for)
+            self._find(key, track, best, assessments, State.POOLED, at)
         elif found is None:
             if best is not None and strength >= policy.suspect:
-                self._find(key, track, best, State.SUSPECTED, at, at + policy.suspected_for)
+                self._find(key, track, best, assessments, State.SUSPECTED, at)
         elif found.state is State.POOLED:
             # What brought it here must show again; anything else would be another finding.
             same = [one for one in assessments if one.measure is found.measure]
             if same and same[0].strength > policy.keep:
-                self._find(key, track, same[0], State.POOLED, at, at + policy.pooled_for)
+                self._find(key, track, same[0], assessments, State.POOLED, at)
             elif found.until > at + policy.pooled_for:
                 self._set(replace(found, until=at + policy.pooled_for))  # the clock was ahead
         elif best is not None and strength > policy.keep:
-            self._find(key, track, best, State.SUSPECTED, at, at + policy.suspected_for)
+            self._find(key, track, best, assessments, State.SUSPECTED, at)
         else:
             self._drop(key)
 
@@ -299,8 +307,15 @@ class Conduct:
             self._unsaved[key] = None
 
     def _find(
-        self, key: Key, track: Track, best: Assessment, state: State, at: int, until: int
+        self,
+        key: Key,
+        track: Track,
+        best: Assessment,
+        assessments: tuple[Assessment, ...],
+        state: State,
+        at: int,
     ) -> None:
+        policy = self.policy
         before = self._findings.get(key)
         same = before is not None and before.state is state
         self._set(
@@ -311,10 +326,11 @@ class Conduct:
                 best.strength,
                 best.figures,
                 best.thresholds,
-                self.policy.window,
+                policy.window,
                 tuple(Sample(*sample) for sample in track.samples),
                 min(before.since, at) if before is not None and same else at,
-                until,
+                at + (policy.pooled_for if state is State.POOLED else policy.suspected_for),
+                tuple(one.measure for one in assessments if one is not best and one.strength >= 1),
             )
         )
 

@@ -113,9 +113,12 @@ class Memory:
 
     def touch(self, key: Key, track: Track) -> None:
         """Have a key saved that has changed."""
-        if not track.touched:
-            track.touched = True
-            self._touched.append((key, track))
+        if track.touched:
+            return
+        track.touched = True
+        self._touched.append((key, track))
+        if len(self._touched) > 4 * self._places:  # nobody takes them; tracks forgotten must go
+            self._touched = [one for one in self._touched if self.own(one[0]) is one[1]]
 
     def take_touched(self, most: int) -> list[tuple[Key, Track | None]]:
         """Keys that changed since they were last taken, with what is kept of them if anything."""

@@ -120,6 +120,7 @@ class Finding(Struct, frozen=True):
         samples: some of the latest calls.
         since: seconds since the epoch at which the state began.
         until: when it ends if nothing confirms it again.
+        beside: other measures that amount to a pool by themselves.
     """
 
     key: Key
@@ -132,6 +133,12 @@ class Finding(Struct, frozen=True):
     samples: tuple[Sample, ...]
     since: int
     until: int
+    beside: tuple[Measure, ...] = ()
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Everything found; whoever is exempt from some of it is not exempt from the rest."""
+        return (self.measure, *self.beside)
 
     @property
     def sentence(self) -> str:

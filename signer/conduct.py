@@ -60,7 +60,9 @@ def against(
 
 def _exempt(key: Key, finding: Finding, registry: Registry, now: int) -> bool:
     exemption = registry.exemption(key.kind.value, key.id, now)
-    return exemption is not None and exemption.covers(finding.measure.value)
+    return exemption is not None and all(
+        exemption.covers(measure.value) for measure in finding.measures
+    )
 
 
 def observation(

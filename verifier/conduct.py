@@ -105,7 +105,9 @@ def _exempt(finding: Finding, registry: Registry, now: int) -> bool:
         exemption = registry.exemption(key.kind.value, key.id, now)
     except StoreUnavailableError:
         return False
-    return exemption is not None and exemption.covers(finding.measure.value)
+    return exemption is not None and all(
+        exemption.covers(measure.value) for measure in finding.measures
+    )
 
 
 def observation(

@@ -85,6 +85,7 @@ def finding_told(found: Finding) -> dict[str, Any]:
         "key": str(found.key),
         "state": found.state.name.lower(),
         "measure": found.measure.value,
+        "beside": [measure.value for measure in found.beside],
         "figures": {name: round(value, 4) for name, value in found.figures.items()},
         "thresholds": found.thresholds,
         "window": found.window,

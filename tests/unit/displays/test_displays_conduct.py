@@ -353,6 +353,33 @@ def test_what_cannot_be_read_is_left_or_refused(broken):
         conduct.merge("n", broken)
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(0, 1 << 41), (0, -1), (2, 1 << 32), (3, -2), (4, 256), (5, 999), (6, 1 << 40)],
+)
+def test_a_delta_with_a_call_out_of_bounds_is_refused(place, value):
+    one, other = Conduct(fleet=True), Conduct(fleet=True)
+    fed(one, calls((ACCESS, SUBJECT), pool(Random(1), 30)))
+    told = msgspec.msgpack.decode(one.take_delta())
+    told[4][7][place] = value
+    with pytest.raises(ConductFormatError):
+        other.merge("n", msgspec.msgpack.encode(told))
+    told[4][7][1] = [-1]
+    with pytest.raises(ConductFormatError):
+        other.merge("n", msgspec.msgpack.encode(told))
+    assert len(other) == 0
+
+
+def test_what_nobody_saves_is_bounded():
+    conduct = Conduct(Policy(max_keys=64))
+    for index in range(5_000):
+        flood = Key(KeyKind.ACCESS, f"flood-{index}")
+        fed(conduct, calls(flood, [(number("28", index), number("10", index))]))
+    assert conduct.untaken <= 2 * 64 + 1
+    kept = {one.key for one in conduct.take_touched(1_000) if one.content is not None}
+    assert len(kept) == len(conduct)
+
+
 # -- fleet
 
 

@@ -6,7 +6,7 @@ import pytest
 from found import Found, finding
 from plain import PlainRegistry
 
-from displays.model import KeyKind
+from displays.model import KeyKind, Measure
 from displays.model import State as Conduct
 from passport.claims import Destination
 from passport.errors import StoreUnavailableError
@@ -48,6 +48,7 @@ CLOSED = Standing(Subject(BANK), closed_by="subject subject-bank is suspended")
 RESOLD = Standing(Subject(BANK), ("mvno",), "reseller mvno is suspended")
 ORDER = Order("o1", "regulator", "ref 7", TargetKind.SUBJECT, BANK, 1, 1, "token")
 BINDING = Binding("b", BANK, BindingModel.AXB, NUMBER, CALLER, 1, CALLEE, until=NOW + 10)
+BESIDE = finding(beside=(Measure.ROTATION,))
 OF_SUBJECT = finding(KeyKind.SUBJECT, BANK)
 POOL, SUSPICION = finding(), finding(state=Conduct.SUSPECTED)
 
@@ -332,6 +333,20 @@ def exempt(kind, target, **more):
             [POOL],
             exempt(ConductKind.ACCESS, "bank-trunk", measures=(ConductMeasure.RATE,)),
             POOL,
+        ),
+        (  # exempt from the strongest measure, and not from what is found beside it
+            [BESIDE],
+            exempt(ConductKind.ACCESS, "bank-trunk", measures=(ConductMeasure.SPREAD,)),
+            BESIDE,
+        ),
+        (
+            [BESIDE],
+            exempt(
+                ConductKind.ACCESS,
+                "bank-trunk",
+                measures=(ConductMeasure.SPREAD, ConductMeasure.ROTATION),
+            ),
+            None,
         ),
     ],
 )

@@ -11,7 +11,15 @@ from verification import DEST, ORIG, Case, Knows, forged, replayed
 from displays.model import KeyKind, Measure, State
 from passport.reasons import Reason, SipStatus, Verstat
 from passport.tn import TN, TNRange
-from registry.model import Binding, BindingModel, ConductKind, Exemption, Holding, Use
+from registry.model import (
+    Binding,
+    BindingModel,
+    ConductKind,
+    ConductMeasure,
+    Exemption,
+    Holding,
+    Use,
+)
 from verifier.conduct import ConductPolicy, PooledVerifying, keys
 from verifier.verdict import Check, Label
 
@@ -126,6 +134,17 @@ def test_who_is_exempt_is_left_alone(case, kind, until, left):
     verdict = case.ask()
     assert verdict.verstat is left
     assert verdict.labels == ()
+
+
+@pytest.mark.parametrize(("beside", "left"), [((), Verstat.PASSED), (Measure.RATE, Verstat.FAILED)])
+def test_an_exemption_from_one_measure_is_none_from_another(case, beside, left):
+    found = msgspec.structs.replace(signer(case), beside=(beside,) if beside else ())
+    measures = (ConductMeasure.SPREAD,)
+    case.registry.add(
+        Exemption("e", ConductKind.SIGNER, found.key.id, "dispatch", 1, NOW + 1, measures)
+    )
+    case.conduct = Found(found)
+    assert case.ask().verstat is left
 
 
 def test_a_privacy_number_is_judged_by_its_binding(case):
