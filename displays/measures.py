@@ -100,6 +100,13 @@ class View:
         return self.matches / self.known if self.known else 0.0
 
     @property
+    def ends_told(self) -> float:
+        """Ends of calls that were told, to calls since any was."""
+        halves = [half for half in (self.track.now, self.track.old) if half is not None]
+        begun = sum(half.begun for half in halves)
+        return min(1.0, sum(half.ended for half in halves) / begun) if begun else 0.0
+
+    @property
     def reach(self) -> float:
         """Areas of callees, by linear counting."""
         ones = min(self._reach.bit_count(), _REACH_BITS - 1)
@@ -203,6 +210,8 @@ def concurrency(view: View) -> Assessment:
     found = _Conditions()
     found.figures["calls at a time"] = max(track.recent(track.peaks, _SLOTS_AN_HOUR), default=0)
     found.thresholds["calls at a time"] = view.policy.rate.concurrent
+    # Calls whose end nobody tells are no calls in progress.
+    found.needs("share of ends told", view.ends_told, view.policy.rate.ends_told)
     _sustained(view, found, track.peaks, view.policy.rate.concurrent)
     return found.assessment(Measure.CONCURRENCY)
 

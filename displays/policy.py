@@ -124,6 +124,8 @@ class Rate(Struct, frozen=True, forbid_unknown_fields=True):
         recurring: as in Locality.
         concurrent: calls at the same time, where the proxy tells when calls end; for as long. A
             broadcast has 60 lines, the robot 200.
+        ends_told: share of calls whose end is told, at least: with a proxy that tells of one in ten
+            only, or of one call ever, each caller would seem to have hundreds in progress.
     """
 
     per_display: float = 400.0
@@ -134,6 +136,7 @@ class Rate(Struct, frozen=True, forbid_unknown_fields=True):
     matching: float = 0.4
     recurring: float = 0.1
     concurrent: int = 100
+    ends_told: float = 0.9
 
 
 class Rotation(Struct, frozen=True, forbid_unknown_fields=True):

@@ -46,6 +46,7 @@ class Half:
             origid for an SPC.
         origins: displays of a signer or SPC. moved: of their calls, those that showed a display
             seen before with a callee, or origid, not seen with it.
+        begun, ended: calls since ends are told, and ends told.
     """
 
     calls: int = 0
@@ -56,6 +57,8 @@ class Half:
     turns: int = 0
     reach: int = 0
     moved: int = 0
+    begun: int = 0
+    ended: int = 0
     displays: Distinct | None = None
     pairs: Repeats | None = None
     origins: Repeats | None = None
@@ -326,6 +329,7 @@ class Track:
 
     def ended(self, at: int) -> None:
         """One of its calls is over. From the first report on, calls in progress are known."""
+        self.now.ended += 1
         self.active = max(0, self.active - 1) if self.active >= 0 else 0
         if self.ring:
             self._advance(at)
@@ -366,6 +370,7 @@ class Track:
 
     def _begun(self) -> None:
         """One more call in progress."""
+        self.now.begun += 1
         self.active += 1
         place = self.slot % SLOTS
         self.peaks[place] = max(self.peaks[place], self.active)

@@ -358,12 +358,38 @@ def test_calls_at_a_time_where_the_proxy_tells(lines, found):
     assert pooled is found
 
 
+@pytest.mark.parametrize("every", [0, 2, 4])
+def test_calls_whose_end_is_not_told_are_no_calls_in_progress(every):
+    """One end ever (whoever told it), and a proxy that tells every second or fourth."""
+    conduct = only(Measure.CONCURRENCY)
+    random = Random(19)
+    shop = list(calls(ACCESS, ((number("28", 1), somebody(random)) for _ in range(4_000)), every=5))
+    untouched(conduct, shop[:100])
+    conduct.ended(ACCESS, shop[99].at)
+    for index, observation in enumerate(shop[100:]):
+        conduct.observe(observation)
+        if every and index % every == 0:
+            conduct.ended(ACCESS, observation.at)
+        assert conduct.finding(ACCESS, observation.at) is None
+
+
 def test_nobody_tells_when_calls_end_and_concurrency_is_not_judged():
     conduct = only(Measure.CONCURRENCY)
     random = Random(18)
     untouched(
         conduct, calls(ACCESS, ((number("28", 1), somebody(random)) for _ in range(9_000)), every=1)
     )
+
+
+def test_a_finding_names_every_measure_that_is_a_pool_by_itself():
+    conduct = Conduct()
+    fed(conduct, calls(ACCESS, pool(Random(1), 400)))
+    found = conduct.finding(ACCESS, NOON + 8_000)
+    assert {found.measure, *found.beside} == {Measure.LOCAL_PRESENCE, Measure.SPREAD}
+    assert len(found.measures) == 2
+    alone = only(Measure.SPREAD)
+    fed(alone, calls(ACCESS, pool(Random(1), 400)))
+    assert alone.finding(ACCESS, NOON + 8_000).measures == (Measure.SPREAD,)
 
 
 # -- handover
