@@ -12,8 +12,9 @@ For each ordered pair, a sequential test (Wald) over the times at which the seco
 The test begins anew whenever it leans to chance, and finds at ln(1 / false_alarm).
 
 Only callers are looked at who call strangers all over the country (`Track.stranger`). Unseen stay
-boxes whose cards overlap in time or wait longer than `reach` between one and the next, and those
-that draw the next card at random, of which each pair follows too seldom. Nodes of a fleet see it
+boxes whose cards overlap in time or wait longer than `reach` between one and the next, those that
+draw the next card at random, of which each pair follows too seldom, and those among so many others
+that more than MAX_FOLLOWED begin before the next card does. Nodes of a fleet see it
 when their exchange lags by much less than `reach`.
 """
 
@@ -29,6 +30,7 @@ from displays.model import Key
 from displays.policy import DAY, HOUR, Handover
 
 MAX_CALLERS: Final = 4_096
+MAX_FOLLOWED: Final = 32  # beginnings that are looked at when a caller resumes; it has no more ties
 MAX_TIES: Final = 32  # pairs of one caller; about 100 octets each
 _MAX_STARTS: Final = 8_192
 _KEPT: Final = 6 * HOUR  # of starts; who is silent for longer is not handed over to and back
@@ -102,12 +104,14 @@ class Handovers:
         chance = self._chance(caller)
         starts, ended = self._starts, caller.last
         if chance < _LIKELIEST:
-            for place in range(bisect_left(starts, ended, key=_WHEN), len(starts)):
-                start, heir = starts[place]
+            once, missed = log(self._policy.expected / chance), self._missed(chance)
+            # A thousand callers begin some hundred times within reach; the nearest are likeliest.
+            first = bisect_left(starts, ended, key=_WHEN)
+            for start, heir in starts[first : first + MAX_FOLLOWED]:
                 if start > ended + self._policy.reach:
                     break
                 if heir != key:
-                    self._followed(key, caller, heir, chance)
+                    self._followed(key, caller, heir, once, missed)
         caller.runs += 1
         # Moved to the end, so that those forgotten are those who began longest ago.
         self._callers[key] = self._callers.pop(key)
@@ -117,14 +121,12 @@ class Handovers:
             missed = self._missed(self._chance(before)) if before is not None else -self.upper
             self._tie(key, caller, other, caller.ties[other] + missed)
 
-    def _followed(self, key: Key, caller: Caller, heir: Key, chance: float) -> None:
+    def _followed(self, key: Key, caller: Caller, heir: Key, once: float, missed: float) -> None:
         follower = self._callers.get(heir)
         if follower is None:
             return
         before = follower.ties.get(key)
-        score = log(self._policy.expected / chance)
-        if before is not None:
-            score += before - self._missed(chance)
+        score = once if before is None else once + before - missed
         self._tie(heir, follower, key, min(score, 2 * self.upper))
         if score >= self.upper and len(caller.heirs) < _MAX_LINKED:
             caller.heirs.add(heir)

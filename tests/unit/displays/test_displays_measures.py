@@ -21,7 +21,7 @@ from streams import (
 )
 
 from displays import Conduct, Key, Measure, Observation, Policy, State
-from displays.handover import MAX_CALLERS, MAX_TIES, Handovers
+from displays.handover import MAX_CALLERS, MAX_FOLLOWED, MAX_TIES, Handovers
 from displays.model import KeyKind
 from displays.policy import ALL_MEASURES, Locality
 from displays.track import Bounds, Track
@@ -393,6 +393,18 @@ def test_a_finding_names_every_measure_that_is_a_pool_by_itself():
 
 
 # -- handover
+
+
+def test_a_caller_among_thousands_is_held_against_the_nearest_only():
+    handovers = Handovers(Policy().handover)
+    first = Key(KeyKind.ACCESS, "first")
+    for at in (NOON - 40_000, NOON):
+        handovers.call(first, at)
+    for index in range(1_000):
+        handovers.call(Key(KeyKind.ACCESS, f"k-{index}"), NOON + 1 + index // 10)
+    handovers.call(first, NOON + 1_000)
+    tied = [key.id for key, caller in handovers._callers.items() if first in caller.ties]
+    assert tied == [f"k-{index}" for index in range(MAX_FOLLOWED - 1)]
 
 
 def card(index):
