@@ -81,6 +81,7 @@ class ConductKeeper:
         self._counts: list[Saved] = []
         self._deltas: list[bytes] = []
         self._expired = 0.0
+        self._unread: str | None = None
         self._file_problem: str | None = None
         self._exchange_problem: str | None = None
         self._strangers: dict[
@@ -88,16 +89,18 @@ class ConductKeeper:
         ] = {}  # nodes that cannot be read, and when they were heard
 
     def restore(self) -> None:
-        """Take over what was saved. A file that cannot be read is told, and counting begins anew.
+        """Take over what was saved; before the first call is answered.
 
-        Call once, before the first call is answered.
+        A file that cannot be read is told and tried again each minute, and counting begins anew.
         """
+        self._take_findings()  # those that came before it could be read are still to be saved
         policy = self.conduct.policy
         try:
             counts, findings = self._file.load(int(self._clock()) - policy.window, policy.max_keys)
         except StoreUnavailableError as error:
-            self._file_problem = str(error)
+            self._unread = f"conduct cannot be read, and who was found is forgotten: {error}"
             return
+        self._unread = None
         self.conduct.restore(counts, findings)
         self.conduct.take_findings()  # they are in the file
 
@@ -109,7 +112,8 @@ class ConductKeeper:
 
     def problems(self) -> list[str]:
         """What keeps conduct from being saved or exchanged, one sentence each."""
-        found = [text for text in (self._file_problem, self._exchange_problem) if text is not None]
+        told = (self._unread, self._file_problem, self._exchange_problem)
+        found = [text for text in told if text is not None]
         since = self._clock() - _STRANGE_FOR
         strangers = sorted(name for name, heard in self._strangers.items() if heard > since)
         if strangers:
@@ -128,14 +132,16 @@ class ConductKeeper:
     async def run(self) -> None:
         """Save and exchange until cancelled."""
         while True:
+            await self.look()  # at once: what others tell counts from here on
             await asyncio.sleep(EVERY)
-            await self.look()
 
     async def look(self) -> None:
         """Save and exchange once. Never raises for what cannot be reached; see `problems`."""
         now = self._clock()
         if now - self._expired >= _EXPIRE_EVERY or now < self._expired:
             self._expired = now
+            if self._unread is not None:
+                self.restore()
             self.conduct.expire(int(now))
             self._strangers = {
                 name: heard for name, heard in self._strangers.items() if heard > now - _STRANGE_FOR

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from streams import ACCESS, NOON, calls, fed, number, pool
+from streams import ACCESS, NOON, SUBJECT, calls, fed, number, pool
 
 from displays import Conduct, Key, KeyKind, Observation, Policy, State
 from gateway.conduct import SAVED_WITHIN, ConductKeeper, load_policy, salt_of
@@ -203,6 +203,32 @@ def test_a_node_that_cannot_be_read_is_told_of_until_it_is_silent(path):
     assert kept.problems() == []
     asyncio.run(kept.look())
     assert kept.problems() == []
+
+
+def test_a_file_that_cannot_be_read_is_told_until_it_can(path):
+    before = keeper(path)
+    fed(before.conduct, calls(ACCESS, pool(Random(1), 100)))
+    asyncio.run(before.close())
+    with sqlite3.connect(path) as file:
+        file.execute("ALTER TABLE counts RENAME TO away")
+    clock = [float(NOON)]
+    kept = ConductKeeper(Conduct(POLICY), ConductFile(path), None, lambda: clock[0])
+    kept.restore()
+    assert "cannot be read" in kept.problems()[0]
+    fed(kept.conduct, calls(SUBJECT, pool(Random(2), 100)))
+    kept.turn()  # saved, which reads nothing
+    asyncio.run(kept.look())
+    assert "cannot be read" in kept.problems()[0]
+    file.execute("ALTER TABLE away RENAME TO counts")
+    file.close()
+    clock[0] += 61
+    asyncio.run(kept.look())
+    assert kept.problems() == []
+    for key in (ACCESS, SUBJECT):
+        assert kept.conduct.finding(key, AT).state is State.POOLED
+    again = keeper(path)
+    for key in (ACCESS, SUBJECT):
+        assert again.conduct.finding(key, AT).state is State.POOLED
 
 
 def test_a_damaged_row_costs_that_row_only(path):
