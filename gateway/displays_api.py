@@ -23,6 +23,11 @@ _MAX_KEY: Final = 208  # characters: "signer:", a code of 64, "/", and an origid
 _READERS: Final = (Role.PROXY, Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR, Role.OPERATOR)
 _logger = logging.getLogger("zhenxian")
 
+_ENDED_EXAMPLE: Final = [
+    {"access": "bank-trunk"},
+    {"spc": "1001", "origid": "b0000000-0000-4000-8000-000000000001"},
+]
+
 KeyText = Annotated[
     str,
     Path(
@@ -93,9 +98,16 @@ def displays_router(
 
     @routes.post("/ended", summary="Tell that calls are over", dependencies=[tell])
     async def ended(
-        calls: Annotated[list[EndedCall], Body(min_length=1, max_length=MAX_ENDED)],
+        calls: Annotated[
+            list[EndedCall],
+            Body(min_length=1, max_length=MAX_ENDED, examples=[_ENDED_EXAMPLE]),
+        ],
     ) -> dict[str, int]:
-        """Without these reports calls at a time (并发) are not judged."""
+        """Without these reports calls at a time (并发) are not judged.
+
+        `taken` counts the keys that were told: two for a call signed here (access and subject), one
+        for a call verified here, none for an access that is not registered.
+        """
         at = int(clock())
         taken = 0
         for call in calls:

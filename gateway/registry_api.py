@@ -58,12 +58,19 @@ After = Annotated[str, Query(max_length=200, description="`following` of the pag
 OfSubject = Annotated[
     str | None, Query(description="Only this subject's; of holdings, accesses and exemptions.")
 ]
-Key = Annotated[str, Path(min_length=1, max_length=128)]
+Key = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=128,
+        description="The id; of holdings and refusals NUMBER or FIRST-LAST.",
+    ),
+]
 IfMatch = Annotated[
     str | None, Header(alias="if-match", description='The ETag that was seen, such as "7".')
 ]
 IfNoneMatch = Annotated[
-    str | None, Header(alias="if-none-match", description="* to create, never to change.")
+    str | None, Header(alias="if-none-match", description="`*`: create, never change.")
 ]
 Idempotency = Annotated[
     str | None,
@@ -163,12 +170,15 @@ class ExemptionBody(_Form):
         examples=["hospital"],
     )
     reason: str = Field(min_length=1, description="Why.", examples=["ambulance dispatch"])
-    since: int = Field(description="Seconds since the epoch.")
-    until: int = Field(description="Seconds since the epoch, at most 366 days from now.")
+    since: int = Field(description="Seconds since the epoch.", examples=[1795500000])
+    until: int = Field(
+        description="Seconds since the epoch, at most 366 days from now.", examples=[1811000000]
+    )
     measures: list[str] = Field(
         [],
         description="spread, local-presence, rate, concurrency, rotation, origids, handover;"
         " empty for all.",
+        examples=[["local-presence"]],
     )
     reference: str = Field("", description="File number or the like.")
 
@@ -176,7 +186,7 @@ class ExemptionBody(_Form):
 class RefusalBody(_Form):
     """A callee's refusal of calls of some purpose (do-not-call, 拒扰)."""
 
-    since: int = Field(description="Seconds since the epoch.")
+    since: int = Field(description="Seconds since the epoch.", examples=[1795500000])
     until: int | None = Field(None, description="Seconds since the epoch; none: until it is ended.")
     scopes: list[str] = Field(["marketing"], description="What is refused: marketing.")
     source: str = Field("", description="By whom, which way.", examples=["callee, hotline"])

@@ -139,3 +139,8 @@ def test_the_documentation_page_needs_no_network(service):
         assert "//" not in page.text.replace("://www.w3.org", "").replace(service.base, "")
         for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"):
             assert client.get(f"/docs/{name}").status_code == 200
+
+
+def test_the_documentation_page_asks_for_a_key_and_does_without(document):
+    (name,) = document["components"]["securitySchemes"]
+    assert document["security"] == [{}, {name: []}]
