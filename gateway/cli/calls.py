@@ -71,6 +71,15 @@ def register(app: typer.Typer) -> None:
         crn: Annotated[
             str | None, typer.Option(help="Why the caller calls, stated in the token (RFC 9795).")
         ] = None,
+        purpose: Annotated[
+            str | None, typer.Option(help="Why the caller calls, stated to this service alone.")
+        ] = None,
+        caller: Annotated[
+            str | None, typer.Option(help="Behind a privacy number: the caller's own number.")
+        ] = None,
+        extension: Annotated[
+            str | None, typer.Option(help="Behind an AXE number: what was dialled after it.")
+        ] = None,
         iat: Time = None,
         config: Config = None,
         as_json: Json = False,
@@ -91,8 +100,10 @@ def register(app: typer.Typer) -> None:
         }
         if access is not None:
             members["access"] = access
-        if crn is not None:
-            members["crn"] = crn
+        if caller is not None:
+            members["caller"] = {"tn": caller}
+        stated = {"crn": crn, "purpose": purpose, "extension": extension}
+        members |= {name: value for name, value in stated.items() if value is not None}
         answer = _ask(_service(config), SIGNING, {"signingRequest": members})
         if as_json:
             print_json(json.loads(answer.body))
@@ -116,6 +127,9 @@ def register(app: typer.Typer) -> None:
         ],
         orig: Annotated[str, typer.Option(help="P-Asserted-Identity or From number.")],
         dest: Annotated[list[str], typer.Option(help="To number.")],
+        purpose: Annotated[
+            str | None, typer.Option(help="What the call is for, such as its Call-Info says.")
+        ] = None,
         date: Time = None,
         config: Config = None,
         as_json: Json = False,
@@ -127,16 +141,16 @@ def register(app: typer.Typer) -> None:
 
         Example: zhenxian verify - --orig 12155550100 --dest 12155550113 < identity.txt
         """
-        body = {
-            "verificationRequest": {
-                "from": {"tn": orig},
-                "to": {"tn": dest},
-                "time": int(time.time()) if date is None else date,
-                "identity": read_argument(identity),
-                "explain": True,
-            }
+        members: dict[str, Any] = {
+            "from": {"tn": orig},
+            "to": {"tn": dest},
+            "time": int(time.time()) if date is None else date,
+            "identity": read_argument(identity),
+            "explain": True,
         }
-        answer = _ask(_service(config), VERIFICATION, body)
+        if purpose is not None:
+            members["purpose"] = purpose
+        answer = _ask(_service(config), VERIFICATION, {"verificationRequest": members})
         passed = False
         if answer.status == 200:
             response = json.loads(answer.body)["verificationResponse"]

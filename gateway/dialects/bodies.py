@@ -140,8 +140,11 @@ def guess(configured: Dialect | None, body: bytes) -> Dialect:
     return Dialect.THREEGPP if _ONLY_3GPP.search(body) else Dialect.ATIS
 
 
-def _explain(error: Exception, dialect: Dialect) -> RequestError:
-    """Turn a decoder's message into the dialect's error that names the member."""
+def _explain(error: Exception, dialect: Dialect, outer: str) -> RequestError:
+    """Turn a decoder's message into the dialect's error that names the member.
+
+    `outer` is the one member of the body: who leaves it out is told so.
+    """
     text = str(error)
     place = _PLACE.search(text)
     path = place["path"].removeprefix("$.") if place else ""
@@ -153,7 +156,8 @@ def _explain(error: Exception, dialect: Dialect) -> RequestError:
         return RequestError(Reason.PARAMETER_MISSING, missing["name"], dialect=dialect)
     if unknown:
         name = unknown["name"][:MAX_TEXT]
-        return RequestError(Reason.PARAMETER_INVALID, name, "unknown parameter", dialect=dialect)
+        told = "unknown parameter" if place else f"unknown parameter; only {outer} stands here"
+        return RequestError(Reason.PARAMETER_INVALID, name, told, dialect=dialect)
     return RequestError(
         Reason.PARAMETER_INVALID, path.rpartition(".")[2] or "body", what[:200], dialect=dialect
     )
@@ -256,7 +260,7 @@ def read_signing(
     try:
         members = _signing.decode(body).request
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise _explain(error, guess(configured, body)) from None
+        raise _explain(error, guess(configured, body), "signingRequest") from None
     dialect = configured or (
         Dialect.THREEGPP
         if members.profileId is not None or members.requestId is not None
@@ -320,7 +324,7 @@ def read_verification(
     try:
         members = _verification.decode(body).request
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise _explain(error, guess(configured, body)) from None
+        raise _explain(error, guess(configured, body), "verificationRequest") from None
     threegpp = (
         members.identityHeader is not None
         or members.identityHeaders is not None

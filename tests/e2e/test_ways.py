@@ -62,6 +62,9 @@ CASES = {
         SIGNING, b'{"signingRequest":{"orig":{"tn":"1"}}}', 400, "SVC4001"
     ),
     "an unknown member": lambda: Case(SIGNING, _sign(more=1), 400, "unknown parameter"),
+    "members without signingRequest": lambda: Case(
+        SIGNING, b'{"attest":"A"}', 400, "only signingRequest stands here"
+    ),
     "iat is stale": lambda: Case(SIGNING, _sign(iat=1), 400, "SVC4005"),
     "not a number": lambda: Case(SIGNING, dumps(signing("12a")), 400, "SVC4005"),
     "wrong type": lambda: Case(SIGNING, _sign(), 415, "SVC4004", ("content-type: text/plain",)),

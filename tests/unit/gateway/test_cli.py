@@ -66,6 +66,22 @@ def test_sign_prints_the_header_and_why(installation):
     assert told["signingResponse"]["decision"] == "HELD_AND_VERIFIED"
 
 
+def test_sign_says_who_stands_behind_a_privacy_number_and_why_he_calls(installation):
+    told = _signed(installation.config, "--caller", "12a")
+    assert told.exit_code == 1
+    assert "caller.tn" in told.stderr
+    told = _signed(installation.config, "--extension", "x")
+    assert "extension" in told.stderr
+    told = _signed(installation.config, "--purpose", "a\nb")
+    assert "purpose" in told.stderr
+    signed = _signed(installation.config, "--caller", BANK, "--purpose", "marketing")
+    assert signed.exit_code == 0
+    verify = ("verify", signed.stdout.strip(), "--orig", BANK, "--dest", CALLEE)
+    told = _run(*verify, "--purpose", "", "-c", installation.config)
+    assert told.exit_code == 1
+    assert "purpose" in told.stderr
+
+
 def test_sign_refused_is_status_1_and_says_why(installation):
     result = _run("sign", HOTLINE, CALLEE, "-c", installation.config)
     assert (result.exit_code, result.stdout) == (1, "")
