@@ -42,6 +42,8 @@ class Key(Struct, frozen=True, order=True, gc=False, cache_hash=True):
         if not colon or not name or kind not in set(KeyKind):
             kinds = ", ".join(kind.value for kind in KeyKind)
             raise ConfigError(f"{text!r}: kind:id expected, with one of the kinds {kinds}")
+        if kind == KeyKind.SIGNER and "/" not in name:
+            raise ConfigError(f"{text!r}: signer:SPC/ORIGID expected")
         return cls(KeyKind(kind), name)
 
 

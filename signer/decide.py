@@ -276,7 +276,9 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
         if holding.use is Use.PRIVACY and facts.binding is None:
             return _refuse(
                 Reason.NOT_BOUND,
-                "the request names no caller" if request.caller is None else "now, for this callee",
+                "the request names no caller"
+                if request.caller is None
+                else "not this caller, callee and display, now",
             )
     found = facts.finding
     if found is not None and found.state is Conduct.POOLED:

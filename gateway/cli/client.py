@@ -85,6 +85,7 @@ class Client:
         *,
         headers: Mapping[str, str] | None = None,
         upload: Iterator[bytes] | None = None,
+        lines: Sequence[int] | None = None,
     ) -> dict[str, Any]:
         """The answer, one JSON object; empty when there is nothing to say (204).
 
@@ -93,6 +94,7 @@ class Client:
             headers: beside those that every request has.
             upload: a body of another form; its headers are among `headers`. The answer may take
                 hours then.
+            lines: of the user's file, where the rows of a batch stand.
 
         Raises:
             typer.Exit: status 1, after the service's problem (RFC 9457) was printed.
@@ -115,7 +117,7 @@ class Client:
             raise self._unreachable(error) from None
         if response.status == 204:
             return {}
-        return self._read(response.status, response.content, path)
+        return self._read(response.status, response.content, path, lines)
 
     def exchange(self, method: str, path: str, body: Mapping[str, Any]) -> tuple[int, Any]:
         """Status and decoded body of any answer, a refusal too; None for a body that is no JSON.
@@ -162,7 +164,9 @@ class Client:
             f"{self._base}: {str(error) or type(error).__name__}; is the service running there?"
         )
 
-    def _read(self, status: int, content: bytes, path: str) -> dict[str, Any]:
+    def _read(
+        self, status: int, content: bytes, path: str, lines: Sequence[int] | None
+    ) -> dict[str, Any]:
         try:
             answer = msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -178,7 +182,8 @@ class Client:
             f"{status} {answer['title']}" + (f": {detail}" if detail else ""), markup=False
         )
         for row in answer.get("rejected", [])[:_TOLD]:
-            errors.print(f"row {row['row']}: {row['detail']}", markup=False)
+            place = f"line {lines[row['row']]}" if lines is not None else f"row {row['row']}"
+            errors.print(f"{place}: {row['detail']}", markup=False)
         raise typer.Exit(1)
 
 

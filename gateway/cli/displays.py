@@ -39,14 +39,14 @@ KeyText = Annotated[str, typer.Argument(help="access:ID, subject:ID, signer:SPC/
 def list_(
     state: Annotated[Standing | None, typer.Option(help="Only these.", show_default=False)] = None,
     url: Url = DEFAULT_URL,
-    key_file: KeyFile = None,
+    api_key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
     """Who is found suspected or pooled now.
 
     Example: zhenxian displays list --state pooled
     """
-    with Client(url, key_file) as client:
+    with Client(url, api_key_file) as client:
         found = list(_pages(client, state))
     if as_json:
         print_json({"findings": found})
@@ -67,13 +67,13 @@ def list_(
 
 @app.command()
 def show(
-    key: KeyText, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: Json = False
+    key: KeyText, url: Url = DEFAULT_URL, api_key_file: KeyFile = None, as_json: Json = False
 ) -> None:
     """All figures of one key, each beside what a pool reaches; and the calls that led to a finding.
 
     Example: zhenxian displays show access:bank-trunk
     """
-    with Client(url, key_file) as client:
+    with Client(url, api_key_file) as client:
         told = client.get(f"/v1/displays/{segment(key)}")
     if as_json:
         print_json(told)
@@ -104,7 +104,7 @@ def clear(
     key: KeyText,
     reason: Annotated[str, typer.Option(help="Why; it is logged.")],
     url: Url = DEFAULT_URL,
-    key_file: KeyFile = None,
+    api_key_file: KeyFile = None,
 ) -> None:
     """Clear a key after an objection. The same conduct is found again.
 
@@ -112,7 +112,7 @@ def clear(
 
     Example: zhenxian displays clear access:bank-trunk --reason "new dialler, audited"
     """
-    with Client(url, key_file) as client:
+    with Client(url, api_key_file) as client:
         client.request("DELETE", f"/v1/displays/{segment(key)}", {"reason": reason})
     console.print(f"{escape(key)} is cleared")
 

@@ -470,6 +470,7 @@ def batch(
                 {"reason": reason, "mode": mode.value},
                 [row for _, row in part],
                 headers=_headers(once),
+                lines=[line for line, _ in part],
             )
             accepted += answer.get("accepted", 0)
             rejected += [

@@ -167,6 +167,11 @@ def test_bindings_come_in_batches(zhenxian, tmp_path):
     file.write_text("\n".join([header, *rows]) + "\n")
     whole = zhenxian("batch", "bindings", file, *WHY, status=1)
     assert whole.startswith("409")
+    file.write_text("\n".join([header, *rows[:2], rows[2].replace("axb", "axc")]) + "\n")
+    whole = zhenxian("batch", "bindings", file, *WHY, status=1)
+    assert whole.startswith("422")
+    assert "line 4: model" in whole
+    file.write_text("\n".join([header, *rows]) + "\n")
     done = zhenxian.json(
         "batch", "bindings", file, *WHY, "--mode", "best-effort", "--size", 2, status=1
     )

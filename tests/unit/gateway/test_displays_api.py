@@ -155,6 +155,7 @@ def test_calls_at_a_time_are_known_once_ends_are_told(desk):
         ("GET", "/v1/displays/bank-trunk", {}),
         ("GET", "/v1/displays/trunk:bank", {}),
         ("GET", "/v1/displays/access:", {}),
+        ("GET", "/v1/displays/signer:1001", {}),
         ("GET", "/v1/displays", {"params": {"state": "odd"}}),
         ("POST", "/v1/displays/ended", {"json": [{}]}),
         ("POST", "/v1/displays/ended", {"json": [{"spc": "1001"}]}),
