@@ -165,7 +165,7 @@ class Client:
         )
 
     def _read(
-        self, status: int, content: bytes, path: str, lines: Sequence[int] | None
+        self, status: int, content: bytes, path: str, lines: Sequence[int] | None = None
     ) -> dict[str, Any]:
         try:
             answer = msgspec.json.decode(content)
