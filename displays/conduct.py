@@ -49,6 +49,7 @@ _CALLERS: Final = (KeyKind.ACCESS, KeyKind.SUBJECT, KeyKind.SIGNER)
 _SUBJECT: Final = KeyKind.SUBJECT
 _ACCESS: Final = KeyKind.ACCESS
 _DELTA_CALLS: Final = 1_000
+_MAX_MARKS: Final = 131_072  # of tokens counted lately, about 15 MB; a minute at 2,000 a second
 
 _Event: TypeAlias = tuple[int, tuple[Key, ...], int, int, int, int, int]
 
@@ -61,6 +62,7 @@ class ConductFormatError(ZhenxianError):
 _Place: TypeAlias = Annotated[int, Meta(ge=0)]
 _Time: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 40)]
 _Hash: TypeAlias = Annotated[int, Meta(ge=-1, lt=1 << 32)]
+_Mark: TypeAlias = Annotated[int, Meta(ge=-1, lt=1 << 56)]
 _Cell: TypeAlias = Annotated[int, Meta(ge=-1, lt=CELLS)]
 
 
@@ -73,6 +75,7 @@ class _Delta(Struct, array_like=True):
     ended: list[tuple[_Place, _Time]]
     findings: list[Finding]
     cleared: list[Key]
+    marks: list[_Mark]
 
 
 class _Kept(Struct, array_like=True):
@@ -133,7 +136,8 @@ class Conduct:
         )
         self._handovers = {kind: Handovers(self.policy.handover) for kind in _CALLERS}
         self._findings: dict[Key, Finding] = {}
-        self._backlog: list[_Event] | None = [] if fleet else None
+        self._backlog: list[tuple[_Event, int]] | None = [] if fleet else None
+        self._marks: dict[int, None] = {}
         self._ended: list[tuple[Key, int]] = []
         self._changed: dict[Key, Finding] = {}
         self._cleared: dict[Key, None] = {}
@@ -157,7 +161,10 @@ class Conduct:
         return found
 
     def observe(self, observation: Observation) -> None:
-        """Count one call."""
+        """Count one call, once."""
+        mark = observation.mark
+        if mark >= 0 and not self._first(mark):
+            return
         callee, keys = observation.callee, observation.keys
         shown = pair = here = there = link = -1
         if not observation.bound:
@@ -172,10 +179,23 @@ class Conduct:
         backlog = self._backlog
         if backlog is not None:
             if len(backlog) < self.policy.max_backlog:
-                backlog.append(event)
+                backlog.append((event, mark))
             else:
                 self.lost += 1
         self._count(event, observation)
+
+    def _first(self, mark: int) -> bool:
+        """True for a token that was not counted here yet.
+
+        Whoever sends each INVITE twice must not look like one who calls the same people again.
+        """
+        marks = self._marks
+        if mark in marks:
+            return False
+        if len(marks) >= _MAX_MARKS:
+            del marks[next(iter(marks))]
+        marks[mark] = None
+        return True
 
     def _count(self, event: _Event, observation: Observation | None) -> None:
         at, keys, shown, pair, here, there, link = event
@@ -428,7 +448,7 @@ class Conduct:
         places: dict[Key, int] = {}
         events = [
             (at, [places.setdefault(key, len(places)) for key in keys], *rest)
-            for at, keys, *rest in calls
+            for (at, keys, *rest), _ in calls
         ]
         ended = [(places.setdefault(key, len(places)), at) for key, at in over]
         boot, number = self._sequence
@@ -443,6 +463,7 @@ class Conduct:
                 ended,
                 list(self._changed.values()),
                 list(self._cleared),
+                [mark for _, mark in calls],
             )
         )
         self._changed, self._cleared = {}, {}
@@ -470,6 +491,8 @@ class Conduct:
             raise ConductFormatError("delta: names keys that it lacks")
         if any(place >= len(read.keys) for place, _ in read.ended):
             raise ConductFormatError("delta: names keys that it lacks")
+        if len(read.marks) != len(read.events):
+            raise ConductFormatError("delta: without a mark for each call")
         if read.sequence <= self._taken.get(node, (-1, -1)):
             return False
         self._taken.pop(node, None)
@@ -479,7 +502,9 @@ class Conduct:
         keys = read.keys
         for key in read.cleared:
             self._forget(key)
-        for at, places, *rest in read.events:
+        for (at, places, *rest), mark in zip(read.events, read.marks, strict=True):
+            if mark >= 0 and not self._first(mark):
+                continue
             shown, pair, here, there, link = rest
             named = tuple(keys[place] for place in places)
             self._count((at, named, shown, pair, here, there, link), None)

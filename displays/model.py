@@ -57,6 +57,8 @@ class Observation(Struct, frozen=True):
         origid: of the token; None when there is none. Only keys of kind SPC use it.
         bound: a live privacy binding permits the display, so that it is no choice of the caller;
             such a call says nothing of spread, areas or rotation.
+        mark: 56 bits of the token, by which a call that is asked about again, here or at another
+            node, counts once; -1 for a call that counts in any case.
     """
 
     at: int
@@ -65,6 +67,7 @@ class Observation(Struct, frozen=True):
     callee: TN | None
     origid: str | None = None
     bound: bool = False
+    mark: int = -1
 
 
 class State(IntEnum):

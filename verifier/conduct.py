@@ -111,16 +111,23 @@ def _exempt(finding: Finding, registry: Registry, now: int) -> bool:
 
 
 def observation(
-    token: VerifiedPASSporT, keys: tuple[Key, ...], callee: TN | None, *, bound: bool, at: int
+    token: VerifiedPASSporT,
+    keys: tuple[Key, ...],
+    callee: TN | None,
+    *,
+    bound: bool,
+    at: int,
+    mark: int = -1,
 ) -> Observation | None:
     """What a verified call tells of conduct; None when its display is no number.
 
     Args:
         callee: whom the call is for, by the request: a token may name others beside.
         bound: a live binding of a privacy number shows the display to the callee.
+        mark: as in Observation.
     """
     passport = token.passport
     extension = passport.extension
     if not keys or not isinstance(passport.orig, TN) or not isinstance(extension, Shaken):
         return None
-    return Observation(at, keys, passport.orig, callee, extension.origid, bound)
+    return Observation(at, keys, passport.orig, callee, extension.origid, bound, mark)

@@ -62,7 +62,7 @@ from verifier.unsigned import (
 from verifier.verdict import Check, Label, Refusal, Result, Verdict
 
 MAX_REMEMBERED_CHAINS: Final = 4096  # validation results kept; a nation has fewer signers
-MAX_COUNTED: Final = 65_536  # tokens known to be counted, about 10 MB; a minute at 1,000 a second
+_MARK_OCTETS: Final = 7  # of replay_key
 UNTRUSTED_FOR: Final = 10  # seconds a refused chain is not validated again
 
 NOBODY_SIGNS: Final = UnsignedPolicy()
@@ -164,7 +164,6 @@ class Verifier:
         self._consent = consent
         self._marketing = consent.marketing if consent is not None else Consent.OFF
         self._signers: OrderedDict[str, _Remembered] = OrderedDict()
-        self._counted: dict[bytes, None] = {}
 
     def verify(
         self,
@@ -310,25 +309,14 @@ class Verifier:
                 called[0] if called else None,
                 bound=facts.bound,
                 at=opened.now,
+                mark=int.from_bytes(
+                    replay_key(token.header.token, token.signature)[:_MARK_OCTETS], "big"
+                ),
             )
-            if told is not None and self._new(self._sighting(token, opened).key):
+            if told is not None:
                 self._conduct.observe(told)
         passed = _ALL if judged is None else _passed(_ALL, judged.check)
         return _result(screened, value, passed, judged, signer, facts.finding, facts.unwanted)
-
-    def _new(self, key: bytes) -> bool:
-        """True for a token that was not counted yet.
-
-        A call that is asked about again passes again, but whoever sends each INVITE twice must not
-        look like somebody who calls the same people again.
-        """
-        counted = self._counted
-        if key in counted:
-            return False
-        if len(counted) >= MAX_COUNTED:
-            del counted[next(iter(counted))]
-        counted[key] = None
-        return True
 
     def signer(self, chain: Chain, now: int) -> TrustedSigner | Untrusted:
         """Validate a chain, or remember doing so.

@@ -383,6 +383,48 @@ def test_what_nobody_saves_is_bounded():
 # -- fleet
 
 
+def test_a_call_that_several_nodes_were_asked_about_counts_once():
+    nodes = [Conduct(fleet=True) for _ in range(3)]
+    stream = [
+        msgspec.structs.replace(observation, mark=index)
+        for index, observation in enumerate(calls((ACCESS, SUBJECT), pool(Random(3), 90)))
+    ]
+    for observation in stream:
+        for node in nodes[: 1 + observation.mark % 3]:
+            node.observe(observation)
+            node.observe(observation)
+    for name, node in enumerate(nodes):
+        delta = node.take_delta()
+        for other in nodes:
+            if other is not node:
+                other.merge(str(name), delta)
+    whole = Conduct()
+    fed(whole, stream)
+    for node in nodes:
+        assert node.picture(ACCESS, NOON + 2_000).calls == 90
+        found = node.finding(ACCESS, NOON + 2_000)
+        assert found is not None
+        assert found.state is whole.finding(ACCESS, NOON + 2_000).state
+
+
+def test_marks_are_bounded_and_the_oldest_go_first(monkeypatch):
+    monkeypatch.setattr("displays.conduct._MAX_MARKS", 2)
+    conduct = Conduct()
+    (observation,) = calls(ACCESS, [(number("28", 1), number("10", 1))])
+    for mark in (1, 2, 3, 1, 1, -1, -1):
+        conduct.observe(msgspec.structs.replace(observation, mark=mark))
+    assert conduct.picture(ACCESS, NOON).calls == 6
+
+
+def test_a_delta_without_a_mark_for_each_call_is_refused():
+    one = Conduct(fleet=True)
+    fed(one, calls(ACCESS, pool(Random(1), 5)))
+    told = msgspec.msgpack.decode(one.take_delta())
+    told[-1].pop()
+    with pytest.raises(ConductFormatError):
+        Conduct(fleet=True).merge("n", msgspec.msgpack.encode(told))
+
+
 def test_fleet_sums_what_its_nodes_saw():
     """A pool dealt out over three nodes is seen by each as by one; no node alone could tell."""
     stream = list(calls((ACCESS, SIGNER, SPC), pool(Random(13), 90, local=0.6)))
