@@ -105,6 +105,7 @@ def clear(
     reason: Annotated[str, typer.Option(help="Why; it is logged.")],
     url: Url = DEFAULT_URL,
     api_key_file: KeyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Clear a key after an objection. The same conduct is found again.
 
@@ -114,7 +115,10 @@ def clear(
     """
     with Client(url, api_key_file) as client:
         client.request("DELETE", f"/v1/displays/{segment(key)}", {"reason": reason})
-    console.print(f"{escape(key)} is cleared")
+    if as_json:
+        print_json({"cleared": key})
+    else:
+        console.print(f"{escape(key)} is cleared")
 
 
 def _pages(client: Client, state: Standing | None) -> Iterator[dict[str, Any]]:

@@ -7,11 +7,12 @@ import json
 
 import httpx
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from gateway.app import applications
 from gateway.auth import Role, add_key
-from gateway.cli.client import DEFAULT_URL
+from gateway.cli.client import DEFAULT_URL, Client
 from gateway.cli.registry import app
 from stores import bulk
 
@@ -245,6 +246,14 @@ def test_a_file_is_sent_to_a_service_and_fetched_from_it(zhenxian, tmp_path, des
     assert "8675599990001,8675599990001,bank" in out.read_text()
     assert zhenxian("export", "holdings").stdout == out.read_text()
     assert [each.name for each in tmp_path.iterdir() if each.name.endswith(".part")] == []
+
+
+def test_an_export_that_is_refused_is_one_sentence(service, capsys):
+    taken: list[bytes] = []
+    with Client(DEFAULT_URL) as client, pytest.raises(typer.Exit):
+        client.download("/v1/exports/nothing", taken.append)
+    assert capsys.readouterr().err.startswith("404 Not Found")
+    assert taken == []
 
 
 def test_an_import_begun_before_is_not_begun_again_unawares(zhenxian, tmp_path, desk, service):

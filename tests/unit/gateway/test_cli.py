@@ -333,6 +333,8 @@ def test_help_of_every_command_teaches(path):
     for parameter in COMMANDS[path].params:
         assert parameter.name == "help" or parameter.help, parameter.name
         assert parameter.name != "key_file"  # --api-key-file, everywhere
+    if path not in (("serve",), ("registry", "export")):
+        assert any("--json" in parameter.opts for parameter in COMMANDS[path].params)
     if path not in (("serve",), ("key", "add"), ("key", "list")):
         assert "Example:" in text or "Exit status" in text
 

@@ -50,5 +50,7 @@ def test_a_key_is_cleared_with_a_reason(zhenxian, service):
     make_pool(service.desk)
     assert "is cleared" in zhenxian("clear", "subject:bank", "--reason", "audited")
     assert zhenxian("clear", "subject:bank", "--reason", "audited", status=1).startswith("404")
+    told = zhenxian("clear", "access:bank-trunk", "--reason", "audited", "--json")
+    assert json.loads(told) == {"cleared": "access:bank-trunk"}
     assert zhenxian("show", "bank", status=1).startswith("422")
     zhenxian("clear", "subject:bank", status=2)
