@@ -197,6 +197,7 @@ class Service:
             registry=self.registry,
             replay=self._seen,
             turn=self._turn,
+            settle=self.keeper.turn if self.keeper is not None else lambda: None,
             service=self.plan.service_number,
             conduct=conduct,
             rejection=self.redress.rejection,

@@ -192,6 +192,7 @@ class Calls:
         registry: Registry,
         replay: SharedReplayStore | None = None,
         turn: Callable[[], object] = lambda: None,
+        settle: Callable[[], object] = lambda: None,
         service: Callable[[TN], bool] = lambda _: False,
         conduct: DisplayConduct | None = None,
         rejection: Callable[[], Rejection] = Rejection,
@@ -209,6 +210,7 @@ class Calls:
         self._registry = registry
         self._replay = replay
         self._take_over = turn
+        self._settle = settle
         self._service = service
         self._conduct = conduct
         self._rejection = rejection
@@ -239,10 +241,19 @@ class Calls:
                     item.compute()
                 except Exception:
                     _logger.exception("a signature failed")
-        return [
+        given = [
             self._finish(item) if isinstance(item, _Signing | _Verifying) else item
             for item in staged
         ]
+        self._settled()
+        return given
+
+    def _settled(self) -> None:
+        """Before answers go out: what they rest on is kept."""
+        try:
+            self._settle()
+        except Exception:
+            _logger.exception("what calls told could not be kept")
 
     def _turn(self) -> None:
         """Take over what was committed to the registry since the last batch."""
@@ -324,6 +335,7 @@ class Calls:
             staged = _Verifying(opened, echo, request_id, started)
             staged.compute()
             answer = self._finish(staged)
+            self._settled()
             return answer if isinstance(answer, Answer) else await self._ask(answer)
         except Exception:
             _logger.exception("verification failed after fetching")
@@ -341,6 +353,7 @@ class Calls:
             except Exception:  # what is not known to be new does not pass
                 _logger.exception("the shared replay store failed")
         answer = self._finish(asking.staged, seen)
+        self._settled()
         if not isinstance(answer, Answer):
             raise TypeError("asked twice")
         return answer

@@ -1,7 +1,7 @@
 """The keeper of conduct: what calls tell is saved and exchanged in the background.
 
-A finding that somebody is pooled is on disk before the next batch of calls is answered by it, so
-that no restart takes it back. Counts follow within half a minute, which is what a crash can lose.
+A finding that somebody is pooled is on disk before any call is answered by it, so that no restart
+takes it back. Counts follow within half a minute, which is what a crash can lose.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class ConductKeeper:
         self.conduct.take_findings()  # they are in the file
 
     def turn(self) -> None:
-        """Before a batch of calls: whoever was found pooled by the last one is on disk first."""
+        """Before and after a batch of calls: whoever was found pooled is on disk first."""
         if self.conduct.flagged:
             self._take_findings()
             self._save([])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from random import Random
 
@@ -66,6 +67,21 @@ def test_a_pool_is_refused_with_its_figures_and_can_be_looked_at(desk):
     assert all(len(sample["display"]) == 16 for sample in told["samples"])  # hashed
     (line,) = [line for line in desk.logged() if line["event"] == "signing"]
     assert line["reason"] == "POOLED_DISPLAY"
+
+
+def test_who_is_found_in_a_batch_is_on_disk_before_its_answers_go_out(desk, monkeypatch):
+    conduct = desk.service.keeper.conduct
+
+    def found(_):
+        monkeypatch.undo()
+        make_pool(desk)
+
+    monkeypatch.setattr(conduct, "observe", found)
+    assert sign(desk)[0] == 200
+    with sqlite3.connect(desk.service.settings.data / "conduct.db") as file:
+        kept = {key for (key,) in file.execute("SELECT key FROM findings")}
+    file.close()
+    assert kept == {str(ACCESS), str(SUBJECT)}
 
 
 @pytest.mark.parametrize(
