@@ -131,19 +131,25 @@ def records(now: int) -> tuple[Record, ...]:
     )  # fmt: skip
 
 
+def _missing(data: Path, wanted: Sequence[Record]) -> list[Record]:
+    """Those that the registry does not have; what somebody changed since stays as it is."""
+    book = Book(data / REGISTRY_FILE, writer=True)
+    try:
+        return [one for one in wanted if book.get(KINDS[type(one)], one.key) is None]
+    finally:
+        book.close()
+
+
 def register(data: Path, changes: Sequence[Record], now: int) -> None:
     """Put records into the registry file of a data folder; the service need not run.
-
-    What is registered already stays as it is.
 
     Raises:
         ZhenxianError: they contradict what is there; nothing was written.
     """
     book = Book(data / REGISTRY_FILE, writer=True)
     try:
-        fresh = [one for one in changes if book.get(KINDS[type(one)], one.key) is None]
         book.write(
-            [put(record) for record in fresh],
+            [put(record) for record in changes],
             author="demonstration",
             reason="sample data",
             now=now,
@@ -188,7 +194,7 @@ def prepare(folder: Path, listener: str, now: int) -> World:
     pki = create_development_pki(folder / "pki", CARRIERS, now=now, revoked=(BANNED,))
     state = folder / "state"
     state.mkdir(mode=0o700, exist_ok=True)
-    register(state, records(now), now)
+    register(state, _missing(state, records(now)), now)
     regulator = create_issuer(folder / "orders", REGULATOR)
     publisher = Publisher(state / "published")
     for spc in CARRIERS:
