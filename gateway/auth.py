@@ -203,11 +203,6 @@ def _stamp(path: Path) -> object:
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
-def load_keys(path: Path) -> dict[str, _Stored]:
-    """The keys of a file, by id. Raises ConfigError that names the entry."""
-    return load_credentials(path).keys
-
-
 def load_credentials(path: Path) -> Credentials:
     """Read the key file: [[key]], [[certificate]], and other_certificates, a list of roles.
 

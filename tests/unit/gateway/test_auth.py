@@ -19,7 +19,6 @@ from gateway.auth import (
     add_certificate,
     add_key,
     load_credentials,
-    load_keys,
     subject_name,
 )
 from gateway.dialects.bodies import Dialect
@@ -108,7 +107,7 @@ def test_bad_files_are_refused(file, text):
     file.write_text(text)
     file.chmod(0o600)
     with pytest.raises(ConfigError):
-        load_keys(file)
+        load_credentials(file)
 
 
 def test_a_file_that_others_can_read_is_refused(file):
