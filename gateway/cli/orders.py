@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import Enum
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -16,7 +17,15 @@ from msgspec.structs import fields, replace
 from rich.markup import escape
 from rich.table import Table
 
-from gateway.cli.client import DEFAULT_URL, Client, KeyFile, Url, read_secret, segment
+from gateway.cli.client import (
+    DEFAULT_URL,
+    Client,
+    KeyFile,
+    ServiceUnreachableError,
+    Url,
+    read_secret,
+    segment,
+)
 from gateway.cli.common import Json, console, errors, print_json, read_argument
 from passport.errors import ConfigError, StoreUnavailableError
 from passport.jws import SigningKey
@@ -44,6 +53,7 @@ app = typer.Typer(
 _PAGE: Final = 1000  # orders asked for at once
 _STALE: Final = "good, but of the order before it was lifted"
 _AWAY: Final = 300  # seconds without a sign of life after which an unlisted node is gone
+_REGISTERED: Final = {TargetKind.SUBJECT: "subjects", TargetKind.RESELLER: "resellers"}
 _NO_TARGET: Final = (
     "exactly one of --subject, --reseller, --spc, --range, --phone, --certificate expected"
 )
@@ -139,7 +149,8 @@ def stop(
 ) -> None:
     """Order that a target is stopped: it may sign nothing, and nothing of it verifies.
 
-    Without --url the signed token is printed, to be carried elsewhere.
+    Without --url the signed token is printed, to be carried elsewhere. A subject or reseller that
+    is not registered may be ordered too, and is warned of: its name may be mistyped.
 
     Example: zhenxian orders stop --issuer regulator --key regulator.pem
     --reference "MIIT 2026-17" --subject call-centre --url http://127.0.0.1:8080
@@ -166,6 +177,7 @@ def stop(
         return
     with Client(url, api_key_file) as client:
         _give(client, token, reference, as_json=as_json)
+        _warn_of_nobody(client, *target)
 
 
 @app.command()
@@ -496,6 +508,22 @@ def _target(
     if len(given) > 1:
         raise typer.BadParameter(_NO_TARGET)
     return given[0] if given else None
+
+
+def _warn_of_nobody(client: Client, kind: TargetKind, target: str) -> None:
+    """An order may come before its target is registered, but more often it is mistyped."""
+    if kind not in _REGISTERED:
+        return
+    try:
+        status, _ = client.exchange("GET", f"/v1/{_REGISTERED[kind]}/{segment(target)}", {})
+    except ServiceUnreachableError:
+        return  # the order is given already
+    if status == HTTPStatus.NOT_FOUND:
+        errors.print(
+            f"warning: no {kind.value} {target} is registered there; if the name is mistyped, the"
+            " order stops nobody",
+            markup=False,
+        )
 
 
 def _instant(text: str) -> int:

@@ -125,10 +125,19 @@ def test_a_key_others_may_read_does_not_sign(installation, signer):
 # With a service ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", ["subject", "reseller"])
+def test_an_order_against_nobody_is_given_with_a_warning(service, signer, kind):
+    early = _run("stop", *signer, f"--{kind}", "cal-centre", "--url", URL)
+    assert early.exit_code == 0
+    assert f"{kind} cal-centre" in early.stdout
+    assert f"no {kind} cal-centre is registered" in early.stderr
+
+
 def test_an_order_from_giving_to_lifting(service, signer, installation):
     issuers = installation.regulator.parent / "issuers.toml"
     given = _run("stop", *signer, "--subject", "call-centre", "--order", "o-1", "--url", URL)
     assert given.stdout.strip() == "order o-1 in force: subject call-centre"
+    assert given.stderr == ""
     shown = _run("status", "o-1", "--issuers", issuers)
     assert shown.exit_code == 0, shown.stdout
     assert "signature of the order: good" in shown.stdout
@@ -205,7 +214,8 @@ def test_lift_signs_only_what_its_own_key_once_signed(service, signer, tmp_path)
     _run("key", key, "--public", tmp_path / "pub")
     with pytest.raises(ZhenxianError, match="forged"):
         _run("lift", "o-1", "--issuer", REGULATOR, "--key", key, "--reference", "x", "--url", URL)
-    assert [method for method, *_ in service.asked] == ["POST", "GET"]
+    # The order, whether its subject is registered, and what it stops: nothing was lifted.
+    assert [method for method, *_ in service.asked] == ["POST", "GET", "GET"]
 
 
 # Judging answers ---------------------------------------------------------------------------------
