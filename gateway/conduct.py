@@ -24,7 +24,7 @@ from stores.conductfile import ConductFile, Exchange
 
 EVERY: Final = 0.5  # seconds between two looks: what one node saw, the others count a second later
 SAVED_WITHIN: Final = 30  # seconds until changed counts are on disk
-_LOOKS: Final = int(SAVED_WITHIN / EVERY)
+_LOOKS: Final = int(SAVED_WITHIN / EVERY) - 10  # a look takes time, too
 _SLICE: Final = 50  # keys saved in one go, a few milliseconds
 _EXPIRE_EVERY: Final = 60.0  # seconds
 _STRANGE_FOR: Final = 120.0  # seconds; a node that was mended comes back under another name
@@ -80,6 +80,7 @@ class ConductKeeper:
         self._told: dict[str, Saved] = {}  # still to be told to the others
         self._counts: list[Saved] = []
         self._deltas: list[bytes] = []
+        self._pace = 0  # keys saved at each look
         self._expired = 0.0
         self._unread: str | None = None
         self._file_problem: str | None = None
@@ -150,7 +151,10 @@ class ConductKeeper:
         self._take_findings()
         self._save([])
         if self._file.leads():
-            left = max(_SLICE, self.conduct.untaken // _LOOKS)
+            # As many each time until none is left: a share of the rest would never come to its end.
+            untaken = self.conduct.untaken
+            self._pace = max(self._pace if untaken else 0, _SLICE, -(-untaken // _LOOKS))
+            left = self._pace
             # What cannot be written stays where it is bounded, and is not written in one go later.
             while left > 0 and self.conduct.untaken and self._file_problem is None:
                 self._save(self.conduct.take_touched(_SLICE))

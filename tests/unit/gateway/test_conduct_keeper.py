@@ -68,7 +68,7 @@ def test_killed_at_the_first_call_that_was_answered_by_a_finding_it_stands(path)
 
 def test_counts_are_saved_within_the_stated_time(path):
     kept = keeper(path, Policy())
-    keys = [Key(KeyKind.ACCESS, f"a-{index}") for index in range(3_000)]
+    keys = [Key(KeyKind.ACCESS, f"a-{index}") for index in range(12_000)]
     for index, key in enumerate(keys):
         seen = (key,), number("28", index), number("10", index)
         kept.conduct.observe(Observation(NOON, *seen))
@@ -229,6 +229,12 @@ def test_a_file_that_cannot_be_read_is_told_until_it_can(path):
     again = keeper(path)
     for key in (ACCESS, SUBJECT):
         assert again.conduct.finding(key, AT).state is State.POOLED
+
+
+def test_a_file_that_is_none_is_told_at_start(path):
+    path.write_bytes(b"no database" * 1_000)
+    with pytest.raises(StoreUnavailableError, match=r"conduct\.db"):
+        ConductFile(path)
 
 
 def test_a_damaged_row_costs_that_row_only(path):
