@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,8 @@ _SLICE: Final = 50  # keys saved in one go, a few milliseconds
 _EXPIRE_EVERY: Final = 60.0  # seconds
 _STRANGE_FOR: Final = 120.0  # seconds; a node that was mended comes back under another name
 _MOST_DELTAS: Final = 100  # waiting to be sent; the rest waits in Conduct, which is bounded
+
+_logger = logging.getLogger("zhenxian")
 
 
 def load_policy(path: Path | None, **own: object) -> Policy:
@@ -85,6 +88,7 @@ class ConductKeeper:
         self._unread: str | None = None
         self._file_problem: str | None = None
         self._exchange_problem: str | None = None
+        self._fault: str | None = None
         self._strangers: dict[
             str, float
         ] = {}  # nodes that cannot be read, and when they were heard
@@ -113,7 +117,7 @@ class ConductKeeper:
 
     def problems(self) -> list[str]:
         """What keeps conduct from being saved or exchanged, one sentence each."""
-        told = (self._unread, self._file_problem, self._exchange_problem)
+        told = (self._fault, self._unread, self._file_problem, self._exchange_problem)
         found = [text for text in told if text is not None]
         since = self._clock() - _STRANGE_FOR
         strangers = sorted(name for name, heard in self._strangers.items() if heard > since)
@@ -133,7 +137,13 @@ class ConductKeeper:
     async def run(self) -> None:
         """Save and exchange until cancelled."""
         while True:
-            await self.look()  # at once: what others tell counts from here on
+            try:
+                await self.look()  # at once: what others tell counts from here on
+                self._fault = None
+            except Exception as error:  # a fault here must not keep calls from being answered
+                if self._fault is None:
+                    _logger.exception("conduct is not saved or exchanged")
+                self._fault = f"conduct is not saved or exchanged: {type(error).__name__} (see log)"
             await asyncio.sleep(EVERY)
 
     async def look(self) -> None:

@@ -247,6 +247,32 @@ def test_a_damaged_row_costs_that_row_only(path):
     assert keeper(path).conduct.finding(ACCESS, AT) is not None
 
 
+def test_a_fault_of_ours_is_told_and_ends_nothing(path, monkeypatch, caplog):
+    kept = keeper(path)
+    monkeypatch.setattr("gateway.conduct.EVERY", 0.001)
+    faults = [TypeError("odd"), TypeError("odd")]
+
+    def expire(now):
+        if faults:
+            raise faults.pop()
+
+    monkeypatch.setattr(kept.conduct, "expire", expire)
+    monkeypatch.setattr("gateway.conduct._EXPIRE_EVERY", 0.0)
+    seen = []
+
+    async def run():
+        running = asyncio.create_task(kept.run())
+        while faults or kept.problems():
+            seen.extend(kept.problems())
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+    assert any("TypeError" in problem for problem in seen)
+    assert caplog.text.count("conduct is not saved") == 1
+
+
 def test_one_worker_saves_for_all(path):
     one, two = ConductFile(path), ConductFile(path)
     assert one.leads()
