@@ -23,6 +23,7 @@ from stores.book import Book
 SUBJECTS: Final = 10_000
 LOOKUPS: Final = 100_000
 _WARM: Final = 3  # times as many numbers are looked up before any is measured
+_AT_ONCE: Final = 1 << 22  # octets of the file read at a time
 _FIRST: Final = 8613000000000
 _PAIR: Final = 120  # numbers from one pair of rows, a range of a hundred and a single, to the next
 _PART: Final = 50  # look-ups timed together: some milliseconds
@@ -75,17 +76,21 @@ def numbers(count: int, seed: int, wanted: int) -> list[TN]:
 def measure_lookups(file: Path, count: int) -> dict[str, float]:
     """Microseconds of a look-up, and what the registry takes of this process's memory.
 
-    Look-ups are of random numbers and pass by the memory of recent answers. `lookup_us` is what
-    parts of fifty take when nobody else has the processor (the tenth of parts in order), so that a
-    busy machine measures the same; `lookup_median_us` is the median part. `own_bytes` is memory of
-    the process's own, `mapped_bytes` pages of the file, which the system takes back when it needs
-    them.
+    Look-ups are of random numbers and pass by the memory of recent answers; the file is read
+    through before, so that the system has it in memory, as on a node that has run for a while.
+    `lookup_us` is what parts of fifty take when nobody else has the processor (the tenth of parts
+    in order), so that a busy machine measures the same; `lookup_median_us` is the median part.
+    `own_bytes` is memory of the process's own, `mapped_bytes` pages of the file, which the system
+    takes back when it needs them.
 
     Raises:
         BenchError: a number that is held was not found.
     """
     wanted = numbers(count, 2, LOOKUPS)
     warm = numbers(count, 1, _WARM * LOOKUPS)
+    with file.open("rb", buffering=0) as whole:
+        while whole.read(_AT_ONCE):
+            pass
     own, mapped = _memory()
     book = Book(file)
     for tn in warm:

@@ -81,7 +81,7 @@ def main() -> int:
     build = Path("build")
     build.mkdir(exist_ok=True)
     (build / "bench-registry.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-    show(result, Console())
+    show(result, Console(width=None if sys.stdout.isatty() else 120))
     return 0
 
 
