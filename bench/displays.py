@@ -62,6 +62,8 @@ def side(calls: list[Call], keys: Callable[[Call], tuple[Key, ...]]) -> dict[str
     cell(TN("8613800100000"))  # reads the library's data
     if keys is SIDES["signing"]:
         calls = [call for call in calls if call.access is not None]
+    gc.collect()
+    gc.freeze()  # the day's calls are the bench's; a service holds none
     conduct, other = Conduct(), Conduct()
 
     def all_of_it(part: list[Call]) -> float:

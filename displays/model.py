@@ -47,7 +47,7 @@ class Key(Struct, frozen=True, order=True, gc=False, cache_hash=True):
         return cls(KeyKind(kind), name)
 
 
-class Observation(Struct, frozen=True):
+class Observation(Struct, frozen=True, gc=False):
     """One call, as a carrier on its way knows it.
 
     Attributes:
