@@ -393,7 +393,7 @@ def test_another_journal_is_not_taken_over_unasked(serve, tmp_path):
 
 def test_sentinel_fails_over_and_the_fleet_goes_on(watched, tmp_path):
     async def run():
-        opts = options(watched.url, wait_replicas=1)
+        opts = options(watched.url, wait_replicas=1, timeout=2.0, wait_ms=1_500)
         async with Node(tmp_path, "a", opts) as a, Node(tmp_path, "b", opts) as b:
             await write(a, subject("bank"))
             await until(lambda: b.seq == 1)

@@ -70,12 +70,15 @@ def test_no_seed_both_chooses_thresholds_and_judges_them():
 def test_what_is_observed_says_nothing_of_kind_operator_or_seed(drawn):
     calls, truth = drawn
     assert set(Observation.__struct_fields__) == {
-        "at", "keys", "display", "callee", "origid", "bound",
+        "at", "keys", "display", "callee", "origid", "bound", "mark",
     }  # fmt: skip
     names = {call.access for call in calls} | {call.subject for call in calls}
     names |= {call.spc for call in calls} | {f"{call.spc}/{call.origid}" for call in calls}
     operators = {row.operator for row in truth if row.kind is not Kind.CARRIER}
     assert not operators & names
+    # Here no call is asked about twice, so that none needs telling apart by its token.
+    sides = [(step.originating, step.terminating) for step in steps(calls)]
+    assert {seen.mark for both in sides for seen in both if seen is not None} == {-1}
     told = repr(steps(calls))
     assert not [operator for operator in operators if operator in told]
     assert not [kind for kind in Kind if kind.value in told or kind.name in told]
