@@ -16,17 +16,19 @@ class KeyKind(str, Enum):
     """What a key stands for.
 
     ACCESS and SUBJECT are known on the originating side. The terminating side knows the token's
-    SIGNER, which is one (SPC, origid), and its SPC over all origids.
+    SIGNER, which is one (SPC, origid), and its SPC over all origids. AGENT is who calls behind a
+    privacy number, one for each platform, wherever the binding is known.
     """
 
     ACCESS = "access"
     SUBJECT = "subject"
     SIGNER = "signer"
     SPC = "spc"
+    AGENT = "agent"
 
 
 class Key(Struct, frozen=True, order=True, gc=False, cache_hash=True):
-    """Whose conduct it is. The id of a SIGNER is written "spc/origid"."""
+    """Whose conduct it is. Ids: "spc/origid" of a SIGNER, "platform/number" of an AGENT."""
 
     kind: KeyKind
     id: str
@@ -44,6 +46,8 @@ class Key(Struct, frozen=True, order=True, gc=False, cache_hash=True):
             raise ConfigError(f"{text!r}: kind:id expected, with one of the kinds {kinds}")
         if kind == KeyKind.SIGNER and "/" not in name:
             raise ConfigError(f"{text!r}: signer:SPC/ORIGID expected")
+        if kind == KeyKind.AGENT and "/" not in name:
+            raise ConfigError(f"{text!r}: agent:PLATFORM/NUMBER expected")
         return cls(KeyKind(kind), name)
 
 
@@ -56,7 +60,9 @@ class Observation(Struct, frozen=True, gc=False):
         callee: None when it is no telephone number.
         origid: of the token; None when there is none. Only keys of kind SPC use it.
         bound: a live privacy binding permits the display, so that it is no choice of the caller;
-            such a call says nothing of spread, areas or rotation.
+            such a call says nothing of spread, areas or rotation. It counts for an AGENT.
+        behind: number of the caller whom the binding hides, by which the AGENT is judged; None
+            when it is not known.
         mark: 56 bits of the token, by which a call that is asked about again, here or at another
             node, counts once; -1 for a call that counts in any case.
     """
@@ -68,6 +74,7 @@ class Observation(Struct, frozen=True, gc=False):
     origid: str | None = None
     bound: bool = False
     mark: int = -1
+    behind: TN | None = None
 
 
 class State(IntEnum):
@@ -88,6 +95,7 @@ class Measure(str, Enum):
     ROTATION = "rotation"
     ORIGIDS = "origids"
     HANDOVER = "handover"
+    BINDINGS = "bindings"
 
 
 class Sample(Struct, frozen=True):

@@ -278,6 +278,11 @@ def _target(kind: ConductKind, text: str) -> str:
         spc, _, origid = text.partition("/")
         if not spc or not origid:
             raise ConfigError('target: "spc/origid" of a signer expected')
+    elif kind is ConductKind.AGENT:
+        platform, _, number = text.rpartition("/")
+        if not platform:
+            raise ConfigError('target: "platform/number" of an agent expected')
+        return f"{platform}/{TN.parse(number, where='target')}"
     elif not 0 < len(text) <= MAX_ID:
         raise ConfigError(f"target: an id of 1 to {MAX_ID} printable characters expected")
     return text

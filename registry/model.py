@@ -94,6 +94,7 @@ class ConductKind(str, Enum):
     SUBJECT = "subject"
     SIGNER = "signer"
     SPC = "spc"
+    AGENT = "agent"
 
 
 class ConductMeasure(str, Enum):
@@ -106,6 +107,7 @@ class ConductMeasure(str, Enum):
     ROTATION = "rotation"
     ORIGIDS = "origids"
     HANDOVER = "handover"
+    BINDINGS = "bindings"
 
 
 class Scope(str, Enum):
@@ -272,6 +274,13 @@ class Binding(Struct, frozen=True, omit_defaults=True):
         callers = (self.a, self.b, callee)
         return any(self.permits(one, display, callee, "") for one in callers if one is not None)
 
+    def caller(self, display: TN, callee: TN) -> TN | None:
+        """Who calls when the callee sees the display; None when that may be anybody."""
+        if callee == self.a and self.b is None:
+            return None
+        callers = (one for one in (self.a, self.b) if one is not None)
+        return next((one for one in callers if self.permits(one, display, callee, "")), None)
+
 
 class Order(Struct, frozen=True, omit_defaults=True):
     """An instruction of someone entitled that stops a target, until lifted.
@@ -308,7 +317,7 @@ class Exemption(Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         kind, target: whose conduct: id of an access or subject (originating side); "spc/origid"
-            of a signer, or an SPC (terminating side).
+            of a signer, or an SPC (terminating side); "platform/number" of an agent.
         reason: such as "ambulance dispatch".
         since, until: seconds since the epoch; in force from `since` to before `until`.
         measures: from which measures; empty for all.
@@ -444,8 +453,8 @@ class Registry(Protocol):
         """An active binding that permits the display."""
         ...
 
-    def shown(self, display: TN, callee: TN, now: float) -> bool:
-        """True when an active binding shows the display to the callee, whoever calls."""
+    def shown(self, display: TN, callee: TN, now: float) -> Binding | None:
+        """An active binding that shows the display to the callee, whoever calls."""
         ...
 
     def order(self, who: Who, now: int) -> Order | None:

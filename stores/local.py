@@ -197,9 +197,9 @@ class LocalRegistry:
         """An active binding that permits the display."""
         return self._book.binding(caller, display, callee, extension, now)
 
-    def shown(self, display: TN, callee: TN, now: float) -> bool:
-        """True when an active binding shows the display to the callee, whoever calls."""
-        return self._book.shown(display, callee, now) is not None
+    def shown(self, display: TN, callee: TN, now: float) -> Binding | None:
+        """An active binding that shows the display to the callee, whoever calls."""
+        return self._book.shown(display, callee, now)
 
     def order(self, who: Who, now: int) -> Order | None:
         """An order in force that covers any of these; the oldest of several."""
