@@ -35,12 +35,14 @@ from stores.rows import Mode
 KINDS: Final = {
     kind.name.lower().replace("_", "-"): kind for kind in Kind if kind is not Kind.CARRIER
 }
-# A few callers of most kinds; a country's shares have no pool among so few. A signer that mints
-# origids is a carrier of its own, which the service that is asked is not.
+# Carriers of their own without customers, which the service that is asked is not.
+_FOREIGN: Final = {Kind.MINTER, Kind.ORIGID_POOL}
+# A few callers of most kinds; a country's shares have no pool among so few.
 TOWN: Final = {
     Kind.SUBSCRIBER: 100, Kind.ROAMER: 20, Kind.RIDER: 3, Kind.OFFICE: 3, Kind.SHOP: 5,
-    Kind.CALL_CENTRE: 1, Kind.COURIER: 1, Kind.BRANCHES: 1, Kind.POOL: 1, Kind.SLOW_POOL: 1,
-    Kind.SIM_BOX: 1, Kind.UNVERIFIED: 1, Kind.RETURNED: 1, Kind.REPLAYED: 1, Kind.PASTED: 1,
+    Kind.CALL_CENTRE: 1, Kind.COURIER: 1, Kind.MERCHANTS: 1, Kind.BRANCHES: 1, Kind.POOL: 1,
+    Kind.SLOW_POOL: 1, Kind.SIM_BOX: 1, Kind.UNVERIFIED: 1, Kind.RETURNED: 1, Kind.BINDER: 1,
+    Kind.REPLAYED: 1, Kind.PASTED: 1,
 }  # fmt: skip
 _RATE: Final = 50.0  # calls a second
 _WHY: Final = "simulation"
@@ -211,7 +213,7 @@ def _scenario(
     if share:
         shares = dict(map(_share, share))
     elif size is not None:
-        shares = {kind: number for kind, number in COUNTRY.items() if kind is not Kind.MINTER}
+        shares = {kind: number for kind, number in COUNTRY.items() if kind not in _FOREIGN}
     if size is None:
         size = round(sum(shares.values()))
     return Scenario(seed, size, shares, days, split=split)

@@ -8,9 +8,11 @@ and deals its numbers out among them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from heapq import heapreplace
+from collections.abc import Callable, Iterator
+from heapq import heappop, heappush, heapreplace
 from typing import Final
+
+from msgspec.structs import replace
 
 from gateway.simulation.areas import City
 from gateway.simulation.flow import HOUR, OFFICE_HOURS, TRADING, arrivals, dialler, lasting
@@ -27,13 +29,21 @@ _FRESH: Final = 50  # seconds within which a token that was caught can still pas
 class _Numbers:
     """An operator's numbers by city, each with the seat it calls from."""
 
-    def __init__(self, stage: Stage, seats: list[Seat], count: int) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        seats: list[Seat],
+        count: int,
+        make: Callable[[Seat, City], TN] | None = None,
+    ) -> None:
+        """Deal them out among the seats; fixed-line numbers unless something else makes them."""
         self._stage = stage
+        make = make or stage.fixed
         self.all: list[tuple[Seat, TN, City]] = []
         self._of: dict[str, list[tuple[Seat, TN]]] = defaultdict(list)
         for index in range(count):
             seat, city = seats[index % len(seats)], stage.cities.draw(stage.random)
-            number = stage.fixed(seat, city)
+            number = make(seat, city)
             self.all.append((seat, number, city))
             self._of[city.name].append((seat, number))
 
@@ -69,6 +79,34 @@ def pool(stage: Stage) -> Iterator[Call]:
 def half_local_pool(stage: Stage) -> Iterator[Call]:
     """The same, but only every second callee is shown a number of the own city."""
     return _pooled(stage, _Numbers(stage, stage.seats(stage.split), 5_000), 0.5, 3_000)
+
+
+def redialling_pool(stage: Stage) -> Iterator[Call]:
+    """The national pool, but every second callee is dialled twice by the same number.
+
+    The first attempt is cancelled after 2 seconds, before anybody answers, the second follows 20 to
+    60 seconds later: one third of its calls looks like those of somebody who calls again.
+    """
+    random = stage.random
+    once = _pooled(stage, _Numbers(stage, stage.seats(stage.split), 5_000), 1.0, 3_000)
+
+    def calls() -> Iterator[Call]:
+        again: list[tuple[int, str, Call]] = []
+        for turn, call in enumerate(once):
+            while again and again[0][0] <= call.at:
+                yield heappop(again)[2]
+            if turn % 2:
+                yield call
+                continue
+            yield replace(call, duration=2)
+            later = call.at + 2 + random.randint(20, 60)
+            if later < stage.end:
+                second = replace(call, id=stage.call_id(), at=later)
+                heappush(again, (later, second.id, second))
+        while again:
+            yield heappop(again)[2]
+
+    return calls()
 
 
 def slow_pool(stage: Stage) -> Iterator[Call]:
@@ -239,17 +277,61 @@ def minter(stage: Stage) -> Iterator[Call]:
     Behind it is a pool of 2,000 numbers, nine in ten calls local. Split, there are several such
     carriers. Nobody on the originating side will tell anything: no access, no subject.
     """
+    return _own_carrier(stage, lambda _: stage.origid())
+
+
+def origid_pool(stage: Stage) -> Iterator[Call]:
+    """Has read the page: the same, but each number keeps the origid that it began with.
+
+    From outside it looks like a carrier with 2,000 customers, each with one number.
+    """
+    origids: defaultdict[TN, str] = defaultdict(stage.origid)
+    return _own_carrier(stage, origids.__getitem__)
+
+
+def _own_carrier(stage: Stage, origid: Callable[[TN], str]) -> Iterator[Call]:
     random = stage.random
-    carriers = [Seat(None, None, stage.country.new_rogue(), "") for _ in range(stage.split)]
+    carriers = [Seat(None, None, stage.country.new_carrier(), "") for _ in range(stage.split)]
     numbers = _Numbers(stage, carriers, 2_000)
 
     def calls() -> Iterator[Call]:
         for at in arrivals(random, stage.start, stage.end, 2_500, TRADING):
             city = stage.cities.draw(random)
             seat, display = numbers.local(city) if random.random() < 0.9 else numbers.any()
-            fresh = seat._replace(origid=stage.origid())
+            named = seat._replace(origid=origid(display))
             duration = lasting(random, _PITCH, _ANSWERED)
-            yield stage.call(fresh, at, duration, display, city.person(random))
+            yield stage.call(named, at, duration, display, city.person(random))
+
+    return calls()
+
+
+def binder(stage: Stage) -> Iterator[Call]:
+    """A platform with 2,000 privacy numbers that binds agent and callee right before each call.
+
+    Ten agents make 2,000 calls a day, callees anywhere, each once; each sees a number of the own
+    city, and a live binding permits it. Split, there are several platforms, and at least one agent
+    behind each.
+    """
+    random = stage.random
+    seats = stage.seats(stage.split)
+    numbers = _Numbers(stage, seats, 2_000, stage.privacy)
+    own = stage.seat()
+    agents = [stage.mobile(own, stage.cities.draw(random)) for _ in range(max(10, stage.split))]
+    behind = {seat: agents[place :: len(seats)] for place, seat in enumerate(seats)}
+
+    def calls() -> Iterator[Call]:
+        for at in arrivals(random, stage.start, stage.end, 2_000, TRADING):
+            city = stage.cities.draw(random)
+            seat, display = numbers.local(city)
+            yield stage.call(
+                seat,
+                at,
+                lasting(random, _PITCH, _ANSWERED),
+                display,
+                city.person(random),
+                caller=random.choice(behind[seat]),
+                bound=True,
+            )
 
     return calls()
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from msgspec.structs import replace
+
 from gateway.simulation.areas import City
 from gateway.simulation.flow import (
     DAY,
@@ -65,16 +67,19 @@ def _people(
         yield stage.call(seats[person], at, talk, numbers[person], callee)
 
 
-def subscribers(stage: Stage, count: int) -> Iterator[Call]:
+def subscribers(stage: Stage, count: int, spc: str | None = None) -> Iterator[Call]:
     """Private people of one switch, which signs for all of them with one origid.
 
     4 calls a day each on average, 12 regular contacts, 7 in 10 calls to them; three in four
     contacts and 65 % of the others live in the same city. Four switches in five serve one city,
     the fifth a whole province: its displays come from several cities and are nearly always local
     to their callees, for the best of reasons.
+
+    Args:
+        spc: their carrier; None for any of the large ones.
     """
     random = stage.random
-    spc, origid = random.choice(stage.country.large), stage.origid()
+    spc, origid = spc or random.choice(stage.country.large), stage.origid()
     home = stage.cities.draw(random)
     province = stage.cities.of_province(home.province)
     wide = random.random() < 0.2
@@ -82,6 +87,21 @@ def subscribers(stage: Stage, count: int) -> Iterator[Call]:
     seats = [stage.seat(spc, origid=origid) for _ in range(count)]
     numbers = [stage.mobile(seat, city) for seat, city in zip(seats, lives, strict=True)]
     return _people(stage, lives, seats, numbers, per_day=4.0, local=0.65)
+
+
+def numbering(stage: Stage) -> Iterator[Call]:
+    """A carrier of its own with 300 private subscribers, which gives each call a fresh origid.
+
+    So some do who let an origid stand for one call instead of one customer. Its SPC looks like one
+    that mints origids; its subscribers are those of any other switch.
+    """
+    calls = subscribers(stage, 300, spc=stage.country.new_carrier())
+
+    def fresh() -> Iterator[Call]:
+        for call in calls:
+            yield replace(call, origid=stage.origid())
+
+    return fresh()
 
 
 def roamers(stage: Stage, count: int) -> Iterator[Call]:
@@ -186,6 +206,11 @@ def _in_turn(*streams: Iterator[Call]) -> Iterator[Call]:
     return merge(*streams, key=lambda call: call.at)
 
 
+def _midnight(stage: Stage) -> int:
+    """When the first day began, by the clocks of the country."""
+    return (stage.start + OFFSET) // DAY * DAY - OFFSET
+
+
 def school(stage: Stage) -> Iterator[Call]:
     """12 calls a day, and once in the scenario an emergency broadcast.
 
@@ -196,8 +221,7 @@ def school(stage: Stage) -> Iterator[Call]:
     seat = stage.seat()
     number = stage.fixed(seat, home)
     days = max(1, (stage.end - stage.start) // DAY)
-    midnight = (stage.start + OFFSET) // DAY * DAY - OFFSET
-    alarm = midnight + random.randrange(days) * DAY + (8 + 8 * random.random()) * HOUR
+    alarm = _midnight(stage) + random.randrange(days) * DAY + (8 + 8 * random.random()) * HOUR
     alarm = min(max(alarm, stage.start), stage.end - HOUR)
 
     def usual() -> Iterator[Call]:
@@ -287,6 +311,54 @@ def courier(stage: Stage) -> Iterator[Call]:
                 bound=True,
                 purpose="delivery",
             )
+
+    return calls()
+
+
+def merchants(stage: Stage) -> Iterator[Call]:
+    """A platform through whose privacy numbers 30 merchants call their customers, with bindings.
+
+    Each merchant calls 5 to 40 customers a day anywhere in the country, and a quarter of them
+    twice; one customer in seven calls back. The customer sees a number of the own city where the
+    platform has one: it has 5 in each of 60.
+    """
+    random = stage.random
+    seat = stage.seat()
+    lent = {
+        city.name: [stage.privacy(seat, city) for _ in range(5)]
+        for city in stage.cities.several(random, 60)
+    }
+    elsewhere = [number for numbers in lent.values() for number in numbers]
+    shops = [
+        (stage.mobile(stage.seat(), stage.cities.draw(random)), random.randint(5, 40))
+        for _ in range(30)
+    ]
+
+    def once(merchant: TN, morning: int) -> Iterator[Call]:
+        """All calls between a merchant and one customer."""
+        city = stage.cities.draw(random)
+        customer, display = city.person(random), random.choice(lent.get(city.name, elsewhere))
+        at = morning + random.uniform(9, 19) * HOUR
+        pairs = [(merchant, customer)]
+        if random.random() < 0.25:
+            pairs.append((merchant, customer))
+        if random.random() < 1 / 7:
+            pairs.append((customer, merchant))
+        for caller, callee in pairs:
+            talk = lasting(random, 60.0)
+            yield stage.call(seat, at, talk, display, callee, caller=caller, bound=True)
+            at += talk + random.uniform(300, 5_400)
+
+    def calls() -> Iterator[Call]:
+        for morning in range(_midnight(stage), stage.end, DAY):
+            today = [
+                call
+                for merchant, customers in shops
+                for _ in range(customers)
+                for call in once(merchant, morning)
+                if stage.start <= call.at < stage.end
+            ]
+            yield from sorted(today, key=lambda call: call.at)
 
     return calls()
 

@@ -24,19 +24,24 @@ class Kind(str, Enum):
     BANK = "bank on one number"
     CALL_CENTRE = "call centre, ten brands"
     COURIER = "courier, privacy numbers"
+    MERCHANTS = "merchants, privacy numbers"
     BRANCHES = "chain of branches"
+    NUMBERING = "carrier that numbers its calls"
     CARRIER = "carrier as a whole"
 
     POOL = "national pool"
     HALF_LOCAL_POOL = "pool, half local"
     SLOW_POOL = "slow pool"
     CITY_POOL = "pool, city by city"
+    REDIALLING_POOL = "pool, each dialled twice"
     SIM_BOX = "five-SIM box"
     ROBOT = "robot"
     UNVERIFIED = "unverified numbers"
     RETURNED = "returns after a ban"
     STRAW = "returns behind a straw man"
     MINTER = "signer that mints origids"
+    ORIGID_POOL = "pool, an origid a number"
+    BINDER = "platform that binds for spammers"
     REPLAYED = "replayed token"
     PASTED = "cut-and-pasted token"
 
@@ -48,9 +53,9 @@ class Kind(str, Enum):
 
 _DISHONEST: Final = frozenset(
     {
-        Kind.POOL, Kind.HALF_LOCAL_POOL, Kind.SLOW_POOL, Kind.CITY_POOL, Kind.SIM_BOX,
-        Kind.ROBOT, Kind.UNVERIFIED, Kind.RETURNED, Kind.STRAW, Kind.MINTER, Kind.REPLAYED,
-        Kind.PASTED,
+        Kind.POOL, Kind.HALF_LOCAL_POOL, Kind.SLOW_POOL, Kind.CITY_POOL, Kind.REDIALLING_POOL,
+        Kind.SIM_BOX, Kind.ROBOT, Kind.UNVERIFIED, Kind.RETURNED, Kind.STRAW, Kind.MINTER,
+        Kind.ORIGID_POOL, Kind.BINDER, Kind.REPLAYED, Kind.PASTED,
     }
 )  # fmt: skip
 
@@ -94,6 +99,7 @@ class Key(str, Enum):
     SUBJECT = "subject"
     SIGNER = "signer"
     SPC = "spc"
+    AGENT = "agent"
     CALL = "call"
 
 
@@ -101,7 +107,8 @@ class Truth(Struct, frozen=True):
     """What is true of one key: its kind, who is behind it, and how long it was seen.
 
     Attributes:
-        id: an access's, subject's or call's id, an SPC, or "spc/origid" of a signer.
+        id: an access's, subject's or call's id, an SPC, "spc/origid" of a signer, or
+            "platform/number" of who calls behind the platform's privacy numbers.
         operator: who is behind it; one operator may have several accesses.
         numbers: distinct displays it showed.
         first, last: when its first and last call began, seconds since the epoch.

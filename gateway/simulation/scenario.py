@@ -43,17 +43,22 @@ GENERATORS: Final[dict[Kind, Generator]] = {
     Kind.BANK: honest.bank,
     Kind.CALL_CENTRE: honest.call_centre,
     Kind.COURIER: honest.courier,
+    Kind.MERCHANTS: honest.merchants,
     Kind.BRANCHES: honest.branches,
+    Kind.NUMBERING: honest.numbering,
     Kind.POOL: dishonest.pool,
     Kind.HALF_LOCAL_POOL: dishonest.half_local_pool,
     Kind.SLOW_POOL: dishonest.slow_pool,
     Kind.CITY_POOL: dishonest.city_pool,
+    Kind.REDIALLING_POOL: dishonest.redialling_pool,
     Kind.SIM_BOX: dishonest.sim_box,
     Kind.ROBOT: dishonest.robot,
     Kind.UNVERIFIED: dishonest.unverified,
     Kind.RETURNED: dishonest.returned,
     Kind.STRAW: dishonest.straw,
     Kind.MINTER: dishonest.minter,
+    Kind.ORIGID_POOL: dishonest.origid_pool,
+    Kind.BINDER: dishonest.binder,
     Kind.REPLAYED: dishonest.replayed,
     Kind.PASTED: dishonest.pasted,
 }
@@ -71,17 +76,22 @@ COUNTRY: Final[Mapping[Kind, float]] = {
     Kind.BANK: 1,
     Kind.CALL_CENTRE: 2,
     Kind.COURIER: 1,
+    Kind.MERCHANTS: 1,
     Kind.BRANCHES: 1,
+    Kind.NUMBERING: 1,
     Kind.POOL: 2,
     Kind.HALF_LOCAL_POOL: 1,
     Kind.SLOW_POOL: 1,
     Kind.CITY_POOL: 1,
+    Kind.REDIALLING_POOL: 1,
     Kind.SIM_BOX: 8,
     Kind.ROBOT: 1,
     Kind.UNVERIFIED: 2,
     Kind.RETURNED: 2,
     Kind.STRAW: 1,
     Kind.MINTER: 1,
+    Kind.ORIGID_POOL: 1,
+    Kind.BINDER: 1,
     Kind.REPLAYED: 2,
     Kind.PASTED: 2,
 }
@@ -92,8 +102,8 @@ class Scenario(Struct, frozen=True):
 
     Attributes:
         seed: the same seed gives the same calls.
-        size: callers. A subscriber counts as one, and so does a village operator, a bank or a
-            pool, whatever its size.
+        size: callers. A subscriber counts as one, and so does a village operator, a bank, a pool or
+            a carrier of its own, whatever its size.
         shares: how many callers of each kind, relative to each other. Counts are rounded so that
             they add up to `size` (largest remainders), which may leave a rare kind out.
         days: length. start: seconds since the epoch of the first midnight.
@@ -229,7 +239,9 @@ class Traffic:
         if call.subject is not None:
             self._one((Key.SUBJECT, call.subject), kind, operator, call)
         self._one((Key.SIGNER, f"{call.spc}/{call.origid}"), kind, operator, call)
-        if call.spc in self._country.rogue:
+        if call.bound and call.caller is not None:
+            self._one((Key.AGENT, f"{call.subject}/{call.caller}"), kind, operator, call)
+        if call.spc in self._country.own:
             self._one((Key.SPC, call.spc), kind, operator, call)
         else:
             self._one((Key.SPC, call.spc), Kind.CARRIER, call.spc, call)
@@ -269,8 +281,8 @@ class Traffic:
     def records(self) -> Iterator[Record]:
         """What the registry knows of these callers, in an order in which it can be written.
 
-        Subjects, resellers, accesses and holdings. Rogue carriers' customers are in nobody's
-        registry; bindings of privacy numbers come and go too fast to be written here.
+        Subjects, resellers, accesses and holdings. Customers of a carrier that is a pool itself are
+        in nobody's registry; bindings of privacy numbers come and go too fast to be written here.
         """
         country = self._country
         subjects = {seat.subject: None for seat in country.seats if seat.subject is not None}

@@ -28,22 +28,23 @@ class Country(Struct):
     """What all callers share.
 
     Attributes:
-        large, small: SPCs of carriers. rogue: SPCs that sign for nobody honest.
+        large, small: SPCs of carriers that anybody may be with. own: SPCs of carriers that are a
+            caller of the scenario themselves, honest or not, and serve nobody else.
         taken: numbers already given to somebody.
     """
 
     cities: Cities
     large: tuple[str, ...]
     small: tuple[str, ...]
-    rogue: list[str]
+    own: list[str]
     taken: set[TN]
     holds: list[Hold]
     seats: list[Seat]
 
-    def new_rogue(self) -> str:
+    def new_carrier(self) -> str:
         """One more carrier, which is not among the others."""
-        spc = f"{9_000 + len(self.rogue)}"
-        self.rogue.append(spc)
+        spc = f"{9_000 + len(self.own)}"
+        self.own.append(spc)
         return spc
 
 
@@ -180,6 +181,10 @@ class Stage:
 
     # -- calls
 
+    def call_id(self) -> str:
+        """As a SIP Call-ID."""
+        return f"{self.random.getrandbits(64):016x}"
+
     def call(
         self,
         seat: Seat,
@@ -195,7 +200,7 @@ class Stage:
     ) -> Call:
         """One call from the seat."""
         return Call(
-            f"{self.random.getrandbits(64):016x}",
+            self.call_id(),
             int(at),
             duration,
             seat.access,

@@ -83,9 +83,102 @@ def test_kinds_do_what_they_say():
     assert len({call.access for call in _of(Kind.POOL, split=5)}) == 5
 
 
+def test_a_carrier_that_numbers_its_calls_has_ordinary_subscribers():
+    calls = _of(Kind.NUMBERING)
+    assert len({call.origid for call in calls}) == len(calls)
+    assert len({call.spc for call in calls}) == 1
+    subscribers = {call.subject for call in calls}
+    assert None not in subscribers
+    assert 200 < len(subscribers) <= 300
+    assert len({call.display for call in calls}) == len(subscribers)
+    called = Counter((call.subject, call.callee) for call in calls)
+    assert len(called) < 0.95 * len(calls)  # people call each other again
+    traffic = Traffic(Scenario.of({Kind.NUMBERING: 1, Kind.SHOP: 1}, seed=3))
+    used = {call.spc for call in traffic.calls() if call.origid in {c.origid for c in calls}}
+    rows = {row.id: row for row in traffic.truth() if row.key is Key.SPC}
+    assert {row.kind for row in rows.values()} == {Kind.NUMBERING, Kind.CARRIER}
+    assert {rows[spc].kind for spc in used} == {Kind.NUMBERING}
+
+
+def test_merchants_call_a_few_customers_and_some_call_back():
+    calls = _of(Kind.MERCHANTS)
+    assert all(call.bound and call.caller for call in calls)
+    assert len({call.subject for call in calls}) == 1
+    reached = Counter(caller for caller, _ in {(call.caller, call.callee) for call in calls})
+    merchants = {caller for caller, callees in reached.items() if callees > 1}
+    outward = [call for call in calls if call.caller in merchants]
+    back = [call for call in calls if call.callee in merchants]
+    assert len(outward) + len(back) == len(calls)
+    assert 25 <= len(merchants) <= 30
+    called = Counter((call.caller, call.callee) for call in outward)
+    customers = Counter(caller for caller, _ in called)
+    assert set(customers) == merchants
+    assert min(customers.values()) >= 5
+    assert max(customers.values()) <= 40
+    twice = sum(count == 2 for count in called.values())
+    assert 0.18 < twice / len(called) < 0.32
+    assert 0.08 < len(back) / len(called) < 0.2
+    assert {(call.callee, call.caller) for call in back} <= set(called)
+    assert 100 < len({call.display for call in calls}) <= 300
+
+
+def test_a_binder_has_agents_who_call_strangers_from_local_numbers():
+    calls = _of(Kind.BINDER)
+    assert 1_800 < len(calls) < 2_200
+    assert all(call.bound for call in calls)
+    agents = Counter(call.caller for call in calls)
+    assert len(agents) == 10
+    assert min(agents.values()) > 150
+    assert len({call.callee for call in calls}) > 0.99 * len(calls)
+    split = _of(Kind.BINDER, split=20)
+    behind = {(call.subject, call.caller) for call in split}
+    assert len({subject for subject, _ in behind}) == len(behind) == 20
+    traffic = Traffic(Scenario.of({Kind.BINDER: 1, Kind.MERCHANTS: 1}, seed=3))
+    drawn = list(traffic.calls())
+    rows = {row.id: row for row in traffic.truth() if row.key is Key.AGENT}
+    counted = Counter(f"{call.subject}/{call.caller}" for call in drawn)
+    assert {name: row.calls for name, row in rows.items()} == counted
+    assert {row.kind for row in rows.values()} == {Kind.BINDER, Kind.MERCHANTS}
+
+
+def test_a_pool_dials_every_second_callee_twice():
+    calls = _of(Kind.REDIALLING_POOL)
+    assert 4_100 < len(calls) < 4_900
+    by_callee = defaultdict(list)
+    for call in calls:
+        by_callee[call.callee].append(call)
+    twice = [both for both in by_callee.values() if len(both) > 1]
+    assert 0.45 < len(twice) / len(by_callee) < 0.55
+    for first, second, *_ in twice:
+        assert first.duration == 2
+        assert first.display == second.display
+        assert first.id != second.id
+        assert 22 <= second.at - first.at <= 62
+
+
+def test_a_pool_with_an_origid_a_number_keeps_it():
+    calls = _of(Kind.ORIGID_POOL)
+    origids = defaultdict(set)
+    for call in calls:
+        origids[call.display].add(call.origid)
+    assert {len(some) for some in origids.values()} == {1}
+    assert len({call.origid for call in calls}) == len(origids) > 1_000
+    assert {(call.subject, call.access) for call in calls} == {(None, None)}
+    assert len({call.spc for call in _of(Kind.ORIGID_POOL, split=5)}) == 5
+
+
+def test_rare_kinds_are_rare_in_a_small_town_too():
+    counts = Scenario(seed=1, size=200).counts
+    new = {Kind.NUMBERING, Kind.MERCHANTS, Kind.BINDER, Kind.REDIALLING_POOL, Kind.ORIGID_POOL}
+    assert {counts[kind] for kind in new} == {0}
+
+
 def test_what_the_registry_knows_can_be_written():
-    some = dict.fromkeys([Kind.SHOP, Kind.OFFICE, Kind.COURIER, Kind.SIM_BOX, Kind.REPLAYED], 1)
-    traffic = Traffic(Scenario.of(some | {Kind.SUBSCRIBER: 5}, seed=7))
+    kinds = [
+        Kind.SHOP, Kind.OFFICE, Kind.COURIER, Kind.SIM_BOX, Kind.REPLAYED, Kind.MERCHANTS,
+        Kind.NUMBERING, Kind.BINDER, Kind.REDIALLING_POOL, Kind.ORIGID_POOL,
+    ]  # fmt: skip
+    traffic = Traffic(Scenario.of(dict.fromkeys(kinds, 1) | {Kind.SUBSCRIBER: 5}, seed=7))
     changes = [put(record) for record in traffic.records()]
     PlainRegistry().write(changes, author="t", reason="r", now=1)
 
