@@ -4,8 +4,9 @@ Nothing here knows what a caller is: a `Call` says what carriers on its way can 
 is not among the arguments.
 
 The originating carrier judges access and subject, knows which privacy bindings are live, and is
-told when calls end. The terminating one judges the token's signer and its SPC. Two carriers do not
-share a `Conduct`, so each side has its own.
+told when calls end. The terminating one judges the token's signer and its SPC. Whoever knows a
+binding also judges the agent whom it hides. Two carriers do not share a `Conduct`, so each side has
+its own.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from heapq import heappop, heappush
 
 from msgspec import Struct
 
-from displays import Conduct, Key, KeyKind, Measure, Observation, Policy, State
+from displays import Conduct, Finding, Key, KeyKind, Measure, Observation, Policy, State
 from gateway.simulation.model import Call
+from passport.tn import TN
 
 ORIGINATING, TERMINATING = "originating", "terminating"
 SIDES = (ORIGINATING, TERMINATING)
@@ -37,12 +39,17 @@ class Side(Struct):
     Attributes:
         first: by key.
         under: for each call, 1 when it began while one of its keys was pooled.
-        strongest: of each key, the largest strength seen; empty unless asked for.
+        strongest: of each key, the largest strength seen of what `fails`; empty unless asked for.
+        failing: like `first`, of what `fails` only.
+        failed: calls that began while one of their keys was pooled by something that `fails`, and
+            by what.
     """
 
     first: dict[Key, First]
     under: bytearray
     strongest: dict[Key, float]
+    failing: dict[Key, First] = {}
+    failed: dict[int, Measure] = {}
 
 
 class Step(Struct, frozen=True):
@@ -58,14 +65,27 @@ def originating(call: Call) -> Observation | None:
     if call.access is None or call.subject is None:
         return None
     keys = (Key(KeyKind.ACCESS, call.access), Key(KeyKind.SUBJECT, call.subject))
-    return Observation(call.at, keys, call.display, call.callee, bound=call.bound)
+    behind = call.caller if call.bound else None
+    return Observation(
+        call.at, keys + _agent(call, behind), call.display, call.callee,
+        bound=call.bound, behind=behind,
+    )  # fmt: skip
+
+
+def _agent(call: Call, behind: TN | None) -> tuple[Key, ...]:
+    """Who calls behind a platform's number, where the binding tells."""
+    return () if behind is None else (Key(KeyKind.AGENT, f"{call.subject}/{behind}"),)
 
 
 def terminating(call: Call, *, bindings: bool = True) -> Observation:
     """As the last carrier sees it, which may or may not learn of the first one's bindings."""
     keys = (Key(KeyKind.SIGNER, f"{call.spc}/{call.origid}"), Key(KeyKind.SPC, call.spc))
     bound = call.bound and bindings
-    return Observation(call.at, keys, call.display, call.callee, call.origid, bound)
+    behind = call.caller if bound else None
+    return Observation(
+        call.at, keys + _agent(call, behind), call.display, call.callee, call.origid, bound,
+        behind=behind,
+    )  # fmt: skip
 
 
 def steps(calls: Iterable[Call], *, bindings: bool = True) -> list[Step]:
@@ -79,7 +99,8 @@ def steps(calls: Iterable[Call], *, bindings: bool = True) -> list[Step]:
             ended.append((keys, at))
         first = originating(call)
         if first is not None:
-            heappush(running, (call.at + call.duration, index, first.keys))
+            # Whoever tells that a call ended knows access and subject, not who was behind it.
+            heappush(running, (call.at + call.duration, index, first.keys[:2]))
         made.append(Step(tuple(ended), first, terminating(call, bindings=bindings)))
     return made
 
@@ -106,7 +127,7 @@ def _late(conduct: Conduct, side: Side, times: list[int]) -> None:
     for found in conduct.standing(times[-1]) if times else ():
         if found.state is State.POOLED and found.key not in side.first:
             index = max(0, bisect_right(times, found.since) - 1)
-            side.first[found.key] = First(index, found.since, found.measure)
+            _note(side, found, index, found.since)
 
 
 def _one(
@@ -117,14 +138,37 @@ def _one(
         found = conduct.finding(key, at)
         if found is not None and found.state is State.POOLED:
             side.under[index] = 1
-            if key not in side.first:  # another key's call had it found
-                side.first[key] = First(index, at, found.measure)
+            _note(side, found, index, at)  # it may be another key's call that had it found
+            measure = fails(found)
+            if measure is not None:
+                side.failed.setdefault(index, measure)
     conduct.observe(observation)
     for key in keys:
         found = conduct.finding(key, at)
         if found is None:
             continue
-        if strongest:
+        if strongest and fails(found) is not None:
             side.strongest[key] = max(side.strongest.get(key, 0.0), found.strength)
-        if found.state is State.POOLED and key not in side.first:
-            side.first[key] = First(index, at, found.measure)
+        if found.state is State.POOLED:
+            _note(side, found, index, at)
+
+
+def _note(side: Side, found: Finding, index: int, at: int) -> None:
+    """Keep when a key was first found, and when by something that fails calls."""
+    key = found.key
+    if key not in side.first:
+        side.first[key] = First(index, at, found.measure)
+    if key not in side.failing:
+        measure = fails(found)
+        if measure is not None:
+            side.failing[key] = First(index, at, measure)
+
+
+def fails(found: Finding) -> Measure | None:
+    """The measure for which a service refuses or fails calls with its defaults; None for none.
+
+    An SPC that is found by its origids alone is labelled, because honest carriers number calls too.
+    """
+    if found.key.kind is not KeyKind.SPC:
+        return found.measure
+    return next((one for one in found.measures if one is not Measure.ORIGIDS), None)

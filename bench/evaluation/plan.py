@@ -29,21 +29,27 @@ HONEST = {
     Kind.BANK: 1,
     Kind.CALL_CENTRE: 1,
     Kind.COURIER: 1,
+    Kind.MERCHANTS: 1,
     Kind.BRANCHES: 1,
+    Kind.NUMBERING: 1,
 }
 DISHONEST = {
     Kind.POOL: 2,
     Kind.HALF_LOCAL_POOL: 2,
     Kind.SLOW_POOL: 2,
     Kind.CITY_POOL: 2,
+    Kind.REDIALLING_POOL: 1,
     Kind.SIM_BOX: 4,
     Kind.UNVERIFIED: 2,
     Kind.RETURNED: 2,
     Kind.STRAW: 2,
     Kind.MINTER: 1,
+    Kind.ORIGID_POOL: 1,
+    Kind.BINDER: 1,
 }
 FEWER = dict.fromkeys(DISHONEST, 1)
 BROADCAST = (Kind.POOL, Kind.SIM_BOX, Kind.ROBOT, Kind.UNVERIFIED, Kind.RETURNED)
+PLATFORMS = (Kind.COURIER, Kind.MERCHANTS, Kind.BINDER)  # whose calls need bindings
 WITHIN_A_DAY = (Kind.SLOW_POOL, Kind.HALF_LOCAL_POOL)
 SENSITIVE = Policy(suspect=0.05, keep=0.05)  # finds nothing sooner, but tells weak strengths too
 ROBOT_CALLS = 20_000  # of a robot's 100,000 a day are looked at; it is found before or not

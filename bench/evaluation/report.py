@@ -14,7 +14,7 @@ from bench.evaluation import plan
 from bench.evaluation.drive import ORIGINATING, SIDES, TERMINATING
 from bench.evaluation.figures import Figure, per_ten_thousand, proportion, quantile
 from bench.evaluation.runs import Found, Results, Sides
-from bench.evaluation.score import USES, Honest, Outcome
+from bench.evaluation.score import LEAST_CALLS, USES, Honest, Outcome, Unit
 from gateway.simulation import COUNTRY, Kind
 
 WHOLE = "{:.0f}"
@@ -85,28 +85,37 @@ def detection(results: Results) -> Sheet:
         "Operators on one access: found within the day, and after how many calls (95 % intervals)",
         (
             "kind", "side", "operators", "recall", "calls until found, median", "p95",
-            "hours, median", *(f"found at {uses} calls a number" for uses in USES), "measure",
+            "hours, median", *(f"found at {uses} calls a number" for uses in USES),
+            "share of calls refused or failed", "measure",
         ),
     )  # fmt: skip
+
+    def row(label: str, side: str, mine: Sequence[Outcome]) -> None:
+        if not mine:
+            return
+        calls = [one.until for one in mine]
+        recall, median, p95 = _recall(mine), quantile(calls, 0.5), quantile(calls, 0.95)
+        hours = quantile([one.seconds / 3_600 for one in mine], 0.5)
+        uses = {count: _uses(mine, count) for count in USES}
+        failed = sum(one.failed for one in mine) / max(1, sum(one.calls for one in mine))
+        sheet.add(
+            label, side, str(len(mine)), recall.told(SHARE), median.told(WHOLE),
+            p95.told(WHOLE), hours.told("{:.1f}"),
+            *(figure.told("{:.2f}") for figure in uses.values()), f"{failed:.2f}", _by(mine),
+            kind=label, side=side, recall=recall, calls_median=median, calls_p95=p95,
+            hours_median=hours, calls_failed=failed, measures=_by(mine),
+            **{f"at_{count}_calls_a_number": figure for count, figure in uses.items()},
+        )  # fmt: skip
+
     sides = results.splits[1]
     for kind in _kinds(sides):
         for side in SIDES:
-            mine = sides[side].of(kind)
-            if not mine:
-                continue
-            calls = [one.until for one in mine]
-            recall, median, p95 = _recall(mine), quantile(calls, 0.5), quantile(calls, 0.95)
-            hours = quantile([one.seconds / 3_600 for one in mine], 0.5)
-            uses = {count: _uses(mine, count) for count in USES}
-            sheet.add(
-                kind.value, side, str(len(mine)), recall.told(SHARE), median.told(WHOLE),
-                p95.told(WHOLE), hours.told("{:.1f}"),
-                *(figure.told("{:.2f}") for figure in uses.values()), _by(mine),
-                kind=kind.value, side=side, recall=recall, calls_median=median, calls_p95=p95,
-                hours_median=hours, measures=_by(mine),
-                **{f"at_{count}_calls_a_number": figure for count, figure in uses.items()},
-            )  # fmt: skip
+            row(kind.value, side, sides[side].of(kind))
+        row(f"{kind.value}{_UNKNOWN}", TERMINATING, results.unbound[TERMINATING].of(kind))
     return sheet
+
+
+_UNKNOWN = ", bindings not known there"
 
 
 def _sum(seeds: Sequence[dict[Kind, Honest]], kinds: Iterable[Kind]) -> tuple[int, int, Figure]:
@@ -125,6 +134,19 @@ def _sum(seeds: Sequence[dict[Kind, Honest]], kinds: Iterable[Kind]) -> tuple[in
 _ALL = tuple(kind for kind in Kind if kind.honest)
 _SUBJECTS = tuple(kind for kind in _ALL if kind is not Kind.CARRIER)
 _UNEXEMPTED = tuple(kind for kind in _SUBJECTS if kind is not Kind.BRANCHES)
+_NO_PLATFORMS = tuple(kind for kind in _UNEXEMPTED if kind not in plan.PLATFORMS)
+
+
+def _subjects(sides: Sides, unbound: Sides | None, side: str) -> list[dict[Kind, Honest]]:
+    """Honest subjects by seed, as the goal counts them.
+
+    The terminating carrier is taken not to know bindings, where that was driven, too.
+    """
+    mine = sides[side].counted(Unit.SUBJECT)
+    if unbound is None or side != TERMINATING:
+        return mine
+    lent = unbound[side].counted(Unit.SUBJECT)
+    return [seed | platforms for seed, platforms in zip(mine, lent, strict=True)]
 
 
 def honest(name: str, title: str, sides: Sides, unbound: Sides | None = None) -> Sheet:
@@ -132,38 +154,57 @@ def honest(name: str, title: str, sides: Sides, unbound: Sides | None = None) ->
     sheet = Sheet(
         name,
         title,
-        ("kind", "side", "subjects or signers", "found", "share found", "calls",
+        ("kind", "side", "of", "counted", "found", "share found", "calls",
          "refused per 10,000 calls", "measure"),
     )  # fmt: skip
 
-    def row(label: str, side: str, found: Found, kinds: Iterable[Kind]) -> None:
+    def row(
+        label: str, side: str, unit: Unit, found: Sequence[dict[Kind, Honest]],
+        kinds: Iterable[Kind],
+    ) -> None:  # fmt: skip
         kinds = tuple(kinds)
-        keys, hit, rate = _sum(found.honest, kinds)
+        keys, hit, rate = _sum(found, kinds)
         if not keys:
             return
         measures: dict[str, int] = {}
-        for seed in found.honest:
+        for seed in found:
             for kind in kinds:
                 for measure, count in (seed[kind].measures if kind in seed else {}).items():
                     measures[measure] = measures.get(measure, 0) + count
         told = ", ".join(f"{measure} {count}" for measure, count in sorted(measures.items()))
         share = proportion(hit, keys)
         sheet.add(
-            label, side, f"{keys:,}", str(hit), share.told("{:.5f}"), f"{rate.of:,}",
+            label, side, unit.value, f"{keys:,}", str(hit), share.told("{:.5f}"), f"{rate.of:,}",
             rate.told("{:.2f}"), told,
-            kind=label, side=side, keys=keys, found=hit, share=share, per_10_000_calls=rate,
-            measures=measures,
+            kind=label, side=side, unit=unit.value, keys=keys, found=hit, share=share,
+            per_10_000_calls=rate, measures=measures,
         )  # fmt: skip
 
     for kind in _ALL:
-        for side in SIDES:
-            row(kind.value, side, sides[side], (kind,))
-    if unbound is not None:
-        label = f"{Kind.COURIER.value}, bindings not known there"
-        row(label, TERMINATING, unbound[TERMINATING], (Kind.COURIER,))
+        for unit in (Unit.SUBJECT, Unit.AGENT, Unit.SIGNER):
+            for side in SIDES:
+                row(kind.value, side, unit, sides[side].counted(unit), (kind,))
+            if unbound is not None and unit is not Unit.AGENT and kind in plan.PLATFORMS:
+                there = unbound[TERMINATING].counted(unit)
+                row(f"{kind.value}{_UNKNOWN}", TERMINATING, unit, there, (kind,))
     for side in SIDES:
-        row("all, without exemption", side, sides[side], _SUBJECTS)
-        row("all, branches exempted", side, sides[side], _UNEXEMPTED)
+        found = _subjects(sides, unbound, side)
+        row("all, without exemption", side, Unit.SUBJECT, found, _SUBJECTS)
+        row("all, branches exempted", side, Unit.SUBJECT, found, _UNEXEMPTED)
+    there = sides[TERMINATING]
+    if unbound is not None:
+        row("all, branches and platforms exempted", TERMINATING, Unit.SUBJECT, found, _NO_PLATFORMS)
+        row(
+            "all, without exemption, bindings known there", TERMINATING, Unit.SUBJECT,
+            there.counted(Unit.SUBJECT), _SUBJECTS,
+        )  # fmt: skip
+    for side in SIDES:
+        agents = sides[side].counted(Unit.AGENT)
+        row(f"all agents with {LEAST_CALLS} calls or more", side, Unit.AGENT, agents, _SUBJECTS)
+    signers, labelled = there.counted(Unit.SIGNER), there.counted(Unit.LABELLED)
+    row("all signers, for information", TERMINATING, Unit.SIGNER, signers, _SUBJECTS)
+    row("all signers, branches exempted", TERMINATING, Unit.SIGNER, signers, _UNEXEMPTED)
+    row("SPCs found by origids alone", TERMINATING, Unit.LABELLED, labelled, _ALL)
     return sheet
 
 
@@ -215,9 +256,12 @@ def ablation(results: Results) -> Sheet:
                 kind=kind.value, side=side, **recalls,
             )  # fmt: skip
     for side in SIDES:
-        sums = {name: _sum(sides[side].honest, _SUBJECTS) for name, sides in runs.items()}
+        sums = {
+            name: _sum(sides[side].counted(Unit.SUBJECT), _SUBJECTS) for name, sides in runs.items()
+        }
         sheet.add(
-            "honest, found", side, *(f"{found} of {keys:,}" for keys, found, _ in sums.values()),
+            "honest subjects, found", side,
+            *(f"{found} of {keys:,}" for keys, found, _ in sums.values()),
             kind="honest", side=side,
             **{name: {"keys": keys, "found": found} for name, (keys, found, _) in sums.items()},
         )  # fmt: skip
@@ -348,15 +392,22 @@ def goals(results: Results) -> Sheet:
             if recall.of:
                 goal = f"recall, {kind.value}"
                 row(goal, side, ">= 0.99", recall.told(SHARE), recall.value >= 0.99)
-        for label, kinds in (("", _SUBJECTS), (", branches exempted", _UNEXEMPTED)):
-            keys, found, _ = _sum(one[side].honest, kinds)
+        subjects = _subjects(one, results.unbound, side)
+        agents = one[side].counted(Unit.AGENT)
+        counted = [
+            ("subjects found", subjects, _SUBJECTS),
+            ("subjects found, branches exempted", subjects, _UNEXEMPTED),
+            ("subjects found, branches and platforms exempted", subjects, _NO_PLATFORMS),
+            ("agents found", agents, _SUBJECTS),
+        ]
+        for label, seeds, kinds in counted:
+            if kinds is _NO_PLATFORMS and side == ORIGINATING:
+                continue  # bindings are known there
+            keys, found, _ = _sum(seeds, kinds)
             share = proportion(found, keys)
             if keys:
-                row(
-                    f"honest subjects found{label}", side, "<= 0.1 %",
-                    share.told("{:.3%}"), share.value <= 0.001,
-                )  # fmt: skip
-        weighed = _in_country(one[side].honest)
+                row(f"honest {label}", side, "<= 0.1 %", share.told("{:.3%}"), share.value <= 0.001)
+        weighed = _in_country(subjects)
         if weighed is not None:
             row("honest callers found, in a country's shares of kinds", side, "<= 0.1 %",
                 f"{weighed:.3%}", weighed <= 0.001)  # fmt: skip

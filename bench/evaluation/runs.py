@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from msgspec import Struct, field
 
 from bench.evaluation import parts, plan
-from bench.evaluation.drive import SIDES, drive, steps
-from bench.evaluation.score import Honest, Outcome, Scored, score
+from bench.evaluation.drive import SIDES, Step, drive, steps
+from bench.evaluation.score import Counts, Honest, Outcome, Scored, Unit, score
 from displays import Measure, Policy
 from gateway.simulation import Call, Kind, Scenario, Truth
 
@@ -20,7 +20,7 @@ class Found(Struct):
     """What runs of one sort found on one side; `honest` and `calls` have one element per seed."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    honest: list[dict[Kind, Honest]] = field(default_factory=list)
+    honest: list[Counts] = field(default_factory=list)
     scores: list[tuple[Kind, float]] = field(default_factory=list)
 
     def add(self, scored: Scored) -> None:
@@ -33,6 +33,10 @@ class Found(Struct):
         """Operators of a kind."""
         return [outcome for outcome in self.outcomes if outcome.kind is kind]
 
+    def counted(self, unit: Unit) -> list[dict[Kind, Honest]]:
+        """The honest in one unit, one element per seed."""
+        return [counts[unit] for counts in self.honest]
+
 
 Sides = dict[str, Found]
 
@@ -42,7 +46,12 @@ def _sides() -> Sides:
 
 
 class Results(Struct):
-    """Everything that was driven; `calls` were, each once for each policy."""
+    """Everything that was driven; `calls` were, each once for each policy.
+
+    Attributes:
+        unbound: those who call through bindings, where the terminating carrier knows of none; one
+            element for each of `splits[1]` that has honest callers.
+    """
 
     splits: dict[int, Sides] = field(default_factory=lambda: {n: _sides() for n in plan.SPLITS})
     reference: Sides = field(default_factory=_sides)
@@ -91,42 +100,52 @@ def work(size: plan.Size) -> Iterator[Work]:
         yield Work(f"honest, three days, seed {seed}", _long(seed))
 
 
-def _into(
-    sides: Sides, calls: list[Call], truth: list[Truth], policy: Policy, **more: bool
-) -> None:
-    made = steps(calls, bindings=more.pop("bindings", True))
-    for name, side in drive(made, policy, **more).items():
-        sides[name].add(score(calls, truth, name, side))
+class _Drawn(Struct):
+    """Calls as they are driven, and apart from them what they are scored with."""
+
+    calls: list[Call]
+    truth: list[Truth]
+    made: list[Step]
+
+
+def _drawn(scenario: Scenario, most: int | None = None) -> _Drawn:
+    calls, truth = plan.drawn(scenario, most)
+    return _Drawn(calls, truth, steps(calls))
+
+
+def _into(sides: Sides, drawn: _Drawn, policy: Policy, *, strongest: bool = False) -> None:
+    for name, side in drive(drawn.made, policy, strongest=strongest).items():
+        sides[name].add(score(drawn.calls, drawn.truth, name, side))
 
 
 def _mix(seed: int, ablation: bool, curve: bool) -> Callable[[Results], None]:
     def run(results: Results) -> None:
-        calls, truth = plan.drawn(plan.mix(seed))
-        results.calls += len(calls)
+        drawn = _drawn(plan.mix(seed))
+        results.calls += len(drawn.calls)
         found = _sides()
-        _into(found, calls, truth, Policy())
+        _into(found, drawn, Policy())
         for name in SIDES:
             for into in (results.splits[1], *([results.reference] if ablation else [])):
                 into[name].outcomes += found[name].outcomes
                 into[name].honest += found[name].honest
         if ablation:
             for measure in Measure:
-                _into(results.ablation[measure], calls, truth, plan.without(measure))
+                _into(results.ablation[measure], drawn, plan.without(measure))
         if curve:
-            _into(results.curve, calls, truth, plan.SENSITIVE, strongest=True)
-        couriers = {row.id for row in truth if row.kind is Kind.COURIER}
-        lent = [call for call in calls if call.subject in couriers]
-        _into(results.unbound, lent, truth, Policy(), bindings=False)
+            _into(results.curve, drawn, plan.SENSITIVE, strongest=True)
+        lent = [call for call in drawn.calls if call.bound]
+        platforms = [row for row in drawn.truth if row.kind in plan.PLATFORMS]
+        _into(results.unbound, _Drawn(lent, platforms, steps(lent, bindings=False)), Policy())
 
     return run
 
 
 def _split(scenario: Scenario, over: int, most: int | None = None) -> Callable[[Results], None]:
     def run(results: Results) -> None:
-        calls, truth = plan.drawn(scenario, most)
-        results.calls += len(calls)
+        drawn = _drawn(scenario, most)
+        results.calls += len(drawn.calls)
         found = _sides()
-        _into(found, calls, truth, Policy())
+        _into(found, drawn, Policy())
         for name in SIDES:
             # Of the honest there are only carriers here, without their honest customers.
             results.splits[over][name].outcomes += found[name].outcomes
@@ -136,9 +155,9 @@ def _split(scenario: Scenario, over: int, most: int | None = None) -> Callable[[
 
 def _long(seed: int) -> Callable[[Results], None]:
     def run(results: Results) -> None:
-        calls, truth = plan.drawn(plan.honest(seed, 3))
-        results.calls += len(calls)
-        _into(results.long, calls, truth, Policy())
+        drawn = _drawn(plan.honest(seed, 3))
+        results.calls += len(drawn.calls)
+        _into(results.long, drawn, Policy())
 
     return run
 

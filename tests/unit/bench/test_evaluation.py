@@ -19,6 +19,7 @@ from bench.evaluation.drive import (
     First,
     Side,
     drive,
+    fails,
     originating,
     steps,
     terminating,
@@ -26,8 +27,8 @@ from bench.evaluation.drive import (
 from bench.evaluation.figures import per_ten_thousand, proportion, quantile
 from bench.evaluation.report import curve
 from bench.evaluation.runs import Found
-from bench.evaluation.score import Honest, score
-from displays import Key, KeyKind, Measure, Observation, Policy
+from bench.evaluation.score import Honest, Unit, score
+from displays import Finding, Key, KeyKind, Measure, Observation, Policy, State
 from gateway.simulation import Call, Kind, Truth
 from gateway.simulation import Key as TruthKey
 from gateway.simulation.stream import binding
@@ -70,7 +71,7 @@ def test_no_seed_both_chooses_thresholds_and_judges_them():
 def test_what_is_observed_says_nothing_of_kind_operator_or_seed(drawn):
     calls, truth = drawn
     assert set(Observation.__struct_fields__) == {
-        "at", "keys", "display", "callee", "origid", "bound", "mark",
+        "at", "keys", "display", "callee", "origid", "bound", "mark", "behind",
     }  # fmt: skip
     names = {call.access for call in calls} | {call.subject for call in calls}
     names |= {call.spc for call in calls} | {f"{call.spc}/{call.origid}" for call in calls}
@@ -87,8 +88,17 @@ def test_what_is_observed_says_nothing_of_kind_operator_or_seed(drawn):
         seen = step.originating
         assert (seen is None) is (call.access is None)
         if seen is not None:
-            assert [key.id for key in seen.keys] == [call.access, call.subject]
-        assert [key.kind for key in step.terminating.keys] == [KeyKind.SIGNER, KeyKind.SPC]
+            assert [key.id for key in seen.keys[:2]] == [call.access, call.subject]
+        assert [key.kind for key in step.terminating.keys[:2]] == [KeyKind.SIGNER, KeyKind.SPC]
+        # Who is behind a privacy number comes last, and only where a binding tells.
+        agent = (Key(KeyKind.AGENT, f"{call.subject}/{call.caller}"),) if call.bound else ()
+        for side in (seen, step.terminating):
+            if side is not None:
+                assert side.keys[2:] == agent
+                assert side.behind == (call.caller if call.bound else None)
+    for step in steps(calls, bindings=False):
+        assert len(step.terminating.keys) == 2
+        assert step.terminating.behind is None
 
 
 def test_other_truth_gives_the_same_findings_and_other_figures(drawn):
@@ -135,7 +145,8 @@ def test_observations_are_those_of_the_service(drawn):
         )
         access = Access(call.access, call.origid, call.subject)
         bound = binding(call, call.at) if call.bound else None
-        assert conduct.observation(request, access, bound, call.at) == originating(call)
+        observed = conduct.observation(request, access, bound, call.at)
+        assert without_agent(observed) == without_agent(originating(call))
         seen += 1
     assert seen > 100
     # The terminating side's take a verified token; the members are the same.
@@ -151,7 +162,12 @@ def test_observations_are_those_of_the_service(drawn):
     )
     assert verifying.keys(token) == keys
     told = verifying.observation(token, keys, call.callee, bound=call.bound, at=call.at)
-    assert told == terminating(call)
+    assert without_agent(told) == without_agent(terminating(call))
+
+
+def without_agent(observed):
+    keys = tuple(key for key in observed.keys if key.kind is not KeyKind.AGENT)
+    return replace(observed, keys=keys, behind=None)
 
 
 def test_ends_of_calls_are_told_after_their_begin_and_before_later_calls(drawn):
@@ -192,13 +208,15 @@ def test_counting_by_hand():
     first = {key: First(5, 300, Measure.ROTATION), shop: First(11, 660, Measure.RATE)}
     under = bytearray(15)
     under[7] = under[9] = under[12] = under[13] = 1
-    scored = score(calls, truth, ORIGINATING, Side(first, under, {}))
+    failed = dict.fromkeys((7, 9, 12, 13), Measure.RATE)
+    scored = score(calls, truth, ORIGINATING, Side(first, under, {}, first, failed))
     (box,) = scored.outcomes
     assert (box.calls, box.until, box.seconds, box.under) == (10, 6, 300, 2)
     assert (box.keys, box.keys_found, box.measure) == (2, 1, Measure.ROTATION)
     assert box.uses == {5: True, 13: True, 27: True}  # five calls a number are its ten calls
-    kept = scored.honest[Kind.SHOP]
+    kept = scored.honest[Unit.SUBJECT][Kind.SHOP]
     assert (kept.keys, kept.found, kept.calls, kept.under) == (1, 1, 5, 2)
+    assert box.failed == 2
     assert kept.measures == {"rate": 1}
     unfound = score(calls, truth, ORIGINATING, Side({}, bytearray(15), {}))
     assert unfound.outcomes[0].until == inf
@@ -209,7 +227,107 @@ def test_a_call_with_a_stolen_token_counts_for_nobody():
     calls = [_call(0, "s9", "8613800000009"), _call(1, "s9", "8613800000009", token="c0")]
     truth = _truth("s9", Kind.SHOP, "o9")
     scored = score(calls, truth, TERMINATING, Side({}, bytearray(2), {}))
-    assert scored.honest[Kind.SHOP].calls == 1
+    assert scored.honest[Unit.SUBJECT][Kind.SHOP].calls == 1
+    assert scored.honest[Unit.SIGNER][Kind.SHOP].calls == 1
+
+
+def _at(side, scored):
+    """(keys, found, calls, under) by unit, of shops."""
+    return {
+        unit: (kept.keys, kept.found, kept.calls, kept.under)
+        for unit, kinds in scored[side].honest.items()
+        if (kept := kinds.get(Kind.SHOP)) is not None
+    }
+
+
+def test_subjects_behind_a_signer_are_hit_when_they_call_while_it_is_pooled():
+    # Three shops of one switch; the signer is found by the fourth call, its SPC by the second.
+    calls = [replace(_call(i, f"s{i % 3}", "8613800000009"), origid="o") for i in range(6)]
+    truth = [row for i in range(3) for row in _truth(f"s{i}", Kind.SHOP, f"o{i}")]
+    rest = (True, "1001", 6, 1, 0, 300)
+    truth = [row for row in truth if row.key is not TruthKey.SIGNER]
+    truth.append(Truth(TruthKey.SIGNER, "1001/o", Kind.SHOP, *rest))
+    truth.append(Truth(TruthKey.SPC, "1001", Kind.SHOP, *rest))
+    signer, spc = Key(KeyKind.SIGNER, "1001/o"), Key(KeyKind.SPC, "1001")
+    first = {signer: First(3, 180, Measure.SPREAD), spc: First(1, 60, Measure.ORIGIDS)}
+    under = bytearray((0, 0, 1, 1, 1, 1))
+    side = Side(first, under, {}, {signer: first[signer]}, dict.fromkeys((4, 5), Measure.SPREAD))
+    nothing = Side({}, bytearray(6), {})
+    scored = {
+        ORIGINATING: score(calls, truth, ORIGINATING, nothing),
+        TERMINATING: score(calls, truth, TERMINATING, side),
+    }
+    # s1 and s2 called the fifth and sixth time; s0 was not there again. The SPC's label hits none.
+    assert _at(TERMINATING, scored) == {
+        Unit.SUBJECT: (3, 2, 6, 2),
+        Unit.SIGNER: (2, 1, 6, 2),
+        Unit.LABELLED: (1, 1, 6, 2),
+    }
+    assert scored[TERMINATING].honest[Unit.SUBJECT][Kind.SHOP].measures == {"spread": 2}
+    assert scored[TERMINATING].honest[Unit.LABELLED][Kind.SHOP].measures == {"origids": 1}
+    # The same subjects are counted on both sides.
+    assert _at(ORIGINATING, scored) == {Unit.SUBJECT: (3, 0, 6, 0)}
+
+
+def _finding(key, measure, *beside):
+    return Finding(key, State.POOLED, measure, 2.0, {}, {}, 86_400, (), 0, 99, beside)
+
+
+def test_an_spc_with_minted_origids_is_labelled_and_fails_for_anything_beside():
+    signer, spc = Key(KeyKind.SIGNER, "1001/o"), Key(KeyKind.SPC, "1001")
+    origids, spread = Measure.ORIGIDS, Measure.SPREAD
+    assert fails(_finding(signer, spread)) is spread
+    assert fails(_finding(spc, origids)) is None
+    assert fails(_finding(spc, origids, spread)) is spread
+    assert fails(_finding(spc, spread, origids)) is spread
+    # That is what the service does with its defaults.
+    said = verifying.AS_USUAL.on
+    assert said(_finding(signer, spread)) is verifying.PooledVerifying.FAIL
+    assert said(_finding(spc, origids)) is verifying.PooledVerifying.LABEL
+
+
+def test_an_operator_is_found_by_its_agents_and_an_honest_agent_shows():
+    bound = {"bound": True, "caller": TN("8613700000000")}
+    calls = [replace(_call(i, "s1", "8613800000001"), **bound) for i in range(6)]
+    calls += [replace(_call(6 + i, "s2", "8613800000002"), **bound) for i in range(6)]
+    calls.append(replace(calls[-1], id="c12", caller=TN("8613700000099")))  # a customer, once
+    truth = [*_truth("s1", Kind.BINDER, "o1"), *_truth("s2", Kind.MERCHANTS, "o2")]
+    for name, kind, operator, count in (
+        ("s1/8613700000000", Kind.BINDER, "o1", 6),
+        ("s2/8613700000000", Kind.MERCHANTS, "o2", 6),
+        ("s2/8613700000099", Kind.MERCHANTS, "o2", 1),
+    ):
+        rest = (kind, kind.honest, operator, count, 1, 0, 0)
+        truth.append(Truth(TruthKey.AGENT, name, *rest))
+    mine, theirs = (Key(KeyKind.AGENT, f"{name}/8613700000000") for name in ("s1", "s2"))
+    first = {mine: First(3, 180, Measure.BINDINGS), theirs: First(9, 540, Measure.BINDINGS)}
+    under = bytearray(13)
+    under[4] = under[5] = under[10] = under[11] = 1
+    failed = dict.fromkeys((4, 5, 10, 11), Measure.BINDINGS)
+    strongest = {mine: 1.5, theirs: 1.25}
+    scored = score(calls, truth, ORIGINATING, Side(first, under, strongest, first, failed))
+    (binder,) = scored.outcomes
+    assert (binder.until, binder.measure, binder.calls, binder.failed) == (
+        4, Measure.BINDINGS, 6, 2,
+    )  # fmt: skip
+    assert (binder.keys, binder.keys_found) == (1, 0)  # a platform; the agents count beside
+    assert sorted(scored.scores) == [(Kind.MERCHANTS, 1.25), (Kind.BINDER, 1.5)]
+    agents = scored.honest[Unit.AGENT][Kind.MERCHANTS]
+    assert (agents.keys, agents.found, agents.calls, agents.under) == (1, 1, 6, 2)
+    assert agents.measures == {"bindings": 1}
+    platform = scored.honest[Unit.SUBJECT][Kind.MERCHANTS]
+    assert (platform.keys, platform.found, platform.calls, platform.under) == (1, 0, 7, 2)
+
+
+def test_platforms_count_as_where_their_bindings_are_not_known():
+    seed = {Kind.SHOP: Honest(9), Kind.COURIER: Honest(1)}
+    sides = {name: Found(honest=[{Unit.SUBJECT: seed}]) for name in SIDES}
+    hit = Found(honest=[{Unit.SUBJECT: {Kind.COURIER: Honest(1, found=1)}}])
+    unbound = {ORIGINATING: hit, TERMINATING: hit}
+    assert report._subjects(sides, unbound, ORIGINATING) == [seed]
+    (there,) = report._subjects(sides, unbound, TERMINATING)
+    assert (there[Kind.SHOP].found, there[Kind.COURIER].found) == (0, 1)
+    assert report._subjects(sides, None, TERMINATING) == [seed]
 
 
 def test_intervals():
@@ -249,8 +367,9 @@ def test_honest_kinds_weigh_as_in_a_country():
 
 
 def test_all_of_it_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(plan, "HONEST", {Kind.SUBSCRIBER: 30, Kind.COURIER: 1, Kind.BRANCHES: 1})
-    few = {Kind.POOL: 1, Kind.SLOW_POOL: 1, Kind.MINTER: 1}
+    honest = {Kind.SUBSCRIBER: 30, Kind.COURIER: 1, Kind.BRANCHES: 1, Kind.NUMBERING: 1}
+    monkeypatch.setattr(plan, "HONEST", honest | {Kind.MERCHANTS: 1})
+    few = {Kind.POOL: 1, Kind.SLOW_POOL: 1, Kind.MINTER: 1, Kind.BINDER: 1}
     monkeypatch.setattr(plan, "DISHONEST", few)
     monkeypatch.setattr(plan, "FEWER", few)
     monkeypatch.setattr(plan, "ROBOT_CALLS", 500)
@@ -269,6 +388,25 @@ def test_all_of_it_runs(tmp_path, monkeypatch, capsys):
     assert without["without origids"]["value"] == 0
     assert without["all on"]["value"] == 1
     assert {row["reached"] for row in tree["goals"]} <= {True, False}
+    kept = {(row["kind"], row["side"], row["unit"]): row for row in tree["honest"]}
+    everybody = [kept["all, without exemption", side, Unit.SUBJECT.value]["keys"] for side in SIDES]
+    assert everybody[0] == everybody[1] > 300
+    unknown = f"{Kind.COURIER.value}, bindings not known there"
+    assert kept[unknown, TERMINATING, Unit.SUBJECT.value]["found"] == 1
+    assert kept["all, without exemption", TERMINATING, Unit.SUBJECT.value]["found"] == 2
+    assert kept["all, branches exempted", TERMINATING, Unit.SUBJECT.value]["found"] == 1
+    numbering = kept[Kind.NUMBERING.value, TERMINATING, Unit.SUBJECT.value]
+    assert (numbering["found"], numbering["keys"] > 200) == (0, True)
+    labelled = kept["SPCs found by origids alone", TERMINATING, Unit.LABELLED.value]
+    assert labelled["measures"] == {"origids": labelled["found"]}
+    assert labelled["found"] == 1
+    for side in SIDES:
+        assert kept[Kind.MERCHANTS.value, side, Unit.AGENT.value]["found"] == 0
+    lent = next(
+        row for row in tree["detection"]
+        if row["kind"] == f"{Kind.BINDER.value}, bindings not known there"
+    )  # fmt: skip
+    assert lent["recall"]["value"] == 1
     stopped = {row["kind"]: row for row in tree["parts"]}
     for kind in (Kind.REPLAYED, Kind.PASTED, Kind.UNVERIFIED):
         assert stopped[kind.value]["stopped"]["value"] == 1
