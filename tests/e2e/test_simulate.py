@@ -91,6 +91,26 @@ def test_answers_and_truth_lie_side_by_side(told):
     assert not any(kind in json.dumps(answers) for kind in kinds)
 
 
+def test_calls_behind_privacy_numbers_are_bound_one_by_one(serve, tmp_path):
+    service = serve()
+    found = simulate(
+        tmp_path, "--url", service.base, "--calls", 400, "--answers", tmp_path / "answers.jsonl",
+        shares={"merchants": 1, "binder": 1},
+    )  # fmt: skip
+    kinds = found["kinds"]
+    assert sum(kind["calls"] for kind in kinds.values()) == 400
+    for name in ("merchants, privacy numbers", "platform that binds for spammers"):
+        kind = kinds[name]
+        assert kind["passed"] + kind["refused"] == kind["calls"] > 50, kind
+        # A pair that is bound already, this very second, is not bound again.
+        assert kind["passed"] > kind["calls"] * 0.9, kind
+        assert set(kind["reasons"]) <= {"VERIFIED", "NOT_BOUND"}, kind
+    signed = [answer for answer in lines(tmp_path / "answers.jsonl") if answer.get("attest")]
+    assert {answer["attest"] for answer in signed} == {"A"}
+    agents = [row for row in lines(tmp_path / "truth.jsonl") if row["key"] == "agent"]
+    assert {row["kind"] for row in agents} == set(kinds)
+
+
 def test_records_can_be_imported_instead(serve, tmp_path):
     shares = {"shop": 2, "office": 1}
     written = zhenxian(
