@@ -1,7 +1,7 @@
 """Evaluate the detector on simulated traffic: `make eval`.
 
     python -m bench.evaluation            about five minutes on one core
-    python -m bench.evaluation --quick    under a minute, two seeds: wide intervals, no robots
+    python -m bench.evaluation --quick    about a minute, two seeds: wide intervals, no robots
 
 Prints the tables and goals, and writes build/eval.json, build/eval.png and build/eval.md.
 """
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="fewer seeds, under a minute")
+    parser.add_argument("--quick", action="store_true", help="fewer seeds, about a minute")
     parser.add_argument("--folder", type=Path, default=Path("build"), help="where results go")
     given = parser.parse_args(arguments)
     evaluate(plan.QUICK if given.quick else plan.FULL, given.folder)
