@@ -155,7 +155,7 @@ def honest(name: str, title: str, sides: Sides, unbound: Sides | None = None) ->
         name,
         title,
         ("kind", "side", "of", "counted", "found", "share found", "calls",
-         "refused per 10,000 calls", "measure"),
+         "refused or failed per 10,000 calls", "measure"),
     )  # fmt: skip
 
     def row(
@@ -204,7 +204,7 @@ def honest(name: str, title: str, sides: Sides, unbound: Sides | None = None) ->
     signers, labelled = there.counted(Unit.SIGNER), there.counted(Unit.LABELLED)
     row("all signers, for information", TERMINATING, Unit.SIGNER, signers, _SUBJECTS)
     row("all signers, branches exempted", TERMINATING, Unit.SIGNER, signers, _UNEXEMPTED)
-    row("SPCs found by origids alone", TERMINATING, Unit.LABELLED, labelled, _ALL)
+    row("SPCs found by origids alone (calls labelled)", TERMINATING, Unit.LABELLED, labelled, _ALL)
     return sheet
 
 

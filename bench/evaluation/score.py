@@ -268,8 +268,10 @@ def _parties(
         if agent is not None and agent.calls >= LEAST_CALLS:
             found.append((Unit.AGENT, agent))
     if name != ORIGINATING:
-        found.append((Unit.SIGNER, _row(call, name, rows)))
-        found.append((Unit.LABELLED, rows[TruthKey.SPC].get(call.spc)))
+        signer = _row(call, name, rows)
+        found.append((Unit.SIGNER, signer))
+        if signer is not None and signer.honest:  # a carrier's dishonest customers are not meant
+            found.append((Unit.LABELLED, rows[TruthKey.SPC].get(call.spc)))
     return [(unit, row) for unit, row in found if row is not None and row.honest]
 
 

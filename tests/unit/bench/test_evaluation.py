@@ -397,7 +397,9 @@ def test_all_of_it_runs(tmp_path, monkeypatch, capsys):
     assert kept["all, branches exempted", TERMINATING, Unit.SUBJECT.value]["found"] == 1
     numbering = kept[Kind.NUMBERING.value, TERMINATING, Unit.SUBJECT.value]
     assert (numbering["found"], numbering["keys"] > 200) == (0, True)
-    labelled = kept["SPCs found by origids alone", TERMINATING, Unit.LABELLED.value]
+    labelled = kept[
+        "SPCs found by origids alone (calls labelled)", TERMINATING, Unit.LABELLED.value
+    ]
     assert labelled["measures"] == {"origids": labelled["found"]}
     assert labelled["found"] == 1
     for side in SIDES:
