@@ -54,7 +54,8 @@ SIDES: dict[str, Callable[[Call], tuple[Key, ...]]] = {
 
 def observation(call: Call, keys: tuple[Key, ...]) -> Observation:
     """What the gateway makes of a call."""
-    return Observation(call.at, keys, call.display, call.callee, call.origid, call.bound)
+    origid = None if call.access is not None and keys[0].kind is KeyKind.ACCESS else call.origid
+    return Observation(call.at, keys, call.display, call.callee, origid, call.bound)
 
 
 def parts(calls: list[Call], work: Callable[[list[Call]], float]) -> float:

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from displays.areas import CELLS
 from displays.handover import Handovers
 from displays.hashing import Hashing
-from displays.measures import assess, calls_strangers
+from displays.measures import assess, calls_strangers, mints
 from displays.memory import Memory
 from displays.model import (
     Assessment,
@@ -36,22 +36,23 @@ from displays.model import (
     State,
 )
 from displays.policy import HOUR, Policy
-from displays.track import MAX_SAMPLES, SLOT, Bounds, Track
+from displays.track import MAX_SAMPLES, SLOT, SLOTS, Bounds, Track
 from passport.errors import ZhenxianError
 
-_FORMAT: Final = 2  # of snapshots and deltas; others are refused
+_FORMAT: Final = 3  # of counts and deltas; others are refused
+_FINDINGS: Final = frozenset({2, _FORMAT})  # a new version must not forget who was found
 _MASK_32: Final = (1 << 32) - 1
 _MOST_STEP: Final = 256  # calls until a key is judged again, at most
 _MAX_NODES: Final = 1_024
 _QUIET: Final = 16  # calls of a single display, before which none is kept as a sample
 _SPC: Final = KeyKind.SPC
+_AGENT: Final = KeyKind.AGENT
 _CALLERS: Final = (KeyKind.ACCESS, KeyKind.SUBJECT, KeyKind.SIGNER)
-_SUBJECT: Final = KeyKind.SUBJECT
-_ACCESS: Final = KeyKind.ACCESS
+_LENT_STEP: Final = 16  # bound calls of agents found until a platform is judged again
 _DELTA_CALLS: Final = 1_000
 _MAX_MARKS: Final = 131_072  # of tokens counted lately, about 15 MB; a minute at 2,000 a second
 
-_Event: TypeAlias = tuple[int, tuple[Key, ...], int, int, int, int, int]
+_Event: TypeAlias = tuple[int, tuple[Key, ...], bool, int, int, int, int, int]
 
 
 class ConductFormatError(ZhenxianError):
@@ -71,7 +72,7 @@ class _Delta(Struct, array_like=True):
     salt: int
     sequence: tuple[int, int]
     keys: list[Key]
-    events: list[tuple[_Time, list[_Place], _Hash, _Hash, _Cell, _Cell, _Hash]]
+    events: list[tuple[_Time, list[_Place], bool, _Hash, _Hash, _Cell, _Cell, _Hash]]
     ended: list[tuple[_Place, _Time]]
     findings: list[Finding]
     cleared: list[Key]
@@ -127,6 +128,7 @@ class Conduct:
         self._hashing = Hashing(self.policy.salt)
         self._number = self._hashing.number
         self._callee = self._hashing.number_once
+        self._text = self._hashing.text
         self._show = show
         rate = self.policy.rate
         self._busy = self.policy.keep * min(rate.per_display, rate.per_key) * SLOT / HOUR
@@ -165,17 +167,20 @@ class Conduct:
         mark = observation.mark
         if mark >= 0 and not self._first(mark):
             return
-        callee, keys = observation.callee, observation.keys
+        bound = observation.bound
         shown = pair = here = there = link = -1
-        if not observation.bound:
-            shown, here = self._number(observation.display)
+        # A bound display is no choice of the caller, who is judged as if the own number was shown.
+        number = observation.behind if bound else observation.display
+        if number is not None:
+            shown, here = self._number(number)
+            callee = observation.callee
             if callee is not None:
                 called, there = self._callee(callee)
                 pair = shown * 3 + called & _MASK_32
             origid = observation.origid
-            if origid is not None and keys and keys[-1].kind is _SPC:
-                link = shown * 3 + self._hashing.text(origid) & _MASK_32
-        event = (observation.at, keys, shown, pair, here, there, link)
+            if origid is not None:
+                link = shown * 3 + self._text(origid) & _MASK_32
+        event = (observation.at, observation.keys, bound, shown, pair, here, there, link)
         backlog = self._backlog
         if backlog is not None:
             if len(backlog) < self.policy.max_backlog:
@@ -198,38 +203,45 @@ class Conduct:
         return True
 
     def _count(self, event: _Event, observation: Observation | None) -> None:
-        at, keys, shown, pair, here, there, link = event
-        generation = at // self._half
+        at, keys, bound, shown, pair, here, there, link = event
         memory = self._memory
-        known = memory.known
-        together = False
-        if len(keys) == 2 and keys[1].kind is _SUBJECT and keys[0].kind is _ACCESS:
-            access, subject = keys
-            track = known.get(access)
-            if track is None or track.also != subject:
-                track = memory.both(access, subject, at, generation)
-            if track is not None:
-                keys, together = (access,), True  # counted once for the two
+        tracks = memory.tracks
+        together = None
+        lent = bound and self._lent(keys, at)
         for key in keys:
-            track = known.get(key)
-            if track is None:
-                track = memory.one(key, at, generation)
-            if track.also is not None and not together:
-                memory.part(key)
+            if key is together:
+                continue  # counted with its access
+            track = tracks.get(key)
+            if track is None or track.fresh:
+                track = memory.settled(key, keys, at)
+            also = track.also
+            if also is not None:
+                together = keys[1] if len(keys) > 1 else None
+                if also is not together and also != together:
+                    memory.part(key)
+                    together = None
             if not track.touched:
                 memory.touch(key, track)
-            if track.generation != generation:
-                track.turn(generation)
-            if at != track.last and (at > track.last or at < track.last - self._far):
+            if at > track.last:
                 track.last = at
+                if at >= track.turns_at:
+                    track.turn(at, self._half)
+            elif at < track.last - self._far:
+                track.last = at
+                track.turn(at, self._half)
+            if bound:
+                if not track.agent:
+                    self._lend(key, track, lent=lent)
+                    continue
+                if shown < 0:
+                    continue
             half = track.now
-            if shown < 0:
-                half.bound += 1
-                continue
             if track.carrier:
                 if link < 0:
                     continue
                 track.count_origid(shown, link)
+                if track.whole is not None:
+                    track.whole.count(at, shown, pair, here, there, self._bounds)
             else:
                 track.count(at, shown, pair, here, there, self._bounds)
                 if track.stranger and self._handovers[key.kind].call(key, at):
@@ -241,24 +253,39 @@ class Conduct:
                     self._sample(track, observation)
                 self._due(key, track)
 
+    def _lend(self, key: Key, track: Track, *, lent: bool) -> None:
+        """Count a bound call for the platform, which is judged by what its agents do."""
+        half = track.now
+        half.bound += 1
+        if lent:
+            half.lent += 1
+            if half.lent % _LENT_STEP == 0:
+                self._due(key, track)
+
+    def _lent(self, keys: tuple[Key, ...], at: int) -> bool:
+        """Tell whether a bound call is made by an agent against whom something stands."""
+        agent = keys[-1] if keys else None
+        if agent is None or agent.kind is not _AGENT:
+            return False
+        found = self.finding(agent, at)
+        return found is not None and found.state is State.POOLED
+
     def _sample(self, track: Track, observation: Observation) -> None:
         callee = observation.callee
-        track.samples.append(
-            (
-                observation.at,
-                self._show(observation.display),
-                None if callee is None else self._show(callee),
-            )
-        )
-        if len(track.samples) > MAX_SAMPLES:
-            del track.samples[0]
+        shown = None if callee is None else self._show(callee)
+        sample = (observation.at, self._show(observation.display), shown)
+        track.samples = [*track.samples, sample][-MAX_SAMPLES:]
 
     # -- judging
 
     def _due(self, key: Key, track: Track) -> None:
         """Judge a key, and the subject that shares its track, if it is worth it."""
-        if not track.carrier:
-            self._tied(key, track)
+        if track.carrier:
+            track.judge_whole(mints(track, self.policy))
+        else:
+            track.rated()
+            if not track.agent:
+                self._tied(key, track)
         worth = self._worth(track)
         if worth or key in self._findings:
             self._judge(key, track, track.last)
@@ -280,9 +307,11 @@ class Conduct:
             return True
         policy = self.policy
         keep = policy.keep
-        if track.score >= keep * self._bounds.upper or track.tied > 1:
-            return True
         calls = track.calls
+        if track.agent and calls >= keep * policy.bindings.least_calls:
+            return True
+        if track.score >= keep * self._bounds.upper or track.tied > 1 or track.lent:
+            return True
         if track.areas is not None and calls >= policy.spread.least_calls:
             return True
         if track.left:
@@ -292,7 +321,8 @@ class Conduct:
             return True
         if not track.ring:
             return False
-        return max(track.ring) >= self._busy or max(track.peaks) >= keep * policy.rate.concurrent
+        busy, most = max(track.begun(SLOTS)), max(track.peaks)
+        return busy >= self._busy or most >= keep * policy.rate.concurrent
 
     def _judge(self, key: Key, track: Track, at: int) -> None:
         policy = self.policy
@@ -391,8 +421,10 @@ class Conduct:
         self._end(key, at)
 
     def _end(self, key: Key, at: int) -> None:
-        track = self._memory.own(key)
-        if track is not None and not track.carrier:
+        track = self._memory.tracks.get(key)
+        if track is not None and track.carrier:
+            track = track.whole
+        if track is not None:
             track.ended(at)
 
     def clear(self, key: Key) -> None:
@@ -502,12 +534,12 @@ class Conduct:
         keys = read.keys
         for key in read.cleared:
             self._forget(key)
-        for (at, places, *rest), mark in zip(read.events, read.marks, strict=True):
+        for (at, places, bound, *rest), mark in zip(read.events, read.marks, strict=True):
             if mark >= 0 and not self._first(mark):
                 continue
             shown, pair, here, there, link = rest
             named = tuple(keys[place] for place in places)
-            self._count((at, named, shown, pair, here, there, link), None)
+            self._count((at, named, bound, shown, pair, here, there, link), None)
         for place, at in read.ended:
             self._end(keys[place], at)
         for found in read.findings:
@@ -575,7 +607,7 @@ class Conduct:
             except msgspec.MsgspecError:
                 unread += 1
                 continue
-            if version == _FORMAT:
+            if version in _FINDINGS:
                 self._adopt(found)
             else:
                 unread += 1

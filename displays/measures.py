@@ -195,9 +195,9 @@ def rate(view: View) -> Assessment:
     per_display = policy.per_display * factor * max(view.displays.distinct, 1.0)
     limit = per_display if view.switch else min(per_display, policy.per_key * factor)
     found = _Conditions()
-    found.figures["calls in the last hour"] = sum(track.recent(track.ring, _SLOTS_AN_HOUR))
+    found.figures["calls in the last hour"] = sum(track.begun(_SLOTS_AN_HOUR))
     found.figures["displays"] = view.displays.distinct
-    _sustained(view, found, track.ring, limit / _SLOTS_AN_HOUR)
+    _sustained(view, found, track.begun, limit / _SLOTS_AN_HOUR)
     found.thresholds["calls in the last hour"] = limit
     return found.assessment(Measure.RATE)
 
@@ -208,20 +208,22 @@ def concurrency(view: View) -> Assessment:
     if track.active < 0:
         return Assessment(Measure.CONCURRENCY, 0.0, {}, {})
     found = _Conditions()
-    found.figures["calls at a time"] = max(track.recent(track.peaks, _SLOTS_AN_HOUR), default=0)
+    found.figures["calls at a time"] = max(track.most(_SLOTS_AN_HOUR), default=0)
     found.thresholds["calls at a time"] = view.policy.rate.concurrent
     # Calls whose end nobody tells are no calls in progress.
     found.needs("share of ends told", view.ends_told, view.policy.rate.ends_told)
-    _sustained(view, found, track.peaks, view.policy.rate.concurrent)
+    _sustained(view, found, track.most, view.policy.rate.concurrent)
     return found.assessment(Measure.CONCURRENCY)
 
 
-def _sustained(view: View, found: _Conditions, counts: list[int], limit: float) -> None:
+def _sustained(
+    view: View, found: _Conditions, counts: Callable[[int], list[int]], limit: float
+) -> None:
     """The counts reach the limit in enough of the latest slots."""
     policy = view.policy.rate
     local = view.matching > policy.matching
     over = SLOTS if local else _SLOTS_AN_HOUR
-    busy = sum(count >= limit for count in view.track.recent(counts, over))
+    busy = sum(count >= limit for count in counts(over))
     found.least("slots", busy, policy.slots_local if local else policy.slots)
     found.figures["matching"] = view.matching
     if found.strength > view.enough:
@@ -293,6 +295,36 @@ def origids(view: View) -> Assessment:
     found.needs("displays seen again", again, policy.repeated_displays)
     found.least("share with a new origid", moved / again if again else 0.0, policy.moved)
     return found.assessment(Measure.ORIGIDS)
+
+
+def mints(track: Track, policy: Policy) -> bool:
+    """Tell cheaply whether an SPC's origids say so little that it is one signer."""
+    limits = policy.origids
+    again = moved = 0
+    for half in (track.now, track.old):
+        if half is not None and half.origins is not None:
+            again += half.origins.again
+            moved += half.moved
+    # Once begun it goes on at half the share, so that nothing is counted twice from the beginning.
+    least = limits.moved if track.whole is None else policy.keep * limits.moved
+    return again >= limits.suspicious and moved >= least * again
+
+
+def bindings(view: View) -> Assessment:
+    """An agent who calls strangers anywhere behind privacy numbers; a platform that lends them."""
+    policy, track = view.policy.bindings, view.track
+    found = _Conditions()
+    if track.agent:
+        found.needs("calls", view.calls, policy.least_calls)
+        found.most("matching", view.matching, policy.matching)
+        found.least("areas of callees", view.reach, policy.reach)
+        if found.strength > view.enough:
+            found.most("recurring", view.recurring, policy.recurring)
+        return found.assessment(Measure.BINDINGS)
+    found.figures["bound calls"] = track.bound
+    found.needs("calls of agents found", track.lent, policy.lent_calls)
+    found.least("their share of bound calls", track.lent / max(track.bound, 1), policy.lent)
+    return found.assessment(Measure.BINDINGS)
 
 
 def calls_strangers(track: Track, policy: Policy) -> bool:
@@ -371,8 +403,19 @@ _OF_CALLERS: Final[dict[Measure, Callable[[View], Assessment]]] = {
     Measure.RATE: rate,
     Measure.CONCURRENCY: concurrency,
     Measure.HANDOVER: handover,
+    Measure.BINDINGS: bindings,
 }
 _OF_CARRIERS: Final[dict[Measure, Callable[[View], Assessment]]] = {Measure.ORIGIDS: origids}
+_OF_AGENTS: Final[dict[Measure, Callable[[View], Assessment]]] = {
+    Measure.BINDINGS: bindings,
+    Measure.RATE: rate,
+}
+# Of an SPC whose origids say nothing. Callers of one carrier hand over by chance.
+_OF_WHOLE: Final = {
+    measure: judge
+    for measure, judge in _OF_CALLERS.items()
+    if measure not in {Measure.HANDOVER, Measure.BINDINGS}
+}
 
 
 def assess(
@@ -383,6 +426,11 @@ def assess(
     Args:
         enough: strengths that are not above are only bounds, and figures may be missing there.
     """
-    apply = _OF_CARRIERS if track.carrier else _OF_CALLERS
+    apply = _OF_CARRIERS if track.carrier else _OF_AGENTS if track.agent else _OF_CALLERS
     view = View(track, policy, bounds, enough)
-    return tuple(judge(view) for measure, judge in apply.items() if measure in policy.measures)
+    found = [judge(view) for measure, judge in apply.items() if measure in policy.measures]
+    if track.whole is not None:
+        track.whole.last = track.last
+        view = View(track.whole, policy, bounds, enough)
+        found += [judge(view) for name, judge in _OF_WHOLE.items() if name in policy.measures]
+    return tuple(found)

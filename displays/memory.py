@@ -11,21 +11,25 @@ subject a track of its own, with what was counted so far.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Final
 
-from displays.model import Key
+from displays.model import Key, KeyKind
 from displays.track import Track
 
 _PROBES: Final = 8  # keys that are compared to find the one to forget
+_ACCESS: Final = KeyKind.ACCESS
+_SUBJECT: Final = KeyKind.SUBJECT
 
 
 class Memory:
     """The tracks by key.
 
     Attributes:
-        fresh: with few calls, oldest first. known: the others, in the order they were looked at.
+        tracks: all of them. fresh: those with few calls, oldest first. known: the others, in the
+            order they were looked at.
     """
 
     def __init__(
@@ -35,81 +39,85 @@ class Memory:
         self._places = max_keys // 2
         self._established = established
         self._window = window
+        self._half = window // 2
         self._stands = stands
-        self.fresh: dict[Key, Track] = {}
-        self.known: dict[Key, Track] = {}
+        self.tracks: dict[Key, Track] = {}
+        # Not plain ones, in which what left at the front is passed over at each look.
+        self.fresh: OrderedDict[Key, None] = OrderedDict()
+        self.known: OrderedDict[Key, None] = OrderedDict()
         self._with: dict[Key, Key] = {}  # subject to the access whose track serves both
         self._touched: list[tuple[Key, Track]] = []
 
     def __len__(self) -> int:
-        return len(self.fresh) + len(self.known)
+        return len(self.tracks)
 
     def get(self, key: Key) -> Track | None:
         """The track that counts for a key, its own or its access's."""
-        track = self.own(key)
+        track = self.tracks.get(key)
         if track is None:
             access = self._with.get(key)
             if access is not None:
-                track = self.own(access)
+                track = self.tracks.get(access)
         return track
 
-    def own(self, key: Key) -> Track | None:
-        """The track under this very key."""
-        return self.known.get(key) or self.fresh.get(key)
+    def settled(self, key: Key, keys: tuple[Key, ...], at: int) -> Track:
+        """The track of a key that is not among the known; made when there is none.
 
-    def one(self, key: Key, at: int, generation: int) -> Track:
-        """The track of a key that is not among the known; made when there is none."""
-        fresh = self.fresh
-        track = fresh.get(key)
+        Args:
+            keys: all of the call. An access that is new, like its subject, shares its track.
+        """
+        track = self.tracks.get(key)
         if track is not None:
-            if track.calls >= self._established and self._room(track, at):
-                del fresh[key]
-                self.known[key] = track
+            if track.fresh and track.calls >= self._established and self._room(track, at):
+                del self.fresh[key]
+                self.known[key] = None
+                track.fresh = False
             return track
         access = self._with.get(key)
         if access is not None:
             self.part(access)
-            return self.own(key) or self.one(key, at, generation)
-        self._sweep(at)
-        if len(fresh) >= self._places:
-            self._remove(fresh, next(iter(fresh)))
-        track = fresh[key] = Track.begin(key.kind, at, generation)
-        return track
-
-    def both(self, access: Key, subject: Key, at: int, generation: int) -> Track | None:
-        """The track that serves an access and a subject; None when each has its own."""
-        track = self.own(access)
-        if track is None:
+            return self.tracks.get(key) or self._begin(key, at)
+        track = self._begin(key, at)
+        if key.kind is _ACCESS and len(keys) > 1 and keys[1].kind is _SUBJECT:
+            subject = keys[1]
             other = self._with.get(subject)
             if other is not None:
                 self.part(other)
-            elif self.own(subject) is None:
-                track = self.one(access, at, generation)
+            elif subject not in self.tracks:
                 track.also = subject
-                self._with[subject] = access
-            return track
-        if track.also == subject:
-            return track if access in self.known else self.one(access, at, generation)
-        if track.also is not None:
-            self.part(access)
-        if subject in self._with:
-            self.part(self._with[subject])
-        return None
+                self._with[subject] = key
+        return track
+
+    def _begin(self, key: Key, at: int) -> Track:
+        self._sweep(at)
+        fresh = self.fresh
+        if len(fresh) >= self._places:
+            self._remove(next(iter(fresh)))
+        track = self.tracks[key] = Track.begin(key.kind, at, self._half)
+        fresh[key] = None
+        return track
 
     def part(self, access: Key) -> None:
         """Give the subject a track of its own, as if it had had one from the beginning."""
-        for tracks in (self.known, self.fresh):
-            track = tracks.get(access)
-            if track is None or track.also is None:
-                continue
-            subject, track.also = track.also, None
-            del self._with[subject]
-            if len(tracks) < self._places:
-                own = tracks[subject] = deepcopy(track)
-                own.touched = False
-                self.touch(subject, own)
-            track.touched = False
-            self.touch(access, track)
+        track = self.tracks.get(access)
+        if track is None or track.also is None:
+            return
+        self._own(track)
+        track.touched = False
+        self.touch(access, track)
+
+    def _own(self, track: Track) -> None:
+        """Copy a track that serves two to the subject, if there is room."""
+        subject, track.also = track.also, None
+        if subject is None:
+            return
+        del self._with[subject]
+        order = self.fresh if track.fresh else self.known
+        if len(order) < self._places:
+            own = self.tracks[subject] = deepcopy(track)
+            order[subject] = None
+            own.touched = False
+            self.touch(subject, own)
 
     def touch(self, key: Key, track: Track) -> None:
         """Have a key saved that has changed."""
@@ -118,7 +126,8 @@ class Memory:
         track.touched = True
         self._touched.append((key, track))
         if len(self._touched) > 4 * self._places:  # nobody takes them; tracks forgotten must go
-            self._touched = [one for one in self._touched if self.own(one[0]) is one[1]]
+            tracks = self.tracks
+            self._touched = [one for one in self._touched if tracks.get(one[0]) is one[1]]
 
     def take_touched(self, most: int) -> list[tuple[Key, Track | None]]:
         """Keys that changed since they were last taken, with what is kept of them if anything."""
@@ -126,7 +135,7 @@ class Memory:
         found: list[tuple[Key, Track | None]] = []
         for key, track in taken:
             track.touched = False
-            found.append((key, track if self.own(key) is track else None))
+            found.append((key, track if self.tracks.get(key) is track else None))
         return found
 
     @property
@@ -137,10 +146,12 @@ class Memory:
     def restore(self, key: Key, track: Track) -> None:
         """Take over a track unless something is known of its key."""
         track.touched = False
-        tracks = self.known if track.calls >= self._established else self.fresh
-        if len(tracks) >= self._places or self.get(key) is not None:
+        track.fresh = track.calls < self._established
+        order = self.fresh if track.fresh else self.known
+        if len(order) >= self._places or self.get(key) is not None:
             return
-        tracks[key] = track
+        self.tracks[key] = track
+        order[key] = None
         if track.also is not None:
             if self.get(track.also) is None:
                 self._with[track.also] = key
@@ -151,39 +162,33 @@ class Memory:
         """Forget one key; a subject stays when its access goes, and the other way round."""
         access = self._with.pop(key, None)
         if access is not None:
-            track = self.own(access)
+            track = self.tracks.get(access)
             if track is not None:
                 track.also = None
                 self.touch(access, track)
-        for tracks in (self.fresh, self.known):
-            track = tracks.pop(key, None)
-            if track is None:
-                continue
+        track = self.tracks.pop(key, None)
+        if track is not None:
+            del (self.fresh if track.fresh else self.known)[key]
             self.touch(key, track)
-            if track.also is not None:
-                subject, track.also = track.also, None
-                del self._with[subject]
-                own = tracks[subject] = deepcopy(track)
-                own.touched = False
-                self.touch(subject, own)
+            self._own(track)
 
-    def _remove(self, tracks: dict[Key, Track], key: Key) -> None:
-        track = tracks.pop(key)
+    def _remove(self, key: Key) -> None:
+        track = self.tracks.pop(key)
+        del (self.fresh if track.fresh else self.known)[key]
         if track.also is not None:
             self._with.pop(track.also, None)
 
     def _sweep(self, at: int) -> None:
         """Forget one key that has been silent for a window, of those that came first."""
-        for keys in (self.fresh, self.known):
-            oldest = next(iter(keys), None)
+        for order in (self.fresh, self.known):
+            oldest = next(iter(order), None)
             if oldest is None:
                 continue
-            track = keys[oldest]
+            track = self.tracks[oldest]
             if at - track.last >= self._window and not self._accused(oldest, track, at):
-                self._remove(keys, oldest)
-            elif keys is self.known:
-                del keys[oldest]
-                keys[oldest] = track
+                self._remove(oldest)
+            elif order is self.known:
+                order.move_to_end(oldest)
 
     def _accused(self, key: Key, track: Track, at: int) -> bool:
         also = track.also
@@ -197,12 +202,12 @@ class Memory:
         least, fewest = None, newcomer.calls
         for _ in range(_PROBES):
             key = next(iter(known))
-            track = known.pop(key)
-            known[key] = track
+            known.move_to_end(key)
+            track = self.tracks[key]
             calls = 0 if at - track.last >= self._window else track.calls
             if calls < fewest and not self._accused(key, track, at):
                 least, fewest = key, calls
         if least is None:
             return False
-        self._remove(known, least)
+        self._remove(least)
         return True

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import Enum, IntEnum
-from typing import Protocol
+from functools import lru_cache
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from passport.errors import ConfigError
 from passport.tn import TN
+
+_CACHED: Final = 16_384  # keys; about 4 MB when full
 
 
 class KeyKind(str, Enum):
@@ -49,6 +52,12 @@ class Key(Struct, frozen=True, order=True, gc=False, cache_hash=True):
         if kind == KeyKind.AGENT and "/" not in name:
             raise ConfigError(f"{text!r}: agent:PLATFORM/NUMBER expected")
         return cls(KeyKind(kind), name)
+
+
+@lru_cache(_CACHED)
+def agent(platform: str, number: TN) -> Key:
+    """The key of who calls with that number of the own behind the platform's privacy numbers."""
+    return Key(KeyKind.AGENT, f"{platform}/{number}")
 
 
 class Observation(Struct, frozen=True, gc=False):

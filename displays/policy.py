@@ -190,10 +190,13 @@ class Origids(Struct, frozen=True, forbid_unknown_fields=True):
             deals 2,000 numbers over twenty SPCs makes of one in half a day.
         moved: share of those that came with an origid not seen with the display before. Minted
             origids give nearly 1, honest carriers of the tuning seeds 0.02 at most.
+        suspicious: calls that showed a display seen before, from which on, if as many moved, all
+            calls of the SPC are counted as those of one signer beside.
     """
 
     repeated_displays: int = 30
     moved: float = 0.6
+    suspicious: int = 5
 
 
 class Handover(Struct, frozen=True, forbid_unknown_fields=True):
@@ -223,6 +226,29 @@ class Handover(Struct, frozen=True, forbid_unknown_fields=True):
     matching: float = 0.3
     reach_areas: float = 25.0
     recurring: float = 0.1
+
+
+class Bindings(Struct, frozen=True, forbid_unknown_fields=True):
+    """When privacy numbers are lent to who calls strangers all over the country.
+
+    An agent (who calls behind a binding) is judged by the own number and the callees, since what
+    these see looks local by design. A courier and a driver work in one city; a merchant calls
+    customers anywhere, but few a day, and some of them twice.
+
+    Attributes:
+        least_calls: of one agent in the window, below which nothing is found.
+        matching: share of calls within the agent's own area, at most. reach: areas of callees, at
+            least. recurring: as in Locality.
+        lent_calls: calls of agents found, from which the platform itself is judged. lent: their
+            share of all its bound calls, at least.
+    """
+
+    least_calls: int = 60
+    matching: float = 0.3
+    reach: float = 25.0
+    recurring: float = 0.1
+    lent_calls: int = 100
+    lent: float = 0.2
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
@@ -255,6 +281,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     rotation: Rotation = Rotation()
     origids: Origids = Origids()
     handover: Handover = Handover()
+    bindings: Bindings = Bindings()
     window: int = DAY
     suspect: float = 0.7
     keep: float = 0.5

@@ -147,6 +147,12 @@ class Repeats:
                 self.stored += 1
         self.exact = set()
 
+    def halve(self) -> None:
+        """Go on with every second value, and what was counted of it."""
+        calls, again, share = self.calls, self.again, self.share
+        self.thin()
+        self.calls, self.again, self.share = calls // 2, again // 2, share
+
     def thin(self) -> None:
         """Begin anew with every second value."""
         self.share = max(self.share, self.genuine / self.calls if self.calls else 0.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import log
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -27,7 +27,15 @@ _STEPS_BACK: Final = 4  # half windows
 _LOW: Final = (1 << LEVEL_BITS) - 1
 _HIGH: Final = ~_LOW
 _ENOUGH: Final = 512  # displays of an SPC, of which a share is as good as all
+# Calls in known company, and their share, from which on an eighth is looked at: far from what a
+# pool has (displays.policy: Locality.recurring, Switch.recurring, Origids.moved).
+_SURE: Final = 128
+_SURE_CALLER: Final = 0.5
+_SURE_SWITCH: Final = 0.1
+_SURE_CARRIER: Final = 0.9
+_SURE_LEVEL: Final = 3
 _RATED_FROM: Final = 24  # calls in half a window, before which there is no rate to speak of
+_NEVER: Final = 1 << 60
 _LONGEST_CALL: Final = 24  # slots; a call that did not end by then was not reported
 
 
@@ -38,7 +46,8 @@ class Half:
     Attributes:
         calls: judged ones. bound: those with a live binding, which are not.
         arealess: calls whose display has no area.
-        known: calls of which both areas are known. matches: of those, within one area.
+        unknown: calls whose callee alone has no area.
+        matches: calls within one area, of those of which both areas are known.
         turns: calls that showed another display than the call before.
         reach: bit set of callees' areas other than the display's, folded to 64.
         displays: distinct ones; None while there is one.
@@ -46,22 +55,29 @@ class Half:
             origid for an SPC.
         origins: displays of a signer or SPC. moved: of their calls, those that showed a display
             seen before with a callee, or origid, not seen with it.
+        lent: bound calls of agents against whom something stands.
         begun, ended: calls since ends are told, and ends told.
     """
 
     calls: int = 0
     bound: int = 0
     arealess: int = 0
-    known: int = 0
+    unknown: int = 0
     matches: int = 0
     turns: int = 0
     reach: int = 0
     moved: int = 0
+    lent: int = 0
     begun: int = 0
     ended: int = 0
     displays: Distinct | None = None
     pairs: Repeats | None = None
     origins: Repeats | None = None
+
+    @property
+    def known(self) -> int:
+        """Calls of which both areas are known."""
+        return self.calls - self.arealess - self.unknown
 
 
 class Left(Struct, array_like=True):
@@ -149,23 +165,33 @@ def _area_counts() -> AreaCounts:
     return AreaCounts(a, b, c, d, e, f)
 
 
+_NONE: Final[list[Any]] = []
+
+
+def _none() -> list[Any]:
+    """One empty list for all, never changed, only replaced: most keys need no more."""
+    return _NONE
+
+
 @dataclass(slots=True)
 class Track:
     """All of one key.
 
     Attributes:
-        carrier: the key is an SPC; only origids are counted. switch: it is a SIGNER.
-        generation: number of the half window that `now` counts.
+        carrier: the key is an SPC; origids are counted. switch: it is a SIGNER. agent: an AGENT.
+        whole: of an SPC whose origids say nothing: all its calls, counted as those of one signer.
+        generation: number of the half window that `now` counts. turns_at: when it ends.
         first, last: seconds since the epoch.
         shown: the display of the latest call, hashed; -1 before the first.
-        here: its area. run: calls in a row that showed it. left: displays used up before.
+        here: its area. taken: calls of this half window before it. left: displays used up before.
         home: the area of the first display that has one; -1 before.
         areas: from the first display of another area on.
         score: log-likelihood ratio of the sequential test. cleared: tests that ended in favour.
-        slot: number of the slot that ends `ring`. ring, peaks: calls begun, and most calls at a
+        slot: number of the latest slot. slot_ends: when it does. slot_calls: calls of this half
+            window before it. ring, peaks: calls begun, the latest slot's aside, and most calls at a
             time, in each of the last slots; empty while there are few calls.
         active: calls in progress; -1 where nobody tells when calls end.
-        due: calls at which it is judged next.
+        due: calls at which it is judged next. fresh: among those with few calls.
         samples: latest calls as (at, display, callee), clear.
         touched: changed since it was last saved.
         also: the subject that it serves, too. stranger: calls people anywhere, and nobody twice.
@@ -175,36 +201,49 @@ class Track:
 
     carrier: bool
     switch: bool
+    agent: bool
     generation: int
+    turns_at: int
     first: int
     last: int
     now: Half
     old: Half | None = None
     shown: int = -1
     here: int = -1
-    run: int = 0
-    left: list[Left] = field(default_factory=list)
+    taken: int = 0
+    left: list[Left] = field(default_factory=_none)
     home: int = -1
     areas: AreaCounts | None = None
     score: float = 0.0
     cleared: int = 0
     slot: int = 0
-    ring: list[int] = field(default_factory=list)
-    peaks: list[int] = field(default_factory=list)
+    slot_ends: int = _NEVER
+    slot_calls: int = 0
+    ring: list[int] = field(default_factory=_none)
+    peaks: list[int] = field(default_factory=_none)
     active: int = -1
     due: int = 4
-    samples: list[tuple[int, str, str | None]] = field(default_factory=list)
+    samples: list[tuple[int, str, str | None]] = field(default_factory=_none)
     touched: bool = False
     also: Key | None = None
     stranger: bool = False
     tie: float = 0.0
     tied: int = 1
+    fresh: bool = True
+    whole: Track | None = None
 
     @classmethod
-    def begin(cls, kind: KeyKind, at: int, generation: int) -> Track:
-        """Before the first call."""
-        carrier = kind is KeyKind.SPC
-        return cls(carrier, kind is KeyKind.SIGNER, generation, at, at, Half())
+    def begin(cls, kind: KeyKind, at: int, length: int) -> Track:
+        """Before the first call. `length` is that of half a window, in seconds."""
+        switch, agent = kind is KeyKind.SIGNER, kind is KeyKind.AGENT
+        number = at // length
+        ends = (number + 1) * length
+        return cls(kind is KeyKind.SPC, switch, agent, number, ends, at, at, Half())
+
+    @property
+    def run(self) -> int:
+        """Calls in a row that showed the present display."""
+        return self.now.calls - self.taken
 
     @property
     def calls(self) -> int:
@@ -212,20 +251,33 @@ class Track:
         return self.now.calls + (self.old.calls if self.old is not None else 0)
 
     @property
+    def bound(self) -> int:
+        """Bound calls within the window."""
+        return self.now.bound + (self.old.bound if self.old is not None else 0)
+
+    @property
+    def lent(self) -> int:
+        """Of those, made by agents against whom something stands."""
+        return self.now.lent + (self.old.lent if self.old is not None else 0)
+
+    @property
     def turn_count(self) -> int:
         """Calls within the window that showed another display than the call before."""
         return self.now.turns + (self.old.turns if self.old is not None else 0)
 
-    def turn(self, generation: int) -> None:
+    def turn(self, at: int, length: int) -> None:
         """Go on to another half window.
 
         A clock that went back by up to two windows counts on where it was, so that one node's wrong
         clock does not make the others forget. One that went back further was wrong before: what it
         counted is kept as of now.
         """
+        generation = at // length
         step = generation - self.generation
         if -_STEPS_BACK <= step <= 0:
             return
+        if self.whole is not None:
+            self.whole.turn(at, length)
         if step == 1:
             self.old = self.now
             if self.areas is not None:
@@ -235,9 +287,12 @@ class Track:
             self.score = 0.0
             self.home = -1
         if step > 0:
+            self.taken -= self.now.calls
+            self.slot_calls -= self.now.calls
             self.now = Half()
             self.due = 4
         self.generation = generation
+        self.turns_at = (generation + 1) * length
 
     def count(
         self, at: int, display: int, pair: int, shown: int, called: int, bounds: Bounds
@@ -250,60 +305,66 @@ class Track:
         """
         half = self.now
         calls = half.calls = half.calls + 1
+        same = display == self.shown
         if pair < 0:
             first_contact = True
-        elif self.switch and (half.origins is not None or (display != self.shown and calls > 1)):
-            first_contact = not self._linked(display, pair)
-        elif not half.turns and calls <= _RATED_FROM:
+        elif self.switch and (half.origins is not None or not (same or calls == 1)):
+            first_contact = self._linked(display, pair) is False
+        elif calls <= _RATED_FROM and not half.turns:
             first_contact = True  # one display and few calls, as most have: nothing to tell apart
         else:
-            old, pairs = self.old, half.pairs
-            if pairs is None:
-                pairs = half.pairs = Repeats()
-            if self.switch:
-                pair = pair & _HIGH | display & _LOW
-            first_contact = not pairs.seen(pair, None if old is None else old.pairs)
-        if display != self.shown:
-            self._take(at, display)
-            self.here = shown
-        else:
-            self.run += 1
+            first_contact = self._new(half, pair & _HIGH | display & _LOW if self.switch else pair)
+        if same:
             if half.displays is not None:
                 half.displays.add(display)
+        else:
+            self._take(at, display)
+            self.here = shown
         if shown < 0:
             half.arealess += 1
-        elif called >= 0:
-            half.known += 1
+        elif called < 0:
+            half.unknown += 1
+        else:
             if shown == called:
                 half.matches += 1
             else:
                 half.reach |= _BITS[called]
-            if shown != self.home:
-                if self.home < 0:
-                    self.home = shown
-                elif self.areas is None:
-                    self.areas = _area_counts()
-            if first_contact and self.areas is not None:
-                self._test(self.areas, shown, called, bounds)
-        if self.ring:
-            if at // SLOT != self.slot:
-                self._advance(at)
-            self.ring[self.slot % SLOTS] += 1
-            if self.active >= 0:
-                self._begun()
-        elif calls > _RATED_FROM:
-            self.ring, self.peaks = [0] * SLOTS, [0] * SLOTS
-            self.slot = at // SLOT
+            areas = self.areas
+            if areas is None:
+                if shown != self.home:
+                    if self.home < 0:
+                        self.home = shown
+                    else:
+                        areas = self.areas = _area_counts()
+                        if first_contact:
+                            self._test(areas, shown, called, bounds)
+            elif first_contact:
+                self._test(areas, shown, called, bounds)
+        if at >= self.slot_ends:
+            self._advance(at, calls - 1)
+        if self.active >= 0:
+            self._begun()
 
     def count_origid(self, display: int, link: int) -> None:
         """Count one call of an SPC; `link` hashes display and origid."""
         self.now.calls += 1
         self._linked(display, link)
 
-    def _linked(self, display: int, partner: int) -> bool:
+    def judge_whole(self, mints: bool) -> None:
+        """Begin, or cease, to count an SPC's calls as those of one signer."""
+        if not mints:
+            self.whole = None
+        elif self.whole is None:
+            length = self.turns_at // (self.generation + 1)
+            self.whole = Track.begin(KeyKind.SIGNER, self.last, length)
+        else:
+            self.whole.last = self.last
+            self.whole.rated()
+
+    def _linked(self, display: int, partner: int) -> bool | None:
         """Count a display with its callee or origid; tell whether they were together before.
 
-        Both tables sample by display, so that they see the same calls.
+        Both tables sample by display, so that they see the same calls; None is for the others.
         """
         half, old = self.now, self.old
         origins, pairs = half.origins, half.pairs
@@ -311,19 +372,32 @@ class Track:
             origins = half.origins = Repeats()
         if pairs is None:
             pairs = half.pairs = Repeats()
-        if origins.level != pairs.level:
-            (origins if origins.level < pairs.level else pairs).thin()
-            half.moved = 0
         level = origins.level
+        if level != pairs.level:
+            (origins if level < pairs.level else pairs).thin()
+            half.moved = 0
+            level = origins.level
         if level and display & ((1 << level) - 1):
-            return False
+            return None
         if self.carrier and origins.stored > _ENOUGH:
             origins.thin()
         again = origins.seen(display, None if old is None else old.origins)
         partner = partner & _HIGH | display & _LOW
         linked = pairs.seen(partner, None if old is None else old.pairs)
+        if not again:
+            return linked
+        if linked:
+            known = origins.again - half.moved
+            if (
+                known > _SURE
+                and level < _SURE_LEVEL
+                and known > origins.again * (_SURE_CARRIER if self.carrier else _SURE_SWITCH)
+            ):
+                origins.halve()
+                pairs.halve()
+                half.moved >>= 1
         # An SPC's pair that found its place taken stays unknown; it must not be new each time.
-        if again and not linked and (not self.carrier or partner in pairs):
+        elif not self.carrier or partner in pairs:
             half.moved += 1
         return linked
 
@@ -331,8 +405,8 @@ class Track:
         """One of its calls is over. From the first report on, calls in progress are known."""
         self.now.ended += 1
         self.active = max(0, self.active - 1) if self.active >= 0 else 0
-        if self.ring:
-            self._advance(at)
+        if at >= self.slot_ends:
+            self._advance(at, self.now.calls)
 
     def _take(self, at: int, display: int) -> None:
         """Another display than before; what most keys never show, and so pay nothing for."""
@@ -345,13 +419,14 @@ class Track:
                 if half.calls > 1:
                     displays.calls = displays.exact[self.shown] = half.calls - 1
             displays.add(display)
-            if self.run >= _LEAST_LEFT:
-                self.left.append(Left(self.shown, self.run, at, self.here))
-                del self.left[:-MAX_LEFT]
+            run = half.calls - 1 - self.taken
+            if run >= _LEAST_LEFT:
+                used = Left(self.shown, run, at, self.here)
+                self.left = [*self.left, used][-MAX_LEFT:]
                 self.due = min(self.due, half.calls + _LEAST_LEFT)
         if self.left:
             self.left = [left for left in self.left if left.display != display]
-        self.shown, self.run = display, 1
+        self.shown, self.taken = display, half.calls - 1
 
     def _test(self, areas: AreaCounts, shown: int, called: int, bounds: Bounds) -> None:
         """One step of the sequential test (Wald, Sequential Analysis, 1947)."""
@@ -368,30 +443,65 @@ class Track:
             self.score = min(bounds.most, score)
         areas.add(shown, called)
 
+    def _new(self, half: Half, pair: int) -> bool:
+        """Tell whether display and callee were not together before; not of pairs left out."""
+        pairs, old = half.pairs, self.old
+        if pairs is None:
+            pairs = half.pairs = Repeats()
+        elif pairs.level and pair & ((1 << pairs.level) - 1):
+            return False
+        if not pairs.seen(pair, None if old is None else old.pairs):
+            return True
+        again = pairs.again
+        if again > _SURE and pairs.level < _SURE_LEVEL and again > pairs.calls * _SURE_CALLER:
+            pairs.halve()
+        return False
+
+    def rated(self) -> None:
+        """Count from now on when calls begin, which is too dear for those who make few."""
+        if self.slot_ends == _NEVER and self.calls > _RATED_FROM:
+            self.ring, self.peaks = [0] * SLOTS, [0] * SLOTS
+            self.slot = self.last // SLOT
+            self.slot_ends = (self.slot + 1) * SLOT
+            self.slot_calls = self.now.calls
+
     def _begun(self) -> None:
         """One more call in progress."""
+        if not self.peaks:
+            return
         self.now.begun += 1
         self.active += 1
         place = self.slot % SLOTS
         self.peaks[place] = max(self.peaks[place], self.active)
 
-    def _advance(self, at: int) -> None:
+    def _advance(self, at: int, calls: int) -> None:
+        """Go on to another slot, before which there were so many calls of this half window."""
         slot = at // SLOT
-        step = slot - self.slot
-        if -SLOTS < step <= 0:
-            return  # a small step back counts in the latest slot
-        for passed in range(min(abs(step), SLOTS)):
+        self.ring[self.slot % SLOTS] = calls - self.slot_calls
+        for passed in range(min(slot - self.slot, SLOTS)):
             place = (slot - passed) % SLOTS
             self.ring[place] = self.peaks[place] = 0
         self.slot = slot
+        self.slot_ends = (slot + 1) * SLOT
+        self.slot_calls = calls
         if self.active > 0:
-            recent = sum(self.recent(self.ring, _LONGEST_CALL))
-            self.active = min(self.active, recent)
+            self.active = min(self.active, sum(self.begun(_LONGEST_CALL)))
             self.peaks[slot % SLOTS] = self.active
 
-    def recent(self, counts: list[int], slots: int) -> list[int]:
-        """The latest slots of `ring` or `peaks`, latest first."""
-        return [counts[(self.slot - back) % SLOTS] for back in range(slots)] if counts else []
+    def begun(self, slots: int) -> list[int]:
+        """Calls begun in each of the latest slots."""
+        if not self.ring:
+            return []
+        self.ring[self.slot % SLOTS] = self.now.calls - self.slot_calls
+        return self._latest(self.ring, slots)
+
+    def most(self, slots: int) -> list[int]:
+        """Most calls at a time in each of the latest slots."""
+        return self._latest(self.peaks, slots) if self.peaks else []
+
+    def _latest(self, counts: list[int], slots: int) -> list[int]:
+        after = self.slot % SLOTS + 1
+        return (counts[after:] + counts[:after])[-slots:]
 
 
 _LEAST_LEFT: Final = 8  # calls of a display below which it was not used up, but only used

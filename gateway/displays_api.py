@@ -34,7 +34,7 @@ KeyText = Annotated[
     str,
     Path(
         max_length=_MAX_KEY,
-        description="access:ID, subject:ID, signer:SPC/ORIGID or spc:SPC.",
+        description="access:ID, subject:ID, signer:SPC/ORIGID, spc:SPC or agent:PLATFORM/NUMBER.",
         examples=["access:bank-trunk"],
     ),
 ]
@@ -107,8 +107,8 @@ def displays_router(
     ) -> dict[str, int]:
         """Without these reports calls at a time (并发) are not judged.
 
-        `taken` counts the keys that were told: two for a call signed here (access and subject), one
-        for a call verified here, none for an access that is not registered.
+        `taken` counts the keys that were told: two for a call signed here (access and subject) or
+        verified here (signer and SPC), none for an access that is not registered.
         """
         at = int(clock())
         taken = 0
@@ -153,7 +153,7 @@ def displays_router(
 
 def _ended_keys(call: EndedCall, registry: Registry) -> tuple[Key, ...]:
     if call.spc is not None and call.origid is not None:
-        return (Key(KeyKind.SIGNER, f"{call.spc}/{call.origid}"),)
+        return Key(KeyKind.SIGNER, f"{call.spc}/{call.origid}"), Key(KeyKind.SPC, call.spc)
     if call.access is None and call.origid is None:
         raise HTTPException(422, "access, or origid, or spc and origid expected")
     try:

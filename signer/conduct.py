@@ -1,7 +1,7 @@
 """The conduct of who calls: what it is counted for, and what was found.
 
 Keys are the access a call came in by and its subject, so that numbers moved from one access to
-another stay together.
+another stay together; and who calls behind a privacy number, whom the platform answers for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final
 
-from displays.model import DisplayConduct, Finding, Key, KeyKind, Observation
+from displays.model import DisplayConduct, Finding, Key, KeyKind, Measure, Observation, agent
 from passport.tn import TN
 from registry.model import Access, Binding, Registry
 from signer.request import SigningRequest
@@ -31,27 +31,34 @@ class PooledSigning(str, Enum):
 
 
 @lru_cache(_CACHED)
-def _keys(access: str, subject: str) -> tuple[Key, Key]:
+def _keys(access: str, subject: str) -> tuple[Key, ...]:
     return Key(KeyKind.ACCESS, access), Key(KeyKind.SUBJECT, subject)
 
 
 def against(
-    access: Access, conduct: DisplayConduct, registry: Registry, now: int
+    access: Access, behind: Key | None, conduct: DisplayConduct, registry: Registry, now: int
 ) -> Finding | None:
-    """What stands against an access or its subject and is not exempt; the worse of two.
+    """What stands against an access, its subject or agent and is not exempt; the worst of them.
 
-    A subject that is exempt is so on every access.
+    A subject that is exempt is so on every access, and for its agents.
+
+    Args:
+        behind: the agent's key, for a call that a binding permits: how bindings are used speaks
+            against such a call, and nothing else does.
 
     Raises:
         StoreUnavailableError: the registry cannot be asked for exemptions.
     """
     keys = _keys(access.id, access.subject)
+    if behind is not None:
+        keys = (behind, *keys)
     worst = None
     for place, key in enumerate(keys):
         found = conduct.finding(key, now)
         if (
             found is not None
             and (worst is None or found.state > worst.state)
+            and (behind is None or key is behind or Measure.BINDINGS in found.measures)
             and not any(_exempt(whose, found, registry, now) for whose in keys[place:])
         ):
             worst = found
@@ -75,10 +82,15 @@ def observation(
     if not isinstance(request.orig, TN):
         return None
     called = request.dest.tn
-    return Observation(
-        at,
-        _keys(access.id, access.subject),
-        request.orig,
-        called[0] if called else None,
-        bound=binding is not None,
-    )
+    callee = called[0] if called else None
+    keys, caller = _keys(access.id, access.subject), request.caller
+    if binding is None or caller is None:
+        return Observation(at, keys, request.orig, callee)
+    keys = (*keys, agent(binding.platform, caller))
+    return Observation(at, keys, request.orig, callee, bound=True, behind=caller)
+
+
+def agent_of(request: SigningRequest, binding: Binding | None) -> Key | None:
+    """Key of who calls behind a privacy number; None where no binding permits the call."""
+    caller = request.caller
+    return None if binding is None or caller is None else agent(binding.platform, caller)

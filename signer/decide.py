@@ -27,7 +27,7 @@ from registry.model import (
     Verification,
     Who,
 )
-from signer.conduct import PooledSigning, against
+from signer.conduct import PooledSigning, against, agent_of
 from signer.request import SigningRequest
 
 _NOBODY = Standing(None)
@@ -44,8 +44,8 @@ class Facts(Struct, frozen=True):
         service: the display is a carrier's own service number.
         binding: the binding of a privacy number that permits the call.
         order: an order that covers anyone or anything of the call.
-        finding: what the conduct of the access or its subject shows, unless it is exempt; None
-            for a call that a binding permits, which is judged by that.
+        finding: what the conduct of the access or its subject shows, unless it is exempt; of a
+            call that a binding permits, only how bindings are used.
         unwanted: the callee's refusal of calls of the purpose that is stated.
         available: False when the registry could not be asked.
         current: False when what it says may be older than is permitted.
@@ -119,8 +119,9 @@ def gather(
             holder = registry.standing(holding.subject, holding.reseller)
             if holding.use is Use.PRIVACY:
                 binding = _binding(request, registry, holding, now)
-        if access is not None and conduct is not None and binding is None:
-            finding = against(access, conduct, registry, int(now))
+        if access is not None and conduct is not None:
+            behind = agent_of(request, binding)
+            finding = against(access, behind, conduct, registry, int(now))
         return Facts(
             access,
             caller,

@@ -183,7 +183,10 @@ class PlainRegistry:
         return None
 
     def shown(self, display, callee, now):
-        return any(b.active(now) and b.shows(display, callee) for _, b in self._all(Kind.BINDING))
+        for _, b in self._all(Kind.BINDING):
+            if b.active(now) and b.shows(display, callee):
+                return b
+        return None
 
     def order(self, who, now):
         found = [

@@ -3,6 +3,7 @@
 from random import Random
 
 from displays import Key, KeyKind, Observation
+from displays.model import agent
 from passport.tn import TN
 
 NOON = 1_795_492_800  # seconds since the epoch, in the middle of half a window
@@ -71,11 +72,20 @@ def somebody(random: Random, code: str | None = None) -> TN:
 
 
 def calls(keys, pairs, *, start=NOON, every=20, origid="o-1", bound=False):
-    """Observations of (display, callee) pairs, one after another."""
+    """Observations of (display, callee) pairs, one after another; `{}` is a call's number."""
     if isinstance(keys, Key):
         keys = (keys,)
     for index, (display, callee) in enumerate(pairs):
-        yield Observation(int(start + index * every), keys, display, callee, origid, bound)
+        own = origid.format(index)
+        yield Observation(int(start + index * every), keys, display, callee, own, bound)
+
+
+def lent(keys, calls, *, platform="p", start=NOON, every=20):
+    """Observations of bound calls of (agent, display, callee)."""
+    for index, (behind, display, callee) in enumerate(calls):
+        whose = (*keys, agent(platform, behind))
+        at = int(start + index * every)
+        yield Observation(at, whose, display, callee, bound=True, behind=behind)
 
 
 def fed(conduct, observations):

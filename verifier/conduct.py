@@ -1,7 +1,8 @@
 """The conduct of who signs: what a verified call is counted for, and what was found.
 
 Keys are the signer, one (SPC, origid), and the SPC over all its origids: a dishonest signer mints a
-fresh origid for each call.
+fresh origid for each call. Where the registry knows the binding of a privacy number, there is who
+calls behind it, too.
 """
 
 from __future__ import annotations
@@ -12,11 +13,20 @@ from typing import Final
 
 from msgspec import Struct
 
-from displays.model import DisplayConduct, Finding, Key, KeyKind, Observation, State
+from displays.model import (
+    DisplayConduct,
+    Finding,
+    Key,
+    KeyKind,
+    Measure,
+    Observation,
+    State,
+    agent,
+)
 from passport.errors import StoreUnavailableError
 from passport.ppt.shaken import Shaken
 from passport.tn import TN
-from registry.model import Registry
+from registry.model import Binding, Registry
 from verifier.token import VerifiedPASSporT
 
 _CACHED: Final = 65_536  # pairs of keys; about 20 MB when full
@@ -37,9 +47,11 @@ class ConductPolicy(Struct, frozen=True):
     """What findings lead to.
 
     Attributes:
-        signers: of one (SPC, origid).
-        carriers: of an SPC as a whole. To fail these is to fail every call that a carrier signs,
-            of which honest ones let an origid stand for one call and not for one customer.
+        signers: of one (SPC, origid); of an agent; and of an SPC whose origids say nothing and
+            whose calls, taken as one signer's, show a pool.
+        carriers: of an SPC of which no more is known than that its origids say nothing. To fail
+            these is to fail every call that a carrier signs, of which honest ones let an origid
+            stand for one call and not for one customer.
     """
 
     signers: PooledVerifying = PooledVerifying.FAIL
@@ -47,7 +59,7 @@ class ConductPolicy(Struct, frozen=True):
 
     def on(self, finding: Finding) -> PooledVerifying:
         """What this finding leads to; a mere suspicion fails nothing."""
-        said = self.carriers if finding.key.kind is KeyKind.SPC else self.signers
+        said = self.carriers if finding.measures == (Measure.ORIGIDS,) else self.signers
         if said is PooledVerifying.FAIL and finding.state is not State.POOLED:
             return PooledVerifying.LABEL
         return said
@@ -81,15 +93,27 @@ def against(
     policy: ConductPolicy,
     registry: Registry,
     now: int,
+    *,
+    binding: Binding | None = None,
+    behind: TN | None = None,
 ) -> Finding | None:
-    """What stands against the signer or its SPC and is not exempt; of two, what leads to more.
+    """What stands against the signer, its SPC or agent and is not exempt; what leads to most.
 
     Where the registry cannot be asked nobody is exempt.
+
+    Args:
+        binding: permits the display; then how bindings are used speaks against the call, and
+            nothing else does. behind: who calls by it; None when it may be anybody.
     """
     worst = None
+    if binding is not None and behind is not None:
+        keys = (agent(binding.platform, behind), *keys)
     for key in keys:
         found = conduct.finding(key, now)
         if found is None or _exempt(found, registry, now):
+            continue
+        of_bindings = key.kind is KeyKind.AGENT or Measure.BINDINGS in found.measures
+        if binding is not None and not of_bindings:
             continue
         said = policy.on(found)
         if said is PooledVerifying.FAIL:
@@ -101,12 +125,17 @@ def against(
 
 def _exempt(finding: Finding, registry: Registry, now: int) -> bool:
     key = finding.key
+    whose = [(key.kind.value, key.id)]
+    if key.kind is KeyKind.AGENT:
+        whose.append((KeyKind.SUBJECT.value, key.id.rpartition("/")[0]))
     try:
-        exemption = registry.exemption(key.kind.value, key.id, now)
+        exemptions = [registry.exemption(kind, target, now) for kind, target in whose]
     except StoreUnavailableError:
         return False
-    return exemption is not None and all(
-        exemption.covers(measure.value) for measure in finding.measures
+    return any(
+        exemption is not None
+        and all(exemption.covers(measure.value) for measure in finding.measures)
+        for exemption in exemptions
     )
 
 
@@ -115,7 +144,8 @@ def observation(
     keys: tuple[Key, ...],
     callee: TN | None,
     *,
-    bound: bool,
+    binding: Binding | None,
+    behind: TN | None,
     at: int,
     mark: int = -1,
 ) -> Observation | None:
@@ -123,11 +153,15 @@ def observation(
 
     Args:
         callee: whom the call is for, by the request: a token may name others beside.
-        bound: a live binding of a privacy number shows the display to the callee.
+        binding: a live one of a privacy number that shows the display to the callee. behind: who
+            calls by it; None when it may be anybody.
         mark: as in Observation.
     """
     passport = token.passport
     extension = passport.extension
     if not keys or not isinstance(passport.orig, TN) or not isinstance(extension, Shaken):
         return None
-    return Observation(at, keys, passport.orig, callee, extension.origid, bound, mark)
+    bound = binding is not None
+    if binding is not None and behind is not None:
+        keys = (*keys, agent(binding.platform, behind))
+    return Observation(at, keys, passport.orig, callee, extension.origid, bound, mark, behind)

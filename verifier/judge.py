@@ -6,8 +6,9 @@ from msgspec import Struct
 
 from displays.model import Finding
 from passport.reasons import Reason
+from passport.tn import TN
 from registry.consent import Consent, told
-from registry.model import CalleeRefusal, Order
+from registry.model import Binding, CalleeRefusal, Order
 from verifier.conduct import AS_USUAL, ConductPolicy, PooledVerifying
 from verifier.token import VerifiedPASSporT
 from verifier.verdict import Check, Refusal
@@ -20,16 +21,18 @@ class Facts(Struct, frozen=True):
         first_seen: False for a replay; None when the store could not be asked.
         holder_spcs: codes that may sign for the calling number; empty when not known.
         order: an order that covers the number, its holder, a reseller, the SPC or certificate.
-        bound: a live binding of a privacy number shows the display to the callee.
-        finding: what the conduct of the signer or its SPC shows, unless it is exempt; None for a
-            bound call, which is judged by its binding and not by the company it keeps.
+        binding: a live one of a privacy number that shows the display to the callee.
+        behind: who calls by it; None when it may be anybody.
+        finding: what the conduct of the signer or its SPC shows, unless it is exempt; of a bound
+            call only how bindings are used, and not the company it keeps.
         unwanted: the callee's refusal of calls of the purpose that is stated.
     """
 
     first_seen: bool | None
     holder_spcs: tuple[str, ...] = ()
     order: Order | None = None
-    bound: bool = False
+    binding: Binding | None = None
+    behind: TN | None = None
     finding: Finding | None = None
     unwanted: CalleeRefusal | None = None
 

@@ -45,7 +45,7 @@ from passport.ppt.shaken import Shaken
 from passport.reasons import Reason, Verstat
 from passport.tn import TN
 from registry.consent import Consent, ConsentPolicy
-from registry.model import CalleeRefusal, Order, Registry, Use, Who
+from registry.model import Binding, CalleeRefusal, Holding, Order, Registry, Use, Who
 from verifier.conduct import AS_USUAL, ConductPolicy, against, keys, observation
 from verifier.judge import JUDGE_CHECKS, Facts, judge
 from verifier.replay import ReplayStore, Sighting, replay_key
@@ -307,7 +307,8 @@ class Verifier:
                 token,
                 keys(token),
                 called[0] if called else None,
-                bound=facts.bound,
+                binding=facts.binding,
+                behind=facts.behind,
                 at=opened.now,
                 mark=int.from_bytes(
                     replay_key(token.header.token, token.signature)[:_MARK_OCTETS], "big"
@@ -361,7 +362,8 @@ class Verifier:
         passport, signer, now = token.passport, token.signer, opened.now
         holder: tuple[str, ...] = ()
         order: Order | None = None
-        bound = False
+        binding: Binding | None = None
+        behind: TN | None = None
         unwanted: CalleeRefusal | None = None
         registry = self._registry
         orig = passport.orig if isinstance(passport.orig, TN) else None
@@ -375,9 +377,9 @@ class Verifier:
                 resellers = registry.standing(holding.subject, holding.reseller).chain
                 if holding.use is Use.PRIVACY and orig is not None and self._conduct is not None:
                     called = opened.request.called
-                    bound = bool(called) and all(
-                        registry.shown(orig, callee, float(now)) for callee in called
-                    )
+                    binding = _shown(orig, called, holding, registry, now)
+                    if binding is not None:
+                        behind = binding.caller(orig, called[0])
             order = registry.order(
                 Who(
                     subjects,
@@ -392,20 +394,27 @@ class Verifier:
         except StoreUnavailableError:
             pass  # what the registry would have said is left out
         finding = (
-            against(keys(token), self._conduct, self._conduct_policy, registry, now)
-            if self._conduct is not None and not bound
+            against(
+                keys(token),
+                self._conduct,
+                self._conduct_policy,
+                registry,
+                now,
+                binding=binding,
+                behind=behind,
+            )
+            if self._conduct is not None
             else None
         )
         sighting = self._sighting(token, opened)
         if first_seen is not None:
-            return Facts(first_seen.get(sighting.key), holder, order, bound, finding, unwanted)
+            seen = first_seen.get(sighting.key)
+            return Facts(seen, holder, order, binding, behind, finding, unwanted)
         try:
-            seen: bool | None = self._replay.first_seen(
-                sighting.key, sighting.call_id, sighting.until, now
-            )
+            seen = self._replay.first_seen(sighting.key, sighting.call_id, sighting.until, now)
         except StoreUnavailableError:
             seen = None
-        return Facts(seen, holder, order, bound, finding, unwanted)
+        return Facts(seen, holder, order, binding, behind, finding, unwanted)
 
     def _unwanted(
         self, token: VerifiedPASSporT, opened: Opened, registry: Registry
@@ -448,6 +457,19 @@ def _result(
         finding,
         unwanted,
     )
+
+
+def _shown(
+    display: TN, called: tuple[TN, ...], holding: Holding, registry: Registry, now: int
+) -> Binding | None:
+    """A binding of the display's holder that shows it; of several callees, each needs one."""
+    found = None
+    for callee in called:
+        one = registry.shown(display, callee, float(now))
+        if one is None or one.platform != holding.subject:
+            return None
+        found = found or one
+    return found
 
 
 # Checks that failed, and the call tells of its signer's conduct all the same.

@@ -18,7 +18,8 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Conduct: whose displays are used as a pool (打显), and by which figures.\n\n"
     "A key is access:ID or subject:ID (calls signed here), signer:SPC/ORIGID or spc:SPC (calls"
-    " verified here). `zhenxian registry put exemptions` leaves a caller alone for longer.",
+    " verified here), agent:PLATFORM/NUMBER (who calls behind a privacy number, 隐私号)."
+    " `zhenxian registry put exemptions` leaves a caller alone for longer.",
 )
 
 
@@ -32,7 +33,7 @@ class Standing(StrEnum):
 _COLOURS: Final = {"pooled": "red", "suspected": "yellow"}
 _PAGE: Final = 1000
 
-KeyText = Annotated[str, typer.Argument(help="access:ID, subject:ID, signer:SPC/ORIGID, spc:SPC.")]
+KeyText = Annotated[str, typer.Argument(help="Such as access:bank-trunk; see `displays`.")]
 
 
 @app.command("list")

@@ -324,7 +324,7 @@ class Histories(RuleBasedStateMachine):
         if found[1] is not None:
             assert found[1].active(now)
             assert found[1].permits(a, x, b, extension)
-        assert (self.engine.calls.shown(x, b, now) is not None) == self.plain.shown(x, b, now)
+        assert (self.engine.calls.shown(x, b, now) is None) == (self.plain.shown(x, b, now) is None)
 
     @invariant()
     def calls_see_the_same(self):

@@ -107,6 +107,7 @@ def test_picture_of_the_unknown_and_of_the_innocent():
     assert (picture.calls, picture.state, picture.finding) == (40, State.WATCHING, None)
     assert (picture.first, picture.last) == (NOON, NOON + 39 * 20)
     assert {one.measure for one in picture.measures} == set(Measure) - {Measure.ORIGIDS}
+    assert picture.measures[-1].measure is Measure.BINDINGS
     assert all(one.strength < 0.7 for one in picture.measures)
     figures = {one.measure: one.figures for one in picture.measures}
     assert figures[Measure.SPREAD]["displays"] == 1
@@ -213,7 +214,7 @@ def test_a_key_stays_below_its_limit_whatever_it_does(key):
     for turn in range(60_000):
         pair = (number(random.choice(CODES), turn), somebody(random))
         conduct.observe(next(calls(key, [pair], start=NOON + 2 * turn, origid=f"o-{turn}")))
-    track = conduct._memory.known[key]
+    track = conduct._memory.tracks[key]
     assert track.old is not None
     assert size(track, set()) <= MAX_OCTETS
     assert len(track.samples) <= MAX_SAMPLES
@@ -223,7 +224,7 @@ def test_most_keys_are_small():
     conduct = Conduct()
     random = Random(10)
     fed(conduct, calls(ACCESS, ((number("28", 1), somebody(random)) for _ in range(7))))
-    assert size(conduct._memory.fresh[ACCESS], set()) < 2_500
+    assert size(conduct._memory.tracks[ACCESS], set()) < 2_500
 
 
 def test_flood_of_new_keys_evicts_neither_the_established_nor_the_pooled():
@@ -345,6 +346,15 @@ def test_what_was_cleared_is_saved_as_gone():
     assert [one.content for one in conduct.take_findings()] == [None]
 
 
+def test_who_was_found_by_the_release_before_stays_found():
+    told = [msgspec.msgpack.decode(one.content) for one in pooled().take_findings()]
+    before = [msgspec.msgpack.encode((2, finding)) for _, finding in told]
+    conduct = Conduct()
+    assert conduct.restore([], before) == 0
+    assert conduct.finding(ACCESS, NOON + 2_000).state is State.POOLED
+    assert Conduct().restore([], [msgspec.msgpack.encode((1, told[0][1]))]) == 1
+
+
 @pytest.mark.parametrize("broken", [b"", b"\x90", b"\xc1", b"\x98" + bytes(8), b"x" * 40])
 def test_what_cannot_be_read_is_left_or_refused(broken):
     conduct = Conduct(fleet=True)
@@ -355,7 +365,7 @@ def test_what_cannot_be_read_is_left_or_refused(broken):
 
 @pytest.mark.parametrize(
     ("place", "value"),
-    [(0, 1 << 41), (0, -1), (2, 1 << 32), (3, -2), (4, 256), (5, 999), (6, 1 << 40)],
+    [(0, 1 << 41), (0, -1), (2, 5), (3, 1 << 32), (4, -2), (5, 256), (6, 999), (7, 1 << 40)],
 )
 def test_a_delta_with_a_call_out_of_bounds_is_refused(place, value):
     one, other = Conduct(fleet=True), Conduct(fleet=True)
@@ -519,7 +529,7 @@ def test_reports_of_ended_calls_travel():
     fed(one, calls(ACCESS, pool(Random(17), 3)))
     one.ended(ACCESS, NOON + 100)
     other.merge("one", one.take_delta())
-    assert other._memory.fresh[ACCESS].active == 0
+    assert other._memory.tracks[ACCESS].active == 0
 
 
 pairs = st.lists(

@@ -13,6 +13,7 @@ from streams import (
     SUBJECT,
     calls,
     fed,
+    lent,
     number,
     numbers,
     people,
@@ -22,8 +23,8 @@ from streams import (
 
 from displays import Conduct, Key, Measure, Observation, Policy, State
 from displays.handover import MAX_CALLERS, MAX_FOLLOWED, MAX_TIES, Handovers
-from displays.model import KeyKind
-from displays.policy import ALL_MEASURES, Locality
+from displays.model import KeyKind, agent
+from displays.policy import ALL_MEASURES, DAY, HOUR, Locality
 from displays.track import Bounds, Track
 from passport.tn import TN
 
@@ -146,7 +147,7 @@ def test_sequential_test_keeps_its_stated_error_rates(lift, pool_expected):
     random = Random(f"wald {lift}")
     wrong = 0
     for _ in range(400):
-        track = Track.begin(KeyKind.ACCESS, 0, 0)
+        track = Track.begin(KeyKind.ACCESS, 0, HOUR)
         track.home = 0
         track.count(0, 1, 1, 1, 1, bounds)
         for _ in range(300):  # the key's areas are known, as after some days
@@ -513,6 +514,128 @@ def test_minted_origids_are_found():
             break
     assert 0 < found < 600
     assert finding.measure is Measure.ORIGIDS
+
+
+def minted(pairs, every=20):
+    """All of one SPC, each with an origid of its own."""
+    return calls(SPC, pairs, every=every, origid="o-{}")
+
+
+@pytest.mark.parametrize("local", [1.0, 0.9])
+def test_a_pool_behind_minted_origids_is_found_as_one_signer(local):
+    conduct = Conduct()
+    fed(conduct, minted(pool(Random(21), 1_500, size=2_000, local=local)))
+    found = conduct.finding(SPC, NOON + 30_000)
+    assert found.state is State.POOLED
+    assert {Measure.LOCAL_PRESENCE, Measure.ORIGIDS} <= set(found.measures)
+    told = {one.measure for one in conduct.picture(SPC, NOON + 30_000).measures}
+    assert Measure.ROTATION in told
+    assert Measure.HANDOVER not in told
+
+
+def test_a_box_behind_minted_origids_is_found_as_one_signer():
+    random = Random(22)
+    cards = [number("28", card) for card in range(5)]
+    turns = [(cards[turn // 8 % 5], somebody(random)) for turn in range(400)]
+    conduct = Conduct()
+    fed(conduct, minted(turns, every=60))
+    assert Measure.ROTATION in conduct.finding(SPC, NOON + 24_000).measures
+
+
+@pytest.mark.parametrize("codes", [CODES[:1], CODES], ids=["city", "land"])
+def test_a_carrier_that_numbers_its_calls_is_found_for_its_origids_alone(codes):
+    conduct = Conduct()
+    for observation in minted(people(Random(23), 4_000, codes=codes), every=10):
+        conduct.observe(observation)
+        found = conduct.finding(SPC, observation.at)
+        assert found is None or found.measures == (Measure.ORIGIDS,)
+    assert found.state is State.POOLED
+
+
+def test_an_spc_that_mints_no_more_is_no_longer_taken_as_one_signer():
+    conduct = Conduct()
+    fed(conduct, minted(pool(Random(24), 400, size=300)))
+    assert Measure.LOCAL_PRESENCE in {one.measure for one in conduct.picture(SPC, NOON).measures}
+    random = Random(25)
+    held = [number("28", index) for index in range(200)]
+    for turn in range(4_000):
+        customer = random.randrange(200)
+        pair = (held[customer], somebody(random))
+        stream = calls(SPC, [pair], start=NOON + DAY + 5 * turn, origid=f"c-{customer}")
+        conduct.observe(next(stream))
+    told = [one.measure for one in conduct.picture(SPC, NOON + DAY + 20_000).measures]
+    assert told == [Measure.ORIGIDS]
+
+
+# -- bindings
+
+
+def agents(count):
+    return [number("28", 900_000 + index) for index in range(count)]
+
+
+def lends(random, callers, calls, codes=CODES, displays=5_000):
+    """Each callee once, shown a number of its city."""
+    held = {}
+    for code, display in numbers(random, displays):
+        held.setdefault(code, []).append(display)
+    for _ in range(calls):
+        code = random.choice(codes)
+        yield random.choice(callers), random.choice(held[code]), somebody(random, code)
+
+
+def test_a_platform_that_binds_for_spammers_and_its_agents_are_found():
+    callers, conduct = agents(4), Conduct()
+    stream = lends(Random(26), callers, 800)
+    pooled = fed(conduct, lent((ACCESS, SUBJECT), stream))
+    assert set(pooled) == {ACCESS, SUBJECT, *(agent("p", caller) for caller in callers)}
+    assert pooled[agent("p", callers[0])] < 4 * 90
+    found = conduct.finding(SUBJECT, NOON + 16_000)
+    assert found.measure is Measure.BINDINGS
+    assert found.figures["calls of agents found"] >= 100
+
+
+def test_couriers_of_a_platform_are_left_alone():
+    random = Random(27)
+    stream = []
+    for rider in agents(40):
+        code = random.choice(CODES)
+        people = [somebody(random, code) for _ in range(60)]
+        stream += [(rider, number(code, 7), callee) for callee in people]
+    random.shuffle(stream)
+    untouched(Conduct(), lent((ACCESS, SUBJECT), stream))
+
+
+def test_merchants_of_a_platform_are_left_alone():
+    random = Random(28)
+    stream = []
+    for merchant in agents(30):
+        for _ in range(30):
+            code = random.choice(CODES)
+            callee = somebody(random, code)
+            stream += [(merchant, number(code, 8), callee)] * random.choice([1, 1, 1, 2])
+    random.shuffle(stream)
+    untouched(Conduct(), lent((ACCESS, SUBJECT), stream))
+
+
+def test_one_agent_among_many_does_not_make_a_platform():
+    random = Random(29)
+    bad = list(lends(random, agents(1), 150))
+    good = []
+    for rider in agents(60)[1:]:
+        code = random.choice(CODES)
+        good += [(rider, number(code, 7), somebody(random, code)) for _ in range(20)]
+    stream = bad + good
+    random.shuffle(stream)
+    pooled = fed(Conduct(), lent((ACCESS, SUBJECT), stream))
+    assert set(pooled) == {agent("p", agents(1)[0])}
+
+
+def test_who_calls_behind_a_binding_need_not_be_known():
+    binding = Observation(NOON, (ACCESS, SUBJECT), number("28", 1), number("10", 2), bound=True)
+    conduct = Conduct()
+    conduct.observe(binding)
+    assert conduct.picture(ACCESS, NOON).calls == 1
 
 
 @pytest.mark.parametrize("customers", [50, 5_000, 1_000_000])

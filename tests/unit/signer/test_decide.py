@@ -309,6 +309,29 @@ def test_a_bound_call_is_judged_by_its_binding():
     assert decide(asked, facts).reason is Reason.BOUND
 
 
+AGENT = finding(KeyKind.AGENT, f"{BANK}/{CALLER}", measure=Measure.BINDINGS)
+LENDER = finding(KeyKind.SUBJECT, BANK, measure=Measure.RATE, beside=(Measure.BINDINGS,))
+
+
+@pytest.mark.parametrize("found", [AGENT, LENDER])
+def test_a_bound_call_is_refused_for_how_bindings_are_used(found):
+    asked = request(A, access="bank-trunk", caller=CALLER)
+    registry = PlainRegistry([PRIVATE], [TRUNK], others=[BINDING])
+    facts = gather(asked, registry, NOW, conduct=Found(POOL, found))
+    assert facts.finding == found
+    assert decide(asked, facts).reason is Reason.POOLED_DISPLAY
+    spared = exempt(ConductKind.SUBJECT, BANK)
+    registry = PlainRegistry([PRIVATE], [TRUNK], others=[BINDING, spared])
+    facts = gather(asked, registry, NOW, conduct=Found(POOL, found))
+    assert facts.finding is None
+
+
+def test_an_agent_speaks_against_nobody_elses_call():
+    registry = PlainRegistry([holding()], [TRUNK])
+    asked = request(A, access="bank-trunk", caller=CALLER)
+    assert gather(asked, registry, NOW, conduct=Found(AGENT)).finding is None
+
+
 def exempt(kind, target, **more):
     fields = {"reason": "ambulance dispatch", "since": 1, "until": NOW + 9} | more
     return Exemption("e", kind, target, **fields)
@@ -364,10 +387,16 @@ def test_nobodys_conduct_is_asked_where_the_access_is_unknown():
 
 
 def test_what_a_call_tells_of_conduct():
-    told = observation(request(), TRUNK, BINDING, NOW)
-    assert (told.at, told.display, told.callee, told.bound) == (NOW, NUMBER, CALLEE, True)
+    told = observation(request(), TRUNK, None, NOW)
+    assert (told.at, told.display, told.callee, told.bound) == (NOW, NUMBER, CALLEE, False)
     assert [str(key) for key in told.keys] == ["access:bank-trunk", f"subject:{BANK}"]
-    assert not observation(request(), TRUNK, None, NOW).bound
+    told = observation(request(caller=CALLER), TRUNK, BINDING, NOW)
+    assert (told.display, told.bound, told.behind) == (NUMBER, True, CALLER)
+    assert [str(key) for key in told.keys] == [
+        "access:bank-trunk",
+        f"subject:{BANK}",
+        f"agent:{BANK}/{CALLER}",
+    ]
     assert observation(request(orig=URI("sip:alice@example.com")), TRUNK, None, NOW) is None
 
 

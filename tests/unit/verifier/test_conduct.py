@@ -36,10 +36,12 @@ def carrier(state=State.POOLED):
     return finding(KeyKind.SPC, "1234", state, measure=Measure.ORIGIDS)
 
 
-def bound(until=NOW + 60):
-    return Binding(
-        "b", "platform", BindingModel.AXB, TN(ORIG), TN("12155550001"), 1, TN(DEST), until=until
-    )
+CALLER = TN("12155550001")
+
+
+def bound(until=NOW + 60, model=BindingModel.AXB, a=CALLER, b=DEST):
+    callee = None if b is None else TN(b)
+    return Binding("b", "platform", model, TN(ORIG), a, 1, callee, until=until)
 
 
 def test_a_verified_call_counts_for_its_signer_and_its_carrier(case):
@@ -153,7 +155,54 @@ def test_a_privacy_number_is_judged_by_its_binding(case):
     case.registry.add(bound())
     case.conduct = Found(signer(case))
     assert case.ask().verstat is Verstat.PASSED
-    assert case.conduct.observed[0].bound
+    (told,) = case.conduct.observed
+    assert (told.bound, told.behind) == (True, CALLER)
+    assert str(told.keys[-1]) == f"agent:platform/{CALLER}"
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        finding(KeyKind.AGENT, f"platform/{CALLER}", measure=Measure.BINDINGS),
+        finding(KeyKind.SPC, "1234", measure=Measure.BINDINGS),
+    ],
+)
+def test_a_privacy_number_fails_for_how_bindings_are_used(case, found):
+    case.registry.add(PLATFORM)
+    case.registry.add(bound())
+    case.conduct = Found(signer(case), found)
+    assert case.ask().reason is Reason.DISPLAY_POOLED
+    case.registry.add(Exemption("e", ConductKind.SUBJECT, "platform", "why", 1, NOW + 60))
+    spared = found.key.kind is KeyKind.AGENT
+    verdict = case.ask(case.request(call_id="again"))
+    assert (verdict.reason is not Reason.DISPLAY_POOLED) == spared
+
+
+def test_a_binding_of_who_held_the_number_before_permits_nothing(case):
+    case.registry.add(Holding(TNRange(TN(ORIG), TN(ORIG)), "another", use=Use.PRIVACY))
+    case.registry.add(bound())
+    case.conduct = Found(signer(case))
+    assert case.ask().reason is Reason.DISPLAY_POOLED
+
+
+def test_who_calls_by_a_number_lent_for_all_callees_is_known_and_whoever_calls_there_is_not(case):
+    case.registry.add(PLATFORM)
+    case.registry.add(bound(model=BindingModel.AX, b=None))
+    case.ask()
+    assert case.conduct.observed[0].behind == CALLER
+    inward = bound(model=BindingModel.AX, b=None, a=TN(DEST))
+    assert inward.caller(TN(ORIG), TN(DEST)) is None
+    assert inward.shows(TN(ORIG), TN(DEST))
+
+
+def test_an_spc_taken_as_one_signer_fails_and_one_whose_origids_say_nothing_is_labelled(case):
+    case.conduct = Found(carrier())
+    assert case.ask().verstat is Verstat.PASSED
+    case = Case()
+    case.conduct = Found(
+        finding(KeyKind.SPC, "1234", measure=Measure.ORIGIDS, beside=(Measure.SPREAD,))
+    )
+    assert case.ask().reason is Reason.DISPLAY_POOLED
 
 
 @pytest.mark.parametrize("binding", [None, bound(until=NOW)])
