@@ -29,7 +29,7 @@ _HIGH: Final = ~_LOW
 _ENOUGH: Final = 512  # displays of an SPC, of which a share is as good as all
 # Calls in known company, and their share, from which on an eighth is looked at: far from what a
 # pool has (displays.policy: Locality.recurring, Switch.recurring, Origids.moved).
-_SURE: Final = 128
+_SURE: Final = 32
 _SURE_CALLER: Final = 0.5
 _SURE_SWITCH: Final = 0.1
 _SURE_CARRIER: Final = 0.9
@@ -304,7 +304,7 @@ class Track:
             shown, called: areas of display and callee; -1 for none.
         """
         half = self.now
-        calls = half.calls = half.calls + 1
+        half.calls = calls = half.calls + 1
         same = display == self.shown
         if pair < 0:
             first_contact = True
