@@ -1,8 +1,8 @@
 """Who may show what, as frozen values, and the protocol that signer and verifier ask.
 
-Subjects, resellers, holdings, accesses, bindings, orders, exemptions and callees' refusals are
-records of one registry. Each has a key within its kind; each change makes a new version, and no
-version is ever overwritten.
+Subjects, resellers, holdings, accesses, bindings, orders, exemptions, clearings and callees'
+refusals are records of one registry. Each has a key within its kind; each change makes a new
+version, and no version is ever overwritten.
 """
 
 from __future__ import annotations
@@ -347,6 +347,43 @@ class Exemption(Struct, frozen=True, omit_defaults=True):
         return not self.measures or measure in self.measures
 
 
+class Clearing(Struct, frozen=True, omit_defaults=True):
+    """A finding of conduct that was cleared after an objection: when, by whom, why, what it said.
+
+    Findings last confirmed up to `at` count no more, on any node. It is made once and stays.
+
+    Attributes:
+        id: of `clearing_id`; in the order of time.
+        kind, target: whose conduct, as in Exemption.
+        at: seconds since the epoch.
+        by: name and id of the API key or person, as in the history.
+        state: what stood against it, "suspected" or "pooled". since: from when on.
+        measures: by which it was found, the strongest first.
+        sentence: its figures and what they were held against, for people.
+    """
+
+    id: str
+    kind: ConductKind
+    target: str
+    at: int
+    by: str
+    reason: str
+    state: str
+    since: int
+    measures: tuple[ConductMeasure, ...]
+    sentence: str
+
+    @property
+    def key(self) -> str:
+        """Key within its kind."""
+        return self.id
+
+
+def clearing_id(at: int, suffix: str = "") -> str:
+    """The id of a clearing; without a suffix, where those from that time on begin."""
+    return f"{max(0, at):011d}-{suffix}"
+
+
 class CalleeRefusal(Struct, frozen=True, omit_defaults=True):
     """A callee's refusal of calls of some purpose: an entry of a do-not-call register (拒扰).
 
@@ -384,10 +421,11 @@ class Kind(str, Enum):
     ORDER = "order"
     EXEMPTION = "exemption"
     REFUSAL = "refusal"
+    CLEARING = "clearing"
 
 
 Record: TypeAlias = (
-    Subject | Reseller | Holding | Access | Binding | Order | Exemption | CalleeRefusal
+    Subject | Reseller | Holding | Access | Binding | Order | Exemption | CalleeRefusal | Clearing
 )
 
 TYPES: Final[dict[Kind, type[Record]]] = {
@@ -399,6 +437,7 @@ TYPES: Final[dict[Kind, type[Record]]] = {
     Kind.ORDER: Order,
     Kind.EXEMPTION: Exemption,
     Kind.REFUSAL: CalleeRefusal,
+    Kind.CLEARING: Clearing,
 }
 KINDS: Final[dict[type[Record], Kind]] = {kind: name for name, kind in TYPES.items()}
 

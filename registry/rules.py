@@ -21,6 +21,7 @@ from registry.model import (
     Binding,
     BindingModel,
     CalleeRefusal,
+    Clearing,
     ConductKind,
     Exemption,
     Holding,
@@ -145,6 +146,9 @@ def check(change: Change, view: View, now: int) -> Change:
     elif isinstance(value, CalleeRefusal):
         if value.until is not None and value.until <= max(value.since, now):
             raise ConfigError(f"refusal {value.key} has ended before it is made")
+    elif isinstance(value, Clearing):
+        if before is not None:
+            raise RegistryConflictError(f"clearing {value.id} is on record and stays as it is")
     else:
         _order(value, before, view)
     return change
@@ -153,6 +157,8 @@ def check(change: Change, view: View, now: int) -> Change:
 def _end(kind: Kind, before: Record, view: View) -> None:
     if isinstance(before, Order):
         raise RegistryConflictError(f"order {before.id} is lifted by its issuer, not removed")
+    if isinstance(before, Clearing):
+        raise RegistryConflictError(f"clearing {before.id} is on record and stays there")
     if isinstance(before, Subject | Reseller):
         used = view.uses(kind, before.key)
         if used is not None:

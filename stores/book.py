@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +32,7 @@ from registry.model import (
     Access,
     Binding,
     CalleeRefusal,
+    Clearing,
     Exemption,
     Holding,
     Kind,
@@ -42,6 +43,7 @@ from registry.model import (
     Use,
     Verification,
     Who,
+    clearing_id,
 )
 from registry.orders import OrderIndex
 from registry.rules import FOREVER, check, displays, parties
@@ -347,6 +349,15 @@ class Book:
         )
         found = (self._loads(Kind.EXEMPTION, body) for (body,) in rows)
         return [exemption for exemption in found if isinstance(exemption, Exemption)]
+
+    def clearings(self, since: int, but: Container[str] = ()) -> list[Clearing]:
+        """The clearings from a time on, the earliest first, without those of some ids."""
+        rows = self._all(
+            "SELECT key, body FROM records WHERE kind = 'clearing' AND key >= ? ORDER BY key",
+            clearing_id(since),
+        )
+        found = (self._loads(Kind.CLEARING, body) for key, body in rows if key not in but)
+        return [clearing for clearing in found if isinstance(clearing, Clearing)]
 
     def refusals(self, callee: TN) -> list[CalleeRefusal]:
         """The callee's refusals on record, whenever they are in force."""

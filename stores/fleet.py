@@ -160,6 +160,10 @@ class FleetRegistry(LocalRegistry):
             and self._clock() - self._whole_at <= self._options.lag_limit
         )
 
+    def whole_since(self, moment: float) -> bool:
+        """See LocalRegistry: what was committed before that moment, on whichever node, is here."""
+        return not self._behind and self._whole_at >= moment
+
     def problems(self) -> list[str]:
         """What an operator should know, one sentence each; empty when all is well."""
         listed = list(self._troubles.values())

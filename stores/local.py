@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Container, Hashable
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -12,6 +12,7 @@ from registry.model import (
     Access,
     Binding,
     CalleeRefusal,
+    Clearing,
     Exemption,
     Holding,
     Kind,
@@ -62,6 +63,7 @@ class LocalRegistry:
         self._standings: _Kept[tuple[str, str], Standing] = _Kept(limit)
         self._exemptions: _Kept[tuple[str, str], list[Exemption]] = _Kept(limit)
         self._refusals: _Kept[TN, list[CalleeRefusal]] = _Kept(limit)
+        self._clearings = 0
         self._orders: OrderIndex = self._book.order_index()
         self._data_version = self._book.data_version()
         self._seq = self._book.last()[0]
@@ -80,6 +82,20 @@ class LocalRegistry:
     def seq(self) -> int:
         """The last commit that calls are answered by."""
         return self._seq
+
+    @property
+    def clearings_stamp(self) -> int:
+        """Changes when there may be clearings that were not there before."""
+        return self._clearings
+
+    def whole_since(self, moment: float) -> bool:
+        """True when no commit from before that moment is missing here.
+
+        Args:
+            moment: of time.monotonic.
+        """
+        del moment  # the file is the registry
+        return True
 
     def turn(self) -> bool:
         """Take over what was committed; True when there was something."""
@@ -115,6 +131,8 @@ class LocalRegistry:
                 self._refusals.answers.clear()
             else:
                 self._refusals.answers.pop(TN(key), None)
+        elif kind is Kind.CLEARING:
+            self._clearings += 1
         elif kind is Kind.ORDER:
             self._orders = self._book.order_index()
 
@@ -128,6 +146,7 @@ class LocalRegistry:
             self._refusals,
         ):
             kept.answers.clear()
+        self._clearings += 1
         self._orders = self._book.order_index()
 
     def holding(self, tn: TN) -> Holding | None:
@@ -220,6 +239,10 @@ class LocalRegistry:
         except KeyError:
             found = self._refusals.keep(callee, self._book.refusals(callee))
         return next((one for one in found if scope in one.scopes and one.active(now)), None)
+
+    def clearings(self, since: int, but: Container[str] = ()) -> list[Clearing]:
+        """The clearings from a time on, the earliest first, without those of some ids."""
+        return self._book.clearings(since, but)
 
     def close(self) -> None:
         """Close the file."""

@@ -203,6 +203,10 @@ class PlainRegistry:
     def exemption(self, kind, target, now):
         return next((e for e in self.exempted(kind, target) if e.since <= now < e.until), None)
 
+    def clearings(self, since):
+        found = [c for _, c in self._all(Kind.CLEARING) if int(c.id.split("-")[0]) >= since]
+        return sorted(found, key=lambda c: c.id)
+
     def refusal(self, callee, scope, now):
         found = (r for _, r in self._all(Kind.REFUSAL) if callee in r.numbers)
         return next((r for r in found if scope in r.scopes and r.active(now)), None)

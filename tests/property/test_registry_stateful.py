@@ -29,6 +29,7 @@ from registry.model import (
     Binding,
     BindingModel,
     CalleeRefusal,
+    Clearing,
     ConductKind,
     ConductMeasure,
     Direction,
@@ -44,6 +45,7 @@ from registry.model import (
     Use,
     Verification,
     Who,
+    clearing_id,
 )
 from stores.book import Book
 
@@ -151,9 +153,23 @@ refusals = st.builds(
     st.none() | st.integers(5, 60),
     source=st.sampled_from(["", "hotline"]),
 )
-records = st.one_of(
-    subjects, resellers, holdings, holdings, accesses, odd_bindings, orders, exemptions, refusals
+clearings = st.builds(
+    Clearing,
+    st.sampled_from([clearing_id(at, "x") for at in (5, 9)]),
+    st.sampled_from(ConductKind),
+    names,
+    st.integers(0, 30),
+    st.just("me"),
+    st.just("because"),
+    st.sampled_from(["suspected", "pooled"]),
+    st.integers(0, 30),
+    st.sampled_from([(ConductMeasure.SPREAD,), (ConductMeasure.RATE, ConductMeasure.ORIGIDS)]),
+    st.just("spread"),
 )
+records = st.one_of(
+    subjects, resellers, holdings, holdings, accesses, odd_bindings, orders, exemptions, refusals,
+    clearings,
+)  # fmt: skip
 
 
 def shifted(binding, by):
@@ -171,6 +187,8 @@ def successors(draw, record, now):
         return replace(record, number=more, lifted=now, lifted_by="regulator")
     if isinstance(record, Exemption):
         return replace(record, until=draw(st.integers(now - 2, now + 30)), reference="7")
+    if isinstance(record, Clearing):
+        return replace(record, reason="favour")
     if isinstance(record, CalleeRefusal):
         return replace(record, until=draw(st.none() | st.integers(now - 2, now + 9)))
     if isinstance(record, Access):
@@ -350,6 +368,8 @@ class Histories(RuleBasedStateMachine):
                 for dt in (0, 5):
                     asked = (kind.value, name, self.now + dt)
                     assert calls.exemption(*asked) == plain.exemption(*asked)
+        for since in (0, 6, 10):
+            assert calls.clearings(since) == plain.clearings(since)
         for i in range(4):
             origid = f"{i}0000000-0000-4000-8000-000000000001"
             assert calls.access(None, origid) == plain.access(None, origid)

@@ -18,6 +18,7 @@ from registry.model import (
     Binding,
     BindingModel,
     CalleeRefusal,
+    Clearing,
     ConductKind,
     ConductMeasure,
     Direction,
@@ -30,6 +31,7 @@ from registry.model import (
     Subject,
     TargetKind,
     Use,
+    clearing_id,
 )
 
 NOW = 1_000
@@ -374,6 +376,30 @@ def test_an_exemption_stays_with_whom_it_was_given_to(book):
 def test_who_is_exempted_is_registered(book, kind):
     refused(book, put(exempt(kind=kind, target="nobody")), "nobody", error=ConfigError)
     write(book, exempt("e8", ConductKind.SIGNER, "9/x"), exempt("e9", ConductKind.SPC, "9"))
+
+
+# Clearings --------------------------------------------------------------------------------------
+
+
+def test_a_clearing_is_made_once_and_stays(book):
+    clearing = Clearing(
+        clearing_id(NOW, "1"), ConductKind.ACCESS, "trunk", NOW, "me", "audited", "pooled", NOW - 9,
+        (ConductMeasure.SPREAD,), "spread of access trunk",
+    )  # fmt: skip
+    write(book, clearing)
+    refused(book, put(clearing), clearing.id, "on record")
+    refused(book, put(replace(clearing, reason="favour")), clearing.id, "on record")
+    refused(book, end(clearing), clearing.id, "on record")
+    # whoever has the name next has nothing of it: it is about what was
+    book.write([end(Access("trunk", ORIGIDS[0], "s"))], author="me", reason="gone", now=NOW)
+
+
+def test_clearings_are_in_the_order_of_time():
+    times = [0, 9, 999_999_999, 1_795_500_000, 20_000_000_000]
+    ids = [clearing_id(at, "ffff") for at in times]
+    assert ids == sorted(ids)
+    assert all(clearing_id(at) <= clearing_id(at, "0") for at in times)
+    assert clearing_id(10, "0") < clearing_id(11)
 
 
 # Callees' refusals ------------------------------------------------------------------------------
