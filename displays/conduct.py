@@ -143,6 +143,7 @@ class Conduct:
         self._ended: list[tuple[Key, int]] = []
         self._changed: dict[Key, Finding] = {}
         self._cleared: dict[Key, None] = {}
+        self._clearings: dict[Key, int] = {}  # when each key was last cleared
         self._sequence = (boot, 0)
         self._taken: dict[str, tuple[int, int]] = {}
         self._unsaved: dict[Key, Finding | None] = {}
@@ -437,6 +438,35 @@ class Conduct:
             self._changed.pop(key, None)
             self._cleared[key] = None
 
+    def cleared(self, key: Key, at: int) -> None:
+        """Take over a clearing made at that time, here or elsewhere, just now or long ago.
+
+        What was counted and found up to then is forgotten, and taken over from nobody any more.
+        What is only of later stays. The others are not told.
+
+        Args:
+            at: seconds since the epoch.
+        """
+        self._clearings[key] = at = max(at, self._clearings.get(key, at))
+        found, track = self._findings.get(key), self._memory.get(key)
+        if (found is not None and self.confirmed(found) <= at) or (
+            track is not None and track.first <= at
+        ):
+            self._forget(key)
+            self._changed.pop(key, None)
+
+    def confirmed(self, found: Finding) -> int:
+        """When a finding was last confirmed, in seconds since the epoch."""
+        policy = self.policy
+        pooled = found.state is State.POOLED
+        return found.until - (policy.pooled_for if pooled else policy.suspected_for)
+
+    @property
+    def clearings_for(self) -> int:
+        """Seconds for which a clearing matters: what it forgot is over by itself then."""
+        policy = self.policy
+        return max(policy.pooled_for, policy.suspected_for) + policy.window
+
     def _forget(self, key: Key) -> None:
         self._drop(key)
         self._memory.forget(key)
@@ -534,11 +564,14 @@ class Conduct:
         keys = read.keys
         for key in read.cleared:
             self._forget(key)
+        clearings = self._clearings
         for (at, places, bound, *rest), mark in zip(read.events, read.marks, strict=True):
             if mark >= 0 and not self._first(mark):
                 continue
             shown, pair, here, there, link = rest
             named = tuple(keys[place] for place in places)
+            if clearings:
+                named = tuple(key for key in named if at > clearings.get(key, -1))
             self._count((at, named, bound, shown, pair, here, there, link), None)
         for place, at in read.ended:
             self._end(keys[place], at)
@@ -547,7 +580,9 @@ class Conduct:
         return True
 
     def _adopt(self, found: Finding) -> None:
-        """Take over a finding unless a worse or longer one stands."""
+        """Take over a finding unless a worse or longer one stands, or it was cleared since."""
+        if self.confirmed(found) <= self._clearings.get(found.key, -1):
+            return
         mine = self._findings.get(found.key)
         if mine is None or (found.state, found.until) > (mine.state, mine.until):
             backlog, self._backlog = self._backlog, None  # it is known to the others already
@@ -587,6 +622,8 @@ class Conduct:
         """Forget findings that ended a window ago, of keys that nobody hears of any more."""
         for key in list(self._findings):
             self._stands(key, now)
+        for key in [one for one, at in self._clearings.items() if now - at > self.clearings_for]:
+            del self._clearings[key]
 
     def standing(self, now: int) -> list[Finding]:
         """What stands against anybody at this time."""
