@@ -47,7 +47,7 @@ from gateway.calls import CallPolicy, Calls
 from gateway.conduct import ConductKeeper, load_policy, salt_of
 from gateway.dialects import answers
 from gateway.dialects.bodies import Dialect
-from gateway.displays_api import displays_router
+from gateway.displays_api import clearings_router, displays_router
 from gateway.docs import router as docs_router
 from gateway.logs import CallLog, Pseudonym, pseudonym_key
 from gateway.metrics import Metrics
@@ -241,7 +241,7 @@ class Service:
             fleet=exchange is not None,
             boot=int(self._clock() * 1_000),
         )
-        return ConductKeeper(conduct, file, exchange, self._clock)
+        return ConductKeeper(conduct, file, exchange, self._clock, self.registry)
 
     def _conduct_gauges(self, keeper: ConductKeeper) -> None:
         gauge = self.metrics.gauge
@@ -263,9 +263,11 @@ class Service:
 
     def _turn(self) -> None:
         """What each batch of calls is preceded by."""
-        if self.keeper is not None:
-            self.keeper.turn()
-        self.registry.turn()
+        try:
+            self.registry.turn()
+        finally:
+            if self.keeper is not None:
+                self.keeper.turn()
 
     def clock(self) -> float:
         """Seconds since the epoch."""
@@ -649,12 +651,13 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
             max_import=service.settings.server.max_import,
             clock=service.clock,
         ),
+        clearings_router(service.registry, service.authenticator),
         metrics_router(service.metrics, service.authenticator),
     ]
     if service.keeper is not None:
         administration.append(
             displays_router(
-                service.keeper.conduct,
+                service.keeper,
                 service.registry,
                 service.authenticator,
                 clock=service.clock,

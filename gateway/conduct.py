@@ -2,6 +2,9 @@
 
 A finding that somebody is pooled is on disk before any call is answered by it, so that no restart
 takes it back. Counts follow within half a minute, which is what a crash can lose.
+
+What a registrar clears is a record of the registry. Each process applies it when it learns of it,
+and tells nothing that it found before it knows what was cleared while it was cut off.
 """
 
 from __future__ import annotations
@@ -10,17 +13,19 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from displays.conduct import Conduct, ConductFormatError, Saved
-from displays.model import State
+from displays.model import Key, KeyKind, State
 from displays.policy import Policy
 from passport.errors import ConfigError, StoreUnavailableError
+from registry.model import Clearing, clearing_id
 from stores.conductfile import ConductFile, Exchange
 
 EVERY: Final = 0.5  # seconds between two looks: what one node saw, the others count a second later
@@ -30,6 +35,8 @@ _SLICE: Final = 50  # keys saved in one go, a few milliseconds
 _EXPIRE_EVERY: Final = 60.0  # seconds
 _STRANGE_FOR: Final = 120.0  # seconds; a node that was mended comes back under another name
 _MOST_DELTAS: Final = 100  # waiting to be sent; the rest waits in Conduct, which is bounded
+_UNINFORMED_FOR: Final = 30.0  # seconds; a registry that stays behind is no reason to count alone
+MOST_AHEAD: Final = 300  # seconds that a clock may be ahead of others and is believed
 
 _logger = logging.getLogger("zhenxian")
 
@@ -65,8 +72,25 @@ def salt_of(identity_key: bytes) -> int:
     return int.from_bytes(digest, "big")
 
 
+class Clearings(Protocol):
+    """What a registry knows of clearings; a stores.local.LocalRegistry."""
+
+    @property
+    def clearings_stamp(self) -> int:
+        """Changes when there may be some that were not there before."""
+        ...
+
+    def clearings(self, since: int, but: Container[str]) -> list[Clearing]:
+        """Those from a time on, without those of some ids. Raises StoreUnavailableError."""
+        ...
+
+    def whole_since(self, moment: float) -> bool:
+        """True when none from before that moment (of time.monotonic) is missing here."""
+        ...
+
+
 class ConductKeeper:
-    """Saves and exchanges one process's Conduct."""
+    """Saves and exchanges one process's Conduct, and applies what registrars clear."""
 
     def __init__(
         self,
@@ -74,8 +98,14 @@ class ConductKeeper:
         file: ConductFile,
         exchange: Exchange | None,
         clock: Callable[[], float],
+        clearings: Clearings | None = None,
     ) -> None:
         self.conduct = conduct
+        self._clearings = clearings
+        self._applied: set[str] = set()  # ids of clearings
+        self._stamp = -1
+        self._apart: float | None = None  # when the others could last not be reached
+        self._unheard: str | None = None
         self._file = file
         self._exchange = exchange
         self._clock = clock
@@ -108,16 +138,26 @@ class ConductKeeper:
         self._unread = None
         self.conduct.restore(counts, findings)
         self.conduct.take_findings()  # they are in the file
+        self._applied = set()  # it may have been killed before the file said so
+        self._apply()
 
     def turn(self) -> None:
         """Before and after a batch of calls: whoever was found pooled is on disk first."""
+        if self._clearings is not None and self._clearings.clearings_stamp != self._stamp:
+            self._apply()
         if self.conduct.flagged:
             self._take_findings()
             self._save([])
 
     def problems(self) -> list[str]:
         """What keeps conduct from being saved or exchanged, one sentence each."""
-        told = (self._fault, self._unread, self._file_problem, self._exchange_problem)
+        told = (
+            self._fault,
+            self._unread,
+            self._unheard,
+            self._file_problem,
+            self._exchange_problem,
+        )
         found = [text for text in told if text is not None]
         since = self._clock() - _STRANGE_FOR
         strangers = sorted(name for name, heard in self._strangers.items() if heard > since)
@@ -154,10 +194,15 @@ class ConductKeeper:
             if self._unread is not None:
                 self.restore()
             self.conduct.expire(int(now))
+            oldest = clearing_id(int(now) - self.conduct.clearings_for)
+            self._applied = {name for name in self._applied if name >= oldest}
             self._strangers = {
                 name: heard for name, heard in self._strangers.items() if heard > now - _STRANGE_FOR
             }
             self._trim()
+        if self._unheard is not None:
+            self._apply()
+        self.turn()
         self._take_findings()
         self._save([])
         if self._file.leads():
@@ -178,6 +223,41 @@ class ConductKeeper:
             with contextlib.suppress(StoreUnavailableError):  # saving says so, and a minute is soon
                 self._file.trim(self.conduct.policy.max_keys)
 
+    def clear(self, clearing: Clearing) -> None:
+        """Apply a clearing that was committed here, and tell the others."""
+        self.turn()
+        self.conduct.clear(_whose(clearing))  # also what was confirmed while it was committed
+        self._take_findings()
+        self._save([])
+
+    def _apply(self) -> None:
+        """Apply the clearings on record that were not applied yet."""
+        if self._clearings is None:
+            return
+        now = int(self._clock())
+        self._stamp = self._clearings.clearings_stamp
+        try:
+            found = self._clearings.clearings(now - self.conduct.clearings_for, self._applied)
+        except StoreUnavailableError as error:
+            self._unheard = f"what was cleared cannot be read, and may still stand: {error}"
+            return
+        self._unheard = None
+        for clearing in found:
+            self.conduct.cleared(_whose(clearing), min(clearing.at, now + MOST_AHEAD))
+            self._applied.add(clearing.id)
+
+    def _informed(self) -> bool:
+        """True when what was cleared while this node was cut off is known here.
+
+        What it found goes to others only then: they would take it for found since.
+        """
+        if self._apart is None or self._clearings is None:
+            return True
+        if self._clearings.whole_since(self._apart):
+            self._apart = None
+            return True
+        return time.monotonic() - self._apart > _UNINFORMED_FOR
+
     def _take_findings(self) -> None:
         for saved in self.conduct.take_findings():
             self._findings[saved.key] = saved
@@ -196,23 +276,16 @@ class ConductKeeper:
         self._counts, self._findings, self._file_problem = [], {}, None
 
     async def _swap(self, exchange: Exchange, now: int) -> None:
-        while len(self._deltas) < _MOST_DELTAS:
-            delta = self.conduct.take_delta()
-            if delta is None:
-                break
-            self._deltas.append(delta)
-        told, self._told = self._told, {}  # what is found while this waits is told next time
+        if not self._informed():
+            return
         try:
-            await exchange.send(self._deltas, list(told.values()), now)
-            self._deltas, told = [], {}
+            # First: what cannot be sent yet is not put into a delta, from which nothing is cleared.
             received = await exchange.receive(now)
             standing = await exchange.standing()
         except StoreUnavailableError as error:
-            self._exchange_problem = f"conduct is counted by this node alone: {error}"
+            self._cut_off(error)
             return
-        finally:
-            self._told = told | self._told
-        self._exchange_problem = None
+        self.turn()
         for node, delta in received:
             try:
                 self.conduct.merge(node, delta)
@@ -222,6 +295,25 @@ class ConductKeeper:
             await asyncio.sleep(0)  # calls go first
         if standing:
             self.conduct.restore([], standing)
+        while len(self._deltas) < _MOST_DELTAS:
+            seen = self.conduct.take_delta()
+            if seen is None:
+                break
+            self._deltas.append(seen)
+        told, self._told = self._told, {}  # what is found while this waits is told next time
+        try:
+            await exchange.send(self._deltas, list(told.values()), now)
+            self._deltas, told = [], {}
+        except StoreUnavailableError as error:
+            self._cut_off(error)
+            return
+        finally:
+            self._told = told | self._told
+        self._exchange_problem = None
+
+    def _cut_off(self, error: StoreUnavailableError) -> None:
+        self._exchange_problem = f"conduct is counted by this node alone: {error}"
+        self._apart = time.monotonic()
 
     async def close(self) -> None:
         """Save everything and let go."""
@@ -233,3 +325,7 @@ class ConductKeeper:
         self._save(counts)
         self._trim()
         self._file.close()
+
+
+def _whose(clearing: Clearing) -> Key:
+    return Key(KeyKind(clearing.kind.value), clearing.target)

@@ -3,26 +3,32 @@
 # Annotations name variables of the functions around them: they are not postponed here.
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Body, HTTPException, Path, Query
+from fastapi import APIRouter, Body, HTTPException, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from displays.conduct import Conduct
-from displays.model import Assessment, Key, KeyKind, Picture, Sample, State
+from displays.model import Assessment, Finding, Key, KeyKind, Picture, Sample, State
 from gateway.admin import problems, requires
 from gateway.auth import Authenticator, Principal, Role
+from gateway.conduct import MOST_AHEAD, ConductKeeper
 from gateway.dialects.answers import finding_told
 from passport.errors import StoreUnavailableError
 from passport.ppt.shaken import MAX_ORIGID_LENGTH
-from registry.model import Registry
+from registry.forms import row_of
+from registry.journal import put
+from registry.model import Clearing, ConductKind, ConductMeasure, Kind, clearing_id
+from stores.embedded import EmbeddedRegistry
+from stores.fleet import FleetRegistry
 
 MAX_ENDED: Final = 1_000  # ends of calls in one request
 _AT_ONCE: Final = 50
 _MAX_KEY: Final = 208  # characters: "signer:", a code of 64, "/", and an origid
 
-_READERS: Final = (Role.PROXY, Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR, Role.OPERATOR)
+_OVERSEERS: Final = (Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR, Role.OPERATOR)
+_READERS: Final = (Role.PROXY, *_OVERSEERS)
 _logger = logging.getLogger("zhenxian")
 
 _ENDED_EXAMPLE: Final = [
@@ -38,7 +44,16 @@ KeyText = Annotated[
         examples=["access:bank-trunk"],
     ),
 ]
-Reason = Annotated[str, Query(min_length=1, max_length=500, description="Why; it is logged.")]
+Reason = Annotated[str, Query(min_length=1, max_length=500, description="Why; it is on record.")]
+ClearingId = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=128,
+        description="As listed.",
+        examples=["01795500000-0a1b2c3d"],
+    ),
+]
 
 
 class EndedCall(BaseModel):
@@ -52,13 +67,14 @@ class EndedCall(BaseModel):
 
 
 def displays_router(
-    conduct: Conduct,
-    registry: Registry,
+    keeper: ConductKeeper,
+    registry: EmbeddedRegistry | FleetRegistry,
     authenticator: Authenticator,
     *,
     clock: Callable[[], float],
 ) -> APIRouter:
     """The routes below /v1/displays."""
+    conduct = keeper.conduct
     routes = APIRouter(
         prefix="/v1/displays",
         tags=["Displays"],
@@ -133,17 +149,27 @@ def displays_router(
         "/{key:path}",
         status_code=204,
         summary="Clear a key after an objection",
-        responses=problems(c404="Nothing stands against it."),
+        responses=problems(
+            c404="Nothing stands against it.",
+            c503="It cannot be put on record; nothing is cleared.",
+        ),
     )
     async def clear_one(
-        principal: Annotated[Principal, clear], key: KeyText, reason: Reason
+        principal: Annotated[Principal, clear], response: Response, key: KeyText, reason: Reason
     ) -> None:
-        """The same conduct is found again. To leave a caller alone for longer, exempt it."""
-        parsed = Key.parse(key)
-        found = conduct.finding(parsed, int(clock()))
+        """On record first (Location), then it counts no more, on any node.
+
+        The same conduct is found again. To leave a caller alone for longer, exempt it.
+        """
+        now = int(clock())
+        found = conduct.finding(Key.parse(key), now)
         if found is None:
             raise HTTPException(404, f"nothing stands against {key}")
-        conduct.clear(parsed)
+        author = f"{principal.name} ({principal.id})"
+        clearing = clearing_of(found, conduct.confirmed(found), author, reason, now)
+        await registry.write([put(clearing, 0)], author=author, reason=reason, now=now)
+        keeper.clear(clearing)
+        response.headers["location"] = f"/v1/clearings/{clearing.id}"
         _logger.warning(
             "%s cleared by %s: %s (was: %s)", key, principal.name, reason, found.sentence
         )
@@ -151,7 +177,66 @@ def displays_router(
     return routes
 
 
-def _ended_keys(call: EndedCall, registry: Registry) -> tuple[Key, ...]:
+def clearings_router(
+    registry: EmbeddedRegistry | FleetRegistry, authenticator: Authenticator
+) -> APIRouter:
+    """What was cleared, for whoever oversees; also where conduct is not counted any more."""
+    routes = APIRouter(
+        prefix="/v1/clearings",
+        tags=["Displays"],
+        responses=problems(
+            c401="Missing or unknown credentials.",
+            c403="The role does not permit it.",
+            c422="A value is missing or unusable; the detail names it.",
+            c503="The registry cannot be asked.",
+        ),
+        dependencies=[requires(authenticator, *_OVERSEERS)],
+    )
+
+    @routes.get("", summary="What was cleared after objections, by whom and why")
+    async def listed(
+        limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 100,
+        after: Annotated[str, Query(max_length=200, description="`following` before.")] = "",
+    ) -> dict[str, Any]:
+        """The earliest first."""
+        page = await registry.read(lambda book: book.page(Kind.CLEARING, after=after, limit=limit))
+        rows = [_recorded(record) for _, record in page.rows if isinstance(record, Clearing)]
+        return {"clearings": rows, "following": page.following}
+
+    @routes.get("/{key}", summary="Read a clearing", responses=problems(c404="No such clearing."))
+    async def one(key: ClearingId) -> dict[str, Any]:
+        found = await registry.read(lambda book: book.get(Kind.CLEARING, key))
+        if found is None or not isinstance(found[1], Clearing):
+            raise HTTPException(404, f"there is no clearing {key}")
+        return _recorded(found[1])
+
+    return routes
+
+
+def clearing_of(found: Finding, confirmed: int, by: str, reason: str, now: int) -> Clearing:
+    """The record of a clearing that is made now, of a finding as it stands."""
+    # What is cleared may come from a node whose clock is ahead.
+    at = min(max(now, confirmed), now + MOST_AHEAD)
+    return Clearing(
+        clearing_id(at, secrets.token_hex(4)),
+        ConductKind(found.key.kind.value),
+        found.key.id,
+        at,
+        by,
+        reason,
+        found.state.name.lower(),
+        found.since,
+        tuple(ConductMeasure(measure.value) for measure in found.measures),
+        found.sentence,
+    )
+
+
+def _recorded(clearing: Clearing) -> dict[str, Any]:
+    row = row_of(clearing)
+    return {"id": row.pop("id"), "key": f"{row.pop('kind')}:{row.pop('target')}", **row}
+
+
+def _ended_keys(call: EndedCall, registry: EmbeddedRegistry | FleetRegistry) -> tuple[Key, ...]:
     if call.spc is not None and call.origid is not None:
         return Key(KeyKind.SIGNER, f"{call.spc}/{call.origid}"), Key(KeyKind.SPC, call.spc)
     if call.access is None and call.origid is None:

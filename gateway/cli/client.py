@@ -100,13 +100,39 @@ class Client:
             typer.Exit: status 1, after the service's problem (RFC 9457) was printed.
             ServiceUnreachableError: no answer, or none that the service gives.
         """
+        response = self._send(method, path, query, body, headers, upload)
+        if response.status == 204:
+            return {}
+        return self._read(response.status, response.content, path, lines)
+
+    def delete(self, path: str, query: Mapping[str, str | int]) -> str | None:
+        """Take something away; the path of the record of it, where there is one.
+
+        Raises:
+            typer.Exit, ServiceUnreachableError: as `request`.
+        """
+        response = self._send("DELETE", path, query)
+        if response.status != 204:
+            self._read(response.status, response.content, path)
+        found = dict(response.headers).get(b"location")
+        return found.decode("latin-1") if found is not None else None
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int],
+        body: Mapping[str, Any] | Sequence[Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        upload: Iterator[bytes] | None = None,
+    ) -> httpcore.Response:
         sent = {**self._headers, **(headers or {})}
         content: bytes | Iterator[bytes] | None = upload
         if body is not None:
             content = msgspec.json.encode(body)
             sent["content-type"] = "application/json"
         try:
-            response = self._http.request(
+            return self._http.request(
                 method,
                 self._address(path, query),
                 headers=list(sent.items()),
@@ -115,9 +141,6 @@ class Client:
             )
         except _UNREACHABLE as error:
             raise self._unreachable(error) from None
-        if response.status == 204:
-            return {}
-        return self._read(response.status, response.content, path, lines)
 
     def exchange(self, method: str, path: str, body: Mapping[str, Any]) -> tuple[int, Any]:
         """Status and decoded body of any answer, a refusal too; None for a body that is no JSON.

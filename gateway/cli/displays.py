@@ -19,7 +19,8 @@ app = typer.Typer(
     help="Conduct: whose displays are used as a pool (打显), and by which figures.\n\n"
     "A key is access:ID or subject:ID (calls signed here), signer:SPC/ORIGID or spc:SPC (calls"
     " verified here), agent:PLATFORM/NUMBER (who calls behind a privacy number, 隐私号)."
-    " `zhenxian registry put exemptions` leaves a caller alone for longer.",
+    " `zhenxian registry put exemptions` leaves a caller alone for longer. What is cleared after an"
+    " objection stays on record.",
 )
 
 
@@ -48,7 +49,8 @@ def list_(
     Example: zhenxian displays list --state pooled
     """
     with Client(url, api_key_file) as client:
-        found = list(_pages(client, state))
+        query = {} if state is None else {"state": state.value}
+        found = list(_pages(client, "/v1/displays", "findings", **query))
     if as_json:
         print_json({"findings": found})
         return
@@ -103,32 +105,63 @@ def show(
 @app.command()
 def clear(
     key: KeyText,
-    reason: Annotated[str, typer.Option(help="Why; it is logged.")],
+    reason: Annotated[str, typer.Option(help="Why; it is on record.")],
     url: Url = DEFAULT_URL,
     api_key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
-    """Clear a key after an objection. The same conduct is found again.
+    """Clear a key after an objection, on record. The same conduct is found again.
 
     A caller may stand in the list twice, as access and as subject: each is cleared by itself.
 
     Example: zhenxian displays clear access:bank-trunk --reason "new dialler, audited"
     """
     with Client(url, api_key_file) as client:
-        client.request("DELETE", f"/v1/displays/{segment(key)}", {"reason": reason})
+        place = client.delete(f"/v1/displays/{segment(key)}", {"reason": reason})
+        clearing = client.get(place) if place is not None else None
     if as_json:
-        print_json({"cleared": key})
-    else:
-        console.print(f"{escape(key)} is cleared")
+        print_json({"cleared": key, "clearing": clearing})
+        return
+    console.print(f"{escape(key)} is cleared")
+    if clearing is not None:
+        told = f"on record as {clearing['id']}, by {clearing['by']}: {clearing['sentence']}"
+        console.print(told, markup=False)
 
 
-def _pages(client: Client, state: Standing | None) -> Iterator[dict[str, Any]]:
-    query: dict[str, str | int] = {"limit": _PAGE}
-    if state is not None:
-        query["state"] = state.value
+@app.command()
+def cleared(
+    key: Annotated[
+        str | None, typer.Option(help="Only this key's, such as access:bank-trunk.")
+    ] = None,
+    url: Url = DEFAULT_URL,
+    api_key_file: KeyFile = None,
+    as_json: Json = False,
+) -> None:
+    """What was cleared after objections: whose, when, by whom, why, and what stood against it.
+
+    Example: zhenxian displays cleared --key access:bank-trunk
+    """
+    with Client(url, api_key_file) as client:
+        rows = [
+            one
+            for one in _pages(client, "/v1/clearings", "clearings")
+            if key is None or one["key"] == key
+        ]
+    if as_json:
+        print_json({"clearings": rows})
+        return
+    table = Table("key", "cleared", "by", "why", "was", "what stood against it")
+    for one in rows:
+        values = (one["key"], _time(one["at"]), one["by"], one["reason"], one["state"])
+        table.add_row(*(escape(value) for value in (*values, one["sentence"])))
+    console.print(table if rows else "nothing was cleared")
+
+
+def _pages(client: Client, path: str, name: str, **query: str | int) -> Iterator[dict[str, Any]]:
+    query["limit"] = _PAGE
     while True:
-        page = client.get("/v1/displays", **query)
-        yield from page["findings"]
+        page = client.get(path, **query)
+        yield from page[name]
         if page["following"] is None:
             return
         query["after"] = page["following"]

@@ -18,7 +18,7 @@ from gateway.demo import POOL_ORIGID, SOUTH, pool_calls
 from stores.embedded import REGISTRY_FILE
 
 BOX = "a2000000-0000-4000-8000-000000000008"
-ACCESS = "access:pool-trunk"
+ACCESS, SUBJECT = "access:pool-trunk", "subject:pool-company"
 
 
 def call(client, display, callee):
@@ -103,6 +103,40 @@ def test_several_workers_count_together(serve):
     assert 403 in answers()
     time.sleep(1.5)
     assert set(answers()) == {403}
+    # what is cleared at one of them is cleared at both, from the next call on
+    with service.client() as client:
+        cleared(client)
+    calls = calls[:6]
+    assert set(answers()) == {200}
+    time.sleep(1.5)
+    assert set(answers()) == {200}
+
+
+def cleared(client):
+    """A registrar finds the pool's objection right."""
+    for name in (ACCESS, SUBJECT):
+        gone = client.delete(f"/v1/displays/{name}", params={"reason": "objection"})
+        assert gone.status_code == 204
+    rows = client.get("/v1/clearings").json()["clearings"]
+    assert {row["key"] for row in rows} == {ACCESS, SUBJECT}
+    assert all(row["reason"] == "objection" and row["state"] == "pooled" for row in rows)
+
+
+def test_killed_right_after_a_clearing_it_knows_it(serve):
+    service = serve()
+    with service.client() as client:
+        assert refused([client])
+        time.sleep(1)  # so that the figures are on disk, too
+        cleared(client)
+    os.kill(service.pid, signal.SIGKILL)
+    service.wait()
+    service.start()
+    with service.client() as client:
+        for display, callee in list(pool_calls())[:5]:
+            assert call(client, display, callee)[0] == 200
+        assert client.get(f"/v1/displays/{ACCESS}").json()["calls"] == 5
+        assert len(client.get("/v1/clearings").json()["clearings"]) == 2
+        assert refused([client])  # the same conduct is found again
 
 
 @pytest.mark.redis
@@ -150,9 +184,7 @@ def test_an_objection_is_heard_and_who_is_exempt_is_left_alone(serve, tmp_path):
     service = serve(auth__keys=keys)
     with httpx.Client(base_url=service.base, headers={"x-api-key": secret}) as client:
         assert refused([client])
-        for name in (ACCESS, "subject:pool-company"):
-            gone = client.delete(f"/v1/displays/{name}", params={"reason": "objection"})
-            assert gone.status_code == 204
+        cleared(client)
         display, callee = next(pool_calls())
         assert call(client, display, callee)[0] == 200
         # exempt, it may go on as it did

@@ -77,6 +77,8 @@ OPERATIONS = [
     ("post", "/v1/displays/ended"),
     ("get", "/v1/displays/{key}"),
     ("delete", "/v1/displays/{key}"),
+    ("get", "/v1/clearings"),
+    ("get", "/v1/clearings/{key}"),
 ]
 WITHOUT_PARAMETERS = [
     ("get", "/stir/v1/redress/contact.jws"),

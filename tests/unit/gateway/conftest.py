@@ -164,7 +164,9 @@ def service(desk, pool):
         response = pool.desk.http(
             method, url.removeprefix(client_module.DEFAULT_URL), headers=headers, content=content
         )
-        return httpcore.Response(response.status_code, content=response.content)
+        return httpcore.Response(
+            response.status_code, headers=response.headers.raw, content=response.content
+        )
 
     pool.desk = desk
     pool.answer = answer

@@ -48,9 +48,18 @@ def test_a_key_is_shown_with_figures_beside_what_a_pool_has(zhenxian, service):
 
 def test_a_key_is_cleared_with_a_reason(zhenxian, service):
     make_pool(service.desk)
+    assert zhenxian("cleared") == "nothing was cleared\n"
     assert "is cleared" in zhenxian("clear", "subject:bank", "--reason", "audited")
     assert zhenxian("clear", "subject:bank", "--reason", "audited", status=1).startswith("404")
-    told = zhenxian("clear", "access:bank-trunk", "--reason", "audited", "--json")
-    assert json.loads(told) == {"cleared": "access:bank-trunk"}
+    told = json.loads(zhenxian("clear", "access:bank-trunk", "--reason", "[file 7]", "--json"))
+    assert told["cleared"] == "access:bank-trunk"
+    rows = json.loads(zhenxian("cleared", "--json"))["clearings"]
+    assert {row["key"] for row in rows} == {"subject:bank", "access:bank-trunk"}
+    assert told["clearing"] in rows
+    assert (told["clearing"]["reason"], told["clearing"]["by"]) == ("[file 7]", "local (local)")
+    of_access = zhenxian("cleared", "--key", "access:bank-trunk")
+    for text in ("access:bank-trunk", "[file 7]", "pooled"):
+        assert text in of_access
+    assert "audited" not in of_access
     assert zhenxian("show", "bank", status=1).startswith("422")
     zhenxian("clear", "subject:bank", status=2)
