@@ -137,8 +137,10 @@ def _one(
     for key in keys:
         found = conduct.finding(key, at)
         if found is not None and found.state is State.POOLED:
-            side.under[index] = 1
             _note(side, found, index, at)  # it may be another key's call that had it found
+            if observation.bound and not _of_bindings(found):
+                continue
+            side.under[index] = 1
             measure = fails(found)
             if measure is not None:
                 side.failed.setdefault(index, measure)
@@ -162,6 +164,11 @@ def _note(side: Side, found: Finding, index: int, at: int) -> None:
         measure = fails(found)
         if measure is not None:
             side.failing[key] = First(index, at, measure)
+
+
+def _of_bindings(found: Finding) -> bool:
+    """Only how bindings are used speaks against a call that a binding permits."""
+    return found.key.kind is KeyKind.AGENT or Measure.BINDINGS in found.measures
 
 
 def fails(found: Finding) -> Measure | None:
