@@ -141,16 +141,24 @@ def test_observations_are_those_of_the_service(drawn):
         if call.access is None or call.subject is None:
             continue
         request = SigningRequest(
-            call.display, Destination((call.callee,)), call.at, access=call.access
+            call.display,
+            Destination((call.callee,)),
+            call.at,
+            access=call.access,
+            caller=call.caller,
         )
         access = Access(call.access, call.origid, call.subject)
         bound = binding(call, call.at) if call.bound else None
-        observed = conduct.observation(request, access, bound, call.at)
-        assert without_agent(observed) == without_agent(originating(call))
+        assert conduct.observation(request, access, bound, call.at) == originating(call)
         seen += 1
     assert seen > 100
     # The terminating side's take a verified token; the members are the same.
-    (call,) = (call for call in calls[:1])
+    for bound in (False, True):
+        call = next(call for call in calls if call.bound is bound)
+        _verified_as_simulated(call)
+
+
+def _verified_as_simulated(call):
     keys = (Key(KeyKind.SIGNER, f"{call.spc}/{call.origid}"), Key(KeyKind.SPC, call.spc))
     token = SimpleNamespace(
         passport=SimpleNamespace(
@@ -161,13 +169,12 @@ def test_observations_are_those_of_the_service(drawn):
         signer=SimpleNamespace(spc=call.spc),
     )
     assert verifying.keys(token) == keys
-    told = verifying.observation(token, keys, call.callee, bound=call.bound, at=call.at)
-    assert without_agent(told) == without_agent(terminating(call))
-
-
-def without_agent(observed):
-    keys = tuple(key for key in observed.keys if key.kind is not KeyKind.AGENT)
-    return replace(observed, keys=keys, behind=None)
+    bound = binding(call, call.at) if call.bound else None
+    behind = bound.caller(call.display, call.callee) if bound is not None else None
+    told = verifying.observation(token, keys, call.callee, binding=bound, behind=behind, at=call.at)
+    assert told == terminating(call)
+    unknown = verifying.observation(token, keys, call.callee, binding=None, behind=None, at=call.at)
+    assert unknown == terminating(call, bindings=False)
 
 
 def test_ends_of_calls_are_told_after_their_begin_and_before_later_calls(drawn):
@@ -284,6 +291,8 @@ def test_an_spc_with_minted_origids_is_labelled_and_fails_for_anything_beside():
     said = verifying.AS_USUAL.on
     assert said(_finding(signer, spread)) is verifying.PooledVerifying.FAIL
     assert said(_finding(spc, origids)) is verifying.PooledVerifying.LABEL
+    assert said(_finding(spc, origids, spread)) is verifying.PooledVerifying.FAIL
+    assert said(_finding(spc, spread, origids)) is verifying.PooledVerifying.FAIL
 
 
 def test_an_operator_is_found_by_its_agents_and_an_honest_agent_shows():
@@ -384,9 +393,12 @@ def test_all_of_it_runs(tmp_path, monkeypatch, capsys):
     assert {row["over"] for row in tree["splits"]} == {1, 20}
     off = {name for row in tree["ablation"] for name in row if name.startswith("without ")}
     assert off == {f"without {measure.value}" for measure in Measure}
-    without = next(r for r in tree["ablation"] if r["kind"] == Kind.MINTER.value)
-    assert without["without origids"]["value"] == 0
-    assert without["all on"]["value"] == 1
+    without = {row["kind"]: row for row in tree["ablation"]}
+    # Who mints origids shows by local presence, too, once it is taken for one signer.
+    for kind, left in ((Kind.MINTER, 1), (Kind.BINDER, 0)):
+        off = "origids" if kind is Kind.MINTER else "bindings"
+        assert without[kind.value][f"without {off}"]["value"] == left
+        assert without[kind.value]["all on"]["value"] == 1
     assert {row["reached"] for row in tree["goals"]} <= {True, False}
     kept = {(row["kind"], row["side"], row["unit"]): row for row in tree["honest"]}
     everybody = [kept["all, without exemption", side, Unit.SUBJECT.value]["keys"] for side in SIDES]
