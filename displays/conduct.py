@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from displays.areas import CELLS
 from displays.handover import Handovers
 from displays.hashing import Hashing
+from displays.lately import Lately
 from displays.measures import assess, calls_strangers, mints
 from displays.memory import Memory
 from displays.model import (
@@ -36,7 +37,7 @@ from displays.model import (
     State,
 )
 from displays.policy import HOUR, Policy
-from displays.track import MAX_SAMPLES, SLOT, SLOTS, Bounds, Track
+from displays.track import MAX_SAMPLES, REDIALLED, SLOT, SLOTS, Bounds, Track
 from passport.errors import ZhenxianError
 
 _FORMAT: Final = 3  # of counts and deltas; others are refused
@@ -50,7 +51,9 @@ _AGENT: Final = KeyKind.AGENT
 _CALLERS: Final = (KeyKind.ACCESS, KeyKind.SUBJECT, KeyKind.SIGNER)
 _LENT_STEP: Final = 16  # bound calls of agents found until a platform is judged again
 _DELTA_CALLS: Final = 1_000
-_MAX_MARKS: Final = 131_072  # of tokens counted lately, about 15 MB; a minute at 2,000 a second
+# Of tokens, and of pairs of display and callee, counted lately: about 8 MB each when full.
+_MAX_MARKS: Final = 65_536
+_MAX_DIALLED: Final = 65_536
 
 _Event: TypeAlias = tuple[int, tuple[Key, ...], bool, int, int, int, int, int]
 
@@ -139,7 +142,8 @@ class Conduct:
         self._handovers = {kind: Handovers(self.policy.handover) for kind in _CALLERS}
         self._findings: dict[Key, Finding] = {}
         self._backlog: list[tuple[_Event, int]] | None = [] if fleet else None
-        self._marks: dict[int, None] = {}
+        self._marks = Lately(_MAX_MARKS)
+        self._dialled = Lately(_MAX_DIALLED, self.policy.redial)
         self._ended: list[tuple[Key, int]] = []
         self._changed: dict[Key, Finding] = {}
         self._cleared: dict[Key, None] = {}
@@ -166,8 +170,8 @@ class Conduct:
     def observe(self, observation: Observation) -> None:
         """Count one call, once."""
         mark = observation.mark
-        if mark >= 0 and not self._first(mark):
-            return
+        if mark >= 0 and self._marks.again(mark):
+            return  # who sends each INVITE twice must not look like one who calls again
         bound = observation.bound
         shown = pair = here = there = link = -1
         # A bound display is no choice of the caller, who is judged as if the own number was shown.
@@ -190,24 +194,11 @@ class Conduct:
                 self.lost += 1
         self._count(event, observation)
 
-    def _first(self, mark: int) -> bool:
-        """True for a token that was not counted here yet.
-
-        Whoever sends each INVITE twice must not look like one who calls the same people again.
-        """
-        marks = self._marks
-        if mark in marks:
-            return False
-        if len(marks) >= _MAX_MARKS:
-            del marks[next(iter(marks))]
-        marks[mark] = None
-        return True
-
     def _count(self, event: _Event, observation: Observation | None) -> None:
         at, keys, bound, shown, pair, here, there, link = event
         memory = self._memory
         tracks = memory.tracks
-        together = None
+        together, asked = None, False
         lent = bound and self._lent(keys, at)
         for key in keys:
             if key is together:
@@ -234,17 +225,22 @@ class Conduct:
                 if not track.agent:
                     self._lend(key, track, lent=lent)
                     continue
-                if shown < 0:
+                # One service may sign and verify the same call.
+                if shown < 0 or (pair >= 0 and self._dialled.again(pair, at)):
                     continue
             half = track.now
+            counts: Track | None = track
             if track.carrier:
                 if link < 0:
                     continue
                 track.count_origid(shown, link)
-                if track.whole is not None:
-                    track.whole.count(at, shown, pair, here, there, self._bounds)
-            else:
-                track.count(at, shown, pair, here, there, self._bounds)
+                counts = track.whole
+            if counts is not None:
+                if not (asked or bound or counts.now.pairs is None or pair < 0):
+                    asked = True
+                    if self._dialled.again(pair, at):
+                        pair = REDIALLED
+                counts.count(at, shown, pair, here, there, self._bounds)
                 if track.stranger and self._handovers[key.kind].call(key, at):
                     track.due = half.calls
             calls = half.calls
@@ -566,7 +562,7 @@ class Conduct:
             self._forget(key)
         clearings = self._clearings
         for (at, places, bound, *rest), mark in zip(read.events, read.marks, strict=True):
-            if mark >= 0 and not self._first(mark):
+            if mark >= 0 and self._marks.again(mark):
                 continue
             shown, pair, here, there, link = rest
             named = tuple(keys[place] for place in places)

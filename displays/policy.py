@@ -263,6 +263,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
             rotation), all others 0.4 or less.
         pooled_for: seconds after the last confirmation until a pooled key is cleared: a caller that
             stops is cleared a day later. suspected_for: likewise of a suspected one.
+        redial: seconds within which a call from the same display to the same callee is a call that
+            was dialled again, and no sign that they know each other.
         max_keys: keys remembered; half of the places are for those with fewer than
             `established` calls, so that a flood of new keys evicts its own.
         salt: secret of the operator, the same on all nodes of a fleet: without it nobody can
@@ -287,6 +289,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     keep: float = 0.5
     pooled_for: int = DAY
     suspected_for: int = 6 * HOUR
+    redial: int = 300
     max_keys: int = 100_000
     established: int = 8
     salt: int = 0
@@ -300,8 +303,10 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError("locality: 0 <= honest_lift < pool_lift < 1 expected")
         if not 0 < self.keep <= self.suspect <= 1:
             raise ConfigError("0 < keep <= suspect <= 1 expected")
-        if self.window < HOUR or self.pooled_for < 1 or self.suspected_for < 1:
-            raise ConfigError("window: an hour or more; pooled_for, suspected_for: 1 or more")
+        if self.window < HOUR or min(self.pooled_for, self.suspected_for, self.redial) < 1:
+            raise ConfigError(
+                "window: an hour or more; pooled_for, suspected_for, redial: 1 or more"
+            )
         if self.max_keys < 16 or self.established < 1 or self.max_backlog < 0:
             raise ConfigError(
                 "max_keys: 16 or more; established: 1 or more; max_backlog: 0 or more"

@@ -35,6 +35,7 @@ _SURE_SWITCH: Final = 0.1
 _SURE_CARRIER: Final = 0.9
 _SURE_LEVEL: Final = 3
 _RATED_FROM: Final = 24  # calls in half a window, before which there is no rate to speak of
+REDIALLED: Final = -2
 _NEVER: Final = 1 << 60
 _LONGEST_CALL: Final = 24  # slots; a call that did not end by then was not reported
 
@@ -300,14 +301,15 @@ class Track:
         """Count one call of an access, subject or signer.
 
         Args:
-            display, pair: hashes; pair is -1 when the callee is no number.
+            display, pair: hashes; pair is -1 when the callee is no number, REDIALLED when the same
+                was dialled lately, which says nothing of whether they know each other.
             shown, called: areas of display and callee; -1 for none.
         """
         half = self.now
         half.calls = calls = half.calls + 1
         same = display == self.shown
         if pair < 0:
-            first_contact = True
+            first_contact = pair != REDIALLED
         elif self.switch and (half.origins is not None or not (same or calls == 1)):
             first_contact = self._linked(display, pair) is False
         elif calls <= _RATED_FROM and not half.turns:

@@ -34,6 +34,7 @@ from displays import (
     Policy,
     State,
 )
+from displays.lately import Lately
 from displays.policy import DAY, HOUR, Locality
 from displays.track import MAX_OCTETS, MAX_SAMPLES
 from passport.errors import ConfigError
@@ -421,9 +422,20 @@ def test_marks_are_bounded_and_the_oldest_go_first(monkeypatch):
     monkeypatch.setattr("displays.conduct._MAX_MARKS", 2)
     conduct = Conduct()
     (observation,) = calls(ACCESS, [(number("28", 1), number("10", 1))])
-    for mark in (1, 2, 3, 1, 1, -1, -1):
+    for mark in (1, 2, 3, 2, 4, 5, 1, -1, -1):
         conduct.observe(msgspec.structs.replace(observation, mark=mark))
-    assert conduct.picture(ACCESS, NOON).calls == 6
+    assert conduct.picture(ACCESS, NOON).calls == 8
+
+
+def test_lately_is_as_long_as_stated():
+    lately = Lately(3, 100)
+    assert [lately.again(value, 1_000) for value in (1, 1, 2)] == [False, True, False]
+    assert lately.again(1, 1_099)
+    assert lately.again(1, 1_150)  # up to twice as long
+    assert not lately.again(3, 1_150)
+    assert not lately.again(1, 1_201)
+    assert lately.again(1, 900)  # a clock that went back
+    assert not lately.again(1, 5_000)
 
 
 def test_a_delta_without_a_mark_for_each_call_is_refused():

@@ -595,6 +595,18 @@ def test_a_platform_that_binds_for_spammers_and_its_agents_are_found():
     assert found.figures["calls of agents found"] >= 100
 
 
+def test_a_call_that_is_signed_and_verified_here_counts_once_for_its_agent():
+    stream = list(lends(Random(30), agents(1), 100))
+    conduct = Conduct()
+    signed, verified = (lent(keys, stream) for keys in ((ACCESS, SUBJECT), (SIGNER, SPC)))
+    for one, other in zip(signed, verified, strict=True):
+        conduct.observe(one)
+        conduct.observe(other)
+    key = agent("p", agents(1)[0])
+    assert conduct.picture(key, NOON + 2_000).calls == 100
+    assert conduct.finding(key, NOON + 2_000).figures["recurring"] == 0
+
+
 def test_couriers_of_a_platform_are_left_alone():
     random = Random(27)
     stream = []
