@@ -3,9 +3,10 @@
     python -m bench.displays
 
 A simulated country's day passes through `Conduct` as the gateway would send it: keys and
-observation made for each call, the finding of each key asked for, the call counted. Times are of
-the processor, median of nine parts of the day. Others on the machine still take its caches: an
-empty loop, timed beside, tells how busy they are (`loop_ns`). Writes build/bench-displays.json.
+observation made for each call and the finding of each key asked for, before calls are answered;
+the calls counted, after that. Times are of the processor, median of nine parts of the day. Others
+on the machine still take its caches: an empty loop, timed beside, tells how busy they are
+(`loop_ns`). Writes build/bench-displays.json.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from rich.table import Table
 
 from displays import Conduct, Key, KeyKind, Observation, Policy
 from displays.areas import cell
+from gateway.conduct import Unhurried
 from gateway.simulation import Call, Scenario, Traffic
 from passport.tn import TN
 
@@ -66,54 +68,43 @@ def parsed(call: Call) -> Call:
     return replace(call, display=display, callee=callee)
 
 
-def parts(calls: list[Call], work: Callable[[list[Call]], float]) -> float:
-    """Median over the parts of the day, microseconds a call."""
-    size = len(calls) // PARTS
-    return median(
-        work(calls[part * size : (part + 1) * size]) / size * 1e6 for part in range(PARTS)
-    )
-
-
 def side(calls: list[Call], keys: Callable[[Call], tuple[Key, ...]]) -> dict[str, float]:
-    """Cost of a call on one side, in all and by what it is spent on."""
+    """Cost of a call on one side: before its answer, after it, and together."""
     cell(TN("8613800100000"))  # reads the library's data
     if keys is SIDES["signing"]:
         calls = [call for call in calls if call.access is not None]
     gc.collect()
     gc.freeze()  # the day's calls are the bench's; a service holds none
-    conduct, other = Conduct(), Conduct()
+    conduct = Conduct()
+    late = Unhurried(conduct)
 
-    def all_of_it(part: list[Call]) -> float:
-        spent = 0.0
+    before, after = [0.0], [0.0]
+
+    def work(part: list[Call]) -> None:
         for start in range(0, len(part), AT_ONCE):
             fresh = [parsed(call) for call in part[start : start + AT_ONCE]]
             began = time.process_time()
             for call in fresh:
                 told = keys(call)
                 for key in told:
-                    conduct.finding(key, call.at)
-                conduct.observe(observation(call, told))
-            spent += time.process_time() - began
-        return spent
+                    late.finding(key, call.at)
+                late.observe(observation(call, told))
+            answered = time.process_time()
+            late.count()
+            counted = time.process_time()
+            before[-1] += answered - began
+            after[-1] += counted - answered
 
-    def observing(part: list[Call]) -> float:
-        made = [observation(call, keys(call)) for call in part]
-        began = time.process_time()
-        for one in made:
-            other.observe(one)
-        return time.process_time() - began
-
-    def asking(part: list[Call]) -> float:
-        made = [(key, call.at) for call in part for key in keys(call)]
-        began = time.process_time()
-        for key, at in made:
-            other.finding(key, at)
-        return (time.process_time() - began) / 2
-
+    size = len(calls) // PARTS
+    for part in range(PARTS):
+        before.append(0.0)
+        after.append(0.0)
+        work(calls[part * size : (part + 1) * size])
+    each = [one / size * 1e6 for one in before[1:]], [one / size * 1e6 for one in after[1:]]
     return {
-        "added_us": parts(calls, all_of_it),
-        "observe_us": parts(calls, observing),
-        "finding_us": parts(calls, asking),
+        "answer_us": median(each[0]),
+        "count_us": median(each[1]),
+        "added_us": median(map(sum, zip(*each, strict=True))),
         "calls": len(calls),
         "keys": len(conduct),
         "findings": len(conduct.standing(calls[-1].at)),
@@ -212,11 +203,11 @@ def main() -> int:
     found["keys_after_flood"] = flood(policy)
     found["goal_us"] = GOAL
     table = Table(title="Conduct, a call with two keys", title_justify="left")
-    for name in ("side", "added µs", "of it observe", "of it findings", "calls", "keys"):
+    for name in ("side", "before the answer µs", "after it µs", "together µs", "calls", "keys"):
         table.add_column(name, justify="right")
     for name in SIDES:
         row = found[name]
-        times = (f"{row[which]:.1f}" for which in ("added_us", "observe_us", "finding_us"))
+        times = (f"{row[which]:.1f}" for which in ("answer_us", "count_us", "added_us"))
         table.add_row(name, *times, f"{row['calls']:,}", f"{row['keys']:,}")
     Console().print(table)
     print(f"an empty loop's turn: {found['loop_ns']:.0f} ns")

@@ -169,6 +169,7 @@ def _whole(route: str, bodies: Iterator[bytes], service: Service, expect: bytes)
         given = service.calls.answer_all(
             [Incoming(route, b"POST", headers, body) for body in together]
         )
+        service.calls.answered()
         return all(isinstance(answer, Answer) and expect in answer.body for answer in given)
 
     return Loop(path, bodies)

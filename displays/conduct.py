@@ -54,6 +54,7 @@ _DELTA_CALLS: Final = 1_000
 # Of tokens, and of pairs of display and callee, counted lately: about 8 MB each when full.
 _MAX_MARKS: Final = 65_536
 _MAX_DIALLED: Final = 65_536
+_VERIFIED: Final = 1 << 32
 
 _Event: TypeAlias = tuple[int, tuple[Key, ...], bool, int, int, int, int, int]
 
@@ -66,6 +67,7 @@ class ConductFormatError(ZhenxianError):
 _Place: TypeAlias = Annotated[int, Meta(ge=0)]
 _Time: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 40)]
 _Hash: TypeAlias = Annotated[int, Meta(ge=-1, lt=1 << 32)]
+_Pair: TypeAlias = Annotated[int, Meta(ge=REDIALLED, lt=1 << 32)]
 _Mark: TypeAlias = Annotated[int, Meta(ge=-1, lt=1 << 56)]
 _Cell: TypeAlias = Annotated[int, Meta(ge=-1, lt=CELLS)]
 
@@ -75,7 +77,7 @@ class _Delta(Struct, array_like=True):
     salt: int
     sequence: tuple[int, int]
     keys: list[Key]
-    events: list[tuple[_Time, list[_Place], bool, _Hash, _Hash, _Cell, _Cell, _Hash]]
+    events: list[tuple[_Time, list[_Place], bool, _Hash, _Pair, _Cell, _Cell, _Hash]]
     ended: list[tuple[_Place, _Time]]
     findings: list[Finding]
     cleared: list[Key]
@@ -172,7 +174,7 @@ class Conduct:
         mark = observation.mark
         if mark >= 0 and self._marks.again(mark):
             return  # who sends each INVITE twice must not look like one who calls again
-        bound = observation.bound
+        at, bound = observation.at, observation.bound
         shown = pair = here = there = link = -1
         # A bound display is no choice of the caller, who is judged as if the own number was shown.
         number = observation.behind if bound else observation.display
@@ -185,7 +187,11 @@ class Conduct:
             origid = observation.origid
             if origid is not None:
                 link = shown * 3 + self._text(origid) & _MASK_32
-        event = (observation.at, observation.keys, bound, shown, pair, here, there, link)
+            # One service may sign and verify the same call.
+            dialled = pair if link < 0 else pair | _VERIFIED
+            if not bound and pair >= 0 and self._dialled.again(dialled, at):
+                pair = REDIALLED
+        event = (at, observation.keys, bound, shown, pair, here, there, link)
         backlog = self._backlog
         if backlog is not None:
             if len(backlog) < self.policy.max_backlog:
@@ -198,7 +204,7 @@ class Conduct:
         at, keys, bound, shown, pair, here, there, link = event
         memory = self._memory
         tracks = memory.tracks
-        together, asked = None, False
+        together = None
         lent = bound and self._lent(keys, at)
         for key in keys:
             if key is together:
@@ -225,7 +231,7 @@ class Conduct:
                 if not track.agent:
                     self._lend(key, track, lent=lent)
                     continue
-                # One service may sign and verify the same call.
+                # One service, or fleet, may sign and verify the same call.
                 if shown < 0 or (pair >= 0 and self._dialled.again(pair, at)):
                     continue
             half = track.now
@@ -236,10 +242,6 @@ class Conduct:
                 track.count_origid(shown, link)
                 counts = track.whole
             if counts is not None:
-                if not (asked or bound or counts.now.pairs is None or pair < 0):
-                    asked = True
-                    if self._dialled.again(pair, at):
-                        pair = REDIALLED
                 counts.count(at, shown, pair, here, there, self._bounds)
                 if track.stranger and self._handovers[key.kind].call(key, at):
                     track.due = half.calls

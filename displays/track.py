@@ -47,7 +47,7 @@ class Half:
     Attributes:
         calls: judged ones. bound: those with a live binding, which are not.
         arealess: calls whose display has no area.
-        unknown: calls whose callee alone has no area.
+        unknown: calls whose callee alone has no area. redialled: calls that were dialled again.
         matches: calls within one area, of those of which both areas are known.
         turns: calls that showed another display than the call before.
         reach: bit set of callees' areas other than the display's, folded to 64.
@@ -64,6 +64,7 @@ class Half:
     bound: int = 0
     arealess: int = 0
     unknown: int = 0
+    redialled: int = 0
     matches: int = 0
     turns: int = 0
     reach: int = 0
@@ -78,7 +79,7 @@ class Half:
     @property
     def known(self) -> int:
         """Calls of which both areas are known."""
-        return self.calls - self.arealess - self.unknown
+        return self.calls - self.redialled - self.arealess - self.unknown
 
 
 class Left(Struct, array_like=True):
@@ -309,7 +310,14 @@ class Track:
         half.calls = calls = half.calls + 1
         same = display == self.shown
         if pair < 0:
-            first_contact = pair != REDIALLED
+            if pair == REDIALLED:  # a call like others by its rate, and of no use beside
+                half.redialled += 1
+                if at >= self.slot_ends:
+                    self._advance(at, calls - 1)
+                if self.active >= 0:
+                    self._begun()
+                return
+            first_contact = True
         elif self.switch and (half.origins is not None or not (same or calls == 1)):
             first_contact = self._linked(display, pair) is False
         elif calls <= _RATED_FROM and not half.turns:
@@ -418,8 +426,9 @@ class Track:
             displays = half.displays
             if displays is None:
                 displays = half.displays = Distinct()
-                if half.calls > 1:
-                    displays.calls = displays.exact[self.shown] = half.calls - 1
+                before = half.calls - 1 - half.redialled
+                if before:
+                    displays.calls = displays.exact[self.shown] = before
             displays.add(display)
             run = half.calls - 1 - self.taken
             if run >= _LEAST_LEFT:

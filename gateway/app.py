@@ -130,7 +130,7 @@ class Service:
         self.registry = self._registry(fleet)
         self._seen = FleetReplayStore(fleet) if fleet is not None else None
         self.keeper = self._conduct(fleet)
-        conduct = self.keeper.conduct if self.keeper is not None else None
+        conduct = self.keeper.calls if self.keeper is not None else None
         self.keys = self._key_store()
         self.redress = self._redress()
         x5u = X5uPolicy(
@@ -197,7 +197,8 @@ class Service:
             registry=self.registry,
             replay=self._seen,
             turn=self._turn,
-            settle=self.keeper.turn if self.keeper is not None else lambda: None,
+            settle=self.keeper.keep if self.keeper is not None else lambda: None,
+            count=self.keeper.calls.count if self.keeper is not None else lambda: None,
             service=self.plan.service_number,
             conduct=conduct,
             rejection=self.redress.rejection,

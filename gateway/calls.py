@@ -193,6 +193,7 @@ class Calls:
         replay: SharedReplayStore | None = None,
         turn: Callable[[], object] = lambda: None,
         settle: Callable[[], object] = lambda: None,
+        count: Callable[[], object] = lambda: None,
         service: Callable[[TN], bool] = lambda _: False,
         conduct: DisplayConduct | None = None,
         rejection: Callable[[], Rejection] = Rejection,
@@ -211,6 +212,7 @@ class Calls:
         self._replay = replay
         self._take_over = turn
         self._settle = settle
+        self._count = count
         self._service = service
         self._conduct = conduct
         self._rejection = rejection
@@ -254,6 +256,13 @@ class Calls:
             self._settle()
         except Exception:
             _logger.exception("what calls told could not be kept")
+
+    def answered(self) -> None:
+        """After answers went out: what calls told is counted, for which none of them waits."""
+        try:
+            self._count()
+        except Exception:
+            _logger.exception("what calls told could not be counted")
 
     def _turn(self) -> None:
         """Take over what was committed to the registry since the last batch."""
@@ -312,12 +321,19 @@ class Calls:
     async def answer_waiting(self, request: Incoming) -> Answer:
         """Answer one request, and fetch the certificates a verification waits for."""
         (first,) = self.answer_all((request,))
+        self.answered()
         if isinstance(first, Answer):
             return first
         return await self.go_on(first)
 
     async def go_on(self, waiting: Waiting | Asking) -> Answer:
-        """Fetch or ask what a verification waits for, then finish it. Never raises.
+        """Fetch or ask what a verification waits for, then finish it. Never raises."""
+        answer = await self._go_on(waiting)
+        self.answered()
+        return answer
+
+    async def _go_on(self, waiting: Waiting | Asking) -> Answer:
+        """As `go_on`.
 
         Each URL is fetched once; what could not be had is a check that failed, not an error.
         """

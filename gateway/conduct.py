@@ -22,7 +22,7 @@ from typing import Final, Protocol
 import msgspec
 
 from displays.conduct import Conduct, ConductFormatError, Saved
-from displays.model import Key, KeyKind, State
+from displays.model import Key, KeyKind, Observation, State
 from displays.policy import Policy
 from passport.errors import ConfigError, StoreUnavailableError
 from registry.model import Clearing, clearing_id
@@ -89,6 +89,27 @@ class Clearings(Protocol):
         ...
 
 
+class Unhurried:
+    """What calls ask and tell of conduct: told at once, counted when they are answered.
+
+    A displays.model.DisplayConduct. No call waits until it is counted, and calls that are answered
+    together do not see each other.
+    """
+
+    def __init__(self, conduct: Conduct) -> None:
+        self._conduct = conduct
+        self._uncounted: list[Observation] = []
+        self.finding = conduct.finding
+        self.observe = self._uncounted.append
+
+    def count(self) -> None:
+        """Count what was told."""
+        told = self._uncounted.copy()
+        self._uncounted.clear()
+        for one in told:
+            self._conduct.observe(one)
+
+
 class ConductKeeper:
     """Saves and exchanges one process's Conduct, and applies what registrars clear."""
 
@@ -101,6 +122,7 @@ class ConductKeeper:
         clearings: Clearings | None = None,
     ) -> None:
         self.conduct = conduct
+        self.calls = Unhurried(conduct)
         self._clearings = clearings
         self._applied: set[str] = set()  # ids of clearings
         self._stamp = -1
@@ -142,9 +164,14 @@ class ConductKeeper:
         self._apply()
 
     def turn(self) -> None:
-        """Before and after a batch of calls: whoever was found pooled is on disk first."""
+        """Before a batch of calls: count those before, and apply what was cleared."""
+        self.calls.count()
         if self._clearings is not None and self._clearings.clearings_stamp != self._stamp:
             self._apply()
+        self.keep()
+
+    def keep(self) -> None:
+        """Before answers go out: whoever was found pooled is on disk."""
         if self.conduct.flagged:
             self._take_findings()
             self._save([])
@@ -188,6 +215,7 @@ class ConductKeeper:
 
     async def look(self) -> None:
         """Save and exchange once. Never raises for what cannot be reached; see `problems`."""
+        self.calls.count()
         now = self._clock()
         if now - self._expired >= _EXPIRE_EVERY or now < self._expired:
             self._expired = now
@@ -317,6 +345,7 @@ class ConductKeeper:
 
     async def close(self) -> None:
         """Save everything and let go."""
+        self.calls.count()
         if self._exchange is not None:
             await self.look()
             await self._exchange.close()

@@ -55,6 +55,7 @@ class CallBatch:
         given = self.calls.answer_all([incoming for _, incoming in waiting])
         for (protocol, _), answer in zip(waiting, given, strict=True):
             protocol.answered(answer)
+        self.calls.answered()
 
 
 class PeerProtocol(HttpToolsProtocol):

@@ -76,7 +76,7 @@ def calls(keys, pairs, *, start=NOON, every=20, origid="o-1", bound=False):
     if isinstance(keys, Key):
         keys = (keys,)
     for index, (display, callee) in enumerate(pairs):
-        own = origid.format(index)
+        own = None if origid is None else origid.format(index)
         yield Observation(int(start + index * every), keys, display, callee, own, bound)
 
 

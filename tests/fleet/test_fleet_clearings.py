@@ -208,8 +208,8 @@ def test_a_node_that_was_down_while_it_was_cleared_starts_without_it(redis, tmp_
         fleet = Fleet(redis.url, tmp_path)
         async with fleet.node("a") as a:
             async with fleet.node("b") as b:
-                for key in (ACCESS, SIGNER):
-                    a.pool(1, 100, key)
+                for seed, key in enumerate((ACCESS, SIGNER)):
+                    a.pool(seed, 100, key)
                 await round_of(a, b)
                 assert b.state() is b.state(SIGNER) is State.POOLED
             await a.clear()

@@ -366,7 +366,7 @@ def test_what_cannot_be_read_is_left_or_refused(broken):
 
 @pytest.mark.parametrize(
     ("place", "value"),
-    [(0, 1 << 41), (0, -1), (2, 5), (3, 1 << 32), (4, -2), (5, 256), (6, 999), (7, 1 << 40)],
+    [(0, 1 << 41), (0, -1), (2, 5), (3, 1 << 32), (4, -3), (5, 256), (6, 999), (7, 1 << 40)],
 )
 def test_a_delta_with_a_call_out_of_bounds_is_refused(place, value):
     one, other = Conduct(fleet=True), Conduct(fleet=True)
@@ -623,8 +623,12 @@ HISTORIES = st.lists(
 @given(HISTORIES, st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_one_track_for_two_keys_says_what_two_tracks_would(history, bound):
-    """Each key alone in a Conduct of its own, against all of them in one."""
-    together, alone = Conduct(), {}
+    """Each key alone in a Conduct of its own, against all of them in one.
+
+    Dialling again is left out: that two subjects show one display to one callee is known to both.
+    """
+    policy = Policy(redial=1)
+    together, alone = Conduct(policy), {}
     at = NOON
     for access, subject, shown, called in history:
         at += 20
@@ -637,7 +641,7 @@ def test_one_track_for_two_keys_says_what_two_tracks_would(history, bound):
         bound_here = bound and shown % 5 == 0
         together.observe(Observation(at, keys, display, callee, None, bound_here))
         for key in keys:
-            one = alone.setdefault(key, Conduct())
+            one = alone.setdefault(key, Conduct(policy))
             one.observe(Observation(at, (key,), display, callee, None, bound_here))
     for key, one in alone.items():
         assert together.picture(key, at) == one.picture(key, at)

@@ -595,6 +595,24 @@ def test_a_platform_that_binds_for_spammers_and_its_agents_are_found():
     assert found.figures["calls of agents found"] >= 100
 
 
+def test_a_service_that_signs_and_verifies_the_same_calls_finds_a_pool_on_both_sides():
+    conduct, stream = Conduct(), list(pool(Random(31), 150))
+    sides = (calls((ACCESS, SUBJECT), stream, origid=None), calls((SIGNER, SPC), stream))
+    for pair in zip(*sides, strict=True):
+        for one in pair:
+            conduct.observe(one)
+    for key in (ACCESS, SUBJECT, SIGNER):
+        assert conduct.finding(key, NOON + 3_000).state is State.POOLED
+
+
+def test_a_pool_that_dials_each_callee_again_at_once_is_found():
+    stream = [pair for pair in pool(Random(32), 100) for _ in range(2)]
+    conduct = Conduct()
+    pooled = fed(conduct, calls((ACCESS, SIGNER), stream))
+    assert pooled[ACCESS] < 60
+    assert SIGNER in pooled
+
+
 def test_a_call_that_is_signed_and_verified_here_counts_once_for_its_agent():
     stream = list(lends(Random(30), agents(1), 100))
     conduct = Conduct()

@@ -75,6 +75,7 @@ class Desk:
         (answer,) = self.service.calls.answer_all(
             (Incoming(path, method, Headers(**given), encoded),)
         )
+        self.service.calls.answered()
         if isinstance(answer, Waiting):
             return answer, None
         return answer.status, json.loads(answer.body)

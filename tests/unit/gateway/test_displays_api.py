@@ -69,7 +69,7 @@ def test_a_pool_is_refused_with_its_figures_and_can_be_looked_at(desk):
     assert line["reason"] == "POOLED_DISPLAY"
 
 
-def test_who_is_found_in_a_batch_is_on_disk_before_its_answers_go_out(desk, monkeypatch):
+def test_who_is_found_by_a_batch_is_on_disk_before_the_next_ones_answers_go_out(desk, monkeypatch):
     conduct = desk.service.keeper.conduct
 
     def found(_):
@@ -78,6 +78,7 @@ def test_who_is_found_in_a_batch_is_on_disk_before_its_answers_go_out(desk, monk
 
     monkeypatch.setattr(conduct, "observe", found)
     assert sign(desk)[0] == 200
+    assert sign(desk)[0] == 403
     with sqlite3.connect(desk.service.settings.data / "conduct.db") as file:
         kept = {key for (key,) in file.execute("SELECT key FROM findings")}
     file.close()
