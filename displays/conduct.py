@@ -39,6 +39,7 @@ from displays.model import (
 from displays.policy import HOUR, Policy
 from displays.track import MAX_SAMPLES, REDIALLED, SLOT, SLOTS, Bounds, Track
 from passport.errors import ZhenxianError
+from passport.tn import TN
 
 _FORMAT: Final = 3  # of counts and deltas; others are refused
 _FINDINGS: Final = frozenset({2, _FORMAT})  # a new version must not forget who was found
@@ -56,6 +57,7 @@ _MAX_MARKS: Final = 65_536
 _MAX_DIALLED: Final = 65_536
 _VERIFIED: Final = 1 << 32
 
+Met: TypeAlias = tuple[int, bool]  # hash of display and callee, and whether it was answered
 _Event: TypeAlias = tuple[int, tuple[Key, ...], bool, int, int, int, int, int]
 
 
@@ -78,7 +80,7 @@ class _Delta(Struct, array_like=True):
     sequence: tuple[int, int]
     keys: list[Key]
     events: list[tuple[_Time, list[_Place], bool, _Hash, _Pair, _Cell, _Cell, _Hash]]
-    ended: list[tuple[_Place, _Time]]
+    ended: list[tuple[_Place, _Time, tuple[_Hash, bool] | None]]
     findings: list[Finding]
     cleared: list[Key]
     marks: list[_Mark]
@@ -146,7 +148,7 @@ class Conduct:
         self._backlog: list[tuple[_Event, int]] | None = [] if fleet else None
         self._marks = Lately(_MAX_MARKS)
         self._dialled = Lately(_MAX_DIALLED, self.policy.redial)
-        self._ended: list[tuple[Key, int]] = []
+        self._ended: list[tuple[Key, int, Met | None]] = []
         self._changed: dict[Key, Finding] = {}
         self._cleared: dict[Key, None] = {}
         self._clearings: dict[Key, int] = {}  # when each key was last cleared
@@ -408,23 +410,33 @@ class Conduct:
         measures = assess(track, self.policy, self._bounds)
         return Picture(key, state, track.calls + bound, track.first, track.last, measures, found)
 
-    def ended(self, key: Key, at: int) -> None:
+    def met(self, display: TN, callee: TN, *, answered: bool) -> Met:
+        """What the end of a call says of whether the two know each other, for `ended`."""
+        shown, called = self._number(display)[0], self._callee(callee)[0]
+        return shown * 3 + called & _MASK_32, answered
+
+    def ended(self, key: Key, at: int, met: Met | None = None) -> None:
         """One call of the key is over. Without such reports concurrency is not judged.
+
+        Where nine in ten reports tell who had called whom and whether it was answered, only calls
+        that were answered make people know each other; else each attempt does.
 
         Reports count from the key's first one; before it, nothing is known of calls in progress.
         Each key of the call is to be told; where an access and its subject are one, the access's
         report counts.
         """
         if self._backlog is not None and len(self._ended) < self.policy.max_backlog:
-            self._ended.append((key, at))
-        self._end(key, at)
+            self._ended.append((key, at, met))
+        self._end(key, at, met)
 
-    def _end(self, key: Key, at: int) -> None:
+    def _end(self, key: Key, at: int, met: Met | None) -> None:
         track = self._memory.tracks.get(key)
         if track is not None and track.carrier:
             track = track.whole
         if track is not None:
             track.ended(at)
+            if met is not None:
+                track.met(*met)
 
     def clear(self, key: Key) -> None:
         """Forget a key and what stood against it, here and with the next delta everywhere.
@@ -510,7 +522,7 @@ class Conduct:
             (at, [places.setdefault(key, len(places)) for key in keys], *rest)
             for (at, keys, *rest), _ in calls
         ]
-        ended = [(places.setdefault(key, len(places)), at) for key, at in over]
+        ended = [(places.setdefault(key, len(places)), at, met) for key, at, met in over]
         boot, number = self._sequence
         self._sequence = (boot, number + 1)
         delta = _ENCODER.encode(
@@ -549,7 +561,7 @@ class Conduct:
             raise ConductFormatError("delta: of another version or salt")
         if any(place >= len(read.keys) for _, places, *_ in read.events for place in places):
             raise ConductFormatError("delta: names keys that it lacks")
-        if any(place >= len(read.keys) for place, _ in read.ended):
+        if any(place >= len(read.keys) for place, *_ in read.ended):
             raise ConductFormatError("delta: names keys that it lacks")
         if len(read.marks) != len(read.events):
             raise ConductFormatError("delta: without a mark for each call")
@@ -571,8 +583,8 @@ class Conduct:
             if clearings:
                 named = tuple(key for key in named if at > clearings.get(key, -1))
             self._count((at, named, bound, shown, pair, here, there, link), None)
-        for place, at in read.ended:
-            self._end(keys[place], at)
+        for place, at, met in read.ended:
+            self._end(keys[place], at, met)
         for found in read.findings:
             self._adopt(found)
         return True

@@ -91,8 +91,7 @@ class View:
     @property
     def recurring(self) -> float:
         """Share of calls that repeat a pair of display and callee."""
-        old = self.track.old
-        return recurrence(self.track.now.pairs or Repeats(), old.pairs if old else None)
+        return recurring(self.track, self.policy)
 
     @property
     def matching(self) -> float:
@@ -132,6 +131,8 @@ class View:
         again, moved = self.seen_again
         conditions.least("displays seen again", again, switch.repeated_displays)
         recurred = 1 - moved / again if again else 0.0
+        if answers_told(self.track, self.policy):
+            recurred = min(recurred, self.recurring)
         conditions.most("callees of those called before", recurred, switch.recurring)
 
 
@@ -297,6 +298,25 @@ def origids(view: View) -> Assessment:
     return found.assessment(Measure.ORIGIDS)
 
 
+def answers_told(track: Track, policy: Policy) -> bool:
+    """Tell whether it is known which calls were answered."""
+    halves = [half for half in (track.now, track.old) if half is not None]
+    begun = sum(half.begun for half in halves)
+    answers = sum(half.answers for half in halves)
+    return begun > 0 and answers >= policy.rate.ends_told * begun
+
+
+def recurring(track: Track, policy: Policy) -> float:
+    """Share of calls that repeat a pair of display and callee; of answered ones, if that is told.
+
+    Of calls that nobody answered, those to people who had not answered before count as well.
+    """
+    now, old = track.now, track.old
+    if answers_told(track, policy):
+        return recurrence(now.contacts or Repeats(), old.contacts if old is not None else None)
+    return recurrence(now.pairs or Repeats(), old.pairs if old is not None else None)
+
+
 def mints(track: Track, policy: Policy) -> bool:
     """Tell cheaply whether an SPC's origids say so little that it is one signer."""
     limits = policy.origids
@@ -332,7 +352,7 @@ def calls_strangers(track: Track, policy: Policy) -> bool:
     limits, now, old = policy.handover, track.now, track.old
     if track.calls < limits.watched_calls:
         return False
-    displays, pairs = now.displays, old.pairs if old is not None else None
+    displays = now.displays
     if displays is not None and (displays.bits or len(displays.exact) > limits.most_displays):
         return False
     known = now.known + (old.known if old is not None else 0)
@@ -341,8 +361,7 @@ def calls_strangers(track: Track, policy: Policy) -> bool:
     return (
         matches <= limits.matching * known
         and reach.bit_count() * 2 >= limits.reach_areas
-        and recurrence(now.pairs or Repeats(), pairs)
-        <= max(limits.recurring, 1 / (track.calls + 1))
+        and recurring(track, policy) <= max(limits.recurring, 1 / (track.calls + 1))
     )
 
 

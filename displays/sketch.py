@@ -126,6 +126,13 @@ class Repeats:
             return True
         return False
 
+    def missed(self, value: int, older: Repeats | None = None) -> None:
+        """Count a value that is new, and do not remember it; one that was seen counts nothing."""
+        if self.level and value & ((1 << self.level) - 1):
+            return
+        if value not in self and (older is None or value not in older):
+            self.calls += 1
+
     def __contains__(self, value: int) -> bool:
         if not self.table:
             return value in self.exact

@@ -57,7 +57,8 @@ class Half:
         origins: displays of a signer or SPC. moved: of their calls, those that showed a display
             seen before with a callee, or origid, not seen with it.
         lent: bound calls of agents against whom something stands.
-        begun, ended: calls since ends are told, and ends told.
+        begun, ended: calls since ends are told, and ends told. answers: ends of which was told who
+            had called whom, and whether it was answered. contacts: pairs of which one answered.
     """
 
     calls: int = 0
@@ -72,9 +73,11 @@ class Half:
     lent: int = 0
     begun: int = 0
     ended: int = 0
+    answers: int = 0
     displays: Distinct | None = None
     pairs: Repeats | None = None
     origins: Repeats | None = None
+    contacts: Repeats | None = None
 
     @property
     def known(self) -> int:
@@ -417,6 +420,20 @@ class Track:
         self.active = max(0, self.active - 1) if self.active >= 0 else 0
         if at >= self.slot_ends:
             self._advance(at, self.now.calls)
+
+    def met(self, pair: int, answered: bool) -> None:
+        """One of its calls, that is over, was answered or not."""
+        half, old = self.now, self.old
+        half.answers += 1
+        if half.pairs is None:
+            return
+        contacts, older = half.contacts, None if old is None else old.contacts
+        if contacts is None:
+            contacts = half.contacts = Repeats()
+        if answered:
+            contacts.seen(pair, older)
+        else:
+            contacts.missed(pair, older)
 
     def _take(self, at: int, display: int) -> None:
         """Another display than before; what most keys never show, and so pay nothing for."""

@@ -55,7 +55,7 @@ class Side(Struct):
 class Step(Struct, frozen=True):
     """One call as both carriers observe it, and whose calls ended before it."""
 
-    ended: tuple[tuple[tuple[Key, ...], int], ...]
+    ended: tuple[tuple[tuple[Key, ...], int, Call], ...]
     originating: Observation | None
     terminating: Observation
 
@@ -91,16 +91,16 @@ def terminating(call: Call, *, bindings: bool = True) -> Observation:
 def steps(calls: Iterable[Call], *, bindings: bool = True) -> list[Step]:
     """All calls in order of time, with the ends of earlier ones between them."""
     made: list[Step] = []
-    running: list[tuple[int, int, tuple[Key, ...]]] = []
+    running: list[tuple[int, int, tuple[Key, ...], Call]] = []
     for index, call in enumerate(calls):
         ended = []
         while running and running[0][0] <= call.at:
-            at, _, keys = heappop(running)
-            ended.append((keys, at))
+            at, _, keys, over = heappop(running)
+            ended.append((keys, at, over))
         first = originating(call)
         if first is not None:
             # Whoever tells that a call ended knows access and subject, not who was behind it.
-            heappush(running, (call.at + call.duration, index, first.keys[:2]))
+            heappush(running, (call.at + call.duration, index, first.keys[:2], call))
         made.append(Step(tuple(ended), first, terminating(call, bindings=bindings)))
     return made
 
@@ -111,9 +111,10 @@ def drive(made: Sequence[Step], policy: Policy, *, strongest: bool = False) -> d
     sides = {side: Side({}, bytearray(len(made)), {}) for side in SIDES}
     one, other = sides[ORIGINATING], sides[TERMINATING]
     for index, step in enumerate(made):
-        for keys, at in step.ended:
+        for keys, at, over in step.ended:
+            met = here.met(over.display, over.callee, answered=over.answered)
             for key in keys:
-                here.ended(key, at)
+                here.ended(key, at, met)
         if step.originating is not None:
             _one(here, one, index, step.originating, strongest)
         _one(there, other, index, step.terminating, strongest)

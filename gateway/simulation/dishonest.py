@@ -84,8 +84,9 @@ def half_local_pool(stage: Stage) -> Iterator[Call]:
 def redialling_pool(stage: Stage) -> Iterator[Call]:
     """The national pool, but every second callee is dialled twice by the same number.
 
-    The first attempt is cancelled after 2 seconds, before anybody answers, the second follows 20 to
-    60 seconds later: one third of its calls looks like those of somebody who calls again.
+    The first attempt is cancelled after 2 seconds, before anybody answers; the second follows
+    within a minute, or within the hour: one third of its calls looks like those of somebody who
+    calls again.
     """
     random = stage.random
     once = _pooled(stage, _Numbers(stage, stage.seats(stage.split), 5_000), 1.0, 3_000)
@@ -98,8 +99,8 @@ def redialling_pool(stage: Stage) -> Iterator[Call]:
             if turn % 2:
                 yield call
                 continue
-            yield replace(call, duration=2)
-            later = call.at + 2 + random.randint(20, 60)
+            yield replace(call, duration=2, answered=False)
+            later = call.at + 2 + random.randint(*random.choice([(20, 60), (600, 3_600)]))
             if later < stage.end:
                 second = replace(call, id=stage.call_id(), at=later)
                 heappush(again, (later, second.id, second))
@@ -264,7 +265,7 @@ def _returning(stage: Stage, *, straw: bool) -> Iterator[Call]:
                 heapreplace(free, (at + random.uniform(0.5, 1.5) * HOUR, index))
                 continue
             left[index] -= 1
-            heapreplace(free, (at + duration + gap, index))
+            heapreplace(free, (at + duration.seconds + gap, index))
             seat, display, _ = turns[index][-1]
             yield stage.call(seat, at, duration, display, stage.anybody())
 

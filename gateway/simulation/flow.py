@@ -58,12 +58,20 @@ def arrivals(random: Random, start: float, end: float, per_day: float, day: Day)
         at = float(next_hour)  # the process has no memory: start afresh with the hour
 
 
-def lasting(random: Random, talk: float, answered: float = 0.8) -> int:
-    """Whole seconds a call lasts: it rings, and when answered, `talk` seconds on average."""
+class Lasting(NamedTuple):
+    """How long a call lasts in whole seconds, and whether anybody answers."""
+
+    seconds: int
+    answered: bool
+
+
+def lasting(random: Random, talk: float, answered: float = 0.8) -> Lasting:
+    """A call rings, and when it is answered, there is talk for `talk` seconds on average."""
     ringing = random.expovariate(1 / RINGING)
     if random.random() < answered:
-        return 1 + int(min(ringing, _LONGEST_RINGING) + random.expovariate(1 / talk))
-    return 1 + int(min(2 * ringing, _LONGEST_RINGING))
+        heard = min(ringing, _LONGEST_RINGING) + random.expovariate(1 / talk)
+        return Lasting(1 + int(heard), answered=True)
+    return Lasting(1 + int(min(2 * ringing, _LONGEST_RINGING)), answered=False)
 
 
 def dialler(
@@ -76,8 +84,8 @@ def dialler(
     pause: float,
     day: Day,
     answered: float = 0.5,
-) -> Iterator[tuple[float, int]]:
-    """Lines that dial one call after another while the day allows: (begin, duration) pairs.
+) -> Iterator[tuple[float, Lasting]]:
+    """Lines that dial one call after another while the day allows: (begin, lasting) pairs.
 
     Args:
         pause: seconds between a call and the next on one line, on average.
@@ -90,5 +98,5 @@ def dialler(
             heapreplace(free, (int(at) // HOUR + 1) * HOUR + random.random() * 2 * talk)
             continue
         duration = lasting(random, talk, answered)
-        heapreplace(free, at + duration + random.expovariate(1 / pause))
+        heapreplace(free, at + duration.seconds + random.expovariate(1 / pause))
         yield at, duration

@@ -347,7 +347,7 @@ def merchants(stage: Stage) -> Iterator[Call]:
         for caller, callee in pairs:
             talk = lasting(random, 60.0)
             yield stage.call(seat, at, talk, display, callee, caller=caller, bound=True)
-            at += talk + random.uniform(300, 5_400)
+            at += talk.seconds + random.uniform(300, 5_400)
 
     def calls() -> Iterator[Call]:
         for morning in range(_midnight(stage), stage.end, DAY):

@@ -75,6 +75,7 @@ class Call(Struct, frozen=True, omit_defaults=True, gc=False):
         bound: a live privacy binding permits the display.
         purpose: the call reason the caller states (`crn`, RFC 9795); None for none.
         token: the call whose token it carries, when that is not its own; None otherwise.
+        answered: somebody did, which is known when it is over.
     """
 
     id: str
@@ -90,6 +91,7 @@ class Call(Struct, frozen=True, omit_defaults=True, gc=False):
     bound: bool = False
     purpose: str | None = None
     token: str | None = None
+    answered: bool = True
 
 
 class Key(str, Enum):

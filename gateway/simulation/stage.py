@@ -8,6 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from gateway.simulation.areas import Cities, City, mvno_number
+from gateway.simulation.flow import Lasting
 from gateway.simulation.model import Call, Seat
 from passport.tn import TN
 from registry.model import Use, Verification
@@ -189,7 +190,7 @@ class Stage:
         self,
         seat: Seat,
         at: float,
-        duration: int,
+        duration: Lasting,
         display: TN,
         callee: TN,
         *,
@@ -202,7 +203,7 @@ class Stage:
         return Call(
             self.call_id(),
             int(at),
-            duration,
+            duration.seconds,
             seat.access,
             seat.subject,
             seat.spc,
@@ -213,4 +214,5 @@ class Stage:
             bound,
             purpose,
             token,
+            duration.answered,
         )

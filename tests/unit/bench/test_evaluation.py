@@ -181,7 +181,7 @@ def test_ends_of_calls_are_told_after_their_begin_and_before_later_calls(drawn):
     calls, _ = drawn
     ends = 0
     for step in steps(calls):
-        for keys, at in step.ended:
+        for keys, at, _ in step.ended:
             ends += 1
             assert at <= step.terminating.at
             assert {key.kind for key in keys} == {KeyKind.ACCESS, KeyKind.SUBJECT}

@@ -540,8 +540,10 @@ def test_reports_of_ended_calls_travel():
     one, other = Conduct(fleet=True), Conduct()
     fed(one, calls(ACCESS, pool(Random(17), 3)))
     one.ended(ACCESS, NOON + 100)
+    one.ended(ACCESS, NOON + 100, one.met(number("28", 1), number("10", 1), answered=True))
     other.merge("one", one.take_delta())
-    assert other._memory.tracks[ACCESS].active == 0
+    track = other._memory.tracks[ACCESS]
+    assert (track.active, track.now.ended, track.now.answers) == (0, 2, 1)
 
 
 pairs = st.lists(

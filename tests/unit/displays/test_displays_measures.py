@@ -595,6 +595,53 @@ def test_a_platform_that_binds_for_spammers_and_its_agents_are_found():
     assert found.figures["calls of agents found"] >= 100
 
 
+def dialled(conduct, pairs, keys, *, answered, told=True, every=20):
+    """Each pair with its attempts, of which the proxy tells whether they were answered."""
+    pooled = set()
+    for index, pair in enumerate(pairs):
+        (one,) = calls(keys, [pair], start=NOON + index * every)
+        conduct.observe(one)
+        for key in keys:
+            met = conduct.met(*pair, answered=answered(index)) if told else None
+            conduct.ended(key, one.at + 10, met)
+            found = conduct.finding(key, one.at)
+            if found is not None and found.state is State.POOLED:
+                pooled.add(key)
+    return pooled
+
+
+def twice(pairs, apart):
+    """Each callee is called, and again so many calls later."""
+    pairs = list(pairs)
+    for start in range(0, len(pairs), apart):
+        yield from pairs[start : start + apart] * 2
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_attempts_that_nobody_answers_make_no_acquaintance_where_that_is_told(told):
+    stream = list(twice(pool(Random(33), 200), 4))  # again after 400 seconds
+    keys, often = (ACCESS, SUBJECT), {"every": 100, "told": told}
+    found = dialled(Conduct(), stream, keys, answered=lambda index: index // 4 % 2 == 0, **often)
+    assert found == (set(keys) if told else set())
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_who_calls_the_same_people_is_left_alone_where_answers_are_told(share):
+    random = Random(34)
+    stream = list(people(random, 3_000, persons=40, codes=CODES[:1]))
+    answers = [random.random() < share for _ in stream]
+    keys = (ACCESS, SUBJECT, SIGNER)
+    assert not dialled(Conduct(), stream, keys, answered=answers.__getitem__)
+
+
+def test_a_proxy_that_ceases_to_tell_of_answers_makes_nobody_a_stranger():
+    conduct, stream = Conduct(), list(people(Random(35), 3_000, persons=40, codes=CODES[:1]))
+    dialled(conduct, stream[:300], (ACCESS,), answered=lambda _: True)
+    for one in calls(ACCESS, stream[300:], start=NOON + 6_000):
+        conduct.observe(one)
+        assert conduct.finding(ACCESS, one.at) is None
+
+
 def test_a_service_that_signs_and_verifies_the_same_calls_finds_a_pool_on_both_sides():
     conduct, stream = Conduct(), list(pool(Random(31), 150))
     sides = (calls((ACCESS, SUBJECT), stream, origid=None), calls((SIGNER, SPC), stream))

@@ -162,6 +162,14 @@ def test_calls_at_a_time_are_known_once_ends_are_told(desk):
     assert desk.http("POST", "/v1/displays/ended", json=longest).json() == {"taken": 2}
     of_it = f"/v1/displays/signer:{'1' * 64}/{'o' * MAX_ORIGID_LENGTH}"
     assert desk.http("GET", of_it).json()["calls"] == 0
+    over = {"access": "bank-trunk", "orig": f"+{BANK}", "dest": CALLEE, "answered": False}
+    assert desk.http("POST", "/v1/displays/ended", json=[over]).json() == {"taken": 2}
+    for name in ("orig", "dest", "answered"):
+        half = {one: value for one, value in over.items() if one != name}
+        assert desk.http("POST", "/v1/displays/ended", json=[over, half]).status_code == 422
+    wrong = desk.http("POST", "/v1/displays/ended", json=[over | {"dest": "alice"}])
+    assert wrong.status_code == 422
+    assert "dest" in wrong.text
     nobody = desk.http("POST", "/v1/displays/ended", json=[{"access": "nobody"}])
     assert nobody.json() == {"taken": 0}
 
