@@ -242,7 +242,7 @@ class Conduct:
                 if link < 0:
                     continue
                 track.count_origid(shown, link)
-                counts = track.whole
+                counts = track.of_whole(shown)
             if counts is not None:
                 counts.count(at, shown, pair, here, there, self._bounds)
                 if track.stranger and self._handovers[key.kind].call(key, at):
@@ -282,7 +282,9 @@ class Conduct:
     def _due(self, key: Key, track: Track) -> None:
         """Judge a key, and the subject that shares its track, if it is worth it."""
         if track.carrier:
-            track.judge_whole(mints(track, self.policy))
+            track.minting = mints(track, self.policy)
+            if track.whole is not None:
+                track.whole.rated()
         else:
             track.rated()
             if not track.agent:

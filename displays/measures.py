@@ -325,8 +325,7 @@ def mints(track: Track, policy: Policy) -> bool:
         if half is not None and half.origins is not None:
             again += half.origins.again
             moved += half.moved
-    # Once begun it goes on at half the share, so that nothing is counted twice from the beginning.
-    least = limits.moved if track.whole is None else policy.keep * limits.moved
+    least = policy.keep * limits.moved if track.minting else limits.moved
     return again >= limits.suspicious and moved >= least * again
 
 
@@ -429,7 +428,7 @@ _OF_AGENTS: Final[dict[Measure, Callable[[View], Assessment]]] = {
     Measure.BINDINGS: bindings,
     Measure.RATE: rate,
 }
-# Of an SPC whose origids say nothing. Callers of one carrier hand over by chance.
+# Of an SPC over all its origids. Callers of one carrier hand over by chance.
 _OF_WHOLE: Final = {
     measure: judge
     for measure, judge in _OF_CALLERS.items()
@@ -449,7 +448,6 @@ def assess(
     view = View(track, policy, bounds, enough)
     found = [judge(view) for measure, judge in apply.items() if measure in policy.measures]
     if track.whole is not None:
-        track.whole.last = track.last
         view = View(track.whole, policy, bounds, enough)
         found += [judge(view) for name, judge in _OF_WHOLE.items() if name in policy.measures]
     return tuple(found)

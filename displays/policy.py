@@ -191,7 +191,8 @@ class Origids(Struct, frozen=True, forbid_unknown_fields=True):
         moved: share of those that came with an origid not seen with the display before. Minted
             origids give nearly 1, honest carriers of the tuning seeds 0.02 at most.
         suspicious: calls that showed a display seen before, from which on, if as many moved, all
-            calls of the SPC are counted as those of one signer beside.
+            calls of the SPC are counted as those of one signer; else those of an eighth of its
+            displays are.
     """
 
     repeated_displays: int = 30

@@ -17,7 +17,7 @@ from displays.model import Key, KeyKind
 from displays.policy import Locality
 from displays.sketch import LEVEL_BITS, Distinct, Repeats
 
-MAX_OCTETS: Final = 49_152  # of one key, as CPython counts them; most keys have about 1,500
+MAX_OCTETS: Final = 73_728  # of one key, as CPython counts them; most keys have about 1,200
 SLOT: Final = 300  # seconds
 SLOTS: Final = 36  # three hours
 MAX_LEFT: Final = 8  # displays used up that are remembered
@@ -34,6 +34,7 @@ _SURE_CALLER: Final = 0.5
 _SURE_SWITCH: Final = 0.1
 _SURE_CARRIER: Final = 0.9
 _SURE_LEVEL: Final = 3
+_LEFT_OUT: Final = 7  # bits of a display by which an SPC's are left out
 _RATED_FROM: Final = 24  # calls in half a window, before which there is no rate to speak of
 REDIALLED: Final = -2
 _NEVER: Final = 1 << 60
@@ -184,7 +185,8 @@ class Track:
 
     Attributes:
         carrier: the key is an SPC; origids are counted. switch: it is a SIGNER. agent: an AGENT.
-        whole: of an SPC whose origids say nothing: all its calls, counted as those of one signer.
+        whole: of an SPC: its calls counted as those of one signer, whatever their origid. minting:
+            its origids say nothing.
         generation: number of the half window that `now` counts. turns_at: when it ends.
         first, last: seconds since the epoch.
         shown: the display of the latest call, hashed; -1 before the first.
@@ -236,6 +238,7 @@ class Track:
     tied: int = 1
     fresh: bool = True
     whole: Track | None = None
+    minting: bool = False
 
     @classmethod
     def begin(cls, kind: KeyKind, at: int, length: int) -> Track:
@@ -363,16 +366,19 @@ class Track:
         self.now.calls += 1
         self._linked(display, link)
 
-    def judge_whole(self, mints: bool) -> None:
-        """Begin, or cease, to count an SPC's calls as those of one signer."""
-        if not mints:
-            self.whole = None
-        elif self.whole is None:
+    def of_whole(self, display: int) -> Track | None:
+        """What counts an SPC's calls as those of one signer; None for displays left out.
+
+        An eighth of them tells what a carrier's calls are; all count while it mints origids.
+        """
+        if not self.minting and display & _LEFT_OUT:
+            return None
+        whole = self.whole
+        if whole is None:
             length = self.turns_at // (self.generation + 1)
-            self.whole = Track.begin(KeyKind.SIGNER, self.last, length)
-        else:
-            self.whole.last = self.last
-            self.whole.rated()
+            whole = self.whole = Track.begin(KeyKind.SIGNER, self.last, length)
+        whole.last = self.last
+        return whole
 
     def _linked(self, display: int, partner: int) -> bool | None:
         """Count a display with its callee or origid; tell whether they were together before.

@@ -388,7 +388,7 @@ class Displays(Section):
         100_000,
         ge=16,
         le=10_000_000,
-        description="Callers and signers remembered, 1.5 to 48 KB each.",
+        description="Callers and signers remembered, 1.2 to 72 KB each.",
     )
     clear_samples: bool = Field(
         False,

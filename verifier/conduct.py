@@ -49,9 +49,9 @@ class ConductPolicy(Struct, frozen=True):
     Attributes:
         signers: of one (SPC, origid); of an agent; and of an SPC whose origids say nothing and
             whose calls, taken as one signer's, show a pool.
-        carriers: of an SPC of which no more is known than that its origids say nothing. To fail
-            these is to fail every call that a carrier signs, of which honest ones let an origid
-            stand for one call and not for one customer.
+        carriers: of any other SPC. To fail these is to fail every call that a carrier signs, of
+            which honest ones let an origid stand for one call and not for one customer, or have
+            customers of whom most of their calls are.
     """
 
     signers: PooledVerifying = PooledVerifying.FAIL
@@ -59,7 +59,11 @@ class ConductPolicy(Struct, frozen=True):
 
     def on(self, finding: Finding) -> PooledVerifying:
         """What this finding leads to; a mere suspicion fails nothing."""
-        said = self.carriers if finding.measures == (Measure.ORIGIDS,) else self.signers
+        said = self.signers
+        if finding.key.kind is KeyKind.SPC:
+            # Its calls are one signer's only where its origids do not tell callers apart.
+            one = Measure.ORIGIDS in finding.measures and len(finding.measures) > 1
+            said = self.signers if one or Measure.BINDINGS in finding.measures else self.carriers
         if said is PooledVerifying.FAIL and finding.state is not State.POOLED:
             return PooledVerifying.LABEL
         return said

@@ -4,6 +4,7 @@ from math import log
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 from streams import (
     ACCESS,
     CODES,
@@ -563,8 +564,22 @@ def test_an_spc_that_mints_no_more_is_no_longer_taken_as_one_signer():
         pair = (held[customer], somebody(random))
         stream = calls(SPC, [pair], start=NOON + DAY + 5 * turn, origid=f"c-{customer}")
         conduct.observe(next(stream))
-    told = [one.measure for one in conduct.picture(SPC, NOON + DAY + 20_000).measures]
-    assert told == [Measure.ORIGIDS]
+    told = conduct.picture(SPC, NOON + DAY + 20_000).measures
+    (shown,) = (one for one in told if one.measure is Measure.SPREAD)
+    assert shown.figures["calls"] < 1_000  # of the eighth of its displays
+    assert all(one.strength < 0.5 for one in told)
+
+
+@pytest.mark.parametrize("local", [1.0, 0.9])
+def test_a_carrier_that_is_a_pool_with_an_origid_for_each_number_is_found(local):
+    conduct = Conduct()
+    origids = {}
+    for observation in calls(SPC, pool(Random(36), 4_000, size=2_000, local=local), every=10):
+        origid = origids.setdefault(observation.display, f"o-{len(origids)}")
+        conduct.observe(replace(observation, origid=origid))
+    found = conduct.finding(SPC, NOON + 40_000)
+    assert found.state is State.POOLED
+    assert Measure.ORIGIDS not in found.measures
 
 
 # -- bindings

@@ -195,8 +195,9 @@ def test_who_calls_by_a_number_lent_for_all_callees_is_known_and_whoever_calls_t
     assert inward.shows(TN(ORIG), TN(DEST))
 
 
-def test_an_spc_taken_as_one_signer_fails_and_one_whose_origids_say_nothing_is_labelled(case):
-    case.conduct = Found(carrier())
+@pytest.mark.parametrize("measure", [Measure.ORIGIDS, Measure.SPREAD])
+def test_an_spc_fails_when_its_origids_say_nothing_and_its_calls_are_a_pool(case, measure):
+    case.conduct = Found(finding(KeyKind.SPC, "1234", measure=measure))
     assert case.ask().verstat is Verstat.PASSED
     case = Case()
     case.conduct = Found(
