@@ -275,8 +275,11 @@ class Binding(Struct, frozen=True, omit_defaults=True):
         return any(self.permits(one, display, callee, "") for one in callers if one is not None)
 
     def caller(self, display: TN, callee: TN) -> TN | None:
-        """Who calls when the callee sees the display; None when that may be anybody."""
-        if callee == self.a and self.b is None:
+        """Who calls when the callee sees the display; None when that may be anybody.
+
+        Of axe that is so on the way out, too: whoever shares X shows the same, and no extension.
+        """
+        if self.model is BindingModel.AXE or (callee == self.a and self.b is None):
             return None
         callers = (one for one in (self.a, self.b) if one is not None)
         return next((one for one in callers if self.permits(one, display, callee, "")), None)

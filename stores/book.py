@@ -292,10 +292,12 @@ class Book:
     def shown(self, display: TN, callee: TN, now: float) -> Binding | None:
         """An active binding that shows the display to the callee, whoever calls.
 
-        The display may be lent to be shown to that callee, or to anybody (AX, AXE).
+        The display may be lent to be shown to that callee, or to anybody (AX, AXE). Of several the
+        one that says least of who calls (`Binding.caller`).
         """
         if not display.isdecimal():
             return None
+        shown = None
         for (body,) in self._all(
             "SELECT b.body FROM ways w JOIN bindings b ON b.id = w.id WHERE w.display = ?"
             " AND (w.party = ? OR w.party BETWEEN '=' AND '=~') AND w.until > ? AND w.since <= ?"
@@ -308,8 +310,10 @@ class Book:
         ):
             found = self._loads(Kind.BINDING, body)
             if isinstance(found, Binding) and found.active(now) and found.shows(display, callee):
-                return found
-        return None
+                if found.caller(display, callee) is None:
+                    return found
+                shown = shown or found
+        return shown
 
     def lent(self, display: TN, since: int, until: int) -> int:
         """How many bindings with the display as their x are in force at some time of these."""

@@ -183,10 +183,11 @@ class PlainRegistry:
         return None
 
     def shown(self, display, callee, now):
-        for _, b in self._all(Kind.BINDING):
-            if b.active(now) and b.shows(display, callee):
-                return b
-        return None
+        found = [
+            b for _, b in self._all(Kind.BINDING) if b.active(now) and b.shows(display, callee)
+        ]
+        anybody = (b for b in found if b.caller(display, callee) is None)
+        return next(anybody, found[0] if found else None)
 
     def order(self, who, now):
         found = [

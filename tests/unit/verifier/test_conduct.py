@@ -195,6 +195,18 @@ def test_who_calls_by_a_number_lent_for_all_callees_is_known_and_whoever_calls_t
     assert inward.shows(TN(ORIG), TN(DEST))
 
 
+def test_nobody_answers_for_another_who_shares_the_number_by_an_extension(case):
+    case.registry.add(PLATFORM)
+    for name, a, extension in (("b1", CALLER, "7"), ("b2", TN("12155550003"), "8")):
+        shared = bound(model=BindingModel.AXE, a=a, b=None)
+        case.registry.add(msgspec.structs.replace(shared, id=name, extension=extension))
+    case.conduct = Found(finding(KeyKind.AGENT, f"platform/{CALLER}", measure=Measure.BINDINGS))
+    assert case.ask().verstat is Verstat.PASSED
+    (told,) = case.conduct.observed
+    assert (told.bound, told.behind) == (True, None)
+    assert KeyKind.AGENT not in {key.kind for key in told.keys}
+
+
 @pytest.mark.parametrize("measure", [Measure.ORIGIDS, Measure.SPREAD])
 def test_an_spc_fails_when_its_origids_say_nothing_and_its_calls_are_a_pool(case, measure):
     case.conduct = Found(finding(KeyKind.SPC, "1234", measure=measure))
