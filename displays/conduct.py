@@ -47,12 +47,13 @@ _MASK_32: Final = (1 << 32) - 1
 _MOST_STEP: Final = 256  # calls until a key is judged again, at most
 _MAX_NODES: Final = 1_024
 _QUIET: Final = 16  # calls of a single display, before which none is kept as a sample
+_RING: Final = SLOT * SLOTS  # seconds
 _SPC: Final = KeyKind.SPC
 _AGENT: Final = KeyKind.AGENT
 _CALLERS: Final = (KeyKind.ACCESS, KeyKind.SUBJECT, KeyKind.SIGNER)
 _LENT_STEP: Final = 16  # bound calls of agents found until a platform is judged again
 _DELTA_CALLS: Final = 1_000
-# Of tokens, and of pairs of display and callee, counted lately: about 8 MB each when full.
+# Of tokens, and of pairs of display and callee, counted lately: 10 to 15 MB each when full.
 _MAX_MARKS: Final = 65_536
 _MAX_DIALLED: Final = 65_536
 _VERIFIED: Final = 1 << 32
@@ -214,6 +215,8 @@ class Conduct:
             track = tracks.get(key)
             if track is None or track.fresh:
                 track = memory.settled(key, keys, at)
+                if self._clearings:
+                    self._begun_after(key, track)
             also = track.also
             if also is not None:
                 together = keys[1] if len(keys) > 1 else None
@@ -226,9 +229,12 @@ class Conduct:
                 track.last = at
                 if at >= track.turns_at:
                     track.turn(at, self._half)
-            elif at < track.last - self._far:
-                track.last = at
-                track.turn(at, self._half)
+            elif at < track.last - _RING:
+                if at < track.last - self._far:
+                    track.last = at
+                    track.turn(at, self._half)
+                if observation is not None:  # others' calls may only come late
+                    track.back(at)
             if bound:
                 if not track.agent:
                     self._lend(key, track, lent=lent)
@@ -253,6 +259,18 @@ class Conduct:
                 if observation is not None and (half.turns or calls >= _QUIET):
                     self._sample(track, observation)
                 self._due(key, track)
+
+    def _begun_after(self, key: Key, track: Track) -> None:
+        """Have a track that a clearing left nothing of begin after it.
+
+        Its first call may have come in the same second, or by a clock that is behind; when the
+        clearing is learnt of once more, as after a restart, it must not be taken for older.
+        """
+        clearings, also = self._clearings, track.also
+        at = clearings.get(key, -1)
+        if also is not None:
+            at = max(at, clearings.get(also, -1))
+        track.first = max(track.first, at + 1)
 
     def _lend(self, key: Key, track: Track, *, lent: bool) -> None:
         """Count a bound call for the platform, which is judged by what its agents do."""
@@ -371,6 +389,7 @@ class Conduct:
         policy = self.policy
         before = self._findings.get(key)
         same = before is not None and before.state is state
+        known = before.measures if same and before is not None and state is State.POOLED else ()
         self._set(
             Finding(
                 key,
@@ -383,7 +402,12 @@ class Conduct:
                 tuple(Sample(*sample) for sample in track.samples),
                 min(before.since, at) if before is not None and same else at,
                 at + (policy.pooled_for if state is State.POOLED else policy.suspected_for),
-                tuple(one.measure for one in assessments if one is not best and one.strength >= 1),
+                tuple(
+                    one.measure
+                    for one in assessments
+                    if one is not best
+                    and (one.strength >= 1 or (one.measure in known and one.strength > policy.keep))
+                ),
             )
         )
 
@@ -394,7 +418,11 @@ class Conduct:
             self._drop(min(findings, key=lambda key: (findings[key].state, findings[key].until)))
         before = findings.get(found.key)
         findings[found.key] = self._unsaved[found.key] = found
-        if found.state is State.POOLED and (before is None or before.state is not State.POOLED):
+        if found.state is State.POOLED and (
+            before is None
+            or before.state is not State.POOLED
+            or not set(found.measures) <= set(before.measures)  # it may lead to more
+        ):
             self.flagged = True
         if self._backlog is not None:
             self._changed[found.key] = found

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+from sys import maxsize
+
 
 class Lately:
     """Remembers each of the latest `most` values, and up to as many before these.
 
-    Where `period` is given, only those that came within it for certain, and none for twice as long.
+    Where `period` is given, only those that came within it, by what clocks said of both: one that
+    was wrong for a while is forgotten with what came meanwhile.
     """
 
-    __slots__ = ("_before", "_most", "_now", "_period", "_turn")
+    __slots__ = ("_before", "_most", "_now", "_period")
 
-    def __init__(self, most: int, period: int | None = None) -> None:
+    def __init__(self, most: int, period: int = maxsize) -> None:
         """Args: period: seconds."""
         self._most = most
         self._period = period
-        self._turn = 0
-        self._now: set[int] = set()
-        self._before: set[int] = set()
+        self._now: dict[int, int] = {}
+        self._before: dict[int, int] = {}
 
     def again(self, value: int, at: int = 0) -> bool:
         """Tell whether a value came lately, and remember that it did.
 
         Args:
-            at: seconds since the epoch; a step back of the clock shortens nothing.
+            at: seconds since the epoch.
         """
-        if self._period is not None and (turn := at // self._period) > self._turn:
-            self._before, self._now = self._now if turn == self._turn + 1 else set(), set()
-            self._turn = turn
         now = self._now
-        if value in now or value in self._before:
+        came = now.get(value)
+        if came is None:
+            came = self._before.get(value)
+        if came is not None and abs(at - came) < self._period:
             return True
         if len(now) >= self._most:
-            self._before, self._now = now, set()
+            self._before, self._now = now, {}
             now = self._now
-        now.add(value)
+        now[value] = at
         return False

@@ -68,7 +68,7 @@ class Memory:
         """
         track = self.tracks.get(key)
         if track is not None:
-            if track.fresh and track.calls >= self._established and self._room(track, at):
+            if track.fresh and track.seen >= self._established and self._room(track, at):
                 del self.fresh[key]
                 self.known[key] = None
                 track.fresh = False
@@ -146,7 +146,7 @@ class Memory:
     def restore(self, key: Key, track: Track) -> None:
         """Take over a track unless something is known of its key."""
         track.touched = False
-        track.fresh = track.calls < self._established
+        track.fresh = track.seen < self._established
         order = self.fresh if track.fresh else self.known
         if len(order) >= self._places or self.get(key) is not None:
             return
@@ -199,12 +199,12 @@ class Memory:
         known = self.known
         if len(known) < self._places:
             return True
-        least, fewest = None, newcomer.calls
+        least, fewest = None, newcomer.seen
         for _ in range(_PROBES):
             key = next(iter(known))
             known.move_to_end(key)
             track = self.tracks[key]
-            calls = 0 if at - track.last >= self._window else track.calls
+            calls = 0 if at - track.last >= self._window else track.seen
             if calls < fewest and not self._accused(key, track, at):
                 least, fewest = key, calls
         if least is None:

@@ -142,7 +142,7 @@ class Finding(Struct, frozen=True):
         samples: some of the latest calls.
         since: seconds since the epoch at which the state began.
         until: when it ends if nothing confirms it again.
-        beside: other measures that amount to a pool by themselves.
+        beside: other measures that amount to a pool by themselves, or did and are still near it.
     """
 
     key: Key

@@ -264,6 +264,11 @@ class Track:
         return self.now.bound + (self.old.bound if self.old is not None else 0)
 
     @property
+    def seen(self) -> int:
+        """Calls within the window, judged or bound."""
+        return self.calls + self.bound
+
+    @property
     def lent(self) -> int:
         """Of those, made by agents against whom something stands."""
         return self.now.lent + (self.old.lent if self.old is not None else 0)
@@ -521,6 +526,13 @@ class Track:
         if self.active > 0:
             self.active = min(self.active, sum(self.begun(_LONGEST_CALL)))
             self.peaks[slot % SLOTS] = self.active
+
+    def back(self, at: int) -> None:
+        """Count on in an earlier slot: the clock was ahead."""
+        if at < self.slot_ends - SLOT and self.ring:
+            self._advance(at, self.now.calls)
+        if self.whole is not None:
+            self.whole.back(at)
 
     def begun(self, slots: int) -> list[int]:
         """Calls begun in each of the latest slots."""

@@ -43,6 +43,23 @@ def test_the_same_conduct_after_it_is_found_again_and_stays():
     assert conduct.finding(ACCESS, at).since > LAST
 
 
+@pytest.mark.parametrize("behind", [0, 40], ids=["same second", "clock behind"])
+def test_calls_that_follow_at_once_are_not_taken_for_older_when_it_is_learnt_of_again(behind):
+    conduct = found((ACCESS, SUBJECT))
+    for key in (ACCESS, SUBJECT):
+        conduct.cleared(key, LAST)
+    again = calls((ACCESS, SUBJECT), pool(Random(2), 100), start=LAST - behind, every=1)
+    assert set(fed(conduct, again)) == {ACCESS, SUBJECT}
+    counts = [one.content for one in conduct.take_touched(10) if one.content is not None]
+    findings = [one.content for one in conduct.take_findings() if one.content is not None]
+    restarted = Conduct()
+    restarted.restore(counts, findings)
+    for key in (ACCESS, SUBJECT):
+        restarted.cleared(key, LAST)
+        assert restarted.finding(key, LAST + 60).state is State.POOLED
+        assert restarted.picture(key, LAST + 60).calls == 100
+
+
 def test_learnt_of_late_it_takes_what_was_confirmed_since_by_earlier_calls():
     """The node went on counting on top of what was cleared."""
     conduct = found()

@@ -18,6 +18,7 @@ from streams import (
     SUBJECT,
     calls,
     fed,
+    lent,
     number,
     people,
     pool,
@@ -208,6 +209,19 @@ def size(value, seen):
     return total
 
 
+def test_an_spc_that_is_counted_as_one_signer_stays_below_the_limit():
+    conduct = Conduct()
+    random = Random(9)
+    for turn in range(60_000):
+        pair = (number(random.choice(CODES), turn % 2_000), somebody(random))
+        conduct.observe(next(calls(SPC, [pair], start=NOON + 2 * turn, origid=f"o-{turn}")))
+        conduct.ended(SPC, NOON + 2 * turn, conduct.met(*pair, answered=True))
+    track = conduct._memory.tracks[SPC]
+    assert track.whole.old is not None
+    assert track.whole.areas is not None
+    assert size(track, set()) <= MAX_OCTETS
+
+
 @pytest.mark.parametrize("key", [ACCESS, SIGNER, SPC])
 def test_a_key_stays_below_its_limit_whatever_it_does(key):
     conduct = Conduct()
@@ -245,6 +259,17 @@ def test_flood_of_new_keys_evicts_neither_the_established_nor_the_pooled():
     assert conduct.picture(shop, at).calls == 30
     assert conduct.finding(ACCESS, at).state is State.POOLED
     assert conduct.picture(ACCESS, at).calls == 100
+
+
+def test_a_platform_is_not_evicted_by_those_who_call_behind_its_numbers():
+    conduct = Conduct(Policy(max_keys=64))
+    random = Random(12)
+    fed(conduct, lent((ACCESS, SUBJECT), (
+        (number("28", index), number("10", 1), somebody(random)) for index in range(2_000)
+    )))  # fmt: skip
+    assert len(conduct) <= 64
+    at = NOON + 2_000 * 20
+    assert conduct.picture(ACCESS, at).calls == conduct.picture(SUBJECT, at).calls == 2_000
 
 
 def test_findings_are_bounded_and_suspected_ones_go_first():
@@ -433,11 +458,18 @@ def test_lately_is_as_long_as_stated():
     lately = Lately(3, 100)
     assert [lately.again(value, 1_000) for value in (1, 1, 2)] == [False, True, False]
     assert lately.again(1, 1_099)
-    assert lately.again(1, 1_150)  # up to twice as long
-    assert not lately.again(3, 1_150)
-    assert not lately.again(1, 1_201)
-    assert lately.again(1, 900)  # a clock that went back
-    assert not lately.again(1, 5_000)
+    assert not lately.again(1, 1_100)
+    assert lately.again(1, 1_001)  # a clock that went back
+    assert not lately.again(1, 900)
+    assert [lately.again(value, 900) for value in (3, 4, 5, 6, 7)] == [False] * 5
+    assert not lately.again(1, 900)  # there was no room
+
+
+@pytest.mark.parametrize("ahead", [HOUR, DAY, 30 * DAY])
+def test_after_a_clock_was_ahead_lately_is_no_longer_than_before(ahead):
+    lately = Lately(1_000, 100)
+    lately.again(1, NOON + ahead)
+    assert [lately.again(2, NOON + 200 * turn) for turn in range(5)] == [False] * 5
 
 
 def test_a_delta_without_a_mark_for_each_call_is_refused():

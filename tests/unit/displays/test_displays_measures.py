@@ -25,7 +25,7 @@ from streams import (
 from displays import Conduct, Key, Measure, Observation, Policy, State
 from displays.handover import MAX_CALLERS, MAX_FOLLOWED, MAX_TIES, Handovers
 from displays.model import KeyKind, agent
-from displays.policy import ALL_MEASURES, DAY, HOUR, Locality
+from displays.policy import ALL_MEASURES, DAY, HOUR, Locality, Switch
 from displays.track import Bounds, Track
 from passport.tn import TN
 
@@ -332,6 +332,16 @@ def test_robot_is_found_and_a_bank_is_not():
 TN95 = number("10", 1)[:0].__class__("95588")
 
 
+@pytest.mark.parametrize("ahead", [5 * HOUR, DAY, 10 * DAY])
+def test_a_robot_is_found_after_the_clock_was_ahead(ahead):
+    random = Random(13)
+    conduct = Conduct()
+    robot = [(number("28", 1), somebody(random)) for _ in range(4_000)]
+    fed(conduct, calls(ACCESS, robot[:40], start=NOON + ahead, every=2))
+    fed(conduct, calls(ACCESS, robot[40:], start=NOON + 100, every=2))
+    assert conduct.finding(ACCESS, NOON + 8_000).measure is Measure.RATE
+
+
 def test_emergency_broadcast_of_a_school_is_left_alone():
     random = Random(16)
     school = number("28", 1)
@@ -551,6 +561,39 @@ def test_a_carrier_that_numbers_its_calls_is_found_for_its_origids_alone(codes):
         found = conduct.finding(SPC, observation.at)
         assert found is None or found.measures == (Measure.ORIGIDS,)
     assert found.state is State.POOLED
+
+
+def test_an_spc_of_which_more_is_found_is_to_be_saved_before_it_is_answered():
+    conduct = Conduct()
+    known = ()
+    for observation in minted(pool(Random(21), 1_500, size=2_000)):
+        conduct.flagged = False
+        conduct.observe(observation)
+        found = conduct.finding(SPC, observation.at)
+        if found is not None and found.state is State.POOLED:
+            assert conduct.flagged == (not set(found.measures) <= set(known))
+            known = found.measures
+    assert len(known) > 1
+
+
+def test_what_was_found_beside_stays_until_it_would_no_longer_be_suspected():
+    """Else an SPC would fail and be labelled in turn."""
+    both = frozenset({Measure.ORIGIDS, Measure.SPREAD})
+    conduct = Conduct(Policy(measures=both))
+    fed(conduct, minted(pool(Random(21), 3_000, size=2_000)))
+    at = NOON + 60_000
+    (again,) = (
+        one.figures["displays seen again"]
+        for one in conduct.picture(SPC, at).measures
+        if one.measure is Measure.SPREAD
+    )
+    told = []
+    for strength in (1.1, 0.9, 0.6, 0.4, 0.6):
+        switch = Switch(repeated_displays=int(again / strength))
+        conduct.policy = Policy(measures=both, switch=switch)
+        conduct._judge(SPC, conduct._memory.tracks[SPC], at)
+        told.append(set(conduct.finding(SPC, at).measures) == both)
+    assert told == [True, True, True, False, False]
 
 
 def test_an_spc_that_mints_no_more_is_no_longer_taken_as_one_signer():
