@@ -662,6 +662,7 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
                 service.registry,
                 service.authenticator,
                 clock=service.clock,
+                logged=service.pseudonym.text,
             )
         )
     documented = _application()

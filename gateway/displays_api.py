@@ -78,8 +78,13 @@ def displays_router(
     authenticator: Authenticator,
     *,
     clock: Callable[[], float],
+    logged: Callable[[str], str],
 ) -> APIRouter:
-    """The routes below /v1/displays."""
+    """The routes below /v1/displays.
+
+    Args:
+        logged: a text as it is logged; the key of an agent names a number.
+    """
     conduct = keeper.conduct
     routes = APIRouter(
         prefix="/v1/displays",
@@ -181,7 +186,11 @@ def displays_router(
         keeper.clear(clearing)
         response.headers["location"] = f"/v1/clearings/{clearing.id}"
         _logger.warning(
-            "%s cleared by %s: %s (was: %s)", key, principal.name, reason, found.sentence
+            "%s cleared by %s: %s (was: %s)",
+            logged(key),
+            principal.name,
+            logged(reason),
+            logged(found.sentence),
         )
 
     return routes

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from random import Random
 
 import pytest
-from streams import calls, fed, pool
+from streams import calls, fed, lent, number, pool, somebody
 from test_displays_api import ACCESS, SUBJECT, make_pool, sign
 
 from displays import State
@@ -73,6 +73,20 @@ def test_the_record_says_whose_when_who_why_and_what(desk):
     assert change["changed"] == [{"kind": "clearing", "key": row["id"]}]
     assert (change["author"], change["reason"]) == (row["by"], row["reason"])
     assert standing(desk) == {str(SUBJECT)}
+
+
+def test_who_calls_behind_a_privacy_number_is_not_named_in_the_log(desk, caplog):
+    """Numbers stand there as in every line of it."""
+    behind = number("28", 1)
+    random = Random(3)
+    strangers = ((behind, number("10", 1), somebody(random)) for _ in range(150))
+    now = int(time.time())
+    fed(desk.service.keeper.conduct, lent((), strangers, start=now - 150, every=1))
+    assert clear(desk, f"/v1/displays/agent:p/{behind}").status_code == 204
+    assert recorded(desk)[0]["key"] == f"agent:p/{behind}"
+    (line,) = [one for one in caplog.messages if "cleared by" in one]
+    assert behind not in line
+    assert desk.service.pseudonym(behind) in line
 
 
 def test_what_is_not_cleared_is_not_on_record(desk):

@@ -247,6 +247,25 @@ def test_a_damaged_row_costs_that_row_only(path):
     assert keeper(path).conduct.finding(ACCESS, AT) is not None
 
 
+def test_a_call_that_cannot_be_counted_costs_that_call_only(path, monkeypatch, caplog):
+    kept = keeper(path)
+    first, second, third = calls(ACCESS, pool(Random(1), 3))
+    observe = kept.conduct.observe
+
+    def faulty(one):
+        if one is second:
+            raise TypeError("odd")
+        observe(one)
+
+    monkeypatch.setattr(kept.conduct, "observe", faulty)
+    for one in (first, second, third):
+        kept.calls.observe(one)
+    kept.turn()
+    kept.turn()
+    assert kept.conduct.picture(ACCESS, AT).calls == 2
+    assert caplog.text.count("a call is not counted") == 1
+
+
 def test_a_fault_of_ours_is_told_and_ends_nothing(path, monkeypatch, caplog):
     kept = keeper(path)
     monkeypatch.setattr("gateway.conduct.EVERY", 0.001)
