@@ -406,7 +406,11 @@ class Conduct:
                     one.measure
                     for one in assessments
                     if one is not best
-                    and (one.strength >= 1 or (one.measure in known and one.strength > policy.keep))
+                    and (
+                        one.strength >= 1
+                        or (one.measure in known and one.strength > policy.keep)
+                        or (track.minting and one.measure is Measure.ORIGIDS)
+                    )
                 ),
             )
         )

@@ -191,13 +191,14 @@ class Origids(Struct, frozen=True, forbid_unknown_fields=True):
         moved: share of those that came with an origid not seen with the display before. Minted
             origids give nearly 1, honest carriers of the tuning seeds 0.02 at most.
         suspicious: calls that showed a display seen before, from which on, if as many moved, all
-            calls of the SPC are counted as those of one signer; else those of an eighth of its
-            displays are.
+            calls of the SPC are counted as those of one signer (else those of an eighth of its
+            displays are), and what these show is held against them all. Of an honest carrier, six
+            of ten move with a chance of 1e-8.
     """
 
     repeated_displays: int = 30
     moved: float = 0.6
-    suspicious: int = 5
+    suspicious: int = 10
 
 
 class Handover(Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,10 +16,12 @@ from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from displays import Conduct, Finding, Key, KeyKind, Measure, Observation, Policy, State
 from gateway.simulation.model import Call
 from passport.tn import TN
+from verifier.conduct import AS_USUAL, PooledVerifying
 
 ORIGINATING, TERMINATING = "originating", "terminating"
 SIDES = (ORIGINATING, TERMINATING)
@@ -175,8 +177,10 @@ def _of_bindings(found: Finding) -> bool:
 def fails(found: Finding) -> Measure | None:
     """The measure for which a service refuses or fails calls with its defaults; None for none.
 
-    An SPC that is found by its origids alone is labelled, because honest carriers number calls too.
+    Most SPCs that are found are labelled only, because of who else signs there.
     """
     if found.key.kind is not KeyKind.SPC:
         return found.measure
+    if AS_USUAL.on(replace(found, state=State.POOLED)) is not PooledVerifying.FAIL:
+        return None
     return next((one for one in found.measures if one is not Measure.ORIGIDS), None)

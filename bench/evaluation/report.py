@@ -204,7 +204,7 @@ def honest(name: str, title: str, sides: Sides, unbound: Sides | None = None) ->
     signers, labelled = there.counted(Unit.SIGNER), there.counted(Unit.LABELLED)
     row("all signers, for information", TERMINATING, Unit.SIGNER, signers, _SUBJECTS)
     row("all signers, branches exempted", TERMINATING, Unit.SIGNER, signers, _UNEXEMPTED)
-    row("SPCs found by origids alone (calls labelled)", TERMINATING, Unit.LABELLED, labelled, _ALL)
+    row("SPCs found, of which calls are labelled only", TERMINATING, Unit.LABELLED, labelled, _ALL)
     return sheet
 
 

@@ -410,10 +410,10 @@ def test_all_of_it_runs(tmp_path, monkeypatch, capsys):
     numbering = kept[Kind.NUMBERING.value, TERMINATING, Unit.SUBJECT.value]
     assert (numbering["found"], numbering["keys"] > 200) == (0, True)
     labelled = kept[
-        "SPCs found by origids alone (calls labelled)", TERMINATING, Unit.LABELLED.value
+        "SPCs found, of which calls are labelled only", TERMINATING, Unit.LABELLED.value
     ]
-    assert labelled["measures"] == {"origids": labelled["found"]}
-    assert labelled["found"] == 1
+    assert labelled["measures"]["origids"] == 1
+    assert labelled["found"] <= 2  # one carrier has a pool for nearly its only customer
     for side in SIDES:
         assert kept[Kind.MERCHANTS.value, side, Unit.AGENT.value]["found"] == 0
     lent = next(
