@@ -164,9 +164,10 @@ class BindingRow(BindingBody):
 class ExemptionBody(_Form):
     """Whose findings of conduct have no effect, why, and until when."""
 
-    kind: str = Field(description="access, subject, signer or spc.", examples=["subject"])
+    kind: str = Field(description="access, subject, signer, spc or agent.", examples=["subject"])
     target: str = Field(
-        description='Id of the access or subject, "spc/origid" of the signer, or the SPC.',
+        description='Id of the access or subject, "spc/origid" of the signer, the SPC, or'
+        ' "platform/number" of the agent.',
         examples=["hospital"],
     )
     reason: str = Field(min_length=1, description="Why.", examples=["ambulance dispatch"])

@@ -341,6 +341,13 @@ def parties(binding: Binding) -> tuple[str, ...]:
     return (str(binding.a), str(binding.b))
 
 
+_REGISTERED: Final = {
+    ConductKind.SUBJECT: Kind.SUBJECT,
+    ConductKind.ACCESS: Kind.ACCESS,
+    ConductKind.AGENT: Kind.SUBJECT,
+}
+
+
 def _exemption(value: Exemption, before: Record | None, view: View, now: int) -> None:
     if isinstance(before, Exemption) and (before.kind, before.target) != (value.kind, value.target):
         raise RegistryConflictError(
@@ -352,9 +359,12 @@ def _exemption(value: Exemption, before: Record | None, view: View, now: int) ->
         raise ConfigError(
             f"until: exemption {value.id} may last {MAX_EXEMPT // 86_400} days from now at most"
         )
-    known = {ConductKind.SUBJECT: Kind.SUBJECT, ConductKind.ACCESS: Kind.ACCESS}.get(value.kind)
-    if known is not None and view.get(known, value.target) is None:
-        raise ConfigError(f"{known.value} {value.target} is not registered")
+    target = value.target
+    if value.kind is ConductKind.AGENT:
+        target = target.rpartition("/")[0]  # the platform, who is a subject
+    known = _REGISTERED.get(value.kind)
+    if known is not None and view.get(known, target) is None:
+        raise ConfigError(f"{known.value} {target} is not registered")
     for other in view.exempted(value.kind.value, value.target):
         if other.id != value.id and other.since < value.until and value.since < other.until:
             raise RegistryConflictError(

@@ -224,6 +224,8 @@ def test_conflicts_name_both(bakery):
         ("exemptions/e", EXEMPTION | {"kind": "number"}, "signer"),
         ("exemptions/e", EXEMPTION | {"kind": "signer"}, "spc/origid"),
         ("exemptions/e", EXEMPTION | {"target": "nobody"}, "nobody"),
+        ("exemptions/e", EXEMPTION | {"kind": "agent", "target": "bakery"}, "platform/number"),
+        ("exemptions/e", EXEMPTION | {"kind": "agent", "target": "bakery/x"}, "target"),
     ],
 )
 def test_unusable_values_are_named(bakery, path, body, names):
@@ -506,7 +508,10 @@ def test_an_exemption_is_on_record_with_its_reason_and_end(bakery):
     _put(bakery, "exemptions/e2", EXEMPTION | {"kind": "signer", "target": "1001/abc"})
     mine = bakery.http("GET", "/v1/exemptions", params={"subject": "bakery"}).json()["exemptions"]
     assert mine == [made.json()]
-    assert len(bakery.http("GET", "/v1/exemptions").json()["exemptions"]) == 2
+    agent = {"kind": "agent", "target": "bakery/+86 138-0000-0001"}
+    told = _put(bakery, "exemptions/e4", EXEMPTION | agent).json()
+    assert told["target"] == "bakery/8613800000001"  # as the key has it
+    assert len(bakery.http("GET", "/v1/exemptions").json()["exemptions"]) == 3
     detail = _problem(bakery.http("PUT", "/v1/exemptions/e3", json=EXEMPTION, params=WHY), 409)
     assert "e1" in detail
     assert bakery.http("DELETE", "/v1/exemptions/e1", params=WHY).status_code == 204

@@ -372,9 +372,17 @@ def test_an_exemption_stays_with_whom_it_was_given_to(book):
     book.write([end(Subject("free"))], author="me", reason="gone", now=NOW)
 
 
-@pytest.mark.parametrize("kind", [ConductKind.SUBJECT, ConductKind.ACCESS])
-def test_who_is_exempted_is_registered(book, kind):
-    refused(book, put(exempt(kind=kind, target="nobody")), "nobody", error=ConfigError)
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        (ConductKind.SUBJECT, "nobody"),
+        (ConductKind.ACCESS, "nobody"),
+        (ConductKind.AGENT, f"nobody/{A}"),
+    ],
+)
+def test_who_is_exempted_is_registered(book, kind, target):
+    refused(book, put(exempt(kind=kind, target=target)), "nobody is not", error=ConfigError)
+    write(book, exempt("e7", ConductKind.AGENT, f"platform/{A}"))
     write(book, exempt("e8", ConductKind.SIGNER, "9/x"), exempt("e9", ConductKind.SPC, "9"))
 
 
