@@ -210,10 +210,14 @@ def concurrency(view: View) -> Assessment:
         return Assessment(Measure.CONCURRENCY, 0.0, {}, {})
     found = _Conditions()
     found.figures["calls at a time"] = max(track.most(_SLOTS_AN_HOUR), default=0)
-    found.thresholds["calls at a time"] = view.policy.rate.concurrent
+    limit: float = view.policy.rate.concurrent
+    if view.switch:
+        displays = found.figures["displays"] = view.displays.distinct
+        limit = max(limit, view.policy.rate.concurrent_each * displays)
+    found.thresholds["calls at a time"] = limit
     # Calls whose end nobody tells are no calls in progress.
     found.needs("share of ends told", view.ends_told, view.policy.rate.ends_told)
-    _sustained(view, found, track.most, view.policy.rate.concurrent)
+    _sustained(view, found, track.most, limit)
     return found.assessment(Measure.CONCURRENCY)
 
 
@@ -428,11 +432,12 @@ _OF_AGENTS: Final[dict[Measure, Callable[[View], Assessment]]] = {
     Measure.BINDINGS: bindings,
     Measure.RATE: rate,
 }
-# Of an SPC over all its origids. Callers of one carrier hand over by chance.
-_OF_WHOLE: Final = {
-    measure: judge
-    for measure, judge in _OF_CALLERS.items()
-    if measure not in {Measure.HANDOVER, Measure.BINDINGS}
+# Of an SPC over all its origids. Customers of one carrier take turns, hand over and call at one
+# time by chance.
+_OF_WHOLE: Final[dict[Measure, Callable[[View], Assessment]]] = {
+    Measure.LOCAL_PRESENCE: local_presence,
+    Measure.SPREAD: spread,
+    Measure.RATE: rate,
 }
 
 

@@ -123,7 +123,8 @@ class Rate(Struct, frozen=True, forbid_unknown_fields=True):
         matching: share of calls within one area above which callees count as local.
         recurring: as in Locality.
         concurrent: calls at the same time, where the proxy tells when calls end; for as long. A
-            broadcast has 60 lines, the robot 200.
+            broadcast has 60 lines, the robot 200. concurrent_each: of a signer, for each of its
+            displays, if that is more: behind it may be a switch of thousands who have one or two.
         ends_told: share of calls whose end is told, at least: with a proxy that tells of one in ten
             only, or of one call ever, each caller would seem to have hundreds in progress.
     """
@@ -136,6 +137,7 @@ class Rate(Struct, frozen=True, forbid_unknown_fields=True):
     matching: float = 0.4
     recurring: float = 0.1
     concurrent: int = 100
+    concurrent_each: float = 5.0
     ends_told: float = 0.9
 
 

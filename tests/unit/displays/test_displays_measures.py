@@ -349,23 +349,32 @@ def test_emergency_broadcast_of_a_school_is_left_alone():
     untouched(Conduct(), alarm)
 
 
-@pytest.mark.parametrize(("lines", "found"), [(200, True), (30, False)])
-def test_calls_at_a_time_where_the_proxy_tells(lines, found):
+@pytest.mark.parametrize(
+    ("key", "lines", "displays", "found"),
+    [
+        (ACCESS, 200, 1, True),
+        (ACCESS, 30, 1, False),
+        (SIGNER, 200, 10, True),
+        (SIGNER, 200, 300, False),  # a switch
+    ],
+)
+def test_calls_at_a_time_where_the_proxy_tells(key, lines, displays, found):
     conduct = only(Measure.CONCURRENCY)
     random = Random(17)
     running = []
     pooled = False
-    conduct.observe(next(calls(ACCESS, [(number("28", 1), somebody(random))])))
-    conduct.ended(ACCESS, NOON)
+    conduct.observe(next(calls(key, [(number("28", 1), somebody(random))])))
+    conduct.ended(key, NOON)
     for step in range(8_000):
         at = NOON + step
-        observation = next(calls(ACCESS, [(number("28", 1), somebody(random))], start=at))
+        pair = (number("28", random.randrange(displays)), somebody(random))
+        observation = next(calls(key, [pair], start=at))
         conduct.observe(observation)
         running.append(at)
         if len(running) > lines:
             running.pop(0)
-            conduct.ended(ACCESS, at)
-        finding = conduct.finding(ACCESS, at)
+            conduct.ended(key, at)
+        finding = conduct.finding(key, at)
         pooled |= finding is not None and finding.state is State.POOLED
     assert pooled is found
 
@@ -540,17 +549,19 @@ def test_a_pool_behind_minted_origids_is_found_as_one_signer(local):
     assert found.state is State.POOLED
     assert {Measure.LOCAL_PRESENCE, Measure.ORIGIDS} <= set(found.measures)
     told = {one.measure for one in conduct.picture(SPC, NOON + 30_000).measures}
-    assert Measure.ROTATION in told
-    assert Measure.HANDOVER not in told
+    assert told == {Measure.ORIGIDS, Measure.LOCAL_PRESENCE, Measure.SPREAD, Measure.RATE}
 
 
-def test_a_box_behind_minted_origids_is_found_as_one_signer():
+def test_customers_of_a_carrier_who_take_turns_and_call_at_a_time_are_no_box():
+    """A carrier that numbers its calls, with a few customers who call all over the country."""
     random = Random(22)
-    cards = [number("28", card) for card in range(5)]
-    turns = [(cards[turn // 8 % 5], somebody(random)) for turn in range(400)]
+    pairs = [(number("28", turn // 8 % 5), somebody(random)) for turn in range(600)]
     conduct = Conduct()
-    fed(conduct, minted(turns, every=60))
-    assert Measure.ROTATION in conduct.finding(SPC, NOON + 24_000).measures
+    for one in minted(pairs, every=20):
+        conduct.observe(one)
+        if one.at == NOON:
+            conduct.ended(SPC, one.at)
+    assert conduct.finding(SPC, NOON + 12_000).measures == (Measure.ORIGIDS,)
 
 
 @pytest.mark.parametrize("codes", [CODES[:1], CODES], ids=["city", "land"])
