@@ -30,6 +30,7 @@ _ENOUGH: Final = 512  # displays of an SPC, of which a share is as good as all
 # Calls in known company, and their share, from which on an eighth is looked at: far from what a
 # pool has (displays.policy: Locality.recurring, Switch.recurring, Origids.moved).
 _SURE: Final = 32
+_SURE_LINKED: Final = 128  # of a signer or SPC; fewer would cost a pool little and hide it for long
 _SURE_CALLER: Final = 0.5
 _SURE_SWITCH: Final = 0.1
 _SURE_CARRIER: Final = 0.9
@@ -413,7 +414,7 @@ class Track:
         if linked:
             known = origins.again - half.moved
             if (
-                known > _SURE
+                known > _SURE_LINKED
                 and level < _SURE_LEVEL
                 and known > origins.again * (_SURE_CARRIER if self.carrier else _SURE_SWITCH)
             ):

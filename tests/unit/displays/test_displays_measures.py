@@ -29,6 +29,8 @@ from displays.policy import ALL_MEASURES, DAY, HOUR, Locality, Switch
 from displays.track import Bounds, Track
 from passport.tn import TN
 
+TURN = (NOON // (DAY // 2) + 1) * (DAY // 2)  # half a window ends
+
 
 def only(*measures):
     return Conduct(Policy(measures=frozenset(measures)))
@@ -166,6 +168,20 @@ def test_bounds_are_walds():
     assert bounds.lower == pytest.approx(log(0.01 / (1 - 1e-6)))
 
 
+@pytest.mark.parametrize(("key", "within"), [(ACCESS, 700), (SIGNER, 700)])
+def test_a_pool_that_calls_its_friends_first_gains_nothing_by_being_looked_at_less(key, within):
+    """Of those who know whom they call an eighth is looked at."""
+    random = Random(5)
+    friends = [
+        (number(CODES[index], index), [somebody(random), somebody(random)]) for index in range(20)
+    ]
+    known = [(friends[turn % 20][0], friends[turn % 20][1][turn // 20 % 2]) for turn in range(200)]
+    conduct = Conduct()
+    assert not fed(conduct, calls(key, known))
+    stream = calls(key, pool(random, 1_000), start=NOON + 4_000, every=2)
+    assert 0 < fed(conduct, stream)[key] < within
+
+
 # -- spread
 
 
@@ -280,6 +296,16 @@ def test_number_after_number_used_up_is_found():
     assert "displays used up" in conduct.finding(SUBJECT, NOON + 18_000).figures
 
 
+def test_calls_of_a_display_are_counted_over_the_end_of_half_a_window():
+    random = Random(13)
+    pairs = [(number(CODES[turn // 120], 1), somebody(random)) for turn in range(300)]
+    conduct = Conduct()
+    fed(conduct, calls(ACCESS, pairs, start=TURN - 270 * 60, every=60))
+    picture = conduct.picture(ACCESS, TURN + 30 * 60)
+    (rotation,) = [one for one in picture.measures if one.measure is Measure.ROTATION]
+    assert rotation.figures["calls of the present display"] == 60
+
+
 def test_one_new_number_of_the_same_city_is_no_rotation():
     random = Random(14)
     pairs = [(number("28", turn // 200), somebody(random)) for turn in range(400)]
@@ -330,6 +356,18 @@ def test_robot_is_found_and_a_bank_is_not():
 
 
 TN95 = number("10", 1)[:0].__class__("95588")
+
+
+@pytest.mark.parametrize("before", [30, 50, 90])
+def test_calls_in_the_last_hour_are_counted_over_the_end_of_half_a_window(before):
+    random = Random(14)
+    conduct = Conduct()
+    start = TURN - before * 60
+    robot = ((number("28", 1), somebody(random)) for _ in range(3_600))
+    fed(conduct, calls(ACCESS, robot, start=start, every=2))
+    picture = conduct.picture(ACCESS, start + 2 * HOUR)
+    (rate,) = [one for one in picture.measures if one.measure is Measure.RATE]
+    assert rate.figures["calls in the last hour"] == pytest.approx(1_800, abs=150)
 
 
 @pytest.mark.parametrize("ahead", [5 * HOUR, DAY, 10 * DAY])

@@ -69,6 +69,13 @@ def test_a_pool_is_refused_with_its_figures_and_can_be_looked_at(desk):
     assert line["reason"] == "POOLED_DISPLAY"
 
 
+def on_disk(desk):
+    with sqlite3.connect(desk.service.settings.data / "conduct.db") as file:
+        kept = {key for (key,) in file.execute("SELECT key FROM findings")}
+    file.close()
+    return kept
+
+
 def test_who_is_found_by_a_batch_is_on_disk_before_the_next_ones_answers_go_out(desk, monkeypatch):
     conduct = desk.service.keeper.conduct
 
@@ -79,10 +86,22 @@ def test_who_is_found_by_a_batch_is_on_disk_before_the_next_ones_answers_go_out(
     monkeypatch.setattr(conduct, "observe", found)
     assert sign(desk)[0] == 200
     assert sign(desk)[0] == 403
-    with sqlite3.connect(desk.service.settings.data / "conduct.db") as file:
-        kept = {key for (key,) in file.execute("SELECT key FROM findings")}
-    file.close()
-    assert kept == {str(ACCESS), str(SUBJECT)}
+    assert on_disk(desk) == {str(ACCESS), str(SUBJECT)}
+
+
+def test_what_is_found_while_calls_are_answered_is_on_disk_before_these_answers(desk, monkeypatch):
+    """As by another node's calls, while a verification waits for a certificate."""
+    registry = desk.service.registry
+    access = registry.access
+
+    def found(*names):
+        monkeypatch.undo()
+        make_pool(desk)
+        return access(*names)
+
+    monkeypatch.setattr(registry, "access", found)
+    assert sign(desk)[0] == 403
+    assert on_disk(desk) == {str(ACCESS), str(SUBJECT)}
 
 
 @pytest.mark.parametrize(
