@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
+import shutil
 import time
 
 import httpcore
@@ -33,6 +35,27 @@ def prepared(tmp_path_factory):
     """Made once; whoever changes files copies it (see `installation`)."""
     folder = tmp_path_factory.mktemp("prepared")
     return prepare(folder, "127.0.0.1:9", int(time.time()))
+
+
+@pytest.fixture(
+    params=[
+        "embedded",
+        pytest.param("fleet", marks=[pytest.mark.redis, pytest.mark.enable_socket]),
+    ]
+)
+def on_either_engine(request, prepared, tmp_path):
+    """Every test on either engine: a file of this machine, and a fleet on a real Redis."""
+    folder = tmp_path / "installation"
+    folder.mkdir()
+    shutil.copytree(prepared.config.parent / "state", folder / "state")
+    config = folder / "zhenxian.toml"
+    text = prepared.config.read_text()
+    if request.param == "fleet":
+        url = request.getfixturevalue("fleet_redis").url
+        name = f"zx{secrets.token_hex(4)}"
+        text += f'[fleet]\nurl = "{url}"\nname = "{name}"\ntimeout = 10\nlag_limit = 3600\n'
+    config.write_text(text)
+    return prepared._replace(config=config)
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import shutil
 import time
 from contextlib import contextmanager
 from random import Random
@@ -21,25 +19,9 @@ WHY = {"reason": "new dialler, audited"}
 OF_ACCESS = f"/v1/displays/{ACCESS}"
 
 
-@pytest.fixture(
-    params=[
-        "embedded",
-        pytest.param("fleet", marks=[pytest.mark.redis, pytest.mark.enable_socket]),
-    ]
-)
-def installation(request, prepared, tmp_path):
-    """Every test on either engine: a file of this machine, and a fleet on a real Redis."""
-    folder = tmp_path / "installation"
-    folder.mkdir()
-    shutil.copytree(prepared.config.parent / "state", folder / "state")
-    config = folder / "zhenxian.toml"
-    text = prepared.config.read_text()
-    if request.param == "fleet":
-        url = request.getfixturevalue("fleet_redis").url
-        name = f"zx{secrets.token_hex(4)}"
-        text += f'[fleet]\nurl = "{url}"\nname = "{name}"\ntimeout = 10\nlag_limit = 3600\n'
-    config.write_text(text)
-    return prepared._replace(config=config)
+@pytest.fixture
+def installation(on_either_engine):
+    return on_either_engine
 
 
 def clear(desk, path=OF_ACCESS, **more):
