@@ -606,9 +606,10 @@ class Conduct:
         if len(self._taken) > _MAX_NODES:
             del self._taken[next(iter(self._taken))]
         keys = read.keys
-        for key in read.cleared:
-            self._forget(key)
         clearings = self._clearings
+        for key in read.cleared:
+            if key not in clearings:  # else what began since stays, however late this comes
+                self._forget(key)
         for (at, places, bound, *rest), mark in zip(read.events, read.marks, strict=True):
             if mark >= 0 and self._marks.again(mark):
                 continue

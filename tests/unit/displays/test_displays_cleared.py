@@ -125,6 +125,21 @@ def test_calls_from_before_it_that_come_late_do_not_bring_it_back():
     assert here.finding(SUBJECT, now).state is State.POOLED
 
 
+def test_a_delta_that_tells_it_late_takes_nothing_of_what_was_found_since():
+    clears, here = found(fleet=True), found()
+    clears.take_delta()
+    clears.cleared(ACCESS, LAST)
+    clears.clear(ACCESS)
+    late = clears.take_delta()
+    uninformed = found()
+    uninformed.merge("clears", late)
+    assert uninformed.picture(ACCESS, LATER).calls == 0
+    here.cleared(ACCESS, LAST)
+    fed(here, calls(ACCESS, pool(Random(2), 100), start=LATER))
+    here.merge("clears", late)
+    assert here.finding(ACCESS, LATER + 2_000).state is State.POOLED
+
+
 def test_a_finding_from_after_it_is_taken_from_others():
     away, here = Conduct(fleet=True), Conduct()
     for conduct in (away, here):
