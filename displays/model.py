@@ -164,7 +164,10 @@ class Finding(Struct, frozen=True):
 
     @property
     def sentence(self) -> str:
-        """For people: what was measured, and what it was held against."""
+        """For people: what was measured, and what it was held against.
+
+        An agent's number, which is hidden from the callee, is in the key alone.
+        """
         told = "; ".join(
             f"{name} {self.figures[name]:.3g} ({'at most' if most else 'at least'} {limit:.3g})"
             for name, limit, most in (
@@ -174,6 +177,8 @@ class Finding(Struct, frozen=True):
             if name in self.figures
         )
         whose = f"{self.key.kind.value} {self.key.id}"
+        if self.key.kind is KeyKind.AGENT:
+            whose = f"an agent of {self.key.id.rpartition('/')[0]}"
         since = datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return f"{self.measure.value} of {whose} since {since}: {told}"
 

@@ -178,6 +178,16 @@ def test_a_privacy_number_fails_for_how_bindings_are_used(case, found):
     assert (verdict.reason is not Reason.DISPLAY_POOLED) == spared
 
 
+def test_what_a_call_fails_for_does_not_tell_whom_the_binding_hides(case):
+    case.registry.add(PLATFORM)
+    case.registry.add(bound())
+    case.conduct = Found(finding(KeyKind.AGENT, f"platform/{CALLER}", measure=Measure.BINDINGS))
+    verdict = case.ask()
+    assert verdict.reason is Reason.DISPLAY_POOLED
+    assert "an agent of platform" in verdict.detail
+    assert CALLER not in verdict.detail
+
+
 def test_a_binding_of_who_held_the_number_before_permits_nothing(case):
     case.registry.add(Holding(TNRange(TN(ORIG), TN(ORIG)), "another", use=Use.PRIVACY))
     case.registry.add(bound())
