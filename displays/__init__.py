@@ -1,6 +1,6 @@
 """How displays behave over time: pools, local presence, rates, rotation. Pure; no clock, no I/O."""
 
-from displays.conduct import Conduct, ConductFormatError, Saved
+from displays.conduct import Conduct
 from displays.model import (
     Assessment,
     Finding,
@@ -13,6 +13,7 @@ from displays.model import (
     State,
 )
 from displays.policy import Policy
+from displays.wire import ConductFormatError, Saved
 
 __all__ = [
     "Assessment",

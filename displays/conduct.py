@@ -13,13 +13,10 @@ order in which deliveries come; the sequential test and the order of displays do
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Final, TypeAlias
+from typing import Final
 
-import msgspec
-from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from displays.areas import CELLS
 from displays.handover import Handovers
 from displays.hashing import Hashing
 from displays.lately import Lately
@@ -38,11 +35,20 @@ from displays.model import (
 )
 from displays.policy import HOUR, Policy
 from displays.track import MAX_SAMPLES, REDIALLED, SLOT, SLOTS, Bounds, Track
-from passport.errors import ZhenxianError
+from displays.wire import (
+    FORMAT,
+    Delta,
+    Event,
+    Kept,
+    Met,
+    Saved,
+    read_counts,
+    read_delta,
+    read_finding,
+    write,
+)
 from passport.tn import TN
 
-_FORMAT: Final = 3  # of counts and deltas; others are refused
-_FINDINGS: Final = frozenset({2, _FORMAT})  # a new version must not forget who was found
 _MASK_32: Final = (1 << 32) - 1
 _MOST_STEP: Final = 256  # calls until a key is judged again, at most
 _MAX_NODES: Final = 1_024
@@ -57,55 +63,6 @@ _DELTA_CALLS: Final = 1_000
 _MAX_MARKS: Final = 65_536
 _MAX_DIALLED: Final = 65_536
 _VERIFIED: Final = 1 << 32
-
-Met: TypeAlias = tuple[int, bool]  # hash of display and callee, and whether it was answered
-_Event: TypeAlias = tuple[int, tuple[Key, ...], bool, int, int, int, int, int]
-
-
-class ConductFormatError(ZhenxianError):
-    """A snapshot or delta that this version cannot read; nothing of it was taken."""
-
-
-# Of others: what is out of bounds would end the task that counts it.
-_Place: TypeAlias = Annotated[int, Meta(ge=0)]
-_Time: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 40)]
-_Hash: TypeAlias = Annotated[int, Meta(ge=-1, lt=1 << 32)]
-_Pair: TypeAlias = Annotated[int, Meta(ge=REDIALLED, lt=1 << 32)]
-_Mark: TypeAlias = Annotated[int, Meta(ge=-1, lt=1 << 56)]
-_Cell: TypeAlias = Annotated[int, Meta(ge=-1, lt=CELLS)]
-
-
-class _Delta(Struct, array_like=True):
-    version: int
-    salt: int
-    sequence: tuple[int, int]
-    keys: list[Key]
-    events: list[tuple[_Time, list[_Place], bool, _Hash, _Pair, _Cell, _Cell, _Hash]]
-    ended: list[tuple[_Place, _Time, tuple[_Hash, bool] | None]]
-    findings: list[Finding]
-    cleared: list[Key]
-    marks: list[_Mark]
-
-
-class _Kept(Struct, array_like=True):
-    version: int
-    salt: int
-    half: int
-    key: Key
-    track: Track
-
-
-class Saved(Struct, frozen=True):
-    """What is to be kept of one key; `content` is None when nothing is any more."""
-
-    key: str
-    content: bytes | None
-
-
-_ENCODER: Final = msgspec.msgpack.Encoder()
-_DELTA: Final = msgspec.msgpack.Decoder(_Delta)
-_KEPT: Final = msgspec.msgpack.Decoder(_Kept)
-_FINDING: Final = msgspec.msgpack.Decoder(tuple[int, Finding])
 
 
 class Conduct:
@@ -146,7 +103,7 @@ class Conduct:
         )
         self._handovers = {kind: Handovers(self.policy.handover) for kind in _CALLERS}
         self._findings: dict[Key, Finding] = {}
-        self._backlog: list[tuple[_Event, int]] | None = [] if fleet else None
+        self._backlog: list[tuple[Event, int]] | None = [] if fleet else None
         self._marks = Lately(_MAX_MARKS)
         self._dialled = Lately(_MAX_DIALLED, self.policy.redial)
         self._ended: list[tuple[Key, int, Met | None]] = []
@@ -203,7 +160,7 @@ class Conduct:
                 self.lost += 1
         self._count(event, observation)
 
-    def _count(self, event: _Event, observation: Observation | None) -> None:
+    def _count(self, event: Event, observation: Observation | None) -> None:
         at, keys, bound, shown, pair, here, there, link = event
         memory = self._memory
         tracks = memory.tracks
@@ -552,16 +509,16 @@ class Conduct:
         calls, self._backlog = self._backlog[:most], self._backlog[most:]
         over, self._ended = self._ended[:most], self._ended[most:]
         places: dict[Key, int] = {}
-        events = [
-            (at, [places.setdefault(key, len(places)) for key in keys], *rest)
-            for (at, keys, *rest), _ in calls
-        ]
+        events = []
+        for (at, keys, bound, shown, pair, here, there, link), _ in calls:
+            named = [places.setdefault(key, len(places)) for key in keys]
+            events.append((at, named, bound, shown, pair, here, there, link))
         ended = [(places.setdefault(key, len(places)), at, met) for key, at, met in over]
         boot, number = self._sequence
         self._sequence = (boot, number + 1)
-        delta = _ENCODER.encode(
-            (
-                _FORMAT,
+        delta = write(
+            Delta(
+                FORMAT,
                 self._hashing.fingerprint,
                 self._sequence,
                 list(places),
@@ -587,18 +544,7 @@ class Conduct:
         Raises:
             ConductFormatError: not a delta of this version and salt.
         """
-        try:
-            read = _DELTA.decode(delta)
-        except msgspec.MsgspecError as error:
-            raise ConductFormatError(f"delta: {error}") from None
-        if read.version != _FORMAT or read.salt != self._hashing.fingerprint:
-            raise ConductFormatError("delta: of another version or salt")
-        if any(place >= len(read.keys) for _, places, *_ in read.events for place in places):
-            raise ConductFormatError("delta: names keys that it lacks")
-        if any(place >= len(read.keys) for place, *_ in read.ended):
-            raise ConductFormatError("delta: names keys that it lacks")
-        if len(read.marks) != len(read.events):
-            raise ConductFormatError("delta: without a mark for each call")
+        read = read_delta(delta, self._hashing.fingerprint)
         if read.sequence <= self._taken.get(node, (-1, -1)):
             return False
         self._taken.pop(node, None)
@@ -640,9 +586,9 @@ class Conduct:
         Args:
             most: keys at a time. One takes about 20 microseconds, in which nothing else runs.
         """
-        head = (_FORMAT, self._hashing.fingerprint, self._half)
+        salt, half = self._hashing.fingerprint, self._half
         return [
-            Saved(str(key), None if track is None else _ENCODER.encode((*head, key, track)))
+            Saved(str(key), None if track is None else write(Kept(FORMAT, salt, half, key, track)))
             for key, track in self._memory.take_touched(most)
         ]
 
@@ -656,10 +602,7 @@ class Conduct:
         unsaved, self._unsaved = self._unsaved, {}
         self.flagged = False
         return [
-            Saved(
-                str(key),
-                _ENCODER.encode((_FORMAT, found)) if found is not None else None,
-            )
+            Saved(str(key), write((FORMAT, found)) if found is not None else None)
             for key, found in unsaved.items()
         ]
 
@@ -684,27 +627,15 @@ class Conduct:
         """
         unread = 0
         for content in findings:
-            try:
-                version, found = _FINDING.decode(content)
-            except msgspec.MsgspecError:
+            found = read_finding(content)
+            if found is None:
                 unread += 1
-                continue
-            if version in _FINDINGS:
-                self._adopt(found)
             else:
-                unread += 1
+                self._adopt(found)
         for content in counts:
-            try:
-                kept = _KEPT.decode(content)
-            except msgspec.MsgspecError:
+            kept = read_counts(content, self._hashing.fingerprint, self._half)
+            if kept is None:
                 unread += 1
-                continue
-            if (kept.version, kept.salt, kept.half) != (
-                _FORMAT,
-                self._hashing.fingerprint,
-                self._half,
-            ):
-                unread += 1
-                continue
-            self._memory.restore(kept.key, kept.track)
+            else:
+                self._memory.restore(kept.key, kept.track)
         return unread

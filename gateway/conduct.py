@@ -21,9 +21,10 @@ from typing import Final, Protocol
 
 import msgspec
 
-from displays.conduct import Conduct, ConductFormatError, Saved
+from displays.conduct import Conduct
 from displays.model import Key, KeyKind, Observation, State
 from displays.policy import Policy
+from displays.wire import ConductFormatError, Saved
 from passport.errors import ConfigError, StoreUnavailableError
 from registry.model import Clearing, clearing_id
 from stores.conductfile import ConductFile, Exchange

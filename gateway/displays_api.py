@@ -10,8 +10,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Body, HTTPException, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from displays.conduct import Conduct, Met
+from displays.conduct import Conduct
 from displays.model import Assessment, Finding, Key, KeyKind, Picture, Sample, State
+from displays.wire import Met
 from gateway.admin import problems, requires
 from gateway.auth import Authenticator, Principal, Role
 from gateway.conduct import MOST_AHEAD, ConductKeeper

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from displays.conduct import Saved
+from displays.wire import Saved
 from passport.errors import StoreUnavailableError
 
 DELTAS_FOR: Final = 120  # seconds that a delta waits for the other workers

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from displays.conduct import Saved
+from displays.wire import Saved
 from passport.errors import StoreUnavailableError
 from stores.redislink import UNREACHABLE, FleetOptions, Link, told
 
