@@ -344,6 +344,8 @@ class Track:
             self.here = shown
         if shown < 0:
             half.arealess += 1
+            if self.agent and called >= 0:  # whom a platform names may have any number
+                half.reach |= _BITS[called]
         elif called < 0:
             half.unknown += 1
         else:

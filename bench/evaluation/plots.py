@@ -16,6 +16,7 @@ from gateway.simulation import Kind
 
 mpl.use("agg")
 _DPI = 70
+_COLOURS = 10  # of matplotlib's cycle
 
 
 def picture(results: Results, path: Path) -> None:
@@ -27,16 +28,20 @@ def picture(results: Results, path: Path) -> None:
         left.plot([p.recall for p in points], [p.precision for p in points], ".-", label=side)
         near = min(points, key=lambda p: abs(p.threshold - 1.0), default=None)
         if near is not None:
-            left.annotate("1.0", (near.recall, near.precision))
+            below = -14 if side is ORIGINATING else 6
+            left.annotate(
+                "1.0", (near.recall, near.precision), textcoords="offset points", xytext=(6, below)
+            )
     left.set(
         xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02),
         title="Pooled from strength 0.1 to 10, a country's shares",
     )  # fmt: skip
     left.legend()
-    for kind, seconds, of in _times(results):
+    for index, (kind, seconds, of) in enumerate(_times(results)):
         hours = [0.0, *(s / 3_600 for s in seconds)]
-        found = [index / of for index in range(len(seconds) + 1)]
-        right.step(hours, found, where="post", label=kind.value)
+        found = [count / of for count in range(len(seconds) + 1)]
+        style = "-" if index < _COLOURS else "--"
+        right.step(hours, found, style, where="post", label=kind.value)
     right.set(
         xlabel="hours since the first call", ylabel="share of operators found", ylim=(0, 1.02),
         title="Time to detection, one access, originating side",

@@ -802,6 +802,12 @@ def test_merchants_of_a_platform_are_left_alone():
     untouched(Conduct(), lent((ACCESS, SUBJECT), stream))
 
 
+@pytest.mark.parametrize("behind", ["447700900123", "4006661234", "9501234"])
+def test_an_agent_whose_number_has_no_area_is_found(behind):
+    pooled = fed(Conduct(), lent((ACCESS, SUBJECT), lends(Random(37), [TN(behind)], 100)))
+    assert agent("p", TN(behind)) in pooled
+
+
 def test_one_agent_among_many_does_not_make_a_platform():
     random = Random(29)
     bad = list(lends(random, agents(1), 150))
