@@ -59,14 +59,15 @@ def _said(digits: str, names: Mapping[str, str]) -> str:
     return chinese or names.get("en") or next(iter(names.values()))
 
 
+@lru_cache(maxsize=_CACHED)
 def _name(said: str) -> str:
     # A code that cities share names them all, and mobile prefixes name one, with or without 市.
     return said.partition("、")[0].removesuffix("市")
 
 
 @lru_cache(maxsize=_CACHED)
-def _cell(said: str) -> int:
-    return crc32(_name(said).encode()) % CELLS
+def _cell(name: str) -> int:
+    return crc32(name.encode()) % CELLS
 
 
 def area(tn: TN) -> str | None:
@@ -93,7 +94,7 @@ def mobile_cells() -> array[int]:
     for digits, names in sorted(beginnings, key=lambda entry: len(entry[0])):
         wide = 10 ** (_LONGEST - len(digits))
         first = int(digits) * wide - MOBILE_FROM
-        cells[first : first + wide] = array("h", [_cell(_said(digits, names))]) * wide
+        cells[first : first + wide] = array("h", [_cell(_name(_said(digits, names)))]) * wide
     return cells
 
 
@@ -103,5 +104,5 @@ def cell(tn: TN) -> int:
     Two of China's 340 cities share a cell with a chance of 1 in 256, which counts as a match
     whether or not the caller means it, and so cancels out of the comparison with chance.
     """
-    said = _by_prefix(tn)
-    return -1 if said is None else _cell(said)
+    name = area(tn)
+    return -1 if name is None else _cell(name)

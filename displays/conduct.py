@@ -54,7 +54,6 @@ _MOST_STEP: Final = 256  # calls until a key is judged again, at most
 _MAX_NODES: Final = 1_024
 _QUIET: Final = 16  # calls of a single display, before which none is kept as a sample
 _RING: Final = SLOT * SLOTS  # seconds
-_SPC: Final = KeyKind.SPC
 _AGENT: Final = KeyKind.AGENT
 _CALLERS: Final = (KeyKind.ACCESS, KeyKind.SUBJECT, KeyKind.SIGNER)
 _LENT_STEP: Final = 16  # bound calls of agents found until a platform is judged again

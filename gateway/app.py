@@ -30,7 +30,6 @@ from certs.repository import CertificateRepository, Failure
 from certs.revocation import RevocationPolicy, build_view
 from certs.trustlist import TrustList, load_trust_list
 from certs.x5u import X5uPolicy
-from displays.areas import area
 from displays.conduct import Conduct
 from displays.model import State
 from gateway import __version__
@@ -82,7 +81,6 @@ from verifier.unsigned import Action, UnsignedPolicy, region
 from verifier.verify import Trust, Verifier
 
 WATCH_EVERY: Final = 1.0  # seconds between two looks at files that may have changed
-_ANY: Final = "8613800138000"  # a number of some area
 FLUSH_EVERY: Final = 0.2  # seconds between two writes of call records
 
 TEXT: Final = (
@@ -281,7 +279,6 @@ class Service:
 
     async def start(self) -> None:
         """Reach what is outside this machine. Raises ConfigError when Redis refuses us."""
-        area(TN(_ANY))  # reads the library's table now, not for half a second of the first call
         if self.keeper is not None:
             self.keeper.restore()
         if isinstance(self.registry, FleetRegistry):

@@ -59,11 +59,9 @@ class ConductPolicy(Struct, frozen=True):
 
     def on(self, finding: Finding) -> PooledVerifying:
         """What this finding leads to; a mere suspicion fails nothing."""
-        said = self.signers
-        if finding.key.kind is KeyKind.SPC:
-            # Its calls are one signer's only where its origids do not tell callers apart.
-            one = Measure.ORIGIDS in finding.measures and len(finding.measures) > 1
-            said = self.signers if one or Measure.BINDINGS in finding.measures else self.carriers
+        # An SPC's calls are one signer's only where its origids do not tell callers apart.
+        minted = Measure.ORIGIDS in finding.measures and len(finding.measures) > 1
+        said = self.signers if minted or finding.key.kind is not KeyKind.SPC else self.carriers
         if said is PooledVerifying.FAIL and finding.state is not State.POOLED:
             return PooledVerifying.LABEL
         return said

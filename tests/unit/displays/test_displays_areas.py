@@ -1,6 +1,9 @@
+from random import Random
+
 import pytest
 
 from displays.areas import CELLS, area, cell
+from displays.hashing import Hashing
 from passport.tn import TN
 
 
@@ -35,6 +38,13 @@ def test_mobile_and_fixed_numbers_of_a_city_share_its_area():
 def test_service_numbers_have_none(number):
     assert area(TN(number)) is None
     assert cell(TN(number)) == -1
+
+
+def test_the_table_of_mobile_numbers_says_what_the_library_does():
+    random, number = Random(1), Hashing(1).number_once
+    for _ in range(5_000):
+        tn = TN(f"861{random.randrange(10**10):010d}")
+        assert number(tn)[1] == cell(tn)
 
 
 def test_cells_are_the_same_everywhere():

@@ -160,32 +160,17 @@ def test_a_privacy_number_is_judged_by_its_binding(case):
     assert str(told.keys[-1]) == f"agent:platform/{CALLER}"
 
 
-@pytest.mark.parametrize(
-    "found",
-    [
-        finding(KeyKind.AGENT, f"platform/{CALLER}", measure=Measure.BINDINGS),
-        finding(KeyKind.SPC, "1234", measure=Measure.BINDINGS),
-    ],
-)
-def test_a_privacy_number_fails_for_how_bindings_are_used(case, found):
+@pytest.mark.parametrize("of", [KeyKind.AGENT, KeyKind.SIGNER])
+def test_a_privacy_number_fails_for_how_bindings_are_used(case, of):
     case.registry.add(PLATFORM)
     case.registry.add(bound())
-    case.conduct = Found(signer(case), found)
+    name = f"platform/{CALLER}" if of is KeyKind.AGENT else signer(case).key.id
+    case.conduct = Found(finding(of, name, measure=Measure.BINDINGS))
     assert case.ask().reason is Reason.DISPLAY_POOLED
     case.registry.add(Exemption("e", ConductKind.SUBJECT, "platform", "why", 1, NOW + 60))
-    spared = found.key.kind is KeyKind.AGENT
+    spared = of is KeyKind.AGENT
     verdict = case.ask(case.request(call_id="again"))
     assert (verdict.reason is not Reason.DISPLAY_POOLED) == spared
-
-
-def test_what_a_call_fails_for_does_not_tell_whom_the_binding_hides(case):
-    case.registry.add(PLATFORM)
-    case.registry.add(bound())
-    case.conduct = Found(finding(KeyKind.AGENT, f"platform/{CALLER}", measure=Measure.BINDINGS))
-    verdict = case.ask()
-    assert verdict.reason is Reason.DISPLAY_POOLED
-    assert "an agent of platform" in verdict.detail
-    assert CALLER not in verdict.detail
 
 
 def test_a_binding_of_who_held_the_number_before_permits_nothing(case):
