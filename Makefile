@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
-.PHONY: help setup setup-dev run demo test unit lint format bench bench-registry eval mutants docs lock clean
+.PHONY: help setup setup-dev run demo test unit lint format bare bench bench-registry eval mutants docs lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -17,10 +17,10 @@ run: setup ## Set everything up, make the demonstration calls, keep serving
 demo: setup ## Make the demonstration calls; fails if a verdict is not the expected one
 	@.venv/bin/zhenxian demo
 
-test: setup-dev ## Checks and the whole test suite, with real peers
+test: setup-dev ## Checks and the whole test suite, with real peers; or TESTS="tests/unit/certs"
 	@scripts/peers test
 	@$(MAKE) --no-print-directory lint
-	@$(PY) -m pytest -q --cov --cov-report=term:skip-covered
+	@$(PY) -m pytest -q --durations=20 $(if $(TESTS),$(TESTS),--cov --cov-report=term:skip-covered)
 
 unit: setup-dev ## Only the tests that need no socket and no peer
 	@$(PY) -m pytest -q tests/unit tests/property tests/test_vectors.py
@@ -36,6 +36,9 @@ lint: setup-dev ## Style, types, import arrows, Dockerfile, generated pages
 format: setup-dev ## Bring the code into the common form
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
+
+bare: ## Try the README's two commands on a new Debian 12, as root and as an ordinary user
+	@scripts/bare
 
 bench: setup-dev ## Measure against secsipidx and OpenSSL; writes build/bench.json
 	@scripts/peers bench
