@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from certs.chain import Chain
 from certs.fetch import Fetched, Fetcher, FetchError, Purpose
+from certs.files import read_file
 from certs.revocation import parse_crl
 from passport.errors import ConfigError, ParseError, shown
 from passport.reasons import Reason
@@ -302,15 +303,10 @@ class CrlStore:
     def _content(self, name: str) -> bytes | None:
         path = self._folder / name
         try:
-            with path.open("rb") as file:
-                content = file.read(MAX_FILE + 1)
-        except OSError as error:
-            self._file_problems[name] = f"revocation list {path}: {error.strerror}"
+            return read_file(path, MAX_FILE)
+        except ConfigError as error:
+            self._file_problems[name] = f"revocation list {error}"
             return None
-        if len(content) > MAX_FILE:
-            self._file_problems[name] = f"revocation list {path}: larger than {MAX_FILE} bytes"
-            return None
-        return content
 
 
 def _name(url: str) -> str:

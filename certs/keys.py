@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from certs.chain import Chain, parse_chain
+from certs.files import Stamp, read_file, stamp
 from passport.errors import ConfigError, ParseError
 from passport.jws import SigningKey
 
@@ -78,22 +79,13 @@ def load_credential(key_path: Path, chain_path: Path, *, x5u: X5u) -> Credential
 
 
 def _read(path: Path, *, secret: bool) -> bytes:
-    try:
-        with path.open("rb") as file:
-            if secret:
-                # Of the open file, not of the path: what was checked is what is read.
-                _check_private(path, os.fstat(file.fileno()))
-            content = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    if len(content) > MAX_FILE:
-        raise ConfigError(f"{path}: larger than {MAX_FILE} bytes")
-    return content
+    return read_file(
+        path, MAX_FILE, (lambda status: check_private(path, status)) if secret else None
+    )
 
 
-def _check_private(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise ConfigError(f"{path}: not a regular file")
+def check_private(path: Path, status: os.stat_result) -> None:
+    """Raises ConfigError for a key that others than its owner could read or replace."""
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o077:
         raise ConfigError(
@@ -120,7 +112,7 @@ class KeyStore:
         self._key_path = key_path
         self._chain_path = chain_path
         self._x5u = x5u
-        self._seen = self._stamps()
+        self._seen = self.stamps()
         self.current: Credential = load_credential(key_path, chain_path, x5u=x5u)
         self.problem: str | None = None
 
@@ -130,7 +122,7 @@ class KeyStore:
         Two files cannot be replaced at once, so a key without its certificate is an ordinary
         passing state: the old pair signs on, and the next call looks again.
         """
-        stamps = self._stamps()
+        stamps = self.stamps()
         if stamps == self._seen and self.problem is None:
             return False
         # Noted before reading: what changes while it is read is read again.
@@ -146,14 +138,6 @@ class KeyStore:
         self.current = credential
         return True
 
-    def _stamps(self) -> tuple[object, ...]:
-        return (_stamp(self._key_path), _stamp(self._chain_path))
-
-
-def _stamp(path: Path) -> tuple[int, ...] | None:
-    """What changes when a file is replaced, rewritten, or given another mode or owner."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    def stamps(self) -> tuple[Stamp, ...]:
+        """What changes when one of the files does."""
+        return (stamp(self._key_path), stamp(self._chain_path))

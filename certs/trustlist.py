@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from msgspec import Struct
 
+from certs.files import read_file
 from certs.reading import UNREADABLE
 from passport.errors import ConfigError
 
@@ -28,25 +29,29 @@ class TrustList(Struct, frozen=True):
     version: str = ""
 
 
-def load_trust_list(path: Path) -> TrustList:
-    """Read a PEM bundle, or the PEM files (.pem, .crt, .cer) of a folder.
+def load_trust_list(path: Path | None, before: TrustList | None = None) -> TrustList:
+    """Read a PEM bundle, or the PEM files (.pem, .crt, .cer) of a folder; empty without a path.
+
+    Args:
+        before: what was read last. A list does not become empty while the service runs: a bundle
+            that is being written, and a folder that is being filled, are so for a moment.
 
     Raises:
         ConfigError: names the file and what is wrong with it.
     """
+    if path is None:
+        return TrustList()
     try:
         files = (
             sorted(file for file in path.iterdir() if file.suffix in _ENDINGS)
             if path.is_dir()
             else [path]
         )
-        contents = [(file, file.read_bytes()) for file in files]
+        contents = [(file, read_file(file, MAX_FILE)) for file in files]
     except OSError as error:
         raise ConfigError(f"{error.filename or path}: {error.strerror}") from None
     found: dict[bytes, x509.Certificate] = {}
     for file, content in contents:
-        if len(content) > MAX_FILE:
-            raise ConfigError(f"{file}: larger than {MAX_FILE} bytes")
         if path != file or content.strip():
             try:
                 certificates = x509.load_pem_x509_certificates(content)
@@ -54,5 +59,10 @@ def load_trust_list(path: Path) -> TrustList:
                 raise ConfigError(f"{file}: not PEM certificates: {error}") from None
             for certificate in certificates:
                 found[certificate.fingerprint(SHA256())] = certificate
+    if not found and before is not None and before.roots:
+        raise ConfigError(
+            f"{path}: no certificate is in it any more; those read before stay in force until the"
+            " service is restarted"
+        )
     digest = hashlib.sha256(b"".join(sorted(found)))
     return TrustList(tuple(found.values()), digest.hexdigest() if found else "")

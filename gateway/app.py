@@ -6,6 +6,7 @@ It is the only place that names an engine. gateway.serve runs what comes from he
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -13,7 +14,6 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
@@ -24,6 +24,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from certs.chain import Chain, TrustedSigner
 from certs.crlstore import CrlStore
 from certs.fetch import FetchLimits, HttpFetcher
+from certs.files import Looks, folder_stamp
 from certs.keys import Credential, KeyStore
 from certs.profile import ProfilePolicy
 from certs.repository import CertificateRepository, Failure
@@ -44,6 +45,7 @@ from gateway.auth import Authenticator
 from gateway.bulk_api import bulk_router
 from gateway.calls import CallPolicy, Calls
 from gateway.conduct import ConductKeeper, load_policy, salt_of
+from gateway.datafolder import make_data_folder
 from gateway.dialects import answers
 from gateway.dialects.bodies import Dialect
 from gateway.displays_api import clearings_router, displays_router
@@ -58,6 +60,7 @@ from gateway.redress import router as redress_router
 from gateway.registry_api import registry_router
 from gateway.routes import calls_router
 from gateway.settings import Settings, listener_address
+from gateway.tls import ListenerCertificate
 from passport.errors import ConfigError, StoreUnavailableError, ZhenxianError
 from passport.reasons import Reason
 from passport.tn import TN
@@ -106,10 +109,7 @@ class Service:
         self._clock = clock
         self._problems: dict[str, str] = {}
         data = settings.data
-        try:
-            data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"data folder {data}: {error.strerror}") from None
+        make_data_folder(data)
         self.metrics = Metrics(metrics_folder)
         self.log = CallLog(settings.log.level)
         self.pseudonym = Pseudonym(
@@ -119,6 +119,9 @@ class Service:
         self.authenticator = Authenticator(
             settings.auth.keys, mtls=settings.server.tls_client_ca is not None
         )
+        self.tls: ListenerCertificate | None = None  # set by who listens
+        self._looks = Looks()
+        self._now = asyncio.Event()
         self.plan = load_plan(settings.registry.kinds)
         self.issuers = load_issuers(settings.registry.issuers)
         self.pins = load_pins(settings.registry.nodes)
@@ -153,6 +156,8 @@ class Service:
             urls=settings.trust.crl_urls,
         )
         self._trust_stamp: tuple[object, ...] = ()
+        self._roots = self._crl_issuers = TrustList()
+        self._roots_whole = True
         self._trust_lock = asyncio.Lock()
         trust = self._load_trust()
         consent = ConsentPolicy(
@@ -350,8 +355,17 @@ class Service:
             if self.keeper is not None:
                 tasks.create_task(self.keeper.run())
             while True:
-                await asyncio.sleep(WATCH_EVERY)
-                await self.refresh()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._now.wait(), WATCH_EVERY)
+                told = self._now.is_set()
+                self._now.clear()
+                await self.refresh(at_once=told)
+                if told:
+                    _logger.info("looked at all files anew; settings are read at the start only")
+
+    def look_at_once(self) -> None:
+        """Take over all files as they are now, without a second look."""
+        self._now.set()
 
     async def _write_log(self) -> None:
         while True:
@@ -367,18 +381,33 @@ class Service:
                 self._report("fetching revocation lists", str(error))
             await asyncio.sleep(WATCH_EVERY)
 
-    async def refresh(self) -> None:
-        """Look once at everything that may have changed: keys, holdings, trust, lists."""
+    async def refresh(self, *, at_once: bool = True) -> None:
+        """Look at everything that may have changed: keys, holdings, trust, lists.
+
+        Args:
+            at_once: take over what changed; otherwise what the look before has seen, too. A file
+                that is being written may be empty or half, and read as if it were whole.
+        """
+
+        def whole(name: str, seen: object) -> bool:
+            return self._looks.still(name, seen) or at_once
+
         self.repository.refresh_due()
         if self.keys is not None:
-            if self.keys.reload_if_changed():
+            if whole("signing key", self.keys.stamps()) and self.keys.reload_if_changed():
                 _logger.info("a new signing certificate is in use: %s", self.keys.current.x5u)
             self._report("signing key", self.keys.problem)
         await self._refresh_registry()
         if self._seen is not None:
             await self._seen.mend()
-        self.authenticator.refresh()
+        if whole("API keys", self.authenticator.stamps()):
+            self.authenticator.refresh()
         self._report("API keys", self.authenticator.problem)
+        if self.tls is not None:
+            if whole("TLS certificate", self.tls.stamps()) and self.tls.reload_if_changed():
+                _logger.info("a new TLS certificate is in use")
+            self._report("TLS certificate", self.tls.problem)
+        self._roots_whole = whole("trust", self._root_files())
         await self._refresh_trust()
 
     async def _refresh_registry(self) -> None:
@@ -392,11 +421,14 @@ class Service:
     async def _refresh_trust(self) -> None:
         async with self._trust_lock:
             try:
-                if self._trust_files() != self._trust_stamp:
+                found = self._trust_files()
+                if found == self._trust_stamp:
+                    self._report("trust", None)
+                # A list that has arrived waits for roots that are being written.
+                elif self._roots_whole or found[:2] == self._trust_stamp[:2]:
                     # In a thread: a list of many entries takes longer to read than a call may wait.
                     self.verifier.trust = await asyncio.to_thread(self._load_trust)
                     _logger.info("trust list and revocation lists were read anew")
-                self._report("trust", None)
             except ConfigError as error:
                 self._report("trust", str(error))
 
@@ -466,19 +498,18 @@ class Service:
             clock=self._clock,
         )
 
-    def _trust_files(self) -> tuple[object, ...]:
+    def _root_files(self) -> tuple[object, ...]:
         trust = self.settings.trust
-        return (_stamp(trust.roots), _stamp(trust.crl_issuers), self.crls.version())
+        return (folder_stamp(trust.roots), folder_stamp(trust.crl_issuers))
+
+    def _trust_files(self) -> tuple[object, ...]:
+        return (*self._root_files(), self.crls.version())
 
     def _load_trust(self) -> Trust:
         trust = self.settings.trust
         stamp = self._trust_files()
-        roots = load_trust_list(trust.roots) if trust.roots is not None else TrustList((), "")
-        issuers = (
-            load_trust_list(trust.crl_issuers)
-            if trust.crl_issuers is not None
-            else TrustList((), "")
-        )
+        roots = load_trust_list(trust.roots, self._roots)
+        issuers = load_trust_list(trust.crl_issuers, self._crl_issuers)
         view, problems = build_view(
             self.crls.snapshot(),
             issuers=issuers,
@@ -488,6 +519,7 @@ class Service:
         self._report("reading revocation lists", "; ".join(problems) or None)
         self._report("trust", None)
         self._trust_stamp = stamp
+        self._roots, self._crl_issuers = roots, issuers
         return Trust(roots, view, ProfilePolicy())
 
 
@@ -561,20 +593,6 @@ class _Fetching:
         ):
             await self._arrived()
         return chain
-
-
-def _stamp(path: Path | None) -> object:
-    if path is None:
-        return None
-    try:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        return tuple(
-            (file.name, stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            for file in files
-            for stat in (file.stat(),)
-        )
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
 
 
 def _application() -> FastAPI:

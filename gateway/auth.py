@@ -15,7 +15,7 @@ import hmac
 import os
 import secrets
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
+from certs.files import read_file, stamp
 from gateway.dialects.bodies import Dialect
 from passport.errors import ConfigError
 
@@ -91,18 +92,22 @@ class Credentials(Struct, frozen=True):
 
     Attributes:
         others: who a client certificate is that no entry names; None for nobody.
+        told: the file says who it is, by entries of certificates or by other_certificates.
     """
 
     keys: dict[str, _Stored]
     certificates: tuple[_Certificate, ...]
     others: Principal | None
+    told: bool
 
 
 LOCAL: Final = Principal("local", "local", frozenset(Role))
 _MTLS: Final = Principal("mtls", "client certificate", frozenset({Role.PROXY}))
 PEER: Final = "peer"  # of a request's state: the connection's Peer
 _OTHERS: Final = "other_certificates"
-_NOTHING: Final = Credentials({}, (), _MTLS)
+_NOTHING: Final = Credentials({}, (), None, told=False)
+_TABLES: Final = ("key", "certificate", _OTHERS)
+_MAX_FILE: Final = 4 * 1024 * 1024  # octets; some 15,000 keys
 
 
 class Authenticator:
@@ -115,30 +120,45 @@ class Authenticator:
         """Raises ConfigError for a file that cannot be read or is readable by others."""
         self._path = path
         self._mtls = mtls
-        self._stamp: object = None
+        self._taken: object = None
         self._known = _NOTHING
         self.problem: str | None = None
         if path is not None:
+            self._taken = stamp(path)  # before reading: what changes meanwhile is read again
             self._known = load_credentials(path)
-            self._stamp = _stamp(path)
 
     @property
     def anonymous(self) -> bool:
         """True when callers need no credentials."""
         return self._path is None and not self._mtls
 
+    def stamps(self) -> object:
+        """What changes when the file does."""
+        return stamp(self._path) if self._path is not None else None
+
     def refresh(self) -> None:
         """Take over a changed file; a bad one leaves the keys before it in force."""
         if self._path is None:
             return
+        found = self.stamps()
+        if found == self._taken and self.problem is None:
+            return
         try:
-            stamp = _stamp(self._path)
-            if stamp != self._stamp:
-                self._known = load_credentials(self._path)
-                self._stamp = stamp
-            self.problem = None
+            known = load_credentials(self._path)
         except ConfigError as error:
-            self.problem = str(error)
+            self.problem = f"{error} (the keys read before are still in force)"
+            return
+        if self._known.told and not known.told:
+            # Every client certificate would become a proxy.
+            self.problem = (
+                f"API keys {self._path}: names no client certificates any more (the keys read"
+                " before are still in force); if all of them are to be proxies, say"
+                f' {_OTHERS} = ["proxy"]'
+            )
+            return
+        self._known = known
+        self._taken = found
+        self.problem = None
 
     def principal(
         self, authorization: bytes | None, api_key: bytes | None, peer: Peer | None = None
@@ -193,30 +213,35 @@ def _presented(authorization: bytes | None, api_key: bytes | None) -> str | None
     return None
 
 
-def _stamp(path: Path) -> object:
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise ConfigError(f"API keys {path}: {error.strerror}") from None
-    if stat.st_mode & 0o077:
-        raise ConfigError(f"API keys {path} are readable by others: chmod 600 {path}")
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+def _private(path: Path) -> Callable[[os.stat_result], None]:
+    def check(status: os.stat_result) -> None:
+        if status.st_mode & 0o077:
+            raise ConfigError(f"{path} is readable by others: chmod 600 {path}")
+
+    return check
 
 
 def load_credentials(path: Path) -> Credentials:
     """Read the key file: [[key]], [[certificate]], and other_certificates, a list of roles.
 
     Without other_certificates a client certificate that no entry names is a proxy as long as there
-    are no entries of certificates, and nobody once there is one.
+    are no entries of certificates, and nobody once there is one. A file with nothing at all is one
+    that is being written; who wants no keys says `key = []`.
 
     Raises:
         ConfigError: names the entry.
     """
-    _stamp(path)
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = tomllib.loads(read_file(path, _MAX_FILE, _private(path)).decode())
+    except ConfigError as error:
+        raise ConfigError(f"API keys {error}") from None
+    except ValueError as error:
         raise ConfigError(f"API keys {path}: {error}") from None
+    if not any(table in found for table in _TABLES):
+        raise ConfigError(f"API keys {path}: nothing is in it; for no keys at all, say key = []")
+    for table in _TABLES:
+        if not isinstance(found.get(table, []), list):
+            raise ConfigError(f"API keys {path}: {table}: a list expected")
     keys: dict[str, _Stored] = {}
     certificates: list[_Certificate] = []
     for number, entry in enumerate(found.get("key", []), 1):
@@ -233,14 +258,15 @@ def load_credentials(path: Path) -> Credentials:
             certificates.append(_certificate(entry))
         except (KeyError, ValueError, TypeError) as error:
             raise ConfigError(f"API keys {path}, certificate {number}: {error!r}") from None
-    others = None if certificates else _MTLS
+    others = None if certificates or found.get("certificate") == [] else _MTLS
     if _OTHERS in found:
         try:
             roles = frozenset(Role(role) for role in found[_OTHERS])
         except (ValueError, TypeError) as error:
             raise ConfigError(f"API keys {path}: {_OTHERS}: {error!r}") from None
         others = Principal("mtls", "client certificate", roles) if roles else None
-    return Credentials(keys, tuple(certificates), others)
+    told = "certificate" in found or _OTHERS in found
+    return Credentials(keys, tuple(certificates), others, told)
 
 
 def _principal(identifier: str, entry: Mapping[str, Any]) -> Principal:

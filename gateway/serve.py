@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,16 +25,20 @@ import uvloop
 from fastapi import FastAPI
 from prometheus_client.multiprocess import mark_process_dead
 
+from certs.files import wait_until_still
 from gateway.app import Service, applications
+from gateway.datafolder import lock_data_folder
 from gateway.logs import configure_logging
 from gateway.protocol import PeerProtocol, protocol_for
 from gateway.settings import Settings, listener_address, loopback
+from gateway.tls import ListenerCertificate
 from passport.errors import ConfigError, ZhenxianError
 
 _BACKLOG: Final = 2048  # connections the kernel holds while a worker is busy
 _LOOK_EVERY: Final = 0.2  # seconds between two looks whether all workers live
 _GRACE: Final = 5  # seconds beyond the graceful stop before a worker is killed
 _RESTART_AFTER: Final = 1.0  # seconds before a worker that died is replaced
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 
 _logger = logging.getLogger("zhenxian")
 
@@ -58,14 +63,15 @@ def check_exposure(settings: Settings) -> None:
         raise ConfigError("server.tls_cert and server.tls_key are given together or not at all")
     if server.tls_client_ca is not None and server.tls_cert is None:
         raise ConfigError("server.tls_client_ca needs server.tls_cert and server.tls_key")
-    if server.tls_key is not None:
-        try:
-            if server.tls_key.stat().st_mode & 0o077:
-                raise ConfigError(
-                    f"server.tls_key is readable by others: chmod 600 {server.tls_key}"
-                )
-        except OSError as error:
-            raise ConfigError(f"server.tls_key {server.tls_key}: {error.strerror}") from None
+    _listener_certificate(settings)
+
+
+def _listener_certificate(settings: Settings) -> ListenerCertificate | None:
+    """What TLS is served with; None without TLS. Raises ConfigError."""
+    server = settings.server
+    if server.tls_cert is None or server.tls_key is None:
+        return None
+    return ListenerCertificate(server.tls_cert, server.tls_key)
 
 
 def bind(listener: str) -> socket.socket:
@@ -130,14 +136,21 @@ async def serve(
     servers = [(_Server(_config(settings, calls, protocol_for(service.calls))), calls_socket)]
     if admin is not None and admin_socket is not None:
         servers.append((_Server(_config(settings, admin, PeerProtocol)), admin_socket))
+    service.tls = _listener_certificate(settings)
+    if service.tls is not None:
+        for server, _ in servers:
+            server.config.load()
+            if server.config.ssl is not None:
+                service.tls.contexts.append(server.config.ssl)
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
         for server, _ in servers:
             server.should_exit = True
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOPS:
         loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, stop if _from_terminal() else service.look_at_once)
     try:
         await service.start()
     except ConfigError:
@@ -165,21 +178,38 @@ def _watch_ended(task: asyncio.Task[None]) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def run(settings: Settings, ready: Callable[[], None] | None = None) -> int:
+def run(
+    settings: Settings, ready: Callable[[], None] | None = None, *, until_eof: bool = False
+) -> int:
     """Bind, serve, return the process's exit status: one process, or a supervisor of workers.
+
+    Args:
+        until_eof: stop when standard input ends, as it does with whoever holds its other end.
 
     Raises:
         ConfigError: for what cannot be started with.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to handle it
     check_exposure(settings)
     configure_logging(settings.log.level)
+    # Before the address: workers whose supervisor was killed let go of both at their end.
+    lock = lock_data_folder(settings.data, settings.server.calls)
+    try:
+        if until_eof:
+            _end_with_input(settings.server.shutdown_seconds + _GRACE + _GRACE)
+        return _run(settings, ready, lock)
+    finally:
+        os.close(lock)
+
+
+def _run(settings: Settings, ready: Callable[[], None] | None, lock: int) -> int:
     calls_socket = bind(settings.server.calls)
     admin_socket = bind(settings.server.admin) if settings.server.admin is not None else None
     try:
         if settings.server.workers == 1:
             uvloop.run(serve(settings, calls_socket, admin_socket, ready=ready))
             return 0
-        return _supervise(settings, calls_socket, admin_socket, ready)
+        return _supervise(settings, calls_socket, admin_socket, ready, lock)
     finally:
         calls_socket.close()
         if admin_socket is not None:
@@ -191,8 +221,12 @@ def _supervise(
     calls_socket: socket.socket,
     admin_socket: socket.socket | None,
     ready: Callable[[], None] | None,
+    lock: int,
 ) -> int:
     """Start the workers, replace those that die, stop them together.
+
+    Each worker holds the lock of the data folder, too, and the end of a pipe whose other end is
+    here: it is told to stop by the kernel when this process ends, however it does.
 
     Workers are processes of their own, not forks: a library that was used before a fork may hold
     threads and locks, and prometheus_client reads its folder when it is imported.
@@ -208,10 +242,15 @@ def _supervise(
         nonlocal stopping
         stopping = True
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    def look(*_: object) -> None:
+        for worker in workers:
+            worker.send_signal(signal.SIGHUP)
+
+    for number in _STOPS:
         signal.signal(number, stop)
+    signal.signal(signal.SIGHUP, stop if _from_terminal() else look)
     try:
-        workers.extend(_start_worker(orders) for _ in range(settings.server.workers))
+        workers.extend(_start_worker(orders, lock) for _ in range(settings.server.workers))
         if ready is not None:
             ready()
         while not stopping:
@@ -221,7 +260,7 @@ def _supervise(
                     _logger.error("worker %d ended (%d)", worker.pid, worker.returncode)
                     mark_process_dead(worker.pid, folder)  # type: ignore[no-untyped-call]
                     time.sleep(_RESTART_AFTER)
-                    workers[index] = _start_worker(orders)
+                    workers[index] = _start_worker(orders, lock)
     finally:
         for worker in workers:
             worker.terminate()
@@ -245,31 +284,42 @@ async def _tried(settings: Settings) -> None:
 
 
 class WorkerOrders(NamedTuple):
-    """What a worker is told on its standard input."""
+    """What a worker is told by the first line of its standard input."""
 
     settings: dict[str, Any]
     sockets: list[int]
     metrics_folder: str
 
 
-def _start_worker(orders: WorkerOrders) -> subprocess.Popen[bytes]:
+def _start_worker(orders: WorkerOrders, lock: int) -> subprocess.Popen[bytes]:
+    # What is ignored here is so there: until a worker handles it, a hang-up would end it.
+    handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     worker = subprocess.Popen(
         [sys.executable, "-m", "gateway.worker"],
         stdin=subprocess.PIPE,
-        pass_fds=orders.sockets,
+        pass_fds=[*orders.sockets, lock],
         start_new_session=True,
         env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": orders.metrics_folder},
     )
+    signal.signal(signal.SIGHUP, handler)
     if worker.stdin is not None:
-        with worker.stdin:
-            worker.stdin.write(json.dumps(orders).encode())
+        with contextlib.suppress(BrokenPipeError):  # it has ended already, and is replaced
+            worker.stdin.write(json.dumps(orders).encode() + b"\n")
+            worker.stdin.flush()
     return worker
 
 
-def work(orders: WorkerOrders) -> int:
-    """A worker's life. Returns its exit status."""
+def work() -> int:
+    """A worker's life, as told on standard input. Returns its exit status."""
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return 1  # whoever started this process has ended
+    orders = WorkerOrders(*json.loads(line))
     settings = Settings(**orders.settings)
     configure_logging(settings.log.level)
+    _end_with_input(settings.server.shutdown_seconds + _GRACE)
+    # It may replace another while a file is being written, and has none read before.
+    wait_until_still([path for path in (settings.auth.keys, settings.trust.roots) if path])
     sockets = [socket.socket(fileno=number) for number in orders.sockets]
     admin = sockets[1] if len(sockets) > 1 else None
     try:
@@ -278,6 +328,28 @@ def work(orders: WorkerOrders) -> int:
         _logger.critical("%s", error)
         return 1
     return 0
+
+
+def _from_terminal() -> bool:
+    """True for a service that somebody started by hand: a hang-up says that they are gone."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _end_with_input(grace: float) -> None:
+    """Stop this process gracefully when standard input ends, and `grace` seconds later anyhow.
+
+    In a thread: it also ends a process whose loop is busy.
+    """
+
+    def follow() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace)
+        os._exit(1)
+
+    threading.Thread(target=follow, name="end-with-input", daemon=True).start()
 
 
 def default_settings_file() -> Path | None:

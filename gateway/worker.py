@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
-from gateway.serve import WorkerOrders, work
+from gateway.serve import work
 
 if __name__ == "__main__":
-    sys.exit(work(WorkerOrders(*json.load(sys.stdin))))
+    sys.exit(work())

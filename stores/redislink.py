@@ -30,6 +30,7 @@ from redis.exceptions import (
     ConnectionError as NotConnectedError,
 )
 
+from certs.files import read_file
 from passport.errors import ConfigError
 
 # Everything by which the client says that Redis did not answer, or not as asked.
@@ -292,12 +293,10 @@ def _authorities(path: Path) -> Path:
 
 def _password(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_PASSWORD + 1)
-        text = content.decode().strip()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
-    if not text or len(content) > _MAX_PASSWORD:
+        text = read_file(path, _MAX_PASSWORD).decode().strip()
+    except ValueError:
+        raise ConfigError(f"{path}: not UTF-8") from None
+    if not text:
         raise ConfigError(f"{path}: one password of at most {_MAX_PASSWORD} octets expected")
     return text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from rich.table import Table
 from gateway.cli.common import Json, console, errors, print_json
 from gateway.demo import Client, DemonstrationError, Line, World, demonstrate, prepare
 
+_SERVE: Final = (sys.executable, "-m", "gateway.cli", "serve", "--until-eof")
 _START_SECONDS: Final = 30
 _STOP_SECONDS: Final = 15
 
@@ -36,10 +38,11 @@ def _free(listener: str) -> str:
 
 @contextlib.contextmanager
 def _service(world: World, client: Client, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The service in a process of its own, answering; stopped at the end."""
+    """The service in a process of its own, answering; it ends with this one at the latest."""
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "gateway.cli", "serve", "--config", str(world.config)],
+            [*_SERVE, "--config", str(world.config)],
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
         )
@@ -74,6 +77,11 @@ def _table(lines: list[Line]) -> Table:
     return table
 
 
+def _interrupt(number: int, _: object) -> None:
+    """End as with Ctrl-C: what was begun is put away."""
+    raise SystemExit(128 + number)
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
 
@@ -94,6 +102,9 @@ def register(app: typer.Typer) -> None:
 
         Prints what became of each call. Exit status 1 when a verdict is not the expected one.
         """
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, _interrupt)
         listener = _free(listen)
         base = f"http://{listener}"
         world = prepare(folder.resolve(), listener, int(time.time()))

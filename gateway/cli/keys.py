@@ -58,7 +58,7 @@ def add(
     """Make a key and add its hash to the file. The key itself is shown once, now.
 
     Clients send it as `Authorization: Bearer KEY`, as the password of Basic, or as `X-API-Key`.
-    A running service takes the new key over within a second.
+    A running service takes the new key over within two seconds.
 
     With --certificate or --distinguished-name a client certificate is added instead, which
     server.tls_client_ca must have issued. From the first such entry on, a certificate that no entry

@@ -31,12 +31,21 @@ def register(app: typer.Typer) -> None:
         workers: Annotated[
             int | None, typer.Option(help="Worker processes, over server.workers.")
         ] = None,
+        until_eof: Annotated[
+            bool,
+            typer.Option(
+                "--until-eof",
+                help="Stop when standard input ends: so a program that starts the service on a pipe"
+                " takes it along, however it ends itself.",
+            ),
+        ] = False,
     ) -> None:
         """Run the service until SIGINT or SIGTERM; calls in flight are finished.
 
         Listens on 127.0.0.1:8080 unless told otherwise, and refuses to listen beyond loopback
         without credentials. Keys, certificates, holdings, the trust list, revocation lists and
-        API keys are taken over when their files change, without restart.
+        API keys are taken over when their files have changed and been left alone for a second;
+        at once on SIGHUP. Settings are read at the start only. One service runs on a data folder.
         """
         overrides: dict[str, Any] = {}
         if listen is not None:
@@ -48,4 +57,4 @@ def register(app: typer.Typer) -> None:
         def ready() -> None:
             errors.print(f"[bold]zhenxian[/bold] serves calls on {settings.server.calls}")
 
-        raise typer.Exit(run(settings, ready))
+        raise typer.Exit(run(settings, ready, until_eof=until_eof))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import select
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -381,3 +383,31 @@ def metric(text: str, name: str, **labels: str) -> float:
 
 def dumps(body: dict[str, Any]) -> bytes:
     return json.dumps(body).encode()
+
+
+def tls_files(folder: Path) -> None:
+    """A server's and a client's certificate, and the CA of both."""
+    now = int(time.time())
+    root = ca.Authority.create_root("TLS root", not_before=now - 60, not_after=now + ca.DAY)
+    (folder / "tls-ca.pem").write_bytes(ca.pem(root.certificate))
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    for who in ("server", "client", "registrar", "stranger"):
+        key = ca.new_key()
+        certificate = root.issue(
+            ca.name(who),
+            None,
+            key.public_key(),
+            not_before=now - 60,
+            not_after=now + ca.DAY,
+            change=lambda builder: builder.add_extension(names, critical=False),
+        )
+        (folder / f"{who}.pem").write_bytes(ca.pem(certificate))
+        path = folder / f"{who}.key"
+        path.write_bytes(ca.key_pem(key))
+        path.chmod(0o600)
+
+
+def tls_context(service: Service, who: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=service.folder / "tls-ca.pem")
+    context.load_cert_chain(service.folder / f"{who}.pem", service.folder / f"{who}.key")
+    return context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import time
 
 import pytest
@@ -236,3 +237,75 @@ def test_no_certificate_is_no_entry(file):
         with pytest.raises(ConfigError):
             add_certificate(file, "n", [Role.PROXY], **wrong)
     assert not file.exists()
+
+
+# Files that are being written -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# no keys yet\n"])
+def test_a_file_with_nothing_is_refused(file, text):
+    file.write_text(text)
+    file.chmod(0o600)
+    with pytest.raises(ConfigError, match="say key = \\[\\]"):
+        Authenticator(file, mtls=True)
+
+
+@pytest.mark.parametrize("text", ["key = 3", "certificate = {}", "[key]\n", "[[key]]\n"])
+def test_tables_are_lists_of_entries(file, text):
+    file.write_text(text)
+    file.chmod(0o600)
+    with pytest.raises(ConfigError):
+        load_credentials(file)
+
+
+def test_no_keys_and_no_certificates_are_said(file, east):
+    key = add_key(file, "k", [Role.PROXY])
+    auth = Authenticator(file, mtls=True)
+    file.write_text("key = []\n")
+    auth.refresh()
+    assert auth.problem is None
+    assert auth.principal(None, key.encode()) is None
+    assert _who(auth, east[1]) == ("client certificate", {Role.PROXY})
+    file.write_text("certificate = []\n")
+    auth.refresh()
+    assert _who(auth, east[1]) is None
+
+
+@pytest.mark.parametrize("told", ["entry", "other_certificates = []", "certificate = []"])
+def test_who_certificates_are_is_not_forgotten_by_leaving_it_out(file, east, told):
+    key = add_key(file, "k", [Role.PROXY])
+    keys = file.read_text()
+    if told == "entry":
+        add_certificate(file, "sbc", [Role.PROXY], certificate=_certificate("west")[0])
+    else:
+        file.write_text(f"{told}\n{keys}")
+    auth = Authenticator(file, mtls=True)
+    assert _who(auth, east[1]) is None
+    for text in (keys, "key = []", ""):
+        file.write_text(text)
+        auth.refresh()
+        assert auth.problem
+        assert _who(auth, east[1]) is None
+        assert auth.principal(None, key.encode()).name == "k"
+    file.write_text(f'other_certificates = ["proxy"]\n{keys}')
+    auth.refresh()
+    assert auth.problem is None
+    assert _who(auth, east[1]) == ("client certificate", {Role.PROXY})
+
+
+def test_what_is_no_file_leaves_the_keys_in_force(file):
+    key = add_key(file, "k", [Role.PROXY])
+    auth = Authenticator(file)
+    file.unlink()
+    for make in (lambda: None, lambda: os.mkfifo(file, 0o600), lambda: file.mkdir(0o700)):
+        make()
+        auth.refresh()
+        assert str(file) in auth.problem
+        assert auth.principal(None, key.encode()).name == "k"
+        if file.is_dir():
+            file.rmdir()
+        file.unlink(missing_ok=True)
+    assert add_key(file, "new", [Role.PROXY])
+    auth.refresh()
+    assert auth.problem is None
+    assert auth.principal(None, key.encode()) is None

@@ -1,0 +1,203 @@
+"""How processes end, and what they leave: workers, the demonstration, the data folder's lock."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from running import (
+    Service,
+    Wire,
+    dumps,
+    environment,
+    free_port,
+    raw,
+    signed,
+    signing,
+    until,
+    verification,
+)
+
+from gateway.calls import SIGNING, VERIFICATION
+from gateway.demo import BANK
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def _answers(listener: str) -> bool:
+    try:
+        return httpx.get(f"http://{listener}/healthz", timeout=20).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _start_again(service: Service) -> None:
+    assert service._process is not None
+    service._process.wait()
+    service.start()
+    with service.client() as client:
+        assert signed(client, BANK)["attest"] == "A"
+
+
+# Workers and their supervisor -------------------------------------------------------------------
+
+
+def test_workers_end_with_their_supervisor_and_the_next_start_succeeds(serve):
+    service = serve(server__workers=3)
+    workers = until(lambda: len(found := service.workers()) == 3 and found)
+    os.kill(service.pid, signal.SIGKILL)
+    _start_again(service)  # at once: it waits for those that still end
+    assert not any(map(_alive, workers))
+
+
+def test_so_do_workers_that_are_only_being_started(serve):
+    service = serve(server__workers=2)
+    workers = service.workers()
+    os.kill(workers[0], signal.SIGKILL)
+    newest = until(lambda: set(service.workers()) - set(workers))  # has not read its orders yet
+    os.kill(service.pid, signal.SIGKILL)
+    until(lambda: not any(map(_alive, {*workers, *newest})), 10)
+    _start_again(service)
+
+
+def test_calls_in_flight_are_finished_when_the_supervisor_is_killed(serve, host):
+    service = serve(server__workers=2)
+    host.delay = 1.0
+    x5u = host.publish("slow.pem", service.world.pki.carriers["1001"].chain.read_bytes())
+    body = dumps(verification(BANK, service.token("1001", BANK, x5u=x5u)))
+    with Wire(service) as wire:
+        wire.send(
+            raw(
+                VERIFICATION,
+                body,
+                "content-type: application/json",
+                f"content-length: {len(body)}",
+            )
+        )
+        until(lambda: host.asked)
+        os.kill(service.pid, signal.SIGKILL)
+        status, _, answer = wire.answer()
+    assert status == 200
+    assert b"TN-Validation-Passed" in answer
+
+
+# Hanging up -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_hang_up_takes_files_over_at_once_and_loses_no_call(serve, workers):
+    service = serve(server__workers=workers)
+    before = service.workers()
+    with service.client() as client:
+        for _ in range(3):
+            os.kill(service.pid, signal.SIGHUP)
+            assert client.post(SIGNING, json=signing(BANK)).status_code == 200
+        until(lambda: service.logged().count("looked at all files anew") >= workers)
+        assert client.post(SIGNING, json=signing(BANK)).status_code == 200
+    assert service.workers() == before
+    service.terminate()
+    assert service.wait() == 0
+
+
+def test_a_hang_up_while_it_starts_ends_nothing(serve, tmp_path):
+    service = Service(tmp_path / "service", server__workers=2)
+    service.launch()
+    until((service.folder / "state" / "service.lock").exists, 20)
+    try:
+        for _ in range(200):
+            os.kill(service.pid, signal.SIGHUP)
+            time.sleep(0.05)
+            if _answers(service.listener):
+                break
+        assert _answers(service.listener), service.logged()
+        assert "ended (-1)" not in service.logged()
+    finally:
+        service.stop()
+
+
+# One service a data folder ----------------------------------------------------------------------
+
+
+def test_a_second_service_on_a_data_folder_is_refused_and_told_who_has_it(serve):
+    service = serve(server__workers=2)
+    refused = subprocess.run(
+        [sys.executable, "-m", "gateway.cli", "serve", "-c", str(service.world.config)],
+        env=environment(server__calls=f"127.0.0.1:{free_port()}"),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert refused.returncode == 3
+    assert f"in use by another service (process {service.pid}, calls on {service.listener}" in (
+        refused.stderr
+    )
+    assert "Traceback" not in refused.stderr
+    with service.client() as client:
+        assert client.get("/readyz").status_code == 200
+
+
+def test_commands_that_work_beside_a_service_still_do(serve, tmp_path):
+    service = serve()
+    rows = tmp_path / "subjects.csv"
+    rows.write_text("id,kind,name\nfresh,enterprise,Fresh\n")
+    for command in (
+        ["registry", "import", "subjects", str(rows), "--reason", "sample"],
+        ["registry", "export", "subjects"],
+        ["doctor"],
+        ["sign", BANK, "8613800138000", "--access", "bank-trunk"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway.cli", *command, "-c", str(service.world.config)],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+    with service.client() as client:
+        assert client.get("/v1/subjects/fresh").status_code == 200
+
+
+# The demonstration ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_demonstration_ends_its_service_however_it_ends(tmp_path, number):
+    listener = f"127.0.0.1:{free_port()}"
+    log = (tmp_path / "log").open("w+")
+    demonstration = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "gateway.cli", "demo", "--folder", str(tmp_path / "demo")),
+            *("--listen", listener, "--keep-serving"),
+        ],
+        stdout=log,
+        stderr=log,
+        env=environment(),
+    )
+    try:
+        children = Path(f"/proc/{demonstration.pid}/task/{demonstration.pid}/children")
+        service = int(until(lambda: children.read_text().split(), 20)[0])
+
+        until(lambda: _answers(listener), 30)
+        demonstration.send_signal(number)
+        demonstration.wait(15)
+        until(lambda: not _alive(service), 10)
+        assert not _answers(listener)
+    finally:
+        demonstration.kill()
+        demonstration.wait()
+        log.close()
