@@ -1,10 +1,15 @@
 # syntax=docker/dockerfile:1
 # Two stages: the locked dependencies are installed where pip is, and run where it is not needed.
-FROM python:3.11-slim-bookworm AS build
+# Any image with Python 3.11 and its venv module serves as BASE. The digest is that of
+# python:3.11-slim-bookworm of 2026-08-25 (Python 3.11.16), for all platforms.
+ARG BASE=docker.io/library/python:3.11-slim-bookworm@sha256:0bee7276f83efd4a1ee05bbbf4281d95ed28e079220a9457f25a93e3f1e3c31b
+FROM ${BASE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY requirements.lock ./
-RUN python -m venv /opt/zhenxian \
+# Whoever has an index of their own gives it as a secret: --secret id=pip,src=pip.conf.
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
+    python3 -m venv /opt/zhenxian \
     && /opt/zhenxian/bin/pip install --require-hashes -r requirements.lock
 COPY pyproject.toml README.md ./
 COPY passport passport
@@ -17,7 +22,7 @@ COPY stores stores
 COPY gateway gateway
 RUN /opt/zhenxian/bin/pip install --no-deps --no-build-isolation .
 
-FROM python:3.11-slim-bookworm
+FROM ${BASE}
 RUN groupadd --system --gid 10001 zhenxian \
     && useradd --system --uid 10001 --gid zhenxian --home-dir /var/lib/zhenxian --create-home zhenxian
 COPY --from=build /opt/zhenxian /opt/zhenxian

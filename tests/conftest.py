@@ -17,3 +17,12 @@ def fleet_redis(tmp_path_factory):
     server = RedisServer(tmp_path_factory.mktemp("fleets") / "data", appendfsync="everysec")
     yield server
     server.stop()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests record as told is told at the end, whether they passed or not."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, text in getattr(report, "user_properties", ()):
+                if name == "told" and report.when == "call":
+                    terminalreporter.write_line(text)
