@@ -154,7 +154,7 @@ _verification = msgspec.json.Decoder(VerificationBody)
 _renamed = msgspec.json.Decoder(RenamedBody)
 _NO_JSON: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
-_NEEDED: Final = 6  # members of the shortest signing request: {"signingRequest":{"orig":{"tn":…
+_USUAL: Final = 8  # members of a signing request that all dialects read
 _EMPTY: Final = b'{"verificationRequest":{"from":{"tn":""},"to":{"tn":""},"time":,"identity":""}}'
 _LONG_TIME: Final = 1_000_000_000  # and above: ten digits at least
 _ROOM: Final = len(_EMPTY) + 10 + LEAST  # octets beside the texts, with which a twin may be there
@@ -275,13 +275,6 @@ def _own_number(party: Party | None, name: str, country: str | None, dialect: Di
     return found
 
 
-def _purposes(purpose: str | None, crn: str | None = None) -> None:
-    if purpose is not None:
-        parse_crn(purpose, "purpose")
-    if crn is not None:
-        parse_crn(crn)
-
-
 def _destination(party: Party, country: str | None, dialect: Dialect) -> Destination:
     called = _identities(party, "dest", country, dialect)
     if len(called) > MAX_DESTINATIONS:
@@ -320,8 +313,12 @@ def read_signing(
         if members.profileId is not None or members.requestId is not None
         else Dialect.ATIS
     )
-    usual = _NEEDED + (members.attest is not None) + (members.origid is not None)
-    if body.count(b":") > usual + (members.access is not None):  # each member has one
+    colons = body.count(b":")  # each member has one
+    if (
+        (colons > _USUAL and (colons > _USUAL + 1 or members.access is None))
+        or members.attest is None
+        or members.origid is None
+    ):
         _once(body, members, (members.orig, members.dest, members.caller), dialect)
     if members.ppt not in (None, "shaken") or members.div or members.rph or members.sph:
         raise RequestError(
@@ -349,7 +346,10 @@ def read_signing(
         level = parse_attest(attest) if attest is not None else None
         if origid is not None:
             parse_origid(origid)
-        _purposes(members.purpose, members.crn)
+        if members.purpose is not None:
+            parse_crn(members.purpose, "purpose")
+        if members.crn is not None:
+            parse_crn(members.crn)
     except ParseError as error:
         raise _invalid(error, dialect) from None
     request = SigningRequest(
@@ -421,15 +421,16 @@ def read_verification(
         short = False
     if not short:
         _once(body, members, (members.from_, members.to, members.dest), dialect)
-    try:
-        _purposes(members.purpose)
-    except ParseError as error:
-        raise _invalid(error, dialect) from None
+    if members.purpose is not None:
+        try:
+            parse_crn(members.purpose, "purpose")
+        except ParseError as error:
+            raise _invalid(error, dialect) from None
     request = VerificationRequest(
         _caller(members.from_, "from", country, dialect),
         _identities(members.to, "to", country, dialect),
         members.time,
-        tuple(value for value in identities if value.strip()),
+        tuple([value for value in identities if value.strip()]),
         members.callId,
         members.purpose,
     )
