@@ -199,11 +199,27 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
             pass
         try:
             found = await self._resolve(host, port)
-        except (OSError, UnicodeError) as error:
-            raise FetchError(
-                Reason.CERT_UNREACHABLE, f"{shown(host)} cannot be resolved: {error}"
-            ) from None
+        except (OSError, UnicodeError):
+            raise FetchError(Reason.CERT_UNREACHABLE, f"{shown(host)} cannot be resolved") from None
         return tuple(dict.fromkeys(found))
+
+
+def _failing(error: Exception) -> str:
+    """What went wrong with a connection or an answer."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its TLS certificate is not trusted: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return "TLS failed"
+        if isinstance(cause, OSError) and cause.strerror:
+            return f"no connection: {cause.strerror}"
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpcore.TimeoutException):
+        return "no answer in time"
+    if isinstance(error, httpcore.ProtocolError):
+        return "its answer is no HTTP/1.1, or it ends before its end"
+    return "the connection failed"
 
 
 class HttpFetcher:
@@ -270,7 +286,7 @@ class HttpFetcher:
         ) as error:
             raise FetchError(
                 Reason.CERT_UNREACHABLE,
-                f"{shown(url)}: {type(error).__name__}: {shown(str(error), 120)}",
+                f"{shown(url)}: {_failing(error)}",
             ) from None
         raise FetchError(
             Reason.CERT_UNREACHABLE,

@@ -17,6 +17,7 @@ from registry.journal import RegistryConflictError, VersionConflictError
 from registry.orders import OrderFault, OrderRefusedError
 
 PROBLEM_JSON = "application/problem+json"  # RFC 9457
+INTERNAL: Final = "an error of this service, which its log tells"
 
 MAX_BODY = 65_536  # bytes of a record; a hundred times what its members may hold
 MAX_BATCH_BODY = 4_194_304  # bytes of a batch; 5,000 rows of 800
@@ -158,7 +159,7 @@ def error_response(error: ZhenxianError) -> JSONResponse:
     for kind, status, title in _ERRORS:
         if isinstance(error, kind):
             return problem(status, title, str(error))
-    return problem(500, "Internal error", type(error).__name__)
+    return problem(500, "Internal error", INTERNAL)
 
 
 _ERRORS: Final[tuple[tuple[type[ZhenxianError], int, str], ...]] = (

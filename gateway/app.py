@@ -35,6 +35,7 @@ from displays.conduct import Conduct
 from displays.model import State
 from gateway import __version__
 from gateway.admin import (
+    INTERNAL,
     BoundedBodies,
     error_response,
     health_router,
@@ -61,6 +62,7 @@ from gateway.registry_api import registry_router
 from gateway.routes import calls_router
 from gateway.settings import Settings, listener_address
 from gateway.tls import ListenerCertificate
+from gateway.words import member, sentence
 from passport.errors import ConfigError, StoreUnavailableError, ZhenxianError
 from passport.reasons import Reason
 from passport.tn import TN
@@ -613,10 +615,7 @@ def _application() -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        sentences = (
-            f"{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}"
-            for entry in error.errors()
-        )
+        sentences = (f"{member(entry['loc'])}: {sentence(entry)}" for entry in error.errors())
         return problem(422, "Invalid request", "; ".join(sentences))
 
     @app.exception_handler(StarletteHTTPException)
@@ -630,9 +629,9 @@ def _application() -> FastAPI:
         return response
 
     @app.exception_handler(Exception)
-    def failed(_: Request, error: Exception) -> JSONResponse:
+    def failed(_: Request, __: Exception) -> JSONResponse:
         """Told without its text, which may name numbers; the server logs it."""
-        return problem(500, "Internal error", type(error).__name__)
+        return problem(500, "Internal error", INTERNAL)
 
     return app
 

@@ -249,7 +249,7 @@ def load_credentials(path: Path) -> Credentials:
             digest = bytes.fromhex(entry["sha256"])
             principal = _principal(entry["id"], entry)
         except (KeyError, ValueError, TypeError) as error:
-            raise ConfigError(f"API keys {path}, entry {number}: {error!r}") from None
+            raise ConfigError(f"API keys {path}, entry {number}: {_unusable(error)}") from None
         if len(digest) != hashlib.sha256().digest_size or not principal.roles:
             raise ConfigError(f"API keys {path}, entry {number}: sha256 or roles unusable")
         keys[principal.id] = _Stored(digest, principal)
@@ -257,16 +257,31 @@ def load_credentials(path: Path) -> Credentials:
         try:
             certificates.append(_certificate(entry))
         except (KeyError, ValueError, TypeError) as error:
-            raise ConfigError(f"API keys {path}, certificate {number}: {error!r}") from None
+            raise ConfigError(
+                f"API keys {path}, certificate {number}: {_unusable(error)}"
+            ) from None
     others = None if certificates or found.get("certificate") == [] else _MTLS
     if _OTHERS in found:
         try:
             roles = frozenset(Role(role) for role in found[_OTHERS])
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"API keys {path}: {_OTHERS}: {error!r}") from None
+        except (ValueError, TypeError):
+            raise ConfigError(f"API keys {path}: {_OTHERS}: a list of roles expected") from None
         others = Principal("mtls", "client certificate", roles) if roles else None
     told = "certificate" in found or _OTHERS in found
     return Credentials(keys, tuple(certificates), others, told)
+
+
+def _unusable(error: Exception) -> str:
+    """Why an entry cannot be read."""
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    if isinstance(error, _EntryError):
+        return str(error)
+    return "a member is unusable: id, name, sha256 in hexadecimal, roles and dialect expected"
+
+
+class _EntryError(ValueError):
+    """An entry that cannot be, with a sentence."""
 
 
 def _principal(identifier: str, entry: Mapping[str, Any]) -> Principal:
@@ -278,7 +293,7 @@ def _principal(identifier: str, entry: Mapping[str, Any]) -> Principal:
 def _certificate(entry: Mapping[str, Any]) -> _Certificate:
     """Raises KeyError, ValueError or TypeError."""
     if ("fingerprint" in entry) == ("distinguished_name" in entry):
-        raise ValueError("either fingerprint or distinguished_name expected")
+        raise _EntryError("either fingerprint or distinguished_name expected")
     by_name = "distinguished_name" in entry
     if by_name:
         digest = _named(canonical_name(entry["distinguished_name"]))
@@ -286,7 +301,7 @@ def _certificate(entry: Mapping[str, Any]) -> _Certificate:
         digest = bytes.fromhex(entry["fingerprint"].replace(":", ""))
     principal = _principal(f"cert-{digest.hex()[: 2 * _ID_BYTES]}", entry)
     if len(digest) != hashlib.sha256().digest_size or not principal.roles:
-        raise ValueError("fingerprint or roles unusable")
+        raise _EntryError("fingerprint or roles unusable")
     return _Certificate(digest, by_name, principal)
 
 

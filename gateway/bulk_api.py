@@ -19,6 +19,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from gateway.admin import PROBLEM_JSON, problems, requires
 from gateway.auth import Authenticator, Principal, Role
+from gateway.reading import PlainRoute
 from gateway.registry_api import NAMES, Reason
 from passport.errors import ConfigError
 from registry.forms import COLUMNS, row_of
@@ -109,6 +110,7 @@ def bulk_router(
 ) -> APIRouter:
     """The routes of imports and exports."""
     routes = APIRouter(
+        route_class=PlainRoute,
         prefix="/v1",
         tags=["Bulk"],
         responses=problems(
@@ -179,8 +181,8 @@ def bulk_router(
                 }
                 try:
                     report = await works.run(kind, _bounded(lines), told, how)
-                except UnicodeDecodeError as error:
-                    raise ConfigError(f"the file is not UTF-8: {error.reason}") from None
+                except UnicodeDecodeError:
+                    raise ConfigError("the file is not UTF-8") from None
                 finally:
                     lines.detach()
         return _answer(report, refused=not report.written and not dry_run)

@@ -26,6 +26,7 @@ from displays.model import Key, KeyKind, Observation, State
 from displays.policy import Policy
 from displays.wire import ConductFormatError, Saved
 from passport.errors import ConfigError, StoreUnavailableError
+from passport.words import fault
 from registry.model import Clearing, clearing_id
 from stores.conductfile import ConductFile, Exchange
 
@@ -64,7 +65,7 @@ def load_policy(path: Path | None, **own: object) -> Policy:
     try:
         return msgspec.convert({**told, **own}, Policy)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{path}: {fault(error)}") from None
 
 
 def salt_of(identity_key: bytes) -> int:
@@ -211,10 +212,10 @@ class ConductKeeper:
             try:
                 await self.look()  # at once: what others tell counts from here on
                 self._fault = None
-            except Exception as error:  # a fault here must not keep calls from being answered
+            except Exception:  # a fault here must not keep calls from being answered
                 if self._fault is None:
                     _logger.exception("conduct is not saved or exchanged")
-                self._fault = f"conduct is not saved or exchanged: {type(error).__name__} (see log)"
+                self._fault = "conduct is not saved or exchanged: an error that the log tells"
             await asyncio.sleep(EVERY)
 
     async def look(self) -> None:

@@ -17,6 +17,7 @@ from gateway.admin import problems, requires
 from gateway.auth import Authenticator, Principal, Role
 from gateway.conduct import MOST_AHEAD, ConductKeeper
 from gateway.dialects.answers import finding_told
+from gateway.reading import PlainRoute
 from passport.errors import ParseError, StoreUnavailableError
 from passport.ppt.shaken import MAX_ORIGID_LENGTH
 from passport.tn import TN
@@ -88,6 +89,7 @@ def displays_router(
     """
     conduct = keeper.conduct
     routes = APIRouter(
+        route_class=PlainRoute,
         prefix="/v1/displays",
         tags=["Displays"],
         responses=problems(
@@ -202,6 +204,7 @@ def clearings_router(
 ) -> APIRouter:
     """What was cleared, for whoever oversees; also where conduct is not counted any more."""
     routes = APIRouter(
+        route_class=PlainRoute,
         prefix="/v1/clearings",
         tags=["Displays"],
         responses=problems(

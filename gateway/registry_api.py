@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin import PROBLEM_JSON, problem, problems, requires
 from gateway.auth import Authenticator, Principal, Role
+from gateway.reading import PlainRoute
 from passport.errors import ConfigError
 from passport.tn import TN, TNRange
 from registry.forms import record_of, row_of
@@ -230,6 +231,7 @@ def registry_router(
     """All registry routes. Questions that may take long are asked away from the calls."""
     api = _Api(registry, identity_key, issuers, clock)
     routes = APIRouter(
+        route_class=PlainRoute,
         prefix="/v1",
         tags=["Registry"],
         responses=problems(

@@ -45,7 +45,7 @@ _SIGN_3GPP: Final = {
 }
 _IDENTITY: Final = (
     "eyJhbGciOiJFUzI1NiIsInBwdCI6InNoYWtlbiIsInR5cCI6InBhc3Nwb3J0IiwieDV1Ijoi…"
-    ';info=<https://cert.example.com/1234.pem>;alg=ES256;ppt="shaken"'
+    ";info=<https://cert.example.com/1234.pem>;alg=ES256;ppt=shaken"
 )
 _VERIFY_ATIS: Final = {
     "verificationRequest": {

@@ -27,7 +27,8 @@ from pydantic_settings import (
 )
 
 from gateway.values import Country, Email, HttpsUrl, LanguageTag, Phone, RejectionCode, Text
-from passport.errors import ConfigError, ParseError
+from gateway.words import member, sentence
+from passport.errors import ConfigError, ParseError, shown
 from passport.tn import TN
 from registry.consent import MARKETING
 
@@ -472,13 +473,12 @@ def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
 def _problems(error: ValidationError, file: Path | None) -> list[str]:
     lines = []
     for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"])
+        name = member(problem["loc"])
         variable = ENV_PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
-        given = (
-            "" if problem["type"] == "extra_forbidden" else f" (given: {problem['input']!r:.80})"
-        )
+        kind, value = problem["type"], problem["input"]
+        given = "" if kind in ("extra_forbidden", "missing") else f" (given: {shown(value)})"
         place = f"{file} or " if file is not None else ""
-        lines.append(f"{name}: {problem['msg']}{given}; set in {place}{variable}")
+        lines.append(f"{name}: {sentence(problem)}{given}; set in {place}{variable}")
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -96,7 +97,7 @@ class PASSporT(Struct, frozen=True, gc=False):
     """Header and claims of one token. Nothing here says that the signature is good.
 
     Attributes:
-        iat: seconds since 1970-01-01T00:00:00Z.
+        iat: whole seconds since 1970-01-01T00:00:00Z.
         extension: the claims of the token's ppt, e.g. a Shaken; None for baseline.
         mky: in the order of RFC 8225 section 5.2.2.
         extra: claims no type here owns, kept in the order of their names.
@@ -226,6 +227,19 @@ def _dest(value: object) -> Destination:
     return Destination(tn, uri)
 
 
+def _iat(value: object) -> int:
+    """Read a NumericDate (RFC 7519 section 2), which may have a fraction or an exponent.
+
+    The fraction goes: Date, the clock, the windows and how long a token is remembered count whole
+    seconds. The signature is over the octets as received, so that nothing else rests on it.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = math.floor(value)
+        if 0 <= seconds <= MAX_IAT:
+            return seconds
+    raise _invalid("iat", f"{shown(value)} is not a number of seconds")
+
+
 def _mky(value: object) -> tuple[MediaKey, ...]:
     keys = []
     for item in _list(value, "mky"):
@@ -299,9 +313,7 @@ def parse_payload(header: Header, data: bytes) -> PASSporT:
     for name in ("orig", "dest", "iat"):
         if name not in claims:
             raise _missing(name)
-    iat = claims["iat"]
-    if type(iat) is not int or not 0 <= iat <= MAX_IAT:
-        raise _invalid("iat", f"{shown(iat)} is not a number of seconds")
+    iat = _iat(claims["iat"])
     owned = passport_type.names
     extra: list[tuple[str, Any]] = [
         member for member in claims.items() if member[0] not in _BASE and member[0] not in owned

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from passport.reasons import Reason
 
 
@@ -34,6 +36,14 @@ class ConfigError(ZhenxianError):
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """Render untrusted input for error texts: bounded and printable."""
-    text = repr(value)
+    """Render untrusted input for error texts: bounded and printable.
+
+    Text stands in quotes; all other values read as JSON has them: null, true, {"tn": "1"}.
+    """
+    if isinstance(value, str):
+        text = repr(str(value[: limit + 1]))
+    else:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+        if not text.isprintable():
+            text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"

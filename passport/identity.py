@@ -11,7 +11,7 @@
     ident-info-extension = generic-param
 
 Peers quote ppt and alg, leave the angle brackets off info, and put parameters in any order; all of
-that is read. What is written is the one form of the RFC's own examples.
+that is read. What is written is the one form of the grammar.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ _PARAMETER = re.compile(
               |(?P<token>[!\x23-+\--:=?-\x5b\x5d-~]+)))?""",
     re.VERBOSE,
 )
+_AROUND: Final = " \t\r\n"
 _FOLD = re.compile(r"\r?\n[ \t]+")
 _ESCAPED = re.compile(r"\\(.)")
 _PLAIN_TOKEN = re.compile(rf"{_WORD}\Z")
@@ -78,7 +79,7 @@ class IdentityHeader(Struct, frozen=True, gc=False):
         return not self.token.header and not self.token.payload
 
     def dumps(self) -> str:
-        """Write the header field value: token;info=<uri>;alg=ES256;ppt="shaken".
+        """Write the header field value: token;info=<uri>;alg=ES256;ppt=shaken.
 
         Raises:
             RuntimeError: a value that no header can carry, e.g. a line break in info.
@@ -148,8 +149,10 @@ def parse_identity_header(value: str) -> IdentityHeader:
 def split_identity_headers(values: list[str]) -> list[str]:
     """Unfold header field values and split comma-joined ones (RFC 3261 section 7.3.1).
 
-    Commas inside quotes or angle brackets do not split. Each part is still unparsed, so that a
-    malformed header does not hide a good one beside it.
+    White space around a value is none of it, nor is a line break that a proxy left at its end;
+    within it a line break stands only where it folds. Commas inside quotes or angle brackets do
+    not split. Each part is still unparsed, so that a malformed header does not hide a good one
+    beside it.
 
     Raises:
         ParseError: IDENTITY_TOO_LARGE, TOO_MANY_IDENTITIES (438).
@@ -160,8 +163,9 @@ def split_identity_headers(values: list[str]) -> list[str]:
             raise ParseError(
                 Reason.IDENTITY_TOO_LARGE, "identity", f"{len(value)} characters in one field"
             )
-        unfolded = _FOLD.sub(" ", value) if "\n" in value else value
-        parts.extend(_split_commas(unfolded) if "," in unfolded else [unfolded.strip(" \t")])
+        bare = value.strip(_AROUND)
+        unfolded = _FOLD.sub(" ", bare) if "\n" in bare else bare
+        parts.extend(_split_commas(unfolded) if "," in unfolded else [unfolded])
     if len(parts) > MAX_HEADERS:
         raise ParseError(Reason.TOO_MANY_IDENTITIES, "identity", f"{len(parts)} Identity headers")
     return parts
@@ -182,11 +186,11 @@ def _split_commas(value: str) -> list[str]:
         elif char in "<>":
             bracketed = char == "<"
         elif char == "," and not bracketed:
-            parts.append(value[start:index].strip(" \t"))
+            parts.append(value[start:index].strip(_AROUND))
             start = index + 1
     if quoted or bracketed:  # never closed: it must not swallow the good values behind it
-        return [part.strip(" \t") for part in value.split(",")]
-    parts.append(value[start:].strip(" \t"))
+        return [part.strip(_AROUND) for part in value.split(",")]
+    parts.append(value[start:].strip(_AROUND))
     return parts
 
 
@@ -299,7 +303,7 @@ def _written(info: str, alg: str | None, ppt: str | None, extra: _Extra) -> str:
     if alg is not None:
         parts.append(f"alg={alg}")
     if ppt is not None:
-        parts.append(f'ppt="{ppt}"')
+        parts.append(f"ppt={ppt}")
     for name, value in extra:
         if value is None:
             parts.append(name)

@@ -18,6 +18,7 @@ _MAX_INTEGER_DIGITS: Final = 18  # fits 64 bits with its sign, so every reader r
 _ALL_BUT_OPENING: Final = bytes(set(range(256)) - set(b"{["))
 _DIGITS_AS_ZERO: Final = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER: Final = b"0" * (_MAX_INTEGER_DIGITS + 1)
+_BLANK: Final = " \t\n\r"  # white space of RFC 8259 section 2; no other
 
 
 def _subclass(value: object) -> str:
@@ -45,7 +46,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                raise ParseError(Reason.JSON_DUPLICATE_KEY, "json", f"{shown(name)} stands twice")
+                text = shown(name)
+                raise ParseError(Reason.JSON_DUPLICATE_KEY, text[1:-1], f"{text} stands twice")
             seen.add(name)
     return result
 
@@ -73,6 +75,7 @@ _decoder = json.JSONDecoder(
     parse_float=_number,
     parse_constant=_no_constant,
 )
+_plain = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
 def _depth(text: str) -> int:
@@ -100,7 +103,8 @@ def _depth(text: str) -> int:
 def loads(data: bytes, where: str) -> dict[str, Any]:
     """Read one JSON object, refusing what two readers could understand differently.
 
-    Members may stand in any order (a full form is verified over its received octets).
+    Members may stand in any order, and white space around and within the object (RFC 8259
+    section 2): a full form is verified over its received octets.
 
     Args:
         data: UTF-8. The caller has bounded its length.
@@ -111,6 +115,31 @@ def loads(data: bytes, where: str) -> dict[str, Any]:
     """
     value = _accept(data)
     return value if value is not None else _strict(data, where)
+
+
+def loads_plain(data: bytes) -> Any:
+    """Read a JSON text of any shape, in which no member stands twice in one object, at any level.
+
+    Names are compared as they read, however they are spelled.
+
+    Raises:
+        ParseError: JSON_DUPLICATE_KEY, whose `where` is the member's name; JSON_SYNTAX (438).
+    """
+    try:
+        return _plain.decode(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise ParseError(Reason.JSON_SYNTAX, "body", "not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ParseError(Reason.JSON_SYNTAX, "body", _not_json(error)) from None
+    except RecursionError:
+        raise ParseError(Reason.JSON_SYNTAX, "body", "nested too deep") from None
+    except ValueError:
+        raise ParseError(Reason.JSON_SYNTAX, "body", "a number out of range") from None
+
+
+def _not_json(error: json.JSONDecodeError) -> str:
+    rest = error.doc[error.pos :]
+    return f"no JSON from {shown(rest, 40)} on" if rest else "it ends before its end"
 
 
 def _accept(data: bytes) -> dict[str, Any] | None:
@@ -138,12 +167,15 @@ def _strict(data: bytes, where: str) -> dict[str, Any]:
         raise ParseError(Reason.JSON_SYNTAX, where, "not UTF-8") from None
     if text.count("{") + text.count("[") > _SCAN_ABOVE and _depth(text) > MAX_DEPTH:
         raise ParseError(Reason.JSON_TOO_DEEP, where, f"nested deeper than {MAX_DEPTH} levels")
+    text = text.strip(_BLANK)
     try:
         value, end = _decoder.raw_decode(text)
     except ParseError as error:
         raise ParseError(error.reason, where, error.detail) from None
-    except (ValueError, RecursionError) as error:
-        raise ParseError(Reason.JSON_SYNTAX, where, f"not JSON: {error}"[:120]) from None
+    except json.JSONDecodeError as error:
+        raise ParseError(Reason.JSON_SYNTAX, where, _not_json(error)) from None
+    except (ValueError, RecursionError):
+        raise ParseError(Reason.JSON_SYNTAX, where, "not JSON") from None
     if end != len(text):
         raise ParseError(Reason.JSON_SYNTAX, where, f"{len(text) - end} characters after the end")
     if not isinstance(value, dict):

@@ -135,7 +135,9 @@ class _Form:
             if member.value == value:
                 return member
         allowed = ", ".join(str(member.value) for member in kind)
-        raise ConfigError(f"{name}: {shown(str(value))} is not one of {allowed}")
+        if value is None:
+            raise ConfigError(f"{name}: one of {allowed} expected")
+        raise ConfigError(f"{name}: {shown(value)} is not one of {allowed}")
 
     def choices(self, kind: type[_Choice], name: str) -> tuple[_Choice, ...]:
         """Members in the order of their enumeration, each once."""

@@ -28,6 +28,7 @@ from passport.errors import ConfigError, ParseError, ZhenxianError, shown
 from passport.json import dumps, loads
 from passport.jws import SigningKey, Token, VerifyingKey, b64url_decode, b64url_encode
 from passport.tn import TN, TNRange
+from passport.words import fault
 from registry.model import Order, TargetKind, Who, span
 
 MAX_TOKEN: Final = 8_192  # octets; an instruction has some 500
@@ -251,7 +252,7 @@ def read_acknowledgement(token: str, order: Order, key: VerifyingKey) -> Acknowl
     try:
         found = msgspec.convert(claims, Acknowledgement)
     except msgspec.ValidationError as error:
-        raise OrderRefusedError(OrderFault.MALFORMED, str(error)) from None
+        raise OrderRefusedError(OrderFault.MALFORMED, str(fault(error))) from None
     if not _verifies(parsed, key):
         raise OrderRefusedError(OrderFault.FORGED, f"node {found.node} did not sign it")
     if (found.order, found.digest) != (order.id, order_digest(order)):
@@ -401,7 +402,7 @@ def _instruction(text: str) -> tuple[Token, Instruction]:
     try:
         return token, _canonical(msgspec.convert(claims, Instruction))
     except msgspec.ValidationError as error:
-        raise OrderRefusedError(OrderFault.MALFORMED, str(error)) from None
+        raise OrderRefusedError(OrderFault.MALFORMED, str(fault(error))) from None
 
 
 def _canonical(instruction: Instruction) -> Instruction:

@@ -24,6 +24,7 @@ MAX_TOLD: Final = 1_000  # refused rows a report lists; all are counted
 # such a text has one of its own.
 _STAND_IN: Final = str.maketrans(',"', "\x00\x01")
 _STANDS_FOR: Final = str.maketrans("\x00\x01", ',"')
+_NO_CSV: Final = "not CSV: quotes stand around a whole value, and come in pairs"
 _QUOTED: Final = '"'  # the text of a row that only its values tell
 
 
@@ -107,8 +108,8 @@ class Rows:
         reader = csv.reader(self._lines, strict=True)
         try:
             self.header = tuple(next(reader, []))
-        except csv.Error as error:
-            raise ConfigError(f"line 1: {error}") from None
+        except csv.Error:
+            raise ConfigError(f"line 1: {_NO_CSV}") from None
         self._line = reader.line_num  # how many lines were read
         numbers = kind is Kind.SUBJECT and identity_key
         allowed = {*COLUMNS[kind], *(["document_number"] if numbers else [])}
@@ -155,8 +156,8 @@ class Rows:
         reader = csv.reader(itertools.chain(lines, self._lines), strict=True)
         try:
             return next(reader)
-        except csv.Error as error:
-            raise ConfigError(f"line {self._line + reader.line_num}: {error}") from None
+        except csv.Error:
+            raise ConfigError(f"line {self._line + reader.line_num}: {_NO_CSV}") from None
         finally:
             self._line += reader.line_num
 
@@ -170,8 +171,8 @@ class Rows:
         if values is None:
             try:
                 values = next(csv.reader([chunk.texts[place]], strict=True), [])
-            except csv.Error as error:
-                raise ConfigError(str(error)) from None
+            except csv.Error:
+                raise ConfigError(_NO_CSV) from None
         if len(values) != len(self.header):
             raise ConfigError(f"{len(self.header)} columns expected")
         row: dict[str, Any] = dict(zip(self.header, values, strict=True))

@@ -12,12 +12,16 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct, field
+from msgspec.structs import astuple
 
+from gateway.dialects.twins import LEAST, refuse_twins
 from passport.claims import MAX_DESTINATIONS, MAX_IAT, Destination
 from passport.errors import ParseError, ZhenxianError, shown
+from passport.json import loads_plain
 from passport.ppt.shaken import MAX_CRN_LENGTH, parse_attest, parse_crn, parse_origid
 from passport.reasons import Reason
 from passport.tn import TN, URI, parse_identity
+from passport.words import fault, unreadable
 from signer.request import SigningRequest
 from verifier.request import VerificationRequest
 
@@ -115,6 +119,27 @@ class VerificationBody(Struct, forbid_unknown_fields=True):
     request: VerificationMembers = field(name="verificationRequest")
 
 
+class RenamedMembers(Struct, forbid_unknown_fields=True):
+    """Members of verificationRequest as clients have them that name them as the token does.
+
+    `orig`, `dest` and `iat` are the call's, and stand for `from`, `to` and `time`, all three.
+    """
+
+    orig: Party
+    dest: Party
+    iat: Seconds
+    identity: str | list[str] | None = None
+    requestId: Name | None = None  # noqa: N815
+    callId: Name | None = None  # noqa: N815
+    explain: bool = False
+
+
+class RenamedBody(Struct, forbid_unknown_fields=True):
+    """The body of such a verification request."""
+
+    request: RenamedMembers = field(name="verificationRequest")
+
+
 class Echo(Struct, frozen=True):
     """What of a request only returns in its answer."""
 
@@ -126,10 +151,13 @@ class Echo(Struct, frozen=True):
 
 _signing = msgspec.json.Decoder(SigningBody)
 _verification = msgspec.json.Decoder(VerificationBody)
+_renamed = msgspec.json.Decoder(RenamedBody)
+_NO_JSON: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
-_MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`")
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`")
-_PLACE = re.compile(r" - at `(?P<path>[^`]*)`\Z")
+_USUAL: Final = 8  # members of a signing request that all dialects read
+_EMPTY: Final = b'{"verificationRequest":{"from":{"tn":""},"to":{"tn":""},"time":,"identity":""}}'
+_LONG_TIME: Final = 1_000_000_000  # and above: ten digits at least
+_ROOM: Final = len(_EMPTY) + 10 + LEAST  # octets beside the texts, with which a twin may be there
 _ONLY_3GPP = re.compile(rb'"(?:identityHeaders?|protectedHeaders|profileId|requestId)"\s*:')
 
 
@@ -140,27 +168,53 @@ def guess(configured: Dialect | None, body: bytes) -> Dialect:
     return Dialect.THREEGPP if _ONLY_3GPP.search(body) else Dialect.ATIS
 
 
-def _explain(error: Exception, dialect: Dialect, outer: str) -> RequestError:
+def _explain(error: Exception, body: bytes, dialect: Dialect, outer: str) -> RequestError:
     """Turn a decoder's message into the dialect's error that names the member.
 
     `outer` is the one member of the body: who leaves it out is told so.
     """
-    text = str(error)
-    place = _PLACE.search(text)
-    path = place["path"].removeprefix("$.") if place else ""
-    what = text[: place.start()] if place else text
     if not isinstance(error, msgspec.ValidationError):
-        return RequestError(Reason.BODY_UNPARSABLE, text[:200], dialect=dialect)
-    missing, unknown = _MISSING.match(what), _UNKNOWN.match(what)
-    if missing:
-        return RequestError(Reason.PARAMETER_MISSING, missing["name"], dialect=dialect)
-    if unknown:
-        name = unknown["name"][:MAX_TEXT]
-        told = "unknown parameter" if place else f"unknown parameter; only {outer} stands here"
-        return RequestError(Reason.PARAMETER_INVALID, name, told, dialect=dialect)
-    return RequestError(
-        Reason.PARAMETER_INVALID, path.rpartition(".")[2] or "body", what[:200], dialect=dialect
-    )
+        return RequestError(Reason.BODY_UNPARSABLE, unreadable(error), dialect=dialect)
+    try:
+        loads_plain(body)
+    except ParseError as unusable:
+        return _unusable(unusable, dialect)
+    found = fault(error)
+    name = found.member.removeprefix(f"{outer}.")[:MAX_TEXT]
+    if found.missing:
+        return RequestError(Reason.PARAMETER_MISSING, name, dialect=dialect)
+    told = "unknown parameter" if found.unknown else found.told
+    if found.unknown and name == found.member:
+        told += f"; only {outer} stands here"
+    elif found.unknown and outer == "verificationRequest" and name in ("orig", "iat"):
+        told += " beside from, to and time; orig, dest and iat stand for these three together"
+    return RequestError(Reason.PARAMETER_INVALID, name or "body", told[:200], dialect=dialect)
+
+
+def _unusable(error: ParseError, dialect: Dialect) -> RequestError:
+    """A body of which one reader would see something else than another."""
+    if error.reason is Reason.JSON_DUPLICATE_KEY:
+        return RequestError(
+            Reason.PARAMETER_INVALID, error.where, "it stands twice", dialect=dialect
+        )
+    return RequestError(Reason.BODY_UNPARSABLE, error.detail, dialect=dialect)
+
+
+def _once(
+    body: bytes, members: Struct, parties: tuple[Party | None, ...], dialect: Dialect
+) -> None:
+    """Refuse a body in which a member stands twice."""
+    values = astuple(members)
+    standing = 1 + len(values) - values.count(None)
+    for party in parties:
+        if party is not None:
+            standing += (party.tn is not None) + (party.uri is not None)
+    if isinstance(members, VerificationMembers) and not members.explain:
+        standing -= 1
+    try:
+        refuse_twins(body, standing)
+    except ParseError as error:
+        raise _unusable(error, dialect) from None
 
 
 def _one(values: str | list[str] | None) -> list[str]:
@@ -221,13 +275,6 @@ def _own_number(party: Party | None, name: str, country: str | None, dialect: Di
     return found
 
 
-def _purposes(purpose: str | None, crn: str | None = None) -> None:
-    if purpose is not None:
-        parse_crn(purpose, "purpose")
-    if crn is not None:
-        parse_crn(crn)
-
-
 def _destination(party: Party, country: str | None, dialect: Dialect) -> Destination:
     called = _identities(party, "dest", country, dialect)
     if len(called) > MAX_DESTINATIONS:
@@ -259,13 +306,20 @@ def read_signing(
     """
     try:
         members = _signing.decode(body).request
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise _explain(error, guess(configured, body), "signingRequest") from None
+    except _NO_JSON as error:
+        raise _explain(error, body, guess(configured, body), "signingRequest") from None
     dialect = configured or (
         Dialect.THREEGPP
         if members.profileId is not None or members.requestId is not None
         else Dialect.ATIS
     )
+    colons = body.count(b":")  # each member has one
+    if (
+        (colons > _USUAL and (colons > _USUAL + 1 or members.access is None))
+        or members.attest is None
+        or members.origid is None
+    ):
+        _once(body, members, (members.orig, members.dest, members.caller), dialect)
     if members.ppt not in (None, "shaken") or members.div or members.rph or members.sph:
         raise RequestError(
             Reason.PARAMETER_INVALID,
@@ -292,7 +346,10 @@ def read_signing(
         level = parse_attest(attest) if attest is not None else None
         if origid is not None:
             parse_origid(origid)
-        _purposes(members.purpose, members.crn)
+        if members.purpose is not None:
+            parse_crn(members.purpose, "purpose")
+        if members.crn is not None:
+            parse_crn(members.crn)
     except ParseError as error:
         raise _invalid(error, dialect) from None
     request = SigningRequest(
@@ -310,6 +367,23 @@ def read_signing(
     return request, Echo(dialect, members.requestId)
 
 
+def _as_the_token(body: bytes) -> VerificationMembers | None:
+    """Read orig, dest and iat for from, to and time: a published client names the call so."""
+    try:
+        found = _renamed.decode(body).request
+    except _NO_JSON:
+        return None
+    return VerificationMembers(
+        found.orig,
+        found.dest,
+        found.iat,
+        found.identity,
+        requestId=found.requestId,
+        callId=found.callId,
+        explain=found.explain,
+    )
+
+
 def read_verification(
     body: bytes, *, configured: Dialect | None, country: str | None
 ) -> tuple[VerificationRequest, Echo]:
@@ -323,8 +397,12 @@ def read_verification(
     """
     try:
         members = _verification.decode(body).request
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise _explain(error, guess(configured, body), "verificationRequest") from None
+    except _NO_JSON as error:
+        renamed = _as_the_token(body) if isinstance(error, msgspec.ValidationError) else None
+        if renamed is None:
+            dialect = guess(configured, body)
+            raise _explain(error, body, dialect, "verificationRequest") from None
+        members = renamed
     threegpp = (
         members.identityHeader is not None
         or members.identityHeaders is not None
@@ -337,14 +415,22 @@ def read_verification(
         *_one(members.identityHeaders),
     )
     try:
-        _purposes(members.purpose)
-    except ParseError as error:
-        raise _invalid(error, dialect) from None
+        room = len(body) - len(members.identity) - len(members.from_.tn) - len(members.to.tn[0])  # type: ignore[arg-type, index]
+        short = room < _ROOM and members.time >= _LONG_TIME
+    except (TypeError, IndexError):  # one of them is not there
+        short = False
+    if not short:
+        _once(body, members, (members.from_, members.to, members.dest), dialect)
+    if members.purpose is not None:
+        try:
+            parse_crn(members.purpose, "purpose")
+        except ParseError as error:
+            raise _invalid(error, dialect) from None
     request = VerificationRequest(
         _caller(members.from_, "from", country, dialect),
         _identities(members.to, "to", country, dialect),
         members.time,
-        tuple(value for value in identities if value.strip()),
+        tuple([value for value in identities if value.strip()]),
         members.callId,
         members.purpose,
     )

@@ -68,8 +68,11 @@ REDRESS = [
         ("[server]\ncalls = 8080\n", "server.calls"),
         ('[server]\ncalls = "localhost:8080"\n', "expected an IP address"),
         ('[server]\ncalls = "127.0.0.1"\n', "address:port"),
-        ("[server]\nport = 1\n", "server.port: Extra inputs"),
-        ("[verifier]\ndate_window = 0\n", "verifier.date_window: Input should be greater"),
+        ("[server]\nport = 1\n", "server.port: unknown; set in"),
+        (
+            "[verifier]\ndate_window = 0\n",
+            "verifier.date_window: a number of at least 1 expected (given: 0)",
+        ),
         ('[trust]\nrevocation = "off"\n', "'require' or 'prefer'"),
         ('[verifier]\ncountry = "cn"\n', "verifier.country"),
         ("[server\n", "settings file"),

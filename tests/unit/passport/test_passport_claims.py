@@ -114,7 +114,7 @@ def test_header_stands_once():
     data = written(HEADER)
     doubled = data[:-1] + b',"alg":"none"}'
     assert reason_of(parse_header, doubled).reason is Reason.JSON_DUPLICATE_KEY
-    assert reason_of(parse_header, data + b" ").reason is Reason.JSON_SYNTAX
+    assert reason_of(parse_header, data + data).reason is Reason.JSON_SYNTAX
     assert reason_of(parse_header_segment, b64url_encode(data) + b"=").reason is Reason.TOKEN_BASE64
 
 
@@ -234,7 +234,9 @@ def test_claims_are_mandatory(name):
     ("change", "reason", "where"),
     [
         ({"iat": "1443208345"}, Reason.CLAIM_INVALID, "payload.iat"),
-        ({"iat": 1443208345.0}, Reason.CLAIM_INVALID, "payload.iat"),
+        ({"iat": -0.5}, Reason.CLAIM_INVALID, "payload.iat"),
+        ({"iat": MAX_IAT + 1.0}, Reason.CLAIM_INVALID, "payload.iat"),
+        ({"iat": 1443208345000.0}, Reason.CLAIM_INVALID, "payload.iat"),
         ({"iat": True}, Reason.CLAIM_INVALID, "payload.iat"),
         ({"iat": None}, Reason.CLAIM_INVALID, "payload.iat"),
         ({"iat": [1]}, Reason.CLAIM_INVALID, "payload.iat"),
@@ -303,6 +305,40 @@ def test_payload_refusals(change, reason, where):
         assert (error.reason, error.where) == (reason, where)
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (b"1443208345", 1443208345),
+        (b"1443208345.0", 1443208345),
+        (b"1443208345.25", 1443208345),
+        (b"1443208345.999999", 1443208345),
+        (b"1443208345e0", 1443208345),
+        (b"1443208345E+0", 1443208345),
+        (b"1.443208345e9", 1443208345),
+        (b"1.443208345e+09", 1443208345),
+        (b"14432083450e-1", 1443208345),
+        (b"0.5", 0),
+        (b"-0", 0),
+        (b"-0.0", 0),
+        (b"253402300799.5", MAX_IAT),
+    ],
+)
+def test_a_numeric_date_may_have_fraction_and_exponent(text, seconds):
+    data = written(CLAIMS).replace(b"1443208345", text)
+    found = parse_payload(SHAKEN, data)
+    assert (found.iat, type(found.iat)) == (seconds, int)
+    assert parse_payload(SHAKEN, found.payload()) == found
+
+
+@pytest.mark.parametrize("before", [b"", b" ", b"\n", b"\r\n\t "])
+@pytest.mark.parametrize("after", [b"", b" ", b"\n", b"\r\n\t "])
+def test_white_space_around_header_and_payload(before, after):
+    assert parse_header(before + written(HEADER) + after) == SHAKEN
+    assert parse_payload(SHAKEN, before + written(CLAIMS) + after) == VALUE
+    spaced = json.dumps(CLAIMS, indent=1).replace("\n", "\r\n\t").encode()
+    assert parse_payload(SHAKEN, before + spaced + after) == VALUE
+
+
 @pytest.mark.parametrize("crn", ["Rendezvous for Little Nellie", "营销", "x" * MAX_CRN_LENGTH])
 def test_a_call_reason_stands_inside_a_shaken_token(crn):
     found = parse_payload(SHAKEN, written(CLAIMS | {"crn": crn}))
@@ -326,7 +362,8 @@ def test_json_inside_a_string_is_named(name):
     [
         (written(CLAIMS)[:-1] + b',"iat":1}', Reason.JSON_DUPLICATE_KEY),
         (written(CLAIMS).replace(b'"orig":{', b'"orig":{"tn":"1",'), Reason.JSON_DUPLICATE_KEY),
-        (written(CLAIMS) + b"\n", Reason.JSON_SYNTAX),
+        (written(CLAIMS) + b"\x0b", Reason.JSON_SYNTAX),
+        (written(CLAIMS) + "\u00a0".encode(), Reason.JSON_SYNTAX),
         (b"\x00" + written(CLAIMS), Reason.JSON_SYNTAX),
         (b"", Reason.JSON_SYNTAX),
         (written(CLAIMS)[:-1] + b',"x":' + b"[" * 40 + b"]" * 40 + b"}", Reason.JSON_TOO_DEEP),

@@ -53,21 +53,21 @@ def refused(parse, *arguments):
     ("value", "header", "written"),
     [
         (T + INFO, IdentityHeader(TOKEN, X5U), None),
-        (T + INFO + ';alg=ES256;ppt="shaken"', IdentityHeader(TOKEN, X5U, "ES256", "shaken"), None),
+        (T + INFO + ";alg=ES256;ppt=shaken", IdentityHeader(TOKEN, X5U, "ES256", "shaken"), None),
         (
-            T + INFO + ";alg=ES256;ppt=shaken",
-            IdentityHeader(TOKEN, X5U, "ES256", "shaken"),
             T + INFO + ';alg=ES256;ppt="shaken"',
+            IdentityHeader(TOKEN, X5U, "ES256", "shaken"),
+            T + INFO + ";alg=ES256;ppt=shaken",
         ),
         (
             T + ';ppt="shaken";alg="ES256"' + INFO,
             IdentityHeader(TOKEN, X5U, "ES256", "shaken"),
-            T + INFO + ';alg=ES256;ppt="shaken"',
+            T + INFO + ";alg=ES256;ppt=shaken",
         ),
         (
             T + ";PPT=Shaken;ALG=es256;INFO=<" + X5U + ">",
             IdentityHeader(TOKEN, X5U, "ES256", "shaken"),
-            T + INFO + ';alg=ES256;ppt="shaken"',
+            T + INFO + ";alg=ES256;ppt=shaken",
         ),
         (
             f"{T} \t; info \t= <{X5U}> ; alg = ES256 ;",
@@ -216,6 +216,13 @@ TWO = T + ";info=<https://h/a,b>"
         (["<", ONE], ["<", ONE]),
         (["<,a.b.c"], ["<", "a.b.c"]),
         (["", ","], ["", "", ""]),
+        ([f"\r\n {ONE}", f"{ONE}\r\n"], [ONE, ONE]),
+        ([f"\r\n{ONE}\r\n \r\n", f" \t\n{TWO}\r"], [ONE, TWO]),
+        ([f"{ONE}\r\n,\r\n {TWO}\n"], [ONE, TWO]),
+        ([f"{T} \r\n ; \r\n info \r\n = \r\n <{X5U}>"], [f"{T}  ;  info  =  <{X5U}>"]),
+        ([f"{T}{INFO}\r\nVia: x"], [f"{T}{INFO}\r\nVia: x"]),
+        ([f"{T}{INFO}\r x"], [f"{T}{INFO}\r x"]),
+        ([f"\u00a0{T}{INFO}\x0b"], [f"\u00a0{T}{INFO}\x0b"]),
     ],
 )
 def test_fields_are_unfolded_and_split(values, parts):
@@ -226,6 +233,19 @@ def test_folding_stands_between_parameters_only():
     folded = f"{T};info=<{X5U}>;\r\n  alg=ES256;\r\n\tppt=shaken"
     assert parse_identity_header(folded) == IdentityHeader(TOKEN, X5U, "ES256", "shaken")
     assert refused(parse_identity_header, "a.\r\n b.c" + INFO).reason is Reason.IDENTITY_SYNTAX
+
+
+@pytest.mark.parametrize("before", ["", " ", "\t", "\r\n ", "\n", "\r\n\t\r\n "])
+@pytest.mark.parametrize("after", ["", " ", "\t", "\r\n", "\n", "\r", " \r\n \r\n"])
+def test_line_breaks_and_blanks_around_a_value_are_none_of_it(before, after):
+    header = IdentityHeader(TOKEN, X5U, "ES256", "shaken")
+    value = T + INFO + ";alg=ES256;ppt=shaken"
+    assert parse_identity_header(before + value + after) == header
+    assert (
+        parse_identity_headers([f"{before}{value}{after},{before}{value}{after}"]) == [header] * 2
+    )
+    broken = value.replace(";alg", "\r\n;alg")
+    assert refused(parse_identity_header, before + broken + after).reason is Reason.IDENTITY_SYNTAX
 
 
 def test_one_value_is_one_value():

@@ -33,6 +33,9 @@ def test_writing_is_deterministic_and_read_back(value, written):
     [
         b'{"b":1,"a":2}',
         b'{ "b" : 1 ,\n"a": 2\t}',
+        b' {"b":1,"a":2}',
+        b'{"b":1,"a":2}\n',
+        b'\r\n\t {"b":1,"a":2} \t\r\n',
         b'{"\\u0061":2,"b":1}',
         b'{"a":2,"b":-0,"b2":1}',
         b'{"a":1e3,"b":1.0,"c":-0.0,"d":0.1,"e":5e-324,"f":1.7976931348623157e308}',
@@ -78,8 +81,12 @@ def test_what_is_read(data):
         (b'{"\\udc00":1}', Reason.JSON_SYNTAX),
         (b'\xef\xbb\xbf{"a":1}', Reason.JSON_SYNTAX),
         ('{"a":1}'.encode("utf-16"), Reason.JSON_SYNTAX),
-        (b'{"a":1}\n', Reason.JSON_SYNTAX),
-        (b' {"a":1}', Reason.JSON_SYNTAX),
+        (b'{"a":1}\x0c', Reason.JSON_SYNTAX),
+        (b'\x0b{"a":1}', Reason.JSON_SYNTAX),
+        ('\u00a0{"a":1}'.encode(), Reason.JSON_SYNTAX),
+        ('{"a":1}\u2028'.encode(), Reason.JSON_SYNTAX),
+        (b'{"a":1}\n,', Reason.JSON_SYNTAX),
+        (b" \n ", Reason.JSON_SYNTAX),
         (b'{"a":1}{"a":1}', Reason.JSON_SYNTAX),
         (b'{"a":1}\x00', Reason.JSON_SYNTAX),
         (b'{"a":1}//', Reason.JSON_SYNTAX),
@@ -98,6 +105,8 @@ def test_what_is_refused(data, reason):
     assert refused.value.reason is reason
     assert refused.value.where == "payload"
     assert len(str(refused.value)) < 250
+    assert "Expecting" not in str(refused.value)
+    assert "line 1 column" not in str(refused.value)
 
 
 def test_only_json_is_written():

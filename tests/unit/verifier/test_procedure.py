@@ -200,7 +200,7 @@ SCENARIOS = [
     (token(lambda v: v.replace("info=", "inf0=")), Check.SYNTAX, Reason.INFO_MISSING),
     (token(lambda v: v.replace("https:", "")), Check.SYNTAX, Reason.INFO_INVALID),
     (made(header={"alg": "none"}), Check.SYNTAX, Reason.ALG_UNSUPPORTED),
-    (token(lambda v: v.replace('"shaken"', "div")), Check.SYNTAX, Reason.PPT_MISMATCH),
+    (token(lambda v: v.replace("ppt=shaken", "ppt=div")), Check.SYNTAX, Reason.PPT_MISMATCH),
     (only_for_us, Check.SYNTAX, Reason.PPT_UNSUPPORTED),
     (
         token(lambda v: parse_identity_header(v).compacted().dumps()),
