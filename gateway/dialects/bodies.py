@@ -24,6 +24,7 @@ from verifier.request import VerificationRequest
 MAX_TEXT: Final = 128  # characters of names that are echoed or looked up
 Seconds = Annotated[int, Meta(ge=0, le=MAX_IAT)]
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
+CallId = Annotated[str, Meta(min_length=1)]  # of any length: RFC 3261 section 25.1 has no bound
 Purpose = Annotated[str, Meta(min_length=1, max_length=MAX_CRN_LENGTH)]
 Digits = Annotated[str, Meta(pattern=r"^[0-9*#]{1,16}$")]
 
@@ -104,7 +105,7 @@ class VerificationMembers(Struct, forbid_unknown_fields=True):
     profileId: Name | None = None  # noqa: N815
     requestId: Name | None = None  # noqa: N815
     displayName: Name | None = None  # noqa: N815
-    callId: Name | None = None  # noqa: N815
+    callId: CallId | None = None  # noqa: N815
     purpose: Purpose | None = None
     explain: bool = False
 

@@ -14,6 +14,7 @@ from gateway.calls import MAX_REQUEST_ID, MAX_WAITING, SIGNING, VERIFICATION, He
 from gateway.demo import BANK, BANK_ORIGID, CALLEE, COURIER, HOTLINE, MVNO
 from passport.identity import parse_identity_header
 from passport.jws import b64url_decode
+from verifier.replay import NEW, REPLAY, UNKNOWN
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 ATIS = {
@@ -247,7 +248,7 @@ class Shared:
         self.answers = list(answers)
         self.asked = []
 
-    async def first_seen_all(self, sightings, now):
+    async def sight_all(self, sightings, now):
         self.asked.append(sightings)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -256,7 +257,7 @@ class Shared:
 
 
 def test_a_shared_replay_store_is_asked_once_for_genuine_tokens_only(desk):
-    shared = desk.service.calls._replay = Shared(True, False, None, OSError("gone"))
+    shared = desk.service.calls._replay = Shared(NEW, REPLAY, UNKNOWN, OSError("gone"))
     _, answer = desk.call(SIGNING, _sign())
     identity = answer["signingResponse"]["identity"]
     expected = ["VERIFIED", "REPLAYED", "REPLAY_UNKNOWN", "REPLAY_UNKNOWN"]
