@@ -7,7 +7,8 @@ For each Identity header of the call, the first check that fails ends that heade
  2. the header field is well formed; info, alg, ppt usable                    438, 436, 437
  3. the token is well formed; typ, alg, ppt, x5u as they must be              438, 436, 437
     x5u is a place certificates may come from                                 436
- 4. Date and iat within their windows of now                                  403
+ 4. iat within its window of now; Date likewise, or outdated beside an iat
+    that is within Date's: then 10 decides                                    403
  5. orig is the calling number; dest holds the called number                  438
  6. the certificate chain is in the cache, or is asked for                    436
  7. the chain leads to a trusted root, is valid now, keeps the profile,
@@ -61,7 +62,7 @@ from verifier.replay import (
     replay_key,
 )
 from verifier.request import VerificationRequest
-from verifier.screen import SCREEN_CHECKS, Screened, ScreenPolicy, read, screen
+from verifier.screen import SCREEN_CHECKS, Screened, ScreenPolicy, outdated, read, screen
 from verifier.token import TOKEN_CHECKS, VerifiedPASSporT, check_token
 from verifier.unsigned import (
     UnsignedPolicy,
@@ -379,8 +380,14 @@ class Verifier:
         judged = judge(token, facts, self._conduct_policy, self._marketing)
         passed = _ALL if judged is None else _passed(_ALL, judged.check)
         result = _result(screened, value, passed, judged, signer, facts.finding, facts.unwanted)
-        said = _REPEATED.get(sighted.sight)
-        return result if said is None else replace(result, notes=(*result.notes, said))
+        if sighted is NEW and facts.late is None:
+            return result
+        notes = [*result.notes]
+        if facts.late is not None:
+            notes.append(f"{facts.late}, but iat is fresh")
+        if sighted.sight in _REPEATED:
+            notes.append(_REPEATED[sighted.sight])
+        return replace(result, notes=tuple(notes))
 
     def _tell(self, candidate: Candidate, refusal: Refusal | None, opened: Opened) -> None:
         """What the call tells of its signer's conduct. Asked about again, it tells nothing more."""
@@ -490,7 +497,8 @@ class Verifier:
             if self._conduct is not None
             else None
         )
-        return Facts(True, holder, order, binding, behind, finding, unwanted)
+        late = outdated(opened.request, now, self.policy)
+        return Facts(True, holder, order, binding, behind, finding, unwanted, late)
 
     def _unwanted(
         self, token: VerifiedPASSporT, opened: Opened, registry: Registry

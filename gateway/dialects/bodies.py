@@ -96,7 +96,7 @@ class VerificationMembers(Struct, forbid_unknown_fields=True):
 
     from_: Party = field(name="from")
     to: Party
-    time: Seconds
+    time: Seconds | None = None
     identity: str | list[str] | None = None
     identityHeader: str | None = None  # noqa: N815
     identityHeaders: list[str] | None = None  # noqa: N815

@@ -232,7 +232,8 @@ def private_place(case):
 
 
 def stale_date(case):
-    case.time = NOW - 61
+    case.iat = case.time = NOW - 61
+    case.policy = ScreenPolicy(iat_window=300)
 
 
 def stale_iat(case):
