@@ -26,10 +26,11 @@ from stores.fleet import FleetRegistry
 from stores.fleetimport import FleetImport
 from stores.fleetreplay import FleetReplayStore
 from stores.redislink import FleetOptions
-from verifier.replay import Sighting
+from verifier.replay import NEW, Question, Sighting
 
 TOGETHER: Final = 16  # calls a busy service finds waiting in one turn of its event loop
 _FRESH: Final = 60  # seconds a token is remembered
+_ANSWER: Final = bytes(250)  # octets, as of a call that passed
 
 
 class Waits(Struct, frozen=True):
@@ -149,11 +150,14 @@ async def _questions(count: int, together: int, url: str) -> Waits:
     waits = []
     try:
         for number in range(count + 20):
-            asked = [Sighting(os.urandom(32), "call", now + _FRESH) for _ in range(together)]
+            asked = [
+                Sighting(os.urandom(16), now + _FRESH, Question(now, (b"proxy", b"call")), _ANSWER)
+                for _ in range(together)
+            ]
             began = time.perf_counter()
-            answers = await store.first_seen_all(asked, now)
+            answers = await store.sight_all(asked, now)
             waits.append((time.perf_counter() - began) * 1000)
-            if answers != [True] * together:
+            if answers != [NEW] * together:
                 raise BenchError(f"question {number}: {answers} about new tokens")
     finally:
         await store.close()

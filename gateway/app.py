@@ -131,7 +131,8 @@ class Service:
         self.identity_key = pseudonym_key(settings.registry.identity_key or data / "identity.key")
         fleet = _fleet(settings)
         self.registry = self._registry(fleet)
-        self._seen = FleetReplayStore(fleet) if fleet is not None else None
+        window = settings.verifier.repeat_seconds
+        self._seen = FleetReplayStore(fleet, window=window) if fleet is not None else None
         self.keeper = self._conduct(fleet)
         conduct = self.keeper.calls if self.keeper is not None else None
         self.keys = self._key_store()
@@ -174,9 +175,9 @@ class Service:
             ),
             self.repository,
             trust,
-            MemoryReplayStore()
+            MemoryReplayStore(window=window)
             if settings.server.workers == 1
-            else SqliteReplayStore(data / "replay.sqlite"),
+            else SqliteReplayStore(data / "replay.sqlite", window),
             self.registry,
             conduct,
             ConductPolicy(

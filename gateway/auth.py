@@ -104,6 +104,7 @@ class Credentials(Struct, frozen=True):
 LOCAL: Final = Principal("local", "local", frozenset(Role))
 _MTLS: Final = Principal("mtls", "client certificate", frozenset({Role.PROXY}))
 PEER: Final = "peer"  # of a request's state: the connection's Peer
+ADDRESS: Final = "address"  # of a request's state: where the connection comes from, as accepted
 _OTHERS: Final = "other_certificates"
 _NOTHING: Final = Credentials({}, (), None, told=False)
 _TABLES: Final = ("key", "certificate", _OTHERS)

@@ -7,6 +7,7 @@ transaction, and a file that is cut off changes nothing.
 # Annotations name variables of the functions around them: they are not postponed here.
 import asyncio
 import csv
+import hashlib
 import io
 import tempfile
 import time
@@ -29,6 +30,7 @@ from stores.bulk import Import
 from stores.embedded import EmbeddedRegistry
 from stores.fleet import FleetRegistry
 from stores.fleetimport import FleetImport
+from stores.requests import reached
 from stores.rows import Mode, Report
 
 CSV: Final = "text/csv"
@@ -79,8 +81,9 @@ Name = Annotated[
     str,
     Query(
         max_length=128,
-        description="Names this import, so that it can be gone on with: sent again under the name"
-        " it was cut off with, what was taken is passed over. Best effort only.",
+        description="Names this import, so that it can be gone on with: the same file sent again"
+        " under the name it was cut off with, what was taken is passed over; another file is taken"
+        " from its start. Best effort only.",
     ),
 ]
 ReadMode = Annotated[
@@ -165,7 +168,7 @@ def bulk_router(
         async with uploads:
             with tempfile.TemporaryFile(dir=registry.book.path.parent) as file:
                 try:
-                    await _spool(request, file, max_import)
+                    digest = await _spool(request, file, max_import)
                 except _TooLargeError:
                     raise HTTPException(
                         413, f"the body is larger than {max_import} bytes"
@@ -177,7 +180,7 @@ def bulk_router(
                     "now": int(clock()),
                     "mode": Mode(mode),
                     "dry_run": dry_run,
-                    "resume": _stored(principal, kind, name),
+                    "resume": f"{_stored(principal, kind, name)}\n{digest}" if name else "",
                 }
                 try:
                     report = await works.run(kind, _bounded(lines), told, how)
@@ -194,7 +197,7 @@ def bulk_router(
         name: Annotated[str, Query(min_length=1, max_length=128)],
     ) -> dict[str, int]:
         stored = _stored(principal, _kind(records), name)
-        return {"line": await registry.read(lambda book: book.import_line(stored))}
+        return {"line": await registry.read(lambda book: reached(book, stored))}
 
     @routes.get(
         "/exports/{records}",
@@ -221,23 +224,28 @@ def _kind(records: str) -> Kind:
 
 
 def _stored(principal: Principal, kind: Kind, name: str) -> str:
-    """The name under which progress is kept: each client has names of its own."""
-    return f"api {principal.id} {kind.value} {name}" if name else ""
+    """The name under which progress is kept: each client has names of its own.
+
+    Beside it stands the digest of the file, lest rows of one be passed over for those of another.
+    """
+    return f"api {principal.id} {kind.value} {name}"
 
 
-async def _spool(request: Request, file: IO[bytes], limit: int) -> None:
-    """Put the body into the file, and go back to its begin. Raises _TooLargeError."""
-    size, buffer = 0, bytearray()
+async def _spool(request: Request, file: IO[bytes], limit: int) -> str:
+    """Put the body into the file, and go back to its begin; its digest. Raises _TooLargeError."""
+    size, buffer, digest = 0, bytearray(), hashlib.sha256()
     async for part in request.stream():
         size += len(part)
         if size > limit:
             raise _TooLargeError
+        digest.update(part)
         buffer += part
         if len(buffer) >= _BUFFER:
             await asyncio.to_thread(file.write, bytes(buffer))
             buffer.clear()
     await asyncio.to_thread(file.write, bytes(buffer))
     file.seek(0)
+    return digest.hexdigest()
 
 
 def _bounded(lines: io.TextIOWrapper) -> Iterator[str]:

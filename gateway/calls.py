@@ -11,10 +11,11 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from certs.chain import Chain
 from certs.keys import Credential
@@ -32,6 +33,8 @@ from gateway.dialects.bodies import (
 )
 from gateway.logs import CallLog, CallRecord, Pseudonym
 from gateway.metrics import Metrics
+from gateway.records import signing_record, verification_record
+from gateway.repeats import asked_again, asker, question_of
 from passport.errors import StoreUnavailableError
 from passport.reasons import Reason, Verstat
 from passport.tn import TN
@@ -42,7 +45,7 @@ from signer.decide import Decision, decide, gather
 from signer.request import SigningRequest
 from signer.sign import SignedHeader, sign
 from verifier.redress import Rejection
-from verifier.replay import SharedReplayStore, Sighting
+from verifier.replay import UNKNOWN, Question, SharedReplayStore, Sighted, Sighting
 from verifier.request import VerificationRequest
 from verifier.verdict import Verdict
 from verifier.verify import NeedCertificates, Opened, Verifier
@@ -63,6 +66,7 @@ class Headers(Struct):
     Attributes:
         unusual: Transfer-Encoding or Upgrade, which only the ASGI way handles.
         peer: the connection's client certificate; of no header.
+        address: where the connection comes from; of no header.
     """
 
     content_type: bytes | None = None
@@ -73,6 +77,7 @@ class Headers(Struct):
     request_id: bytes | None = None
     unusual: bytes | None = None
     peer: Peer | None = None
+    address: str = ""
 
     @classmethod
     def of(cls, pairs: list[tuple[bytes, bytes]]) -> Headers:
@@ -138,6 +143,7 @@ class _Verifying(Struct):
     echo: Echo
     request_id: bytes
     started: float
+    question: Question | None = None
 
     def compute(self) -> None:
         """Check the signatures."""
@@ -152,13 +158,20 @@ class Waiting(Struct, frozen=True):
     urls: tuple[str, ...]
     request_id: bytes
     started: float
+    question: Question | None = None
 
 
 class Asking(Struct, frozen=True):
-    """A verification that must ask a shared replay store; `go_on` goes on from here."""
+    """A verification that must ask a shared replay store; `go_on` goes on from here.
+
+    Attributes:
+        presumed, answer: what follows if every token is new.
+    """
 
     staged: _Verifying
     sightings: list[Sighting]
+    presumed: Verdict
+    answer: bytes
 
 
 class Repository(Protocol):
@@ -273,25 +286,44 @@ class Calls:
         except Exception:
             _logger.exception("the registry's changes could not be taken over")
 
-    def _finish(
-        self, item: _Signing | _Verifying, seen: Mapping[bytes, bool | None] | None = None
-    ) -> Answer | Asking:
+    def _finish(self, item: _Signing | _Verifying) -> Answer | Asking:
         """Everything about a request after its signature."""
         path = SIGNING if isinstance(item, _Signing) else VERIFICATION
         try:
             if isinstance(item, _Signing):
                 return self._signed(item)
-            if self._replay is not None and seen is None:
-                sightings = self._verifier.sightings(item.opened)
-                if sightings:
-                    return Asking(item, sightings)
-            verdict = self._verifier.close(item.opened, seen)
-            opened = item.opened
-            return self._judged(opened.request, item.echo, verdict, item.request_id, item.started)
+            # The answer comes first: the store that may know the token keeps it for who asks again.
+            presumed = self._verifier.presume(item.opened)
+            answer = self._told(presumed, item.echo)
+            sightings = self._verifier.sightings(item.opened, item.question, answer)
+            if self._replay is not None and sightings:
+                return Asking(item, sightings, presumed, answer)
+            seen = self._verifier.ask(sightings, item.opened.now)
+            return self._settled_by(item, presumed, answer, seen)
         except Exception:
             _logger.exception("%s failed", path)
-            internal = RequestError(Reason.INTERNAL)
-            return self._error(path, internal, item.echo.dialect, item.request_id)
+            return self._internal(path, item)
+
+    def _settled_by(
+        self, item: _Verifying, presumed: Verdict, answer: bytes, seen: Sequence[Sighted]
+    ) -> Answer:
+        """The answer of a verification whose tokens the replay store has told about."""
+        request, repeated = item.opened.request, asked_again(seen)
+        if repeated is not None:
+            self._metrics.repeated(repeated.sight.value)
+            if repeated.answer:
+                answer = answers.repeated(repeated.answer, self.policy.explain)
+                elapsed = self._timer() - item.started
+                self._logged(request, presumed, item.request_id, elapsed, repeated)
+                return Answer(200, answer, item.request_id)
+        verdict = self._verifier.settle(item.opened, presumed, seen)
+        if verdict is not presumed:
+            answer = self._told(verdict, item.echo)
+        return self._judged(request, verdict, answer, item.request_id, item.started, repeated)
+
+    def _internal(self, path: str, item: _Signing | _Verifying) -> Answer:
+        internal = RequestError(Reason.INTERNAL)
+        return self._error(path, internal, item.echo.dialect, item.request_id)
 
     def _stage(self, incoming: Incoming) -> Answer | Waiting | _Signing | _Verifying:
         """Everything about a request up to the signature."""
@@ -308,7 +340,7 @@ class Calls:
             dialect = principal.dialect or dialect
             if path == SIGNING:
                 return self._decide(body, dialect, request_id, started)
-            return self._verify(body, dialect, request_id, started)
+            return self._verify(incoming, principal, dialect, request_id, started)
         except RequestError as error:
             if dialect is None and error.reason in _BEFORE_PARSING:
                 dialect = guess(None, body)
@@ -347,8 +379,12 @@ class Calls:
                 raise RuntimeError("a fetched certificate is still missing")  # noqa: TRY004, TRY301
             echo, request_id, started = waiting.echo, waiting.request_id, waiting.started
             if not isinstance(opened, Opened):
-                return self._judged(waiting.request, echo, opened, request_id, started)
-            staged = _Verifying(opened, echo, request_id, started)
+                told = self._told(opened, echo)
+                return self._judged(waiting.request, opened, told, request_id, started)
+            question = waiting.question
+            if question is not None:  # from now on: whoever asks again waited as long
+                question = replace(question, at=self._clock())
+            staged = _Verifying(opened, echo, request_id, started, question)
             staged.compute()
             answer = self._finish(staged)
             self._settled()
@@ -360,18 +396,20 @@ class Calls:
 
     async def _ask(self, asking: Asking) -> Answer:
         """Ask the shared replay store, then finish."""
-        seen: dict[bytes, bool | None] = {}
+        sightings = asking.sightings
+        seen = [UNKNOWN] * len(sightings)
         if self._replay is not None:
             try:
-                sightings = asking.sightings
-                answers_ = await self._replay.first_seen_all(sightings, int(self._clock()))
-                seen = {s.key: a for s, a in zip(sightings, answers_, strict=True)}
+                seen = await self._replay.sight_all(sightings, int(self._clock()))
             except Exception:  # what is not known to be new does not pass
                 _logger.exception("the shared replay store failed")
-        answer = self._finish(asking.staged, seen)
+        item = asking.staged
+        try:
+            answer = self._settled_by(item, asking.presumed, asking.answer, seen)
+        except Exception:
+            _logger.exception("%s failed", VERIFICATION)
+            answer = self._internal(VERIFICATION, item)
         self._settled()
-        if not isinstance(answer, Answer):
-            raise TypeError("asked twice")
         return answer
 
     async def _fetch(self, urls: tuple[str, ...]) -> dict[str, Chain | Failure]:
@@ -465,28 +503,45 @@ class Calls:
         elapsed = self._timer() - started
         self._metrics.signing(attest, decision.reason.name, elapsed)
         if self._log.enabled:
-            self._log_signing(request, attest, decision.reason, request_id, elapsed)
+            at, pseudonym = self._clock(), self._pseudonym
+            self._log.add(signing_record(at, request, decision, request_id, elapsed, pseudonym))
 
     def _verify(
-        self, body: bytes, dialect: Dialect | None, request_id: bytes, started: float
+        self,
+        incoming: Incoming,
+        principal: Principal,
+        dialect: Dialect | None,
+        request_id: bytes,
+        started: float,
     ) -> Answer | Waiting | _Verifying:
-        request, echo = read_verification(body, configured=dialect, country=self.policy.country)
-        opened = self._verifier.open(request, int(self._clock()))
+        request, echo = read_verification(
+            incoming.body, configured=dialect, country=self.policy.country
+        )
+        now = self._clock()
+        opened = self._verifier.open(request, int(now))
+        question = None
+        if request.call_id is not None or incoming.headers.request_id is not None:
+            headers = incoming.headers
+            by = asker(principal, headers.peer, headers.address)
+            question = question_of(by, request.call_id, headers.request_id, incoming.body, now)
         if isinstance(opened, Opened):
-            return _Verifying(opened, echo, request_id, started)
+            return _Verifying(opened, echo, request_id, started, question)
         if isinstance(opened, NeedCertificates):
-            return Waiting(request, echo, opened.urls, request_id, started)
-        return self._judged(request, echo, opened, request_id, started)
+            return Waiting(request, echo, opened.urls, request_id, started, question)
+        return self._judged(request, opened, self._told(opened, echo), request_id, started)
+
+    def _told(self, verdict: Verdict, echo: Echo) -> bytes:
+        return answers.judged(verdict, echo, self.policy.explain, self._rejection())
 
     def _judged(
         self,
         request: VerificationRequest,
-        echo: Echo,
         verdict: Verdict,
+        answer: bytes,
         request_id: bytes,
         started: float,
+        repeated: Sighted | None = None,
     ) -> Answer:
-        answer = answers.judged(verdict, echo, self.policy.explain, self._rejection())
         elapsed = self._timer() - started
         self._metrics.verification(verdict.verstat.value, verdict.reason.name, elapsed)
         for label in verdict.labels:
@@ -495,11 +550,26 @@ class Calls:
         if verdict.verstat is Verstat.PASSED and decisive is not None:
             attest = verdict.attest
             self._metrics.passed(
-                attest.value if attest else "none", decisive.spc, unchecked=bool(decisive.notes)
+                attest.value if attest else "none", decisive.spc, unchecked=decisive.unchecked
             )
-        if self._log.enabled:
-            self._log_verification(request, verdict, request_id, elapsed)
+        self._logged(request, verdict, request_id, elapsed, repeated)
         return Answer(200, answer, request_id)
+
+    def _logged(
+        self,
+        request: VerificationRequest,
+        verdict: Verdict,
+        request_id: bytes,
+        elapsed: float,
+        repeated: Sighted | None,
+    ) -> None:
+        if self._log.enabled:
+            at, pseudonym = self._clock(), self._pseudonym
+            self._log.add(
+                verification_record(
+                    at, request, verdict, request_id, elapsed, pseudonym, repeated=repeated
+                )
+            )
 
     def _error(self, path: str, error: RequestError, dialect: Dialect, request_id: bytes) -> Answer:
         reason = error.reason
@@ -517,55 +587,6 @@ class Calls:
                 )
             )
         return Answer(reason.http, answers.refused(reason, error.variables, dialect), request_id)
-
-    def _log_signing(
-        self,
-        request: SigningRequest,
-        attest: str,
-        reason: Reason,
-        request_id: bytes,
-        elapsed: float,
-    ) -> None:
-        pseudonym = self._pseudonym
-        dest = request.dest
-        self._log.add(
-            CallRecord(
-                self._clock(),
-                "signing",
-                reason.name,
-                request_id.decode("latin-1"),
-                int(elapsed * 1e6),
-                attest=attest,
-                orig=pseudonym(request.orig),
-                dest=tuple([pseudonym(item) for item in (*dest.tn, *dest.uri)]),
-                access=request.access or request.origid,
-            )
-        )
-
-    def _log_verification(
-        self,
-        request: VerificationRequest,
-        verdict: Verdict,
-        request_id: bytes,
-        elapsed: float,
-    ) -> None:
-        pseudonym = self._pseudonym
-        failed = verdict.failed
-        self._log.add(
-            CallRecord(
-                self._clock(),
-                "verification",
-                verdict.reason.name,
-                request_id.decode("latin-1"),
-                int(elapsed * 1e6),
-                verstat=verdict.verstat.value,
-                orig=pseudonym(request.orig),
-                dest=tuple([pseudonym(item) for item in request.to]),
-                spc=verdict.decisive.spc if verdict.decisive is not None else None,
-                failed=failed.name if failed is not None else None,
-                labels=verdict.labels,
-            )
-        )
 
 
 _BEFORE_PARSING: Final = frozenset(

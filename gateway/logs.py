@@ -67,6 +67,7 @@ class CallRecord(Struct, frozen=True, omit_defaults=True):
     Attributes:
         time: seconds since the epoch.
         us: microseconds from complete request to answer.
+        repeated: how it is known that the question was asked before; None for a first one.
     """
 
     time: float
@@ -84,6 +85,7 @@ class CallRecord(Struct, frozen=True, omit_defaults=True):
     failed: str | None = None
     labels: tuple[str, ...] = ()
     parameter: str | None = None
+    repeated: str | None = None
 
 
 class CallLog:

@@ -50,6 +50,13 @@ class Metrics:
             "Passed calls whose certificate no fresh revocation list covered.",
             registry=self.registry,
         )
+        self._repeats = Counter(
+            "zhenxian_repeats",
+            "Verifications that were asked for again, by what told: call (callId) or request"
+            " (X-RequestID and body).",
+            ("by",),
+            registry=self.registry,
+        )
         self._errors = Counter(
             "zhenxian_request_errors",
             "Requests refused before a decision, by route and reason.",
@@ -91,6 +98,10 @@ class Metrics:
         self._count(self._passed, attest, name)
         if unchecked:
             self._unchecked.inc()
+
+    def repeated(self, by: str) -> None:
+        """Count a question that was asked again."""
+        self._repeats.labels(by).inc()
 
     def error(self, route: str, reason: str) -> None:
         """Count a request that got no decision."""

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from gateway.auth import PEER, Peer
+from gateway.auth import ADDRESS, PEER, Peer
 from gateway.calls import ROUTES, Answer, Asking, Calls, Headers, Incoming, Waiting
 
 MAX_BATCH: Final = 64  # calls answered in one go; more would make the first wait for the last
@@ -62,10 +62,12 @@ class PeerProtocol(HttpToolsProtocol):
     """uvicorn's protocol that tells each request the connection's client certificate."""
 
     _peer: Peer | None = None
+    _address: str = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection, whose certificate TLS has checked."""
         super().connection_made(transport)
+        self._address = self.client[0] if self.client is not None else ""
         tls = transport.get_extra_info("ssl_object")
         der = tls.getpeercert(binary_form=True) if tls is not None else None
         if der:
@@ -75,6 +77,7 @@ class PeerProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request starts."""
         super().on_message_begin()
+        self.scope["state"][ADDRESS] = self._address
         if self._peer is not None:
             self.scope["state"][PEER] = self._peer
 
@@ -110,6 +113,7 @@ class CallProtocol(PeerProtocol):
             if self._plain(headers):
                 self._path = path
                 headers.peer = self._peer
+                headers.address = self._address
                 self._call_headers = headers
                 self._body = b""
                 return

@@ -1,11 +1,10 @@
 """The management API: the registry's records, orders, and the history of both.
 
 Every write names a reason, is made under the name of the key that asks, and may carry If-Match
-(the version it saw) and Idempotency-Key (the same request twice is done once).
+(the version it saw) and Idempotency-Key (the same request twice is done once; see gateway.once).
 """
 
 # Annotations name variables of the functions around them: they are not postponed here.
-import hashlib
 import json
 import time
 import uuid
@@ -20,12 +19,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin import PROBLEM_JSON, problem, problems, requires
 from gateway.auth import Authenticator, Principal, Role
+from gateway.once import Once, OnceOnly
 from gateway.reading import PlainRoute
 from passport.errors import ConfigError
 from passport.tn import TN, TNRange
 from registry.forms import record_of, row_of
 from registry.identity import document_hash
-from registry.journal import Change, Commit, RegistryConflictError, Version, end, put
+from registry.journal import (
+    Change,
+    Commit,
+    KeyReusedError,
+    RegistryConflictError,
+    Version,
+    end,
+    put,
+)
 from registry.kinds import Plan
 from registry.model import Access, Binding, Holding, Kind, Order, Record, Subject, Who, span
 from registry.orders import Action, Issuer, lifted, order_of, read_instruction
@@ -33,6 +41,7 @@ from stores.book import Book
 from stores.embedded import EmbeddedRegistry
 from stores.fleet import FleetRegistry
 from stores.nodekey import Pins
+from stores.requests import done
 
 MAX_BATCH: Final = 5_000  # rows of one batch request
 
@@ -73,11 +82,6 @@ IfMatch = Annotated[
 IfNoneMatch = Annotated[
     str | None, Header(alias="if-none-match", description="`*`: create, never change.")
 ]
-Idempotency = Annotated[
-    str | None,
-    Header(alias="idempotency-key", min_length=1, max_length=128,
-           description="Repeat a request under the same key, and it is done once."),
-]  # fmt: skip
 At = Annotated[
     str | None,
     Query(description="An instant, RFC 3339 or seconds since the epoch; now when left out."),
@@ -284,14 +288,14 @@ class _Api:
         changes: list[Change],
         principal: Principal,
         reason: str,
-        idempotency: str | None,
+        once: Once | None,
         asked: object,
     ) -> Commit:
+        """Write changes under a name; `asked` is the body that `once` stands for."""
         request = fingerprint = b""
-        if idempotency is not None:
-            text = f"{principal.id}\n{idempotency}"
-            request = hashlib.sha256(text.encode("utf-8", "replace")).digest()
-            fingerprint = hashlib.sha256(repr((asked, reason)).encode("utf-8", "replace")).digest()
+        if once is not None:
+            request = once.request(principal)
+            fingerprint = once.fingerprint(principal, asked)
         return await self.registry.write(
             changes,
             author=f"{principal.name} ({principal.id})",
@@ -439,15 +443,15 @@ def _record_routes(
         key: Key,
         body: Annotated[form, Body()],  # type: ignore[valid-type]
         reason: Reason,
+        once: OnceOnly,
         if_match: IfMatch = None,
         if_none_match: IfNoneMatch = None,
-        idempotency_key: Idempotency = None,
     ) -> dict[str, Any]:
         row = api.hashed(body.model_dump())  # type: ignore[attr-defined]
         record = record_of(kind, _keyed(kind, key, row))
         _own(principal, record)
         change = put(record, _expected(if_match, if_none_match))
-        commit = await api.commit([change], principal, reason, idempotency_key, (kind, row))
+        commit = await api.commit([change], principal, reason, once, row)
         response.headers["etag"] = f'"{commit.seq}"'
         value = commit.changes[0].value if commit.changes else record
         return _shown(value or record, principal, commit.seq)
@@ -457,12 +461,12 @@ def _record_routes(
         principal: Annotated[Principal, ends],
         key: Key,
         reason: Reason,
+        once: OnceOnly,
         if_match: IfMatch = None,
-        idempotency_key: Idempotency = None,
     ) -> None:
         expected = _expected(if_match, None)
         entry = registry.book.get(kind, canonical(key))
-        if entry is None and idempotency_key is None:
+        if entry is None and once is None:
             raise HTTPException(404, f"there is no {kind.value} {key}")
         if entry is not None:
             _own(principal, entry[1])
@@ -471,7 +475,7 @@ def _record_routes(
             if entry is not None
             else Change(kind, canonical(key), None, expected)
         )
-        await api.commit([change], principal, reason, idempotency_key, ("end", kind, key))
+        await api.commit([change], principal, reason, once, None)
 
     @routes.get(f"{place}/history", summary=f"All versions of {_one(kind)}", responses=absent)
     async def history(principal: Annotated[Principal, see], key: Key) -> dict[str, Any]:
@@ -501,7 +505,7 @@ def _batch_routes(routes: APIRouter, api: _Api, write: Any, lend: Any) -> None:
         principal: Principal,
         reason: str,
         mode: str,
-        idempotency: str | None,
+        once: Once | None,
     ) -> JSONResponse:
         changes: list[tuple[int, Change]] = []
         rejected: list[dict[str, Any]] = []
@@ -517,27 +521,41 @@ def _batch_routes(routes: APIRouter, api: _Api, write: Any, lend: Any) -> None:
             answer = problem(422, "Invalid value", f"{len(rejected)} rows are unusable")
             told = {**json.loads(bytes(answer.body)), "rejected": rejected}
             return JSONResponse(told, 422, media_type=PROBLEM_JSON)
-        asked = (kind, mode, rows)
         accepted, version = 0, None
+        apart = mode == "best-effort" and await by_rows(once, principal, changes)
         try:
-            if changes:
+            if changes and not apart:
                 commit = await api.commit(
-                    [change for _, change in changes], principal, reason, idempotency, asked
+                    [change for _, change in changes], principal, reason, once, rows
                 )
                 accepted, version = len(changes), commit.seq
         except (RegistryConflictError, ConfigError) as error:
-            if mode == "all-or-nothing":
+            if mode == "all-or-nothing" or isinstance(error, KeyReusedError):
                 raise
-            del error
-            for index, change in changes:
-                name = f"{idempotency}/{index}" if idempotency is not None else None
-                try:
-                    commit = await api.commit([change], principal, reason, name, (asked, index))
-                    accepted, version = accepted + 1, commit.seq
-                except (RegistryConflictError, ConfigError) as refused:
-                    rejected.append({"row": index, "detail": str(refused)})
+            apart = True
+        for index, change in changes if apart else ():
+            one = once.row(index) if once is not None else None
+            try:
+                commit = await api.commit([change], principal, reason, one, rows)
+                accepted, version = accepted + 1, commit.seq
+            except KeyReusedError:
+                raise
+            except (RegistryConflictError, ConfigError) as refused:
+                rejected.append({"row": index, "detail": str(refused)})
         rejected.sort(key=lambda entry: entry["row"])
         return JSONResponse({"accepted": accepted, "rejected": rejected, "version": version})
+
+    async def by_rows(
+        once: Once | None, principal: Principal, changes: list[tuple[int, Change]]
+    ) -> bool:
+        """True when the request was made before, and each row was written by itself.
+
+        Together they could be taken now, and would be written a second time.
+        """
+        if once is None:
+            return False
+        names = [once.row(index).request(principal) for index, _ in changes]
+        return await api.registry.read(lambda book: done(book, names))
 
     conflict = problems(c409="A row contradicts what is registered; nothing was written.")
 
@@ -546,33 +564,33 @@ def _batch_routes(routes: APIRouter, api: _Api, write: Any, lend: Any) -> None:
         principal: Annotated[Principal, lend],
         rows: Annotated[list[BindingRow], Body(min_length=1, max_length=MAX_BATCH)],
         reason: Reason,
+        once: OnceOnly,
         mode: mode = "all-or-nothing",
-        idempotency_key: Idempotency = None,
     ) -> JSONResponse:
         plain = [row.model_dump() for row in rows]
-        return await batch(Kind.BINDING, plain, principal, reason, mode, idempotency_key)
+        return await batch(Kind.BINDING, plain, principal, reason, mode, once)
 
     @routes.post("/holdings/batch", summary="Put many holdings", responses=conflict)
     async def holdings(
         principal: Annotated[Principal, write],
         rows: Annotated[list[HoldingRow], Body(min_length=1, max_length=MAX_BATCH)],
         reason: Reason,
+        once: OnceOnly,
         mode: mode = "all-or-nothing",
-        idempotency_key: Idempotency = None,
     ) -> JSONResponse:
         plain = [row.model_dump() for row in rows]
-        return await batch(Kind.HOLDING, plain, principal, reason, mode, idempotency_key)
+        return await batch(Kind.HOLDING, plain, principal, reason, mode, once)
 
     @routes.post("/refusals/batch", summary="Put many callees' refusals", responses=conflict)
     async def refusals(
         principal: Annotated[Principal, write],
         rows: Annotated[list[RefusalRow], Body(min_length=1, max_length=MAX_BATCH)],
         reason: Reason,
+        once: OnceOnly,
         mode: mode = "all-or-nothing",
-        idempotency_key: Idempotency = None,
     ) -> JSONResponse:
         plain = [row.model_dump() for row in rows]
-        return await batch(Kind.REFUSAL, plain, principal, reason, mode, idempotency_key)
+        return await batch(Kind.REFUSAL, plain, principal, reason, mode, once)
 
     @routes.post(
         "/accesses/{key}/origid",
@@ -584,8 +602,8 @@ def _batch_routes(routes: APIRouter, api: _Api, write: Any, lend: Any) -> None:
         response: Response,
         key: Key,
         reason: Reason,
+        once: OnceOnly,
         if_match: IfMatch = None,
-        idempotency_key: Idempotency = None,
     ) -> dict[str, Any]:
         entry = api.registry.book.get(Kind.ACCESS, key)
         if entry is None or not isinstance(entry[1], Access):
@@ -593,7 +611,7 @@ def _batch_routes(routes: APIRouter, api: _Api, write: Any, lend: Any) -> None:
         fresh = replace(entry[1], origid=str(uuid.uuid4()))
         expected = _expected(if_match, None)
         change = put(fresh, entry[0] if expected is None else expected)
-        commit = await api.commit([change], principal, reason, idempotency_key, ("rotate", key))
+        commit = await api.commit([change], principal, reason, once, None)
         if not commit.changes:  # done before, under the same key
             version, record = api.registry.book.get(Kind.ACCESS, key) or (commit.seq, fresh)
         else:

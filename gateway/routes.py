@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from gateway.auth import PEER
+from gateway.auth import ADDRESS, PEER
 from gateway.calls import (
     SIGNING,
     VERIFICATION,
@@ -226,6 +226,7 @@ def calls_router(calls: Calls) -> APIRouter:
         headers = Headers.of(request.scope["headers"])
         state = request.scope.get("state", {})
         headers.peer = state.get(PEER)
+        headers.address = state.get(ADDRESS, "")
         waiting = state.get("waiting")
         if isinstance(waiting, Waiting | Asking):
             return _response(await calls.go_on(waiting))
@@ -278,7 +279,8 @@ def calls_router(calls: Calls) -> APIRouter:
         "Verify a call (STI-VS)",
         description="Verifies the Identity headers of a call. A body without one is answered with"
         " No-TN-Validation, unless an order or a rule for calls that are not signed says"
-        " otherwise. `callId` tells a repeated question about one call from a replay; `explain`"
+        " otherwise. `callId` tells a repeated question about one call from a replay, as does the"
+        " same body with the same X-RequestID: for the same asker, for two seconds. `explain`"
         " lists every check.",
         responses=_responses(
             _json(_JUDGED), "Judged.", 400, 401, 403, 405, 406, 411, 413, 415, 500

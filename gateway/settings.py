@@ -161,6 +161,13 @@ class Verifier(Section):
         60, ge=1, le=3600, description="Seconds Date may lie from now (RFC 8224: 60)."
     )
     iat_window: int = Field(60, ge=1, le=3600, description="Seconds iat may lie from now.")
+    repeat_seconds: float = Field(
+        2.0,
+        ge=0,
+        le=30,
+        description="How long the same credential, or address without credentials, may ask about a"
+        " call again: with the same callId, or the same body and X-RequestID. 0: never.",
+    )
     types: tuple[Literal["shaken", "baseline"], ...] = Field(
         ("shaken",), description="PASSporT types whose verification decides a call."
     )

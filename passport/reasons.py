@@ -170,6 +170,12 @@ class Reason(Enum):
     DATE_STALE = Row(
         "the Date of the request is not fresh", "RFC 8224 section 6.2 step 4", _STALE, _NONE
     )
+    DATE_MISSING = Row(
+        "a compact form cannot be checked without the Date of the request",
+        "RFC 8224 section 6.2 step 5",
+        _INVALID,
+        _NONE,
+    )
     IAT_STALE = Row(
         "iat is too far from the time of the call", "RFC 8224 section 6.2 step 4", _STALE, _NONE
     )

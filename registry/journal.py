@@ -20,6 +20,10 @@ class RegistryConflictError(ZhenxianError):
     """A change that contradicts what is registered; the text names both. HTTP 409."""
 
 
+class KeyReusedError(RegistryConflictError):
+    """An idempotency key that stands for another request; nothing was written."""
+
+
 class VersionConflictError(ZhenxianError):
     """The record is not at the version the writer saw. HTTP 412."""
 

@@ -23,7 +23,7 @@ from passport.tn import TN, TNRange
 from registry.journal import (
     Change,
     Commit,
-    RegistryConflictError,
+    KeyReusedError,
     Version,
     dumps,
     loads,
@@ -596,9 +596,7 @@ class Book:
                 row = self._one("SELECT fingerprint, seq, time FROM requests WHERE id = ?", request)
                 if row is not None:
                     if row[0] != fingerprint:
-                        raise RegistryConflictError(
-                            "this idempotency key was used for another request"
-                        )
+                        raise KeyReusedError("this idempotency key was used for another request")
                     return Commit(row[1], row[2], author, reason, (), request, fingerprint)
             seq, time = self.last()
             seq, time = seq + 1, max(now, time)

@@ -6,6 +6,8 @@ from collections import deque
 from typing import Final
 
 from passport.errors import StoreUnavailableError
+from stores.recent import Recent
+from verifier.replay import NEW, REPEAT_SECONDS, Sighted, Sighting
 
 MAX_TOKENS: Final = 2_000_000  # remembered tokens; ten minutes at 3,000 calls a second
 
@@ -17,23 +19,27 @@ class MemoryReplayStore:
     most one freshness window. When the store is full, the verifier is told it cannot be asked.
     """
 
-    def __init__(self, limit: int = MAX_TOKENS) -> None:
-        self._seen: dict[bytes, str | None] = {}
+    def __init__(self, limit: int = MAX_TOKENS, window: float = REPEAT_SECONDS) -> None:
+        self._seen: set[bytes] = set()
         self._expiry: deque[tuple[int, bytes]] = deque()
         self._limit = limit
+        self._recent = Recent(window)
 
     def __len__(self) -> int:
         return len(self._seen)
 
-    def first_seen(self, key: bytes, call_id: str | None, until: int, now: int) -> bool:
+    def sight(self, sighting: Sighting, now: int) -> Sighted:
         """See ReplayStore. Raises StoreUnavailableError when full."""
         expiry = self._expiry
         while expiry and expiry[0][0] < now:
-            self._seen.pop(expiry.popleft()[1], None)
+            self._seen.discard(expiry.popleft()[1])
+        key = sighting.key
         if key in self._seen:
-            return call_id is not None and self._seen[key] == call_id
+            return self._recent.again(key, sighting.question)
         if len(self._seen) >= self._limit:
             raise StoreUnavailableError("the replay store is full")
-        self._seen[key] = call_id
-        expiry.append((until, key))
-        return True
+        self._seen.add(key)
+        expiry.append((sighting.until, key))
+        if sighting.question is not None:
+            self._recent.keep(key, sighting.question, sighting.answer)
+        return NEW

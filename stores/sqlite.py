@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from passport.errors import StoreUnavailableError
+from stores.recent import marked, packed, seen_with
+from verifier.replay import NEW, REPEAT_SECONDS, REPLAY, Sighted, Sighting
 
 _BUSY_MS: Final = 100  # milliseconds a call may wait for another process's write
 _PURGE_EVERY: Final = 4096  # insertions between two removals of stale tokens
@@ -25,44 +27,56 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
     return connection
 
 
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Make the table; tokens that an earlier release has seen stay seen."""
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS sightings"
+            " (key BLOB PRIMARY KEY, value BLOB NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID"
+        )
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'replay'").fetchone():
+            connection.execute("INSERT OR IGNORE INTO sightings SELECT key, x'', until FROM replay")
+            connection.execute("DROP TABLE replay")
+
+
 class SqliteReplayStore:
     """A verifier.replay.ReplayStore that worker processes share through one file.
 
     Losing the newest records to a power cut is accepted: they matter for one freshness window.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, window: float = REPEAT_SECONDS) -> None:
         """Raises StoreUnavailableError when the file cannot be opened."""
         self._connection = _connect(path, "OFF")
+        self._window = window
         self._since_purge = 0
-        self._run(
-            lambda c: c.execute(
-                "CREATE TABLE IF NOT EXISTS replay"
-                " (key BLOB PRIMARY KEY, call_id TEXT, until INTEGER NOT NULL) WITHOUT ROWID"
-            )
-        )
+        self._run(_prepare)
 
-    def first_seen(self, key: bytes, call_id: str | None, until: int, now: int) -> bool:
+    def sight(self, sighting: Sighting, now: int) -> Sighted:
         """See ReplayStore. Raises StoreUnavailableError when the file cannot be written."""
         self._since_purge += 1
         if self._since_purge >= _PURGE_EVERY:
             self._since_purge = 0
-            self._run(lambda c: c.execute("DELETE FROM replay WHERE until < ?", (now,)))
+            self._run(lambda c: c.execute("DELETE FROM sightings WHERE until < ?", (now,)))
+        sighting = marked(sighting)
+        key, until, value = sighting.key, sighting.until, packed(sighting)
         added = self._run(
             lambda c: (
                 c.execute(
-                    "INSERT INTO replay VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE"
-                    " SET call_id = ?2, until = ?3 WHERE replay.until < ?4",
-                    (key, call_id, until, now),
+                    "INSERT INTO sightings VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE"
+                    " SET value = ?2, until = ?3 WHERE sightings.until < ?4",
+                    (key, value, until, now),
                 ).rowcount
             )
         )
         if added:
-            return True
+            return NEW
         row = self._run(
-            lambda c: c.execute("SELECT call_id FROM replay WHERE key = ?", (key,)).fetchone()
+            lambda c: c.execute("SELECT value FROM sightings WHERE key = ?", (key,)).fetchone()
         )
-        return row is None or (call_id is not None and row[0] == call_id)
+        # Removed between the two as stale: by then nobody may ask again.
+        return seen_with(row[0], sighting.question, self._window) if row is not None else REPLAY
 
     def close(self) -> None:
         """Close the file."""

@@ -26,6 +26,7 @@ class Facts(Struct, frozen=True):
         finding: what the conduct of the signer or its SPC shows, unless it is exempt; of a bound
             call only how bindings are used, and not the company it keeps.
         unwanted: the callee's refusal of calls of the purpose that is stated.
+        late: what is wrong with the request's Date, whose iat is fresh; None when nothing is.
     """
 
     first_seen: bool | None
@@ -35,6 +36,7 @@ class Facts(Struct, frozen=True):
     behind: TN | None = None
     finding: Finding | None = None
     unwanted: CalleeRefusal | None = None
+    late: str | None = None
 
 
 JUDGE_CHECKS = (Check.REPLAY, Check.ORDER, Check.HOLDER, Check.CONDUCT, Check.CONSENT)
@@ -51,7 +53,13 @@ def judge(
     The holder's check has effect only where the registry says which service provider codes may
     sign for the number, and the certificate speaks by such a code (RFC 8226 section 7: a code
     stands for the numbers assigned to its holder).
+
+    An outdated Date beside a fresh iat does no harm as long as replays are seen: networks change
+    Date in transit, and RFC 8224 section 12.1 lets iat stand for it where adequate state is kept to
+    detect recent replays. Where the store is away there is none.
     """
+    if facts.first_seen is None and facts.late is not None:
+        return Refusal(Check.DATE, Reason.DATE_STALE, facts.late)
     if facts.first_seen is None:
         return Refusal(Check.REPLAY, Reason.REPLAY_UNKNOWN, Reason.REPLAY_UNKNOWN.text)
     if not facts.first_seen:

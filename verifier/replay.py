@@ -1,49 +1,130 @@
-"""What makes two tokens the same one, and the store that remembers (RFC 8224 section 12.1)."""
+"""What makes two tokens the same one, and the store that remembers (RFC 8224 section 12.1).
+
+A proxy may ask about one call twice: its HTTP request timed out, or the call was forked. What it
+asks again is no replay, if the same asker asks shortly after: `again` says when. Whatever somebody
+else asks about a token that was seen is one, however much of the call they copied.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
+from enum import Enum
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from passport.jws import Token
 
+REPEAT_SECONDS: Final = 2.0  # how long a question may be asked again
+
 _R_LENGTH = 32  # octets of the signature's first half
 
 
-class ReplayStore(Protocol):
-    """Remembers tokens for as long as they are fresh.
+class Sight(Enum):
+    """What a store says of a token.
 
-    When the store cannot be asked `first_seen` raises StoreUnavailableError, and the call gets
-    No-TN-Validation: a token that may be a replay never passes.
+    Values are stable: metrics name the two that are repetitions.
     """
 
-    def first_seen(self, key: bytes, call_id: str | None, until: int, now: int) -> bool:
-        """Record the key and tell whether it is new, or was last seen with the same Call-ID.
+    NEW = "new"
+    CALL = "call"  # seen a moment ago with the same call, from the same asker
+    REQUEST = "request"  # seen a moment ago with the very same request, from the same asker
+    REPLAY = "replay"
+    UNKNOWN = "unknown"  # the store could not be asked
 
-        Args:
-            key: 16 octets of replay_key.
-            until: epoch second after which the token is stale anyway and may be forgotten.
-        """
-        ...
+
+class Sighted(Struct, frozen=True):
+    """A store's word on a token.
+
+    Attributes:
+        answer: of a REQUEST, what the first was answered; empty if that is not kept.
+    """
+
+    sight: Sight
+    answer: bytes = b""
+
+
+NEW: Final = Sighted(Sight.NEW)
+CALL: Final = Sighted(Sight.CALL)
+REPLAY: Final = Sighted(Sight.REPLAY)
+UNKNOWN: Final = Sighted(Sight.UNKNOWN)
+
+
+class Question(Struct, frozen=True):
+    """What tells a repeated question: equal members, neither of them None, are the same.
+
+    Attributes:
+        at: when it is asked, seconds since the epoch.
+        call: asker and Call-ID; None without a Call-ID.
+        request: asker and all that was sent, with its id; None without an id. Stores that keep
+            questions outside of this process keep `mark` of these.
+    """
+
+    at: float
+    call: tuple[bytes, ...] | bytes | None = None
+    request: tuple[bytes, ...] | bytes | None = None
 
 
 class Sighting(Struct, frozen=True):
-    """A token that was seen now; members as the arguments of ReplayStore.first_seen."""
+    """A token that was seen now.
+
+    Attributes:
+        key: 16 octets of replay_key.
+        until: epoch second after which the token is stale anyway and may be forgotten.
+        question: None when nothing would tell a repetition.
+        answer: what is answered if every token of the call is new.
+    """
 
     key: bytes
-    call_id: str | None
     until: int
+    question: Question | None = None
+    answer: bytes = b""
+
+
+class ReplayStore(Protocol):
+    """Remembers tokens for as long as they are fresh, and questions for a moment.
+
+    When the store cannot be asked `sight` raises StoreUnavailableError, and the call gets
+    No-TN-Validation: a token that may be a replay never passes.
+    """
+
+    def sight(self, sighting: Sighting, now: int) -> Sighted:
+        """Record the token if it is new; otherwise tell how it was seen before."""
+        ...
 
 
 class SharedReplayStore(Protocol):
     """A replay store of several machines: it is asked over the network."""
 
-    async def first_seen_all(self, sightings: Sequence[Sighting], now: int) -> list[bool | None]:
-        """See ReplayStore.first_seen; None where the store could not be asked. Never raises."""
+    async def sight_all(self, sightings: Sequence[Sighting], now: int) -> list[Sighted]:
+        """See ReplayStore.sight; UNKNOWN where the store could not be asked. Never raises."""
         ...
+
+
+def again(before: Question, answer: bytes, now: Question | None, window: float) -> Sighted:
+    """What a question about a token that was seen before is.
+
+    Args:
+        before, answer: the question that the token was first seen with, and its answer.
+        window: seconds from `before` within which it may be asked again. Clocks of two machines
+            may differ by as much either way.
+    """
+    if now is None or abs(now.at - before.at) >= window:
+        return REPLAY
+    if now.request is not None and now.request == before.request:
+        return Sighted(Sight.REQUEST, answer)
+    if now.call is not None and now.call == before.call:
+        return CALL
+    return REPLAY
+
+
+def mark(parts: tuple[bytes, ...]) -> bytes:
+    """What stands for a member of a Question outside of this process: 16 octets, never zeros."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.digest()[:16]
 
 
 def replay_key(token: Token, signature: bytes) -> bytes:

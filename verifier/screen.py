@@ -20,6 +20,7 @@ class ScreenPolicy(Struct, frozen=True):
 
     Attributes:
         date_window: seconds Date may lie from now, either way (RFC 8224 section 6.2 step 4: 60).
+            A Date beyond it is left to `judge` where iat lies within it (section 12.1).
         iat_window: seconds iat may lie from now, either way. An iat that differs from Date but
             is fresh is good (RFC 8224 section 6.2 step 4).
         types: PASSporT types whose verification decides a call; None stands for baseline.
@@ -57,6 +58,8 @@ def read(raw: str, request: VerificationRequest, policy: ScreenPolicy) -> Screen
                 return Refusal(
                     Check.SYNTAX, Reason.COMPACT_NOT_ALLOWED, Reason.COMPACT_NOT_ALLOWED.text
                 )
+            if request.time is None:
+                return Refusal(Check.SYNTAX, Reason.DATE_MISSING, Reason.DATE_MISSING.text)
             passport = PASSporT(
                 Header(header.info, header.ppt), request.orig, _destination(request), request.time
             )
@@ -82,12 +85,10 @@ def screen(
     refused = check_x5u(passport.header.x5u, policy.x5u)
     if refused is not None:
         return Refusal(Check.X5U, refused.reason, refused.detail)
-    if abs(now - request.time) > policy.date_window:
-        return Refusal(
-            Check.DATE,
-            Reason.DATE_STALE,
-            f"Date is {_apart(request.time, now)} now; {policy.date_window} s are accepted",
-        )
+    late = outdated(request, now, policy)
+    # The iat of a compact form is its Date, so what is outdated there ends here.
+    if late is not None and abs(now - passport.iat) > policy.date_window:
+        return Refusal(Check.DATE, Reason.DATE_STALE, late)
     if abs(now - passport.iat) > policy.iat_window:
         return Refusal(
             Check.IAT,
@@ -100,6 +101,14 @@ def screen(
         if identity not in passport.dest:
             return Refusal(Check.DEST, Reason.DEST_MISMATCH, Reason.DEST_MISMATCH.text)
     return None
+
+
+def outdated(request: VerificationRequest, now: int, policy: ScreenPolicy) -> str | None:
+    """What is wrong with the request's Date, as a sentence; None when it is fresh, or not told."""
+    time = request.time
+    if time is None or abs(now - time) <= policy.date_window:
+        return None
+    return f"Date is {_apart(time, now)} now; {policy.date_window} s are accepted"
 
 
 def _apart(time: int, reference: int) -> str:

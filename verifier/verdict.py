@@ -75,6 +75,7 @@ class Result(Struct, frozen=True):
         notes: what was left out under a policy that permits it, for people.
         finding: what the signer's conduct shows, whether or not it made a difference.
         unwanted: the callee's refusal of such calls, whether or not it made a difference.
+        unchecked: revocation was not, since the policy permits that.
     """
 
     ppt: str | None
@@ -86,6 +87,7 @@ class Result(Struct, frozen=True):
     notes: tuple[str, ...] = ()
     finding: Finding | None = None
     unwanted: CalleeRefusal | None = None
+    unchecked: bool = False
 
 
 class Verdict(Struct, frozen=True):

@@ -7,7 +7,8 @@ For each Identity header of the call, the first check that fails ends that heade
  2. the header field is well formed; info, alg, ppt usable                    438, 436, 437
  3. the token is well formed; typ, alg, ppt, x5u as they must be              438, 436, 437
     x5u is a place certificates may come from                                 436
- 4. Date and iat within their windows of now                                  403
+ 4. iat within its window of now; Date likewise, or outdated beside an iat
+    that is within Date's: then 10 decides                                    403
  5. orig is the calling number; dest holds the called number                  438
  6. the certificate chain is in the cache, or is asked for                    436
  7. the chain leads to a trusted root, is valid now, keeps the profile,
@@ -27,11 +28,12 @@ again, so this module waits for nothing.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from certs.chain import Chain, TrustedSigner, Untrusted, validate
 from certs.profile import ProfilePolicy
@@ -48,9 +50,19 @@ from registry.consent import Consent, ConsentPolicy
 from registry.model import Binding, CalleeRefusal, Holding, Order, Registry, Use, Who
 from verifier.conduct import AS_USUAL, ConductPolicy, against, keys, observation
 from verifier.judge import JUDGE_CHECKS, Facts, judge
-from verifier.replay import ReplayStore, Sighting, replay_key
+from verifier.replay import (
+    NEW,
+    REPLAY,
+    UNKNOWN,
+    Question,
+    ReplayStore,
+    Sight,
+    Sighted,
+    Sighting,
+    replay_key,
+)
 from verifier.request import VerificationRequest
-from verifier.screen import SCREEN_CHECKS, Screened, ScreenPolicy, read, screen
+from verifier.screen import SCREEN_CHECKS, Screened, ScreenPolicy, outdated, read, screen
 from verifier.token import TOKEN_CHECKS, VerifiedPASSporT, check_token
 from verifier.unsigned import (
     UnsignedPolicy,
@@ -68,6 +80,18 @@ UNTRUSTED_FOR: Final = 10  # seconds a refused chain is not validated again
 NOBODY_SIGNS: Final = UnsignedPolicy()
 
 _NOTHING: Final[Mapping[str, Chain | Failure]] = MappingProxyType({})
+_NONE_SEEN: Final[Mapping[bytes, Sighted]] = MappingProxyType({})
+_FIRST: Final = {
+    Sight.NEW: True,
+    Sight.CALL: True,
+    Sight.REQUEST: True,
+    Sight.REPLAY: False,
+    Sight.UNKNOWN: None,
+}
+_REPEATED: Final = {
+    Sight.CALL: "asked about again a moment after, with the same callId: no replay",
+    Sight.REQUEST: "the same request was sent again a moment after: no replay",
+}
 _BEFORE_CERTIFICATE: Final = SCREEN_CHECKS
 _BEFORE_CHAIN: Final = (*SCREEN_CHECKS, Check.CERTIFICATE)
 _BEFORE_TOKEN: Final = (*_BEFORE_CHAIN, Check.CHAIN)
@@ -111,12 +135,20 @@ class _Remembered(Struct, frozen=True):
 
 
 class Candidate(Struct):
-    """A header that came as far as a trusted chain; `token` is what step 9 made of it."""
+    """A header that came as far as a trusted chain.
+
+    Attributes:
+        token: what step 9 made of it.
+        key: replay_key of a genuine token.
+        facts: of a genuine token, as if it were new.
+    """
 
     screened: Screened
     signer: TrustedSigner
     value: str
     token: VerifiedPASSporT | Refusal | None = None
+    key: bytes = b""
+    facts: Facts | None = None
 
 
 class Opened(Struct):
@@ -170,12 +202,14 @@ class Verifier:
         request: VerificationRequest,
         now: int,
         fetched: Mapping[str, Chain | Failure] = _NOTHING,
+        question: Question | None = None,
     ) -> Verdict | NeedCertificates:
         """Verify one call: open, check, close.
 
         Args:
             now: seconds since the epoch.
             fetched: by x5u, what an earlier NeedCertificates asked for.
+            question: tells a repeated question from a replay.
 
         Returns:
             The verdict, or what must be fetched before there can be one. The call's verstat is
@@ -186,7 +220,7 @@ class Verifier:
         if not isinstance(opened, Opened):
             return opened
         opened.check()
-        return self.close(opened)
+        return self.close(opened, question)
 
     def open(
         self,
@@ -240,39 +274,85 @@ class Verifier:
             return NeedCertificates(tuple(dict.fromkeys(missing)))
         return Opened(request, now, entries)
 
-    def sightings(self, opened: Opened) -> list[Sighting]:
-        """What a replay store that must be waited for is to be asked before `close`."""
-        return [
-            self._sighting(entry.token, opened)
-            for entry in opened.entries
-            if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT)
-        ]
+    def close(self, opened: Opened, question: Question | None = None) -> Verdict:
+        """Step 10 with the replay store at hand: presume, ask, settle."""
+        presumed = self.presume(opened)
+        return self.settle(opened, presumed, self.ask(self.sightings(opened, question), opened.now))
 
-    def _sighting(self, token: VerifiedPASSporT, opened: Opened) -> Sighting:
-        return Sighting(
-            replay_key(token.header.token, token.signature),
-            opened.request.call_id,
-            token.passport.iat + self.policy.iat_window + 1,
-        )
+    def presume(self, opened: Opened) -> Verdict:
+        """Step 10 for all headers whose signature verified, as if their tokens were new.
 
-    def close(
-        self, opened: Opened, first_seen: Mapping[bytes, bool | None] | None = None
-    ) -> Verdict:
-        """Step 10 for all headers whose signature verified, then the verdict.
+        It leaves no trace. A call that is neither genuine nor found false is judged by its
+        display alone.
+        """
+        for entry in opened.entries:
+            if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT):
+                entry.key = replay_key(entry.token.header.token, entry.token.signature)
+                entry.facts = self._gather(entry.token, opened)
+        return self._judged(opened, _NONE_SEEN)
 
-        A call that is neither genuine nor found false is judged by its display alone.
+    def sightings(
+        self, opened: Opened, question: Question | None = None, answer: bytes = b""
+    ) -> list[Sighting]:
+        """What the replay store is to be asked between `presume` and `settle`; each token once.
 
         Args:
-            first_seen: answers to `sightings` by key; None asks the replay store here.
+            answer: to the presumed verdict; kept for who asks again, with the first token.
         """
-        verdict = _verdict(
-            tuple(
-                [
-                    entry if isinstance(entry, Result) else self._close(entry, opened, first_seen)
-                    for entry in opened.entries
-                ]
-            )
-        )
+        sightings: dict[bytes, Sighting] = {}
+        for entry in opened.entries:
+            if not isinstance(entry, Candidate) or entry.facts is None:
+                continue
+            if entry.key not in sightings:
+                until = entry.screened.passport.iat + self.policy.iat_window + 1
+                sightings[entry.key] = Sighting(
+                    entry.key, until, question, b"" if sightings else answer
+                )
+        return list(sightings.values())
+
+    def ask(self, sightings: Sequence[Sighting], now: int) -> list[Sighted]:
+        """What this process's replay store says, in the order of `sightings`."""
+        seen = []
+        for sighting in sightings:
+            try:
+                seen.append(self._replay.sight(sighting, now))
+            except StoreUnavailableError:
+                seen.append(UNKNOWN)
+        return seen
+
+    def settle(self, opened: Opened, presumed: Verdict, seen: Sequence[Sighted]) -> Verdict:
+        """The verdict, `presumed` itself where all tokens are new. Tells conduct of what counts.
+
+        Args:
+            seen: answers to `sightings`, in their order.
+        """
+        verdict, told = presumed, self._conduct is not None
+        if seen.count(NEW) < len(seen):
+            keys = [one.key for one in self.sightings(opened)]
+            by_key = dict(zip(keys, seen, strict=True))
+            verdict = self._judged(opened, by_key)
+            told = told and NEW in seen
+        else:
+            by_key = {}
+        if told:
+            for entry, result in zip(opened.entries, verdict.results, strict=True):
+                if isinstance(entry, Candidate) and by_key.get(entry.key, NEW) is NEW:
+                    self._tell(entry, result.refusal, opened)
+        return verdict
+
+    def _judged(self, opened: Opened, seen: Mapping[bytes, Sighted]) -> Verdict:
+        """The verdict from facts; a token that is not in `seen` is new, but once in a call only."""
+        met: set[bytes] = set()
+        results: list[Result] = []
+        for entry in opened.entries:
+            if isinstance(entry, Result):
+                results.append(entry)
+                continue
+            sighted = REPLAY if entry.key in met else seen.get(entry.key, NEW)
+            results.append(self._close(entry, sighted))
+            if entry.key:
+                met.add(entry.key)
+        verdict = _verdict(tuple(results))
         if verdict.verstat is not Verstat.NONE:
             return verdict
         return self._unvouched(verdict, opened.request, opened.now)
@@ -285,39 +365,49 @@ class Verifier:
         facts = gather_unsigned(request.orig, self._registry, now, policy, self._country)
         return judge_unsigned(verdict, facts, policy)
 
-    def _close(
-        self,
-        candidate: Candidate,
-        opened: Opened,
-        first_seen: Mapping[bytes, bool | None] | None,
-    ) -> Result:
+    def _close(self, candidate: Candidate, sighted: Sighted) -> Result:
         screened, signer, value = candidate.screened, candidate.signer, candidate.value
         token = candidate.token
         if token is None:
             raise RuntimeError("closed before it was checked")
         if isinstance(token, Refusal):
             return _result(screened, value, _passed(_ALL, token.check), token, signer)
-        self.certificates.keep(screened.passport.header.x5u)
-        # 10. facts, then judgement, then what the call tells of conduct
-        facts = self._gather(token, opened, first_seen)
+        facts = candidate.facts
+        if facts is None:
+            raise RuntimeError("judged before its facts were read")
+        if sighted is not NEW:
+            facts = replace(facts, first_seen=_FIRST[sighted.sight])
         judged = judge(token, facts, self._conduct_policy, self._marketing)
-        if self._conduct is not None and (judged is None or judged.check in _COUNTS):
-            called = opened.request.called
-            told = observation(
-                token,
-                keys(token),
-                called[0] if called else None,
-                binding=facts.binding,
-                behind=facts.behind,
-                at=opened.now,
-                mark=int.from_bytes(
-                    replay_key(token.header.token, token.signature)[:_MARK_OCTETS], "big"
-                ),
-            )
-            if told is not None:
-                self._conduct.observe(told)
         passed = _ALL if judged is None else _passed(_ALL, judged.check)
-        return _result(screened, value, passed, judged, signer, facts.finding, facts.unwanted)
+        result = _result(screened, value, passed, judged, signer, facts.finding, facts.unwanted)
+        if sighted is NEW and facts.late is None:
+            return result
+        notes = [*result.notes]
+        if facts.late is not None:
+            notes.append(f"{facts.late}, but iat is fresh")
+        if sighted.sight in _REPEATED:
+            notes.append(_REPEATED[sighted.sight])
+        return replace(result, notes=tuple(notes))
+
+    def _tell(self, candidate: Candidate, refusal: Refusal | None, opened: Opened) -> None:
+        """What the call tells of its signer's conduct. Asked about again, it tells nothing more."""
+        token, facts = candidate.token, candidate.facts
+        if self._conduct is None or not isinstance(token, VerifiedPASSporT) or facts is None:
+            return
+        if refusal is not None and refusal.check not in _COUNTS:
+            return
+        called = opened.request.called
+        told = observation(
+            token,
+            keys(token),
+            called[0] if called else None,
+            binding=facts.binding,
+            behind=facts.behind,
+            at=opened.now,
+            mark=int.from_bytes(candidate.key[:_MARK_OCTETS], "big"),
+        )
+        if told is not None:
+            self._conduct.observe(told)
 
     def signer(self, chain: Chain, now: int) -> TrustedSigner | Untrusted:
         """Validate a chain, or remember doing so.
@@ -357,8 +447,9 @@ class Verifier:
         self,
         token: VerifiedPASSporT,
         opened: Opened,
-        first_seen: Mapping[bytes, bool | None] | None,
     ) -> Facts:
+        """What the stores know, of a token that is taken to be new."""
+        self.certificates.keep(token.passport.header.x5u)
         passport, signer, now = token.passport, token.signer, opened.now
         holder: tuple[str, ...] = ()
         order: Order | None = None
@@ -406,15 +497,8 @@ class Verifier:
             if self._conduct is not None
             else None
         )
-        sighting = self._sighting(token, opened)
-        if first_seen is not None:
-            seen = first_seen.get(sighting.key)
-            return Facts(seen, holder, order, binding, behind, finding, unwanted)
-        try:
-            seen = self._replay.first_seen(sighting.key, sighting.call_id, sighting.until, now)
-        except StoreUnavailableError:
-            seen = None
-        return Facts(seen, holder, order, binding, behind, finding, unwanted)
+        late = outdated(opened.request, now, self.policy)
+        return Facts(True, holder, order, binding, behind, finding, unwanted, late)
 
     def _unwanted(
         self, token: VerifiedPASSporT, opened: Opened, registry: Registry
@@ -441,11 +525,7 @@ def _result(
     finding: Finding | None = None,
     unwanted: CalleeRefusal | None = None,
 ) -> Result:
-    notes = (
-        ("revocation was not checked: no fresh list, and the policy permits that",)
-        if signer is not None and signer.revocation_unchecked
-        else ()
-    )
+    unchecked = signer is not None and signer.revocation_unchecked
     return Result(
         screened.passport.header.ppt,
         value,
@@ -453,10 +533,14 @@ def _result(
         refusal,
         screened.passport,
         signer.spc if signer is not None else None,
-        notes,
+        (_UNCHECKED,) if unchecked else (),
         finding,
         unwanted,
+        unchecked,
     )
+
+
+_UNCHECKED: Final = "revocation was not checked: no fresh list, and the policy permits that"
 
 
 def _shown(

@@ -123,6 +123,18 @@ def judged(verdict: Verdict, echo: Echo, explain: bool, rejection: Rejection = D
     return _encode({"verificationResponse": members})
 
 
+def repeated(answer: bytes, explain: bool) -> bytes:
+    """The answer of `judged` to a request that is sent again; with `explain` a note says so."""
+    if not explain:
+        return answer
+    told = msgspec.json.decode(answer)
+    told["verificationResponse"].setdefault("notes", []).append(_AGAIN)
+    return _encode(told)
+
+
+_AGAIN: Final = "the same request was sent again a moment after: the answer is that of the first"
+
+
 def _response(sip: SipStatus, call_info: str | None) -> dict[str, Any]:
     response: dict[str, Any] = {"code": sip.code, "phrase": sip.phrase}
     if call_info is not None:

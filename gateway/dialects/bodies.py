@@ -28,6 +28,7 @@ from verifier.request import VerificationRequest
 MAX_TEXT: Final = 128  # characters of names that are echoed or looked up
 Seconds = Annotated[int, Meta(ge=0, le=MAX_IAT)]
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
+CallId = Annotated[str, Meta(min_length=1)]  # of any length: RFC 3261 section 25.1 has no bound
 Purpose = Annotated[str, Meta(min_length=1, max_length=MAX_CRN_LENGTH)]
 Digits = Annotated[str, Meta(pattern=r"^[0-9*#]{1,16}$")]
 
@@ -99,7 +100,7 @@ class VerificationMembers(Struct, forbid_unknown_fields=True):
 
     from_: Party = field(name="from")
     to: Party
-    time: Seconds
+    time: Seconds | None = None
     identity: str | list[str] | None = None
     identityHeader: str | None = None  # noqa: N815
     identityHeaders: list[str] | None = None  # noqa: N815
@@ -108,7 +109,7 @@ class VerificationMembers(Struct, forbid_unknown_fields=True):
     profileId: Name | None = None  # noqa: N815
     requestId: Name | None = None  # noqa: N815
     displayName: Name | None = None  # noqa: N815
-    callId: Name | None = None  # noqa: N815
+    callId: CallId | None = None  # noqa: N815
     purpose: Purpose | None = None
     explain: bool = False
 
@@ -416,7 +417,7 @@ def read_verification(
     )
     try:
         room = len(body) - len(members.identity) - len(members.from_.tn) - len(members.to.tn[0])  # type: ignore[arg-type, index]
-        short = room < _ROOM and members.time >= _LONG_TIME
+        short = room < _ROOM and members.time >= _LONG_TIME  # type: ignore[operator]
     except (TypeError, IndexError):  # one of them is not there
         short = False
     if not short:

@@ -9,9 +9,9 @@ import time
 
 import pytest
 from fleet.redis_server import RedisServer
-from running import Service, environment, signed, signing, until, verdict
+from running import Service, environment, signed, signing, until, verdict, verification
 
-from gateway.calls import SIGNING
+from gateway.calls import SIGNING, VERIFICATION
 from gateway.demo import BANK
 from registry.model import Use
 from stores.embedded import REGISTRY_FILE
@@ -51,17 +51,25 @@ def nodes(tmp_path, redis):
         "fleet__timeout": 0.5,
     }
     a = Service(tmp_path / "a", registry__node="a", **how)
+    pki = a.world.pki
+    (carrier, *_) = pki.carriers.values()
+    # One carrier: the same certificates and trust.
+    same = {
+        "signer__key": carrier.key,
+        "signer__chain": carrier.chain,
+        "trust__roots": pki.root,
+        "trust__crl_issuers": pki.crl_issuers,
+        "trust__crl_folder": pki.crl_folder,
+    }
     b = Service(
         tmp_path / "b",
         registry__node="b",
         alter=lambda world: [
             f.unlink() for f in (world.config.parent / "state").glob(f"{REGISTRY_FILE}*")
         ],
+        **same,
         **how,
     )
-    # One carrier: the same certificates and trust.
-    for name in ("fleet__url", "fleet__lag_limit"):
-        assert a.settings[name] == b.settings[name]
     seeded = zhenxian(a, "fleet", "seed")
     assert seeded.returncode == 0, seeded.stderr
     again = zhenxian(a, "fleet", "seed")
@@ -100,10 +108,23 @@ def test_two_nodes_are_one_registry(nodes, redis):
 
         # A token that one node has seen does not pass on the other as another call.
         identity = signed(ca, BANK)["identity"]
-        first = verdict(ca, BANK, identity)
+        first = verdict(ca, BANK, identity, time=int(time.time()) - 600)
         assert first["verstat"] == "TN-Validation-Passed"
-        second = verdict(ca, BANK, identity)
+        assert first["notes"][0].endswith("but iat is fresh")
+        second = verdict(cb, BANK, identity)
         assert second["verstat"] == "TN-Validation-Failed"
+
+        # What a client sends again after a time-out is answered by the other as by the first.
+        body = verification(BANK, signed(ca, BANK)["identity"])
+        sent = {"x-requestid": "z9hG4bK776asdhds-314159"}
+        first = ca.post(VERIFICATION, json=body, headers=sent).json()["verificationResponse"]
+        again = cb.post(VERIFICATION, json=body, headers=sent).json()["verificationResponse"]
+        assert (first["verstat"], first.get("notes")) == ("TN-Validation-Passed", None)
+        assert "the answer is that of the first" in again.pop("notes")[0]
+        assert again == first
+        time.sleep(2.1)
+        late = cb.post(VERIFICATION, json=body, headers=sent).json()["verificationResponse"]
+        assert late["reason"] == "REPLAYED"
         assert redis.ask("--scan", "--pattern", "zx:seen:*").strip()
 
 
@@ -117,6 +138,8 @@ def test_a_node_that_is_cut_off_signs_no_a_and_recovers_by_itself(nodes, redis):
         assert client.get("/readyz").status_code == 503
         # Verifying goes on: what cannot be asked about replays never passes.
         assert verdict(client, BANK, identity)["verstat"] == "No-TN-Validation"
+        stale = verdict(client, BANK, identity, time=int(time.time()) - 600)
+        assert stale["reason"] == "DATE_STALE"
         refused = client.put("/v1/subjects/x?reason=test", json={"name": "x"})
         assert refused.status_code == 503
         redis.resume()

@@ -150,6 +150,21 @@ def desk_with(installation):
 
 
 @pytest.fixture
+def desk_of():
+    """Makes one of a settings file: desk_of(config, clock, server={"workers": 2})."""
+
+    made = []
+
+    def make(config, clock=time.time, **sections):
+        made.append(Desk(config, clock, **sections))
+        return made[-1]
+
+    yield make
+    for desk in made:
+        desk.close()
+
+
+@pytest.fixture
 def pool(monkeypatch):
     """Replaces the network; `pool.answer` answers, `pool.asked` is what it was asked."""
 

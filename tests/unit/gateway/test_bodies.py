@@ -167,7 +167,7 @@ def test_3gpp_verification():
     ("change", "names"),
     [
         ({"time": "now"}, "time"),
-        ({"time": None}, "time"),
+        ({"time": -1}, "time"),
         ({"from": None}, "from"),
         ({"to": None}, "to"),
         ({"to": {"tn": ["x"]}}, "to.tn"),

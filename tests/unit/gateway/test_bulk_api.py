@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 
 import httpx
@@ -81,6 +82,10 @@ def test_an_import_that_was_cut_off_is_gone_on_with(desk, monkeypatch):
     _cut(desk, text)
     monkeypatch.setattr(bulk.Import, "_take", take)
     where = {"name": "may"}
+    assert desk.http("GET", "/v1/imports/holdings", params=where).json() == {"line": 5}
+    # Of another file under that name nothing is passed over.
+    others = "first,subject\n" + "".join(f"86755999901{n:02},bank\n" for n in range(6))
+    assert _send(desk, others, name="may")["changed"] == 6
     assert desk.http("GET", "/v1/imports/holdings", params=where).json() == {"line": 5}
     told = _send(desk, text, name="may")
     assert (told["rows"], told["changed"]) == (2, 2)
@@ -261,7 +266,7 @@ def test_an_import_begun_before_is_not_begun_again_unawares(zhenxian, tmp_path, 
     file.write_text(GOOD)
     zhenxian("import", "holdings", file, "--reason", "t")
     name = next(url for _, url, *_ in service.asked if "/v1/imports/" in url).partition("name=")[2]
-    stored = f"api local holding {name}"
+    stored = f"api local holding {name}\n{hashlib.sha256(GOOD.encode()).hexdigest()}"
     desk.service.registry._writer.set_import_line(stored, 2)
     result = CliRunner().invoke(
         app, ["import", "holdings", str(file), "--reason", "t", "--url", DEFAULT_URL]

@@ -14,6 +14,7 @@ from gateway.calls import MAX_REQUEST_ID, MAX_WAITING, SIGNING, VERIFICATION, He
 from gateway.demo import BANK, BANK_ORIGID, CALLEE, COURIER, HOTLINE, MVNO
 from passport.identity import parse_identity_header
 from passport.jws import b64url_decode
+from verifier.replay import NEW, REPLAY, UNKNOWN
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 ATIS = {
@@ -82,9 +83,9 @@ ERRORS = {
 def test_errors_have_the_status_and_id_of_the_standard(desk, code, path):
     body, method, headers = ERRORS[code]
     if path == VERIFICATION and code in ("SVC4001", "SVC4005"):
-        body = _verify(time=None if code == "SVC4005" else 1)
+        body = _verify(time="now" if code == "SVC4005" else 1)
         if code == "SVC4001":
-            del body["verificationRequest"]["time"]
+            del body["verificationRequest"]["to"]
     status, answer = desk.call(path, body, method, **headers)
     expect = ATIS[f"error-{code}"]["expect"]
     assert status == expect["status"]
@@ -247,7 +248,7 @@ class Shared:
         self.answers = list(answers)
         self.asked = []
 
-    async def first_seen_all(self, sightings, now):
+    async def sight_all(self, sightings, now):
         self.asked.append(sightings)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -256,7 +257,7 @@ class Shared:
 
 
 def test_a_shared_replay_store_is_asked_once_for_genuine_tokens_only(desk):
-    shared = desk.service.calls._replay = Shared(True, False, None, OSError("gone"))
+    shared = desk.service.calls._replay = Shared(NEW, REPLAY, UNKNOWN, OSError("gone"))
     _, answer = desk.call(SIGNING, _sign())
     identity = answer["signingResponse"]["identity"]
     expected = ["VERIFIED", "REPLAYED", "REPLAY_UNKNOWN", "REPLAY_UNKNOWN"]
@@ -267,6 +268,35 @@ def test_a_shared_replay_store_is_asked_once_for_genuine_tokens_only(desk):
     )
     assert _judged(desk, _verify())["reason"] == "NO_IDENTITY"
     assert len(shared.asked) == 4
+
+
+def test_an_outdated_time_is_a_note_while_replays_are_seen_and_none_is_needed(desk):
+    def identity():
+        return desk.call(SIGNING, _sign())[1]["signingResponse"]["identity"]
+
+    old = int(time.time()) - 3600
+    judged = _judged(desk, _verify(identity(), time=old))
+    assert (judged["verstat"], judged["reason"]) == ("TN-Validation-Passed", "VERIFIED")
+    (note,) = judged["notes"]
+    assert note.startswith("Date is 36")
+    assert note.endswith("s before now; 60 s are accepted, but iat is fresh")
+    assert desk.service.metrics.registry.get_sample_value(
+        "zhenxian_revocation_unchecked_total"
+    ) == 0  # fmt: skip
+    body = _verify(identity())
+    del body["verificationRequest"]["time"]
+    judged = _judged(desk, body)
+    assert (judged["verstat"], judged.get("notes")) == ("TN-Validation-Passed", None)
+    assert _judged(desk, body)["reason"] == "REPLAYED"
+    assert _judged(desk, _verify())["reason"] == "NO_IDENTITY"
+    del (body := _verify())["verificationRequest"]["time"]
+    assert _judged(desk, body)["reason"] == "NO_IDENTITY"
+    # With the store away an outdated time is what it was.
+    desk.service.calls._replay = Shared(UNKNOWN, UNKNOWN)
+    judged = _judged(desk, _verify(identity(), time=old))
+    assert (judged["verstat"], judged["reason"]) == ("No-TN-Validation", "DATE_STALE")
+    assert (judged["reasoncode"], judged["reasontext"]) == (403, "Stale Date")
+    assert _judged(desk, _verify(identity()))["reason"] == "REPLAY_UNKNOWN"
 
 
 # Purposes and what callees refuse ---------------------------------------------------------------

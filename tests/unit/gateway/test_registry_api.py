@@ -163,6 +163,109 @@ def test_the_same_request_under_one_idempotency_key_is_done_once(bakery):
     assert "idempotency" in _problem(other, 409)
 
 
+OTHER = "8675599990100-8675599990199"
+# Each request under the key of `PUT holdings/RANGE` with HOLDING: what differs is part of it.
+OTHERS = {
+    "record": ("PUT", f"holdings/{OTHER}", HOLDING, {}, {}),
+    "kind": ("PUT", "refusals/8675599990000", {"since": 1}, {}, {}),
+    "body": ("PUT", f"holdings/{RANGE}", HOLDING | {"evidence": "x"}, {}, {}),
+    "reason": ("PUT", f"holdings/{RANGE}", HOLDING, {"reason": "another"}, {}),
+    "method": ("DELETE", f"holdings/{RANGE}", None, {}, {}),
+    "if-match": ("PUT", f"holdings/{RANGE}", HOLDING, {}, {"if-match": '"1"'}),
+    "if-none-match": ("PUT", f"holdings/{RANGE}", HOLDING, {}, {"if-none-match": "*"}),
+    "a batch": ("POST", "holdings/batch", [HOLDING | {"first": "8675599990000"}], {}, {}),
+    "a batch, best effort": (
+        "POST", "holdings/batch", [HOLDING | {"first": "8675599990000"}],
+        {"mode": "best-effort"}, {},
+    ),
+    "a rotation": ("POST", "accesses/bank-trunk/origid", None, {}, {}),
+    "an end": ("DELETE", "subjects/bakery", None, {}, {}),
+}  # fmt: skip
+
+
+def _changes(desk):
+    return desk.http("GET", "/v1/changes", params={"limit": 1000}).json()["changes"]
+
+
+@pytest.mark.parametrize("differs", OTHERS)
+def test_a_key_used_again_for_another_request_is_refused_and_nothing_is_written(bakery, differs):
+    key = {"idempotency-key": "k1"}
+    _put(bakery, f"holdings/{RANGE}", HOLDING, **key)
+    before = _changes(bakery)
+    method, path, body, query, headers = OTHERS[differs]
+    other = bakery.http(
+        method, f"/v1/{path}", params=WHY | query, headers=key | headers,
+        **({} if body is None else {"json": body}),
+    )  # fmt: skip
+    assert "idempotency key was used for another request" in _problem(other, 409)
+    assert _changes(bakery) == before
+    under = bakery.http(
+        method, f"/v1/{path}", params=WHY | query, headers=headers | {"idempotency-key": "k2"},
+        **({} if body is None else {"json": body}),
+    )  # fmt: skip
+    assert under.status_code in (200, 204, 409, 412), under.text
+    if differs in ("record", "kind", "body", "reason"):
+        assert under.status_code == 200
+        assert len(_changes(bakery)) == len(before) + 1
+
+
+def test_two_records_under_two_keys_are_both_written(bakery):
+    for number, numbers in enumerate((RANGE, OTHER)):
+        _put(bakery, f"holdings/{numbers}", HOLDING, **{"idempotency-key": f"k{number}"})
+    for numbers in (RANGE, OTHER):
+        assert bakery.http("GET", f"/v1/holdings/{numbers}").status_code == 200
+
+
+def test_a_request_that_says_the_same_otherwise_is_the_same(bakery):
+    key = {"idempotency-key": "k1"}
+    first = _put(bakery, f"holdings/{RANGE}", HOLDING, **key)
+    spelled = json.dumps(HOLDING | {"spcs": [], "use": "direct"}, indent=4).encode()
+    second = bakery.http(
+        "PUT", f"/v1/holdings/{RANGE}?reason=a+test", content=spelled,
+        headers=key | {"content-type": "application/json"},
+    )  # fmt: skip
+    assert second.headers["etag"] == first.headers["etag"]
+
+
+def test_each_principal_has_keys_of_their_own(desk_with, tmp_path):
+    keys = tmp_path / "keys.toml"
+    names = [add_key(keys, name, list(Role)) for name in ("one", "other")]
+    desk = desk_with(auth={"keys": keys})
+    for number, name in enumerate(names):
+        _put(
+            desk, f"subjects/s{number}", {"name": "x"},
+            **{"idempotency-key": "k1", "x-api-key": name},
+        )  # fmt: skip
+    again = desk.http(
+        "PUT", "/v1/subjects/s1", json={"name": "x"}, params=WHY,
+        headers={"idempotency-key": "k1", "x-api-key": names[0]},
+    )  # fmt: skip
+    _problem(again, 409)
+
+
+def test_a_batch_by_rows_that_is_sent_again_writes_nothing_twice(bakery):
+    """Not even when what was refused at first could be taken now, and others wrote meanwhile."""
+    rows = [
+        HOLDING | {"first": "8675599990000"},
+        {"subject": "grocer", "first": "8675599990001"},
+    ]
+    how = {
+        "json": rows, "params": WHY | {"mode": "best-effort"},
+        "headers": {"idempotency-key": "k1"},
+    }  # fmt: skip
+    first = bakery.http("POST", "/v1/holdings/batch", **how).json()
+    assert (first["accepted"], [r["row"] for r in first["rejected"]]) == (1, [1])
+    _put(bakery, "subjects/grocer", {"name": "Grocer"})
+    _put(bakery, "holdings/8675599990000", HOLDING | {"evidence": "of another"})
+    second = bakery.http("POST", "/v1/holdings/batch", **how).json()
+    assert (second["accepted"], second["rejected"]) == (2, [])
+    held = bakery.http("GET", "/v1/holdings/8675599990000").json()
+    assert held["evidence"] == "of another"
+    assert bakery.http("GET", "/v1/holdings/8675599990001").json()["subject"] == "grocer"
+    # A row's key is none that a client can send.
+    _put(bakery, "subjects/s", {"name": "x"}, **{"idempotency-key": "k1/0"})
+
+
 def test_conflicts_name_both(bakery):
     overlap = "8675588889990-8675588890009"
     detail = _problem(bakery.http("PUT", f"/v1/holdings/{overlap}", json=HOLDING, params=WHY), 409)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from simulator import NOW
-from verification import DEST, ORIG, OTHER, baseline
+from verification import DEST, ORIG, OTHER, Case, Gone, baseline
 
 from certs.chain import Untrusted
 from certs.x5u import X5uPolicy
@@ -39,11 +39,16 @@ def test_windows_end_where_they_say(case, window, sign):
     assert verdict.reason is Reason.IAT_STALE
     assert verdict.detail == f"iat is {window + 1} s {side} now; {window} s are accepted"
     case.time = NOW + sign * window
-    assert case.ask().verstat is Verstat.PASSED
-    case.time = NOW + sign * (window + 1)
     verdict = case.ask()
-    assert verdict.reason is Reason.DATE_STALE
-    assert verdict.detail == f"Date is {window + 1} s {side} now; {window} s are accepted"
+    assert (verdict.verstat, verdict.decisive.notes) == (Verstat.PASSED, ())
+    case.time = NOW + sign * (window + 1)
+    late = f"Date is {window + 1} s {side} now; {window} s are accepted"
+    verdict = case.ask()
+    assert verdict.verstat is Verstat.PASSED
+    assert verdict.decisive.notes == (f"{late}, but iat is fresh",)
+    case.iat = case.time
+    verdict = case.ask()
+    assert (verdict.reason, verdict.detail) == (Reason.DATE_STALE, late)
 
 
 def test_the_windows_are_a_minute_unless_told():
@@ -52,9 +57,64 @@ def test_the_windows_are_a_minute_unless_told():
     assert policy.types == {"shaken"}
 
 
-def test_a_stale_date_beside_a_fresh_iat_is_stale(case):
-    case.iat, case.time = NOW, NOW - 61
+@pytest.mark.parametrize("time", [0, NOW - 61, NOW + 61, NOW + 86_400, 253_402_300_799])
+def test_an_outdated_date_beside_a_fresh_iat_is_a_note_where_replays_are_seen(case, time):
+    """RFC 8224 section 12.1: iat may stand for it, where state is kept to detect replays."""
+    case.iat, case.time = NOW, time
+    request = case.request()
+    verdict = case.ask(request)
+    assert verdict.verstat is Verstat.PASSED
+    assert Check.DATE in verdict.decisive.passed
+    (note,) = verdict.decisive.notes
+    assert note.endswith("now; 60 s are accepted, but iat is fresh")
+    again = case.ask(request)
+    assert (again.reason, again.failed) == (Reason.REPLAYED, Check.REPLAY)
+
+
+def test_an_outdated_date_is_stale_where_replays_are_not_seen(case):
+    case.time, case.replay = NOW - 61, Gone()
+    verdict = case.ask()
+    assert (verdict.reason, verdict.failed) == (Reason.DATE_STALE, Check.DATE)
+    assert verdict.detail == "Date is 61 s before now; 60 s are accepted"
+    assert Check.IAT not in verdict.decisive.passed
+
+
+@pytest.mark.parametrize("iat", [NOW - 61, NOW + 61])
+def test_an_iat_that_would_be_outdated_as_a_date_does_not_stand_for_it(case, iat):
+    case.policy = ScreenPolicy(date_window=60, iat_window=300)
+    case.iat = iat
+    assert case.ask().verstat is Verstat.PASSED
+    case.time = NOW - 100
     assert case.ask().reason is Reason.DATE_STALE
+
+
+def test_a_full_form_needs_no_date(case):
+    request = msgspec.structs.replace(case.request(), time=None)
+    verdict = case.ask(request)
+    assert (verdict.verstat, verdict.decisive.notes) == (Verstat.PASSED, ())
+    assert case.ask(request).reason is Reason.REPLAYED
+    case.iat = NOW - 61
+    stale = msgspec.structs.replace(case.request(), time=None)
+    assert case.ask(stale).reason is Reason.IAT_STALE
+    case = Case(case.world)
+    case.replay = Gone()
+    unknown = case.ask(msgspec.structs.replace(case.request(), time=None))
+    assert unknown.reason is Reason.REPLAY_UNKNOWN
+
+
+def test_a_compact_form_needs_a_date(case):
+    case.policy = BASELINE
+    request = case.request(baseline(case).compacted().dumps())
+    verdict = case.ask(msgspec.structs.replace(request, time=None))
+    assert (verdict.reason, verdict.failed) == (Reason.DATE_MISSING, Check.SYNTAX)
+    assert case.ask(request).verstat is Verstat.PASSED
+
+
+@pytest.mark.parametrize("time", [NOW - 61, NOW + 61])
+def test_no_iat_stands_for_the_outdated_date_of_a_compact_form(case, time):
+    case.policy = msgspec.structs.replace(BASELINE, iat_window=300)
+    case.iat = case.time = time
+    assert case.ask(case.request(baseline(case).compacted().dumps())).reason is Reason.DATE_STALE
 
 
 def test_a_fresh_iat_may_differ_from_a_fresh_date(case):

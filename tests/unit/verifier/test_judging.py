@@ -58,7 +58,9 @@ def test_a_genuine_token_leaves_one(case):
     token = parse_identity_header(text).token
     key = replay_key(token, token.signature_octets)
     # kept while it is fresh, its last second included
-    assert case.replay.asked == [(key, "call-1", NOW + 60 + 1, NOW)]
+    ((sighting, now),) = case.replay.asked
+    assert (sighting.key, sighting.until, now) == (key, NOW + 60 + 1, NOW)
+    assert sighting.question.call == (b"proxy", b"call-1")
     assert len(key) == 16
     assert case.cache.kept == [case.carrier.x5u]
 
@@ -68,8 +70,9 @@ def test_how_long_a_token_is_remembered_follows_its_iat_and_the_window(case):
     case.policy = ScreenPolicy(iat_window=300)
     case.iat = NOW - 200
     case.ask(now=NOW)
-    ((_, call_id, until, now),) = case.replay.asked
-    assert (call_id, until, now) == (None, NOW - 200 + 300 + 1, NOW)
+    ((sighting, now),) = case.replay.asked
+    assert (sighting.question.call, sighting.until) == (None, NOW - 200 + 300 + 1)
+    assert now == NOW
 
 
 # Replay -----------------------------------------------------------------------------------------
@@ -81,6 +84,24 @@ def test_the_same_call_may_be_asked_about_again_another_may_not(case):
     assert case.ask(case.request(text, call_id="a")).verstat is Verstat.PASSED
     assert case.ask(case.request(text, call_id="b")).reason is Reason.REPLAYED
     assert case.ask(case.request(text)).reason is Reason.REPLAYED
+
+
+def test_a_call_id_that_somebody_else_copied_is_a_replay(case):
+    request = case.request(call_id="a")
+    assert case.ask(request).verstat is Verstat.PASSED
+    assert case.ask(request, asker=b"another").reason is Reason.REPLAYED
+    assert case.ask(request).verstat is Verstat.PASSED
+
+
+@pytest.mark.parametrize(("later", "reason"), [(1.9, Reason.VERIFIED), (2.0, Reason.REPLAYED)])
+def test_a_call_may_be_asked_about_again_for_a_moment_only(case, later, reason):
+    request = case.request(call_id="a")
+    first = case.ask(request)
+    assert first.decisive.notes == ()
+    second = case.ask(request, now=NOW + int(later), at=NOW + later)
+    assert second.reason is reason
+    said = ("asked about again a moment after, with the same callId: no replay",)
+    assert second.decisive.notes == (said if reason is Reason.VERIFIED else ())
 
 
 def test_without_a_call_id_every_second_question_is_a_replay(case):

@@ -6,8 +6,10 @@ import pytest
 from cryptography import x509
 from simulator import DAY, NOW
 from verification import (
+    DEST,
     FAULTS,
     ORDER,
+    ORIG,
     Case,
     Gone,
     baseline,
@@ -27,6 +29,8 @@ from passport.identity import MAX_HEADER_LENGTH, MAX_HEADERS, parse_identity_hea
 from passport.ppt.shaken import Attestation
 from passport.reasons import Reason, SipStatus, Verstat
 from passport.tn import TN, TNRange
+from verifier.request import VerificationRequest
+from verifier.screen import ScreenPolicy
 from verifier.verdict import Check
 
 FAILED, NONE = Verstat.FAILED, Verstat.NONE
@@ -64,6 +68,7 @@ WIRE = {
     Reason.TN_INVALID: (NONE, INVALID),
     Reason.URI_INVALID: (NONE, INVALID),
     Reason.DATE_STALE: (NONE, STALE),
+    Reason.DATE_MISSING: (NONE, INVALID),
     Reason.IAT_STALE: (NONE, STALE),
     Reason.ORIG_MISMATCH: (FAILED, INVALID),
     Reason.DEST_MISMATCH: (FAILED, INVALID),
@@ -191,6 +196,12 @@ def under(make, *arguments):
     return apply
 
 
+def compact_without_date(case):
+    case.policy = ScreenPolicy(types=frozenset({None}))
+    text = baseline(case).compacted().dumps()
+    case.request = lambda *_, **__: VerificationRequest(TN(ORIG), (TN(DEST),), None, (text,))
+
+
 SCENARIOS = [
     *FAULTS,
     (digest(lambda first: "!" + first), Check.SYNTAX, Reason.IDENTITY_SYNTAX),
@@ -207,6 +218,7 @@ SCENARIOS = [
         Check.SYNTAX,
         Reason.COMPACT_NOT_ALLOWED,
     ),
+    (compact_without_date, Check.SYNTAX, Reason.DATE_MISSING),
     (digest(lambda first: first.replace(".", "", 1)), Check.SYNTAX, Reason.TOKEN_SYNTAX),
     (digest(lambda first: first.replace(".", "=.", 1)), Check.SYNTAX, Reason.TOKEN_BASE64),
     (digest(lambda first: first[:-86] + "A" * 84), Check.SYNTAX, Reason.TOKEN_SIGNATURE_LENGTH),

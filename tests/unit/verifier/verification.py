@@ -26,6 +26,7 @@ from registry.consent import Consent, ConsentPolicy
 from registry.model import CalleeRefusal, Holding, Order, TargetKind
 from stores.memory import MemoryReplayStore
 from verifier.conduct import ConductPolicy
+from verifier.replay import NEW, REPLAY, Question
 from verifier.request import VerificationRequest
 from verifier.screen import ScreenPolicy
 from verifier.unsigned import UnsignedPolicy
@@ -56,7 +57,7 @@ class Cache:
 class Gone:
     """A replay store and registry that cannot be asked."""
 
-    def first_seen(self, *_):
+    def sight(self, *_):
         raise StoreUnavailableError("gone")
 
     def holding(self, _):
@@ -69,9 +70,9 @@ class Knows:
     def __init__(self, *, first_seen):
         self.answer, self.asked = first_seen, []
 
-    def first_seen(self, key, call_id, until, now):
-        self.asked.append((key, call_id, until, now))
-        return self.answer
+    def sight(self, sighting, now):
+        self.asked.append((sighting, now))
+        return NEW if self.answer else REPLAY
 
 
 class Case:
@@ -139,10 +140,14 @@ class Case:
             **{"purpose": self.purpose, **more},
         )
 
-    def ask(self, request=None, now=NOW, **more):
+    def ask(self, request=None, now=NOW, asker=b"proxy", at=None, **more):
+        """Ask about a call, as one asker does; `at` is now, to fractions of a second."""
         for carrier in (self.carrier, *self.others):
             self.cache.carriers[carrier.x5u] = carrier
-        return self.verifier.verify(request or self.request(), now, **more)
+        request = request or self.request()
+        call = (asker, request.call_id.encode()) if request.call_id is not None else None
+        question = Question(now if at is None else at, call)
+        return self.verifier.verify(request, now, question=question, **more)
 
 
 def signed(case, payload=None, header=None, parameters=None):
@@ -227,7 +232,8 @@ def private_place(case):
 
 
 def stale_date(case):
-    case.time = NOW - 61
+    case.iat = case.time = NOW - 61
+    case.policy = ScreenPolicy(iat_window=300)
 
 
 def stale_iat(case):
