@@ -33,8 +33,9 @@ from gateway.dialects.bodies import (
 from gateway.logs import CallLog, CallRecord, Pseudonym
 from gateway.metrics import Metrics
 from passport.errors import StoreUnavailableError
+from passport.reading import Reading
 from passport.reasons import Reason, Verstat
-from passport.tn import TN
+from passport.tn import TN, URI
 from registry.consent import Consent, ConsentPolicy
 from registry.model import Registry
 from signer.conduct import PooledSigning, observation
@@ -175,7 +176,7 @@ class CallPolicy(Struct, frozen=True):
     dialect: Dialect | None = None
     max_body: int = 65_536
     explain: bool = True
-    country: str | None = None
+    reading: Reading = Reading()
     iat_window: int = 60
     pooled: PooledSigning = PooledSigning.REFUSE
     consent: ConsentPolicy | None = None
@@ -195,6 +196,7 @@ class Calls:
         settle: Callable[[], object] = lambda: None,
         count: Callable[[], object] = lambda: None,
         service: Callable[[TN], bool] = lambda _: False,
+        emergency: Callable[[TN | URI], bool] = lambda _: False,
         conduct: DisplayConduct | None = None,
         rejection: Callable[[], Rejection] = Rejection,
         verifier: Verifier,
@@ -214,6 +216,7 @@ class Calls:
         self._settle = settle
         self._count = count
         self._service = service
+        self._emergency = emergency
         self._conduct = conduct
         self._rejection = rejection
         self._verifier = verifier
@@ -419,7 +422,7 @@ class Calls:
         request, echo = read_signing(
             body,
             configured=dialect,
-            country=policy.country,
+            reading=policy.reading,
             now=int(self._clock()),
             iat_window=policy.iat_window,
         )
@@ -432,6 +435,7 @@ class Calls:
             self._registry,
             now,
             service=self._service,
+            emergency=self._emergency,
             spc=credential.spc,
             conduct=self._conduct,
             consent=policy.consent,
@@ -470,7 +474,7 @@ class Calls:
     def _verify(
         self, body: bytes, dialect: Dialect | None, request_id: bytes, started: float
     ) -> Answer | Waiting | _Verifying:
-        request, echo = read_verification(body, configured=dialect, country=self.policy.country)
+        request, echo = read_verification(body, configured=dialect, reading=self.policy.reading)
         opened = self._verifier.open(request, int(self._clock()))
         if isinstance(opened, Opened):
             return _Verifying(opened, echo, request_id, started)

@@ -32,6 +32,7 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from certs.chain import Chain, TrustedSigner, Untrusted, validate
 from certs.profile import ProfilePolicy
@@ -42,8 +43,9 @@ from displays.model import DisplayConduct, Finding
 from passport.errors import ParseError, StoreUnavailableError
 from passport.identity import split_identity_headers
 from passport.ppt.shaken import Shaken
+from passport.reading import MIN_DIGITS
 from passport.reasons import Reason, Verstat
-from passport.tn import TN
+from passport.tn import TN, URI
 from registry.consent import Consent, ConsentPolicy
 from registry.model import Binding, CalleeRefusal, Holding, Order, Registry, Use, Who
 from verifier.conduct import AS_USUAL, ConductPolicy, against, keys, observation
@@ -151,6 +153,7 @@ class Verifier:
         unsigned: UnsignedPolicy = NOBODY_SIGNS,
         country: Callable[[TN], str | None] = region,
         consent: ConsentPolicy | None = None,
+        emergency: Callable[[TN | URI], bool] = lambda _: False,
     ) -> None:
         self.policy = policy
         self.certificates = certificates
@@ -162,6 +165,7 @@ class Verifier:
         self._unsigned = unsigned
         self._country = country
         self._consent = consent
+        self._emergency = emergency
         self._marketing = consent.marketing if consent is not None else Consent.OFF
         self._signers: OrderedDict[str, _Remembered] = OrderedDict()
 
@@ -273,17 +277,29 @@ class Verifier:
                 ]
             )
         )
-        if verdict.verstat is not Verstat.NONE:
-            return verdict
-        return self._unvouched(verdict, opened.request, opened.now)
+        if verdict.verstat is Verstat.NONE:
+            return self._unvouched(verdict, opened.request, opened.now)
+        return _going_on(verdict) if self._to_emergency(opened.request) else verdict
 
     def _unvouched(self, verdict: Verdict, request: VerificationRequest, now: int) -> Verdict:
         """Judge a call that no token vouches for. A URI is nobody's number."""
+        if self._to_emergency(request):
+            return _going_on(verdict)
         if verdict.verstat is not Verstat.NONE or not isinstance(request.orig, TN):
             return verdict
         policy = self._unsigned
-        facts = gather_unsigned(request.orig, self._registry, now, policy, self._country)
+        facts = gather_unsigned(
+            request.orig, self._registry, now, policy, self._country, self._emergency
+        )
         return judge_unsigned(verdict, facts, policy)
+
+    def _to_emergency(self, request: VerificationRequest) -> bool:
+        """True when everyone called is an emergency number or service.
+
+        Nearly every call is told by the length of its first number.
+        """
+        to = request.to
+        return (len(to[0]) < MIN_DIGITS or isinstance(to[0], URI)) and all(map(self._emergency, to))
 
     def _close(
         self,
@@ -300,8 +316,12 @@ class Verifier:
         self.certificates.keep(screened.passport.header.x5u)
         # 10. facts, then judgement, then what the call tells of conduct
         facts = self._gather(token, opened, first_seen)
+        to_emergency = self._to_emergency(opened.request)
+        if to_emergency:
+            facts = facts.to_emergency()
         judged = judge(token, facts, self._conduct_policy, self._marketing)
-        if self._conduct is not None and (judged is None or judged.check in _COUNTS):
+        counts = judged is None or judged.check in _COUNTS
+        if self._conduct is not None and counts and not to_emergency:
             called = opened.request.called
             told = observation(
                 token,
@@ -359,16 +379,19 @@ class Verifier:
         opened: Opened,
         first_seen: Mapping[bytes, bool | None] | None,
     ) -> Facts:
-        passport, signer, now = token.passport, token.signer, opened.now
+        signer, now = token.signer, opened.now
         holder: tuple[str, ...] = ()
         order: Order | None = None
         binding: Binding | None = None
         behind: TN | None = None
         unwanted: CalleeRefusal | None = None
         registry = self._registry
-        orig = passport.orig if isinstance(passport.orig, TN) else None
+        emergency = False
+        orig = token.orig if isinstance(token.orig, TN) else None
         try:
             holding = registry.holding(orig) if orig is not None else None
+            if holding is None and orig is not None and len(orig) < MIN_DIGITS:
+                emergency = self._emergency(orig)
             subjects: tuple[str, ...] = ()
             resellers: tuple[str, ...] = ()
             if holding is not None:
@@ -409,12 +432,12 @@ class Verifier:
         sighting = self._sighting(token, opened)
         if first_seen is not None:
             seen = first_seen.get(sighting.key)
-            return Facts(seen, holder, order, binding, behind, finding, unwanted)
+            return Facts(seen, holder, order, binding, behind, finding, unwanted, emergency)
         try:
             seen = self._replay.first_seen(sighting.key, sighting.call_id, sighting.until, now)
         except StoreUnavailableError:
             seen = None
-        return Facts(seen, holder, order, binding, behind, finding, unwanted)
+        return Facts(seen, holder, order, binding, behind, finding, unwanted, emergency)
 
     def _unwanted(
         self, token: VerifiedPASSporT, opened: Opened, registry: Registry
@@ -499,6 +522,11 @@ def _verdict(results: tuple[Result, ...]) -> Verdict:
     if refusal is None or refusal.reason.verstat is None:
         raise RuntimeError("a failed result without a verification reason")
     return Verdict(refusal.reason.verstat, refusal.reason, refusal.detail, results, decisive)
+
+
+def _going_on(verdict: Verdict) -> Verdict:
+    """A call to an emergency number: what was found stands, and the proxy is told to let it go."""
+    return replace(verdict, labels=(*verdict.labels, Label.EMERGENCY_CALL))
 
 
 def _labels(result: Result) -> tuple[Label, ...]:
