@@ -64,6 +64,7 @@ from gateway.settings import Settings, listener_address
 from gateway.tls import ListenerCertificate
 from gateway.words import member, sentence
 from passport.errors import ConfigError, StoreUnavailableError, ZhenxianError
+from passport.reading import Reading
 from passport.reasons import Reason
 from passport.tn import TN
 from registry.consent import Consent, ConsentPolicy
@@ -124,7 +125,13 @@ class Service:
         self.tls: ListenerCertificate | None = None  # set by who listens
         self._looks = Looks()
         self._now = asyncio.Event()
-        self.plan = load_plan(settings.registry.kinds)
+        self.plan = load_plan(settings.registry.kinds, settings.country)
+        self.reading = Reading(
+            settings.country,
+            frozenset(settings.numbers.hosts),
+            self._special,
+            self.plan.national_form,
+        )
         self.issuers = load_issuers(settings.registry.issuers)
         self.pins = load_pins(settings.registry.nodes)
         self.node = node_key(settings)
@@ -172,6 +179,7 @@ class Service:
                 settings.verifier.iat_window,
                 frozenset(None if name == "baseline" else name for name in settings.verifier.types),
                 x5u,
+                self.reading,
             ),
             self.repository,
             trust,
@@ -187,6 +195,7 @@ class Service:
             unsigned=self._unsigned(),
             country=self._country,
             consent=consent,
+            emergency=self.plan.emergency,
         )
         dialect = settings.server.dialect
         self.calls = Calls(
@@ -194,7 +203,7 @@ class Service:
                 None if dialect == "auto" else Dialect(dialect),
                 settings.server.max_body,
                 settings.server.explain,
-                settings.verifier.country,
+                self.reading,
                 settings.signer.iat_window,
                 PooledSigning(settings.displays.signing),
                 consent=consent,
@@ -206,6 +215,7 @@ class Service:
             settle=self.keeper.keep if self.keeper is not None else lambda: None,
             count=self.keeper.calls.count if self.keeper is not None else lambda: None,
             service=self.plan.service_number,
+            emergency=self.plan.emergency,
             conduct=conduct,
             rejection=self.redress.rejection,
             verifier=self.verifier,
@@ -462,12 +472,21 @@ class Service:
         return UnsignedPolicy(
             {entry.spc: Action(entry.action) for entry in settings.unsigned if entry.spc},
             {entry.country: Action(entry.action) for entry in settings.unsigned if entry.country},
-            frozenset(TN.parse(text, settings.country) for text in settings.health_numbers),
+            frozenset(self.reading.number(text) for text in settings.health_numbers),
         )
 
     def _country(self, tn: TN) -> str | None:
         """The country of a number; 95588 is one of ours, and not Myanmar's 5 588."""
-        return self.settings.verifier.country if self.plan.national(tn) else region(tn)
+        return self.settings.country if self.plan.national(tn) else region(tn)
+
+    def _special(self, tn: TN) -> bool:
+        """True for a short number that is no extension: of the plan, or held by somebody."""
+        if self.plan.emergency(tn) or self.plan.national(tn):
+            return True
+        try:
+            return self.registry.holding(tn) is not None
+        except StoreUnavailableError:
+            return False
 
     def _public_base(self) -> str:
         """Where strangers reach what this service publishes."""
@@ -658,6 +677,7 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
             issuers=service.issuers,
             pins=service.pins,
             plan=service.plan,
+            reading=service.reading,
             clock=service.clock,
         ),
         bulk_router(
@@ -665,6 +685,7 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
             service.authenticator,
             identity_key=service.identity_key,
             max_import=service.settings.server.max_import,
+            reading=service.reading,
             clock=service.clock,
         ),
         clearings_router(service.registry, service.authenticator),
@@ -678,6 +699,7 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
                 service.authenticator,
                 clock=service.clock,
                 logged=service.pseudonym.text,
+                reading=service.reading,
             )
         )
     documented = _application()

@@ -23,7 +23,8 @@ from gateway.auth import Authenticator, Principal, Role
 from gateway.reading import PlainRoute
 from gateway.registry_api import NAMES, Reason
 from passport.errors import ConfigError
-from registry.forms import COLUMNS, row_of
+from passport.reading import Reading
+from registry.forms import AS_WRITTEN, COLUMNS, row_of
 from registry.model import Kind
 from stores.book import Book
 from stores.bulk import Import
@@ -109,6 +110,7 @@ def bulk_router(
     *,
     identity_key: bytes,
     max_import: int,
+    reading: Reading = AS_WRITTEN,
     clock: Callable[[], float] = time.time,
 ) -> APIRouter:
     """The routes of imports and exports."""
@@ -126,7 +128,7 @@ def bulk_router(
     )
     write = requires(authenticator, Role.REGISTRAR)
     read = requires(authenticator, Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR)
-    works = _Works(registry, identity_key)
+    works = _Works(registry, identity_key, reading)
     uploads = asyncio.Semaphore(_UPLOADS)
 
     @routes.post(
@@ -261,17 +263,21 @@ def _bounded(lines: io.TextIOWrapper) -> Iterator[str]:
 class _Works:
     """Imports, one at a time: the registry is written by one anyway."""
 
-    def __init__(self, registry: EmbeddedRegistry | FleetRegistry, identity_key: bytes) -> None:
+    def __init__(
+        self, registry: EmbeddedRegistry | FleetRegistry, identity_key: bytes, reading: Reading
+    ) -> None:
         self._registry = registry
         self._identity_key = identity_key
+        self._reading = reading
         self._turn = asyncio.Lock()
 
     async def run(self, kind: Kind, lines: Iterator[str], told: int, how: dict[str, Any]) -> Report:
         """Import the lines."""
-        registry, key = self._registry, self._identity_key
+        registry = self._registry
+        how = {**how, "identity_key": self._identity_key, "reading": self._reading}
         async with self._turn:
             if isinstance(registry, FleetRegistry):
-                shared = FleetImport(registry, kind, **how, identity_key=key)
+                shared = FleetImport(registry, kind, **how)
                 shared.report.told = told
                 return await shared.run(lines)
 
@@ -279,7 +285,7 @@ class _Works:
                 # A connection of its own: single writes of others come in between its commits.
                 book = Book(registry.book.path, writer=True)
                 try:
-                    local = Import(book, kind, **how, identity_key=key)
+                    local = Import(book, kind, **how)
                     local.report.told = told
                     local.lines, local.collecting = LINES, True
                     return local.run(lines)

@@ -36,8 +36,9 @@ from gateway.metrics import Metrics
 from gateway.records import signing_record, verification_record
 from gateway.repeats import asked_again, asker, question_of
 from passport.errors import StoreUnavailableError
+from passport.reading import Reading
 from passport.reasons import Reason, Verstat
-from passport.tn import TN
+from passport.tn import TN, URI
 from registry.consent import Consent, ConsentPolicy
 from registry.model import Registry
 from signer.conduct import PooledSigning, observation
@@ -188,7 +189,7 @@ class CallPolicy(Struct, frozen=True):
     dialect: Dialect | None = None
     max_body: int = 65_536
     explain: bool = True
-    country: str | None = None
+    reading: Reading = Reading()
     iat_window: int = 60
     pooled: PooledSigning = PooledSigning.REFUSE
     consent: ConsentPolicy | None = None
@@ -208,6 +209,7 @@ class Calls:
         settle: Callable[[], object] = lambda: None,
         count: Callable[[], object] = lambda: None,
         service: Callable[[TN], bool] = lambda _: False,
+        emergency: Callable[[TN | URI], bool] = lambda _: False,
         conduct: DisplayConduct | None = None,
         rejection: Callable[[], Rejection] = Rejection,
         verifier: Verifier,
@@ -227,6 +229,7 @@ class Calls:
         self._settle = settle
         self._count = count
         self._service = service
+        self._emergency = emergency
         self._conduct = conduct
         self._rejection = rejection
         self._verifier = verifier
@@ -457,7 +460,7 @@ class Calls:
         request, echo = read_signing(
             body,
             configured=dialect,
-            country=policy.country,
+            reading=policy.reading,
             now=int(self._clock()),
             iat_window=policy.iat_window,
         )
@@ -470,6 +473,7 @@ class Calls:
             self._registry,
             now,
             service=self._service,
+            emergency=self._emergency,
             spc=credential.spc,
             conduct=self._conduct,
             consent=policy.consent,
@@ -515,7 +519,7 @@ class Calls:
         started: float,
     ) -> Answer | Waiting | _Verifying:
         request, echo = read_verification(
-            incoming.body, configured=dialect, country=self.policy.country
+            incoming.body, configured=dialect, reading=self.policy.reading
         )
         now = self._clock()
         opened = self._verifier.open(request, int(now))

@@ -207,6 +207,9 @@ data = "state"
 [server]
 calls = "{listener}"
 
+[numbers]
+country = "CN"
+
 [signer]
 key = "{pki.carriers[NORTH].key}"
 chain = "{pki.carriers[NORTH].chain}"

@@ -20,8 +20,8 @@ from gateway.dialects.answers import finding_told
 from gateway.reading import PlainRoute
 from passport.errors import ParseError, StoreUnavailableError
 from passport.ppt.shaken import MAX_ORIGID_LENGTH
-from passport.tn import TN
-from registry.forms import row_of
+from passport.reading import Reading
+from registry.forms import AS_WRITTEN, row_of
 from registry.journal import put
 from registry.model import Clearing, ConductKind, ConductMeasure, Kind, clearing_id
 from stores.embedded import EmbeddedRegistry
@@ -81,11 +81,13 @@ def displays_router(
     *,
     clock: Callable[[], float],
     logged: Callable[[str], str],
+    reading: Reading = AS_WRITTEN,
 ) -> APIRouter:
     """The routes below /v1/displays.
 
     Args:
         logged: a text as it is logged; the key of an agent names a number.
+        reading: how the numbers of calls are read.
     """
     conduct = keeper.conduct
     routes = APIRouter(
@@ -147,7 +149,7 @@ def displays_router(
         for index, call in enumerate(calls):
             if index % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # accesses may have to be read; calls go first
-            met = _met(call, conduct)
+            met = _met(call, conduct, reading)
             told += [(key, met) for key in _ended_keys(call, registry)]
         at = int(clock())
         for key, met in told:
@@ -259,13 +261,13 @@ def _recorded(clearing: Clearing) -> dict[str, Any]:
     return {"id": row.pop("id"), "key": f"{row.pop('kind')}:{row.pop('target')}", **row}
 
 
-def _met(call: EndedCall, conduct: Conduct) -> Met | None:
+def _met(call: EndedCall, conduct: Conduct, reading: Reading) -> Met | None:
     if call.orig is None and call.dest is None and call.answered is None:
         return None
     if call.orig is None or call.dest is None or call.answered is None:
         raise HTTPException(422, "orig, dest and answered belong together")
     try:
-        display, callee = TN.parse(call.orig, where="orig"), TN.parse(call.dest, where="dest")
+        display, callee = reading.number(call.orig, "orig"), reading.number(call.dest, "dest")
     except ParseError as error:
         raise HTTPException(422, str(error)) from None
     return conduct.met(display, callee, answered=call.answered)

@@ -22,8 +22,9 @@ from gateway.auth import Authenticator, Principal, Role
 from gateway.once import Once, OnceOnly
 from gateway.reading import PlainRoute
 from passport.errors import ConfigError
-from passport.tn import TN, TNRange
-from registry.forms import record_of, row_of
+from passport.reading import Reading
+from passport.tn import TNRange
+from registry.forms import AS_WRITTEN, record_of, row_of
 from registry.identity import document_hash
 from registry.journal import (
     Change,
@@ -230,10 +231,11 @@ def registry_router(
     issuers: Mapping[str, Issuer],
     pins: Pins | None = None,
     plan: Plan,
+    reading: Reading = AS_WRITTEN,
     clock: Callable[[], float] = time.time,
 ) -> APIRouter:
     """All registry routes. Questions that may take long are asked away from the calls."""
-    api = _Api(registry, identity_key, issuers, clock)
+    api = _Api(registry, identity_key, issuers, reading, clock)
     routes = APIRouter(
         route_class=PlainRoute,
         prefix="/v1",
@@ -276,10 +278,12 @@ class _Api:
         registry: EmbeddedRegistry | FleetRegistry,
         identity_key: bytes,
         issuers: Mapping[str, Issuer],
+        reading: Reading,
         clock: Callable[[], float],
     ) -> None:
         self.registry = registry
         self.issuers = issuers
+        self.reading = reading
         self.clock = clock
         self._identity_key = identity_key
 
@@ -361,11 +365,11 @@ def _one(kind: Kind) -> str:
     return f"{'an' if kind.value[0] in 'aeiou' else 'a'} {kind.value}"
 
 
-def _span_key(key: str) -> str:
+def _span_key(key: str, reading: Reading) -> str:
     """A path's number or range in canonical form."""
     first, _, last = key.partition("-")
-    begin = TN.parse(first, where="key")
-    return span(TNRange(begin, TN.parse(last, where="key") if last else begin))
+    begin = reading.filed(first, "key")
+    return span(TNRange(begin, reading.filed(last, "key") if last else begin))
 
 
 def _own(principal: Principal, binding: Record | None) -> None:
@@ -397,7 +401,7 @@ def _record_routes(
     by_subject = kind in (Kind.HOLDING, Kind.ACCESS, Kind.EXEMPTION)
 
     def canonical(key: str) -> str:
-        return _span_key(key) if kind in _SPANS else key
+        return _span_key(key, api.reading) if kind in _SPANS else key
 
     def found(key: str) -> tuple[int, Record]:
         entry = registry.book.get(kind, canonical(key))
@@ -448,7 +452,7 @@ def _record_routes(
         if_none_match: IfNoneMatch = None,
     ) -> dict[str, Any]:
         row = api.hashed(body.model_dump())  # type: ignore[attr-defined]
-        record = record_of(kind, _keyed(kind, key, row))
+        record = record_of(kind, _keyed(kind, key, row), api.reading)
         _own(principal, record)
         change = put(record, _expected(if_match, if_none_match))
         commit = await api.commit([change], principal, reason, once, row)
@@ -511,7 +515,7 @@ def _batch_routes(routes: APIRouter, api: _Api, write: Any, lend: Any) -> None:
         rejected: list[dict[str, Any]] = []
         for index, row in enumerate(rows):
             try:
-                record = record_of(kind, row)
+                record = record_of(kind, row, api.reading)
                 _own(principal, record)
                 changes.append((index, put(record)))
             except (ConfigError, HTTPException) as error:
@@ -695,7 +699,7 @@ def _question_routes(routes: APIRouter, api: _Api, plan: Plan, read: Any, audit:
     async def number(
         principal: Annotated[Principal, read], number: Key, at: At = None
     ) -> dict[str, Any]:
-        tn = TN.parse(number, where="number")
+        tn = api.reading.filed(number, "number")
         label = plan.label(tn)
         instant = _instant(at) if at is not None else None
 

@@ -29,7 +29,7 @@ from pydantic_settings import (
 from gateway.values import Country, Email, HttpsUrl, LanguageTag, Phone, RejectionCode, Text
 from gateway.words import member, sentence
 from passport.errors import ConfigError, ParseError, shown
-from passport.tn import TN
+from passport.reading import Reading
 from registry.consent import MARKETING
 
 ENV_PREFIX = "ZHENXIAN_"
@@ -154,6 +154,36 @@ class Unsigned(Section):
         return self
 
 
+def _host(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if not value.isascii() or not value.isprintable() or set(value) & set(' /@;?"<>*'):
+        raise ValueError("expected a host or domain, e.g. ims.example.com")
+    return value.rstrip(".").lower()
+
+
+Host = Annotated[str, Field(min_length=1, max_length=253), BeforeValidator(_host)]
+
+
+class Numbers(Section):
+    """How numbers and URIs are read, in signing and in verifying alike."""
+
+    country: Country | None = Field(
+        None,
+        description="ISO code of the country whose national numbers are read, in signing,"
+        " verifying and the registry, and whose emergency numbers are known. In calls a number"
+        " without + that is valid there is taken as national; in records one that begins with 0."
+        " Unset: numbers need their country code, and of emergency calls only urn:service:sos is"
+        " known.",
+    )
+    hosts: tuple[Host, ...] = Field(
+        (),
+        description="Hosts and domains of this carrier in SIP URIs, with what lies below them. A"
+        " user part of fewer than seven digits is a service, emergency or registered number only"
+        " there or at an IP address; elsewhere it is an extension.",
+    )
+
+
 class Verifier(Section):
     """The STI-VS role."""
 
@@ -173,8 +203,7 @@ class Verifier(Section):
     )
     country: Country | None = Field(
         None,
-        description="ISO code of the country whose national numbers are read in requests. A"
-        " number without + that is valid there is taken as national.",
+        description="The older name of numbers.country, which governs signing as well.",
     )
     unsigned: tuple[Unsigned, ...] = Field(
         (),
@@ -200,7 +229,7 @@ class Verifier(Section):
     def _numbers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         try:
             for number in value:
-                TN.parse(number)
+                Reading().filed(number, "health_numbers")
         except ParseError as error:
             raise ValueError(str(error)) from None
         return value
@@ -431,6 +460,7 @@ class Settings(BaseSettings):
     auth: Auth = Auth()
     signer: Signer = Signer()
     verifier: Verifier = Verifier()
+    numbers: Numbers = Numbers()
     trust: Trust = Trust()
     fetch: Fetch = Fetch()
     registry: Registry = Registry()
@@ -439,6 +469,11 @@ class Settings(BaseSettings):
     redress: Redress = Redress()
     displays: Displays = Displays()
     log: Log = Log()
+
+    @property
+    def country(self) -> str | None:
+        """The country whose national numbers are read."""
+        return self.numbers.country or self.verifier.country
 
     @classmethod
     def settings_customise_sources(
@@ -474,6 +509,11 @@ def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
         raise ConfigError("\n".join(_problems(error, file))) from None
     except ValueError as error:
         raise ConfigError(f"settings file {file}: {error}") from None
+    newer, older = settings.numbers.country, settings.verifier.country
+    if newer is not None and older is not None and newer != older:
+        raise ConfigError(
+            f"numbers.country is {newer}, and verifier.country, its older name, {older}: set one"
+        )
     return _rooted(settings, file.parent.resolve() if file is not None else None)
 
 

@@ -89,6 +89,11 @@ class Destination(Struct, frozen=True, gc=False):
         force_setattr(self, "tn", tuple(sorted(self.tn)))
         force_setattr(self, "uri", tuple(sorted(self.uri)))
 
+    @property
+    def identities(self) -> tuple[TN | URI, ...]:
+        """All that are called."""
+        return (*self.tn, *self.uri)
+
     def __contains__(self, identity: TN | URI) -> bool:
         return identity in (self.tn if isinstance(identity, TN) else self.uri)
 

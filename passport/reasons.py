@@ -165,6 +165,18 @@ class Reason(Enum):
     TN_INVALID = Row(
         "not a telephone number in canonical form", "RFC 8224 section 8.3", _INVALID, _NONE
     )
+    TN_NATIONAL = Row(
+        "no E.164 number begins with 0, and nothing says which country's number it is",
+        "ITU-T E.164, RFC 8224 section 8.3",
+        http=400,
+        message_id="SVC4005",
+    )
+    TN_CONTEXT = Row(
+        "the number is local to a context that is not exactly a country code",
+        "RFC 3966 section 5.1.5",
+        http=400,
+        message_id="SVC4005",
+    )
     URI_INVALID = Row("not a usable SIP or tel URI", "RFC 8224 section 8.5", _INVALID, _NONE)
     # Screening against the call -----------------------------------------------------------------
     DATE_STALE = Row(
@@ -269,6 +281,12 @@ class Reason(Enum):
         SipStatus.REJECTED,
         _FAILED,
     )
+    EMERGENCY_SHOWN = Row(
+        "the display is an emergency number, and nobody is known to hold it",
+        "RFC 8688; this project",
+        SipStatus.REJECTED,
+        _FAILED,
+    )
     CALLEE_REFUSES = Row(
         "the callee refuses calls of the purpose that is stated",
         "RFC 8197; this project",
@@ -340,6 +358,15 @@ class Reason(Enum):
     )
     ORIG_NOT_A_NUMBER = Row(
         "the calling identity is a URI, which no holding vouches for", "RFC 8588 section 4"
+    )
+    PRIVATE_NUMBER = Row(
+        "the calling identity is a private number, an extension or local to a domain, so nothing"
+        " above C is signed",
+        "RFC 8224 section 8.1, RFC 3966 section 5.1.5; this project",
+    )
+    EMERGENCY_CALL = Row(
+        "the call is to an emergency number: it goes on, though another would be refused",
+        "RFC 9027; this project",
     )
     NOT_READY = Row(
         "no usable signing key and certificate are loaded",

@@ -10,6 +10,7 @@ from msgspec.structs import fields
 
 from passport.errors import ConfigError, ParseError, shown
 from passport.ppt.shaken import parse_origid
+from passport.reading import Reading
 from passport.tn import TN, TNRange
 from registry.model import (
     Access,
@@ -36,6 +37,7 @@ from registry.model import (
 MAX_ID: Final = 128  # characters of an id
 MAX_TEXT: Final = 500  # characters of a name, evidence or reason
 MAX_TIME: Final = 2**40  # seconds
+AS_WRITTEN: Final = Reading()
 
 COLUMNS: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.SUBJECT: ("id", "kind", "name", "document_kind", "document", "state"),
@@ -57,8 +59,11 @@ COLUMNS: Final[dict[Kind, tuple[str, ...]]] = {
 _Choice = TypeVar("_Choice", bound=Enum)
 
 
-def record_of(kind: Kind, row: Mapping[str, Any]) -> Record:
+def record_of(kind: Kind, row: Mapping[str, Any], reading: Reading = AS_WRITTEN) -> Record:
     """Read a record. Values are text or numbers; lists are lists or text with spaces.
+
+    Args:
+        reading: how numbers are read that have no country code.
 
     Raises:
         ConfigError: names the member and what was expected.
@@ -66,7 +71,8 @@ def record_of(kind: Kind, row: Mapping[str, Any]) -> Record:
     unknown = set(row) - set(COLUMNS[kind])
     if unknown:
         raise ConfigError(f"{', '.join(sorted(unknown))}: no member of a {kind.value}")
-    form = _Form({name: value for name, value in row.items() if value not in (None, "", [])})
+    given = {name: value for name, value in row.items() if value not in (None, "", [])}
+    form = _Form(given, reading)
     try:
         return _READERS[kind](form)
     except ParseError as error:
@@ -106,8 +112,9 @@ def row_of(record: Record) -> dict[str, Any]:
 
 
 class _Form:
-    def __init__(self, row: Mapping[str, Any]) -> None:
+    def __init__(self, row: Mapping[str, Any], reading: Reading) -> None:
         self._row = row
+        self._reading = reading
 
     def id(self, name: str, *, needed: bool = True) -> str:
         value = self._row.get(name, "")
@@ -155,7 +162,10 @@ class _Form:
             return None
         if not isinstance(value, str):
             raise ConfigError(f"{name}: a telephone number as text expected")
-        return TN.parse(value, where=name)
+        return self.tn(value, name)
+
+    def tn(self, text: str, name: str) -> TN:
+        return self._reading.recorded(text, name)
 
     def needed(self, name: str) -> TN:
         number = self.number(name)
@@ -266,7 +276,7 @@ def _exemption(form: _Form) -> Exemption:
     return Exemption(
         form.id("id"),
         kind,
-        _target(kind, form.text("target")),
+        _target(kind, form),
         reason,
         form.needed_time("since"),
         form.needed_time("until"),
@@ -275,7 +285,8 @@ def _exemption(form: _Form) -> Exemption:
     )
 
 
-def _target(kind: ConductKind, text: str) -> str:
+def _target(kind: ConductKind, form: _Form) -> str:
+    text = form.text("target")
     if kind is ConductKind.SIGNER:
         spc, _, origid = text.partition("/")
         if not spc or not origid:
@@ -284,7 +295,7 @@ def _target(kind: ConductKind, text: str) -> str:
         platform, _, number = text.rpartition("/")
         if not platform:
             raise ConfigError('target: "platform/number" of an agent expected')
-        return f"{platform}/{TN.parse(number, where='target')}"
+        return f"{platform}/{form.tn(number, 'target')}"
     elif not 0 < len(text) <= MAX_ID:
         raise ConfigError(f"target: an id of 1 to {MAX_ID} printable characters expected")
     return text

@@ -1,12 +1,13 @@
 """What kind of number a number is, from tables: labels for people, never a verdict by themselves.
 
-Prefixes of privacy numbers and of spammers are the same. The one kind with an effect is a
-carrier's own service number, which nobody else may show.
+Prefixes of privacy numbers and of spammers are the same. Two kinds have an effect: a carrier's own
+service number and an emergency number, which nobody else may show.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from importlib import resources
@@ -17,9 +18,13 @@ import phonenumbers
 from msgspec import Struct
 
 from passport.errors import ConfigError, shown
+from passport.tn import TN, URI
 
 COLUMNS: Final = ("prefix", "lengths", "kind", "label", "label_zh", "source")
 _CHINA: Final = "86"
+_TABLE_OF: Final = "CN"  # the country whose numbers the table shipped is of
+_MAX_EMERGENCY: Final = 6  # digits
+_SOS: Final = "urn:service:sos"  # RFC 5031 section 4.2
 
 
 class NumberKind(str, Enum):
@@ -57,8 +62,15 @@ _FOREIGN: Final = Label(NumberKind.FOREIGN, "number of another country", "境外
 class Plan:
     """Number kinds by longest prefix and length."""
 
-    def __init__(self, rows: Iterable[tuple[str, int, Label]]) -> None:
-        """Rows of prefix, length of the whole number, label; the later of two equals wins."""
+    def __init__(self, rows: Iterable[tuple[str, int, Label]], country: str | None = None) -> None:
+        """Rows of prefix, length of the whole number, label; the later of two equals wins.
+
+        Args:
+            country: ISO 3166 code of where emergency numbers are of; without it there are none,
+                for 110 is the police in one country and nobody in the next.
+        """
+        self._country = country
+        self._emergency = emergency_pattern(country)
         self._labels = {(length, prefix): label for prefix, length, label in rows}
         self._service_lengths = {
             length
@@ -84,6 +96,24 @@ class Plan:
             self.label(tn).kind is NumberKind.CARRIER_SERVICE
         )
 
+    def emergency(self, identity: TN | URI) -> bool:
+        """True for an emergency number of the country, and for the URN of an emergency service."""
+        if len(identity) > _MAX_EMERGENCY:
+            return type(identity) is URI and (identity == _SOS or identity.startswith(f"{_SOS}."))
+        if self._country is None or not isinstance(identity, TN):
+            return False
+        return (
+            self._emergency is not None and self._emergency.fullmatch(identity) is not None
+        ) or self.label(identity).kind is NumberKind.EMERGENCY
+
+    def national_form(self, digits: str) -> str | None:
+        """The number that has no country code in its plan, and was given one: 8610086 is 10086."""
+        if not digits.startswith(_CHINA) or self._country not in (None, _TABLE_OF):
+            return None
+        bare = digits.removeprefix(_CHINA)
+        unknown = self.label(digits).kind is NumberKind.UNKNOWN
+        return bare if unknown and self.national(bare) else None
+
     def national(self, tn: str) -> bool:
         """True for a number of the plan without country code, such as 95588 and 10086."""
         return not tn.startswith(_CHINA) and self.label(tn).kind not in (
@@ -96,22 +126,43 @@ def _country(tn: str) -> bool:
     return any(int(tn[:end]) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE for end in (1, 2, 3))
 
 
-def load_plan(more: Sequence[Path] = ()) -> Plan:
+def emergency_pattern(country: str | None) -> re.Pattern[str] | None:
+    """What a country's emergency numbers look like, from the phonenumbers data."""
+    if country is None:
+        return None
+    metadata = phonenumbers.PhoneMetadata.short_metadata_for_region(country)
+    numbers = metadata.emergency if metadata is not None else None
+    if numbers is None or numbers.national_number_pattern is None:
+        return None
+    return re.compile(numbers.national_number_pattern, re.ASCII)
+
+
+def load_plan(more: Sequence[Path] = (), country: str | None = None) -> Plan:
     """The plan shipped, and tables of the operator's own, such as MVNO prefixes to the 7th digit.
+
+    Emergency numbers of the plan shipped count in its country alone.
+
+    Args:
+        country: as of Plan.
 
     Raises:
         ConfigError: names file, line and column.
     """
     rows: list[tuple[str, int, Label]] = []
     shipped = resources.files("registry") / "data" / "cn.csv"
-    rows += _read(shipped.read_text(encoding="utf-8").splitlines(), "cn.csv")
+    own = _read(shipped.read_text(encoding="utf-8").splitlines(), "cn.csv")
+    rows += [row for row in own if country == _TABLE_OF or country is None or not _emergency(row)]
     for path in more:
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: {error}") from None
         rows += _read(lines, path.name)
-    return Plan(rows)
+    return Plan(rows, country)
+
+
+def _emergency(row: tuple[str, int, Label]) -> bool:
+    return row[2].kind is NumberKind.EMERGENCY
 
 
 def _read(lines: list[str], name: str) -> list[tuple[str, int, Label]]:

@@ -27,7 +27,7 @@ from msgspec.structs import asdict, replace
 from passport.errors import ConfigError, ParseError, ZhenxianError, shown
 from passport.json import dumps, loads
 from passport.jws import SigningKey, Token, VerifyingKey, b64url_decode, b64url_encode
-from passport.tn import TN, TNRange
+from passport.tn import TN, TNRange, undressed
 from passport.words import fault
 from registry.model import Order, TargetKind, Who, span
 
@@ -122,7 +122,9 @@ def sign_instruction(instruction: Instruction, key: SigningKey, kid: str) -> str
     Raises:
         OrderRefusedError: MALFORMED, naming the member.
     """
-    return _signed(_ORDER_TYPE, asdict(_canonical(instruction)), key, kid)
+    canonical = _canonical(instruction)
+    _global(canonical)
+    return _signed(_ORDER_TYPE, asdict(canonical), key, kid)
 
 
 def read_instruction(token: str, issuers: Mapping[str, Issuer], now: int) -> Instruction:
@@ -143,6 +145,8 @@ def read_instruction(token: str, issuers: Mapping[str, Issuer], now: int) -> Ins
         raise OrderRefusedError(
             OrderFault.NOT_ENTITLED, f"{issuer.name} may not stop a {instruction.kind.value}"
         )
+    if now != _ANY_TIME:
+        _global(instruction)
     if instruction.iat > now + MAX_AHEAD:
         raise OrderRefusedError(
             OrderFault.FROM_THE_FUTURE, f"iat is {instruction.iat - now} s ahead of this clock"
@@ -422,16 +426,32 @@ def _canonical(instruction: Instruction) -> Instruction:
     target = instruction.target
     try:
         if instruction.kind is TargetKind.NUMBER:
-            target = str(TN.parse(target, where="target"))
+            target = str(_number(target))
         elif instruction.kind is TargetKind.RANGE:
             first, _, last = target.partition("-")
-            begin = TN.parse(first, where="target")
-            target = span(TNRange(begin, TN.parse(last, where="target") if last else begin))
+            begin = _number(first)
+            target = span(TNRange(begin, _number(last) if last else begin))
         elif instruction.kind is TargetKind.CERTIFICATE:
             target = _serial(target)
     except ParseError as error:
         raise OrderRefusedError(OrderFault.MALFORMED, str(error)) from None
     return replace(instruction, target=target)
+
+
+def _number(text: str) -> TN:
+    """As written. Orders given before numbers that begin with 0 were refused are read on."""
+    digits = undressed(text)
+    return TN(digits) if digits.startswith("0") else TN.parse(text, where="target")
+
+
+def _global(instruction: Instruction) -> None:
+    """Refuse to stop a number that no call can show: the order would have no effect."""
+    numbers = instruction.kind in (TargetKind.NUMBER, TargetKind.RANGE)
+    if instruction.action is Action.STOP and numbers and instruction.target.startswith("0"):
+        raise OrderRefusedError(
+            OrderFault.MALFORMED,
+            "target: no E.164 number begins with 0; a number with its country code expected",
+        )
 
 
 def _must(instruction: Instruction, action: Action) -> None:

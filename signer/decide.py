@@ -11,8 +11,9 @@ from displays.model import DisplayConduct, Finding
 from displays.model import State as Conduct
 from passport.errors import StoreUnavailableError
 from passport.ppt.shaken import Attestation
+from passport.reading import MIN_DIGITS
 from passport.reasons import Reason
-from passport.tn import TN
+from passport.tn import TN, URI, Private
 from registry.consent import Consent, ConsentPolicy, told
 from registry.model import (
     Access,
@@ -42,6 +43,8 @@ class Facts(Struct, frozen=True):
         holding: who holds the display; None when nobody is known to.
         holder: how the display's holder stands, and the resellers before it.
         service: the display is a carrier's own service number.
+        emergency: the display is an emergency number.
+        to_emergency: everyone called is an emergency number or service.
         binding: the binding of a privacy number that permits the call.
         order: an order that covers anyone or anything of the call.
         finding: what the conduct of the access or its subject shows, unless it is exempt; of a
@@ -62,13 +65,15 @@ class Facts(Struct, frozen=True):
     unwanted: CalleeRefusal | None = None
     available: bool = True
     current: bool = True
+    emergency: bool = False
+    to_emergency: bool = False
 
 
 class Decision(Struct, frozen=True):
     """What is signed, and why. `attest` is None for a refusal.
 
     `finding` is what the caller's conduct shows, `unwanted` the callee's refusal of such calls,
-    whether or not they made a difference.
+    whether or not they made a difference. A call `to_emergency` is signed whatever there is.
     """
 
     attest: Attestation | None
@@ -77,14 +82,17 @@ class Decision(Struct, frozen=True):
     origid: str | None
     finding: Finding | None = None
     unwanted: CalleeRefusal | None = None
+    to_emergency: bool = False
 
     @property
     def counts(self) -> bool:
         """True when the call counts for its caller's conduct: it goes out, or would but for that.
 
-        Other refusals say nothing of how the caller's displays are used.
+        Other refusals say nothing of how the caller's displays are used, nor do emergency calls.
         """
-        return self.attest is not None or self.reason is Reason.POOLED_DISPLAY
+        return not self.to_emergency and (
+            self.attest is not None or self.reason is Reason.POOLED_DISPLAY
+        )
 
     def __bool__(self) -> bool:
         raise TypeError("a Decision is neither true nor false: look at its attest")
@@ -96,6 +104,7 @@ def gather(
     now: float,
     *,
     service: Callable[[TN], bool] = lambda _: False,
+    emergency: Callable[[TN | URI], bool] = lambda _: False,
     spc: str | None = None,
     conduct: DisplayConduct | None = None,
     consent: ConsentPolicy | None = None,
@@ -105,10 +114,16 @@ def gather(
     Args:
         now: seconds since the epoch, with their fraction.
         service: whether a number is a carrier's own service number.
+        emergency: whether it is an emergency number, or the URN of an emergency service.
         spc: the service provider code that will sign.
         conduct: what is asked for findings; None for nothing.
         consent: which purposes callees are asked about; None for none.
     """
+    dest = request.dest
+    # Nearly every call is told by the length of its first number.
+    to_emergency = (bool(dest.uri) or len(dest.tn[0]) < MIN_DIGITS) and all(
+        emergency(one) for one in dest.identities
+    )
     try:
         access = registry.access(request.access, request.origid)
         caller = registry.standing(access.subject) if access is not None else _NOBODY
@@ -133,9 +148,11 @@ def gather(
             finding,
             _unwanted(request, registry, consent, int(now)),
             current=registry.current,
+            emergency=display is not None and len(display) < MIN_DIGITS and emergency(display),
+            to_emergency=to_emergency,
         )
     except StoreUnavailableError:
-        return Facts(available=False)
+        return Facts(available=False, to_emergency=to_emergency)
 
 
 def _unwanted(
@@ -208,6 +225,7 @@ def decide(
     | the access, or its subject, is suspended or closed       | refused      |
     | the display never originates calls                       | refused      |
     | it is a carrier's service number, and not the caller's   | refused      |
+    | it is an emergency number, and not the caller's          | refused      |
     | the access is unknown (gateway traffic)                  | C at most    |
     | the display is held by another subject (spoofed)         | refused      |
     | a reseller before its holder is suspended or closed      | refused      |
@@ -215,13 +233,15 @@ def decide(
     | it is a privacy number that no active binding permits    | refused      |
     | the conduct of access or subject shows a pool            | refused, or  |
     |                                                          | B at most    |
+    | the display is a private number                          | C at most    |
     | the display is held by nobody known, or is a URI         | B at most    |
     | the local copy of the registry may lag behind            | B at most    |
     | a privacy number with a binding for caller and callee    | A            |
     | the access's subject holds the display, verified         | A            |
 
     A proxy may ask for less than that and gets it; asking for more changes nothing. What would be
-    signed is refused after all where the callee refuses calls of the purpose that is stated.
+    signed is refused after all where the callee refuses calls of the purpose that is stated. But a
+    call to an emergency number alone is never refused: it gets what it earns, and C at least.
 
     Args:
         pooled: what a pool leads to.
@@ -233,9 +253,26 @@ def decide(
         if marketing is Consent.REFUSE:
             decision = _refuse(Reason.CALLEE_REFUSES, told(unwanted))
         decision = replace(decision, unwanted=unwanted)
+    if facts.to_emergency:
+        decision = _to_emergency(request, facts, decision)
     if facts.finding is not None and pooled is not PooledSigning.OFF:
         return replace(decision, finding=facts.finding)
     return decision
+
+
+def _to_emergency(request: SigningRequest, facts: Facts, decision: Decision) -> Decision:
+    if decision.attest is not None:
+        return replace(decision, to_emergency=True)
+    origid = facts.access.origid if facts.access is not None else request.origid
+    detail = f"{Reason.EMERGENCY_CALL.text}: {decision.detail}"
+    return replace(
+        decision,
+        attest=Attestation.C,
+        reason=Reason.EMERGENCY_CALL,
+        detail=detail,
+        origid=origid,
+        to_emergency=True,
+    )
 
 
 def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Decision:
@@ -259,6 +296,8 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
     own = access is not None and holding is not None and holding.subject == access.subject
     if facts.service and not own:
         return _refuse(Reason.DO_NOT_ORIGINATE, "it is a carrier's service number")
+    if facts.emergency and not own:
+        return _refuse(Reason.DO_NOT_ORIGINATE, "it is an emergency number")
     if access is None:
         return _grant(request, Attestation.C, Reason.ACCESS_UNKNOWN, request.origid)
     if holding is not None:
@@ -282,11 +321,12 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
                 else "not this caller, callee and display, now",
             )
     found = facts.finding
-    if found is not None and found.state is Conduct.POOLED:
-        if pooled is PooledSigning.REFUSE:
-            return _refuse(Reason.POOLED_DISPLAY, found.sentence)
-        if pooled is PooledSigning.LOWER:
-            return _grant(request, Attestation.B, Reason.POOLED_LOWERED, access.origid)
+    if found is not None and found.state is Conduct.POOLED and pooled is PooledSigning.REFUSE:
+        return _refuse(Reason.POOLED_DISPLAY, found.sentence)
+    if isinstance(request.orig, Private):
+        return _grant(request, Attestation.C, Reason.PRIVATE_NUMBER, access.origid)
+    if found is not None and found.state is Conduct.POOLED and pooled is PooledSigning.LOWER:
+        return _grant(request, Attestation.B, Reason.POOLED_LOWERED, access.origid)
     if holding is None:
         reason = (
             Reason.DISPLAY_UNKNOWN if isinstance(request.orig, TN) else Reason.ORIG_NOT_A_NUMBER

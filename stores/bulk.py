@@ -19,7 +19,8 @@ from operator import lt
 from typing import Any, Final, NamedTuple, TextIO
 
 from passport.errors import ConfigError, ParseError, ZhenxianError
-from registry.forms import COLUMNS, MAX_TEXT, record_of, row_of
+from passport.reading import Reading
+from registry.forms import AS_WRITTEN, COLUMNS, MAX_TEXT, record_of, row_of
 from registry.journal import Commit, RegistryConflictError, VersionConflictError, put
 from registry.model import CalleeRefusal, Holding, Kind, Record, State, Subject, Who
 from registry.rules import check
@@ -65,11 +66,13 @@ class Import:
         mode: Mode = Mode.BEST_EFFORT,
         dry_run: bool = False,
         identity_key: bytes = b"",
+        reading: Reading = AS_WRITTEN,
         resume: str = "",
     ) -> None:
         """Take what does not change from row to row.
 
         Args:
+            reading: how numbers are read that have no country code.
             resume: name under which the progress is kept, in the transaction of its rows; an
                 import of the same name goes on after the last line committed. Best effort only.
         """
@@ -81,6 +84,7 @@ class Import:
         self._mode = mode
         self._dry_run = dry_run
         self._identity_key = identity_key
+        self._reading = reading
         self._resume = resume if mode is Mode.BEST_EFFORT and not dry_run else ""
         self._layout = Layout(())
         self._known = -1  # the file's version that the following were read from
@@ -107,9 +111,9 @@ class Import:
             return self._run(lines, progress)
 
     def _run(self, lines: Iterable[str], progress: Callable[[int], object] | None) -> Report:
-        rows = Rows(lines, self._kind, self._identity_key)
+        rows = Rows(lines, self._kind, self._identity_key, self._reading)
         if self._kind is Kind.HOLDING:
-            self._layout = Layout(rows.header)
+            self._layout = Layout(rows.header, self._reading)
         report = self.report
         if self._mode is Mode.BEST_EFFORT and not self._dry_run:
             if self._resume:

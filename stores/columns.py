@@ -5,12 +5,14 @@ Pure work on text: an import does it in one thread while SQLite works in another
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
 
+from passport.reading import MAX_CODED, Reading
 from passport.tn import MAX_TN_LENGTH
+from registry.forms import AS_WRITTEN
 from stores.numbers import LENGTH
 from stores.rows import Chunk, value_of
 
@@ -46,7 +48,8 @@ class Layout:
             which few rows have to themselves.
     """
 
-    def __init__(self, header: Sequence[str]) -> None:
+    def __init__(self, header: Sequence[str], reading: Reading = AS_WRITTEN) -> None:
+        self._national_form = reading.national_form
         self.first, self.last, self.subject = (
             header.index(name) if name in header else None for name in _KEYS
         )
@@ -102,11 +105,20 @@ class Layout:
             digits = "".join(numbers)
             if (
                 max(lengths) > MAX_TN_LENGTH
+                or min(filter(None, numbers), default="1") < "1"  # national, or no number
+                or (min(lengths) <= MAX_CODED and self._reread(numbers))
                 or (at == self.first and 0 in lengths)
                 or not (digits.isascii() and (digits.isdecimal() or not digits))
             ):
                 return False
         return True
+
+    def _reread(self, numbers: Iterable[str]) -> bool:
+        """True when some have a country code that their plan does not give them."""
+        return any(
+            len(number) <= MAX_CODED and self._national_form(number) is not None
+            for number in numbers
+        )
 
     def values(self, tails: tuple[str, ...]) -> dict[str, str] | None:
         """The columns that the pieces of `tails` are of; None when they are not as many."""

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from passport.errors import ConfigError
+from passport.reading import Reading
+from registry.forms import AS_WRITTEN
 from registry.journal import RegistryConflictError, VersionConflictError, put
 from registry.model import Kind, Record
 from stores.book import Book
@@ -40,11 +42,13 @@ class FleetImport:
         mode: Mode = Mode.BEST_EFFORT,
         dry_run: bool = False,
         identity_key: bytes = b"",
+        reading: Reading = AS_WRITTEN,
         resume: str = "",
     ) -> None:
         """Take what does not change from row to row; `registry` was started.
 
         Args:
+            reading: how numbers are read that have no country code.
             resume: name under which this node keeps the progress; an import of the same name goes
                 on after the last line whose rows are committed. Best effort only.
         """
@@ -56,6 +60,7 @@ class FleetImport:
         self._together = dry_run or mode is Mode.ALL_OR_NOTHING
         self._dry_run = dry_run
         self._identity_key = identity_key
+        self._reading = reading
         self._resume = "" if self._together else resume
         self.report = Report()
 
@@ -69,7 +74,7 @@ class FleetImport:
                 run, of more than MAX_TOGETHER rows.
             StoreUnavailableError: Redis does not take it; what was committed stays.
         """
-        rows = Rows(lines, self._kind, self._identity_key)
+        rows = Rows(lines, self._kind, self._identity_key, self._reading)
         report = self.report
         waiting: list[_Row] = []
         if self._resume:

@@ -14,7 +14,8 @@ from typing import Any, Final
 from msgspec import Struct, field
 
 from passport.errors import ConfigError
-from registry.forms import COLUMNS, record_of
+from passport.reading import Reading
+from registry.forms import AS_WRITTEN, COLUMNS, record_of
 from registry.identity import document_hash
 from registry.model import Kind, Record
 
@@ -93,11 +94,18 @@ class Rows:
         header: the names of the columns, in the order of the file.
     """
 
-    def __init__(self, lines: Iterable[str], kind: Kind, identity_key: bytes = b"") -> None:
+    def __init__(
+        self,
+        lines: Iterable[str],
+        kind: Kind,
+        identity_key: bytes = b"",
+        reading: Reading = AS_WRITTEN,
+    ) -> None:
         """Read the header.
 
         Args:
             identity_key: with it, a subject may have a column document_number, which is hashed.
+            reading: how numbers are read that have no country code.
 
         Raises:
             ConfigError: the first line does not name the columns.
@@ -105,6 +113,7 @@ class Rows:
         self._lines = iter(lines)
         self._kind = kind
         self._identity_key = identity_key
+        self._reading = reading
         reader = csv.reader(self._lines, strict=True)
         try:
             self.header = tuple(next(reader, []))
@@ -181,7 +190,7 @@ class Rows:
             row["document"] = document_hash(
                 self._identity_key, row.get("document_kind", ""), number
             )
-        return record_of(self._kind, row)
+        return record_of(self._kind, row, self._reading)
 
 
 def value_of(text: str) -> str:

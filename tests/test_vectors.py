@@ -35,8 +35,9 @@ from passport.errors import ParseError
 from passport.identity import parse_identity_header, parse_single
 from passport.jws import SigningKey, Token, VerifyingKey, b64url_decode, b64url_encode
 from passport.ppt import TYPES
+from passport.reading import Reading
 from passport.reasons import Reason, SipStatus, reason_header
-from passport.tn import TN, URI, TNRange, parse_identity
+from passport.tn import TN, URI, TNRange
 
 FILES = {
     path.stem: stdlib_json.loads(path.read_text("utf-8"))
@@ -282,21 +283,21 @@ def tn_canonical(given, expect, _name):
 
 @runs("uri-canonical", "identity-from-uri")
 def canonical_identity(given, expect, _name):
-    found = parse_identity(given["uri"])
+    found = Reading().identity(given["uri"])
     if "tn" in expect:
         assert (type(found), found) == (TN, expect["tn"])
     else:
         assert (type(found), found) == (URI, expect["uri"])
-        assert parse_identity(expect["uri"]) == found
+        assert Reading().identity(expect["uri"]) == found
 
 
 @runs("sip-to-passport")
 def sip_to_passport(given, expect, _name):
     iat = int(parsedate_to_datetime(given["date"]).timestamp())
     assert iat == expect["iat"]
-    called = parse_identity(given["to"])
+    called = Reading().identity(given["to"])
     dest = Destination((called,)) if isinstance(called, TN) else Destination(uri=(called,))
-    passport = PASSporT(Header(given["x5u"]), parse_identity(given["from"]), dest, iat)
+    passport = PASSporT(Header(given["x5u"]), Reading().identity(given["from"]), dest, iat)
     assert passport.header.dumps() == expect["header_json"].encode()
     assert passport.payload() == expect["payload_json"].encode()
     assert parse_payload(passport.header, passport.payload()) == passport

@@ -159,11 +159,11 @@ def observation(
             calls by it; None when it may be anybody.
         mark: as in Observation.
     """
-    passport = token.passport
-    extension = passport.extension
-    if not keys or not isinstance(passport.orig, TN) or not isinstance(extension, Shaken):
+    extension = token.passport.extension
+    orig = token.orig
+    if not keys or not isinstance(orig, TN) or not isinstance(extension, Shaken):
         return None
     bound = binding is not None
     if binding is not None and behind is not None:
         keys = (*keys, agent(binding.platform, behind))
-    return Observation(at, keys, passport.orig, callee, extension.origid, bound, mark, behind)
+    return Observation(at, keys, orig, callee, extension.origid, bound, mark, behind)

@@ -27,6 +27,7 @@ class Facts(Struct, frozen=True):
             call only how bindings are used, and not the company it keeps.
         unwanted: the callee's refusal of calls of the purpose that is stated.
         late: what is wrong with the request's Date, whose iat is fresh; None when nothing is.
+        emergency: the display is an emergency number that nobody is known to hold.
     """
 
     first_seen: bool | None
@@ -37,6 +38,14 @@ class Facts(Struct, frozen=True):
     finding: Finding | None = None
     unwanted: CalleeRefusal | None = None
     late: str | None = None
+    emergency: bool = False
+
+    def to_emergency(self) -> Facts:
+        """What of them counts for a call to an emergency number: whether the token is what it says.
+
+        Whom an order stops, who was found, or whom nobody wants to hear, may call for help.
+        """
+        return Facts(self.first_seen, self.holder_spcs, late=self.late)
 
 
 JUDGE_CHECKS = (Check.REPLAY, Check.ORDER, Check.HOLDER, Check.CONDUCT, Check.CONSENT)
@@ -72,6 +81,8 @@ def judge(
             f"order {order.id} of {order.issuer} ({order.reference}) stops {order.kind.value}"
             f" {order.target}",
         )
+    if facts.emergency:
+        return Refusal(Check.HOLDER, Reason.EMERGENCY_SHOWN, Reason.EMERGENCY_SHOWN.text)
     spc = token.signer.spc
     if facts.holder_spcs and spc is not None and spc not in facts.holder_spcs:
         return Refusal(

@@ -9,6 +9,7 @@ from passport.claims import Destination, Header, PASSporT
 from passport.errors import ParseError
 from passport.identity import IdentityHeader, parse_single
 from passport.ppt import lookup
+from passport.reading import Reading
 from passport.reasons import Reason
 from passport.tn import TN, URI
 from verifier.request import VerificationRequest
@@ -25,19 +26,27 @@ class ScreenPolicy(Struct, frozen=True):
             is fresh is good (RFC 8224 section 6.2 step 4).
         types: PASSporT types whose verification decides a call; None stands for baseline.
         x5u: where certificates may come from.
+        reading: how the identities of tokens are read: as those of the call.
     """
 
     date_window: int = 60
     iat_window: int = 60
     types: frozenset[str | None] = frozenset({"shaken"})
     x5u: X5uPolicy = X5uPolicy()
+    reading: Reading = Reading()
 
 
 class Screened(Struct, frozen=True):
-    """A token that fits the call, as far as can be told without a key."""
+    """A token that fits the call, as far as can be told without a key.
+
+    Attributes:
+        orig: who calls, as the call has it. The token may write a number as a URI; it is judged
+            by the number.
+    """
 
     header: IdentityHeader
     passport: PASSporT
+    orig: TN | URI
 
 
 SCREEN_CHECKS = (Check.IDENTITY, Check.SYNTAX, Check.X5U, Check.DATE, Check.IAT, Check.ORIG,
@@ -74,7 +83,7 @@ def read(raw: str, request: VerificationRequest, policy: ScreenPolicy) -> Screen
             Reason.PPT_UNSUPPORTED,
             f"a PASSporT of type {passport.header.ppt or 'baseline'} does not decide a call here",
         )
-    return Screened(header, passport)
+    return Screened(header, passport, request.orig)
 
 
 def screen(
@@ -95,10 +104,13 @@ def screen(
             Reason.IAT_STALE,
             f"iat is {_apart(passport.iat, now)} now; {policy.iat_window} s are accepted",
         )
-    if passport.orig != request.orig:
+    orig, dest, reading = passport.orig, passport.dest, policy.reading
+    if orig != request.orig and reading.claimed(orig) != request.orig:
         return Refusal(Check.ORIG, Reason.ORIG_MISMATCH, Reason.ORIG_MISMATCH.text)
     for identity in request.to:
-        if identity not in passport.dest:
+        if identity not in dest and not any(
+            reading.claimed(one) == identity for one in dest.identities
+        ):
             return Refusal(Check.DEST, Reason.DEST_MISMATCH, Reason.DEST_MISMATCH.text)
     return None
 

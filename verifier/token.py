@@ -9,7 +9,7 @@ from passport.claims import PASSporT
 from passport.identity import IdentityHeader
 from passport.jws import b64url_decode
 from passport.reasons import Reason
-from passport.tn import TN
+from passport.tn import TN, URI
 from verifier.screen import Screened
 from verifier.verdict import Check, Refusal
 
@@ -19,14 +19,18 @@ TOKEN_CHECKS = (Check.TNAUTHLIST, Check.CONSTRAINTS, Check.SIGNATURE)
 
 
 class VerifiedPASSporT:
-    """Claims whose certificate chain and signature were checked. Made by check_token alone."""
+    """Claims whose certificate chain and signature were checked. Made by check_token alone.
 
-    __slots__ = ("header", "passport", "signature", "signer")
+    `orig` is as of Screened: who calls, by the number if the token writes it as a URI.
+    """
+
+    __slots__ = ("header", "orig", "passport", "signature", "signer")
 
     def __init__(
         self,
         header: IdentityHeader,
         passport: PASSporT,
+        orig: TN | URI,
         signature: bytes,
         signer: TrustedSigner,
         witness: object,
@@ -35,6 +39,7 @@ class VerifiedPASSporT:
             raise RuntimeError("a VerifiedPASSporT is made by check_token alone")
         self.header = header
         self.passport = passport
+        self.orig = orig
         self.signature = signature
         self.signer = signer
 
@@ -46,7 +51,7 @@ def check_token(screened: Screened, signer: TrustedSigner) -> VerifiedPASSporT |
     and whether the token was seen before.
     """
     passport = screened.passport
-    orig = passport.orig
+    orig = passport.orig if isinstance(passport.orig, TN) else screened.orig
     if signer.spc is None and not (isinstance(orig, TN) and signer.tnauthlist.covers(orig)):
         return Refusal(
             Check.TNAUTHLIST,
@@ -63,4 +68,4 @@ def check_token(screened: Screened, signer: TrustedSigner) -> VerifiedPASSporT |
     signature = b64url_decode(token.signature, "signature")
     if not signer.key.verifies(token.signing_input, signature):
         return Refusal(Check.SIGNATURE, Reason.SIGNATURE_INVALID, Reason.SIGNATURE_INVALID.text)
-    return VerifiedPASSporT(screened.header, passport, signature, signer, _MADE_HERE)
+    return VerifiedPASSporT(screened.header, passport, screened.orig, signature, signer, _MADE_HERE)

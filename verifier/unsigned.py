@@ -70,11 +70,13 @@ class UnsignedFacts(Struct, frozen=True):
         spcs: codes that may sign for the number; None when the registry could not be asked.
         country: of the number; None when it is not known, or no policy asks.
         order: an order that covers the number, its holder or a reseller.
+        emergency: the number is an emergency number that nobody is known to hold.
     """
 
     spcs: tuple[str, ...] | None = ()
     country: str | None = None
     order: Order | None = None
+    emergency: bool = False
 
 
 def is_health_request(request: VerificationRequest, policy: UnsignedPolicy) -> bool:
@@ -97,6 +99,7 @@ def gather_unsigned(
     now: int,
     policy: UnsignedPolicy,
     country: Callable[[TN], str | None],
+    emergency: Callable[[TN | URI], bool] = lambda _: False,
 ) -> UnsignedFacts:
     """Ask once for everything that `judge_unsigned` looks at.
 
@@ -115,14 +118,15 @@ def gather_unsigned(
         order = registry.order(Who(subjects, resellers, (), (orig,)), now)
     except StoreUnavailableError:
         return UnsignedFacts(None, where)
-    return UnsignedFacts(spcs, where, order)
+    return UnsignedFacts(spcs, where, order, holding is None and emergency(orig))
 
 
 def judge_unsigned(verdict: Verdict, facts: UnsignedFacts, policy: UnsignedPolicy) -> Verdict:
     """Judge a call whose verdict is No-TN-Validation: the verdict as it is, or another.
 
     1. An order that covers the display or its holder: the call fails.
-    2. The policy's action. To fail a call takes that it is not signed at all: no Identity header,
+    2. An emergency number that nobody is known to hold: the call fails.
+    3. The policy's action. To fail a call takes that it is not signed at all: no Identity header,
        or none that is a token of a supported type (RFC 8224 section 6.2). A token that could not
        be checked is labelled instead, and so is a call while the registry cannot be asked: an
        outage must not fail honest calls.
@@ -136,6 +140,9 @@ def judge_unsigned(verdict: Verdict, facts: UnsignedFacts, policy: UnsignedPolic
         return Verdict(
             Verstat.FAILED, Reason.DISPLAY_ORDERED, detail, verdict.results, check=Check.ORDER
         )
+    if facts.emergency:
+        reason = Reason.EMERGENCY_SHOWN
+        return Verdict(Verstat.FAILED, reason, reason.text, verdict.results, check=Check.HOLDER)
     action = policy.action(facts.spcs or (), facts.country)
     if action is Action.NONE:
         return verdict

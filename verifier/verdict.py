@@ -39,6 +39,7 @@ class Label(str, Enum):
     """What a policy that only labels says about a call, beside its verstat. Values are on the wire.
 
     A label changes neither verstat nor reason: the proxy shows it, or does with it what it likes.
+    But a call labelled EMERGENCY_CALL goes on, whatever its verstat.
     """
 
     DISPLAY_POOLED = "display-pooled"
@@ -46,6 +47,7 @@ class Label(str, Enum):
     UNSIGNED = "unsigned"
     UNVERIFIED = "unverified"
     CALLEE_REFUSES_MARKETING = "callee-refuses-marketing"
+    EMERGENCY_CALL = "emergency-call"
 
     @classmethod
     def of(cls, finding: Finding) -> Label:

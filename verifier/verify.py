@@ -44,8 +44,9 @@ from displays.model import DisplayConduct, Finding
 from passport.errors import ParseError, StoreUnavailableError
 from passport.identity import split_identity_headers
 from passport.ppt.shaken import Shaken
+from passport.reading import MIN_DIGITS
 from passport.reasons import Reason, Verstat
-from passport.tn import TN
+from passport.tn import TN, URI
 from registry.consent import Consent, ConsentPolicy
 from registry.model import Binding, CalleeRefusal, Holding, Order, Registry, Use, Who
 from verifier.conduct import AS_USUAL, ConductPolicy, against, keys, observation
@@ -183,6 +184,7 @@ class Verifier:
         unsigned: UnsignedPolicy = NOBODY_SIGNS,
         country: Callable[[TN], str | None] = region,
         consent: ConsentPolicy | None = None,
+        emergency: Callable[[TN | URI], bool] = lambda _: False,
     ) -> None:
         self.policy = policy
         self.certificates = certificates
@@ -194,6 +196,7 @@ class Verifier:
         self._unsigned = unsigned
         self._country = country
         self._consent = consent
+        self._emergency = emergency
         self._marketing = consent.marketing if consent is not None else Consent.OFF
         self._signers: OrderedDict[str, _Remembered] = OrderedDict()
 
@@ -288,7 +291,8 @@ class Verifier:
         for entry in opened.entries:
             if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT):
                 entry.key = replay_key(entry.token.header.token, entry.token.signature)
-                entry.facts = self._gather(entry.token, opened)
+                facts = self._gather(entry.token, opened)
+                entry.facts = facts.to_emergency() if self._to_emergency(opened.request) else facts
         return self._judged(opened, _NONE_SEEN)
 
     def sightings(
@@ -326,7 +330,8 @@ class Verifier:
         Args:
             seen: answers to `sightings`, in their order.
         """
-        verdict, told = presumed, self._conduct is not None
+        verdict = presumed
+        told = self._conduct is not None and not self._to_emergency(opened.request)
         if seen.count(NEW) < len(seen):
             keys = [one.key for one in self.sightings(opened)]
             by_key = dict(zip(keys, seen, strict=True))
@@ -353,17 +358,29 @@ class Verifier:
             if entry.key:
                 met.add(entry.key)
         verdict = _verdict(tuple(results))
-        if verdict.verstat is not Verstat.NONE:
-            return verdict
-        return self._unvouched(verdict, opened.request, opened.now)
+        if verdict.verstat is Verstat.NONE:
+            return self._unvouched(verdict, opened.request, opened.now)
+        return _going_on(verdict) if self._to_emergency(opened.request) else verdict
 
     def _unvouched(self, verdict: Verdict, request: VerificationRequest, now: int) -> Verdict:
         """Judge a call that no token vouches for. A URI is nobody's number."""
+        if self._to_emergency(request):
+            return _going_on(verdict)
         if verdict.verstat is not Verstat.NONE or not isinstance(request.orig, TN):
             return verdict
         policy = self._unsigned
-        facts = gather_unsigned(request.orig, self._registry, now, policy, self._country)
+        facts = gather_unsigned(
+            request.orig, self._registry, now, policy, self._country, self._emergency
+        )
         return judge_unsigned(verdict, facts, policy)
+
+    def _to_emergency(self, request: VerificationRequest) -> bool:
+        """True when everyone called is an emergency number or service.
+
+        Nearly every call is told by the length of its first number.
+        """
+        to = request.to
+        return (len(to[0]) < MIN_DIGITS or isinstance(to[0], URI)) and all(map(self._emergency, to))
 
     def _close(self, candidate: Candidate, sighted: Sighted) -> Result:
         screened, signer, value = candidate.screened, candidate.signer, candidate.value
@@ -450,16 +467,19 @@ class Verifier:
     ) -> Facts:
         """What the stores know, of a token that is taken to be new."""
         self.certificates.keep(token.passport.header.x5u)
-        passport, signer, now = token.passport, token.signer, opened.now
+        signer, now = token.signer, opened.now
         holder: tuple[str, ...] = ()
         order: Order | None = None
         binding: Binding | None = None
         behind: TN | None = None
         unwanted: CalleeRefusal | None = None
         registry = self._registry
-        orig = passport.orig if isinstance(passport.orig, TN) else None
+        emergency = False
+        orig = token.orig if isinstance(token.orig, TN) else None
         try:
             holding = registry.holding(orig) if orig is not None else None
+            if holding is None and orig is not None and len(orig) < MIN_DIGITS:
+                emergency = self._emergency(orig)
             subjects: tuple[str, ...] = ()
             resellers: tuple[str, ...] = ()
             if holding is not None:
@@ -498,7 +518,7 @@ class Verifier:
             else None
         )
         late = outdated(opened.request, now, self.policy)
-        return Facts(True, holder, order, binding, behind, finding, unwanted, late)
+        return Facts(True, holder, order, binding, behind, finding, unwanted, late, emergency)
 
     def _unwanted(
         self, token: VerifiedPASSporT, opened: Opened, registry: Registry
@@ -583,6 +603,11 @@ def _verdict(results: tuple[Result, ...]) -> Verdict:
     if refusal is None or refusal.reason.verstat is None:
         raise RuntimeError("a failed result without a verification reason")
     return Verdict(refusal.reason.verstat, refusal.reason, refusal.detail, results, decisive)
+
+
+def _going_on(verdict: Verdict) -> Verdict:
+    """A call to an emergency number: what was found stands, and the proxy is told to let it go."""
+    return replace(verdict, labels=(*verdict.labels, Label.EMERGENCY_CALL))
 
 
 def _labels(result: Result) -> tuple[Label, ...]:

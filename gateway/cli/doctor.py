@@ -59,6 +59,7 @@ def examine(config: Path | None, clock: Callable[[], float] = time.time) -> Iter
         yield Finding("problem", "start", str(error), "correct it: the service does not start")
         return
     yield Finding("ok", "engine", f"embedded, in {settings.data}")
+    yield from _numbers(settings)
     yield from _signing(service, clock)
     yield from _trust(service)
     yield from _registry(service)
@@ -94,6 +95,21 @@ def _clock(settings: Settings, clock: Callable[[], float]) -> Iterator[Finding]:
     else:
         known = "synchronised by systemd-timesyncd" if synchronised else "source not known"
         yield Finding("ok", "clock", f"{time.strftime('%F %T', time.gmtime(clock()))} UTC, {known}")
+
+
+def _numbers(settings: Settings) -> Iterator[Finding]:
+    country = settings.country
+    if country is None:
+        yield Finding(
+            "warning",
+            "numbers",
+            "no country is set: numbers that begin with 0 are refused, no emergency number is known"
+            " (110 can be shown, and a call to it refused), and only urn:service:sos is a call for"
+            " help",
+            "set numbers.country",
+        )
+    else:
+        yield Finding("ok", "numbers", f"national and emergency numbers are those of {country}")
 
 
 def _signing(service: Service, clock: Callable[[], float]) -> Iterator[Finding]:

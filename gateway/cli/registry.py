@@ -27,6 +27,8 @@ from gateway.cli.records import Which, kind_of
 from gateway.logs import pseudonym_key
 from gateway.settings import Settings
 from passport.errors import ConfigError
+from passport.reading import Reading
+from registry.kinds import load_plan
 from registry.model import Kind
 from stores.book import Book
 from stores.bulk import Import, export_rows
@@ -113,13 +115,16 @@ def import_(
     _make_folder(settings)
     author = f"command line ({getpass.getuser()})"
     identity_key = pseudonym_key(settings.registry.identity_key or settings.data / "identity.key")
+    plan = load_plan(settings.registry.kinds, settings.country)
+    reading = Reading(settings.country, national_form=plan.national_form)
     if settings.fleet.url:
         with _rejections(rejected) as sink:
             report = asyncio.run(
                 _into_fleet(
                     settings, kind, file, size,
                     {"author": author, "reason": reason, "now": int(time.time()), "mode": mode,
-                     "dry_run": dry_run, "identity_key": identity_key, "resume": name},
+                     "dry_run": dry_run, "identity_key": identity_key, "reading": reading,
+                     "resume": name},
                     sink,
                     resume=resume,
                     quiet=as_json,
@@ -138,6 +143,7 @@ def import_(
             mode=mode,
             dry_run=dry_run,
             identity_key=identity_key,
+            reading=reading,
             resume=name if mode is Mode.BEST_EFFORT else "",
         )
         work.report.sink = sink

@@ -19,8 +19,9 @@ from passport.claims import MAX_DESTINATIONS, MAX_IAT, Destination
 from passport.errors import ParseError, ZhenxianError, shown
 from passport.json import loads_plain
 from passport.ppt.shaken import MAX_CRN_LENGTH, parse_attest, parse_crn, parse_origid
+from passport.reading import Reading
 from passport.reasons import Reason
-from passport.tn import TN, URI, parse_identity
+from passport.tn import TN, URI
 from passport.words import fault, unreadable
 from signer.request import SigningRequest
 from verifier.request import VerificationRequest
@@ -225,20 +226,20 @@ def _one(values: str | list[str] | None) -> list[str]:
 
 
 def _identities(
-    party: Party, name: str, country: str | None, dialect: Dialect
+    party: Party, name: str, reading: Reading, dialect: Dialect
 ) -> tuple[TN | URI, ...]:
     tn = party.tn
     if tn is not None and party.uri is None:
         found: tuple[TN | URI, ...] = (
-            (_number(tn, country, name, dialect),)
+            (_number(tn, reading, name, dialect),)
             if isinstance(tn, str)
-            else tuple(_number(item, country, name, dialect) for item in tn)
+            else tuple(_number(item, reading, name, dialect) for item in tn)
         )
     else:
         try:
             found = (
-                *(_number(item, country, name, dialect) for item in _one(tn)),
-                *(parse_identity(uri, country, f"{name}.uri") for uri in _one(party.uri)),
+                *(_number(item, reading, name, dialect) for item in _one(tn)),
+                *(reading.identity(uri, f"{name}.uri") for uri in _one(party.uri)),
             )
         except ParseError as error:
             raise _invalid(error, dialect) from None
@@ -247,19 +248,26 @@ def _identities(
     return found
 
 
-def _number(text: str, country: str | None, name: str, dialect: Dialect) -> TN:
+def _number(text: str, reading: Reading, name: str, dialect: Dialect) -> TN:
     try:
-        return TN.parse(text, country, f"{name}.tn")
+        return reading.number(text, f"{name}.tn")
     except ParseError as error:
         raise _invalid(error, dialect) from None
 
 
+_NAMED: Final = frozenset({Reason.TN_NATIONAL, Reason.TN_CONTEXT})
+
+
 def _invalid(error: ParseError, dialect: Dialect) -> RequestError:
-    return RequestError(Reason.PARAMETER_INVALID, error.where, error.detail, dialect=dialect)
+    """The dialect's error; a reason that clients act on stands before the sentence."""
+    detail = error.detail
+    if error.reason in _NAMED:
+        detail = f"{error.reason.name}: {detail}"
+    return RequestError(Reason.PARAMETER_INVALID, error.where, detail, dialect=dialect)
 
 
-def _caller(party: Party, name: str, country: str | None, dialect: Dialect) -> TN | URI:
-    found = _identities(party, name, country, dialect)
+def _caller(party: Party, name: str, reading: Reading, dialect: Dialect) -> TN | URI:
+    found = _identities(party, name, reading, dialect)
     if len(found) != 1:
         raise RequestError(
             Reason.PARAMETER_INVALID, name, "exactly one of tn and uri", dialect=dialect
@@ -267,17 +275,17 @@ def _caller(party: Party, name: str, country: str | None, dialect: Dialect) -> T
     return found[0]
 
 
-def _own_number(party: Party | None, name: str, country: str | None, dialect: Dialect) -> TN | None:
+def _own_number(party: Party | None, name: str, reading: Reading, dialect: Dialect) -> TN | None:
     if party is None:
         return None
-    found = _caller(party, name, country, dialect)
+    found = _caller(party, name, reading, dialect)
     if not isinstance(found, TN):
         raise RequestError(Reason.PARAMETER_INVALID, name, "a tn expected", dialect=dialect)
     return found
 
 
-def _destination(party: Party, country: str | None, dialect: Dialect) -> Destination:
-    called = _identities(party, "dest", country, dialect)
+def _destination(party: Party, reading: Reading, dialect: Dialect) -> Destination:
+    called = _identities(party, "dest", reading, dialect)
     if len(called) > MAX_DESTINATIONS:
         raise RequestError(
             Reason.PARAMETER_INVALID,
@@ -288,18 +296,19 @@ def _destination(party: Party, country: str | None, dialect: Dialect) -> Destina
     if party.uri is None:
         return Destination(tuple(item for item in called if isinstance(item, TN)))
     return Destination(
-        tuple(item for item in called if isinstance(item, TN)),
+        tuple(dict.fromkeys(item for item in called if isinstance(item, TN))),
         tuple(item for item in called if isinstance(item, URI)),
     )
 
 
 def read_signing(
-    body: bytes, *, configured: Dialect | None, country: str | None, now: int, iat_window: int
+    body: bytes, *, configured: Dialect | None, reading: Reading, now: int, iat_window: int
 ) -> tuple[SigningRequest, Echo]:
     """Read the body of POST /stir/v1/signing.
 
     Args:
         configured: the dialect to answer in; None tells it from the body.
+        reading: how identities are read.
         now: seconds since the epoch, to refuse a stale or future iat.
 
     Raises:
@@ -354,13 +363,13 @@ def read_signing(
     except ParseError as error:
         raise _invalid(error, dialect) from None
     request = SigningRequest(
-        _caller(members.orig, "orig", country, dialect),
-        _destination(members.dest, country, dialect),
+        _caller(members.orig, "orig", reading, dialect),
+        _destination(members.dest, reading, dialect),
         iat,
         level,
         origid,
         members.access or members.profileId,
-        _own_number(members.caller, "caller", country, dialect),
+        _own_number(members.caller, "caller", reading, dialect),
         members.extension or "",
         members.purpose,
         members.crn,
@@ -386,7 +395,7 @@ def _as_the_token(body: bytes) -> VerificationMembers | None:
 
 
 def read_verification(
-    body: bytes, *, configured: Dialect | None, country: str | None
+    body: bytes, *, configured: Dialect | None, reading: Reading
 ) -> tuple[VerificationRequest, Echo]:
     """Read the body of POST /stir/v1/verification.
 
@@ -428,8 +437,8 @@ def read_verification(
         except ParseError as error:
             raise _invalid(error, dialect) from None
     request = VerificationRequest(
-        _caller(members.from_, "from", country, dialect),
-        _identities(members.to, "to", country, dialect),
+        _caller(members.from_, "from", reading, dialect),
+        _identities(members.to, "to", reading, dialect),
         members.time,
         tuple([value for value in identities if value.strip()]),
         members.callId,

@@ -30,8 +30,9 @@ from passport.identity import (
 )
 from passport.jws import SigningKey, Token, b64url_decode, b64url_encode
 from passport.ppt.shaken import Attestation, Shaken, parse_attest, parse_origid
+from passport.reading import Reading
 from passport.reasons import Reason
-from passport.tn import TN, URI, parse_identity
+from passport.tn import TN, URI
 
 P256 = ec.generate_private_key(ec.SECP256R1())
 KEY = SigningKey(P256)
@@ -148,6 +149,9 @@ def outcome(parse, *arguments):
 @given(tns, st.sampled_from([None, "CN", "US"]))
 def test_tn(tn, country):
     assert TN(str(tn)) == tn
+    if tn.startswith("0"):
+        assert outcome(TN.parse, str(tn), None, "tn")[0] is Reason.TN_NATIONAL
+        return
     assert TN.parse(str(tn)) == tn
     if tn.isdecimal():
         assert TN.parse(f"+{tn}", country) == tn
@@ -163,17 +167,17 @@ def test_canonical_number_is_a_fixed_point(text, country):
 @given(uris)
 def test_uri(uri):
     assert URI(str(uri)) == uri
-    assert parse_identity(str(uri)) == uri
-    assert parse_identity(f"<{uri.upper()}>") == uri
+    assert Reading().identity(str(uri)) == uri
+    assert Reading().identity(f"<{uri.upper()}>") == uri
 
 
 @given(st.text("sip:tel+@%4a1[];=user.phone?-~&é ", max_size=40))
 @example("sip:%%36%39@h")
 @example("sip:%2570@h")
 def test_canonical_uri_is_a_fixed_point(text):
-    found = outcome(parse_identity, text)
+    found = outcome(Reading().identity, text)
     if isinstance(found, URI):
-        again = outcome(parse_identity, str(found))
+        again = outcome(Reading().identity, str(found))
         assert again == found or str(found).startswith(("sip:+", "sips:+"))
 
 
@@ -273,9 +277,11 @@ def test_text_parsers(text, country):
     for parse in (TN, URI, parse_single, parse_identity_header, parse_attest, parse_origid):
         outcome(parse, text)
     outcome(TN.parse, text, country)
-    outcome(parse_identity, text, country)
-    outcome(parse_identity, f"sip:{text}", country)
-    outcome(parse_identity, f"tel:{text}", country)
+    reading = Reading(country, frozenset({"a"}), lambda tn: tn.startswith("1"))
+    for scheme in ("", "sip:", "tel:", "sip:+", "sip:8675588880001;", "tel:1;phone-context="):
+        outcome(reading.identity, f"{scheme}{text}")
+        outcome(reading.identity, f"{scheme}{text}@a")
+    outcome(reading.recorded, text, "first")
     outcome(parse_identity_headers, [text, text])
     for part in split_identity_headers([text]):
         outcome(parse_single, part)

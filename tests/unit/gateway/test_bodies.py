@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.dialects.bodies import Dialect, RequestError, read_signing, read_verification
 from passport.claims import Destination
 from passport.ppt.shaken import Attestation
+from passport.reading import Reading
 from passport.reasons import Reason
 from passport.tn import TN, URI
 
@@ -32,12 +33,13 @@ VERIFY = {
 
 def sign(body, configured=None, country=None):
     data = body if isinstance(body, bytes) else json.dumps({"signingRequest": body}).encode()
-    return read_signing(data, configured=configured, country=country, now=NOW, iat_window=60)
+    reading = Reading(country)
+    return read_signing(data, configured=configured, reading=reading, now=NOW, iat_window=60)
 
 
 def verify(body, configured=None, country=None):
     data = body if isinstance(body, bytes) else json.dumps({"verificationRequest": body}).encode()
-    return read_verification(data, configured=configured, country=country)
+    return read_verification(data, configured=configured, reading=Reading(country))
 
 
 def test_atis_signing():

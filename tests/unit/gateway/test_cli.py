@@ -246,6 +246,17 @@ def test_doctor_finds_nothing_wrong_with_a_good_installation(installation):
     assert _run("doctor", "--alive", "-c", installation.config).exit_code == 1
 
 
+def test_doctor_says_what_is_not_known_without_a_country(installation):
+    (told,) = [f for f in _findings(installation.config)[1] if f["subject"] == "numbers"]
+    assert (told["state"], "CN" in told["text"]) == ("ok", True)
+    config = installation.config
+    config.write_text(config.read_text().replace('country = "CN"', ""))
+    status, findings = _findings(config)
+    (told,) = [finding for finding in findings if finding["subject"] == "numbers"]
+    assert (status, told["state"], told["advice"]) == (0, "warning", "set numbers.country")
+    assert "urn:service:sos" in told["text"]
+
+
 BROKEN = {
     "a setting": ('data = "state"', 'data = "state"\ncolour = "red"', "colour", "settings.md"),
     "exposure": ("127.0.0.1:9", "0.0.0.0:9", "0.0.0.0:9", "zhenxian key add"),

@@ -75,6 +75,8 @@ REDRESS = [
         ),
         ('[trust]\nrevocation = "off"\n', "'require' or 'prefer'"),
         ('[verifier]\ncountry = "cn"\n', "verifier.country"),
+        ('[numbers]\ncountry = "cn"\n', "numbers.country"),
+        ('[numbers]\nhosts = ["sip:a@b"]\n', "numbers.hosts"),
         ("[server\n", "settings file"),
         ('colour = "red"\n', "colour"),
         ('[[verifier.unsigned]]\naction = "fail"\n', "expected either spc or country"),
@@ -101,6 +103,23 @@ def test_bad_values_are_named(tmp_path, text, message):
         load_settings(path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_the_country_of_numbers_has_two_names_and_one_value(tmp_path, monkeypatch):
+    path = tmp_path / "z.toml"
+    for name in ("numbers", "verifier"):
+        path.write_text(f'[{name}]\ncountry = "CN"\n')
+        assert load_settings(path).country == "CN"
+    monkeypatch.setenv("ZHENXIAN_NUMBERS__COUNTRY", "CN")
+    assert load_settings(path).country == "CN"
+    monkeypatch.setenv("ZHENXIAN_NUMBERS__COUNTRY", "US")
+    with pytest.raises(ConfigError, match=r"numbers\.country is US, and verifier\.country"):
+        load_settings(path)
+    monkeypatch.delenv("ZHENXIAN_NUMBERS__COUNTRY")
+    path.write_text('[numbers]\nhosts = ["IMS.Example.", "192.0.2.1"]\n')
+    assert load_settings(path).numbers.hosts == ("ims.example", "192.0.2.1")
+    path.write_text('[verifier]\nhealth_numbers = ["0755 88880001"]\n')
+    assert load_settings(path).verifier.health_numbers == ("0755 88880001",)
 
 
 def test_a_bad_variable_is_named(monkeypatch):

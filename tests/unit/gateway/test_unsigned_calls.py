@@ -32,9 +32,8 @@ def ruled(installation, desk_with):
     """A service with rules for unsigned calls."""
 
     def make(*rules, country="CN", more=""):
-        text = installation.config.read_text()
-        verifier = f'[verifier]\ncountry = "{country}"\n{more}'
-        installation.config.write_text(text + verifier + "".join(rules))
+        text = installation.config.read_text().replace('country = "CN"', f'country = "{country}"')
+        installation.config.write_text(text + f"[verifier]\n{more}" + "".join(rules))
         return desk_with()
 
     return make

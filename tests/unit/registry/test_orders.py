@@ -216,6 +216,20 @@ def test_targets_are_canonical(kind, written, canonical):
 
 
 @pytest.mark.parametrize(
+    ("kind", "target"), [("number", "0755-88880001"), ("range", "07550-07559"), ("number", "0")]
+)
+def test_nothing_is_stopped_that_no_call_can_show(kind, target):
+    """But an order of that kind from before is read on, and can be lifted."""
+    token = _token(_claims(kind=kind, target=target))
+    with pytest.raises(OrderRefusedError, match="begins with 0"):
+        read_instruction(token, ISSUERS, NOW)
+    with pytest.raises(OrderRefusedError, match="begins with 0"):
+        sign_instruction(replace(STOP, kind=TargetKind(kind), target=target), KEY, "")
+    order = order_of(claimed(token), token)
+    assert unfounded(order, None, ISSUERS) is None
+
+
+@pytest.mark.parametrize(
     ("kind", "target"),
     [
         ("number", "1-800-FLOWERS"),

@@ -106,6 +106,20 @@ TABLE = [
     (known(OTHER, holding(), service=True), A, None, Reason.DO_NOT_ORIGINATE),
     (known(service=True), A, None, Reason.DO_NOT_ORIGINATE),
     (known(None, service=True), C, None, Reason.DO_NOT_ORIGINATE),
+    # an emergency number likewise
+    (known(held=holding(), emergency=True), A, A, Reason.HELD_AND_VERIFIED),
+    (known(OTHER, holding(), emergency=True), A, None, Reason.DO_NOT_ORIGINATE),
+    (known(emergency=True), C, None, Reason.DO_NOT_ORIGINATE),
+    (known(None, emergency=True), C, None, Reason.DO_NOT_ORIGINATE),
+    # a call to one is never refused, and gets what it earns
+    (known(held=holding(), to_emergency=True), A, A, Reason.HELD_AND_VERIFIED),
+    (known(held=holding(), to_emergency=True), B, B, Reason.ASKED_FOR_LESS),
+    (known(emergency=True, to_emergency=True), A, C, Reason.EMERGENCY_CALL),
+    (known(OTHER, holding(), to_emergency=True), A, C, Reason.EMERGENCY_CALL),
+    (known(None, service=True, to_emergency=True), A, C, Reason.EMERGENCY_CALL),
+    (known(STOPPED, holding(), to_emergency=True), A, C, Reason.EMERGENCY_CALL),
+    (known(held=holding(), order=ORDER, to_emergency=True), A, C, Reason.EMERGENCY_CALL),
+    (known(held=holding(), finding=POOL, to_emergency=True), A, C, Reason.EMERGENCY_CALL),
     # privacy numbers
     (known(held=PRIVATE, binding=BINDING), A, A, Reason.BOUND),
     (known(held=PRIVATE), A, None, Reason.NOT_BOUND),

@@ -297,7 +297,7 @@ def test_a_verified_passport_is_made_by_its_step_alone(case):
         with pytest.raises(
             RuntimeError, match=r"^a VerifiedPASSporT is made by check_token alone$"
         ):
-            VerifiedPASSporT(header, call.passport, b"", None, witness)
+            VerifiedPASSporT(header, call.passport, TN(ORIG), b"", None, witness)
 
 
 def test_a_call_is_not_closed_before_it_was_checked(case):

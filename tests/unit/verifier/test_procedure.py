@@ -39,7 +39,11 @@ FAILED, NONE = Verstat.FAILED, Verstat.NONE
 STALE, USE = (403, "Stale Date"), (428, "Use Identity Header")
 INFO, CREDENTIAL = (436, "Bad Identity Info"), (437, "Unsupported Credential")
 INVALID = (438, "Invalid Identity Header")
-DISPLAY_ALONE = {Reason.SIGNATURE_MISSING, Reason.DISPLAY_ORDERED}  # test_unsigned.py
+DISPLAY_ALONE = {  # test_unsigned.py, test_numbers.py
+    Reason.SIGNATURE_MISSING,
+    Reason.DISPLAY_ORDERED,
+    Reason.EMERGENCY_SHOWN,
+}
 WIRE = {
     Reason.NO_IDENTITY: (NONE, USE),
     Reason.IDENTITY_SYNTAX: (NONE, INVALID),

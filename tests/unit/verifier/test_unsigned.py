@@ -22,7 +22,7 @@ from verification import (
 
 from passport.claims import MAX_DESTINATIONS
 from passport.reasons import Reason, SipStatus, Verstat
-from passport.tn import TN, TNRange, parse_identity
+from passport.tn import TN, URI, TNRange
 from registry.model import Holding, Order, Reseller, TargetKind
 from verifier.request import VerificationRequest
 from verifier.unsigned import Action, UnsignedFacts, UnsignedPolicy, judge_unsigned, region
@@ -128,7 +128,7 @@ def test_a_signed_call_is_not_concerned(case):
 
 def test_a_uri_is_no_number(case):
     case.unsigned = UnsignedPolicy(countries={"US": FAIL})
-    request = VerificationRequest(parse_identity("sip:a@b.example"), (TN(DEST),), NOW)
+    request = VerificationRequest(URI("sip:a@b.example"), (TN(DEST),), NOW)
     assert told(case.ask(request)) == AS_BEFORE
 
 

@@ -1,0 +1,323 @@
+"""How identities are read: every spelling of a number is that number, on every way in."""
+
+import pytest
+
+from passport.errors import ParseError
+from passport.reading import Reading
+from passport.reasons import Reason
+from passport.tn import MAX_URI_LENGTH, TN, URI, Private
+
+IDENTITIES = [
+    # uri, country, identity
+    ("tel:+1-215-555-0100", None, TN("12155550100")),
+    ("TEL:+12155550100;ext=5;isub=1", None, TN("12155550100")),
+    ("tel:110", "CN", TN("110")),
+    ("tel:010-12345678;phone-context=+86", None, TN("861012345678")),
+    ("tel:010-12345678;phone-context=+86", "US", TN("861012345678")),
+    ("tel:215-555-0100;Phone-Context=+1", "CN", TN("12155550100")),
+    (
+        "tel:13800138000;phone-context=IMS.Example.cn.",
+        "CN",
+        Private("tel:13800138000;phone-context=ims.example.cn"),
+    ),
+    ("tel:70-42;phone-context=example.com", None, Private("tel:7042;phone-context=example.com")),
+    ("tel:911;phone-context=+1", None, TN("911")),
+    ("tel:911;phone-context=+1", "CA", TN("911")),
+    ("tel:+8613800138000;phone-context=+1", None, TN("8613800138000")),
+    ("tel:%2B12155550100", None, TN("12155550100")),
+    ("sip:+12155550100@example.com", None, TN("12155550100")),
+    ("sip:+1-215-555-0100@example.com:5060;user=phone", None, TN("12155550100")),
+    ("sip:12155550100@example.com;USER=Phone;x", None, TN("12155550100")),
+    ("sip:2155550100@example.com;user=phone", "US", TN("12155550100")),
+    ("sip:+12155550100;phone-context=x:secret@example.com", None, TN("12155550100")),
+    ("sip:010-12345678;phone-context=+86@h;user=phone", None, TN("861012345678")),
+    ("sip:%2306%23@example.com;user=phone", None, TN("#06#")),
+    ("sips:+12155550100@[2001:db8::1]:5061", None, TN("12155550100")),
+    ("<sip:+12155550100@example.com>", None, TN("12155550100")),
+    ("12155550100@example.com;user=phone", None, TN("12155550100")),
+    # A user part that is no number stays a URI (RFC 8224 section 8.1).
+    ("sip:alice@example.com;user=phone", None, URI("sip:alice@example.com")),
+    ("sip:+alice@example.com", None, URI("sip:+alice@example.com")),
+    ("sip:1234567890123456@h;user=phone", None, Private("sip:1234567890123456@h")),
+    ("sip:12155550100@example.com", "US", TN("12155550100")),
+    ("sip:12155550100@example.com;user=phoney", None, TN("12155550100")),
+    # Canonical URIs (section 8.5).
+    ("SIP:Alice@Example.COM", None, URI("sip:alice@example.com")),
+    ("sips:alice@example.com", None, URI("sips:alice@example.com")),
+    (
+        "sip:alice:secret@example.com:5060;transport=tcp?Subject=x",
+        None,
+        URI("sip:alice@example.com"),
+    ),
+    ("sip:al%69ce@ex%61mple.com", None, URI("sip:alice@example.com")),
+    ("sip:a%3Bb@example.com", None, URI("sip:a%3bb@example.com")),
+    ("sip:a%2569@h", None, URI("sip:a%2569@h")),
+    ("sip:alice@[2001:DB8::1]:5060", None, URI("sip:alice@[2001:db8::1]")),
+    ("sip:example.com:5060", None, URI("sip:example.com")),
+    ("sip:192.0.2.1", None, URI("sip:192.0.2.1")),
+    ("alice@example.com:5060", None, URI("sip:alice@example.com")),
+    (" sip:alice@example.com\t", None, URI("sip:alice@example.com")),
+    ("urn:service:SOS.police", None, URI("urn:service:sos.police")),
+]
+
+
+@pytest.mark.parametrize(("uri", "country", "identity"), IDENTITIES)
+def test_a_uri_names_one_canonical_identity(uri, country, identity):
+    found = Reading(country).identity(uri)
+    assert found == identity
+    assert type(found) is type(identity)
+
+
+@pytest.mark.parametrize("identity", sorted({str(i) for _, _, i in IDENTITIES if type(i) is URI}))
+def test_a_canonical_uri_reads_as_itself(identity):
+    if not identity.startswith("sip:+"):
+        assert Reading().identity(identity) == identity
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "sip:",
+        "sip:@example.com",
+        "sip:a@b@c",
+        "sip:a b@c",
+        "sip:a@b\r\nX: y",
+        "sip:é@c",
+        "sip:a@é",
+        "sip:a@b:99999999",
+        "sip:a@b:port",
+        "sip:a@[::1",
+        "sip:a@b/c",
+        "sip:%zz@h",
+        "sip:%@h",
+        "sip:%%36%39@h",
+        "mailto:a@b",
+        "https://example.com/",
+        "javascript:alert(1)",
+        "+12155550100",
+        "12155550100",
+        "alice",
+        "sip:a\x00@h",
+        "sip:\ud800@h",
+        "sip:a@b?x=y@z",
+        "urn:",
+        "urn:é",
+        "sip:urn:service:sos",
+        "x" * (MAX_URI_LENGTH + 1),
+        "sip:" + "a" * 507 + "@h",
+        '"A" <sip:a@b>',
+    ],
+)
+def test_what_is_no_uri_is_refused(text):
+    with pytest.raises(ParseError) as refused:
+        Reading().identity(text, where="to.uri")
+    assert refused.value.reason is Reason.URI_INVALID
+    assert refused.value.where == "to.uri"
+
+
+@pytest.mark.parametrize("text", ["tel:", "tel:alice", "tel:+1234567890123456", "tel:%FF", "tel:;"])
+def test_a_tel_uri_must_name_a_number(text):
+    with pytest.raises(ParseError) as refused:
+        Reading("CN").identity(text, "from.uri")
+    assert refused.value.reason is Reason.TN_INVALID
+    assert refused.value.where == "from.uri"
+
+
+BANK = TN("8675588880001")
+SPELLINGS = [
+    "sip:8675588880001@a.example",
+    "SIP:8675588880001@A.EXAMPLE",
+    "sips:8675588880001@a.example",
+    "sip:8675588880001@a.example:5060",
+    "sip:8675588880001@a.example;transport=tcp",
+    "sip:8675588880001@a.example;user=ip",
+    "sip:8675588880001@a.example;user=phone",
+    "sip:8675588880001@a.example;user=PHONE",
+    "sip:8675588880001@a.example;lr;user=%70hone",
+    "sip:8675588880001@a.example?Subject=x",
+    "sip:8675588880001@192.0.2.1",
+    "sip:8675588880001@[2001:db8::1]:5061",
+    "<sip:8675588880001@a.example>",
+    "8675588880001@a.example",
+    "sip:8675588880001",
+    "sip:8675588880001;user=phone",
+    "sip:8675588880001:5060",
+    "sip:+8675588880001@a.example",
+    "sip:%2B8675588880001@a.example",
+    "sip:%2b8675588880001@a.example",
+    "sip:%38675588880001@a.example",
+    "sip:%38%36%37%35588880001@a.example",
+    "sip:86-755-8888-0001@a.example",
+    "sip:86.755.8888.0001@a.example",
+    "sip:86(755)88880001@a.example",
+    "sip:86%20755%208888%200001@a.example",
+    "sip:86%2D755%2E88880001@a.example",
+    "sip:86_755~8888!0001'@a.example",
+    "sip:8675588880001;ext=5@a.example",
+    "sip:8675588880001;phone-context=+1@a.example;user=phone",
+    "sip:8675588880001;isub=7;postd=9@a.example",
+    "sip:8675588880001;npdi;rn=+8613900000000@a.example",
+    "sip:8675588880001;phone-context=b.example@a.example",
+    "sip:8675588880001:secret@a.example",
+    "sip:8675588880001;ext=5:secret@a.example",
+    "sip:8675588880001%3Bext=5@a.example",
+    "sip:8675588880001%3Asecret@a.example",
+    "sip:8675588880001%40b.example@a.example",
+    "tel:8675588880001",
+    "TEL:+86-(755)-8888.0001",
+    "tel:%2B8675588880001",
+    "tel:+8675588880001;ext=5;phone-context=+1-215",
+    "tel:+8675588880001;npdi;rn=+8613900000000",
+    "tel:+8675588880001;isub=1;postd=pp22",
+]
+NATIONAL = [
+    "sip:075588880001@a.example",
+    "sip:0755-88880001@a.example",
+    "sip:(0755)88880001@a.example;user=phone",
+    "sip:008675588880001@a.example",
+    "sip:075588880001@[2001:db8::1]",
+    "tel:0755-8888-0001",
+    "tel:008675588880001",
+]
+
+
+@pytest.mark.parametrize("uri", SPELLINGS)
+def test_every_spelling_of_a_number_is_that_number(uri):
+    if "phone-context=+1@" in uri:  # no number of +1
+        with pytest.raises(ParseError) as refused:
+            Reading().identity(uri)
+        assert refused.value.reason is Reason.TN_CONTEXT
+        return
+    for country in (None, "CN"):
+        found = Reading(country).identity(uri)
+        assert (found, type(found)) == (BANK, TN)
+
+
+@pytest.mark.parametrize("uri", NATIONAL)
+def test_national_spellings_are_read_in_their_country_and_nowhere_else(uri):
+    assert Reading("CN").identity(uri) == BANK
+    with pytest.raises(ParseError, match=r"numbers\.country") as refused:
+        Reading().identity(uri)
+    assert refused.value.reason is Reason.TN_NATIONAL
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("tel:5550100;phone-context=+1-215", Reason.TN_CONTEXT),
+        ("tel:88880001;phone-context=+86755", Reason.TN_CONTEXT),
+        ("tel:88880001;phone-context=%2B86755", Reason.TN_CONTEXT),
+        ("tel:8888-0001;ext=1;Phone-Context=+86-755", Reason.TN_CONTEXT),
+        ("tel:13800138000;phone-context=+999", Reason.TN_CONTEXT),
+        ("tel:13800138000;phone-context=+800", Reason.TN_CONTEXT),
+        ("tel:13800138000;phone-context=+0", Reason.TN_CONTEXT),
+        ("tel:13800138000;phone-context=+", Reason.TN_CONTEXT),
+        ("tel:13800138000;phone-context=", Reason.TN_CONTEXT),
+        ("tel:13800138000;phone-context", Reason.TN_CONTEXT),
+        ("tel:13800138000;phone-context=86", Reason.TN_CONTEXT),
+        ("tel:13800138000;phone-context=+86;phone-context=x.example", Reason.TN_CONTEXT),
+        ("tel:0101234567;phone-context=+86", Reason.TN_CONTEXT),
+        ("tel:110;phone-context=+49", Reason.TN_CONTEXT),
+        ("sip:88880001;phone-context=+86755@a.example;user=phone", Reason.TN_CONTEXT),
+        ("sip:88880001;phone-context=+86755@a.example", Reason.TN_CONTEXT),
+        ("tel:alice;phone-context=x.example;ext=1", Reason.TN_INVALID),
+        ("tel:+0755;phone-context=+86", Reason.TN_NATIONAL),
+        ("sip:0755@a.example;user=phone", None),
+        ("sip:%EF%BC%98%EF%BC%96755588880001@a.example", Reason.URI_INVALID),  # full width
+        ("sip:%D9%A8%D9%A6755588880001@a.example", Reason.URI_INVALID),  # Arabic-Indic
+        ("sip:\uff18675588880001@a.example", Reason.URI_INVALID),
+        ("sip:86%E2%80%8B75588880001@a.example", Reason.TN_INVALID),  # a space of no width
+        ("sip:86,75588880001@a.example", Reason.TN_INVALID),
+        ("sip:86/75588880001@a.example", Reason.TN_INVALID),
+        ("sip:86+75588880001@a.example", Reason.TN_INVALID),
+        ("sip:%2538675588880001@a.example", Reason.TN_INVALID),
+        ('"Bank" <sip:8675588880001@a.example>', Reason.URI_INVALID),
+    ],
+)
+def test_what_cannot_be_placed_is_refused_by_its_own_reason(uri, reason):
+    if reason is None:
+        assert isinstance(Reading("CN").identity(uri), Private)
+        return
+    with pytest.raises(ParseError) as refused:
+        Reading("CN").identity(uri, "orig.uri")
+    assert (refused.value.reason, refused.value.where) == (reason, "orig.uri")
+
+
+OWN = Reading(
+    "CN",
+    frozenset({"ims.example", "sbc.example.net"}),
+    lambda tn: tn in ("10086", "110", "95001"),
+    lambda digits: digits[2:] if digits in ("8610086", "86110", "8695001") else None,
+)
+
+
+@pytest.mark.parametrize(
+    ("uri", "identity"),
+    [
+        ("sip:10086@ims.example", TN("10086")),
+        ("sip:10086@gd.ims.example.", TN("10086")),
+        ("sip:10086@SBC.example.net:5060", TN("10086")),
+        ("sip:1%30086@192.0.2.7", TN("10086")),
+        ("sip:100-86@[2001:db8::7]", TN("10086")),
+        ("sip:10086;ext=1@ims.example", TN("10086")),
+        ("sip:110@other.example;user=phone", TN("110")),
+        ("sip:+110@other.example", TN("110")),
+        ("sip:+8610086@other.example", TN("10086")),
+        ("sip:8610086@other.example", TN("10086")),
+        ("tel:+86-110", TN("110")),
+        ("tel:95001", TN("95001")),
+        ("tel:110;phone-context=+86", TN("110")),
+        ("tel:110;phone-context=ims.example", TN("110")),
+        ("tel:13800138000;phone-context=gd.ims.example", TN("8613800138000")),
+        ("sip:10086@other.example", Private("sip:10086@other.example")),
+        ("sip:10086@notims.example", Private("sip:10086@notims.example")),
+        ("sip:10086@ims.example.evil.example", Private("sip:10086@ims.example.evil.example")),
+        ("sip:10086", Private("sip:10086")),
+        ("sip:4711@ims.example", Private("sip:4711@ims.example")),
+        ("sip:4711@192.0.2.7", Private("sip:4711@192.0.2.7")),
+        ("sip:4711@other.example;user=phone", Private("sip:4711@other.example")),
+        ("sip:123456@ims.example", Private("sip:123456@ims.example")),
+        ("sip:0110@ims.example", Private("sip:0110@ims.example")),
+        ("sip:12345678901234567@ims.example", Private("sip:12345678901234567@ims.example")),
+        ("sip:1a10086@ims.example", URI("sip:1a10086@ims.example")),
+        ("sip:8675588880001x@ims.example", URI("sip:8675588880001x@ims.example")),
+        ("sip:bank8675588880001@192.0.2.7", URI("sip:bank8675588880001@192.0.2.7")),
+    ],
+)
+def test_short_digits_are_a_number_only_where_they_are_known(uri, identity):
+    found = OWN.identity(uri)
+    assert (found, type(found)) == (identity, type(identity))
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("8610086", "10086"), ("+86 10086", "10086"), ("+86-110", "110"), ("10086", "10086")],
+)
+def test_a_national_number_has_no_country_code(text, number):
+    assert OWN.number(text) == number
+    assert OWN.recorded(text, "first") == number
+    assert OWN.claimed(TN("8695001")) == TN("95001")
+
+
+def test_a_token_is_read_as_the_call_is_but_its_numbers_are_global():
+    reading = Reading("CN")
+    assert reading.claimed(TN("13105551234")) == TN("13105551234")
+    assert reading.number("13105551234") == TN("8613105551234")
+    assert reading.claimed(URI("sip:075588880001@a.example")) == BANK
+    alice = URI("sip:Alice@a.example")
+    assert reading.claimed(alice) is alice
+    bad = URI("tel:5550100;phone-context=+1-215")
+    assert reading.claimed(bad) is bad
+
+
+def test_records_need_a_country_code_or_a_0_that_is_read():
+    assert Reading("CN").recorded("0755-88880001", "first") == BANK
+    assert Reading("CN").recorded("13105551234", "first") == TN("13105551234")
+    with pytest.raises(ParseError) as refused:
+        Reading().recorded("075588880001", "first")
+    assert (refused.value.reason, refused.value.where) == (Reason.TN_NATIONAL, "first")
+    assert Reading().filed("0755-88880001", "key") == TN("075588880001")
+    with pytest.raises(ParseError):
+        Reading().filed("nobody", "key")
