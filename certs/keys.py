@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -27,6 +29,7 @@ class Credential(Struct, frozen=True):
         chain_pem: the chain file as it is published.
         spc: the service provider code the certificate speaks for; None for a list of numbers.
         x5u: where others fetch the chain.
+        not_before: epoch second from which on all certificates of the chain are valid.
         not_after: epoch second from which on some certificate of the chain has expired.
     """
 
@@ -36,6 +39,7 @@ class Credential(Struct, frozen=True):
     spc: str | None
     x5u: str
     not_after: int
+    not_before: int = 0
 
     def __repr__(self) -> str:
         return f"Credential(spc={self.spc!r}, x5u={self.x5u!r}, not_after={self.not_after})"
@@ -75,6 +79,7 @@ def load_credential(key_path: Path, chain_path: Path, *, x5u: X5u) -> Credential
         chain.spc,
         x5u if isinstance(x5u, str) else x5u(chain, chain_pem),
         chain.not_after,
+        max(int(one.not_valid_before_utc.timestamp()) for one in chain.certificates),
     )
 
 
@@ -99,6 +104,11 @@ def check_private(path: Path, status: os.stat_result) -> None:
         )
 
 
+def moment(second: int) -> str:
+    """An epoch second as people read it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+
+
 class KeyStore:
     """The credential in use, and its replacement when the files change.
 
@@ -116,11 +126,15 @@ class KeyStore:
         self.current: Credential = load_credential(key_path, chain_path, x5u=x5u)
         self.problem: str | None = None
 
-    def reload_if_changed(self) -> bool:
+    def reload_if_changed(self, now: float = math.inf) -> bool:
         """Look at the files, and take a new good pair over; True when `current` was replaced.
 
         Two files cannot be replaced at once, so a key without its certificate is an ordinary
-        passing state: the old pair signs on, and the next call looks again.
+        passing state: the old pair signs on, and the next call looks again. So it does until a
+        certificate that was installed beforehand is valid.
+
+        Args:
+            now: seconds since the epoch.
         """
         stamps = self.stamps()
         if stamps == self._seen and self.problem is None:
@@ -131,6 +145,12 @@ class KeyStore:
             credential = load_credential(self._key_path, self._chain_path, x5u=self._x5u)
         except ConfigError as error:
             self.problem = f"{error} (the key loaded before is still in use)"
+            return False
+        if now < credential.not_before and self.current.not_before <= now:
+            self.problem = (
+                f"{self._chain_path} is not valid before {moment(credential.not_before)}"
+                " (the key loaded before is still in use)"
+            )
             return False
         self.problem = None
         if (credential.chain_pem, credential.x5u) == (self.current.chain_pem, self.current.x5u):

@@ -25,7 +25,7 @@ from certs.chain import Chain, TrustedSigner
 from certs.crlstore import CrlStore
 from certs.fetch import FetchLimits, HttpFetcher
 from certs.files import Looks, folder_stamp
-from certs.keys import Credential, KeyStore
+from certs.keys import Credential, KeyStore, moment
 from certs.profile import ProfilePolicy
 from certs.repository import CertificateRepository, Failure
 from certs.revocation import RevocationPolicy, build_view
@@ -303,17 +303,20 @@ class Service:
             await self.registry.start()
 
     def credential(self) -> Credential | None:
-        """The key and chain that sign now; None when there are none, or they have expired."""
+        """The key and chain that sign now; None when there are none, or they are not valid now."""
         if self.keys is None:
             return None
         credential = self.keys.current
-        return credential if self._clock() < credential.not_after else None
+        return credential if credential.not_before <= self._clock() < credential.not_after else None
 
     def problems(self) -> list[str]:
         """Why the service is not ready, one sentence each; empty when it is."""
         found = []
         if self.keys is None:
             found.append("signing: no key and chain are configured (signer.key, signer.chain)")
+        elif self._clock() < self.keys.current.not_before:
+            begin = moment(self.keys.current.not_before)
+            found.append(f"signing: the certificate is not valid before {begin}")
         elif self.credential() is None:
             found.append("signing: the certificate has expired")
         if not self.verifier.trust.roots.roots:
@@ -407,7 +410,8 @@ class Service:
 
         self.repository.refresh_due()
         if self.keys is not None:
-            if whole("signing key", self.keys.stamps()) and self.keys.reload_if_changed():
+            settled = whole("signing key", self.keys.stamps())
+            if settled and self.keys.reload_if_changed(self._clock()):
                 _logger.info("a new signing certificate is in use: %s", self.keys.current.x5u)
             self._report("signing key", self.keys.problem)
         await self._refresh_registry()

@@ -189,6 +189,7 @@ def run(
     Raises:
         ConfigError: for what cannot be started with.
     """
+    os.umask(0o077)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to handle it
     check_exposure(settings)
     configure_logging(settings.log.level)

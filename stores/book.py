@@ -49,6 +49,7 @@ from registry.orders import OrderIndex
 from registry.rules import FOREVER, check, displays, parties
 from stores import refusals
 from stores.numbers import INTEGER, number_key, number_of, range_of, where
+from stores.private import make_private
 from stores.schema import migrate
 
 _BUSY_MS: Final = 5_000  # milliseconds a writer waits for another process's write
@@ -108,6 +109,7 @@ class Book:
     def __init__(self, path: Path, *, writer: bool = False, synchronous: str = "FULL") -> None:
         """Raises ConfigError for a file of a newer release."""
         self.path = path
+        make_private(path)
         try:
             self._db = sqlite3.connect(
                 path,

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from displays.wire import Saved
 from passport.errors import StoreUnavailableError
+from stores.private import make_private
 
 DELTAS_FOR: Final = 120  # seconds that a delta waits for the other workers
 _BUSY_MS: Final = 100  # milliseconds to wait for another worker's write
@@ -63,8 +64,8 @@ class ConductFile:
         """Raises StoreUnavailableError when the file cannot be opened."""
         self.path = path
         try:
+            make_private(path)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
-            path.chmod(0o600)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._begin()

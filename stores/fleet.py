@@ -66,6 +66,7 @@ from stores.fleetbook import (
 from stores.fleetjournal import MAX_RANGE, Appended, Journal, NodeEntry, State
 from stores.local import MAX_KEPT, LocalRegistry
 from stores.nodekey import NodeKey
+from stores.private import bound_aside
 from stores.redislink import UNREACHABLE, FleetOptions, Link, refused, told, unwritable
 
 _ATTEMPTS: Final = 20  # times a write that was overtaken is tried again
@@ -682,6 +683,8 @@ class FleetRegistry(LocalRegistry):
                 aside = self._path.with_name(f"{self._path.stem}.lost-{time.time_ns()}.db")
                 await self.with_writer(lambda book: book.set_aside(aside))
                 _logger.error("Redis lost commits; the copy before is kept as %s", aside.name)
+                for name in bound_aside(aside.parent, f"{self._path.stem}.lost-*.db"):
+                    _logger.warning("%s, a copy kept before, was removed", name)
             epoch = secrets.token_hex(8)
             await self.with_writer(
                 lambda book: book.take_over(image, expected, epoch, diverged=diverged)

@@ -21,6 +21,7 @@ from passport.errors import ConfigError, ParseError, StoreUnavailableError, Zhen
 from registry.journal import Change, Commit, dump_commit, dumps, load_commit, loads
 from registry.model import Kind, Order
 from stores.book import Book
+from stores.private import make_private
 from stores.schema import migrate
 
 MAX_BODY: Final = 64 * 1024 * 1024  # octets of one commit; 10,000 changes have some 2 MiB
@@ -319,6 +320,7 @@ class FleetBook(Book):
 
     def set_aside(self, path: Path) -> None:
         """Keep a copy of the file as it is. Raises StoreUnavailableError."""
+        make_private(path)
         self._run("VACUUM INTO ?", str(path))
 
     def take_over(self, image: Path, expected: Mark, epoch: str, *, diverged: bool) -> bool:

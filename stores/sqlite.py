@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from passport.errors import StoreUnavailableError
+from stores.private import make_private
 from stores.recent import marked, packed, seen_with
 from verifier.replay import NEW, REPEAT_SECONDS, REPLAY, Sighted, Sighting
 
@@ -18,6 +19,7 @@ _Value = TypeVar("_Value")
 
 
 def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
+    make_private(path)
     try:
         connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
         connection.execute("PRAGMA journal_mode=WAL")

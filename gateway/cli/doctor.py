@@ -123,7 +123,14 @@ def _signing(service: Service, clock: Callable[[], float]) -> Iterator[Finding]:
         return
     credential = service.keys.current
     left = credential.not_after - clock()
-    if left < 0:
+    if clock() < credential.not_before:
+        yield Finding(
+            "problem",
+            "certificate",
+            f"is not valid before {_moment(credential.not_before)}: nothing can be signed",
+            "look at the clock, or install a key and chain that are valid now",
+        )
+    elif left < 0:
         yield Finding("problem", "certificate", "has expired", "install a new key and chain")
     elif left < RENEW_BEFORE:
         yield Finding(

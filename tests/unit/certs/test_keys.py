@@ -5,6 +5,7 @@ import stat
 import threading
 
 import pytest
+from msgspec import structs
 from simulator import NOW, other_curve_key
 
 from certs import ca, keys
@@ -178,6 +179,25 @@ class TestReplacing:
         assert store.current.chain_pem == files.carrier.chain_pem != before.chain_pem
         assert fits(store.current)
         assert store.reload_if_changed() is False
+
+    def test_a_pair_for_later_waits_until_it_is_valid(self, files):
+        store = files.store()
+        before = store.current
+        files.carrier.renew()
+        files.write()
+        begin = load_credential(files.key, files.chain, x5u=X5U).not_before
+        assert begin == max(
+            int(one.not_valid_before_utc.timestamp()) for one in files.carrier.chain.certificates
+        )
+        # As if the pair in use had been valid before.
+        store.current = before = structs.replace(before, not_before=begin - 100)
+        for now in (begin - 50, begin - 1):
+            assert store.reload_if_changed(now) is False
+            assert store.current is before
+            assert "is not valid before 20" in store.problem
+        assert store.reload_if_changed(begin) is True
+        assert store.problem is None
+        assert fits(store.current)
 
     @pytest.mark.parametrize("first", ["key", "chain"])
     def test_one_file_after_the_other(self, files, first):

@@ -109,9 +109,9 @@ def test_health_requests_of_an_sbc_are_answered(desk_with):
     status, answer = desk_with().call(VERIFICATION, verification)
     assert status == 200
     assert answer["verificationResponse"]["verstat"] == "No-TN-Validation"
-    signing = ATIS["oracle-heartbeat-signing"]["input"]["body_text"].encode()
-    then = json.loads(signing)["signingRequest"]["iat"]
-    status, answer = desk_with(clock=lambda: then).call(SIGNING, signing)
+    signing = json.loads(ATIS["oracle-heartbeat-signing"]["input"]["body_text"])
+    signing["signingRequest"]["iat"] = int(time.time())  # the certificate is of today, too
+    status, answer = desk_with().call(SIGNING, json.dumps(signing).encode())
     assert status in (200, 403, 400)
     assert answer.keys() & {"signingResponse", "requestError"}
 
@@ -205,14 +205,16 @@ def test_an_error_of_ours_is_told_without_details(desk, monkeypatch, caplog):
     assert "secret detail" in caplog.text
 
 
-def test_without_a_usable_key_nothing_is_signed_and_the_rest_goes_on(desk_with):
-    later = time.time() + 400 * 86_400
+@pytest.mark.parametrize(("days", "says"), [(400, "has expired"), (-400, "is not valid before 20")])
+def test_without_a_usable_key_nothing_is_signed_and_the_rest_goes_on(desk_with, days, says):
+    later = time.time() + days * 86_400
     desk = desk_with(clock=lambda: later)
     status, answer = desk.call(SIGNING, _sign(iat=int(later)))
     assert status == 503
     assert answer["requestError"]["policyException"]["messageId"] == "POL5030"
     assert desk.call(VERIFICATION, _verify())[0] == 200
-    assert "signing: the certificate has expired" in desk.service.problems()
+    (problem,) = [text for text in desk.service.problems() if text.startswith("signing")]
+    assert problem.startswith(f"signing: the certificate {says}")
 
 
 def test_not_more_calls_wait_than_is_healthy(desk):
