@@ -21,6 +21,7 @@ from typing import Any, Self
 
 import httpx
 from cryptography import x509
+from ports import free_port
 
 from certs import ca
 from certs.ca import Authority
@@ -33,15 +34,9 @@ from passport.jws import SigningKey, Token, b64url_encode
 from passport.ppt.shaken import Attestation, Shaken
 from passport.tn import TN
 
-START_SECONDS = 20
+START_SECONDS = 60
 STOP_SECONDS = 15
 ELSEWHERE_ORIGID = "e0000000-0000-4000-8000-0000000000ee"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def environment(**settings: object) -> dict[str, str]:

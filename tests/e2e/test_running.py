@@ -528,7 +528,7 @@ REFUSED = {
 def test_it_does_not_start_and_says_why(tmp_path, why):
     settings, alter, says = REFUSED[why]
     service = Service(tmp_path / "service", alter=alter, **settings)
-    assert service.launch().wait(15) == 3
+    assert service.launch().wait(60) == 3
     logged = service.logged()
     for text in says:
         assert text in logged
@@ -538,7 +538,7 @@ def test_it_does_not_start_and_says_why(tmp_path, why):
 def test_an_address_in_use_is_told(serve, tmp_path):
     running = serve()
     second = Service(tmp_path / "second", server__calls=running.listener)
-    assert second.launch().wait(15) == 3
+    assert second.launch().wait(60) == 3
     assert f"cannot listen on {running.listener}" in second.logged()
 
 
@@ -558,7 +558,7 @@ def test_a_host_that_does_not_answer_costs_one_wait(serve, host):
         assert 0.4 < took < 2
         began = time.monotonic()
         second = verdict(client, BANK, service.token("1001", BANK, x5u=x5u))
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < 0.4
         assert (second["verstat"], second["reasoncode"]) == ("No-TN-Validation", 436)
         # Nobody else waits for it.
         assert signed(client, BANK)["attest"] == "A"

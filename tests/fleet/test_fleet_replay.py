@@ -191,15 +191,15 @@ def test_a_silent_redis_is_waited_for_shortly_and_nothing_passes(serve):
     server = serve()
 
     async def run():
-        async with stores(server.url, 1, timeout=0.2) as (store,):
+        async with stores(server.url, 1, timeout=0.5) as (store,):
             assert await store.sight_all([seen("a")], 100) == [NEW]
             server.pause()
             begun = time.monotonic()
             assert await store.sight_all([seen("b", "c"), seen("a")], 100) == [UNKNOWN, REPLAY]
-            assert time.monotonic() - begun < 0.4
+            assert time.monotonic() - begun < 1.5
             begun = time.monotonic()
             assert await store.sight_all([seen("b", "c")], 100) == [UNKNOWN]
-            assert time.monotonic() - begun < 0.1  # left alone for a moment
+            assert time.monotonic() - begun < 0.4  # left alone for a moment
             assert "cannot be asked" in store.problem
             server.resume()
             # What was not answered was not remembered as new; the same call may ask again.

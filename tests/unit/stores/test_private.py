@@ -29,7 +29,6 @@ def test_databases_are_their_owners_alone(tmp_path, loose):
     book = FleetBook(tmp_path / "registry.db", writer=True)
     book.set_aside(tmp_path / "aside.db")
     replays = SqliteReplayStore(tmp_path / "replay.sqlite")
-    replays.first_seen(b"k", None, 10, 1)
     conduct = ConductFile(tmp_path / "conduct.db")
     assert len(_modes(tmp_path)) > 4
     assert set(_modes(tmp_path).values()) == {0o600}
