@@ -6,9 +6,11 @@ import io
 import json
 import logging
 import re
+import time
 
 import pytest
 
+from gateway import __version__
 from gateway.calls import SIGNING, VERIFICATION
 from gateway.demo import BANK, CALLEE
 from gateway.logs import (
@@ -151,6 +153,41 @@ def test_everything_else_is_one_json_object_a_line():
         assert list(line)[:3] == ["time", "level", "event"]
     assert first["message"] == "two\nlines é"
     assert "ValueError: bad" in second["exception"]
+
+
+def test_the_node_tells_what_it_is_and_how_it_is(desk):
+    def told(name):
+        return [(sample.labels, sample.value) for sample in _series(desk.service.metrics, name)]
+
+    ((labels, value),) = told("zhenxian_build_info")
+    assert (labels["version"], labels["engine"], value) == (__version__, "embedded", 1)
+    ready = desk.http("GET", "/readyz").status_code == 200
+    assert told("zhenxian_ready") == [({}, float(ready))]
+    ((_, age),) = told("zhenxian_certificate_age_seconds")
+    ((_, left),) = told("zhenxian_certificate_left_seconds")
+    assert age >= 0
+    assert left == pytest.approx(desk.service.keys.current.not_after - time.time(), abs=5)
+    ((_, lists),) = told("zhenxian_revocation_lists")
+    issued = desk.service.verifier.trust.revocation.issued
+    assert lists == len(issued) > 0
+    ((_, oldest),) = told("zhenxian_revocation_list_age_seconds")
+    assert oldest == pytest.approx(time.time() - min(issued), abs=5)
+    assert told("process_resident_memory_bytes")
+    assert told("zhenxian_fleet_lag_seconds") == []
+    desk.service.keys = None  # and no longer a certificate
+    assert told("zhenxian_certificate_left_seconds") == []
+    assert told("zhenxian_ready") == [({}, 0.0)]
+
+
+def test_workers_tell_the_same_figures_of_their_node(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    metrics = Metrics(str(tmp_path))
+    metrics.figure("zhenxian_ready", "Ready.", lambda: 1.0)
+    metrics.figure("zhenxian_gone", "Gone.", lambda: min(()))
+    metrics.info("zhenxian_build", "Build.", version="1")
+    names = {sample.name for metric in metrics.collected().collect() for sample in metric.samples}
+    assert {"zhenxian_ready", "zhenxian_build_info"} <= names
+    assert "zhenxian_gone" not in names
 
 
 def test_the_number_of_series_is_bounded():
