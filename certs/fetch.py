@@ -204,7 +204,7 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
         return tuple(dict.fromkeys(found))
 
 
-def _failing(error: Exception) -> str:
+def failing(error: Exception) -> str:
     """What went wrong with a connection or an answer."""
     cause: BaseException | None = error
     while cause is not None:
@@ -286,7 +286,7 @@ class HttpFetcher:
         ) as error:
             raise FetchError(
                 Reason.CERT_UNREACHABLE,
-                f"{shown(url)}: {_failing(error)}",
+                f"{shown(url)}: {failing(error)}",
             ) from None
         raise FetchError(
             Reason.CERT_UNREACHABLE,

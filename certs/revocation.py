@@ -198,6 +198,11 @@ class RevocationView:
         digest = hashlib.sha256("".join(sorted(item.digest for item in lists)).encode())
         self.version = f"{policy.value}:{digest.hexdigest()}"
 
+    @property
+    def issued(self) -> tuple[int, ...]:
+        """When each list was issued, epoch seconds."""
+        return tuple(item.this_update for item in self._lists)
+
     def status(self, certificate: x509.Certificate, issuer: x509.Certificate, now: int) -> Status:
         """What the lists say of a certificate that `issuer` issued.
 

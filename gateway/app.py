@@ -32,7 +32,6 @@ from certs.revocation import RevocationPolicy, build_view
 from certs.trustlist import TrustList, load_trust_list
 from certs.x5u import X5uPolicy
 from displays.conduct import Conduct
-from displays.model import State
 from gateway import __version__
 from gateway.admin import (
     INTERNAL,
@@ -51,6 +50,7 @@ from gateway.dialects import answers
 from gateway.dialects.bodies import Dialect
 from gateway.displays_api import clearings_router, displays_router
 from gateway.docs import router as docs_router
+from gateway.figures import publish
 from gateway.logs import CallLog, Pseudonym, pseudonym_key
 from gateway.metrics import Metrics
 from gateway.publish import PATH as PUBLISH_PATH
@@ -226,14 +226,7 @@ class Service:
             pseudonym=self.pseudonym,
             clock=clock,
         )
-        self.metrics.gauge(
-            "zhenxian_calls_waiting",
-            "Calls that wait for a certificate.",
-            lambda: self.calls.waiting,
-        )
-
-        if self.keeper is not None:
-            self._conduct_gauges(self.keeper)
+        publish(self)
 
     def _conduct(self, fleet: FleetOptions | None) -> ConductKeeper | None:
         """What counts conduct; None when nobody wants to know."""
@@ -259,24 +252,6 @@ class Service:
             boot=int(self._clock() * 1_000),
         )
         return ConductKeeper(conduct, file, exchange, self._clock, self.registry)
-
-    def _conduct_gauges(self, keeper: ConductKeeper) -> None:
-        gauge = self.metrics.gauge
-        gauge(
-            "zhenxian_conduct_keys", "Callers and signers remembered.", lambda: len(keeper.conduct)
-        )
-        gauge(
-            "zhenxian_conduct_pooled",
-            "Keys found pooled now.",
-            lambda: keeper.standing(State.POOLED),
-        )
-        gauge(
-            "zhenxian_conduct_suspected",
-            "Keys suspected now.",
-            lambda: keeper.standing(State.SUSPECTED),
-        )
-        gauge("zhenxian_conduct_lost", "Calls that other nodes will not learn of.",
-              lambda: keeper.conduct.lost)  # fmt: skip
 
     def _turn(self) -> None:
         """What each batch of calls is preceded by."""

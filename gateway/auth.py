@@ -27,6 +27,7 @@ from msgspec import Struct
 from certs.files import read_file, stamp
 from gateway.dialects.bodies import Dialect
 from passport.errors import ConfigError
+from passport.words import said
 
 _PREFIX: Final = "zx_"
 _ID_BYTES: Final = 6
@@ -237,7 +238,7 @@ def load_credentials(path: Path) -> Credentials:
     except ConfigError as error:
         raise ConfigError(f"API keys {error}") from None
     except ValueError as error:
-        raise ConfigError(f"API keys {path}: {error}") from None
+        raise ConfigError(f"API keys {path}: {said(error)}") from None
     if not any(table in found for table in _TABLES):
         raise ConfigError(f"API keys {path}: nothing is in it; for no keys at all, say key = []")
     for table in _TABLES:
@@ -369,8 +370,8 @@ def add_certificate(
         else:
             mark = canonical_name(distinguished_name or "")
             known = f'distinguished_name = "{_plain(mark)}"\n'
-    except ValueError as error:
-        raise ConfigError(f"no certificate, or no name of one: {error}") from None
+    except ValueError:
+        raise ConfigError("no certificate, or no name of one, was given") from None
     _append(path, f"[[certificate]]\n{known}{_entry(name, roles, dialect, subject)}")
     return mark
 

@@ -27,7 +27,8 @@ from passport.reading import Reading
 from registry.forms import AS_WRITTEN, COLUMNS, row_of
 from registry.model import Kind
 from stores.book import Book
-from stores.bulk import Import
+from stores.bulk import Import, cell
+from stores.cells import HEAD, foreign
 from stores.embedded import EmbeddedRegistry
 from stores.fleet import FleetRegistry
 from stores.fleetimport import FleetImport
@@ -45,7 +46,15 @@ _PAGE: Final = 2_000  # records read at once by an export
 _KINDS: Final = {name: kind for kind, name in NAMES.items() if kind in COLUMNS}
 _REPORT: Final = {
     "type": "object",
-    "required": ["rows", "changed", "unchanged", "rejections", "rejected", "written"],
+    "required": [
+        "rows",
+        "changed",
+        "unchanged",
+        "rejections",
+        "rejected",
+        "reasons",
+        "written",
+    ],
     "properties": {
         "rows": {"type": "integer", "description": "Rows read, without those passed over."},
         "changed": {"type": "integer", "description": "Rows registered."},
@@ -60,6 +69,19 @@ _REPORT: Final = {
                 "properties": {
                     "line": {"type": "integer", "description": "From 1, the header's."},
                     "reason": {"type": "string"},
+                },
+            },
+        },
+        "reasons": {
+            "type": "array",
+            "description": "Why rows were refused: each reason once, without what the rows say.",
+            "items": {
+                "type": "object",
+                "required": ["reason", "count", "line"],
+                "properties": {
+                    "reason": {"type": "string"},
+                    "count": {"type": "integer", "description": "So many rows."},
+                    "line": {"type": "integer", "description": "The first of these."},
                 },
             },
         },
@@ -175,6 +197,7 @@ def bulk_router(
                     raise HTTPException(
                         413, f"the body is larger than {max_import} bytes"
                     ) from None
+                _refuse_foreign(file)
                 lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
                 how: dict[str, Any] = {
                     "author": f"{principal.name} ({principal.id})",
@@ -250,6 +273,14 @@ async def _spool(request: Request, file: IO[bytes], limit: int) -> str:
     return digest.hexdigest()
 
 
+def _refuse_foreign(file: IO[bytes]) -> None:
+    """Raises ConfigError for a workbook, or a file in another encoding."""
+    why = foreign(file.read(HEAD))
+    if why is not None:
+        raise ConfigError(why)
+    file.seek(0)
+
+
 def _bounded(lines: io.TextIOWrapper) -> Iterator[str]:
     """The lines. Raises ConfigError for one that is longer than a record can be."""
     number = 0
@@ -302,6 +333,10 @@ def _answer(report: Report, *, refused: bool) -> JSONResponse:
         "unchanged": report.unchanged,
         "rejections": report.rejections,
         "rejected": [{"line": row.line, "reason": row.reason} for row in report.rejected],
+        "reasons": [
+            {"reason": reason, "count": count, "line": line}
+            for reason, (count, line) in report.reasons.items()
+        ],
         "written": report.written,
     }
     if not refused:
@@ -324,8 +359,7 @@ def _page(book: Book, kind: Kind, after: str) -> tuple[str, str | None]:
     page = book.page(kind, after=after, limit=_PAGE)
     for _, record in page.rows:
         row = row_of(record)
-        values = (row[column] for column in COLUMNS[kind])
-        writer.writerow([" ".join(v) if isinstance(v, list) else v for v in values])
+        writer.writerow([cell(row[column]) for column in COLUMNS[kind]])
     return out.getvalue(), page.following
 
 

@@ -31,7 +31,7 @@ from gateway.dialects.bodies import (
     read_signing,
     read_verification,
 )
-from gateway.logs import CallLog, CallRecord, Pseudonym
+from gateway.logs import CallLog, CallRecord, Pseudonym, instant
 from gateway.metrics import Metrics
 from gateway.records import signing_record, verification_record
 from gateway.repeats import asked_again, asker, question_of
@@ -582,7 +582,7 @@ class Calls:
         if self._log.enabled:
             self._log.add(
                 CallRecord(
-                    self._clock(),
+                    instant(self._clock()),
                     route,
                     reason.name,
                     request_id.decode("latin-1"),

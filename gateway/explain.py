@@ -14,7 +14,7 @@ from certs.profile import check_profile, role_of
 from certs.tnauthlist import tnauthlist_of
 from certs.x5u import X5uPolicy, check_x5u
 from passport.claims import PASSporT
-from passport.errors import ParseError
+from passport.errors import ParseError, shown
 from passport.identity import IdentityHeader, parse_single, split_identity_headers
 from passport.ppt.shaken import Shaken
 from passport.reasons import Reason
@@ -80,7 +80,7 @@ def _header(part: str, now: int, window: int, policy: X5uPolicy) -> list[Step]:
         else _step("x5u", "bad", refused.detail, reason=refused.reason.name)
     )
     steps += [
-        _step("parameter", "info", f"{name} = {text!r}: kept, not understood")
+        _step("parameter", "info", f"{name} = {shown(text)}: kept, not understood")
         for name, text in header.extra
     ]
     if header.compact:
@@ -116,7 +116,7 @@ def _claims(header: IdentityHeader, passport: PASSporT, now: int, window: int) -
                            f"{passport.extension.origid}"))  # fmt: skip
     steps += [_step("mky", "info", f"media key {key.alg} {key.dig}") for key in passport.mky]
     steps += [
-        _step("claim", "info", f"{name} = {content!r}: kept, not understood")
+        _step("claim", "info", f"{name} = {shown(content)}: kept, not understood")
         for name, content in passport.extra
     ]
     canonical = header.expanded(passport).token == header.token

@@ -1,5 +1,8 @@
 """Structured logs: one JSON object a line on standard error, numbers hashed unless configured.
 
+Every line has time (RFC 3339), level and event; a call's has what became of it beside, all others
+a message.
+
 Call records are gathered and written together, a few times a second, because a write to a pipe
 costs as much as the rest of the answer.
 """
@@ -21,7 +24,16 @@ from msgspec import Struct
 
 _FLUSH_AT: Final = 256  # records; more are written at once
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_NUMBER: Final = re.compile(r"(?<![0-9a-f])[0-9]{5,15}(?![0-9a-f])")  # and not part of a hash
+_NUMBER: Final = re.compile(
+    r"""[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}  # an origid
+      | [0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+  # an instant
+      | [0-9]{1,3}(?:\.[0-9]{1,3}){3}(?::[0-9]{1,5})?(?![0-9])  # an address and its port
+      | (?<=[a-z\]]):[0-9]{1,5}(?=[\s/,;)]|\Z)  # a port
+      | (?:line|entry|row|commit|pid|port|octet)\ [0-9]+
+      | [0-9]+\ (?=(?:m?s|seconds|octets|bytes|rows|lines|characters|records|commits|calls)\b)
+      | (?<![0-9a-f])(?P<number>[0-9]{5,15})(?![0-9a-f])  # and not part of a hash""",
+    re.VERBOSE,
+)
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 _lines: Final = msgspec.json.Encoder(enc_hook=str).encode_lines
 
@@ -46,8 +58,11 @@ class Pseudonym:
         return digest.hexdigest()
 
     def text(self, text: str) -> str:
-        """A text that may name numbers, with each as it is logged."""
-        return _NUMBER.sub(lambda found: self(found[0]), text)
+        """A text that may name numbers, with each as it is logged.
+
+        What is no telephone number stays: ports, instants, counts of something.
+        """
+        return _NUMBER.sub(lambda found: self(found[0]) if found["number"] else found[0], text)
 
 
 def pseudonym_key(path: Path) -> bytes:
@@ -61,16 +76,16 @@ def pseudonym_key(path: Path) -> bytes:
     return path.read_bytes()
 
 
-class CallRecord(Struct, frozen=True, omit_defaults=True):
+class CallRecord(Struct, frozen=True, omit_defaults=True, tag_field="level", tag="info"):
     """What is logged of one request to the per-call routes.
 
     Attributes:
-        time: seconds since the epoch.
+        time: with its zone; see `instant`.
         us: microseconds from complete request to answer.
         repeated: how it is known that the question was asked before; None for a first one.
     """
 
-    time: float
+    time: datetime
     event: str
     reason: str
     request_id: str
@@ -86,6 +101,11 @@ class CallRecord(Struct, frozen=True, omit_defaults=True):
     labels: tuple[str, ...] = ()
     parameter: str | None = None
     repeated: str | None = None
+
+
+def instant(seconds: float) -> datetime:
+    """Seconds since the epoch as all lines tell time."""
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 class CallLog:
@@ -120,7 +140,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         entry = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": instant(record.created),
             "level": record.levelname.lower(),
             "event": record.name,
             "message": record.getMessage(),

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from passport.errors import ZhenxianError
 
 MAX_SPCS: Final = 1000  # service provider codes with a series of their own; others are "other"
 _BUCKETS: Final = (
     0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
 )  # fmt: skip
+
+
+class _Node:
+    """What is true of the node, so that any of its workers can tell it."""
+
+    def __init__(self) -> None:
+        self.figures: list[tuple[str, str, Callable[[], float | None]]] = []
+        self.infos: list[tuple[str, str, dict[str, str]]] = []
+
+    def collect(self) -> Iterable[Metric]:
+        """The figures that there are now."""
+        for name, text, labels in self.infos:
+            yield InfoMetricFamily(name, text, value=labels)
+        for name, text, value in self.figures:
+            try:
+                figure = value()
+            except (ValueError, LookupError, RuntimeError, ZhenxianError):  # not there now
+                continue
+            if figure is not None:
+                yield GaugeMetricFamily(name, text, value=figure)
 
 
 class Metrics:
@@ -21,6 +44,8 @@ class Metrics:
         """With a folder, series are shared by the worker processes that name the same one."""
         self.registry = CollectorRegistry()
         self._folder = folder
+        self._node = _Node()
+        self._own(self.registry)
         self._signings = Counter(
             "zhenxian_signings",
             "Signing requests by attestation given and reason.",
@@ -112,6 +137,19 @@ class Metrics:
         if self._folder is None:
             Gauge(name, text, registry=self.registry).set_function(value)
 
+    def figure(self, name: str, text: str, value: Callable[[], float | None]) -> None:
+        """Publish a figure of the node; None while there is none."""
+        self._node.figures.append((name, text, value))
+
+    def info(self, name: str, text: str, **labels: str) -> None:
+        """Publish what the node is: a series of value 1 with these labels."""
+        self._node.infos.append((name, text, labels))
+
+    def _own(self, registry: CollectorRegistry) -> None:
+        """Let a registry tell the node's figures and the process that answers."""
+        registry.register(self._node)
+        ProcessCollector(registry=registry)
+
     def collected(self) -> CollectorRegistry:
         """What is to be exposed: this process's series, or those of all workers.
 
@@ -121,6 +159,7 @@ class Metrics:
         if self._folder is None:
             return self.registry
         together = CollectorRegistry()
+        self._own(together)
         MultiProcessCollector(together, path=self._folder)  # type: ignore[no-untyped-call]
         return together
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.logs import CallRecord, Pseudonym
+from gateway.logs import CallRecord, Pseudonym, instant
 from signer.decide import Decision
 from signer.request import SigningRequest
 from verifier.replay import Sighted
@@ -21,7 +21,7 @@ def signing_record(
     """The record of a signing. Times in seconds."""
     dest = request.dest
     return CallRecord(
-        at,
+        instant(at),
         "signing",
         decision.reason.name,
         request_id.decode("latin-1"),
@@ -46,7 +46,7 @@ def verification_record(
     """The record of a verification. Times in seconds."""
     failed = verdict.failed
     return CallRecord(
-        at,
+        instant(at),
         "verification",
         verdict.reason.name,
         request_id.decode("latin-1"),

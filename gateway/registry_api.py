@@ -765,7 +765,7 @@ def _chain(book: Book, holding: Holding, at: int | None) -> list[str]:
 
 def _instant(text: str) -> int:
     try:
-        if text.isdecimal() and len(text) < 13:
+        if text.isascii() and text.isdecimal() and len(text) < 13:
             return int(text)
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:

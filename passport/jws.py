@@ -186,6 +186,6 @@ _Key = TypeVar("_Key", EllipticCurvePrivateKey, EllipticCurvePublicKey)
 def _prepared(key: _Key) -> _Key:
     try:
         _ES256.prepare_key(key)
-    except (TypeError, InvalidKeyError) as error:
-        raise ConfigError(f"not a P-256 key: {error}") from None
+    except (TypeError, InvalidKeyError):
+        raise ConfigError("not a P-256 key") from None
     return key

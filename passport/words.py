@@ -107,6 +107,15 @@ def form(pattern: str) -> str:
     return f"{known} expected" if known else "text of another form expected"
 
 
+def said(error: Exception) -> str:
+    """What a file or a reader of one says, without the form that Python gives it."""
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    if isinstance(error, OSError):
+        return error.strerror or "it cannot be read"
+    return str(error)
+
+
 def unreadable(error: Exception) -> str:
     """Why a text is no JSON, as msgspec found it."""
     if isinstance(error, UnicodeDecodeError):

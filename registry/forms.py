@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final, TypeVar
 
@@ -38,6 +40,10 @@ MAX_ID: Final = 128  # characters of an id
 MAX_TEXT: Final = 500  # characters of a name, evidence or reason
 MAX_TIME: Final = 2**40  # seconds
 AS_WRITTEN: Final = Reading()
+
+_SECONDS: Final = re.compile(r"[0-9]{1,13}\Z")
+_DAY: Final = re.compile(r"([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})\Z")
+_EITHER: Final = re.compile(r"[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4}\Z")
 
 COLUMNS: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.SUBJECT: ("id", "kind", "name", "document_kind", "document", "state"),
@@ -111,10 +117,47 @@ def row_of(record: Record) -> dict[str, Any]:
     return row
 
 
+def seconds_of(text: str) -> int:
+    """Read a time: seconds since the epoch, or ISO 8601, or a day as 2026/5/1.
+
+    A day alone is its first second in UTC; a time of day has its offset.
+
+    Raises:
+        ConfigError: says what is expected.
+    """
+    if _SECONDS.match(text):
+        return int(text)
+    if _EITHER.match(text):
+        raise ConfigError(
+            f"{shown(text)}: which is the day and which the month? Write it as 2026-05-01"
+        )
+    day = _DAY.match(text)
+    try:
+        if day is not None:
+            year, month, number = map(int, day.groups())
+            return int(datetime(year, month, number, tzinfo=UTC).timestamp())
+        moment = datetime.fromisoformat(text) if text.isascii() else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ConfigError(
+            f"{shown(text)}: seconds since the epoch, a day as 2026-05-01, or a time with its"
+            " offset as 2026-05-01T08:00:00+08:00 expected"
+        )
+    return int(moment.timestamp())
+
+
 class _Form:
     def __init__(self, row: Mapping[str, Any], reading: Reading) -> None:
         self._row = row
         self._reading = reading
+
+    def own_id(self) -> str:
+        """The record's own id, which stands in the path of its address."""
+        value = self.id("id")
+        if "/" in value or value in (".", ".."):
+            raise ConfigError('id: no address leads to an id with "/", nor to "." and ".."')
+        return value
 
     def id(self, name: str, *, needed: bool = True) -> str:
         value = self._row.get(name, "")
@@ -189,13 +232,14 @@ class _Form:
         value = self._row.get(name)
         if value is None:
             return None
-        try:
-            seconds = int(value)
-        except (TypeError, ValueError):
-            seconds = -1
-        if not 0 <= seconds <= MAX_TIME or isinstance(value, bool | float):
+        if isinstance(value, str):
+            try:
+                value = seconds_of(value)
+            except ConfigError as error:
+                raise ConfigError(f"{name}: {error}") from None
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_TIME:
             raise ConfigError(f"{name}: seconds since the epoch expected")
-        return seconds
+        return value
 
     def needed_time(self, name: str) -> int:
         seconds = self.time(name)
@@ -206,7 +250,7 @@ class _Form:
 
 def _subject(form: _Form) -> Subject:
     return Subject(
-        form.id("id"),
+        form.own_id(),
         form.choice(SubjectKind, "kind", SubjectKind.ENTERPRISE),
         form.text("name"),
         form.id("document_kind", needed=False),
@@ -217,7 +261,7 @@ def _subject(form: _Form) -> Subject:
 
 def _reseller(form: _Form) -> Reseller:
     return Reseller(
-        form.id("id"),
+        form.own_id(),
         form.text("name"),
         form.text("role"),
         form.id("parent", needed=False),
@@ -241,7 +285,7 @@ def _holding(form: _Form) -> Holding:
 
 def _access(form: _Form) -> Access:
     return Access(
-        form.id("id"),
+        form.own_id(),
         parse_origid(form.id("origid")),
         form.id("subject"),
         form.choice(AccessKind, "kind", AccessKind.TRUNK),
@@ -254,7 +298,7 @@ def _access(form: _Form) -> Access:
 
 def _binding(form: _Form) -> Binding:
     return Binding(
-        form.id("id"),
+        form.own_id(),
         form.id("platform"),
         form.choice(BindingModel, "model"),
         form.needed("x"),
@@ -274,7 +318,7 @@ def _exemption(form: _Form) -> Exemption:
     if not reason.strip():
         raise ConfigError(f"reason: 1 to {MAX_TEXT} printable characters expected")
     return Exemption(
-        form.id("id"),
+        form.own_id(),
         kind,
         _target(kind, form),
         reason,

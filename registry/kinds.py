@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from passport.errors import ConfigError, shown
 from passport.tn import TN, URI
+from passport.words import said
 
 COLUMNS: Final = ("prefix", "lengths", "kind", "label", "label_zh", "source")
 _CHINA: Final = "86"
@@ -156,7 +157,7 @@ def load_plan(more: Sequence[Path] = (), country: str | None = None) -> Plan:
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: {error}") from None
+            raise ConfigError(f"{path}: {said(error)}") from None
         rows += _read(lines, path.name)
     return Plan(rows, country)
 
@@ -179,12 +180,12 @@ def _read(lines: list[str], name: str) -> list[tuple[str, int, Label]]:
             try:
                 kind = NumberKind(row["kind"])
                 lengths = [int(text) for text in row["lengths"].split()]
-            except ValueError as error:
-                raise ConfigError(f"{where}: {error}") from None
+            except ValueError:
+                raise ConfigError(f"{where}: kind or lengths cannot be read") from None
             if not lengths or min(lengths) < len(prefix):
                 raise ConfigError(f"{where}: lengths: lengths of whole numbers expected")
             label = Label(kind, row["label"], row["label_zh"], row["source"])
             rows += [(prefix, length, label) for length in lengths]
-    except csv.Error as error:
-        raise ConfigError(f"{name} line {reader.line_num}: {error}") from None
+    except csv.Error:
+        raise ConfigError(f"{name} line {reader.line_num}: not CSV") from None
     return rows

@@ -28,7 +28,7 @@ from passport.errors import ConfigError, ParseError, ZhenxianError, shown
 from passport.json import dumps, loads
 from passport.jws import SigningKey, Token, VerifyingKey, b64url_decode, b64url_encode
 from passport.tn import TN, TNRange, undressed
-from passport.words import fault
+from passport.words import fault, said
 from registry.model import Order, TargetKind, Who, span
 
 MAX_TOKEN: Final = 8_192  # octets; an instruction has some 500
@@ -287,7 +287,7 @@ def load_issuers(path: Path | None) -> dict[str, Issuer]:
     for number, entry in enumerate(entries, 1):
         try:
             issuer = _issuer(entry, path.parent)
-        except (ConfigError, ValueError, OSError) as error:
+        except ConfigError as error:
             raise ConfigError(f"issuers {path}, entry {number}: {error}") from None
         if issuer.name in issuers:
             raise ConfigError(f"issuers {path}, entry {number}: {issuer.name} stands twice")
@@ -513,8 +513,9 @@ def _issuer(entry: Any, folder: Path) -> Issuer:
         raise ConfigError("name: text expected")
     if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
         raise ConfigError("key: a PEM file, a PEM text, or a list of these expected")
-    if not isinstance(may, list):
-        raise ConfigError("may: a list of target kinds expected")
+    kinds = [kind.value for kind in TargetKind]
+    if not isinstance(may, list) or not all(kind in kinds for kind in may):
+        raise ConfigError(f"may: a list of {', '.join(kinds)} expected, not {shown(may)}")
     return Issuer(
         name,
         tuple(_public_key(key, folder) for key in keys),
@@ -525,7 +526,10 @@ def _issuer(entry: Any, folder: Path) -> Issuer:
 def _public_key(text: str, folder: Path) -> VerifyingKey:
     inline = text.lstrip().startswith(_PEM)
     name = "key" if inline else str(folder / text)
-    pem = text.encode() if inline else (folder / text).read_bytes()
+    try:
+        pem = text.encode() if inline else (folder / text).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{name}: {said(error)}") from None
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):

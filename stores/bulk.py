@@ -26,6 +26,7 @@ from registry.model import CalleeRefusal, Holding, Kind, Record, State, Subject,
 from registry.rules import check
 from stores import refusals
 from stores.book import Book
+from stores.cells import harmless
 from stores.columns import WIDE, Columns, Layout
 from stores.numbers import number_key
 from stores.rows import Chunk, Mode, Report, Rows
@@ -87,6 +88,7 @@ class Import:
         self._reading = reading
         self._resume = resume if mode is Mode.BEST_EFFORT and not dry_run else ""
         self._layout = Layout(())
+        self._own: set[int] = set()  # commits of this import
         self._known = -1  # the file's version that the following were read from
         self._owners: dict[str, int] = {}  # subject -> its number; 0 leaves it to the rules
         self._tails: dict[tuple[str, ...], int] = {}  # other columns -> place in _titles, or 0
@@ -175,6 +177,7 @@ class Import:
         self._titles = [Title(0, None, None)]
 
     def _enter(self, seq: int) -> None:
+        self._own.add(seq)
         time = max(self._now, self._book.last()[1])
         self._book.record(Commit(seq, time, self._author, self._reason, ()), many=True)
 
@@ -200,7 +203,7 @@ class Import:
             except _REFUSALS as error:
                 refused[place] = str(error)
         for place in sorted(refused):
-            self.report.reject(chunk.lines[place], refused[place])
+            self.report.reject(chunk.lines[place], refused[place], chunk.values(place))
 
     def _take_refusals(self, records: dict[int, Record], seq: int) -> dict[int, Record]:
         """Register those that keep the rules and stand alone; the others are for the rules."""
@@ -222,7 +225,7 @@ class Import:
         if found is not None and found[1] == record:
             self.report.unchanged += 1
             return
-        if found is not None and found[0] == seq:
+        if found is not None and (found[0] == seq or found[0] in self._own):
             raise RegistryConflictError(f"{record.key} is in this import before")
         self._book.apply_change(check(put(record), self._book, self._now), seq)
         self.report.changed += 1
@@ -283,7 +286,8 @@ class Import:
             not number
             or len(evidence) > MAX_TEXT
             or not evidence.isprintable()
-            or (when and not (when.isdecimal() and len(when) <= _MAX_SECONDS))
+            or (when and not (when.isascii() and when.isdecimal() and len(when) <= _MAX_SECONDS))
+            or any(value.startswith("'") for value in values.values())
         ):
             return None
         return Title(number, evidence or None, int(when or 0) or None)
@@ -394,7 +398,7 @@ def export_rows(
         page = book.page(kind, after=after, limit=10_000)
         for _, record in page.rows:
             row = row_of(record)
-            writer.writerow([_text(row[column]) for column in columns])
+            writer.writerow([cell(row[column]) for column in columns])
         count += len(page.rows)
         if progress is not None:
             progress(count)
@@ -403,5 +407,8 @@ def export_rows(
         after = page.following
 
 
-def _text(value: Any) -> Any:
-    return " ".join(value) if isinstance(value, list) else value
+def cell(value: Any) -> Any:
+    """A value as an export writes it."""
+    if isinstance(value, list):
+        value = " ".join(value)
+    return harmless(value) if isinstance(value, str) else value

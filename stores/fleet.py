@@ -161,6 +161,11 @@ class FleetRegistry(LocalRegistry):
             and self._clock() - self._whole_at <= self._options.lag_limit
         )
 
+    @property
+    def lag(self) -> float:
+        """Seconds for which commits may be missing here; infinite before the first ones."""
+        return self._clock() - self._whole_at
+
     def whole_since(self, moment: float) -> bool:
         """See LocalRegistry: what was committed before that moment, on whichever node, is here."""
         return not self._behind and self._whole_at >= moment
@@ -169,7 +174,7 @@ class FleetRegistry(LocalRegistry):
         """What an operator should know, one sentence each; empty when all is well."""
         listed = list(self._troubles.values())
         if not self.current and "journal" not in self._troubles:
-            silent = self._clock() - self._whole_at
+            silent = self.lag
             listed.append(
                 "the registry here has not caught up with Redis since start"
                 if silent == float("inf")

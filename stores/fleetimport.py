@@ -26,6 +26,7 @@ _REFUSED: Final = (ConfigError, RegistryConflictError, VersionConflictError)
 class _Row(NamedTuple):
     line: int
     record: Record
+    values: list[str]
 
 
 class FleetImport:
@@ -62,6 +63,7 @@ class FleetImport:
         self._identity_key = identity_key
         self._reading = reading
         self._resume = "" if self._together else resume
+        self._own: set[int] = set()  # commits of this import
         self.report = Report()
 
     async def run(
@@ -77,19 +79,35 @@ class FleetImport:
         rows = Rows(lines, self._kind, self._identity_key, self._reading)
         report = self.report
         waiting: list[_Row] = []
+        later: list[_Row] = []  # that repeat another
+        seen: dict[str, Record] = {}  # of this commit; those before are known by their version
         if self._resume:
             name = self._resume
             rows.skip(await self._registry.read(lambda book: book.import_line(name)))
         while (chunk := rows.chunk(_BATCH)).texts:
             report.rows += len(chunk.texts)
             for place, line in enumerate(chunk.lines):
+                values = chunk.values(place)
                 try:
-                    waiting.append(_Row(line, rows.record(chunk, place)))
+                    row = _Row(line, rows.record(chunk, place), values)
                 except ConfigError as error:
-                    report.reject(line, str(error))
+                    report.reject(line, str(error), values)
+                    continue
+                before = seen.get(row.record.key)
+                if before is None:
+                    seen[row.record.key] = row.record
+                    waiting.append(row)
+                elif before == row.record:
+                    report.unchanged += 1
+                elif self._together:
+                    later.append(row)
+                else:  # whether the one before it is registered shows when it was committed
+                    await self._commit(await self._new(waiting))
+                    waiting, seen = [row], {row.record.key: row.record}
             if not self._together:
                 await self._commit(await self._new(waiting))
                 waiting = []
+                seen.clear()
                 await self._reached(chunk.lines[-1])
             elif len(waiting) > MAX_TOGETHER:
                 raise ConfigError(
@@ -98,7 +116,7 @@ class FleetImport:
             if progress is not None:
                 progress(report.rows)
         if self._together:
-            await self._all_or_nothing(await self._new(waiting))
+            await self._all_or_nothing(await self._new(waiting), later)
         await self._reached(0)  # done: again is from the start
         report.rejected.sort(key=lambda rejected: rejected.line)
         return report
@@ -112,16 +130,21 @@ class FleetImport:
     async def _new(self, rows: list[_Row]) -> list[_Row]:
         """Those that are not registered already as they are."""
 
-        def known(book: Book) -> list[bool]:
-            found = (book.get(self._kind, row.record.key) for row in rows)
-            return [
-                entry is not None and entry[1] == row.record
-                for entry, row in zip(found, rows, strict=True)
-            ]
+        def registered(book: Book) -> list[tuple[int, Record] | None]:
+            return [book.get(self._kind, row.record.key) for row in rows]
 
-        same = await self._registry.read(known)
-        self.report.unchanged += sum(same)
-        return [row for row, known in zip(rows, same, strict=True) if not known]
+        fresh: list[_Row] = []
+        for row, entry in zip(rows, await self._registry.read(registered), strict=True):
+            if entry is not None and entry[1] == row.record:
+                self.report.unchanged += 1
+            elif entry is not None and entry[0] in self._own:
+                self._repeated(row)
+            else:
+                fresh.append(row)
+        return fresh
+
+    def _repeated(self, row: _Row) -> None:
+        self.report.reject(row.line, f"{row.record.key} is in this import before", row.values)
 
     async def _commit(self, rows: list[_Row]) -> None:
         """Write rows; halves of what is refused are tried by themselves."""
@@ -131,7 +154,7 @@ class FleetImport:
             await self._write(rows, dry_run=False)
         except _REFUSED as error:
             if len(rows) == 1:
-                self.report.reject(rows[0].line, str(error))
+                self.report.reject(rows[0].line, str(error), rows[0].values)
                 return
             middle = len(rows) // 2
             await self._commit(rows[:middle])
@@ -139,8 +162,18 @@ class FleetImport:
         else:
             self.report.changed += len(rows)
 
-    async def _all_or_nothing(self, rows: list[_Row]) -> None:
+    async def _all_or_nothing(self, rows: list[_Row], later: list[_Row]) -> None:
         good = await self._good([], rows)
+        taken = {row.record.key: row.record for row in good}
+        for row in later:
+            before = taken.get(row.record.key)
+            if before is None:
+                good = await self._good(good, await self._new([row]))
+                taken |= {row.record.key: row.record for row in good[len(taken) :]}
+            elif before == row.record:
+                self.report.unchanged += 1
+            else:
+                self._repeated(row)
         self.report.changed = len(good)
         self.report.written = not self._dry_run and not self.report.rejections
         if self.report.written and good:
@@ -154,17 +187,19 @@ class FleetImport:
             await self._write([*before, *rows], dry_run=True)
         except _REFUSED as error:
             if len(rows) == 1:
-                self.report.reject(rows[0].line, str(error))
+                self.report.reject(rows[0].line, str(error), rows[0].values)
                 return before
             middle = len(rows) // 2
             return await self._good(await self._good(before, rows[:middle]), rows[middle:])
         return [*before, *rows]
 
     async def _write(self, rows: Sequence[_Row], *, dry_run: bool) -> None:
-        await self._registry.write(
+        commit = await self._registry.write(
             [put(row.record) for row in rows],
             author=self._author,
             reason=self._reason,
             now=self._now,
             dry_run=dry_run,
         )
+        if not dry_run:
+            self._own.add(commit.seq)

@@ -25,6 +25,7 @@ from msgspec import Struct
 
 from passport.errors import ConfigError, StoreUnavailableError
 from passport.jws import SigningKey, VerifyingKey, b64url_encode
+from passport.words import said
 from registry.model import Order
 from registry.orders import Acknowledgement, order_digest, sign_acknowledgement
 
@@ -78,8 +79,8 @@ def public_key(jwk: str) -> VerifyingKey:
     try:
         members = json.loads(jwk)
         key = ECAlgorithm.from_jwk(members) if isinstance(members, dict) else None
-    except (InvalidKeyError, ValueError, TypeError) as error:
-        raise ConfigError(f"not a key: {error}") from None
+    except (InvalidKeyError, ValueError, TypeError):
+        raise ConfigError("not a key") from None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise ConfigError("not a public key")
     return VerifyingKey(key)
@@ -104,7 +105,7 @@ def load_pins(path: Path | None) -> Pins | None:
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8")).get("node", [])
     except (OSError, ValueError) as error:
-        raise ConfigError(f"nodes {path}: {error}") from None
+        raise ConfigError(f"nodes {path}: {said(error)}") from None
     pins: dict[str, frozenset[str]] = {}
     for number, entry in enumerate(entries if isinstance(entries, list) else [None], 1):
         name = entry.get("name") if isinstance(entry, dict) else None

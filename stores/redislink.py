@@ -29,6 +29,9 @@ from redis.exceptions import (
 from redis.exceptions import (
     ConnectionError as NotConnectedError,
 )
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
 
 from certs.files import read_file
 from passport.errors import ConfigError
@@ -194,8 +197,17 @@ _OWN: Final = ("db", "username", "password")
 
 
 def told(error: BaseException) -> str:
-    """An error of the client as one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """An error as one line: Redis's own words, or what became of the connection."""
+    if isinstance(error, RedisTimeoutError | TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ResponseError):
+        return " ".join(str(error).split())
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return " ".join(str(error).split()) or "the connection failed"
 
 
 def refused(error: BaseException) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import Any, Final
@@ -18,8 +19,14 @@ from passport.reading import Reading
 from registry.forms import AS_WRITTEN, COLUMNS, record_of
 from registry.identity import document_hash
 from registry.model import Kind, Record
+from stores.cells import plain
 
 MAX_TOLD: Final = 1_000  # refused rows a report lists; all are counted
+MAX_REASONS: Final = 100  # reasons that are told apart
+
+_OTHERS: Final = "other reasons"
+_SAID: Final = re.compile(r"'[^']*'|\"[^\"]*\"|[^\s,;:()]+")
+_LONG: Final = re.compile(r"[0-9*#]{5,}")
 
 # What quotes kept apart, in a text without them; neither character is printable, so no value of
 # such a text has one of its own.
@@ -51,6 +58,8 @@ class Report(Struct):
         rejected: the first refused rows; rejections counts them all.
         written: False for a dry run, and for all-or-nothing with a refused row.
         told: how many refused rows are listed. sink: takes each of them, listed or not.
+        reasons: how many rows were refused for each, and the first line of these; what a row says
+            itself is left out of them.
     """
 
     rows: int = 0
@@ -61,15 +70,32 @@ class Report(Struct):
     written: bool = True
     told: int = MAX_TOLD
     sink: Callable[[Rejected], object] | None = None
+    reasons: dict[str, list[int]] = field(default_factory=dict)
 
-    def reject(self, line: int, reason: str) -> None:
-        """Count a refused row."""
+    def reject(self, line: int, reason: str, values: Sequence[str] = ()) -> None:
+        """Count a refused row. `values` are the row's: what is refused alike differs in these."""
         self.rejections += 1
+        alike = _without(reason, values)
+        if alike not in self.reasons and len(self.reasons) >= MAX_REASONS:
+            alike = _OTHERS
+        group = self.reasons.setdefault(alike, [0, line])
+        group[0] += 1
         row = Rejected(line, reason)
         if self.sink is not None:
             self.sink(row)
         if len(self.rejected) < self.told:
             self.rejected.append(row)
+
+
+def _without(reason: str, values: Sequence[str]) -> str:
+    """A reason without what the row says."""
+    own = set(values)
+
+    def word(found: re.Match[str]) -> str:
+        text = found[0]
+        return "…" if text in own or text[0] in "'\"" or _LONG.search(text) else text
+
+    return _SAID.sub(word, reason)
 
 
 class Chunk(Struct, frozen=True):
@@ -85,6 +111,10 @@ class Chunk(Struct, frozen=True):
     lines: Sequence[int]
     texts: Sequence[str]
     quoted: dict[int, list[str]]
+
+    def values(self, place: int) -> list[str]:
+        """What a row says, as far as its text tells."""
+        return self.quoted.get(place) or self.texts[place].rstrip("\r\n").split(",")
 
 
 class Rows:
@@ -184,7 +214,7 @@ class Rows:
                 raise ConfigError(_NO_CSV) from None
         if len(values) != len(self.header):
             raise ConfigError(f"{len(self.header)} columns expected")
-        row: dict[str, Any] = dict(zip(self.header, values, strict=True))
+        row: dict[str, Any] = dict(zip(self.header, map(plain, values), strict=True))
         number = row.pop("document_number", "")
         if number:
             row["document"] = document_hash(

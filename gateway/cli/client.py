@@ -13,6 +13,7 @@ import httpcore
 import msgspec
 import typer
 
+from certs.fetch import failing
 from gateway.cli.common import errors
 from passport.errors import ConfigError, ZhenxianError
 
@@ -184,7 +185,7 @@ class Client:
 
     def _unreachable(self, error: Exception) -> ServiceUnreachableError:
         return ServiceUnreachableError(
-            f"{self._base}: {str(error) or type(error).__name__}; is the service running there?"
+            f"{self._base}: {failing(error)}; is the service running there?"
         )
 
     def _read(

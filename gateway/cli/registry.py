@@ -28,10 +28,12 @@ from gateway.logs import pseudonym_key
 from gateway.settings import Settings
 from passport.errors import ConfigError
 from passport.reading import Reading
+from passport.words import fault, said
 from registry.kinds import load_plan
 from registry.model import Kind
 from stores.book import Book
 from stores.bulk import Import, export_rows
+from stores.cells import HEAD, foreign, harmless
 from stores.embedded import REGISTRY_FILE
 from stores.fleetimport import FleetImport
 from stores.rows import Mode, Rejected, Report
@@ -102,6 +104,7 @@ def import_(
         stamp = f"{file.resolve()} {size} {file.stat().st_mtime_ns}"
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from None
+    _refuse_foreign(file)
     name = hashlib.sha256(f"{kind.value} {stamp}".encode()).hexdigest()
     if url is not None:
         query = {"reason": reason, "mode": mode.value, "dry_run": str(dry_run).lower()}
@@ -154,8 +157,20 @@ def import_(
             ):
                 report = work.run(counted, progress)
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file}: {error}") from None
+            raise ConfigError(f"{file}: {said(error)}") from None
     _finish(report, as_json=as_json)
+
+
+def _refuse_foreign(file: Path) -> None:
+    if not file.is_file():  # a pipe is read once
+        return
+    try:
+        with file.open("rb") as octets:
+            why = foreign(octets.read(HEAD))
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
+    if why is not None:
+        raise ConfigError(f"{file}: {why}")
 
 
 def _begun(file: Path, line: int, *, resume: bool) -> None:
@@ -203,8 +218,16 @@ def _upload(
     try:
         found = msgspec.convert(answer, _Answer)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"the service's answer is not understood: {error}") from None
-    return Report(**structs.asdict(found))
+        raise ConfigError(f"the service's answer is not understood: {fault(error)}") from None
+    members = structs.asdict(found)
+    members["reasons"] = {each.reason: [each.count, each.line] for each in found.reasons}
+    return Report(**members)
+
+
+class _Alike(msgspec.Struct, frozen=True):
+    reason: str
+    count: int
+    line: int
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -214,6 +237,7 @@ class _Answer(msgspec.Struct, frozen=True):
     rejections: int
     rejected: list[Rejected]
     written: bool
+    reasons: list[_Alike] = []
 
 
 async def _into_fleet(
@@ -240,7 +264,7 @@ async def _into_fleet(
         ):
             return await work.run(counted, progress)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: {error}") from None
+        raise ConfigError(f"{file}: {said(error)}") from None
     finally:
         await registry.aclose()
 
@@ -364,7 +388,7 @@ def _rejections(path: Path | None) -> Iterator[Callable[[Rejected], object] | No
         with path.open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out)
             writer.writerow(("line", "reason"))
-            yield lambda row: writer.writerow((row.line, row.reason))
+            yield lambda row: writer.writerow((row.line, harmless(row.reason)))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
 
@@ -379,13 +403,19 @@ def _tell(report: Report, *, as_json: bool) -> None:
                 "rejections": report.rejections,
                 "written": report.written,
                 "rejected": [{"line": r.line, "reason": r.reason} for r in report.rejected],
+                "reasons": [
+                    {"reason": reason, "count": count, "line": line}
+                    for reason, (count, line) in report.reasons.items()
+                ],
             }
         )
         return
     for row in report.rejected[:20]:
         errors.print(f"line {row.line}: {row.reason}", markup=False)
     if report.rejections > 20:
-        errors.print(f"and {report.rejections - 20} more")
+        errors.print(f"and {report.rejections - 20} more; of all:")
+        for reason, (count, line) in report.reasons.items():
+            errors.print(f"{count} from line {line} on: {reason}", markup=False)
     done = "registered" if report.written else "could be registered"
     console.print(
         f"{report.rows} rows: {report.changed} {done}, {report.unchanged} unchanged,"

@@ -461,6 +461,28 @@ def test_an_import_that_was_cut_off_is_gone_on_with(redis, tmp_path, monkeypatch
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("batch", [1, 2, 100])
+def test_an_import_refuses_what_stands_twice(redis, tmp_path, monkeypatch, batch):
+    """As the import into a file does; and as the dry run says."""
+    monkeypatch.setattr("stores.fleetimport._BATCH", batch)
+    lines = ["first,subject\n", *(f"{n},{who}\n" for n, who in
+             (("100", "nobody"), ("100", "bank"), ("101", "bank"), ("100", "shop"), ("100", "bank"),
+              ("101", "shop")))]  # fmt: skip
+    how = {"author": "a", "reason": "r", "now": 1}
+
+    async def run():
+        async with Node(tmp_path, "a", options(redis.url)) as a:
+            await write(a, subject("bank"), subject("shop"))
+            assert 0 <= a.lag < 3600
+            for more in ({"dry_run": True}, {}):
+                report = await FleetImport(a, Kind.HOLDING, **how, **more).run(iter(lines))
+                assert (report.changed, report.unchanged) == (2, 1)
+                assert [row.line for row in report.rejected] == [2, 5, 7]
+            assert a.holding(TN("100")).subject == "bank"
+
+    asyncio.run(run())
+
+
 def test_a_refused_order_counts_once_its_issuer_is_configured(redis, tmp_path):
     """On restart, as the issuers are read then; also its lifting, and what came in between."""
     issuers = {}

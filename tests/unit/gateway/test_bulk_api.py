@@ -274,3 +274,46 @@ def test_an_import_begun_before_is_not_begun_again_unawares(zhenxian, tmp_path, 
     assert "--resume goes on from there" in str(result.exception)
     told = zhenxian("import", "holdings", file, "--reason", "t", "--resume", "--json")
     assert json.loads(told.stdout)["rows"] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"PK\x03\x04\x14\x00\x06\x00", "workbook"),
+        ("first,subject,evidence\n8675599990001,bank,合同\n".encode("gbk"), "GBK"),
+        ("first,subject\n8675599990001,bank\n".encode("utf-16"), "UTF-16"),
+    ],
+)
+def test_a_file_of_another_kind_is_told_what_to_do(desk, body, says):
+    told = _send(desk, body, status=422)
+    assert says in told["detail"]
+    assert 'save it as "CSV UTF-8"' in told["detail"]
+
+
+def test_refusals_are_grouped_and_what_stands_twice_is_refused(desk, monkeypatch):
+    monkeypatch.setattr("gateway.bulk_api.LINES", 2)
+    monkeypatch.setattr(bulk, "_PART", 2)
+    text = (
+        "first,subject,verified_on\n8675599990001,bank,2026-05-01\n8675599990002,nobody1,\n"
+        "8675599990003,bank,2026/5/1\n8675599990004,nobody2,\n8675599990001,bank,\n"
+        "8675599990005,bank,1/5/2026\n"
+    )
+    dry = _send(desk, text, dry_run=True)
+    told = _send(desk, text)
+    assert {**told, "written": False} == dry
+    assert [row["line"] for row in told["rejected"]] == [3, 5, 6, 7]
+    assert [(each["count"], each["line"]) for each in told["reasons"]] == [(2, 3), (1, 6), (1, 7)]
+    assert "before" in told["reasons"][1]["reason"]
+
+
+def test_an_export_holds_nothing_that_a_spreadsheet_executes(desk):
+    desk.http("PUT", "/v1/subjects/x", json={"name": "=1+1"}, params={"reason": "a test"})
+    exported = desk.http("GET", "/v1/exports/subjects").text
+    assert "'=1+1" in exported
+    assert _send(desk, exported, records="subjects")["changed"] == 0
+    assert desk.http("GET", "/v1/subjects/x").json()["name"] == "=1+1"
+
+
+def test_an_id_that_no_route_leads_to_is_refused(desk):
+    told = _send(desk, "id,name\na/b,x\n..,x\nfine,x\n", records="subjects")
+    assert (told["changed"], [row["line"] for row in told["rejected"]]) == (1, [2, 3])

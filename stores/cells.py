@@ -1,0 +1,55 @@
+"""Cells of a sheet: what a spreadsheet would execute, and files that are no CSV of ours.
+
+What begins as a formula is written with an apostrophe before it, by which spreadsheets know text,
+and read without. What had an apostrophe there itself gets one more: all reads back as it was.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Final
+
+_FORMULA: Final = re.compile(r"'*[=+\-@\t\r＝＋－＠]")
+_BOOKS: Final = {
+    b"PK\x03\x04": "an Excel or LibreOffice workbook",
+    b"\xd0\xcf\x11\xe0": "a workbook of an old Excel",
+    b"%PDF": "a PDF",
+    b"\x1f\x8b": "compressed",
+}
+_WIDE: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_SAVE: Final = 'save it as "CSV UTF-8", or export it as CSV in UTF-8'
+HEAD: Final = 65_536  # octets of a file that tell what it is
+
+
+def harmless(text: str) -> str:
+    """A cell that no spreadsheet executes."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def plain(text: str) -> str:
+    """The cell that `harmless` wrote."""
+    return text[1:] if text[:1] == "'" and _FORMULA.match(text) else text
+
+
+def foreign(head: bytes) -> str | None:
+    """Why a file that begins so is no CSV in UTF-8, and what to do; None when it may be one."""
+    for mark, what in _BOOKS.items():
+        if head.startswith(mark):
+            return f"the file is {what}, not CSV: {_SAVE}"
+    if head.startswith(_WIDE):
+        return f"the file is in UTF-16, not UTF-8: {_SAVE}"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return f"the file is {_encoding(head)}, not in UTF-8: {_SAVE}"
+    return None
+
+
+def _encoding(head: bytes) -> str:
+    try:
+        text = codecs.getincrementaldecoder("gb18030")().decode(head)
+    except UnicodeDecodeError:
+        return "in another encoding"
+    chinese = sum("一" <= char <= "鿿" for char in text)
+    return "in GBK (GB 18030)" if chinese else "in another encoding"
