@@ -19,6 +19,8 @@ from msgspec import Struct
 from passport.errors import ParseError, shown
 from passport.reasons import Reason
 from passport.tn import (
+    ANONYMOUS,
+    MAX_LONG,
     MAX_TN_LENGTH,
     MAX_URI_LENGTH,
     TN,
@@ -29,6 +31,8 @@ from passport.tn import (
 )
 
 MIN_DIGITS: Final = 7  # a user part of so many is a number; of fewer it may be an extension
+_NOWHERE: Final = "anonymous.invalid"  # the host of who is withheld (RFC 3323 section 4.1.1.3)
+_ABROAD: Final = "00"  # before a country code, where numbers are read as dialled
 MAX_CODED: Final = 10  # digits of a national-form number behind its country code
 
 _ABSOLUTE_URN = re.compile(r"urn:[!#-;=?-~]+\Z", re.IGNORECASE)
@@ -51,7 +55,8 @@ _LOCAL = re.compile(r"[0-9A-Fa-f*#]{1,32}\Z")
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9\-]*[a-z0-9])?\.)*[a-z](?:[a-z0-9\-]*[a-z0-9])?\.?\Z")
 
 
-def _none_special(_: TN) -> bool:
+def none_special(_: TN) -> bool:
+    """No short number is more than an extension."""
     return False
 
 
@@ -69,12 +74,14 @@ class Reading(Struct, frozen=True):
         special: whether a short number is a service, emergency or registered one.
         national_form: of digits that begin with a country code, the number that has none in its
             plan ("8610086" is 10086); None for all others.
+        long_codes: country codes whose numbers may have 16 digits, for a portability prefix.
     """
 
     country: str | None = None
     hosts: frozenset[str] = frozenset()
-    special: Callable[[TN], bool] = _none_special
+    special: Callable[[TN], bool] = none_special
     national_form: Callable[[str], str | None] = _no_national_form
+    long_codes: tuple[str, ...] = ()
 
     def number(self, text: str, where: str = "tn") -> TN:
         """Read a number that is called one.
@@ -82,8 +89,33 @@ class Reading(Struct, frozen=True):
         Raises:
             ParseError: TN_INVALID, TN_NATIONAL.
         """
-        tn = TN.parse(text, self.country, where)
+        try:
+            tn = TN.parse(text, self.country, where)
+        except ParseError:
+            long = self._long(text)
+            if long is None:
+                raise
+            return long
         return self.claimed_number(tn) if len(tn) <= MAX_CODED else tn
+
+    def _long(self, text: str) -> TN | None:
+        """A number of more digits than E.164 has.
+
+        A national one behind a country code, as China's 700 numbers are then of 17 digits; or one
+        with a portability prefix.
+        """
+        bare = undressed(text)
+        digits = bare.removeprefix("+")
+        if bare is digits and self.country is not None:
+            digits = digits.removeprefix(_ABROAD)
+        if not (digits.isascii() and digits.isdecimal() and len(digits) > MAX_TN_LENGTH):
+            return None
+        form = self.national_form(digits)
+        if form is not None:
+            return TN(form)
+        if self.long_codes and len(digits) == MAX_LONG and digits.startswith(self.long_codes):
+            return TN.long(digits)
+        return None
 
     def recorded(self, text: str, where: str) -> TN:
         """Read a number of a record: with its country code, or national and beginning with 0.
@@ -91,8 +123,15 @@ class Reading(Struct, frozen=True):
         Raises:
             ParseError: TN_INVALID, TN_NATIONAL.
         """
-        national = undressed(text).startswith("0")
-        return self.claimed_number(TN.parse(text, self.country if national else None, where))
+        if undressed(text).startswith("0"):
+            return self.number(text, where)
+        try:
+            return self.claimed_number(TN.parse(text, None, where))
+        except ParseError:
+            long = self._long(text)
+            if long is None or len(long) > MAX_TN_LENGTH:
+                raise
+            return long
 
     def filed(self, text: str, where: str) -> TN:
         """Read a number of a record that may be from before national numbers were refused.
@@ -130,6 +169,7 @@ class Reading(Struct, frozen=True):
 
         | a SIP or SIPS user part                                   | is                         |
         |-----------------------------------------------------------|----------------------------|
+        | at anonymous.invalid                                      | ANONYMOUS                  |
         | with letters                                              | a URI                      |
         | of seven digits or more                                   | that number                |
         | shorter, with + or user=phone: a special number           | that number                |
@@ -183,6 +223,8 @@ class Reading(Struct, frozen=True):
 
     def _sip(self, match: re.Match[str], where: str) -> TN | URI:
         host = match["host"].lower()
+        if host == _NOWHERE:
+            return ANONYMOUS
         user = (match["user"] or "").partition(":")[0]
         address = f"{match['scheme']}:{user}@{host}" if user else f"{match['scheme']}:{host}"
         address = address.lower()
@@ -253,6 +295,9 @@ class Reading(Struct, frozen=True):
         found = national_number(bare, region) if region != "001" else None
         if found is not None:
             return found
+        form = self.national_form(f"{code}{bare}")
+        if form is not None:
+            return TN(form)
         ours = phonenumbers.country_code_for_region(self.country) if self.country else int(code)
         if len(bare) < MIN_DIGITS and ours == int(code):
             return self.number(bare, where)
@@ -271,6 +316,11 @@ class Reading(Struct, frozen=True):
             return self.special(self.number(bare))
         except ParseError:
             return False
+
+
+def is_withheld(number: str) -> bool:
+    """True for what clients write in place of a number that is withheld."""
+    return number.strip().lower() in ("", "anonymous")
 
 
 def _parameters(text: str | None) -> list[str]:

@@ -13,6 +13,7 @@ from passport.errors import ParseError, shown
 from passport.reasons import Reason
 
 MAX_TN_LENGTH: Final = 15  # digits; E.164 and the TelephoneNumber type of RFC 8226 section 9
+MAX_LONG: Final = 16  # digits of a number with a portability prefix, where a setting permits that
 MAX_URI_LENGTH: Final = 512  # characters; longer ones are refused before any matching
 _MAX_WRITTEN: Final = 64  # characters of a number with its separators, before they are dropped
 
@@ -47,6 +48,17 @@ class TN(str):
                 "tn",
                 f"{shown(digits)} is not 1 to {MAX_TN_LENGTH} digits (or * #)",
             )
+        return _new(cls, digits)
+
+    @classmethod
+    def long(cls, digits: str) -> Self:
+        """Take a number of 16 digits, which E.164 does not know: one with a portability prefix.
+
+        Raises:
+            ParseError: TN_INVALID (438).
+        """
+        if len(digits) != MAX_LONG or not (digits.isascii() and digits.isdecimal()):
+            raise ParseError(Reason.TN_INVALID, "tn", f"{shown(digits)} is not {MAX_LONG} digits")
         return _new(cls, digits)
 
     @classmethod
@@ -185,9 +197,13 @@ class URI(str):
 
 
 class Private(URI):
-    """A URI that is a number inside of some network alone: an extension, or local to a domain.
+    """A URI that is a number inside of some network alone, or no number because it is withheld.
 
-    It is no public telephone number, so no holding, order or binding can be about it.
+    An extension, a number local to a domain, ANONYMOUS: it is no public telephone number, so no
+    holding, order or binding can be about it.
     """
 
     __slots__ = ()
+
+
+ANONYMOUS: Final = Private("sip:anonymous@anonymous.invalid")  # RFC 3323 section 4.1.1.3
