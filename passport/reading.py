@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import unquote
@@ -51,6 +52,7 @@ _UNRESERVED: Final = frozenset(  # RFC 3261 section 25.1: alphanum and mark
 )
 _MARKS: Final = str.maketrans("", "", "_!~' \t")  # those of RFC 3261 that no dial pad has
 _AFTER_NUMBER = re.compile(r"[;:@?]")  # what ends a number in a user part, escaped or not
+_BEFORE_MORE = re.compile(r"[&=+$,/]")  # what else may stand between a number and something else
 _LOCAL = re.compile(r"[0-9A-Fa-f*#]{1,32}\Z")
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9\-]*[a-z0-9])?\.)*[a-z](?:[a-z0-9\-]*[a-z0-9])?\.?\Z")
 
@@ -231,12 +233,15 @@ class Reading(Struct, frozen=True):
         if not user and _is_address(host):
             return URI(address)
         subscriber, _, parameters = (user or host).partition(";")
-        number = _AFTER_NUMBER.split(unquote(subscriber, errors="replace"))[0].translate(_MARKS)
-        bare = undressed(number)
-        if any(char.isdigit() and not char.isascii() for char in bare):
+        written = unquote(subscriber, errors="replace")
+        if any(char.isdigit() and not char.isascii() for char in written):
             raise ParseError(
-                Reason.URI_INVALID, where, f"{shown(bare)} has digits that are not 0 to 9"
+                Reason.URI_INVALID, where, f"{shown(written)} has digits that are not 0 to 9"
             )
+        number = _AFTER_NUMBER.split(unicodedata.normalize("NFKC", written))[0]
+        if any(map(str.isalpha, number)):
+            number = _BEFORE_MORE.split(number)[0]
+        bare = undressed(number.translate(_MARKS))
         digits = sum(map(str.isdigit, bare))
         if not digits or any(map(str.isalpha, bare)):
             return URI(address)
@@ -250,7 +255,7 @@ class Reading(Struct, frozen=True):
         try:
             return self._subscriber(bare, parameters, where, within_sip=True)
         except ParseError:
-            if digits > MAX_TN_LENGTH:
+            if digits > MAX_TN_LENGTH and bare.removeprefix("+").isdecimal():
                 return Private(address)
             raise
 

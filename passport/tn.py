@@ -19,7 +19,8 @@ _MAX_WRITTEN: Final = 64  # characters of a number with its separators, before t
 
 _new = str.__new__
 _CANONICAL = re.compile(r"[0-9*#]{1,15}\Z")
-_GLOBAL = re.compile(r"[1-9*#][0-9*#]{0,14}\Z")
+# What is canonical for certain; 860… is looked at twice, because +86 (0)755… is often written so.
+_GLOBAL = re.compile(r"(?!860)[1-9*#][0-9*#]{0,14}\Z")
 _DIALLED = re.compile(r"[0-9]{1,20}\Z")  # an international prefix of up to five digits included
 _VISUAL_SEPARATORS: Final = str.maketrans("", "", "-.() ")
 
@@ -116,6 +117,15 @@ def _canonical(text: str, country: str | None, where: str) -> TN:
         else:
             why = f"it is no number of {country} (the setting numbers.country)"
         raise ParseError(Reason.TN_NATIONAL, where, f"{shown(text)}: {why}")
+    return _without_trunk_prefix(digits)
+
+
+def _without_trunk_prefix(digits: str) -> TN:
+    """A number as +86 (0)755… has it, without the 0 that is dialled inside of its country only."""
+    codes = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
+    for end in (1, 2, 3):  # no country code begins another
+        if digits[end : end + 1] == "0" and digits.isdecimal() and int(digits[:end]) in codes:
+            return national_number(f"+{digits}", None) or TN(digits)
     return TN(digits)
 
 
@@ -124,9 +134,9 @@ def undressed(text: str) -> str:
     return text.translate(_VISUAL_SEPARATORS) if len(text) <= _MAX_WRITTEN else text
 
 
-def national_number(digits: str, country: str) -> TN | None:
+def national_number(digits: str, country: str | None) -> TN | None:
     """The global number that is dialled so in a country; None when its plan has none."""
-    if _DIALLED.match(digits) is None:
+    if _DIALLED.match(digits, digits.startswith("+")) is None:
         return None
     try:
         number = phonenumbers.parse(digits, country)

@@ -85,16 +85,17 @@ class Plan:
         self._country = country
         self._emergency = emergency_pattern(country)
         self._labels = {(length, prefix): label for prefix, length, label in rows}
-        self._service_lengths = {
-            length
-            for (length, _), label in self._labels.items()
-            if label.kind is NumberKind.CARRIER_SERVICE
-        }
+        self._service_lengths = self._lengths(NumberKind.CARRIER_SERVICE)
+        self._privacy_lengths = self._lengths(NumberKind.PRIVACY)
         self._marked = tuple(
             {prefix for (_, prefix), label in self._labels.items() if label.kind in _MARKED}
         )
         self._middle = middle
         self._longest = max((len(prefix) for _, prefix in self._labels), default=0)
+
+    def _lengths(self, kind: NumberKind) -> set[int]:
+        """Which lengths numbers of a kind have: nearly every other number is told by its own."""
+        return {length for (length, _), label in self._labels.items() if label.kind is kind}
 
     def label(self, tn: str) -> Label:
         """What kind of number it is, as far as the tables know."""
@@ -122,7 +123,7 @@ class Plan:
 
     def privacy(self, tn: TN) -> bool:
         """True for a number of the range that is for privacy numbers alone."""
-        return self.marked(tn) is NumberKind.PRIVACY
+        return len(tn) in self._privacy_lengths and self.marked(tn) is NumberKind.PRIVACY
 
     def middle_ended(self, tn: TN, now: float) -> bool:
         """True for a number that may serve as a middle number no more, as it is no privacy number.

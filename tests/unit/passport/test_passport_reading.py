@@ -164,9 +164,17 @@ SPELLINGS = [
     "sip:8675588880001:secret@a.example",
     "sip:8675588880001;ext=5:secret@a.example",
     "sip:8675588880001%3Bext=5@a.example",
+    "sip:8675588880001&ext=5@a.example",
+    "sip:8675588880001,pause@a.example",
+    "sip:8675588880001%EF%BC%9Bext=5@a.example",  # a semicolon of full width
+    "sip:%EF%BC%8B8675588880001@a.example",
+    "sip:86%C2%A075588880001@a.example",  # a space that breaks no line
     "sip:8675588880001%3Asecret@a.example",
     "sip:8675588880001%40b.example@a.example",
     "tel:8675588880001",
+    "tel:+86(0)755-8888-0001",
+    "sip:+86(0)75588880001@a.example",
+    "sip:86075588880001@a.example",
     "TEL:+86-(755)-8888.0001",
     "tel:%2B8675588880001",
     "tel:+8675588880001;ext=5;phone-context=+1-215",
@@ -232,6 +240,7 @@ def test_national_spellings_are_read_in_their_country_and_nowhere_else(uri):
         ("sip:86%E2%80%8B75588880001@a.example", Reason.TN_INVALID),  # a space of no width
         ("sip:86,75588880001@a.example", Reason.TN_INVALID),
         ("sip:86/75588880001@a.example", Reason.TN_INVALID),
+        ("sip:8675588880001,8675588880002@a.example", Reason.TN_INVALID),
         ("sip:86+75588880001@a.example", Reason.TN_INVALID),
         ("sip:%2538675588880001@a.example", Reason.TN_INVALID),
         ('"Bank" <sip:8675588880001@a.example>', Reason.URI_INVALID),
