@@ -125,10 +125,8 @@ def _signing(world: World, service: Service, batch: int) -> Loop:
         if credential is None:
             return False
         service.registry.turn()
-        known, spc = service.plan.service_number, credential.spc
-        facts = [
-            gather(r, service.registry, service.clock(), service=known, spc=spc) for r in together
-        ]
+        plan, spc = service.plan, credential.spc
+        facts = [gather(r, service.registry, service.clock(), plan=plan, spc=spc) for r in together]
         decided = [(r, decide(r, f)) for r, f in zip(together, facts, strict=True)]
         if any(d.attest is not Attestation.A for _, d in decided):
             return False

@@ -53,6 +53,7 @@ from gateway.docs import router as docs_router
 from gateway.figures import publish
 from gateway.logs import CallLog, Pseudonym, pseudonym_key
 from gateway.metrics import Metrics
+from gateway.numbers import plan_of, reading_of
 from gateway.publish import PATH as PUBLISH_PATH
 from gateway.publish import Publisher
 from gateway.publish import router as publish_router
@@ -64,11 +65,9 @@ from gateway.settings import Settings, listener_address
 from gateway.tls import ListenerCertificate
 from gateway.words import member, sentence
 from passport.errors import ConfigError, StoreUnavailableError, ZhenxianError
-from passport.reading import Reading
 from passport.reasons import Reason
 from passport.tn import TN
 from registry.consent import Consent, ConsentPolicy
-from registry.kinds import load_plan
 from registry.orders import Issuer, load_issuers, unfounded
 from signer.conduct import PooledSigning
 from stores.conductfile import ConductFile, Exchange, WorkerExchange
@@ -125,13 +124,8 @@ class Service:
         self.tls: ListenerCertificate | None = None  # set by who listens
         self._looks = Looks()
         self._now = asyncio.Event()
-        self.plan = load_plan(settings.registry.kinds, settings.country)
-        self.reading = Reading(
-            settings.country,
-            frozenset(settings.numbers.hosts),
-            self._special,
-            self.plan.national_form,
-        )
+        self.plan = plan_of(settings)
+        self.reading = reading_of(settings, self.plan, self._special)
         self.issuers = load_issuers(settings.registry.issuers)
         self.pins = load_pins(settings.registry.nodes)
         self.node = node_key(settings)
@@ -195,7 +189,7 @@ class Service:
             unsigned=self._unsigned(),
             country=self._country,
             consent=consent,
-            emergency=self.plan.emergency,
+            plan=self.plan,
         )
         dialect = settings.server.dialect
         self.calls = Calls(
@@ -214,8 +208,7 @@ class Service:
             turn=self._turn,
             settle=self.keeper.keep if self.keeper is not None else lambda: None,
             count=self.keeper.calls.count if self.keeper is not None else lambda: None,
-            service=self.plan.service_number,
-            emergency=self.plan.emergency,
+            plan=self.plan,
             conduct=conduct,
             rejection=self.redress.rejection,
             verifier=self.verifier,

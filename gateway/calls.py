@@ -38,8 +38,8 @@ from gateway.repeats import asked_again, asker, question_of
 from passport.errors import StoreUnavailableError
 from passport.reading import Reading
 from passport.reasons import Reason, Verstat
-from passport.tn import TN, URI
 from registry.consent import Consent, ConsentPolicy
+from registry.kinds import NO_PLAN, Plan
 from registry.model import Registry
 from signer.conduct import PooledSigning, observation
 from signer.decide import Decision, decide, gather
@@ -208,8 +208,7 @@ class Calls:
         turn: Callable[[], object] = lambda: None,
         settle: Callable[[], object] = lambda: None,
         count: Callable[[], object] = lambda: None,
-        service: Callable[[TN], bool] = lambda _: False,
-        emergency: Callable[[TN | URI], bool] = lambda _: False,
+        plan: Plan = NO_PLAN,
         conduct: DisplayConduct | None = None,
         rejection: Callable[[], Rejection] = Rejection,
         verifier: Verifier,
@@ -228,8 +227,7 @@ class Calls:
         self._take_over = turn
         self._settle = settle
         self._count = count
-        self._service = service
-        self._emergency = emergency
+        self._plan = plan
         self._conduct = conduct
         self._rejection = rejection
         self._verifier = verifier
@@ -472,8 +470,7 @@ class Calls:
             request,
             self._registry,
             now,
-            service=self._service,
-            emergency=self._emergency,
+            plan=self._plan,
             spc=credential.spc,
             conduct=self._conduct,
             consent=policy.consent,

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import httpcore
 import msgspec
+from msgspec.structs import replace
 
 from certs.ca import DevelopmentPki, create_development_pki
 from gateway.calls import SIGNING, VERIFICATION
@@ -28,6 +29,7 @@ from registry.model import (
     Binding,
     BindingModel,
     Holding,
+    Kind,
     Record,
     Reseller,
     Subject,
@@ -53,7 +55,7 @@ RESOLD: Final = "8617100005678"
 HOTLINE: Final = "95001"
 CARRIER_SERVICE: Final = "10086"
 CALLEE: Final = "8613800138000"
-PRIVACY: Final = "8617000002001"
+PRIVACY: Final = "700100020000001"
 RIDER: Final = "8613700137000"
 _UNKNOWN: Final = "8675511112222"
 
@@ -116,7 +118,7 @@ def records(now: int) -> tuple[Record, ...]:
               reseller="sample-mvno"),
         _held(RESOLD, "", "workshop", NORTH, reseller="sample-agent"),
         _held(HOTLINE, "", "bank", NORTH, use=Use.DO_NOT_ORIGINATE),
-        _held("8617000002000", "8617000002099", "platform", NORTH, use=Use.PRIVACY),
+        _held("700100020000000", "700100020009999", "platform", NORTH, use=Use.PRIVACY),
         Access("bank-trunk", BANK_ORIGID, "bank"),
         Access("call-centre-trunk", CENTRE_ORIGID, "call-centre"),
         Access("mvno-trunk", _MVNO_ORIGID, "mvno-customer", AccessKind.ACCOUNT),
@@ -132,10 +134,22 @@ def records(now: int) -> tuple[Record, ...]:
 
 
 def _missing(data: Path, wanted: Sequence[Record]) -> list[Record]:
-    """Those that the registry does not have; what somebody changed since stays as it is."""
-    book = Book(data / REGISTRY_FILE, writer=True)
+    """Those that the registry does not have; what somebody changed since stays as it is.
+
+    Beside a binding of another privacy number, of an earlier release, its own gets another name.
+    """
+    book, lacking = Book(data / REGISTRY_FILE, writer=True), list[Record]()
     try:
-        return [one for one in wanted if book.get(KINDS[type(one)], one.key) is None]
+        for one in wanted:
+            found = book.get(KINDS[type(one)], one.key)
+            before = found[1] if found is not None else None
+            if isinstance(one, Binding) and isinstance(before, Binding) and before.x != one.x:
+                named = replace(one, id=f"{one.id}-{one.x}")
+                before = None if book.get(Kind.BINDING, named.key) is None else named
+                one = named  # noqa: PLW2901, the same binding under another name
+            if before is None:
+                lacking.append(one)
+        return lacking
     finally:
         book.close()
 

@@ -202,6 +202,7 @@ _JUDGED: Final = {
                     },
                 },
                 "labels": _LABELS,
+                "kind": {"enum": ["messaging", "privacy"], "description": "Of the display."},
                 "checks": {"type": "array", "items": {"type": "object"}},
             },
         }

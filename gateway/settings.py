@@ -7,6 +7,7 @@ the variable ZHENXIAN_VERIFIER__DATE_WINDOW in the environment, which wins over 
 from __future__ import annotations
 
 import ipaddress
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -165,6 +166,13 @@ def _host(value: object) -> object:
 Host = Annotated[str, Field(min_length=1, max_length=253), BeforeValidator(_host)]
 
 
+class Middle(Section):
+    """One table of numbers.middle."""
+
+    country: Country
+    until: date
+
+
 class Numbers(Section):
     """How numbers and URIs are read, in signing and in verifying alike."""
 
@@ -182,6 +190,24 @@ class Numbers(Section):
         " user part of fewer than seven digits is a service, emergency or registered number only"
         " there or at an IP address; elsewhere it is an extension.",
     )
+    middle: tuple[Middle, ...] = Field(
+        (),
+        description="Since when numbers outside of the range for privacy numbers (700 in China) may"
+        " be middle numbers no more: tables with country and until, a date (UTC). Signing refuses"
+        " them from then on, and verifying fails them.",
+    )
+    sixteen_digits: tuple[Country, ...] = Field(
+        (),
+        description="Countries whose numbers may have 16 digits with a portability prefix, one more"
+        " than E.164 has. Such a number is read and compared; it cannot be registered.",
+    )
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        named = [rule.country for rule in self.middle]
+        if len(named) != len(set(named)):
+            raise ValueError("middle: a country is named twice")
+        return self
 
 
 class Verifier(Section):

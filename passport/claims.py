@@ -18,7 +18,7 @@ from passport.jws import b64url_decode
 from passport.ppt import Extension, shaken
 from passport.ppt.shaken import Attestation, Shaken, parse_origid
 from passport.reasons import Reason
-from passport.tn import TN, URI
+from passport.tn import MAX_LONG, TN, URI
 
 MAX_DESTINATIONS: Final = 32  # identities in dest; bounds the work that a token can ask for
 MAX_IAT: Final = 253_402_300_799  # seconds; the end of the year 9999
@@ -187,8 +187,9 @@ def _text(value: object, name: str) -> str:
 
 
 def _tn(value: object, name: str) -> TN:
+    text = _text(value, name)
     try:
-        return TN(_text(value, name))
+        return TN.long(text) if len(text) == MAX_LONG else TN(text)
     except ParseError as error:
         raise ParseError(error.reason, f"payload.{name}", error.detail) from None
 

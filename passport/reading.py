@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import unquote
@@ -19,6 +20,8 @@ from msgspec import Struct
 from passport.errors import ParseError, shown
 from passport.reasons import Reason
 from passport.tn import (
+    ANONYMOUS,
+    MAX_LONG,
     MAX_TN_LENGTH,
     MAX_URI_LENGTH,
     TN,
@@ -29,6 +32,8 @@ from passport.tn import (
 )
 
 MIN_DIGITS: Final = 7  # a user part of so many is a number; of fewer it may be an extension
+_NOWHERE: Final = "anonymous.invalid"  # the host of who is withheld (RFC 3323 section 4.1.1.3)
+_ABROAD: Final = "00"  # before a country code, where numbers are read as dialled
 MAX_CODED: Final = 10  # digits of a national-form number behind its country code
 
 _ABSOLUTE_URN = re.compile(r"urn:[!#-;=?-~]+\Z", re.IGNORECASE)
@@ -47,11 +52,13 @@ _UNRESERVED: Final = frozenset(  # RFC 3261 section 25.1: alphanum and mark
 )
 _MARKS: Final = str.maketrans("", "", "_!~' \t")  # those of RFC 3261 that no dial pad has
 _AFTER_NUMBER = re.compile(r"[;:@?]")  # what ends a number in a user part, escaped or not
+_BEFORE_MORE = re.compile(r"[&=+$,/]")  # what else may stand between a number and something else
 _LOCAL = re.compile(r"[0-9A-Fa-f*#]{1,32}\Z")
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9\-]*[a-z0-9])?\.)*[a-z](?:[a-z0-9\-]*[a-z0-9])?\.?\Z")
 
 
-def _none_special(_: TN) -> bool:
+def none_special(_: TN) -> bool:
+    """No short number is more than an extension."""
     return False
 
 
@@ -69,12 +76,14 @@ class Reading(Struct, frozen=True):
         special: whether a short number is a service, emergency or registered one.
         national_form: of digits that begin with a country code, the number that has none in its
             plan ("8610086" is 10086); None for all others.
+        long_codes: country codes whose numbers may have 16 digits, for a portability prefix.
     """
 
     country: str | None = None
     hosts: frozenset[str] = frozenset()
-    special: Callable[[TN], bool] = _none_special
+    special: Callable[[TN], bool] = none_special
     national_form: Callable[[str], str | None] = _no_national_form
+    long_codes: tuple[str, ...] = ()
 
     def number(self, text: str, where: str = "tn") -> TN:
         """Read a number that is called one.
@@ -82,8 +91,33 @@ class Reading(Struct, frozen=True):
         Raises:
             ParseError: TN_INVALID, TN_NATIONAL.
         """
-        tn = TN.parse(text, self.country, where)
+        try:
+            tn = TN.parse(text, self.country, where)
+        except ParseError:
+            long = self._long(text)
+            if long is None:
+                raise
+            return long
         return self.claimed_number(tn) if len(tn) <= MAX_CODED else tn
+
+    def _long(self, text: str) -> TN | None:
+        """A number of more digits than E.164 has.
+
+        A national one behind a country code, as China's 700 numbers are then of 17 digits; or one
+        with a portability prefix.
+        """
+        bare = undressed(text)
+        digits = bare.removeprefix("+")
+        if bare is digits and self.country is not None:
+            digits = digits.removeprefix(_ABROAD)
+        if not (digits.isascii() and digits.isdecimal() and len(digits) > MAX_TN_LENGTH):
+            return None
+        form = self.national_form(digits)
+        if form is not None:
+            return TN(form)
+        if self.long_codes and len(digits) == MAX_LONG and digits.startswith(self.long_codes):
+            return TN.long(digits)
+        return None
 
     def recorded(self, text: str, where: str) -> TN:
         """Read a number of a record: with its country code, or national and beginning with 0.
@@ -91,8 +125,15 @@ class Reading(Struct, frozen=True):
         Raises:
             ParseError: TN_INVALID, TN_NATIONAL.
         """
-        national = undressed(text).startswith("0")
-        return self.claimed_number(TN.parse(text, self.country if national else None, where))
+        if undressed(text).startswith("0"):
+            return self.number(text, where)
+        try:
+            return self.claimed_number(TN.parse(text, None, where))
+        except ParseError:
+            long = self._long(text)
+            if long is None or len(long) > MAX_TN_LENGTH:
+                raise
+            return long
 
     def filed(self, text: str, where: str) -> TN:
         """Read a number of a record that may be from before national numbers were refused.
@@ -130,6 +171,7 @@ class Reading(Struct, frozen=True):
 
         | a SIP or SIPS user part                                   | is                         |
         |-----------------------------------------------------------|----------------------------|
+        | at anonymous.invalid                                      | ANONYMOUS                  |
         | with letters                                              | a URI                      |
         | of seven digits or more                                   | that number                |
         | shorter, with + or user=phone: a special number           | that number                |
@@ -183,18 +225,23 @@ class Reading(Struct, frozen=True):
 
     def _sip(self, match: re.Match[str], where: str) -> TN | URI:
         host = match["host"].lower()
+        if host == _NOWHERE:
+            return ANONYMOUS
         user = (match["user"] or "").partition(":")[0]
         address = f"{match['scheme']}:{user}@{host}" if user else f"{match['scheme']}:{host}"
         address = address.lower()
         if not user and _is_address(host):
             return URI(address)
         subscriber, _, parameters = (user or host).partition(";")
-        number = _AFTER_NUMBER.split(unquote(subscriber, errors="replace"))[0].translate(_MARKS)
-        bare = undressed(number)
-        if any(char.isdigit() and not char.isascii() for char in bare):
+        written = unquote(subscriber, errors="replace")
+        if any(char.isdigit() and not char.isascii() for char in written):
             raise ParseError(
-                Reason.URI_INVALID, where, f"{shown(bare)} has digits that are not 0 to 9"
+                Reason.URI_INVALID, where, f"{shown(written)} has digits that are not 0 to 9"
             )
+        number = _AFTER_NUMBER.split(unicodedata.normalize("NFKC", written))[0]
+        if any(map(str.isalpha, number)):
+            number = _BEFORE_MORE.split(number)[0]
+        bare = undressed(number.translate(_MARKS))
         digits = sum(map(str.isdigit, bare))
         if not digits or any(map(str.isalpha, bare)):
             return URI(address)
@@ -208,7 +255,7 @@ class Reading(Struct, frozen=True):
         try:
             return self._subscriber(bare, parameters, where, within_sip=True)
         except ParseError:
-            if digits > MAX_TN_LENGTH:
+            if digits > MAX_TN_LENGTH and bare.removeprefix("+").isdecimal():
                 return Private(address)
             raise
 
@@ -253,6 +300,9 @@ class Reading(Struct, frozen=True):
         found = national_number(bare, region) if region != "001" else None
         if found is not None:
             return found
+        form = self.national_form(f"{code}{bare}")
+        if form is not None:
+            return TN(form)
         ours = phonenumbers.country_code_for_region(self.country) if self.country else int(code)
         if len(bare) < MIN_DIGITS and ours == int(code):
             return self.number(bare, where)
@@ -271,6 +321,11 @@ class Reading(Struct, frozen=True):
             return self.special(self.number(bare))
         except ParseError:
             return False
+
+
+def is_withheld(number: str) -> bool:
+    """True for what clients write in place of a number that is withheld."""
+    return number.strip().lower() in ("", "anonymous")
 
 
 def _parameters(text: str | None) -> list[str]:

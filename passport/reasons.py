@@ -287,6 +287,14 @@ class Reason(Enum):
         SipStatus.REJECTED,
         _FAILED,
     )
+    MIDDLE_NUMBER = Row(
+        "a number outside of the range for privacy numbers serves as one",
+        "MIIT notice on number protection services of 2025-07; this project",
+        SipStatus.REJECTED,
+        _FAILED,
+        http=403,
+        message_id="POL4030",
+    )
     CALLEE_REFUSES = Row(
         "the callee refuses calls of the purpose that is stated",
         "RFC 8197; this project",
@@ -363,6 +371,10 @@ class Reason(Enum):
         "the calling identity is a private number, an extension or local to a domain, so nothing"
         " above C is signed",
         "RFC 8224 section 8.1, RFC 3966 section 5.1.5; this project",
+    )
+    ANONYMOUS = Row(
+        "the caller withholds its number and none is asserted, so nothing above C is signed",
+        "RFC 3323 section 4.1; this project",
     )
     EMERGENCY_CALL = Row(
         "the call is to an emergency number: it goes on, though another would be refused",

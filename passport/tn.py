@@ -13,12 +13,14 @@ from passport.errors import ParseError, shown
 from passport.reasons import Reason
 
 MAX_TN_LENGTH: Final = 15  # digits; E.164 and the TelephoneNumber type of RFC 8226 section 9
+MAX_LONG: Final = 16  # digits of a number with a portability prefix, where a setting permits that
 MAX_URI_LENGTH: Final = 512  # characters; longer ones are refused before any matching
 _MAX_WRITTEN: Final = 64  # characters of a number with its separators, before they are dropped
 
 _new = str.__new__
 _CANONICAL = re.compile(r"[0-9*#]{1,15}\Z")
-_GLOBAL = re.compile(r"[1-9*#][0-9*#]{0,14}\Z")
+# What is canonical for certain; 860… is looked at twice, because +86 (0)755… is often written so.
+_GLOBAL = re.compile(r"(?!860)[1-9*#][0-9*#]{0,14}\Z")
 _DIALLED = re.compile(r"[0-9]{1,20}\Z")  # an international prefix of up to five digits included
 _VISUAL_SEPARATORS: Final = str.maketrans("", "", "-.() ")
 
@@ -47,6 +49,17 @@ class TN(str):
                 "tn",
                 f"{shown(digits)} is not 1 to {MAX_TN_LENGTH} digits (or * #)",
             )
+        return _new(cls, digits)
+
+    @classmethod
+    def long(cls, digits: str) -> Self:
+        """Take a number of 16 digits, which E.164 does not know: one with a portability prefix.
+
+        Raises:
+            ParseError: TN_INVALID (438).
+        """
+        if len(digits) != MAX_LONG or not (digits.isascii() and digits.isdecimal()):
+            raise ParseError(Reason.TN_INVALID, "tn", f"{shown(digits)} is not {MAX_LONG} digits")
         return _new(cls, digits)
 
     @classmethod
@@ -104,6 +117,15 @@ def _canonical(text: str, country: str | None, where: str) -> TN:
         else:
             why = f"it is no number of {country} (the setting numbers.country)"
         raise ParseError(Reason.TN_NATIONAL, where, f"{shown(text)}: {why}")
+    return _without_trunk_prefix(digits)
+
+
+def _without_trunk_prefix(digits: str) -> TN:
+    """A number as +86 (0)755… has it, without the 0 that is dialled inside of its country only."""
+    codes = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
+    for end in (1, 2, 3):  # no country code begins another
+        if digits[end : end + 1] == "0" and digits.isdecimal() and int(digits[:end]) in codes:
+            return national_number(f"+{digits}", None) or TN(digits)
     return TN(digits)
 
 
@@ -112,9 +134,9 @@ def undressed(text: str) -> str:
     return text.translate(_VISUAL_SEPARATORS) if len(text) <= _MAX_WRITTEN else text
 
 
-def national_number(digits: str, country: str) -> TN | None:
+def national_number(digits: str, country: str | None) -> TN | None:
     """The global number that is dialled so in a country; None when its plan has none."""
-    if _DIALLED.match(digits) is None:
+    if _DIALLED.match(digits, digits.startswith("+")) is None:
         return None
     try:
         number = phonenumbers.parse(digits, country)
@@ -185,9 +207,13 @@ class URI(str):
 
 
 class Private(URI):
-    """A URI that is a number inside of some network alone: an extension, or local to a domain.
+    """A URI that is a number inside of some network alone, or no number because it is withheld.
 
-    It is no public telephone number, so no holding, order or binding can be about it.
+    An extension, a number local to a domain, ANONYMOUS: it is no public telephone number, so no
+    holding, order or binding can be about it.
     """
 
     __slots__ = ()
+
+
+ANONYMOUS: Final = Private("sip:anonymous@anonymous.invalid")  # RFC 3323 section 4.1.1.3

@@ -1,17 +1,19 @@
 """What kind of number a number is, from tables: labels for people, never a verdict by themselves.
 
-Prefixes of privacy numbers and of spammers are the same. Two kinds have an effect: a carrier's own
-service number and an emergency number, which nobody else may show.
+Prefixes of privacy numbers outside of their range and of spammers are the same. Three kinds have an
+effect: a carrier's own service number and an emergency number, which nobody else may show, and a
+privacy number, which needs a binding.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import phonenumbers
@@ -39,6 +41,7 @@ class NumberKind(str, Enum):
     SHARED_COST = "shared-cost"
     TOLL_FREE = "toll-free"
     MESSAGING = "messaging"
+    PRIVACY = "privacy"
     MOBILE = "mobile"
     MVNO = "mvno"
     IOT = "iot"
@@ -56,6 +59,9 @@ class Label(Struct, frozen=True):
     source: str
 
 
+_OF_ITS_COUNTRY: Final = (NumberKind.EMERGENCY, NumberKind.PRIVACY)
+_MARKED: Final = (NumberKind.MESSAGING, NumberKind.PRIVACY)
+_NEVER: Final[Mapping[str, int]] = MappingProxyType({})
 _UNKNOWN: Final = Label(NumberKind.UNKNOWN, "unknown", "未知", "")
 _FOREIGN: Final = Label(NumberKind.FOREIGN, "number of another country", "境外号码", "E.164")
 
@@ -63,22 +69,34 @@ _FOREIGN: Final = Label(NumberKind.FOREIGN, "number of another country", "境外
 class Plan:
     """Number kinds by longest prefix and length."""
 
-    def __init__(self, rows: Iterable[tuple[str, int, Label]], country: str | None = None) -> None:
+    def __init__(
+        self,
+        rows: Iterable[tuple[str, int, Label]] = (),
+        country: str | None = None,
+        middle: Mapping[str, int] = _NEVER,
+    ) -> None:
         """Rows of prefix, length of the whole number, label; the later of two equals wins.
 
         Args:
             country: ISO 3166 code of where emergency numbers are of; without it there are none,
                 for 110 is the police in one country and nobody in the next.
+            middle: by country code without "+", seconds since the epoch from which on no number
+                but a privacy number serves as a middle number there.
         """
         self._country = country
         self._emergency = emergency_pattern(country)
         self._labels = {(length, prefix): label for prefix, length, label in rows}
-        self._service_lengths = {
-            length
-            for (length, _), label in self._labels.items()
-            if label.kind is NumberKind.CARRIER_SERVICE
-        }
+        self._service_lengths = self._lengths(NumberKind.CARRIER_SERVICE)
+        self._privacy_lengths = self._lengths(NumberKind.PRIVACY)
+        self._marked = tuple(
+            {prefix for (_, prefix), label in self._labels.items() if label.kind in _MARKED}
+        )
+        self._middle = middle
         self._longest = max((len(prefix) for _, prefix in self._labels), default=0)
+
+    def _lengths(self, kind: NumberKind) -> set[int]:
+        """Which lengths numbers of a kind have: nearly every other number is told by its own."""
+        return {length for (length, _), label in self._labels.items() if label.kind is kind}
 
     def label(self, tn: str) -> Label:
         """What kind of number it is, as far as the tables know."""
@@ -96,6 +114,29 @@ class Plan:
         return len(tn) in self._service_lengths and (
             self.label(tn).kind is NumberKind.CARRIER_SERVICE
         )
+
+    def marked(self, tn: TN) -> NumberKind | None:
+        """The kind that a screen is to show: a privacy number, or a port for messages."""
+        if not tn.startswith(self._marked):
+            return None
+        kind = self.label(tn).kind
+        return kind if kind in _MARKED else None
+
+    def privacy(self, tn: TN) -> bool:
+        """True for a number of the range that is for privacy numbers alone."""
+        return len(tn) in self._privacy_lengths and self.marked(tn) is NumberKind.PRIVACY
+
+    def middle_ended(self, tn: TN, now: float) -> bool:
+        """True for a number that may serve as a middle number no more, as it is no privacy number.
+
+        Args:
+            now: seconds since the epoch.
+        """
+        for code, ended in self._middle.items():
+            here = tn.startswith(code) or (code == _CHINA and self.national(tn))
+            if here and now >= ended and not self.privacy(tn):
+                return True
+        return False
 
     def emergency(self, identity: TN | URI) -> bool:
         """True for an emergency number of the country, and for the URN of an emergency service."""
@@ -138,13 +179,17 @@ def emergency_pattern(country: str | None) -> re.Pattern[str] | None:
     return re.compile(numbers.national_number_pattern, re.ASCII)
 
 
-def load_plan(more: Sequence[Path] = (), country: str | None = None) -> Plan:
+def load_plan(
+    more: Sequence[Path] = (),
+    country: str | None = None,
+    middle: Mapping[str, int] = _NEVER,
+) -> Plan:
     """The plan shipped, and tables of the operator's own, such as MVNO prefixes to the 7th digit.
 
-    Emergency numbers of the plan shipped count in its country alone.
+    Emergency and privacy numbers of the plan shipped are of its country alone.
 
     Args:
-        country: as of Plan.
+        country, middle: as of Plan.
 
     Raises:
         ConfigError: names file, line and column.
@@ -152,18 +197,15 @@ def load_plan(more: Sequence[Path] = (), country: str | None = None) -> Plan:
     rows: list[tuple[str, int, Label]] = []
     shipped = resources.files("registry") / "data" / "cn.csv"
     own = _read(shipped.read_text(encoding="utf-8").splitlines(), "cn.csv")
-    rows += [row for row in own if country == _TABLE_OF or country is None or not _emergency(row)]
+    here = country in (None, _TABLE_OF)
+    rows += [row for row in own if here or row[2].kind not in _OF_ITS_COUNTRY]
     for path in more:
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: {said(error)}") from None
         rows += _read(lines, path.name)
-    return Plan(rows, country)
-
-
-def _emergency(row: tuple[str, int, Label]) -> bool:
-    return row[2].kind is NumberKind.EMERGENCY
+    return Plan(rows, country, middle)
 
 
 def _read(lines: list[str], name: str) -> list[tuple[str, int, Label]]:
@@ -189,3 +231,6 @@ def _read(lines: list[str], name: str) -> list[tuple[str, int, Label]]:
     except csv.Error:
         raise ConfigError(f"{name} line {reader.line_num}: not CSV") from None
     return rows
+
+
+NO_PLAN: Final = Plan()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -13,8 +11,9 @@ from passport.errors import StoreUnavailableError
 from passport.ppt.shaken import Attestation
 from passport.reading import MIN_DIGITS
 from passport.reasons import Reason
-from passport.tn import TN, URI, Private
+from passport.tn import ANONYMOUS, TN, Private
 from registry.consent import Consent, ConsentPolicy, told
+from registry.kinds import NO_PLAN, Plan
 from registry.model import (
     Access,
     Binding,
@@ -43,6 +42,8 @@ class Facts(Struct, frozen=True):
         holding: who holds the display; None when nobody is known to.
         holder: how the display's holder stands, and the resellers before it.
         service: the display is a carrier's own service number.
+        privacy: the display is of the range that is for privacy numbers alone.
+        middle: it is a middle number outside of that range, where such may not be any more.
         emergency: the display is an emergency number.
         to_emergency: everyone called is an emergency number or service.
         binding: the binding of a privacy number that permits the call.
@@ -67,6 +68,8 @@ class Facts(Struct, frozen=True):
     current: bool = True
     emergency: bool = False
     to_emergency: bool = False
+    privacy: bool = False
+    middle: bool = False
 
 
 class Decision(Struct, frozen=True):
@@ -103,8 +106,7 @@ def gather(
     registry: Registry,
     now: float,
     *,
-    service: Callable[[TN], bool] = lambda _: False,
-    emergency: Callable[[TN | URI], bool] = lambda _: False,
+    plan: Plan = NO_PLAN,
     spc: str | None = None,
     conduct: DisplayConduct | None = None,
     consent: ConsentPolicy | None = None,
@@ -113,8 +115,7 @@ def gather(
 
     Args:
         now: seconds since the epoch, with their fraction.
-        service: whether a number is a carrier's own service number.
-        emergency: whether it is an emergency number, or the URN of an emergency service.
+        plan: what kind of number a number is.
         spc: the service provider code that will sign.
         conduct: what is asked for findings; None for nothing.
         consent: which purposes callees are asked about; None for none.
@@ -122,7 +123,7 @@ def gather(
     dest = request.dest
     # Nearly every call is told by the length of its first number.
     to_emergency = (bool(dest.uri) or len(dest.tn[0]) < MIN_DIGITS) and all(
-        emergency(one) for one in dest.identities
+        plan.emergency(one) for one in dest.identities
     )
     try:
         access = registry.access(request.access, request.origid)
@@ -130,10 +131,12 @@ def gather(
         display = request.orig if isinstance(request.orig, TN) else None
         holding = registry.holding(display) if display is not None else None
         holder, binding, finding = _NOBODY, None, None
+        privacy, middle = display is not None and plan.privacy(display), False
         if holding is not None:
             holder = registry.standing(holding.subject, holding.reseller)
-            if holding.use is Use.PRIVACY:
+            if holding.use is Use.PRIVACY or privacy:
                 binding = _binding(request, registry, holding, now)
+                middle = display is not None and plan.middle_ended(display, now)
         if access is not None and conduct is not None:
             behind = agent_of(request, binding)
             finding = against(access, behind, conduct, registry, int(now))
@@ -142,14 +145,18 @@ def gather(
             caller,
             holding,
             holder,
-            display is not None and service(display),
+            display is not None and plan.service_number(display),
             binding,
             registry.order(_who(request, access, holding, holder, registry, spc), int(now)),
             finding,
             _unwanted(request, registry, consent, int(now)),
             current=registry.current,
-            emergency=display is not None and len(display) < MIN_DIGITS and emergency(display),
+            emergency=(
+                display is not None and len(display) < MIN_DIGITS and plan.emergency(display)
+            ),
             to_emergency=to_emergency,
+            privacy=privacy,
+            middle=middle,
         )
     except StoreUnavailableError:
         return Facts(available=False, to_emergency=to_emergency)
@@ -226,14 +233,17 @@ def decide(
     | the display never originates calls                       | refused      |
     | it is a carrier's service number, and not the caller's   | refused      |
     | it is an emergency number, and not the caller's          | refused      |
+    | it is of the range for privacy numbers, nobody holds it  | refused      |
+    | or the access is unknown, and no binding permits it      | refused      |
     | the access is unknown (gateway traffic)                  | C at most    |
     | the display is held by another subject (spoofed)         | refused      |
     | a reseller before its holder is suspended or closed      | refused      |
     | the display's holding is not real-name verified          | refused      |
+    | it is a middle number where such may not be any more     | refused      |
     | it is a privacy number that no active binding permits    | refused      |
     | the conduct of access or subject shows a pool            | refused, or  |
     |                                                          | B at most    |
-    | the display is a private number                          | C at most    |
+    | the display is a private number, or withheld             | C at most    |
     | the display is held by nobody known, or is a URI         | B at most    |
     | the local copy of the registry may lag behind            | B at most    |
     | a privacy number with a binding for caller and callee    | A            |
@@ -298,6 +308,11 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
         return _refuse(Reason.DO_NOT_ORIGINATE, "it is a carrier's service number")
     if facts.emergency and not own:
         return _refuse(Reason.DO_NOT_ORIGINATE, "it is an emergency number")
+    if facts.privacy and facts.binding is None and (holding is None or access is None):
+        return _refuse(
+            Reason.NOT_BOUND,
+            "nobody is known to hold it" if holding is None else "the access is not known",
+        )
     if access is None:
         return _grant(request, Attestation.C, Reason.ACCESS_UNKNOWN, request.origid)
     if holding is not None:
@@ -313,7 +328,9 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
                 Reason.HOLDING_UNVERIFIED,
                 f"subject {holding.subject}: verification {holding.verification.value}",
             )
-        if holding.use is Use.PRIVACY and facts.binding is None:
+        if facts.middle:
+            return _refuse(Reason.MIDDLE_NUMBER, f"subject {holding.subject}")
+        if facts.binding is None and (holding.use is Use.PRIVACY or facts.privacy):
             return _refuse(
                 Reason.NOT_BOUND,
                 "the request names no caller"
@@ -324,7 +341,8 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
     if found is not None and found.state is Conduct.POOLED and pooled is PooledSigning.REFUSE:
         return _refuse(Reason.POOLED_DISPLAY, found.sentence)
     if isinstance(request.orig, Private):
-        return _grant(request, Attestation.C, Reason.PRIVATE_NUMBER, access.origid)
+        reason = Reason.ANONYMOUS if request.orig == ANONYMOUS else Reason.PRIVATE_NUMBER
+        return _grant(request, Attestation.C, reason, access.origid)
     if found is not None and found.state is Conduct.POOLED and pooled is PooledSigning.LOWER:
         return _grant(request, Attestation.B, Reason.POOLED_LOWERED, access.origid)
     if holding is None:
@@ -334,7 +352,7 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
         return _grant(request, Attestation.B, reason, access.origid)
     if not facts.current:
         return _grant(request, Attestation.B, Reason.REGISTRY_STALE, access.origid)
-    reason = Reason.BOUND if holding.use is Use.PRIVACY else Reason.HELD_AND_VERIFIED
+    reason = Reason.HELD_AND_VERIFIED if facts.binding is None else Reason.BOUND
     return _grant(request, Attestation.A, reason, access.origid)
 
 

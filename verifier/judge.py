@@ -28,6 +28,7 @@ class Facts(Struct, frozen=True):
         unwanted: the callee's refusal of calls of the purpose that is stated.
         late: what is wrong with the request's Date, whose iat is fresh; None when nothing is.
         emergency: the display is an emergency number that nobody is known to hold.
+        middle: it is a middle number outside of the range for such, where that may not be.
     """
 
     first_seen: bool | None
@@ -39,6 +40,7 @@ class Facts(Struct, frozen=True):
     unwanted: CalleeRefusal | None = None
     late: str | None = None
     emergency: bool = False
+    middle: bool = False
 
     def to_emergency(self) -> Facts:
         """What of them counts for a call to an emergency number: whether the token is what it says.
@@ -90,6 +92,8 @@ def judge(
             Reason.SPC_NOT_HOLDER,
             f"signed by {spc}; the number is held at {', '.join(facts.holder_spcs)}",
         )
+    if facts.middle:
+        return Refusal(Check.HOLDER, Reason.MIDDLE_NUMBER, Reason.MIDDLE_NUMBER.text)
     found = facts.finding
     if found is not None and policy.on(found) is PooledVerifying.FAIL:
         return Refusal(Check.CONDUCT, Reason.DISPLAY_POOLED, found.sentence)

@@ -18,7 +18,9 @@ from msgspec import Struct
 from passport.errors import StoreUnavailableError
 from passport.reasons import Reason, Verstat
 from passport.tn import TN, URI
+from registry.kinds import NO_PLAN, Plan
 from registry.model import Order, Registry, Who
+from verifier.marks import wrong_with
 from verifier.request import VerificationRequest
 from verifier.verdict import Check, Label, Verdict
 
@@ -71,12 +73,16 @@ class UnsignedFacts(Struct, frozen=True):
         country: of the number; None when it is not known, or no policy asks.
         order: an order that covers the number, its holder or a reseller.
         emergency: the number is an emergency number that nobody is known to hold.
+        privacy: it is of the range for privacy numbers, whose carriers sign each call.
+        middle: it is a middle number outside of that range, where such may not be.
     """
 
     spcs: tuple[str, ...] | None = ()
     country: str | None = None
     order: Order | None = None
     emergency: bool = False
+    privacy: bool = False
+    middle: bool = False
 
 
 def is_health_request(request: VerificationRequest, policy: UnsignedPolicy) -> bool:
@@ -99,7 +105,7 @@ def gather_unsigned(
     now: int,
     policy: UnsignedPolicy,
     country: Callable[[TN], str | None],
-    emergency: Callable[[TN | URI], bool] = lambda _: False,
+    plan: Plan = NO_PLAN,
 ) -> UnsignedFacts:
     """Ask once for everything that `judge_unsigned` looks at.
 
@@ -109,6 +115,7 @@ def gather_unsigned(
     spcs: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
     resellers: tuple[str, ...] = ()
+    privacy = plan.privacy(orig)
     try:
         holding = registry.holding(orig)
         if holding is not None:
@@ -117,16 +124,19 @@ def gather_unsigned(
             resellers = registry.standing(holding.subject, holding.reseller).chain
         order = registry.order(Who(subjects, resellers, (), (orig,)), now)
     except StoreUnavailableError:
-        return UnsignedFacts(None, where)
-    return UnsignedFacts(spcs, where, order, holding is None and emergency(orig))
+        return UnsignedFacts(None, where, privacy=privacy)
+    emergency, middle = wrong_with(orig, holding, plan, now)
+    return UnsignedFacts(spcs, where, order, emergency, privacy, middle)
 
 
 def judge_unsigned(verdict: Verdict, facts: UnsignedFacts, policy: UnsignedPolicy) -> Verdict:
     """Judge a call whose verdict is No-TN-Validation: the verdict as it is, or another.
 
     1. An order that covers the display or its holder: the call fails.
-    2. An emergency number that nobody is known to hold: the call fails.
-    3. The policy's action. To fail a call takes that it is not signed at all: no Identity header,
+    2. An emergency number that nobody is known to hold, or a middle number outside of the range
+       for such where that may not be: the call fails.
+    3. A privacy number: as if the policy said that such calls fail, and that needs no registry.
+    4. The policy's action. To fail a call takes that it is not signed at all: no Identity header,
        or none that is a token of a supported type (RFC 8224 section 6.2). A token that could not
        be checked is labelled instead, and so is a call while the registry cannot be asked: an
        outage must not fail honest calls.
@@ -140,18 +150,20 @@ def judge_unsigned(verdict: Verdict, facts: UnsignedFacts, policy: UnsignedPolic
         return Verdict(
             Verstat.FAILED, Reason.DISPLAY_ORDERED, detail, verdict.results, check=Check.ORDER
         )
-    if facts.emergency:
-        reason = Reason.EMERGENCY_SHOWN
+    if facts.emergency or facts.middle:
+        reason = Reason.EMERGENCY_SHOWN if facts.emergency else Reason.MIDDLE_NUMBER
         return Verdict(Verstat.FAILED, reason, reason.text, verdict.results, check=Check.HOLDER)
-    action = policy.action(facts.spcs or (), facts.country)
+    action = Action.FAIL if facts.privacy else policy.action(facts.spcs or (), facts.country)
     if action is Action.NONE:
         return verdict
     unsigned = all(
         result.refusal is not None and result.refusal.check is Check.SYNTAX
         for result in verdict.results
     )
-    if action is Action.FAIL and unsigned and facts.spcs is not None:
-        if facts.spcs:
+    if action is Action.FAIL and unsigned and (facts.privacy or facts.spcs is not None):
+        if facts.privacy:
+            detail = "not signed; the number is a privacy number"
+        elif facts.spcs:
             detail = f"not signed; the number is held at {', '.join(facts.spcs)}"
         else:
             detail = f"not signed; the number is one of {facts.country}"

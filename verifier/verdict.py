@@ -48,6 +48,7 @@ class Label(str, Enum):
     UNVERIFIED = "unverified"
     CALLEE_REFUSES_MARKETING = "callee-refuses-marketing"
     EMERGENCY_CALL = "emergency-call"
+    PRIVACY_NUMBER = "privacy-number"
 
     @classmethod
     def of(cls, finding: Finding) -> Label:
@@ -103,6 +104,8 @@ class Verdict(Struct, frozen=True):
         decisive: the entry that decided; None when no Identity header did.
         labels: what is said about the call beside its verstat, without repetition.
         check: what failed when no entry decided.
+        kind: of the display, where a screen is to show it: "privacy" or "messaging".
+        notes: what was not known, for people.
     """
 
     verstat: Verstat
@@ -112,6 +115,8 @@ class Verdict(Struct, frozen=True):
     decisive: Result | None = None
     labels: tuple[Label, ...] = ()
     check: Check = Check.IDENTITY
+    kind: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         raise TypeError("a Verdict is neither true nor false: look at its verstat")

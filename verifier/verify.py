@@ -44,13 +44,14 @@ from displays.model import DisplayConduct, Finding
 from passport.errors import ParseError, StoreUnavailableError
 from passport.identity import split_identity_headers
 from passport.ppt.shaken import Shaken
-from passport.reading import MIN_DIGITS
 from passport.reasons import Reason, Verstat
-from passport.tn import TN, URI
+from passport.tn import TN
 from registry.consent import Consent, ConsentPolicy
+from registry.kinds import NO_PLAN, Plan
 from registry.model import Binding, CalleeRefusal, Holding, Order, Registry, Use, Who
 from verifier.conduct import AS_USUAL, ConductPolicy, against, keys, observation
 from verifier.judge import JUDGE_CHECKS, Facts, judge
+from verifier.marks import NOTHING_WRONG, going_on, marked, to_emergency, wrong_with
 from verifier.replay import (
     NEW,
     REPLAY,
@@ -161,6 +162,7 @@ class Opened(Struct):
     request: VerificationRequest
     now: int
     entries: list[Result | Candidate]
+    to_emergency: bool = False  # everyone called is an emergency number or service
 
     def check(self) -> None:
         """Steps 8 and 9: what the certificate may speak for, and the signature."""
@@ -184,7 +186,7 @@ class Verifier:
         unsigned: UnsignedPolicy = NOBODY_SIGNS,
         country: Callable[[TN], str | None] = region,
         consent: ConsentPolicy | None = None,
-        emergency: Callable[[TN | URI], bool] = lambda _: False,
+        plan: Plan = NO_PLAN,
     ) -> None:
         self.policy = policy
         self.certificates = certificates
@@ -196,7 +198,7 @@ class Verifier:
         self._unsigned = unsigned
         self._country = country
         self._consent = consent
-        self._emergency = emergency
+        self._plan = plan
         self._marketing = consent.marketing if consent is not None else Consent.OFF
         self._signers: OrderedDict[str, _Remembered] = OrderedDict()
 
@@ -275,7 +277,7 @@ class Verifier:
                     entries.append(Candidate(token, signer, value))
         if missing:
             return NeedCertificates(tuple(dict.fromkeys(missing)))
-        return Opened(request, now, entries)
+        return Opened(request, now, entries, to_emergency(request, self._plan))
 
     def close(self, opened: Opened, question: Question | None = None) -> Verdict:
         """Step 10 with the replay store at hand: presume, ask, settle."""
@@ -291,8 +293,7 @@ class Verifier:
         for entry in opened.entries:
             if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT):
                 entry.key = replay_key(entry.token.header.token, entry.token.signature)
-                facts = self._gather(entry.token, opened)
-                entry.facts = facts.to_emergency() if self._to_emergency(opened.request) else facts
+                entry.facts = self._gather(entry.token, opened)
         return self._judged(opened, _NONE_SEEN)
 
     def sightings(
@@ -330,8 +331,7 @@ class Verifier:
         Args:
             seen: answers to `sightings`, in their order.
         """
-        verdict = presumed
-        told = self._conduct is not None and not self._to_emergency(opened.request)
+        verdict, told = presumed, self._conduct is not None
         if seen.count(NEW) < len(seen):
             keys = [one.key for one in self.sightings(opened)]
             by_key = dict(zip(keys, seen, strict=True))
@@ -339,7 +339,7 @@ class Verifier:
             told = told and NEW in seen
         else:
             by_key = {}
-        if told:
+        if told and not opened.to_emergency:
             for entry, result in zip(opened.entries, verdict.results, strict=True):
                 if isinstance(entry, Candidate) and by_key.get(entry.key, NEW) is NEW:
                     self._tell(entry, result.refusal, opened)
@@ -358,29 +358,22 @@ class Verifier:
             if entry.key:
                 met.add(entry.key)
         verdict = _verdict(tuple(results))
+        request = opened.request
         if verdict.verstat is Verstat.NONE:
-            return self._unvouched(verdict, opened.request, opened.now)
-        return _going_on(verdict) if self._to_emergency(opened.request) else verdict
+            return self._unvouched(verdict, request, opened.now)
+        verdict = marked(verdict, request.orig, self._plan, self._registry)
+        return going_on(verdict) if opened.to_emergency else verdict
 
     def _unvouched(self, verdict: Verdict, request: VerificationRequest, now: int) -> Verdict:
         """Judge a call that no token vouches for. A URI is nobody's number."""
-        if self._to_emergency(request):
-            return _going_on(verdict)
+        if to_emergency(request, self._plan):
+            return going_on(verdict)
         if verdict.verstat is not Verstat.NONE or not isinstance(request.orig, TN):
             return verdict
         policy = self._unsigned
-        facts = gather_unsigned(
-            request.orig, self._registry, now, policy, self._country, self._emergency
-        )
-        return judge_unsigned(verdict, facts, policy)
-
-    def _to_emergency(self, request: VerificationRequest) -> bool:
-        """True when everyone called is an emergency number or service.
-
-        Nearly every call is told by the length of its first number.
-        """
-        to = request.to
-        return (len(to[0]) < MIN_DIGITS or isinstance(to[0], URI)) and all(map(self._emergency, to))
+        orig, registry, plan = request.orig, self._registry, self._plan
+        facts = gather_unsigned(orig, registry, now, policy, self._country, plan)
+        return marked(judge_unsigned(verdict, facts, policy), orig, plan, registry)
 
     def _close(self, candidate: Candidate, sighted: Sighted) -> Result:
         screened, signer, value = candidate.screened, candidate.signer, candidate.value
@@ -473,13 +466,12 @@ class Verifier:
         binding: Binding | None = None
         behind: TN | None = None
         unwanted: CalleeRefusal | None = None
-        registry = self._registry
-        emergency = False
+        registry, wrong = self._registry, NOTHING_WRONG
         orig = token.orig if isinstance(token.orig, TN) else None
         try:
             holding = registry.holding(orig) if orig is not None else None
-            if holding is None and orig is not None and len(orig) < MIN_DIGITS:
-                emergency = self._emergency(orig)
+            if orig is not None:
+                wrong = wrong_with(orig, holding, self._plan, now)
             subjects: tuple[str, ...] = ()
             resellers: tuple[str, ...] = ()
             if holding is not None:
@@ -518,7 +510,8 @@ class Verifier:
             else None
         )
         late = outdated(opened.request, now, self.policy)
-        return Facts(True, holder, order, binding, behind, finding, unwanted, late, emergency)
+        facts = Facts(True, holder, order, binding, behind, finding, unwanted, late, *wrong)
+        return facts.to_emergency() if opened.to_emergency else facts
 
     def _unwanted(
         self, token: VerifiedPASSporT, opened: Opened, registry: Registry
@@ -603,11 +596,6 @@ def _verdict(results: tuple[Result, ...]) -> Verdict:
     if refusal is None or refusal.reason.verstat is None:
         raise RuntimeError("a failed result without a verification reason")
     return Verdict(refusal.reason.verstat, refusal.reason, refusal.detail, results, decisive)
-
-
-def _going_on(verdict: Verdict) -> Verdict:
-    """A call to an emergency number: what was found stands, and the proxy is told to let it go."""
-    return replace(verdict, labels=(*verdict.labels, Label.EMERGENCY_CALL))
 
 
 def _labels(result: Result) -> tuple[Label, ...]:

@@ -110,6 +110,14 @@ def _numbers(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "numbers", f"national and emergency numbers are those of {country}")
+    if country == "CN" and not settings.numbers.middle:
+        yield Finding(
+            "warning",
+            "middle numbers",
+            "numbers outside of 700 may be middle numbers here; since the beginning of 2026 they"
+            " may not in China",
+            'set numbers.middle = [{country = "CN", until = "2026-01-01"}]',
+        )
 
 
 def _signing(service: Service, clock: Callable[[], float]) -> Iterator[Finding]:

@@ -25,11 +25,10 @@ from gateway.cli.client import Client, KeyFile
 from gateway.cli.common import Config, Json, console, errors, print_json, settings_of
 from gateway.cli.records import Which, kind_of
 from gateway.logs import pseudonym_key
+from gateway.numbers import plan_of, reading_of
 from gateway.settings import Settings
 from passport.errors import ConfigError
-from passport.reading import Reading
 from passport.words import fault, said
-from registry.kinds import load_plan
 from registry.model import Kind
 from stores.book import Book
 from stores.bulk import Import, export_rows
@@ -118,8 +117,7 @@ def import_(
     _make_folder(settings)
     author = f"command line ({getpass.getuser()})"
     identity_key = pseudonym_key(settings.registry.identity_key or settings.data / "identity.key")
-    plan = load_plan(settings.registry.kinds, settings.country)
-    reading = Reading(settings.country, national_form=plan.national_form)
+    reading = reading_of(settings, plan_of(settings))
     if settings.fleet.url:
         with _rejections(rejected) as sink:
             report = asyncio.run(

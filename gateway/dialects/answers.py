@@ -103,9 +103,10 @@ def judged(verdict: Verdict, echo: Echo, explain: bool, rejection: Rejection = D
     and one verifyResult a header. With `explain`: attest, origid, spc, the Reason header of
     RFC 9410, and with the request's `explain` every check.
 
-    Two members of our own are there whatever `explain` says, because a policy asked for them:
-    `labels`, a list of strings; and `sipResponse` for a call that is to be rejected with a SIP
-    status beyond those of RFC 8224: code, phrase, and the value of Call-Info (RFC 8688).
+    Three members of our own are there whatever `explain` says: `labels`, a list of strings; `kind`,
+    of the display, where a screen is to show it; and `sipResponse` for a call that is to be
+    rejected with a SIP status beyond those of RFC 8224: code, phrase, and the value of Call-Info
+    (RFC 8688).
     """
     members = (
         _atis(verdict, rejection)
@@ -118,6 +119,8 @@ def judged(verdict: Verdict, echo: Echo, explain: bool, rejection: Rejection = D
         )
     if verdict.labels:
         members["labels"] = verdict.labels
+    if verdict.kind is not None:
+        members["kind"] = verdict.kind
     if explain:
         _own(verdict, echo, members)
     return _encode({"verificationResponse": members})
@@ -204,8 +207,9 @@ def _own(verdict: Verdict, echo: Echo, members: dict[str, Any]) -> None:
             members["reasonHeader"] = reason_header
     if verdict.failed is not None:
         members["failedCheck"] = verdict.failed.name
-    if decisive is not None and decisive.notes:
-        members["notes"] = decisive.notes
+    notes = (*(decisive.notes if decisive is not None else ()), *verdict.notes)
+    if notes:
+        members["notes"] = notes
     if decisive is not None and decisive.finding is not None:
         members["finding"] = finding_told(decisive.finding)
     if echo.explain:

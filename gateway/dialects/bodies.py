@@ -19,9 +19,9 @@ from passport.claims import MAX_DESTINATIONS, MAX_IAT, Destination
 from passport.errors import ParseError, ZhenxianError, shown
 from passport.json import loads_plain
 from passport.ppt.shaken import MAX_CRN_LENGTH, parse_attest, parse_crn, parse_origid
-from passport.reading import Reading
+from passport.reading import Reading, is_withheld
 from passport.reasons import Reason
-from passport.tn import TN, URI
+from passport.tn import ANONYMOUS, TN, URI
 from passport.words import fault, unreadable
 from signer.request import SigningRequest
 from verifier.request import VerificationRequest
@@ -266,13 +266,29 @@ def _invalid(error: ParseError, dialect: Dialect) -> RequestError:
     return RequestError(Reason.PARAMETER_INVALID, error.where, detail, dialect=dialect)
 
 
+_NO_NUMBER_BEGINS: Final = ("", " ", "a", "A")  # what is_withheld may be of
+
+
 def _caller(party: Party, name: str, reading: Reading, dialect: Dialect) -> TN | URI:
+    tn = party.tn
+    if type(tn) is not str or tn[:1] in _NO_NUMBER_BEGINS:
+        party, withheld = _asserted(party)
+        if withheld:
+            return ANONYMOUS
     found = _identities(party, name, reading, dialect)
     if len(found) != 1:
         raise RequestError(
             Reason.PARAMETER_INVALID, name, "exactly one of tn and uri", dialect=dialect
         )
     return found[0]
+
+
+def _asserted(party: Party) -> tuple[Party, bool]:
+    """The party without what says that its number is withheld; True when nothing else is there."""
+    numbers = [tn for tn in _one(party.tn) if not is_withheld(tn)]
+    if len(numbers) == len(_one(party.tn)):
+        return party, False
+    return Party(numbers or None, party.uri), not (numbers or party.uri)
 
 
 def _own_number(party: Party | None, name: str, reading: Reading, dialect: Dialect) -> TN | None:
@@ -343,7 +359,7 @@ def read_signing(
     if dialect is Dialect.ATIS:
         if attest is None:
             raise RequestError(Reason.PARAMETER_MISSING, "attest", dialect=dialect)
-        if origid is None:
+        if origid is None and members.access is None and members.profileId is None:
             raise RequestError(Reason.PARAMETER_MISSING, "origid", dialect=dialect)
     if abs(now - iat) > iat_window:
         raise RequestError(
@@ -362,14 +378,18 @@ def read_signing(
             parse_crn(members.crn)
     except ParseError as error:
         raise _invalid(error, dialect) from None
+    orig = _caller(members.orig, "orig", reading, dialect)
+    caller = _own_number(members.caller, "caller", reading, dialect)
+    if orig is ANONYMOUS and caller is not None:  # the number that is asserted
+        orig, caller = caller, None
     request = SigningRequest(
-        _caller(members.orig, "orig", reading, dialect),
+        orig,
         _destination(members.dest, reading, dialect),
         iat,
         level,
         origid,
         members.access or members.profileId,
-        _own_number(members.caller, "caller", reading, dialect),
+        caller,
         members.extension or "",
         members.purpose,
         members.crn,

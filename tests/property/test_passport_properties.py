@@ -68,7 +68,7 @@ def extras(owned):
 
 
 HEADER_NAMES = {"alg", "typ", "x5u", "ppt", "crit"}
-CLAIM_NAMES = {"dest", "iat", "orig", "mky", "attest", "origid"}
+CLAIM_NAMES = {"dest", "iat", "orig", "mky", "attest", "origid", "crn"}
 headers = st.builds(Header, absolute_uris, st.sampled_from([None, "shaken"]), extras(HEADER_NAMES))
 destinations = st.builds(
     Destination,

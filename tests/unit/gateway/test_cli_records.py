@@ -162,7 +162,7 @@ def test_bindings_come_in_batches(zhenxian, tmp_path):
     file = tmp_path / "rides.csv"
     header = "id,platform,model,x,a,b,since,until"
     row = f"r{{}},platform,axb,{{}},{RIDER[:-4]}{{:04}},{CALLEE[:-4]}{{:04}},1,4000000000"
-    rows = [row.format(n, "8617000002002", n, n) for n in range(5)]
+    rows = [row.format(n, "700100020000002", n, n) for n in range(5)]
     rows[3] = row.format(3, SHOP, 3, 3)  # not the platform's
     file.write_text("\n".join([header, *rows]) + "\n")
     whole = zhenxian("batch", "bindings", file, *WHY, status=1)

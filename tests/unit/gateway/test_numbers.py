@@ -22,6 +22,7 @@ from gateway.demo import (
     POOL_ORIGID,
     PRIVACY,
     REGULATOR,
+    RIDER,
     SHOP,
     SOUTH,
     pool_calls,
@@ -32,7 +33,15 @@ from passport.jws import SigningKey, Token, b64url_encode
 from passport.ppt.shaken import Attestation, Shaken
 from passport.tn import TN, URI, TNRange
 from registry.journal import put
-from registry.model import CalleeRefusal, Holding, TargetKind, Verification
+from registry.model import (
+    Binding,
+    BindingModel,
+    CalleeRefusal,
+    Holding,
+    TargetKind,
+    Use,
+    Verification,
+)
 from registry.orders import Action, Instruction, sign_instruction
 from stores.book import Book
 from stores.embedded import REGISTRY_FILE
@@ -480,3 +489,145 @@ def test_without_a_country_only_the_urn_is_a_call_for_help(desk_with):
     assert _decided(abroad, BANK, dest={"tn": ["911"]}) == ("C", "EMERGENCY_CALL")
     assert _decided(abroad, BANK, dest={"tn": ["110"]}) == (None, "DISPLAY_OF_ANOTHER")
     assert _decided(abroad, "911") == (None, "DO_NOT_ORIGINATE")
+
+
+# China's privacy numbers -------------------------------------------------------------------------
+
+BOUND = {
+    "access": "platform-trunk",
+    "origid": "f0000000-0000-4000-8000-000000000005",
+    "caller": {"tn": RIDER},
+}
+WRITTEN = [PRIVACY, f"86{PRIVACY}", f"+86{PRIVACY}", f"0086{PRIVACY}"]
+UNASSIGNED = "700999999990001"
+
+
+def test_a_privacy_number_is_shown_by_a_live_binding_alone(desk):
+    for orig in (*WRITTEN, *({"uri": f"sip:{one}@{HOSTS}"} for one in WRITTEN)):
+        assert _decided(desk, orig, **BOUND) == ("A", "BOUND"), orig
+        assert _decided(desk, orig, **{**BOUND, "caller": {"tn": BANK}}) == (None, "NOT_BOUND")
+        assert _decided(desk, orig) == (None, "DISPLAY_OF_ANOTHER")
+        assert _decided(desk, orig, access=None) == (None, "NOT_BOUND")
+    assert _decided(desk, UNASSIGNED) == (None, "NOT_BOUND")
+    assert _decided(desk, f"+86{UNASSIGNED}", access=None) == (None, "NOT_BOUND")
+
+
+def test_held_as_one_s_own_it_needs_a_binding_all_the_same(desk_with, installation):
+    held = Holding(TNRange(TN(UNASSIGNED), TN(UNASSIGNED)), "bank", Verification.VERIFIED)
+    _record(installation, held)
+    own = {"access": "bank-trunk", "origid": BANK_ORIGID}
+    assert _decided(desk_with(), UNASSIGNED, **own) == (None, "NOT_BOUND")
+
+
+def test_a_privacy_number_is_verified_by_whom_it_is_assigned_to(desk, installation):
+    for orig in (*WRITTEN, {"uri": f"sip:86{PRIVACY}@{HOSTS}"}):
+        told = _verify(desk, installation, orig, _token(installation, TN(PRIVACY), spc=NORTH))
+        assert (told["verstat"], told["kind"]) == (PASSED, "privacy"), orig
+        assert (told["labels"], "notes" in told) == (["privacy-number"], False)
+    other = _verify(desk, installation, PRIVACY, _token(installation, TN(PRIVACY), spc=SOUTH))
+    assert (other["verstat"], other["reason"]) == (FAILED, "SPC_NOT_HOLDER")
+    assert other["kind"] == "privacy"
+    for unsigned in (PRIVACY, UNASSIGNED, f"+86{UNASSIGNED}"):
+        told = _verify(desk, installation, unsigned)
+        assert (told["verstat"], told["reason"]) == (FAILED, "SIGNATURE_MISSING")
+        assert told["kind"] == "privacy"
+        assert "privacy number" in told["reasondesc"]
+        junk = _verify(desk, installation, unsigned, "junk;info=<x>")
+        assert junk["verstat"] == FAILED
+    unknown = _verify(desk, installation, UNASSIGNED, _token(installation, TN(UNASSIGNED)))
+    assert (unknown["verstat"], unknown["kind"]) == (PASSED, "privacy")
+    assert unknown["notes"] == ["a privacy number: whom it is assigned to is not known here"]
+
+
+def test_other_kinds_for_a_screen(desk, installation):
+    told = _verify(desk, installation, "10657512345")
+    assert (told["verstat"], told["kind"], "labels" in told) == (NONE, "messaging", False)
+    assert "kind" not in _verify(desk, installation, BANK)
+    number = desk.http("GET", "/v1/numbers/700100020000001").json()
+    assert (number["kind"], number["holdings"][0]["subject"]) == ("privacy", "platform")
+    assert desk.http("GET", f"/v1/numbers/86{PRIVACY}").json()["number"] == PRIVACY
+    assert desk.http("GET", "/v1/numbers/106575123456789").json()["kind"] == "messaging"
+
+
+@pytest.mark.parametrize("until", ["2026-01-01", "2099-01-01"])
+def test_middle_numbers_elsewhere_follow_country_and_date(desk_with, installation, until):
+    text = installation.config.read_text()
+    rule = f'middle = [{{country = "CN", until = "{until}"}}]'
+    installation.config.write_text(text.replace("[numbers]", f"[numbers]\n{rule}"))
+    middle, direct = TN("8617000002001"), TN("8617000002009")
+    verified = Verification.VERIFIED
+    _record(
+        installation,
+        Holding(TNRange(middle, middle), "platform", verified, Use.PRIVACY, (SOUTH,)),
+        Holding(TNRange(direct, direct), "platform", verified),
+        Binding("b", "platform", BindingModel.AXB, middle, TN(RIDER), 1, TN(CALLEE)),
+    )
+    desk = desk_with()
+    over = until < "2027"
+    expected = (None, "MIDDLE_NUMBER") if over else ("A", "BOUND")
+    assert _decided(desk, middle, **BOUND) == expected
+    assert _decided(desk, PRIVACY, **BOUND) == ("A", "BOUND")
+    assert _decided(desk, direct, **BOUND) == ("A", "HELD_AND_VERIFIED")
+    told = _verify(desk, installation, middle, _token(installation, middle))
+    assert told["reason"] == ("MIDDLE_NUMBER" if over else "VERIFIED")
+    told = _verify(desk, installation, middle)
+    assert told["reason"] == ("MIDDLE_NUMBER" if over else "NO_IDENTITY")
+
+
+# Who is withheld, and who names its access alone -------------------------------------------------
+
+
+@pytest.mark.parametrize("withheld", ["anonymous", "Anonymous", "", " "])
+def test_a_withheld_number(desk, installation, withheld):
+    own = {"access": "bank-trunk", "origid": BANK_ORIGID}
+    assert _decided(desk, withheld, **own) == ("C", "ANONYMOUS")
+    assert _decided(desk, {"uri": "sip:anonymous@anonymous.invalid"}, **own) == ("C", "ANONYMOUS")
+    assert _decided(desk, withheld, access=None) == ("C", "ACCESS_UNKNOWN")
+    for asserted in (
+        {"tn": [withheld, BANK]},
+        {"tn": withheld, "uri": f"tel:+{BANK}"},
+        {"tn": [withheld], "uri": [f"sip:+{BANK}@{HOSTS}"]},
+    ):
+        assert _decided(desk, asserted, **own) == ("A", "HELD_AND_VERIFIED")
+        assert _decided(desk, asserted) == (None, "DISPLAY_OF_ANOTHER")
+    assert _decided(desk, withheld, **own, caller={"tn": BANK}) == ("A", "HELD_AND_VERIFIED")
+    assert _decided(desk, withheld, caller={"tn": BANK}) == (None, "DISPLAY_OF_ANOTHER")
+    told = _verify(desk, installation, withheld)
+    assert (told["verstat"], told["reasoncode"]) == (NONE, 428)
+    token = _token(installation, URI("sip:anonymous@anonymous.invalid"))
+    assert _verify(desk, installation, withheld, token)["verstat"] == PASSED
+    told = _verify(desk, installation, withheld, _token(installation, TN(COURIER)))
+    assert told["reason"] == "ORIG_MISMATCH"
+    assert _ask_to_sign(desk, BANK, dest={"tn": [withheld]})[0] == 400
+
+
+@pytest.mark.parametrize("dialect", ["auto", "atis", "3gpp"])
+def test_an_access_by_itself_is_enough(desk_with, dialect):
+    desk = desk_with(server={"dialect": dialect})
+    members = {
+        "attest": "A",
+        "orig": {"tn": BANK},
+        "dest": {"tn": [CALLEE]},
+        "iat": int(time.time()),
+    }
+    for name in ("access", "profileId"):
+        asked = {"signingRequest": {**members, name: "bank-trunk"}}
+        status, answer = desk.call(SIGNING, asked)
+        assert (status, answer["signingResponse"]["attest"]) == (200, "A"), answer
+    status, _ = desk.call(SIGNING, {"signingRequest": members})
+    assert status == (200 if dialect == "3gpp" else 400)
+
+
+def test_numbers_of_sixteen_digits_where_a_setting_permits_them(desk_with, installation):
+    long = "5511" + "0" * 11 + "7"
+    strict = desk_with()
+    assert _ask_to_sign(strict, BANK, dest={"tn": [f"+{long}"]})[0] == 400
+    desk = desk_with(numbers={"country": "CN", "sixteen_digits": ("BR",)})
+    own = {"access": "bank-trunk", "origid": BANK_ORIGID}
+    assert _decided(desk, BANK, **own, dest={"tn": [f"+{long}"]}) == ("A", "HELD_AND_VERIFIED")
+    token = _token(installation, TN(COURIER), (TN.long(long),))
+    to = {"tn": [f"+{long}"]}
+    assert _verify(desk, installation, COURIER, token, to)["verstat"] == PASSED
+    shown = _token(installation, TN.long(long))
+    assert _verify(desk, installation, f"+{long}", shown)["verstat"] == PASSED
+    assert _decided(desk, f"+{long}", **own) == ("B", "DISPLAY_UNKNOWN")

@@ -19,7 +19,7 @@ RANGE = "8675599990000-8675599990099"
 HOLDING = {"subject": "bakery"}
 ACCESS = {"origid": ORIGID, "subject": "bakery"}
 BINDING = {
-    "platform": "platform", "model": "axb", "x": "8617000002002", "a": RIDER, "b": CALLEE,
+    "platform": "platform", "model": "axb", "x": "700100020000002", "a": RIDER, "b": CALLEE,
     "since": 1, "until": 4_000_000_000,
 }  # fmt: skip
 

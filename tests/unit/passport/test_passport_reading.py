@@ -5,7 +5,8 @@ import pytest
 from passport.errors import ParseError
 from passport.reading import Reading
 from passport.reasons import Reason
-from passport.tn import MAX_URI_LENGTH, TN, URI, Private
+from passport.tn import ANONYMOUS, MAX_URI_LENGTH, TN, URI, Private
+from registry.kinds import load_plan
 
 IDENTITIES = [
     # uri, country, identity
@@ -163,9 +164,17 @@ SPELLINGS = [
     "sip:8675588880001:secret@a.example",
     "sip:8675588880001;ext=5:secret@a.example",
     "sip:8675588880001%3Bext=5@a.example",
+    "sip:8675588880001&ext=5@a.example",
+    "sip:8675588880001,pause@a.example",
+    "sip:8675588880001%EF%BC%9Bext=5@a.example",  # a semicolon of full width
+    "sip:%EF%BC%8B8675588880001@a.example",
+    "sip:86%C2%A075588880001@a.example",  # a space that breaks no line
     "sip:8675588880001%3Asecret@a.example",
     "sip:8675588880001%40b.example@a.example",
     "tel:8675588880001",
+    "tel:+86(0)755-8888-0001",
+    "sip:+86(0)75588880001@a.example",
+    "sip:86075588880001@a.example",
     "TEL:+86-(755)-8888.0001",
     "tel:%2B8675588880001",
     "tel:+8675588880001;ext=5;phone-context=+1-215",
@@ -231,6 +240,7 @@ def test_national_spellings_are_read_in_their_country_and_nowhere_else(uri):
         ("sip:86%E2%80%8B75588880001@a.example", Reason.TN_INVALID),  # a space of no width
         ("sip:86,75588880001@a.example", Reason.TN_INVALID),
         ("sip:86/75588880001@a.example", Reason.TN_INVALID),
+        ("sip:8675588880001,8675588880002@a.example", Reason.TN_INVALID),
         ("sip:86+75588880001@a.example", Reason.TN_INVALID),
         ("sip:%2538675588880001@a.example", Reason.TN_INVALID),
         ('"Bank" <sip:8675588880001@a.example>', Reason.URI_INVALID),
@@ -299,6 +309,65 @@ def test_a_national_number_has_no_country_code(text, number):
     assert OWN.number(text) == number
     assert OWN.recorded(text, "first") == number
     assert OWN.claimed(TN("8695001")) == TN("95001")
+
+
+CHINA = Reading("CN", national_form=load_plan((), "CN").national_form)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "tel:700100020000001",
+        "tel:+86-700-1000-2000-0001",
+        "tel:86700100020000001",
+        "tel:0086700100020000001",
+        "tel:700100020000001;phone-context=+86",
+        "sip:86700100020000001@a.example",
+        "sip:+86700100020000001@a.example;user=phone",
+        "sips:%2B86700100020000001@a.example:5061",
+    ],
+)
+def test_a_privacy_number_is_of_fifteen_digits_however_it_is_written(uri):
+    assert CHINA.identity(uri) == TN("700100020000001")
+    number = uri.partition(":")[2].partition(";")[0].partition("@")[0].replace("%2B", "+")
+    assert CHINA.number(number) == TN("700100020000001")
+    assert CHINA.recorded(number, "first") == TN("700100020000001")
+
+
+@pytest.mark.parametrize("text", ["86700100020000002 1", "87700100020000001", "+8670010002000000"])
+def test_other_numbers_of_too_many_digits_stay_none(text):
+    with pytest.raises(ParseError) as refused:
+        CHINA.number(text)
+    assert refused.value.reason is Reason.TN_INVALID
+
+
+def test_sixteen_digits_are_a_number_where_a_portability_prefix_makes_them():
+    long = "5511" + "0" * 11 + "7"
+    reading = Reading(long_codes=("55", "52"))
+    for written in (f"+{long}", long):
+        assert reading.number(written) == TN.long(long)
+    assert reading.identity(f"sip:{long}@a.example") == TN.long(long)
+    assert isinstance(reading.identity(f"sip:1{long[1:]}@a.example"), Private)
+    for reader, text in ((Reading(), long), (reading, "1" + long[1:]), (reading, long + "1")):
+        with pytest.raises(ParseError):
+            reader.number(text)
+    with pytest.raises(ParseError):
+        reading.recorded(long, "first")
+    for bad in ("1" * 15, "1" * 17, "1" * 15 + "*", "１" * 16):
+        with pytest.raises(ParseError):
+            TN.long(bad)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sip:anonymous@anonymous.invalid",
+        "<SIP:Anonymous@Anonymous.Invalid:5060>",
+        "sip:8675588880001@anonymous.invalid",
+    ],
+)
+def test_who_is_withheld_is_nobody(uri):
+    assert Reading().identity(uri) is ANONYMOUS
 
 
 def test_a_token_is_read_as_the_call_is_but_its_numbers_are_global():

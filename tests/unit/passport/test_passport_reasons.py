@@ -39,7 +39,8 @@ def test_sip_and_verstat_come_together(reason):
 def test_http_errors_carry_a_message_id_and_verdicts_do_not(reason):
     assert (reason.http >= 400) == (reason.message_id is not None)
     assert reason.refuses_signing == (reason.message_id is not None)
-    both = (Reason.ORDERED, Reason.CALLEE_REFUSES)  # they end a call on either side
+    # These end a call on either side.
+    both = (Reason.ORDERED, Reason.CALLEE_REFUSES, Reason.MIDDLE_NUMBER)
     if reason.sip is not None and reason not in both:
         assert reason.http == 200
 

@@ -43,6 +43,7 @@ DISPLAY_ALONE = {  # test_unsigned.py, test_numbers.py
     Reason.SIGNATURE_MISSING,
     Reason.DISPLAY_ORDERED,
     Reason.EMERGENCY_SHOWN,
+    Reason.MIDDLE_NUMBER,
 }
 WIRE = {
     Reason.NO_IDENTITY: (NONE, USE),
