@@ -7,7 +7,6 @@ the SHAKEN profile, TNAuthList, delegation (RFC 9060), revocation.
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -28,7 +27,7 @@ from msgspec import Struct
 from certs.constraints import ClaimConstraints, constraints_of
 from certs.profile import ProfilePolicy, Role, check_profile, extension, role_of
 from certs.reading import UNREADABLE
-from certs.revocation import RevocationPolicy, RevocationView, State
+from certs.revocation import RevocationPolicy, RevocationView, State, Status
 from certs.tnauthlist import TNAuthList, tnauthlist_of
 from certs.trustlist import TrustList
 from passport.errors import ConfigError, ParseError
@@ -37,6 +36,7 @@ from passport.reasons import Reason
 
 MAX_CERTIFICATES: Final = 10  # of one chain
 MAX_LENGTH: Final = 64 * 1024  # octets of one chain
+UNCHECKED: Final = "revocation was not checked: no fresh list, and the policy permits that"
 _DEFAULT_PROFILE: Final = ProfilePolicy()
 _PEM: Final = b"-----BEGIN CERTIFICATE-----"
 
@@ -69,6 +69,9 @@ class TrustedSigner(Struct, frozen=True):
         revocation_unchecked: no fresh list covered some certificate, and the policy permits that.
         delegated: serial number of the highest certificate of the path that names numbers and no
             code: whoever was given it makes certificates below it as it likes (RFC 9060).
+        statuses: what the lists say of each certificate of the path, the signer's first and the
+            root left out.
+        notes: what a verdict that rests on this says of it, for people.
     """
 
     chain_digest: str
@@ -83,6 +86,8 @@ class TrustedSigner(Struct, frozen=True):
     valid_until: int
     revocation_unchecked: bool = False
     delegated: int = 0
+    statuses: tuple[Status, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Untrusted(Struct, frozen=True):
@@ -209,8 +214,8 @@ def validate(
         return path
     unknown = ""
     until = min(int(c.not_valid_after_utc.timestamp()) for c in path)
-    for certificate, issuer in itertools.pairwise(path):
-        status = revocation.status(certificate, issuer, now)
+    statuses = revocation.statuses(path, now)
+    for certificate, status in zip(path[:-1], statuses, strict=True):
         if status.state is State.REVOKED:
             return _untrusted(Reason.CERT_REVOKED, certificate, status.detail)
         if status.state is State.UNKNOWN:
@@ -249,6 +254,8 @@ def validate(
         until,
         bool(unknown),
         delegated,
+        statuses,
+        (*((UNCHECKED,) if unknown else ()), *(s.note for s in statuses if s.note)),
     )
 
 

@@ -25,9 +25,9 @@ import msgspec
 from msgspec import Struct
 
 from certs.chain import Chain
+from certs.crl import parse_crl
 from certs.fetch import Fetched, Fetcher, FetchError, Purpose
 from certs.files import read_file
-from certs.revocation import parse_crl
 from passport.errors import ConfigError, ParseError, shown
 from passport.reasons import Reason
 

@@ -1,37 +1,35 @@
-"""Revocation lists: whose they are, whether they are fresh, and what they say (RFC 5280 section 5).
+"""What revocation lists say of certificates: whose they are, how fresh, and whom they cover.
 
 A list is used only when its own signature verifies with the key of whoever may issue it: for a
 direct list the certificate's issuer, for an indirect one (ATIS-1000080: the STI-PA's) an issuer
 that the operator trusts with that. Serial numbers are compared by value, together with the name
-of the certificate's issuer.
+of the certificate's issuer. All names are compared in their normal form (certs.names).
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import Encoding
-from msgspec import Struct
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from msgspec import Struct, structs
 
+from certs import tnauthlist
+from certs.crl import HeldList, RevocationList, parse_crl
+from certs.names import general_key, name_key, uri_key
 from certs.reading import UNREADABLE
 from certs.trustlist import TrustList
-from passport.errors import ParseError
-from passport.reasons import Reason
+from passport.errors import ParseError, shown
 
-MAX_LENGTH: Final = 8 * 1024 * 1024  # octets of one list
-_KNOWN_CRITICAL: Final = {x509.IssuingDistributionPoint.oid}
-_KNOWN_ENTRY: Final = {
-    x509.CertificateIssuer.oid,
-    x509.CRLReason.oid,
-    x509.InvalidityDate.oid,
-}
+_TN_LIST: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.48.14")  # RFC 8226 section 10.1
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
 class RevocationPolicy(str, Enum):
@@ -49,153 +47,116 @@ class State(Enum):
     UNKNOWN = "unknown"
 
 
+class Ground(str, Enum):
+    """Why a list covers a certificate. The first two are RFC 5280's, the others the operator's."""
+
+    OWN = "own"  # the CA that issued the certificate issued the list
+    NAMED = "named"  # the certificate names the list's issuer (cRLIssuer)
+    ADDRESS = "address"  # it points to the list's address; the list's issuer speaks for its root
+    ASSIGNED = "assigned"  # it points nowhere; the list's issuer speaks for its root
+
+
 class Status(Struct, frozen=True):
-    """What the lists say, and until which epoch second that may be relied on."""
+    """What the lists say of one certificate.
+
+    Attributes:
+        until: epoch second until which that may be relied on.
+        ground: why the list covers it that makes it good.
+        covered_by: that list, for people.
+        note: what a verdict says of it; empty where RFC 5280 alone makes the list cover it.
+    """
 
     state: State
     until: int
     detail: str
+    ground: Ground | None = None
+    covered_by: str = ""
+    note: str = ""
 
 
-class RevocationList(Struct, frozen=True):
-    """One list as read; its signature is not checked yet.
+class ListIssuer(Struct, frozen=True):
+    """Somebody whom the operator trusts with indirect lists.
 
     Attributes:
-        issuer: the name in DER.
-        indirect: it speaks for certificates of other issuers (RFC 5280 section 5.2.5).
-        only_users, only_authorities: what kind of certificates it covers.
-        points: names of the distribution point it is the list of; where there are any, it covers
-            only certificates that point to one of them (RFC 5280 section 6.3.3, step b.2.i).
-        number: the CRL number, -1 where it has none.
-        revoked: pairs of certificate issuer's name in DER and serial number.
-        this_update, next_update: epoch seconds; next_update 0 where it is not stated.
+        roots: the trusted roots (`anchor`) below which they may speak. None: below all, but only
+            for certificates that name them as cRLIssuer.
+        addresses: where their lists are, in normal form, for lists that do not tell.
     """
 
-    crl: x509.CertificateRevocationList
-    digest: str
-    issuer: bytes
-    indirect: bool
-    only_users: bool
-    only_authorities: bool
-    points: frozenset[x509.GeneralName]
-    number: int
-    revoked: frozenset[tuple[bytes, int]]
-    this_update: int
-    next_update: int
-
-    @property
-    def scope(self) -> tuple[object, ...]:
-        """What a list must share with another to take its place (RFC 5280 section 5.2.3)."""
-        return (self.issuer, self.indirect, self.only_users, self.only_authorities, self.points)
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        """Orders the lists of one scope by age."""
-        return (self.this_update, self.number)
+    certificate: x509.Certificate
+    roots: frozenset[tuple[str, bytes]] | None = None
+    addresses: frozenset[str] = frozenset()
 
 
-def _malformed(why: str) -> ParseError:
-    return ParseError(Reason.CRL_UNAVAILABLE, "CRL", why)
+class Assignment(Struct, frozen=True):
+    """List issuers as the operator configures them.
 
-
-def parse_crl(data: bytes) -> RevocationList:
-    """Read a list, PEM or DER. The signature is not looked at.
-
-    Raises:
-        ParseError: CRL_UNAVAILABLE; also for what this reader does not support and therefore must
-            not use: delta lists, lists for some reasons only, unknown critical extensions.
+    Attributes:
+        roots: whose certificates their lists are about; None: not stated.
+        addresses: URLs of their lists.
     """
-    if len(data) > MAX_LENGTH:
-        raise _malformed(f"larger than {MAX_LENGTH} octets")
-    try:
-        if data.lstrip().startswith(b"-----BEGIN"):
-            crl = x509.load_pem_x509_crl(data)
-        else:
-            crl = x509.load_der_x509_crl(data)
-        return _read(crl)
-    except ParseError:
-        raise
-    except UNREADABLE as error:
-        raise _malformed(f"not a revocation list: {str(error)[:120]}") from None
+
+    issuers: TrustList
+    roots: TrustList | None = None
+    addresses: tuple[str, ...] = ()
 
 
-def _read(crl: x509.CertificateRevocationList) -> RevocationList:
-    indirect = only_users = only_authorities = False
-    points: frozenset[x509.GeneralName] = frozenset()
-    number = -1
-    for extension in crl.extensions:
-        if isinstance(extension.value, x509.DeltaCRLIndicator):
-            raise _malformed("a delta list")
-        if isinstance(extension.value, x509.IssuingDistributionPoint):
-            point = extension.value
-            if point.only_some_reasons or point.only_contains_attribute_certs:
-                raise _malformed("a list for some reasons or attribute certificates only")
-            if point.relative_name is not None:
-                raise _malformed("a distribution point named relative to the issuer")
-            points = frozenset(point.full_name or ())
-            indirect = point.indirect_crl
-            only_users = point.only_contains_user_certs
-            only_authorities = point.only_contains_ca_certs
-        elif isinstance(extension.value, x509.CRLNumber):
-            number = extension.value.crl_number
-        elif extension.critical and extension.oid not in _KNOWN_CRITICAL:
-            raise _malformed(f"unknown critical extension {extension.oid.dotted_string}")
-    issuer = crl.issuer.public_bytes()
-    current = issuer
-    revoked: set[tuple[bytes, int]] = set()
-    for entry in crl:
-        for extension in entry.extensions:
-            if isinstance(extension.value, x509.CertificateIssuer):
-                if not indirect:
-                    raise _malformed("a direct list names another certificate issuer")
-                # It holds for this entry and all after it (RFC 5280 section 5.3.3).
-                current = _name(extension.value)
-            elif isinstance(extension.value, x509.CRLReason):
-                if extension.value.reason is x509.ReasonFlags.remove_from_crl:
-                    raise _malformed("removeFromCRL in a complete list")
-            elif extension.critical and extension.oid not in _KNOWN_ENTRY:
-                raise _malformed("an entry with an unknown critical extension")
-        revoked.add((current, entry.serial_number))
-    following = crl.next_update_utc
-    return RevocationList(
-        crl,
-        hashlib.sha256(crl.public_bytes(Encoding.DER)).hexdigest(),
-        issuer,
-        indirect,
-        only_users,
-        only_authorities,
-        points,
-        number,
-        frozenset(revoked),
-        int(crl.last_update_utc.timestamp()),
-        int(following.timestamp()) if following is not None else 0,
-    )
+class _Asked(Struct, frozen=True):
+    """A certificate that somebody asks about.
+
+    Attributes:
+        issuer: name of its issuer in normal form.
+        signer: its issuer.
+        points: None when they cannot be read.
+        speakers: whom its points name as cRLIssuer.
+        root: the trusted root it leads to; None when that is not known.
+        direct: an STI-CA issued it, nobody to whom numbers were delegated.
+    """
+
+    certificate: x509.Certificate
+    signer: x509.Certificate
+    issuer: str
+    points: tuple[x509.DistributionPoint, ...] | None
+    speakers: frozenset[str]
+    root: tuple[str, bytes] | None
+    direct: bool
 
 
-def _name(extension: x509.CertificateIssuer) -> bytes:
-    for general in extension:
-        if isinstance(general, x509.DirectoryName):
-            return general.value.public_bytes()
-    raise _malformed("an entry whose certificate issuer has no directory name")
+class _Vouched(Struct):
+    """Until when somebody vouches for a list, in epoch seconds; -1: nobody does.
+
+    Attributes:
+        anybody: of those who may revoke the certificate by it.
+        letter: of those whose list may cover the certificate by RFC 5280.
+        assigned: of those who may speak for the certificate's root.
+        places: where their list is; None: wherever a certificate points to.
+    """
+
+    anybody: int = -1
+    letter: int = -1
+    assigned: int = -1
+    places: frozenset[str] | None = frozenset()
 
 
 class RevocationView:
     """The lists in force, immutable. What they say of a certificate is worked out when asked."""
 
-    __slots__ = ("_issuers", "_lists", "_roots", "policy", "version")
+    __slots__ = ("_anchors", "_issuers", "_lists", "_roots", "policy", "version")
 
     def __init__(
         self,
         lists: Sequence[RevocationList],
-        issuers: Mapping[bytes, tuple[x509.Certificate, ...]],
-        roots: Mapping[bytes, tuple[x509.Certificate, ...]],
+        issuers: Mapping[str, tuple[ListIssuer, ...]],
+        roots: Mapping[str, tuple[x509.Certificate, ...]],
         policy: RevocationPolicy,
     ) -> None:
         self._lists = tuple(lists)
         self._issuers = issuers
         self._roots = roots
+        self._anchors = frozenset(anchor(root) for named in roots.values() for root in named)
         self.policy = policy
-        digest = hashlib.sha256("".join(sorted(item.digest for item in lists)).encode())
+        stated = (f"{item.digest} {item.address} {item.sure}" for item in lists)
+        digest = hashlib.sha256("\n".join(sorted(stated)).encode())
         self.version = f"{policy.value}:{digest.hexdigest()}"
 
     @property
@@ -203,8 +164,24 @@ class RevocationView:
         """When each list was issued, epoch seconds."""
         return tuple(item.this_update for item in self._lists)
 
-    def status(self, certificate: x509.Certificate, issuer: x509.Certificate, now: int) -> Status:
-        """What the lists say of a certificate that `issuer` issued.
+    def statuses(self, path: Sequence[x509.Certificate], now: int) -> tuple[Status, ...]:
+        """What the lists say of each certificate of a validated path, the root left out.
+
+        The path begins at the signer's certificate and ends at a trusted root.
+        """
+        return tuple(
+            self.status(certificate, issuer, now, tuple(path[index + 2 :]))
+            for index, (certificate, issuer) in enumerate(itertools.pairwise(path))
+        )
+
+    def status(
+        self,
+        certificate: x509.Certificate,
+        issuer: x509.Certificate,
+        now: int,
+        above: Sequence[x509.Certificate] = (),
+    ) -> Status:
+        """What the lists say of a certificate that `issuer` issued, `above` being its issuers.
 
         Good only by a list in force that covers the certificate. Revoked by any authentic list
         that no newer one of its scope has replaced, also when it is stale, not valid yet, of
@@ -212,138 +189,263 @@ class RevocationView:
         these could take back a revocation otherwise. For the same reason only a list that has
         begun and whose signer's certificate is valid replaces older ones.
         """
-        key = (certificate.issuer.public_bytes(), certificate.serial_number)
-        points = _points(certificate)
-        authentic: list[tuple[RevocationList, int]] = []
+        asked = self._asked(certificate, issuer, above)
+        key = (asked.issuer, certificate.serial_number)
+        authentic: list[tuple[RevocationList, _Vouched]] = []
         newest: dict[tuple[object, ...], tuple[int, int]] = {}
         for item in self._lists:
-            until = self._vouched(item, certificate, issuer, points, now)
-            if until is None:
+            vouched = self._vouched(item, asked, now)
+            if vouched.anybody < 0:
                 continue
-            authentic.append((item, until))
-            if item.this_update <= now <= until:
+            authentic.append((item, vouched))
+            if item.this_update <= now <= vouched.anybody:
                 newest[item.scope] = max(newest.get(item.scope, item.rank), item.rank)
-        good = 0
+        good: dict[Ground, tuple[int, RevocationList]] = {}
         stale = False
-        for item, until in authentic:
+        for item, vouched in authentic:
             if item.rank < newest.get(item.scope, item.rank):
                 continue
             if key in item.revoked:
                 return Status(State.REVOKED, now, f"serial {certificate.serial_number:x} is listed")
-            if not _covers(item, certificate, points):
+            ground = _ground(item, asked, vouched)
+            if ground is None:
                 continue
+            by_letter = ground in (Ground.OWN, Ground.NAMED)
+            until = vouched.letter if by_letter else vouched.assigned
             # A certificate is valid in its last second, a list is not (RFC 5280, 4.1.2.5, 5.1.2.5).
             if item.this_update <= now < item.next_update and now <= until:
-                good = max(good, min(item.next_update, until))
+                until = min(item.next_update, until)
+                if ground not in good or good[ground][0] < until:
+                    good[ground] = (until, item)
             else:
                 stale = True
-        if good:
-            return Status(State.GOOD, good, "not listed")
+        for ground in Ground:
+            if ground in good:
+                until, item = good[ground]
+                by = _called(item)
+                note = _note(ground, asked, by)
+                return Status(State.GOOD, until, "not listed", ground, by, note)
         why = "the list that covers it is stale or not valid yet" if stale else "no list covers it"
         return Status(State.UNKNOWN, now, why)
 
-    def _vouched(
+    def _asked(
         self,
-        item: RevocationList,
         certificate: x509.Certificate,
         issuer: x509.Certificate,
-        points: Sequence[x509.DistributionPoint],
-        now: int,
-    ) -> int | None:
+        above: Sequence[x509.Certificate],
+    ) -> _Asked:
+        points = _points(certificate)
+        root = anchor((issuer, *above)[-1])
+        return _Asked(
+            certificate,
+            issuer,
+            name_key(certificate.issuer),
+            points,
+            frozenset().union(*(_directory_names(point.crl_issuer) for point in points or ())),
+            root if root in self._anchors else None,
+            not any(_delegates(authority) for authority in (issuer, *above)),
+        )
+
+    def _vouched(self, item: RevocationList, asked: _Asked, now: int) -> _Vouched:
         """Until when somebody who may speak of the certificate vouches for the list.
 
-        None when it is not authentic or its signer may not speak of the certificate. That is the
-        certificate's issuer; for an indirect list whoever the operator trusts with lists, and a
-        root that the certificate names: one root's list does not revoke what another issued.
+        That is the certificate's issuer; for an indirect list whoever the operator trusts with
+        lists below its root, and a root that the certificate names: one root's list does not
+        revoke what another issued.
         """
-        candidates = self._issuers.get(item.issuer, ())
-        if item.issuer == certificate.issuer.public_bytes():
-            candidates = (*candidates, issuer, *self._roots.get(item.issuer, ()))
-        elif not item.indirect:
-            return None
-        elif any(item.issuer in _directory_names(point.crl_issuer) for point in points):
-            candidates = (*candidates, *self._roots.get(item.issuer, ()))
-        return max(
-            (
-                int(candidate.not_valid_after_utc.timestamp())
-                for candidate in candidates
-                if candidate.not_valid_before_utc.timestamp() <= now
-                and _signed(item.crl, candidate)
-            ),
-            default=None,
-        )
+        found = _Vouched()
+        own, named = item.issuer == asked.issuer, item.issuer in asked.speakers
+        if not (own or item.indirect):
+            return found
+        for entry in self._issuers.get(item.issuer, ()):
+            speaks = entry.roots is None or asked.root in entry.roots
+            if not (speaks or named):
+                continue
+            until = _signed_until(item, entry.certificate, now)
+            found.anybody = max(found.anybody, until)
+            if not speaks or until < 0:
+                continue
+            found.letter = max(found.letter, until)
+            if asked.root is not None and (
+                entry.roots is not None or self._anchors == {asked.root}
+            ):
+                found.assigned = max(found.assigned, until)
+                places = _places(item, entry)
+                found.places = (
+                    None if places is None or found.places is None else found.places | places
+                )
+        others = (asked.signer,) if own else ()
+        if own or named:
+            others = (*others, *self._roots.get(item.issuer, ()))
+        for other in others:
+            found.letter = max(found.letter, _signed_until(item, other, now))
+        found.anybody = max(found.anybody, found.letter)
+        return found
+
+
+def anchor(root: x509.Certificate) -> tuple[str, bytes]:
+    """What makes a root the one it is: name and key (RFC 5280 section 6.1.1, d)."""
+    key = root.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return (name_key(root.subject), key)
+
+
+def _signed_until(item: RevocationList, signer: x509.Certificate, now: int) -> int:
+    """The end of the signer's certificate; -1 when it did not sign the list, or begins later."""
+    if signer.not_valid_before_utc.timestamp() <= now and _signed(item.crl, signer):
+        return int(signer.not_valid_after_utc.timestamp())
+    return -1
 
 
 def _signed(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
     try:
-        usage = issuer.extensions.get_extension_for_class(x509.KeyUsage).value
+        usage = _extension(issuer, x509.KeyUsage)
         key = issuer.public_key()
-        if not usage.crl_sign or not isinstance(key, EllipticCurvePublicKey | RSAPublicKey):
+        # RFC 5280 section 6.3.3, step f: the key usage counts if it is present.
+        if usage is not None and not usage.crl_sign:
             return False
-        return crl.is_signature_valid(key)
-    except (x509.ExtensionNotFound, InvalidSignature, *UNREADABLE):
+        return isinstance(key, EllipticCurvePublicKey | RSAPublicKey) and crl.is_signature_valid(
+            key
+        )
+    except (InvalidSignature, *UNREADABLE):
         return False
 
 
-def _points(certificate: x509.Certificate) -> tuple[x509.DistributionPoint, ...]:
+def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
     try:
-        points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
-    except (x509.ExtensionNotFound, *UNREADABLE):
-        return ()
-    return tuple(points)
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
 
 
-def _directory_names(names: Sequence[x509.GeneralName] | None) -> set[bytes]:
+def _points(certificate: x509.Certificate) -> tuple[x509.DistributionPoint, ...] | None:
+    try:
+        return tuple(_extension(certificate, x509.CRLDistributionPoints) or ())
+    except UNREADABLE:
+        return None
+
+
+def _delegates(authority: x509.Certificate) -> bool:
+    """True for a CA to whom numbers were delegated (RFC 9060), by value or by reference."""
+    try:
+        if any(item.oid == tnauthlist.OID for item in authority.extensions):
+            return True
+        access = _extension(authority, x509.AuthorityInformationAccess)
+    except UNREADABLE:
+        return True
+    return any(item.access_method == _TN_LIST for item in access or ())
+
+
+def _directory_names(names: Sequence[x509.GeneralName] | None) -> set[str]:
     return {
-        general.value.public_bytes()
+        name_key(general.value)
         for general in names or ()
         if isinstance(general, x509.DirectoryName)
     }
 
 
-def _covers(
-    item: RevocationList, certificate: x509.Certificate, points: Sequence[x509.DistributionPoint]
-) -> bool:
-    """True when absence from the list means that the certificate is good."""
+def _places(item: RevocationList, issuer: ListIssuer) -> frozenset[str] | None:
+    """The list's own addresses, as far as they can be relied on; None: all.
+
+    They are what it says itself; else where it was fetched from, unless over http, where an
+    issuer's list can be put in the place of another; else what the operator says. Where nobody
+    says anything, the list was put there by hand to be used for whatever its issuer speaks for.
+    """
+    if item.points:
+        return item.points
+    if item.address:
+        known = item.sure or item.address in issuer.addresses
+        return frozenset({item.address}) if known else frozenset()
+    return issuer.addresses or None
+
+
+def _ground(item: RevocationList, asked: _Asked, vouched: _Vouched) -> Ground | None:
+    """Why absence from the list means that the certificate is good; None when it does not."""
     try:
-        basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-        authority = basic.ca
-    except x509.ExtensionNotFound:
-        authority = False
+        basic = _extension(asked.certificate, x509.BasicConstraints)
     except UNREADABLE:
-        return False
+        return None
+    authority = basic is not None and basic.ca
     if (item.only_users and authority) or (item.only_authorities and not authority):
-        return False
-    own = item.issuer == certificate.issuer.public_bytes()
-    if own and not item.points:
-        return True
-    for point in points:
-        speaker = item.issuer in _directory_names(point.crl_issuer) or (
-            own and point.crl_issuer is None
-        )
+        return None
+    if asked.points is None:
+        return None
+    if vouched.letter >= 0:
+        ground = _ground_by_letter(item, asked, asked.points)
+        if ground is not None:
+            return ground
+    if vouched.assigned < 0 or not item.indirect:
+        return None
+    if not asked.points:
+        pointless = asked.direct and not _has_points(asked.certificate)
+        return Ground.ASSIGNED if pointless else None
+    places = vouched.places
+    for point in asked.points:
+        named = [
+            general_key(general)
+            for general in point.full_name or ()
+            if isinstance(general, x509.UniformResourceIdentifier)
+        ]
         # A point for some reasons only says nothing of the others.
-        if not speaker or point.reasons is not None:
+        if point.reasons is None and named and (places is None or not places.isdisjoint(named)):
+            return Ground.ADDRESS
+    return None
+
+
+def _ground_by_letter(
+    item: RevocationList, asked: _Asked, points: Sequence[x509.DistributionPoint]
+) -> Ground | None:
+    """RFC 5280 section 6.3.3, steps b and d."""
+    own = item.issuer == asked.issuer
+    if own and not item.points:
+        return Ground.OWN
+    for point in points:
+        named = item.issuer in _directory_names(point.crl_issuer)
+        if not (named or (own and point.crl_issuer is None)) or point.reasons is not None:
             continue
-        names = point.full_name or point.crl_issuer or ()
+        names = {general_key(general) for general in point.full_name or point.crl_issuer or ()}
         if not item.points or not item.points.isdisjoint(names):
-            return True
-    return False
+            return Ground.NAMED if named else Ground.OWN
+    return None
+
+
+def _has_points(certificate: x509.Certificate) -> bool:
+    return any(item.oid == x509.CRLDistributionPoints.oid for item in certificate.extensions)
+
+
+def _called(item: RevocationList) -> str:
+    issuer = item.crl.issuer.rfc4514_string()[:200]
+    return f"{issuer} at {shown(item.url)}" if item.url else issuer
+
+
+def _note(ground: Ground, asked: _Asked, by: str) -> str:
+    if ground is Ground.ADDRESS:
+        names = "names another issuer of it" if asked.speakers else "does not name its issuer"
+        why = f"is at the address that the certificate points to, which {names}"
+    elif ground is Ground.ASSIGNED:
+        why = "is taken because the certificate points to none"
+    else:
+        return ""
+    subject = asked.certificate.subject.rfc4514_string()[:200]
+    return f"revocation of {subject} rests on trust.crl_issuers: the list of {by} {why}"
 
 
 def build_view(
-    lists: Sequence[bytes],
+    lists: Sequence[bytes | HeldList],
     *,
     issuers: TrustList,
     trust: TrustList,
     policy: RevocationPolicy,
+    assigned: Sequence[Assignment] = (),
 ) -> tuple[RevocationView, tuple[str, ...]]:
     """Read the lists and put them in force.
 
     Args:
         lists: their content, PEM or DER.
-        issuers: who may sign indirect lists, for whatever certificates.
+        issuers: who may sign indirect lists, for whatever certificates name them. With a single
+            trusted root they are assigned to it.
         trust: the roots, who sign lists about what they issued and about certificates that name
             them as issuer of their lists.
+        assigned: who may sign indirect lists about what is below stated roots.
 
     Returns:
         The view, and a sentence for each list that cannot be used. Of two authentic lists of one
@@ -351,20 +453,31 @@ def build_view(
     """
     problems: list[str] = []
     read: list[RevocationList] = []
-    for number, data in enumerate(lists, 1):
+    for number, given in enumerate(lists, 1):
+        held = HeldList(given) if isinstance(given, bytes) else given
         try:
-            read.append(parse_crl(data))
+            found = parse_crl(held.data)
         except ParseError as error:
-            problems.append(f"list {number}: {error.detail}")
-    return (
-        RevocationView(read, _by_name(issuers), _by_name(trust), policy),
-        tuple(problems),
-    )
+            problems.append(f"{held.name or f'list {number}'}: {error.detail}")
+            continue
+        if held.url is not None:
+            address = f"uri:{uri_key(held.url)}"
+            found = structs.replace(found, address=address, url=held.url, sure=held.sure)
+        read.append(found)
+    known: dict[str, tuple[ListIssuer, ...]] = {}
+    for assignment in (Assignment(issuers), *assigned):
+        roots = assignment.roots
+        anchors = frozenset(map(anchor, roots.roots)) if roots is not None else None
+        addresses = frozenset(f"uri:{uri_key(url)}" for url in assignment.addresses)
+        for certificate in assignment.issuers.roots:
+            name = name_key(certificate.subject)
+            known[name] = (*known.get(name, ()), ListIssuer(certificate, anchors, addresses))
+    return RevocationView(read, known, _by_name(trust), policy), tuple(problems)
 
 
-def _by_name(listed: TrustList) -> dict[bytes, tuple[x509.Certificate, ...]]:
-    found: dict[bytes, tuple[x509.Certificate, ...]] = {}
+def _by_name(listed: TrustList) -> dict[str, tuple[x509.Certificate, ...]]:
+    found: dict[str, tuple[x509.Certificate, ...]] = {}
     for certificate in listed.roots:
-        name = certificate.subject.public_bytes()
+        name = name_key(certificate.subject)
         found[name] = (*found.get(name, ()), certificate)
     return found

@@ -75,7 +75,8 @@ class Result(Struct, frozen=True):
         refusal: the first check that failed; None when all held.
         passport: the claims; believed only when refusal is None.
         spc: the service provider code that signed, when the chain was trusted.
-        notes: what was left out under a policy that permits it, for people.
+        notes: what was left out under a policy that permits it, and what the check of revocation
+            rests on beside RFC 5280, for people.
         finding: what the signer's conduct shows, whether or not it made a difference.
         unwanted: the callee's refusal of such calls, whether or not it made a difference.
         unchecked: revocation was not, since the policy permits that.

@@ -546,14 +546,13 @@ def _result(
         refusal,
         screened.passport,
         signer.spc if signer is not None else None,
-        (_UNCHECKED,) if unchecked else (),
+        signer.notes if signer is not None else (),
         finding,
         unwanted,
         unchecked,
     )
 
 
-_UNCHECKED: Final = "revocation was not checked: no fresh list, and the policy permits that"
 
 
 def _shown(

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from certs import constraints, tnauthlist
 from certs.ca import DAY, Authority, create_development_pki, name, new_key, pem
 from certs.chain import Chain, TrustedSigner, Untrusted, parse_chain, validate
+from certs.crl import parse_crl
 from certs.profile import ProfilePolicy, Role, check_profile, role_of
-from certs.revocation import RevocationPolicy, build_view, parse_crl
+from certs.revocation import RevocationPolicy, build_view
 from certs.tnauthlist import SPC, TNAuthList
 from certs.trustlist import TrustList, load_trust_list
 from passport.errors import ConfigError, ParseError
@@ -268,13 +269,21 @@ def test_a_direct_list_of_the_issuing_ca_and_of_the_root_together():
     assert reason(outcome) is Reason.CRL_UNAVAILABLE
 
 
-def test_an_issuer_without_crl_sign_signs_no_lists(pki):
-    unusable = Authority.create_root(
-        "STI-PA", **DATES, change=lambda builder: _without(builder, x509.KeyUsage)
-    )
-    crl = unusable.issue_crl([], this_update=NOW - 60, next_update=NOW + DAY, indirect=True)
-    view = pki.view(crl, issuers=(unusable.certificate,))
-    assert reason(pki.validate(pki.leaf(), view=view)) is Reason.CRL_UNAVAILABLE
+def test_the_key_usage_of_a_lists_signer_counts_if_it_is_present(pki):
+    """RFC 5280 section 6.3.3, step f: "if a key usage extension is present"."""
+
+    def signs_certificates_only(builder):
+        usage = x509.KeyUsage(False, False, False, False, False, True, False, False, False)
+        return _without(builder, x509.KeyUsage).add_extension(usage, critical=True)
+
+    outcomes = []
+    for change in (signs_certificates_only, lambda builder: _without(builder, x509.KeyUsage)):
+        signer = Authority.create_root("STI-PA", **DATES, change=change)
+        crl = signer.issue_crl([], this_update=NOW - 60, next_update=NOW + DAY, indirect=True)
+        view = pki.view(crl, issuers=(signer.certificate,))
+        outcomes.append(pki.validate(pki.leaf(), view=view))
+    assert reason(outcomes[0]) is Reason.CRL_UNAVAILABLE
+    assert isinstance(outcomes[1], TrustedSigner)
 
 
 def test_versions_of_views_follow_their_content(pki):

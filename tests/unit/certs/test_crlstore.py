@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from simulator import CRL_URL, DAY, NOW, Fault
 
 from certs.chain import Untrusted, validate
+from certs.crl import parse_crl
 from certs.crlstore import MAX_URLS, CrlStore
 from certs.fetch import Caching, Purpose
 from certs.profile import ProfilePolicy
-from certs.revocation import parse_crl
 from passport.errors import ConfigError
 from passport.reasons import Reason
 

@@ -1,0 +1,175 @@
+"""Reading revocation lists (RFC 5280 section 5)."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec import Struct
+
+from certs.names import general_key, name_key
+from certs.reading import UNREADABLE
+from passport.errors import ParseError
+from passport.reasons import Reason
+
+MAX_LENGTH: Final = 8 * 1024 * 1024  # octets of one list
+_KNOWN_CRITICAL: Final = {x509.IssuingDistributionPoint.oid}
+_KNOWN_ENTRY: Final = {
+    x509.CertificateIssuer.oid,
+    x509.CRLReason.oid,
+    x509.InvalidityDate.oid,
+}
+
+
+class HeldList(Struct, frozen=True):
+    """A list as it is held.
+
+    Attributes:
+        data: PEM or DER.
+        url: where it was fetched from; None when somebody put it there by hand.
+        sure: nobody on the way could have put another list in its place (https), or the operator
+            names this address.
+        name: what to call it when it cannot be read.
+    """
+
+    data: bytes
+    url: str | None = None
+    sure: bool = False
+    name: str = ""
+
+
+class RevocationList(Struct, frozen=True):
+    """One list as read; its signature is not checked yet.
+
+    Attributes:
+        issuer: the name in its normal form (certs.names).
+        indirect: it speaks for certificates of other issuers (RFC 5280 section 5.2.5).
+        only_users, only_authorities: what kind of certificates it covers.
+        points: names, in their normal form, of the distribution point it is the list of; where
+            there are any, it covers only certificates that point to one of them (RFC 5280 section
+            6.3.3, step b.2.i).
+        number: the CRL number, -1 where it has none.
+        revoked: pairs of certificate issuer's name in its normal form and serial number.
+        this_update, next_update: epoch seconds; next_update 0 where it is not stated.
+        url, address: where it was fetched from, as written and in its normal form; empty when it
+            was put there by hand.
+        sure: as of HeldList.
+    """
+
+    crl: x509.CertificateRevocationList
+    digest: str
+    issuer: str
+    indirect: bool
+    only_users: bool
+    only_authorities: bool
+    points: frozenset[str]
+    number: int
+    revoked: frozenset[tuple[str, int]]
+    this_update: int
+    next_update: int
+    address: str = ""
+    url: str = ""
+    sure: bool = False
+
+    @property
+    def scope(self) -> tuple[object, ...]:
+        """What a list must share with another to take its place (RFC 5280 section 5.2.3).
+
+        Also the address, where the list itself tells no point: two parts of one issuer's list
+        that fail to say so must not take each other's revocations back.
+        """
+        points = self.points or self.address
+        return (self.issuer, self.indirect, self.only_users, self.only_authorities, points)
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Orders the lists of one scope by age."""
+        return (self.this_update, self.number)
+
+
+def _malformed(why: str) -> ParseError:
+    return ParseError(Reason.CRL_UNAVAILABLE, "CRL", why)
+
+
+def parse_crl(data: bytes) -> RevocationList:
+    """Read a list, PEM or DER. The signature is not looked at.
+
+    Raises:
+        ParseError: CRL_UNAVAILABLE; also for what this reader does not support and therefore must
+            not use: delta lists, lists for some reasons only, unknown critical extensions.
+    """
+    if len(data) > MAX_LENGTH:
+        raise _malformed(f"larger than {MAX_LENGTH} octets")
+    try:
+        if data.lstrip().startswith(b"-----BEGIN"):
+            crl = x509.load_pem_x509_crl(data)
+        else:
+            crl = x509.load_der_x509_crl(data)
+        return _read(crl)
+    except ParseError:
+        raise
+    except UNREADABLE as error:
+        raise _malformed(f"not a revocation list: {str(error)[:120]}") from None
+
+
+def _read(crl: x509.CertificateRevocationList) -> RevocationList:
+    indirect = only_users = only_authorities = False
+    points: frozenset[str] = frozenset()
+    number = -1
+    for extension in crl.extensions:
+        if isinstance(extension.value, x509.DeltaCRLIndicator):
+            raise _malformed("a delta list")
+        if isinstance(extension.value, x509.IssuingDistributionPoint):
+            point = extension.value
+            if point.only_some_reasons or point.only_contains_attribute_certs:
+                raise _malformed("a list for some reasons or attribute certificates only")
+            if point.relative_name is not None:
+                raise _malformed("a distribution point named relative to the issuer")
+            points = frozenset(general_key(name) for name in point.full_name or ())
+            indirect = point.indirect_crl
+            only_users = point.only_contains_user_certs
+            only_authorities = point.only_contains_ca_certs
+        elif isinstance(extension.value, x509.CRLNumber):
+            number = extension.value.crl_number
+        elif extension.critical and extension.oid not in _KNOWN_CRITICAL:
+            raise _malformed(f"unknown critical extension {extension.oid.dotted_string}")
+    issuer = name_key(crl.issuer)
+    current = [issuer]
+    revoked: set[tuple[str, int]] = set()
+    for entry in crl:
+        for extension in entry.extensions:
+            if isinstance(extension.value, x509.CertificateIssuer):
+                if not indirect:
+                    raise _malformed("a direct list names another certificate issuer")
+                # It holds for this entry and all after it (RFC 5280 section 5.3.3).
+                current = _names(extension.value)
+            elif isinstance(extension.value, x509.CRLReason):
+                if extension.value.reason is x509.ReasonFlags.remove_from_crl:
+                    raise _malformed("removeFromCRL in a complete list")
+            elif extension.critical and extension.oid not in _KNOWN_ENTRY:
+                raise _malformed("an entry with an unknown critical extension")
+        revoked.update((name, entry.serial_number) for name in current)
+    following = crl.next_update_utc
+    return RevocationList(
+        crl,
+        hashlib.sha256(crl.public_bytes(Encoding.DER)).hexdigest(),
+        issuer,
+        indirect,
+        only_users,
+        only_authorities,
+        points,
+        number,
+        frozenset(revoked),
+        int(crl.last_update_utc.timestamp()),
+        int(following.timestamp()) if following is not None else 0,
+    )
+
+
+def _names(extension: x509.CertificateIssuer) -> list[str]:
+    """All that the certificates' issuer is called (RFC 5280 section 5.3.3)."""
+    names = [name_key(g.value) for g in extension if isinstance(g, x509.DirectoryName)]
+    if not names:
+        raise _malformed("an entry whose certificate issuer has no directory name")
+    return names
