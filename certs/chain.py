@@ -25,9 +25,17 @@ from cryptography.x509.verification import (
 from msgspec import Struct
 
 from certs.constraints import ClaimConstraints, constraints_of
+from certs.crl import Named
 from certs.profile import ProfilePolicy, Role, check_profile, extension, role_of
 from certs.reading import UNREADABLE
-from certs.revocation import RevocationPolicy, RevocationView, State, Status
+from certs.revocation import (
+    RevocationPolicy,
+    RevocationView,
+    State,
+    Status,
+    anchor,
+    delegates,
+)
 from certs.tnauthlist import TNAuthList, tnauthlist_of
 from certs.trustlist import TrustList
 from passport.errors import ConfigError, ParseError
@@ -147,6 +155,29 @@ def parse_chain(data: bytes) -> Chain:
         not_after,
         urls,
     )
+
+
+def uncovered(
+    chain: Chain, *, now: int, trust: TrustList, revocation: RevocationView
+) -> tuple[Named, ...]:
+    """Where the certificates of a chain's path say their lists are, of those that none covers.
+
+    Empty without a path to a trusted root. The other certificates of the chain, which anybody can
+    put there, do not count.
+    """
+    path = _path(chain, now, trust)
+    if isinstance(path, Untrusted):
+        return ()
+    statuses = revocation.statuses(path, now)
+    found = []
+    for index, (certificate, status) in enumerate(zip(path[:-1], statuses, strict=True)):
+        urls = tuple(_crl_urls(certificate)) if status.state is State.UNKNOWN else ()
+        if urls:
+            name, key = anchor(path[max(index + 1, len(path) - 2)])
+            authority = hashlib.sha256(name.encode() + key).hexdigest()
+            delegated = any(map(delegates, path[index + 1 :]))
+            found.append(Named(urls, authority, delegated))
+    return tuple(found)
 
 
 def _crl_urls(certificate: x509.Certificate) -> list[str]:

@@ -40,6 +40,20 @@ class HeldList(Struct, frozen=True):
     name: str = ""
 
 
+class Named(Struct, frozen=True):
+    """Where a certificate says that its lists are.
+
+    Attributes:
+        authority: who shares places with whom: the CA below the root that the path goes through,
+            or the root for what it issued itself.
+        delegated: somebody issued the certificate to whom numbers were delegated.
+    """
+
+    urls: tuple[str, ...]
+    authority: str = ""
+    delegated: bool = False
+
+
 class RevocationList(Struct, frozen=True):
     """One list as read; its signature is not checked yet.
 

@@ -6,6 +6,12 @@ JSON file beside it that says where it came from and when it is due; an operator
 
 Lists are not judged here: certs.revocation checks signature, issuer and dates, for every list and
 wherever it came from. Only what is no list at all, or older than the one held, is not stored.
+
+Addresses that certificates name are learnt from chains under a trusted root whose key has signed a
+token, and from nothing else. Even so a CA, or somebody a CA delegated numbers to, may name what it
+likes: each certificate may teach two addresses, each CA has so many places and those below its
+delegates a few of their own, an address that never gave a list makes room for a new one, and all
+are forgotten some time after a certificate last named them.
 """
 
 from __future__ import annotations
@@ -13,10 +19,11 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import hashlib
+import itertools
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -24,27 +31,53 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from certs.chain import Chain
-from certs.crl import parse_crl
+from certs.crl import HeldList, Named, parse_crl
 from certs.fetch import Fetched, Fetcher, FetchError, Purpose
 from certs.files import read_file
+from certs.x5u import host_of, names_loopback
 from passport.errors import ConfigError, ParseError, shown
 from passport.reasons import Reason
 
 REFRESH_SECONDS: Final = 900  # how late a revocation may arrive that its list's host has published
 RETRY_SECONDS: Final = 60  # after a failure
 MAX_URLS: Final = 64  # learnt from certificates; the field has one list per country
+MAX_OF_CERTIFICATE: Final = 2  # the profile has one
+MAX_OF_AUTHORITY: Final = 8
+MAX_BELOW_DELEGATES: Final = 16  # learnt from certificates of delegates, besides MAX_URLS
+MAX_OF_DELEGATES: Final = 2  # of one STI-CA
+FORGET_SECONDS: Final = 30 * 86_400  # after a certificate last named it
+FORGET_SILENT_SECONDS: Final = 86_400  # likewise, of one that never gave a list
+_LONGEST_RETRY: Final = 3_600  # seconds; for those that never gave a list
 MAX_FILE: Final = 64 * 1024 * 1024  # octets; some 1.5 million entries
+_NOTE_USE_EVERY: Final = 86_400  # seconds; what is in use is written down no more often
+_FOLDER: Final = "folder"
+_NO_PLACE: Final = "no place"
 _SCAN_EVERY: Final = 10  # seconds between two looks for what other workers have learnt
+_FETCHED = re.compile(r"url-[0-9a-f]{32}")
 _PEM = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
 
 class _Source(Struct):
-    """Where a fetched list comes from; times are epoch seconds."""
+    """Where a fetched list comes from; times are epoch seconds, 0 for never.
+
+    Attributes:
+        gave: when it last gave a list. used: when a certificate was last known to name it.
+        secured: what it gave came over https all the way.
+    """
 
     url: str
     etag: str | None = None
     due: int = 0
+    gave: int = 0
+    used: int = 0
+    authority: str = ""
+    delegated: bool = False
+    secured: bool = True
+
+    @property
+    def forgotten_at(self) -> int:
+        """When it is forgotten, should no certificate name it until then."""
+        return self.used + (FORGET_SECONDS if self.gave else FORGET_SILENT_SECONDS)
 
 
 class CrlStore:
@@ -59,6 +92,7 @@ class CrlStore:
         refresh_seconds: int = REFRESH_SECONDS,
         retry_seconds: int = RETRY_SECONDS,
         refusal: Callable[[bytes], str | None] | None = None,
+        count: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Open the folder, and create it if only its last part is missing.
 
@@ -71,6 +105,8 @@ class CrlStore:
             refusal: tells why a fetched list may not replace the one held, None when it may.
                 Lists come over plain http too; with a check of the signature here, an attacker
                 on the way cannot take a good list out of force.
+            count: told the outcome of each fetch: fetched, unchanged, failed; no_place for an
+                address that is not learnt.
 
         Raises:
             ConfigError: the folder cannot be made, read or written.
@@ -81,10 +117,12 @@ class CrlStore:
         self._refresh_seconds = refresh_seconds
         self._retry_seconds = retry_seconds
         self._refusal = refusal
+        self._count = count
         self._now = 0
         self._scan_at = 0
         self._flights: dict[str, asyncio.Task[bool]] = {}
         self._retry_at: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
         self._fetch_problems: dict[str, str] = {}
         self._file_problems: dict[str, str] = {}
         self._read: dict[str, tuple[object, bytes]] = {}
@@ -101,7 +139,24 @@ class CrlStore:
     @property
     def problems(self) -> tuple[str, ...]:
         """Which lists could not be fetched or read, one sentence each."""
-        return (*self._fetch_problems.values(), *self._file_problems.values())
+        return (*self.faults, *self.remarks)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Of these, what the operator configured or put there, and the folder itself."""
+        told = [text for key, text in self._fetch_problems.items() if key in (*self._urls, _FOLDER)]
+        return (*told, *self._file_problems.values())
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The others: what strangers' certificates name."""
+        own = (*self._urls, _FOLDER)
+        return tuple(text for key, text in self._fetch_problems.items() if key not in own)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The configured addresses."""
+        return self._urls
 
     def version(self) -> tuple[object, ...]:
         """Tell the present content of the folder from any other, without reading it.
@@ -119,8 +174,16 @@ class CrlStore:
         Raises:
             ConfigError: the folder cannot be listed.
         """
+        return tuple(held.data for held in self.held())
+
+    def held(self) -> tuple[HeldList, ...]:
+        """As `snapshot`, with where each list comes from.
+
+        Raises:
+            ConfigError: the folder cannot be listed.
+        """
         self._file_problems.clear()
-        lists: list[bytes] = []
+        lists: list[HeldList] = []
         read: dict[str, tuple[object, bytes]] = {}
         for name, stamp in self._files():
             known = self._read.get(name)
@@ -130,10 +193,31 @@ class CrlStore:
                     known = (stamp, content)
             if known is not None:
                 read[name] = known
+                url, sure = self._origin(name)
                 # The library reads the first list of a PEM file only.
-                lists.extend(_PEM.findall(known[1]) or [known[1]])
+                lists.extend(
+                    HeldList(data, url, sure, url or name)
+                    for data in _PEM.findall(known[1]) or [known[1]]
+                )
         self._read = read
         return tuple(lists)
+
+    def _origin(self, name: str) -> tuple[str | None, bool]:
+        """Where a file was fetched from, and whether that is sure; None: put there by hand."""
+        stem, _, _ = name.rpartition(".")
+        if not _FETCHED.fullmatch(stem):
+            return None, False
+        for url in self._urls:
+            if _name(url) == stem:
+                return url, True
+        try:
+            content = (self._folder / f"{stem}.json").read_bytes()
+            source = msgspec.json.decode(content, type=_Source)
+        except (OSError, msgspec.DecodeError):
+            return "", False  # from somewhere that was forgotten
+        url = source.url
+        here = names_loopback(host_of(url) or "")
+        return url, source.secured and (here or url.lower().startswith("https:"))
 
     async def refresh_due(self, now: int) -> bool:
         """Fetch the lists that are due; True when a new one is in the folder.
@@ -149,6 +233,8 @@ class CrlStore:
                 self._scan_at = now + _SCAN_EVERY
                 return False
             sources = self._sources()
+            self._forget(sources)
+            self._fetch_problems.pop(_NO_PLACE, None)
             due = [
                 source.url
                 for source in sources.values()
@@ -158,27 +244,107 @@ class CrlStore:
             self._scan_at = now + _SCAN_EVERY
         return changed
 
-    async def fetch_for(self, chain: Chain) -> bool:
-        """Fetch the lists that a chain's certificates name and the folder does not hold.
+    def lacks(self, named: Iterable[Named]) -> bool:
+        """True when one of these addresses is to be asked, or is being asked."""
+        return any(self._askable(url) for one in named for url in _few(one))
 
-        Call it for chains that lead to a trusted root only: anybody can write a certificate that
-        names a list, and each one learnt here is fetched from now on, up to MAX_URLS.
+    def _askable(self, url: str) -> bool:
+        if url in self._flights:
+            return True
+        # What is known and not held is asked in the background; no call waits for it again.
+        known = self._path(url).exists() if url in self._urls else self._source(url).used
+        return not known and self._retry_at.get(url, 0) <= self._now
+
+    async def fetch_for(self, named: Iterable[Named]) -> bool:
+        """Fetch the lists at these addresses that the folder does not hold.
+
+        Call it for certificates of a path to a trusted root only, whose key has signed a token.
 
         Returns:
             True when a new list is in the folder. False, without waiting, when there is nothing
-            to fetch or it failed a moment ago.
+            to fetch, no place for it, or it failed a moment ago.
         """
-        wanted = []
-        for url in chain.crl_urls:
-            if self._retry_at.get(url, 0) > self._now or self._path(url).exists():
+        flights = [
+            self._flight(url)
+            for one in named
+            for url in _few(one)
+            if self._askable(url) and (url in self._flights or self._learn(url, one))
+        ]
+        return any([await asyncio.shield(flight) for flight in flights])
+
+    def used(self, urls: Iterable[str], now: int) -> None:
+        """Note that certificates in use name these, so that they are not forgotten."""
+        for url in set(urls):
+            source = self._source(url)
+            if source.used and source.used + _NOTE_USE_EVERY <= now:
+                source.used = now
+                with suppress(OSError):
+                    self._write(self._path(url, "json"), msgspec.json.encode(source))
+
+    def _learn(self, url: str, named: Named) -> bool:
+        """Take a place for an address; False when there is none."""
+        if url in self._urls:
+            return True
+        sources = self._sources()
+        source = sources.get(url)
+        if source is None or (source.delegated and not named.delegated):
+            source = source or _Source(url)
+            source.authority, source.delegated = named.authority, named.delegated
+            learnt = [
+                other
+                for other in sources.values()
+                if other.url not in (url, *self._urls) and other.delegated == named.delegated
+            ]
+            siblings = [other for other in learnt if other.authority == named.authority]
+            bounds = (
+                ((siblings, MAX_OF_DELEGATES), (learnt, MAX_BELOW_DELEGATES))
+                if named.delegated
+                else ((siblings, MAX_OF_AUTHORITY), (learnt, MAX_URLS))
+            )
+            for group, most in bounds:
+                if len(group) >= most and not self._make_room(group):
+                    self._fetch_problems[_NO_PLACE] = (
+                        f"{shown(url)} is not fetched: {most} revocation lists of its CA, or of"
+                        " all together, already are"
+                    )
+                    self._count("no_place")
+                    return False
+        source.used = self._now
+        with suppress(OSError):  # the fetch will say why
+            self._write(self._path(url, "json"), msgspec.json.encode(source))
+        return True
+
+    def _make_room(self, group: Sequence[_Source]) -> bool:
+        """Forget the longest unused of those that never gave a list."""
+        silent = [other for other in group if not other.gave and other.url not in self._flights]
+        if not silent:
+            return False
+        self._drop(min(silent, key=lambda other: other.used))
+        return True
+
+    def _forget(self, sources: dict[str, _Source]) -> None:
+        """Forget what no certificate has named for long; the operator's never."""
+        for url, source in list(sources.items()):
+            if url in self._urls:
                 continue
-            if url not in self._flights and len(self._sources()) >= MAX_URLS:
-                self._fetch_problems["limit"] = (
-                    f"{shown(url)} is not fetched: {MAX_URLS} revocation lists already are"
-                )
-                continue
-            wanted.append(self._flight(url))
-        return any([await asyncio.shield(flight) for flight in wanted])
+            if not source.used:  # of an earlier release
+                source.used = self._now
+                source.gave = self._now if self._path(url).exists() else 0
+                with suppress(OSError):
+                    self._write(self._path(url, "json"), msgspec.json.encode(source))
+            elif source.forgotten_at < self._now:
+                self._drop(source)
+                del sources[url]
+
+    def _drop(self, source: _Source) -> None:
+        """Ask an address no more. What an STI-CA's certificates named stays: it may revoke."""
+        url = source.url
+        for known in (self._retry_at, self._failures, self._fetch_problems):
+            known.pop(url, None)
+        with suppress(OSError):
+            self._path(url, "json").unlink(missing_ok=True)
+            if source.delegated:
+                self._path(url).unlink(missing_ok=True)
 
     def _flight(self, url: str) -> asyncio.Task[bool]:
         flight = self._flights.get(url)
@@ -201,21 +367,35 @@ class CrlStore:
             )
             if isinstance(answer, Fetched):
                 source.etag = answer.caching.etag
+                source.secured = answer.secured
                 # A list of a hundred thousand entries takes a second to read.
                 source.due = await asyncio.to_thread(self._store, url, answer.body, held)
             else:
                 source.due = self._now + self._refresh_seconds
+            source.gave = self._now
             self._write(self._path(url, "json"), msgspec.json.encode(source))
         except (FetchError, ParseError, OSError) as error:
             self._fetch_problems[url] = f"revocation list {shown(url)}: {error}"
-            self._retry_at[url] = self._now + self._retry_seconds
+            self._retry_at[url] = self._now + self._pause(source)
+            self._count("failed")
             with suppress(OSError):
                 if not self._path(url, "json").exists():
                     self._write(self._path(url, "json"), msgspec.json.encode(source))
             return False
         self._fetch_problems.pop(url, None)
         self._retry_at.pop(url, None)
+        self._failures.pop(url, None)
+        self._count("fetched" if isinstance(answer, Fetched) else "unchanged")
         return isinstance(answer, Fetched) and answer.body != held
+
+    def _pause(self, source: _Source) -> int:
+        """How long to leave an address alone after a failure: longer each time if it is silent."""
+        url = source.url
+        if source.gave or url in self._urls:
+            return self._retry_seconds
+        failures = self._failures[url] = min(self._failures.get(url, 0) + 1, 16)
+        longest = max(self._retry_seconds, _LONGEST_RETRY)
+        return min(self._retry_seconds << (failures - 1), longest)
 
     def _store(self, url: str, body: bytes, held: bytes | None) -> int:
         """Store a list; returns when it is due again. Raises ParseError, OSError."""
@@ -272,10 +452,10 @@ class CrlStore:
         try:
             descriptor = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            self._fetch_problems["folder"] = f"{self._folder}: {error.strerror}"
+            self._fetch_problems[_FOLDER] = f"{self._folder}: {error.strerror}"
             yield False
             return
-        self._fetch_problems.pop("folder", None)
+        self._fetch_problems.pop(_FOLDER, None)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -307,6 +487,12 @@ class CrlStore:
         except ConfigError as error:
             self._file_problems[name] = f"revocation list {error}"
             return None
+
+
+def _few(named: Named) -> tuple[str, ...]:
+    """The first addresses that can be fetched at all."""
+    urls = (url for url in named.urls if url[:5].lower() in ("http:", "https"))
+    return tuple(itertools.islice(urls, MAX_OF_CERTIFICATE))
 
 
 def _name(url: str) -> str:

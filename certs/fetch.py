@@ -24,9 +24,17 @@ from urllib.request import parse_http_list
 
 import anyio
 import httpcore
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from certs.x5u import UrlRefused, X5uPolicy, check_crl_url, check_x5u, is_public, names_loopback
+from certs.x5u import (
+    UrlRefused,
+    X5uPolicy,
+    check_crl_url,
+    check_x5u,
+    host_of,
+    is_public,
+    names_loopback,
+)
 from passport.errors import ConfigError, ZhenxianError, shown
 from passport.reasons import Reason
 
@@ -83,10 +91,16 @@ class Caching(Struct, frozen=True):
 
 
 class Fetched(Struct, frozen=True):
-    """A complete body (status 200)."""
+    """A complete body (status 200).
+
+    Attributes:
+        secured: every host on the way to it, redirects included, was asked over https, or is this
+            machine.
+    """
 
     body: bytes
     caching: Caching = Caching()
+    secured: bool = True
 
 
 class NotModified(Struct, frozen=True):
@@ -266,10 +280,14 @@ class HttpFetcher:
         limits = self._limits
         hops = limits.chain_redirects if purpose is Purpose.CHAIN else limits.crl_redirects
         try:
+            secured = True
             with anyio.fail_after(limits.total_seconds):
                 for _ in range(hops + 1):
                     self._check(url, purpose)
+                    secured = secured and _secured(url)
                     answer = await self._once(url, purpose, etag)
+                    if isinstance(answer, Fetched):
+                        return structs.replace(answer, secured=secured)
                     if not isinstance(answer, str):
                         return answer
                     url = answer
@@ -356,6 +374,11 @@ class HttpFetcher:
                 )
             most = limits.chain_bytes if purpose is Purpose.CHAIN else limits.crl_bytes
             return Fetched(await _body(response, fields, most, url), caching(fields))
+
+
+def _secured(url: str) -> bool:
+    """True when nobody on the way can change what is fetched from there."""
+    return url[:6].lower() == "https:" or names_loopback(host_of(url) or "")
 
 
 async def _body(response: httpcore.Response, fields: Fields, most: int, url: str) -> bytes:

@@ -210,6 +210,10 @@ class CertificateRepository:
                 self._unproven[oldest] = None
                 self._of_host.setdefault(self._entries[oldest].host, OrderedDict())[oldest] = None
 
+    def proven(self) -> list[Chain]:
+        """The chains under which a signature has verified."""
+        return [self._entries[x5u].chain for x5u in self._proven]
+
     def refresh_due(self) -> int:
         """Start fetching the chains that are due, without waiting; returns how many.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Final, TypeVar
 
@@ -164,6 +164,11 @@ class RevocationView:
         """When each list was issued, epoch seconds."""
         return tuple(item.this_update for item in self._lists)
 
+    def without_fresh(self, urls: Iterable[str], now: int) -> tuple[str, ...]:
+        """Those of some addresses from which no list is held that is valid now by its dates."""
+        fresh = {item.address for item in self._lists if item.this_update <= now < item.next_update}
+        return tuple(url for url in urls if f"uri:{uri_key(url)}" not in fresh)
+
     def statuses(self, path: Sequence[x509.Certificate], now: int) -> tuple[Status, ...]:
         """What the lists say of each certificate of a validated path, the root left out.
 
@@ -243,7 +248,7 @@ class RevocationView:
             points,
             frozenset().union(*(_directory_names(point.crl_issuer) for point in points or ())),
             root if root in self._anchors else None,
-            not any(_delegates(authority) for authority in (issuer, *above)),
+            not any(delegates(authority) for authority in (issuer, *above)),
         )
 
     def _vouched(self, item: RevocationList, asked: _Asked, now: int) -> _Vouched:
@@ -324,7 +329,7 @@ def _points(certificate: x509.Certificate) -> tuple[x509.DistributionPoint, ...]
         return None
 
 
-def _delegates(authority: x509.Certificate) -> bool:
+def delegates(authority: x509.Certificate) -> bool:
     """True for a CA to whom numbers were delegated (RFC 9060), by value or by reference."""
     try:
         if any(item.oid == tnauthlist.OID for item in authority.extensions):

@@ -20,6 +20,7 @@ PROBLEM_JSON = "application/problem+json"  # RFC 9457
 INTERNAL: Final = "an error of this service, which its log tells"
 
 MAX_BODY = 65_536  # bytes of a record; a hundred times what its members may hold
+MAX_REMARKS = 20  # told on /readyz; the log has all
 MAX_BATCH_BODY = 4_194_304  # bytes of a batch; 5,000 rows of 800
 
 _PROBLEM = {
@@ -81,8 +82,13 @@ def _octets(value: str | None) -> bytes | None:
     return value.encode("latin-1") if value is not None else None
 
 
-def health_router(ready: Callable[[], list[str]]) -> APIRouter:
-    """Liveness and readiness; need no credentials and tell no secrets."""
+def health_router(
+    ready: Callable[[], list[str]], remarks: Callable[[], list[str]] = list
+) -> APIRouter:
+    """Liveness and readiness; need no credentials and tell no secrets.
+
+    Remarks are told beside the problems, and leave the service ready.
+    """
     routes = APIRouter(tags=["Health"])
 
     @routes.get("/healthz", summary="Is the process alive?")
@@ -95,9 +101,12 @@ def health_router(ready: Callable[[], list[str]]) -> APIRouter:
         responses={503: {"description": "Not ready; problems says why."}},
     )
     async def readyz() -> JSONResponse:
-        problems = ready()
-        status = "ok" if not problems else "not ready"
-        return JSONResponse({"status": status, "problems": problems}, 503 if problems else 200)
+        problems, told = ready(), remarks()
+        body: dict[str, Any] = {"status": "ok" if not problems else "not ready"}
+        body["problems"] = problems
+        if told:
+            body["remarks"] = told[:MAX_REMARKS]
+        return JSONResponse(body, 503 if problems else 200)
 
     return routes
 

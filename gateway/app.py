@@ -12,8 +12,9 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
@@ -21,14 +22,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from certs.chain import Chain, TrustedSigner
+from certs.chain import Chain
 from certs.crlstore import CrlStore
 from certs.fetch import FetchLimits, HttpFetcher
 from certs.files import Looks, folder_stamp
 from certs.keys import Credential, KeyStore, moment
 from certs.profile import ProfilePolicy
-from certs.repository import CertificateRepository, Failure
-from certs.revocation import RevocationPolicy, build_view
+from certs.repository import CertificateRepository
+from certs.revocation import Assignment, RevocationPolicy, build_view
 from certs.trustlist import TrustList, load_trust_list
 from certs.x5u import X5uPolicy
 from displays.conduct import Conduct
@@ -51,6 +52,7 @@ from gateway.dialects.bodies import Dialect
 from gateway.displays_api import clearings_router, displays_router
 from gateway.docs import router as docs_router
 from gateway.figures import publish
+from gateway.lists import LearntLists
 from gateway.logs import CallLog, Pseudonym, pseudonym_key
 from gateway.metrics import Metrics
 from gateway.numbers import plan_of, reading_of
@@ -86,6 +88,7 @@ from verifier.unsigned import Action, UnsignedPolicy, region
 from verifier.verify import Trust, Verifier
 
 WATCH_EVERY: Final = 1.0  # seconds between two looks at files that may have changed
+USED_EVERY: Final = 3600.0  # seconds between two notes of which lists are in use
 FLUSH_EVERY: Final = 0.2  # seconds between two writes of call records
 
 TEXT: Final = (
@@ -110,6 +113,8 @@ class Service:
         self.settings = settings
         self._clock = clock
         self._problems: dict[str, str] = {}
+        self._remarked: frozenset[str] = frozenset()
+        self._used_at = 0.0
         data = settings.data
         make_data_folder(data)
         self.metrics = Metrics(metrics_folder)
@@ -158,9 +163,12 @@ class Service:
             settings.trust.crl_folder or data / "crl",
             fetcher,
             urls=settings.trust.crl_urls,
+            count=self.metrics.lists,
         )
+        self.lists = LearntLists(self.crls, lambda: self.verifier.trust, clock, self._refresh_trust)
         self._trust_stamp: tuple[object, ...] = ()
-        self._roots = self._crl_issuers = TrustList()
+        self._roots = TrustList()
+        self._list_issuers: dict[Path, TrustList] = {}
         self._roots_whole = True
         self._trust_lock = asyncio.Lock()
         trust = self._load_trust()
@@ -190,6 +198,7 @@ class Service:
             country=self._country,
             consent=consent,
             plan=self.plan,
+            lists=self.lists,
         )
         dialect = settings.server.dialect
         self.calls = Calls(
@@ -212,7 +221,8 @@ class Service:
             conduct=conduct,
             rejection=self.redress.rejection,
             verifier=self.verifier,
-            repository=_Fetching(self.repository, self.crls, self._lacks_list, self._refresh_trust),
+            repository=self.repository,
+            lists=self.lists,
             authenticator=self.authenticator,
             metrics=self.metrics,
             log=self.log,
@@ -278,7 +288,11 @@ class Service:
         return credential if credential.not_before <= self._clock() < credential.not_after else None
 
     def problems(self) -> list[str]:
-        """Why the service is not ready, one sentence each; empty when it is."""
+        """Why this node cannot sign or verify as configured, one sentence each; empty if it can.
+
+        Also what is wrong with the operator's own files: the node goes on with what it read
+        before, but would not start with them.
+        """
         found = []
         if self.keys is None:
             found.append("signing: no key and chain are configured (signer.key, signer.chain)")
@@ -290,9 +304,24 @@ class Service:
         if not self.verifier.trust.roots.roots:
             found.append("verifying: the trust list is empty (trust.roots)")
         if isinstance(self.registry, FleetRegistry):
-            found.extend(f"registry: {text}" for text in self.registry.problems())
+            found.extend(f"registry: {text}" for text in self.registry.faults())
         if self._seen is not None and self._seen.problem is not None:
             found.append(f"replays: {self._seen.problem}")
+        found.extend(f"{name}: {text}" for name, text in sorted(self._problems.items()))
+        if self.settings.trust.revocation == "require":
+            found.extend(self.lists.missing())
+        return found
+
+    def remarks(self) -> list[str]:
+        """What is to be looked at and keeps nobody from signing or verifying.
+
+        All that strangers can cause is here: what certificates name, what stands in Redis.
+        """
+        found = [f"revocation: {text}" for text in (*self.crls.faults, *self.crls.remarks)]
+        if self.settings.trust.revocation != "require":
+            found.extend(self.lists.missing())
+        if isinstance(self.registry, FleetRegistry):
+            found.extend(f"registry: {text}" for text in self.registry.remarks())
         if self.keeper is not None:
             found.extend(f"displays: {text}" for text in self.keeper.problems())
         if self.pins is not None:
@@ -302,19 +331,7 @@ class Service:
                     f"orders: registry.nodes does not name this node ({node.name}) with its key"
                     f" ({node.thumbprint}): its acknowledgements count for nothing"
                 )
-        found.extend(f"{name}: {text}" for name, text in sorted(self._problems.items()))
         return found
-
-    def _lacks_list(self, chain: Chain) -> bool:
-        """True for a chain that leads to a trusted root but that no fresh list covers.
-
-        Only such a chain may have lists fetched: whoever likes could name any host in a chain of
-        their own.
-        """
-        signer = self.verifier.signer(chain, int(self._clock()))
-        if isinstance(signer, TrustedSigner):
-            return signer.revocation_unchecked
-        return signer.reason is Reason.CRL_UNAVAILABLE
 
     async def close(self) -> None:
         """Write the last records and let go of connections."""
@@ -358,12 +375,25 @@ class Service:
 
     async def _fetch_lists(self) -> None:
         while True:
+            now = self._clock()
+            if not 0 <= now - self._used_at < USED_EVERY:
+                self._used_at = now
+                self.lists.used(self.repository.proven(), int(now))
             try:
-                await self.crls.refresh_due(int(self._clock()))
-                self._report("fetching revocation lists", "; ".join(self.crls.problems) or None)
+                await self.crls.refresh_due(int(now))
+                self._report("folder of revocation lists", None)
             except ConfigError as error:
-                self._report("fetching revocation lists", str(error))
+                self._report("folder of revocation lists", str(error))
+            self._remark()
             await asyncio.sleep(WATCH_EVERY)
+
+    def _remark(self) -> None:
+        """Log the remarks that are new."""
+        remarks = self.remarks()
+        for text in remarks:
+            if text not in self._remarked:
+                _logger.warning("%s", self.pseudonym.text(text))
+        self._remarked = frozenset(remarks)
 
     async def refresh(self, *, at_once: bool = True) -> None:
         """Look at everything that may have changed: keys, holdings, trust, lists.
@@ -494,7 +524,8 @@ class Service:
 
     def _root_files(self) -> tuple[object, ...]:
         trust = self.settings.trust
-        return (folder_stamp(trust.roots), folder_stamp(trust.crl_issuers))
+        named = [path for entry in trust.crl_issuers for path in (entry.certificates, entry.roots)]
+        return (folder_stamp(trust.roots), tuple(map(folder_stamp, named)))
 
     def _trust_files(self) -> tuple[object, ...]:
         return (*self._root_files(), self.crls.version())
@@ -503,17 +534,30 @@ class Service:
         trust = self.settings.trust
         stamp = self._trust_files()
         roots = load_trust_list(trust.roots, self._roots)
-        issuers = load_trust_list(trust.crl_issuers, self._crl_issuers)
+        issuers = {
+            path: load_trust_list(path, self._list_issuers.get(path))
+            for entry in trust.crl_issuers
+            for path in (entry.certificates, entry.roots)
+            if path is not None
+        }
         view, problems = build_view(
-            self.crls.snapshot(),
-            issuers=issuers,
+            self.crls.held(),
+            issuers=TrustList(),
+            assigned=[
+                Assignment(
+                    issuers[entry.certificates],
+                    issuers[entry.roots] if entry.roots is not None else None,
+                    entry.addresses,
+                )
+                for entry in trust.crl_issuers
+            ],
             trust=roots,
             policy=RevocationPolicy(trust.revocation),
         )
         self._report("reading revocation lists", "; ".join(problems) or None)
         self._report("trust", None)
         self._trust_stamp = stamp
-        self._roots, self._crl_issuers = roots, issuers
+        self._roots, self._list_issuers = roots, issuers
         return Trust(roots, view, ProfilePolicy())
 
 
@@ -561,32 +605,6 @@ def node_key(settings: Settings) -> NodeKey:
     """Name and key of this node; the key is made when there is none."""
     name = settings.registry.node or socket.gethostname()
     return NodeKey.load_or_create(settings.data / "node.key", name)
-
-
-class _Fetching:
-    """Fetches a chain and the revocation lists it names, before the chain is judged."""
-
-    def __init__(
-        self,
-        repository: CertificateRepository,
-        crls: CrlStore,
-        lacks_list: Callable[[Chain], bool],
-        arrived: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._repository = repository
-        self._crls = crls
-        self._lacks_list = lacks_list
-        self._arrived = arrived
-
-    async def get(self, x5u: str) -> Chain | Failure:
-        chain = await self._repository.get(x5u)
-        if (
-            isinstance(chain, Chain)
-            and self._lacks_list(chain)
-            and await self._crls.fetch_for(chain)
-        ):
-            await self._arrived()
-        return chain
 
 
 def _application() -> FastAPI:
@@ -638,8 +656,9 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
         publish_router(service.publisher),
         redress_router(service.redress),
     ]
+    text = service.pseudonym.text
     health = health_router(
-        lambda: [service.pseudonym.text(problem) for problem in service.problems()]
+        lambda: list(map(text, service.problems())), lambda: list(map(text, service.remarks()))
     )
     administration = [
         registry_router(

@@ -31,6 +31,7 @@ from gateway.dialects.bodies import (
     read_signing,
     read_verification,
 )
+from gateway.lists import LearntLists
 from gateway.logs import CallLog, CallRecord, Pseudonym, instant
 from gateway.metrics import Metrics
 from gateway.records import signing_record, verification_record
@@ -156,7 +157,7 @@ class Waiting(Struct, frozen=True):
 
     request: VerificationRequest
     echo: Echo
-    urls: tuple[str, ...]
+    needed: NeedCertificates
     request_id: bytes
     started: float
     question: Question | None = None
@@ -213,6 +214,7 @@ class Calls:
         rejection: Callable[[], Rejection] = Rejection,
         verifier: Verifier,
         repository: Repository,
+        lists: LearntLists | None = None,
         authenticator: Authenticator,
         metrics: Metrics,
         log: CallLog,
@@ -232,6 +234,7 @@ class Calls:
         self._rejection = rejection
         self._verifier = verifier
         self._repository = repository
+        self._lists = lists
         self._authenticator = authenticator
         self._metrics = metrics
         self._log = log
@@ -368,16 +371,20 @@ class Calls:
     async def _go_on(self, waiting: Waiting | Asking) -> Answer:
         """As `go_on`.
 
-        Each URL is fetched once; what could not be had is a check that failed, not an error.
+        Each URL is fetched once, then the lists of whose signature verified; what could not be had
+        is a check that failed, not an error.
         """
         if isinstance(waiting, Asking):
             return await self._ask(waiting)
         try:
-            fetched = await self._fetch(waiting.urls)
-            now = int(self._clock())
-            opened = self._verifier.open(waiting.request, now, fetched)
-            if isinstance(opened, NeedCertificates):
-                raise RuntimeError("a fetched certificate is still missing")  # noqa: TRY004, TRY301
+            fetched: dict[str, Chain | Failure] = {}
+            opened: Verdict | NeedCertificates | Opened = waiting.needed
+            while isinstance(opened, NeedCertificates):
+                if opened.urls and fetched:
+                    raise RuntimeError("a fetched certificate is still missing")  # noqa: TRY301
+                fetched |= await self._fetch(opened)
+                now, lists = int(self._clock()), not opened.chains
+                opened = self._verifier.open(waiting.request, now, fetched, lists=lists)
             echo, request_id, started = waiting.echo, waiting.request_id, waiting.started
             if not isinstance(opened, Opened):
                 told = self._told(opened, echo)
@@ -413,13 +420,16 @@ class Calls:
         self._settled()
         return answer
 
-    async def _fetch(self, urls: tuple[str, ...]) -> dict[str, Chain | Failure]:
+    async def _fetch(self, needed: NeedCertificates) -> dict[str, Chain | Failure]:
+        urls = needed.urls
         if self.waiting >= MAX_WAITING:
             busy = Failure(Reason.CERT_UNREACHABLE, "too many calls wait for certificates", 0)
             return dict.fromkeys(urls, busy)
         self.waiting += 1
         try:
             chains = await asyncio.gather(*(self._repository.get(url) for url in urls))
+            if self._lists is not None:
+                await asyncio.gather(*(self._lists.fetch(chain) for chain in needed.chains))
             return dict(zip(urls, chains, strict=True))
         finally:
             self.waiting -= 1
@@ -528,7 +538,7 @@ class Calls:
         if isinstance(opened, Opened):
             return _Verifying(opened, echo, request_id, started, question)
         if isinstance(opened, NeedCertificates):
-            return Waiting(request, echo, opened.urls, request_id, started, question)
+            return Waiting(request, echo, opened, request_id, started, question)
         return self._judged(request, opened, self._told(opened, echo), request_id, started)
 
     def _told(self, verdict: Verdict, echo: Echo) -> bytes:

@@ -35,6 +35,11 @@ def publish(service: Service) -> None:
         lambda: float(not service.problems()),
     )
     metrics.figure(
+        "zhenxian_remarks",
+        "What is to be looked at, and keeps this node neither from signing nor from verifying.",
+        lambda: float(len(service.remarks())),
+    )
+    metrics.figure(
         "zhenxian_certificate_age_seconds",
         "Since when the signing certificate is valid.",
         lambda: _certificate_age(service),

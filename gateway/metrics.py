@@ -82,6 +82,13 @@ class Metrics:
             ("by",),
             registry=self.registry,
         )
+        self._lists = Counter(
+            "zhenxian_lists",
+            "Fetches of revocation lists by outcome: fetched, unchanged, failed; no_place for an"
+            " address that a certificate names and that is not asked.",
+            ("outcome",),
+            registry=self.registry,
+        )
         self._errors = Counter(
             "zhenxian_request_errors",
             "Requests refused before a decision, by route and reason.",
@@ -127,6 +134,10 @@ class Metrics:
     def repeated(self, by: str) -> None:
         """Count a question that was asked again."""
         self._repeats.labels(by).inc()
+
+    def lists(self, outcome: str) -> None:
+        """Count one fetch of a revocation list."""
+        self._lists.labels(outcome).inc()
 
     def error(self, route: str, reason: str) -> None:
         """Count a request that got no decision."""

@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import msgspec
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -22,6 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -261,14 +263,43 @@ class Verifier(Section):
         return value
 
 
+class ListIssuers(Section):
+    """One table of trust.crl_issuers: who may sign indirect revocation lists, and about what."""
+
+    certificates: Path
+    roots: Path | None = None
+    addresses: tuple[Annotated[str, Field(pattern=r"^(https?|HTTPS?)://[!-~]+$")], ...] = ()
+
+
+def _list_issuers(value: object) -> object:
+    """A path alone is one table, and the environment gives tables as JSON."""
+    if value is None:
+        return ()
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            return msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"not JSON: {error}") from None
+    return ({"certificates": value},) if isinstance(value, str | Path) else value
+
+
+ListIssuersSetting = Annotated[tuple[ListIssuers, ...], NoDecode, BeforeValidator(_list_issuers)]
+
+
 class Trust(Section):
     """What certificates are judged by."""
 
     roots: Path | None = Field(
         None, description="PEM bundle, or folder of PEM files: the trusted roots (STI-PA list)."
     )
-    crl_issuers: Path | None = Field(
-        None, description="PEM bundle or folder: who may sign indirect revocation lists."
+    crl_issuers: ListIssuersSetting = Field(
+        (),
+        description="Who may sign indirect revocation lists: a PEM bundle or folder, or tables"
+        " with certificates (the same), roots (bundle or folder of the roots below which their"
+        " lists hold) and addresses (URLs of lists that do not tell theirs). With roots, or with a"
+        " single trusted root, their lists also cover certificates that point to the list's own"
+        " address without naming its issuer, and those without any point that an STI-CA issued;"
+        " otherwise only certificates that name the list's issuer.",
     )
     crl_folder: Path | None = Field(
         None, description="Folder of revocation lists. Unset: crl in the data folder."
@@ -558,19 +589,19 @@ def _problems(error: ValidationError, file: Path | None) -> list[str]:
 def _rooted(settings: Settings, folder: Path | None) -> Settings:
     """Make relative paths that came from a file relative to that file's folder."""
 
-    def rooted(model: BaseModel) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for name in type(model).model_fields:
-            value = getattr(model, name)
-            if isinstance(value, BaseModel):
-                values[name] = type(value).model_construct(**rooted(value))
-            elif folder is not None and isinstance(value, Path) and not value.is_absolute():
-                values[name] = folder / value
-            else:
-                values[name] = value
-        return values
+    def rooted(value: Any) -> Any:
+        if isinstance(value, BaseModel):
+            return type(value).model_construct(**members(value))
+        if isinstance(value, tuple):
+            return tuple(rooted(item) for item in value)
+        if folder is not None and isinstance(value, Path) and not value.is_absolute():
+            return folder / value
+        return value
 
-    return Settings.model_construct(**rooted(settings))
+    def members(model: BaseModel) -> dict[str, Any]:
+        return {name: rooted(getattr(model, name)) for name in type(model).model_fields}
+
+    return Settings.model_construct(**members(settings))
 
 
 def loopback(listener: str) -> bool:

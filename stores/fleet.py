@@ -77,6 +77,8 @@ _PAUSE: Final = 0.5  # seconds, at most, before Redis is tried again
 _LONG_PAUSE: Final = 2.0  # likewise, when somebody must do something first
 _TWIN_SECONDS: Final = 10  # a node of the same name with another key that was seen since then
 
+_HARMLESS: Final = ("twin", "orders", "writing", "checkpoint")  # troubles that no call feels
+
 _Value = TypeVar("_Value")
 _logger = logging.getLogger(__name__)
 
@@ -172,7 +174,11 @@ class FleetRegistry(LocalRegistry):
 
     def problems(self) -> list[str]:
         """What an operator should know, one sentence each; empty when all is well."""
-        listed = list(self._troubles.values())
+        return [*self.faults(), *self.remarks()]
+
+    def faults(self) -> list[str]:
+        """Of these, what keeps calls from being answered as they should."""
+        listed = [text for name, text in self._troubles.items() if name not in _HARMLESS]
         if not self.current and "journal" not in self._troubles:
             silent = self.lag
             listed.append(
@@ -181,6 +187,11 @@ class FleetRegistry(LocalRegistry):
                 else f"the registry here may lack commits of the last {silent:.0f} s"
                 f" (limit {self._options.lag_limit:g} s)"
             )
+        return listed
+
+    def remarks(self) -> list[str]:
+        """The others: they concern writes, acknowledgements, or what others put into Redis."""
+        listed = [text for name, text in self._troubles.items() if name in _HARMLESS]
         if self._kept:
             names = ", ".join(order.id for order in self._kept[:10])
             listed.append(
@@ -301,6 +312,8 @@ class FleetRegistry(LocalRegistry):
             self._tell("writing", None)
         except ResponseError as error:
             text = unwritable(error)
+            if text is None and str(error).startswith("WRONGTYPE"):
+                text = "a key of this fleet holds something else in Redis; delete it there"
             if text is None:
                 raise
             self._tell("writing", text)  # the copy is as current as before

@@ -7,7 +7,7 @@ from typing import Final
 from certs.chain import TrustedSigner
 from passport.claims import PASSporT
 from passport.identity import IdentityHeader
-from passport.jws import b64url_decode
+from passport.jws import VerifyingKey, b64url_decode
 from passport.reasons import Reason
 from passport.tn import TN, URI
 from verifier.screen import Screened
@@ -42,6 +42,12 @@ class VerifiedPASSporT:
         self.orig = orig
         self.signature = signature
         self.signer = signer
+
+
+def signed_by(screened: Screened, key: VerifyingKey) -> bool:
+    """True when the token's signature verifies, whatever else is against it."""
+    token = screened.header.token
+    return key.verifies(token.signing_input, b64url_decode(token.signature, "signature"))
 
 
 def check_token(screened: Screened, signer: TrustedSigner) -> VerifiedPASSporT | Refusal:

@@ -32,6 +32,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -41,8 +42,9 @@ from certs.repository import Failure
 from certs.revocation import RevocationView
 from certs.trustlist import TrustList
 from displays.model import DisplayConduct, Finding
-from passport.errors import ParseError, StoreUnavailableError
+from passport.errors import ConfigError, ParseError, StoreUnavailableError
 from passport.identity import split_identity_headers
+from passport.jws import VerifyingKey
 from passport.ppt.shaken import Shaken
 from passport.reasons import Reason, Verstat
 from passport.tn import TN
@@ -65,7 +67,7 @@ from verifier.replay import (
 )
 from verifier.request import VerificationRequest
 from verifier.screen import SCREEN_CHECKS, Screened, ScreenPolicy, outdated, read, screen
-from verifier.token import TOKEN_CHECKS, VerifiedPASSporT, check_token
+from verifier.token import TOKEN_CHECKS, VerifiedPASSporT, check_token, signed_by
 from verifier.unsigned import (
     UnsignedPolicy,
     gather_unsigned,
@@ -113,6 +115,14 @@ class Certificates(Protocol):
         ...
 
 
+class Lists(Protocol):
+    """Where revocation lists come from (gateway.lists.LearntLists)."""
+
+    def lacking(self, chain: Chain, now: int) -> bool:
+        """True when an address that the chain's path names is to be asked before it is judged."""
+        ...
+
+
 class Trust(Struct, frozen=True):
     """What certificates are judged by; replaced as a whole when any part changes."""
 
@@ -122,9 +132,17 @@ class Trust(Struct, frozen=True):
 
 
 class NeedCertificates(Struct, frozen=True):
-    """The procedure cannot go on before these were fetched. Ask again after that."""
+    """The procedure cannot go on before these were fetched. Ask again after that.
+
+    Attributes:
+        urls: of chains.
+        chains: when urls is empty, those whose revocation lists are to be fetched. They lead to a
+            trusted root, and their key has signed a token of this call: nothing less makes this
+            service ask strangers' addresses.
+    """
 
     urls: tuple[str, ...]
+    chains: tuple[Chain, ...] = ()
 
 
 class _Remembered(Struct, frozen=True):
@@ -187,8 +205,10 @@ class Verifier:
         country: Callable[[TN], str | None] = region,
         consent: ConsentPolicy | None = None,
         plan: Plan = NO_PLAN,
+        lists: Lists | None = None,
     ) -> None:
         self.policy = policy
+        self._lists = lists
         self.certificates = certificates
         self.trust = trust
         self._replay = replay
@@ -232,8 +252,14 @@ class Verifier:
         request: VerificationRequest,
         now: int,
         fetched: Mapping[str, Chain | Failure] = _NOTHING,
+        *,
+        lists: bool = True,
     ) -> Verdict | NeedCertificates | Opened:
-        """Steps 1 to 7, for all headers of a call. Arguments as of `verify`."""
+        """Steps 1 to 7, for all headers of a call. Arguments as of `verify`.
+
+        Args:
+            lists: False once revocation lists were asked for: go on without what is lacking.
+        """
         # 1. an Identity header is present
         if not request.identities:
             verdict = Verdict(Verstat.NONE, Reason.NO_IDENTITY, Reason.NO_IDENTITY.text)
@@ -247,6 +273,7 @@ class Verifier:
             unreadable = Result(None, request.identities[0], (Check.IDENTITY,), refusal)
             return self._unvouched(_verdict((unreadable,)), request, now)
         missing: list[str] = []
+        uncovered: list[Chain] = []
         entries: list[Result | Candidate] = []
         for value in values:
             # 2, 3. header and token
@@ -273,11 +300,27 @@ class Verifier:
                 if isinstance(signer, Untrusted):
                     refusal = Refusal(Check.CHAIN, signer.reason, signer.detail)
                     entries.append(_result(token, value, _BEFORE_CHAIN, refusal))
+                    lacking = signer.reason is Reason.CRL_UNAVAILABLE
                 else:
                     entries.append(Candidate(token, signer, value))
+                    lacking = signer.revocation_unchecked
+                if lacking and lists and self._asks(chain, token, now):
+                    uncovered.append(chain)
         if missing:
             return NeedCertificates(tuple(dict.fromkeys(missing)))
+        if uncovered:
+            return NeedCertificates((), tuple(uncovered))
         return Opened(request, now, entries, to_emergency(request, self._plan))
+
+    def _asks(self, chain: Chain, token: Screened, now: int) -> bool:
+        """True when the chain's lists are to be fetched first: its key has signed the token."""
+        if self._lists is None or not self._lists.lacking(chain, now):
+            return False
+        key = chain.certificates[0].public_key()
+        try:
+            return isinstance(key, EllipticCurvePublicKey) and signed_by(token, VerifyingKey(key))
+        except (ConfigError, ParseError):
+            return False
 
     def close(self, opened: Opened, question: Question | None = None) -> Verdict:
         """Step 10 with the replay store at hand: presume, ask, settle."""
@@ -551,8 +594,6 @@ def _result(
         unwanted,
         unchecked,
     )
-
-
 
 
 def _shown(

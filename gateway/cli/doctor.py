@@ -173,8 +173,9 @@ def _trust(service: Service) -> Iterator[Finding]:
     yield from (
         Finding("problem", "readiness", text, "")
         for text in service.problems()
-        if not text.startswith(("signing:", "verifying:"))
+        if not text.startswith(("signing:", "verifying: the trust list"))
     )
+    yield from (Finding("warning", "remark", text, "") for text in service.remarks())
 
 
 def _registry(service: Service) -> Iterator[Finding]:

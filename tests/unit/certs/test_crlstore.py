@@ -10,9 +10,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from simulator import CRL_URL, DAY, NOW, Fault
 
 from certs.chain import Untrusted, validate
-from certs.crl import parse_crl
-from certs.crlstore import MAX_URLS, CrlStore
-from certs.fetch import Caching, Purpose
+from certs.crl import Named, parse_crl
+from certs.crlstore import (
+    MAX_BELOW_DELEGATES,
+    MAX_OF_AUTHORITY,
+    MAX_OF_CERTIFICATE,
+    MAX_URLS,
+    CrlStore,
+)
+from certs.fetch import Caching, Fetched, Purpose
 from certs.profile import ProfilePolicy
 from passport.errors import ConfigError
 from passport.reasons import Reason
@@ -32,8 +38,13 @@ def open_store(world, folder):
 
 
 @pytest.fixture
-def chain(world):
-    return world.carrier("1234").chain
+def chain():
+    """What the certificates of a carrier's path name."""
+    return (named(CRL_URL),)
+
+
+def named(*urls, authority="ca", delegated=False):
+    return Named(urls, authority, delegated)
 
 
 def refresh(store, now=NOW):
@@ -173,15 +184,188 @@ class TestChains:
         assert refresh(store, NOW + 70) is True
         assert store.problems == ()
 
-    def test_how_many_are_learnt_is_bounded(self, open_store, world, chain):
+    def test_what_is_known_and_not_held_is_asked_in_the_background_only(
+        self, open_store, world, chain
+    ):
+        """Its host is away; it is asked in the background."""
+        world.repository.down()
+        first, second = open_store(), open_store()
+        refresh(first)
+        refresh(second)
+        asyncio.run(first.fetch_for(chain))
+        assert not second.lacks(chain)
+        assert asyncio.run(second.fetch_for(chain)) is False
+        assert world.repository.fetched == [CRL_URL]
+
+
+def url_of(*parts):
+    return "https://lists.example/" + "-".join(str(part) for part in parts)
+
+
+class TestPlaces:
+    """Who may have how many addresses asked, and which make room."""
+
+    @pytest.fixture
+    def store(self, open_store):
         store = open_store()
-        for number in range(MAX_URLS + 10):
-            url = f"http://crl.example.org/{number}"
+        refresh(store)
+        return store
+
+    def learn(self, store, *given, now=None):
+        if now is not None:
+            store._now = now
+        asyncio.run(store.fetch_for(given))
+
+    def held(self, folder):
+        return len(list(folder.glob("url-*.json")))
+
+    def publish(self, world, *urls):
+        for url in urls:
             world.repository.publish(url, world.crl())
-            one = msgspec.structs.replace(chain, crl_urls=(url,))
-            asyncio.run(store.fetch_for(one))
-        assert len(world.repository.requests) == MAX_URLS
+
+    def test_a_certificate_has_two(self, store, world):
+        many = [url_of(number) for number in range(200)]
+        self.publish(world, *many)
+        self.learn(store, named("ldap://dir.example/cn=x", *many))
+        assert world.repository.fetched == many[:MAX_OF_CERTIFICATE]
+
+    def test_a_ca_has_eight(self, store, world, folder):
+        many = [url_of(number) for number in range(MAX_OF_AUTHORITY + 3)]
+        self.publish(world, *many)
+        for url in many:
+            self.learn(store, named(url))
+        assert world.repository.fetched == many[:MAX_OF_AUTHORITY]
+        assert "already are" in store.remarks[0]
+        assert store.faults == ()
+        self.publish(world, url_of("other"))
+        self.learn(store, named(url_of("other"), authority="other"))
+        assert world.repository.fetched[-1] == url_of("other")
+
+    def test_all_together_have_sixty_four(self, store, world, folder):
+        for number in range(MAX_URLS + 5):
+            self.publish(world, url_of(number))
+            self.learn(store, named(url_of(number), authority=str(number)))
+        assert self.held(folder) == len(world.repository.fetched) == MAX_URLS
         assert "64" in store.problems[0]
+
+    def test_one_that_never_gave_a_list_makes_room(self, store, world, folder):
+        silent = [url_of("silent", number) for number in range(MAX_OF_AUTHORITY - 1)]
+        self.publish(world, url_of("good"))
+        self.learn(store, named(url_of("good")), now=NOW)
+        for number, url in enumerate(silent):
+            self.learn(store, named(url), now=NOW + 1 + number)
+        for number in range(20):
+            self.learn(store, named(url_of("more", number)), now=NOW + 100 + number)
+        assert self.held(folder) == MAX_OF_AUTHORITY
+        assert len(store.snapshot()) == 1
+        assert url_of("good") in store._sources()
+        assert not set(silent) & set(store._sources())
+
+    def test_delegates_have_places_of_their_own(self, store, world, folder):
+        for number in range(50):
+            url = url_of("delegate", number)
+            self.publish(world, url)
+            self.learn(store, named(url, authority=str(number // 5), delegated=True))
+        assert self.held(folder) == MAX_BELOW_DELEGATES
+        self.publish(world, url_of("ca"))
+        self.learn(store, named(url_of("ca"), authority="0"))
+        assert world.repository.fetched[-1] == url_of("ca")
+        self.learn(store, named(url_of("delegate", 0), authority="0"))
+        assert store._sources()[url_of("delegate", 0)].delegated is True  # it is held already
+
+    def test_an_address_of_a_delegate_that_a_ca_names_too_is_the_cas(self, store, world):
+        self.learn(store, named(url_of(1), authority="a", delegated=True))
+        store._path(url_of(1), "json").unlink()
+        self.learn(store, named(url_of(1), authority="a"), now=NOW + 100)
+        assert store._sources()[url_of(1)].delegated is False
+
+    def test_what_is_configured_takes_no_place(self, open_store, world):
+        store = open_store(url_of("own"))
+        for number in range(MAX_OF_AUTHORITY):
+            self.publish(world, url_of(number))
+            self.learn(store, named(url_of(number)))
+        self.publish(world, url_of("own"))
+        self.learn(store, named(url_of("own")))
+        assert world.repository.fetched[-1] == url_of("own")
+
+    def test_a_silent_one_is_forgotten_after_a_day(self, store, folder):
+        self.learn(store, named(url_of(1)), now=NOW)
+        refresh(store, NOW + 86_000)
+        assert self.held(folder) == 1
+        refresh(store, NOW + 86_500)
+        assert self.held(folder) == 0
+        assert store.problems == ()
+
+    def test_one_that_gives_lists_after_thirty_days_without_use(self, store, world, folder):
+        self.publish(world, url_of(1))
+        self.learn(store, named(url_of(1)), now=NOW)
+        store.used([url_of(1)], NOW + 20 * DAY)
+        refresh(store, NOW + 49 * DAY)
+        assert self.held(folder) == 1
+        refresh(store, NOW + 51 * DAY)
+        assert self.held(folder) == 0
+        assert len(store.snapshot()) == 1  # what it revoked stays revoked
+        (kept,) = store.held()
+        assert (kept.url, kept.sure) == ("", False)
+        assert store.lacks([named(url_of(1))])
+
+    def test_a_delegates_list_goes_with_its_address(self, store, world, folder):
+        self.publish(world, url_of(1))
+        self.learn(store, named(url_of(1), delegated=True), now=NOW)
+        refresh(store, NOW + 31 * DAY)
+        assert store.snapshot() == ()
+
+    def test_records_of_an_earlier_release_begin_their_time_now(self, store, world, folder):
+        self.publish(world, url_of(1))
+        self.learn(store, named(url_of(1)), now=NOW)
+        path = store._path(url_of(1), "json")
+        path.write_bytes(msgspec.json.encode({"url": url_of(1), "due": NOW + 900}))
+        refresh(store, NOW + 40 * DAY)
+        source = store._sources()[url_of(1)]
+        assert (source.used, bool(source.gave)) == (NOW + 40 * DAY, True)
+
+    def test_a_silent_one_is_asked_ever_less(self, store, world):
+        self.learn(store, named(url_of(1)), now=NOW)
+        for now in range(NOW, NOW + 6 * 3600, 30):
+            refresh(store, now)
+        assert 8 <= len(world.repository.fetched) <= 14
+
+    def test_outcomes_are_counted(self, open_store, world):
+        outcomes = []
+        store = open_store(count=outcomes.append)
+        refresh(store)
+        self.publish(world, url_of(1))
+        self.learn(store, named(url_of(1), url_of(2)))
+        for number in range(3, 10):
+            self.publish(world, url_of(number))
+            self.learn(store, named(url_of(number)))
+        self.learn(store, named(url_of(10)))
+        self.learn(store, named(url_of(11)))
+        assert set(outcomes) == {"failed", "fetched", "no_place"}
+
+
+class TestOrigin:
+    @pytest.mark.parametrize(
+        ("url", "configured", "secured", "sure"),
+        [
+            ("https://lists.example/crl", False, True, True),
+            ("https://lists.example/crl", False, False, False),
+            ("http://lists.example/crl", False, False, False),
+            ("http://lists.example/crl", True, False, True),
+            ("http://127.0.0.1:8080/crl", False, True, True),
+        ],
+    )
+    def test_where_a_list_comes_from_is_told(self, folder, world, url, configured, secured, sure):
+        class Fetcher:
+            async def fetch(self, url, **_):
+                return Fetched(world.crl(), secured=secured)
+
+        store = CrlStore(folder, Fetcher(), urls=[url] if configured else [])
+        refresh(store)
+        asyncio.run(store.fetch_for([named(url)]))
+        (folder / "by-hand.crl").write_bytes(world.crl())
+        told = {(held.url, held.sure) for held in store.held()}
+        assert told == {(url, sure), (None, False)}
 
 
 class TestBadLists:

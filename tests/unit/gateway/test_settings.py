@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -139,3 +141,51 @@ def test_a_missing_file_is_named(tmp_path):
 )
 def test_loopback(listener, local):
     assert loopback(listener) is local
+
+
+# trust.crl_issuers: a path as ever, or tables ----------------------------------------------------
+
+TABLE = {"certificates": "office.pem", "roots": "roots.pem", "addresses": ["https://a.example/c"]}
+
+
+def test_a_path_is_a_list_issuer_of_no_roots(tmp_path, monkeypatch):
+    file = tmp_path / "zhenxian.toml"
+    file.write_text('[trust]\ncrl_issuers = "office.pem"\n')
+    for value in (None, "office.pem"):
+        if value is not None:
+            monkeypatch.setenv("ZHENXIAN_TRUST__CRL_ISSUERS", value)
+        (issuers,) = load_settings(file).trust.crl_issuers
+        assert issuers.certificates == tmp_path / "office.pem"
+        assert (issuers.roots, issuers.addresses) == (None, ())
+    assert load_settings(None, trust={"crl_issuers": None}).trust.crl_issuers == ()
+
+
+def test_tables_say_below_which_roots_lists_hold(tmp_path, monkeypatch):
+    file = tmp_path / "zhenxian.toml"
+    file.write_text(
+        "[[trust.crl_issuers]]\n"
+        'certificates = "office.pem"\nroots = "/etc/roots.pem"\naddresses = ["https://a.example/c"]\n'
+        '[[trust.crl_issuers]]\ncertificates = "other.pem"\n'
+    )
+    one, other = load_settings(file).trust.crl_issuers
+    assert one.certificates == tmp_path / "office.pem"
+    assert one.roots == Path("/etc/roots.pem")
+    assert one.addresses == ("https://a.example/c",)
+    assert other.roots is None
+    monkeypatch.setenv("ZHENXIAN_TRUST__CRL_ISSUERS", json.dumps([TABLE]))
+    (one,) = load_settings(file).trust.crl_issuers
+    assert one.roots == tmp_path / "roots.pem"
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ([TABLE | {"root": "x"}], "root"),
+        ([{"roots": "x"}], "certificates"),
+        ([TABLE | {"addresses": ["ldap://x"]}], "addresses"),
+        ("[{", "JSON"),
+    ],
+)
+def test_a_bad_table_is_told(value, told):
+    with pytest.raises(ConfigError, match=told):
+        load_settings(None, trust={"crl_issuers": value})
