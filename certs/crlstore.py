@@ -53,6 +53,7 @@ _NOTE_USE_EVERY: Final = 86_400  # seconds; what is in use is written down no mo
 _FOLDER: Final = "folder"
 _NO_PLACE: Final = "no place"
 _SCAN_EVERY: Final = 10  # seconds between two looks for what other workers have learnt
+FETCHED: Final = ("http:", "https:", "url-")  # how names of fetched lists begin
 _FETCHED = re.compile(r"url-[0-9a-f]{32}")
 _PEM = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
@@ -143,15 +144,14 @@ class CrlStore:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Of these, what the operator configured or put there, and the folder itself."""
-        told = [text for key, text in self._fetch_problems.items() if key in (*self._urls, _FOLDER)]
-        return (*told, *self._file_problems.values())
+        """Of these, what is wrong with the folder and the operator's files."""
+        folder = self._fetch_problems.get(_FOLDER)
+        return (*((folder,) if folder is not None else ()), *self._file_problems.values())
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """The others: what strangers' certificates name."""
-        own = (*self._urls, _FOLDER)
-        return tuple(text for key, text in self._fetch_problems.items() if key not in own)
+        """The others: what hosts do, and strangers' certificates name."""
+        return tuple(text for key, text in self._fetch_problems.items() if key != _FOLDER)
 
     @property
     def urls(self) -> tuple[str, ...]:

@@ -130,12 +130,14 @@ class _Vouched(Struct):
         letter: of those whose list may cover the certificate by RFC 5280.
         assigned: of those who may speak for the certificate's root.
         places: where their list is; None: wherever a certificate points to.
+        unassigned: the certificate points to it, and it is of somebody assigned to no root.
     """
 
     anybody: int = -1
     letter: int = -1
     assigned: int = -1
     places: frozenset[str] | None = frozenset()
+    unassigned: bool = False
 
 
 class RevocationView:
@@ -205,7 +207,7 @@ class RevocationView:
             authentic.append((item, vouched))
             if item.this_update <= now <= vouched.anybody:
                 newest[item.scope] = max(newest.get(item.scope, item.rank), item.rank)
-        good: dict[Ground, tuple[int, RevocationList]] = {}
+        good: dict[Ground, tuple[int, RevocationList, _Vouched]] = {}
         stale = False
         for item, vouched in authentic:
             if item.rank < newest.get(item.scope, item.rank):
@@ -221,16 +223,18 @@ class RevocationView:
             if item.this_update <= now < item.next_update and now <= until:
                 until = min(item.next_update, until)
                 if ground not in good or good[ground][0] < until:
-                    good[ground] = (until, item)
+                    good[ground] = (until, item, vouched)
             else:
                 stale = True
         for ground in Ground:
             if ground in good:
-                until, item = good[ground]
-                by = _called(item)
-                note = _note(ground, asked, by)
-                return Status(State.GOOD, until, "not listed", ground, by, note)
+                until, item, vouched = good[ground]
+                note = _note(ground, asked, item, vouched)
+                return Status(State.GOOD, until, "not listed", ground, _called(item), note)
         why = "the list that covers it is stale or not valid yet" if stale else "no list covers it"
+        if not stale and any(vouched.unassigned for _, vouched in authentic):
+            why += ": trust.crl_issuers does not say that the issuer of that at its address speaks"
+            why += " for its root"
         return Status(State.UNKNOWN, now, why)
 
     def _asked(
@@ -271,14 +275,16 @@ class RevocationView:
             if not speaks or until < 0:
                 continue
             found.letter = max(found.letter, until)
-            if asked.root is not None and (
-                entry.roots is not None or self._anchors == {asked.root}
-            ):
+            if asked.root is None:
+                continue
+            places = _places(item, entry)
+            if entry.roots is not None or self._anchors == {asked.root}:
                 found.assigned = max(found.assigned, until)
-                places = _places(item, entry)
                 found.places = (
                     None if places is None or found.places is None else found.places | places
                 )
+            elif places and _points_to(asked, places):
+                found.unassigned = True
         others = (asked.signer,) if own else ()
         if own or named:
             others = (*others, *self._roots.get(item.issuer, ()))
@@ -383,8 +389,12 @@ def _ground(item: RevocationList, asked: _Asked, vouched: _Vouched) -> Ground | 
     if not asked.points:
         pointless = asked.direct and not _has_points(asked.certificate)
         return Ground.ASSIGNED if pointless else None
-    places = vouched.places
-    for point in asked.points:
+    return Ground.ADDRESS if _points_to(asked, vouched.places) else None
+
+
+def _points_to(asked: _Asked, places: frozenset[str] | None) -> bool:
+    """True when the certificate points to one of these addresses, to any for None."""
+    for point in asked.points or ():
         named = [
             general_key(general)
             for general in point.full_name or ()
@@ -392,8 +402,8 @@ def _ground(item: RevocationList, asked: _Asked, vouched: _Vouched) -> Ground | 
         ]
         # A point for some reasons only says nothing of the others.
         if point.reasons is None and named and (places is None or not places.isdisjoint(named)):
-            return Ground.ADDRESS
-    return None
+            return True
+    return False
 
 
 def _ground_by_letter(
@@ -422,16 +432,19 @@ def _called(item: RevocationList) -> str:
     return f"{issuer} at {shown(item.url)}" if item.url else issuer
 
 
-def _note(ground: Ground, asked: _Asked, by: str) -> str:
+def _note(ground: Ground, asked: _Asked, item: RevocationList, vouched: _Vouched) -> str:
     if ground is Ground.ADDRESS:
         names = "names another issuer of it" if asked.speakers else "does not name its issuer"
-        why = f"is at the address that the certificate points to, which {names}"
+        where = (
+            "was put here by hand" if vouched.places is None else "is at the certificate's address"
+        )
+        why = f"{where}, and the certificate {names}"
     elif ground is Ground.ASSIGNED:
         why = "is taken because the certificate points to none"
     else:
         return ""
     subject = asked.certificate.subject.rfc4514_string()[:200]
-    return f"revocation of {subject} rests on trust.crl_issuers: the list of {by} {why}"
+    return f"revocation of {subject} rests on trust.crl_issuers: the list of {_called(item)} {why}"
 
 
 def build_view(

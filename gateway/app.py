@@ -23,7 +23,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from certs.chain import Chain
-from certs.crlstore import CrlStore
+from certs.crlstore import FETCHED, CrlStore
 from certs.fetch import FetchLimits, HttpFetcher
 from certs.files import Looks, folder_stamp
 from certs.keys import Credential, KeyStore, moment
@@ -113,6 +113,7 @@ class Service:
         self.settings = settings
         self._clock = clock
         self._problems: dict[str, str] = {}
+        self._unreadable: list[str] = []  # fetched lists
         self._remarked: frozenset[str] = frozenset()
         self._used_at = 0.0
         data = settings.data
@@ -308,6 +309,7 @@ class Service:
         if self._seen is not None and self._seen.problem is not None:
             found.append(f"replays: {self._seen.problem}")
         found.extend(f"{name}: {text}" for name, text in sorted(self._problems.items()))
+        found.extend(self.crls.faults)
         if self.settings.trust.revocation == "require":
             found.extend(self.lists.missing())
         return found
@@ -317,7 +319,7 @@ class Service:
 
         All that strangers can cause is here: what certificates name, what stands in Redis.
         """
-        found = [f"revocation: {text}" for text in (*self.crls.faults, *self.crls.remarks)]
+        found = [*self.crls.remarks, *self._unreadable]
         if self.settings.trust.revocation != "require":
             found.extend(self.lists.missing())
         if isinstance(self.registry, FleetRegistry):
@@ -554,7 +556,9 @@ class Service:
             trust=roots,
             policy=RevocationPolicy(trust.revocation),
         )
-        self._report("reading revocation lists", "; ".join(problems) or None)
+        self._unreadable = [text for text in problems if text.lower().startswith(FETCHED)]
+        own = [text for text in problems if text not in self._unreadable]
+        self._report("reading revocation lists", "; ".join(own) or None)
         self._report("trust", None)
         self._trust_stamp = stamp
         self._roots, self._list_issuers = roots, issuers

@@ -312,7 +312,7 @@ class FleetRegistry(LocalRegistry):
             self._tell("writing", None)
         except ResponseError as error:
             text = unwritable(error)
-            if text is None and str(error).startswith("WRONGTYPE"):
+            if text is None and "WRONGTYPE" in str(error):
                 text = "a key of this fleet holds something else in Redis; delete it there"
             if text is None:
                 raise

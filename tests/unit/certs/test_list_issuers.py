@@ -155,7 +155,9 @@ def test_it_revokes_too():
 
 @pytest.mark.parametrize("point", [None, URL])
 def test_without_an_assignment_only_the_letter_counts(point):
-    refused(judged(A.leaf(), A.fetched(point=point), assigned=[A.unassigned]))
+    outcome = judged(A.leaf(), A.fetched(point=point), assigned=[A.unassigned])
+    refused(outcome)
+    assert "trust.crl_issuers" in outcome.detail
     named = pointing(URL, issuer=A.office.certificate.subject)
     realm = Realm("A", named)
     realm.office = A.office

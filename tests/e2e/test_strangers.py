@@ -1,0 +1,104 @@
+"""What strangers put into a fleet's Redis leaves the nodes ready; it is told and logged."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+import time
+
+import pytest
+from fleet.redis_server import RedisServer
+from running import Service, environment, signed, until, verdict
+
+from gateway.demo import BANK
+
+pytestmark = pytest.mark.redis
+
+TWIN = json.dumps({"node": "a", "seen": 1 << 40, "cursor": 0, "version": "0", "key": "{}"})
+JUNK = {
+    "a delta of conduct": ("XADD", "{zx}:conduct", "*", "n", "other/7", "d", "junk"),
+    "fields of conduct": ("XADD", "{zx}:conduct", "*", "x", "y"),
+    "a finding": ("HSET", "{zx}:conduct:findings", "junk", "junk"),
+    "an entry of a node": ("HSET", "{zx}:nodes", "stranger", "junk"),
+    "a node of this name": ("HSET", "{zx}:nodes", "a", TWIN),
+    "an acknowledgement": ("HSET", "{zx}:acks:o-1", "x:y", "junk"),
+    "a replay key of another kind": ("RPUSH", "zx:seen:probe", "junk"),
+    "keys of others": ("SET", "zx:whatever", "junk"),
+    "a checkpoint list": ("SADD", "{zx}:checkpoints", "junk"),
+}
+OF_ANOTHER_KIND = ("{zx}:conduct", "{zx}:conduct:findings", "{zx}:nodes", "{zx}:checkpoints")
+
+
+@pytest.fixture
+def redis(tmp_path):
+    server = RedisServer(tmp_path / "redis")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def node(tmp_path, redis):
+    key = tmp_path / "identity.key"
+    key.write_bytes(secrets.token_bytes(32))
+    key.chmod(0o600)
+    service = Service(
+        tmp_path / "a",
+        registry__node="a",
+        registry__identity_key=key,
+        fleet__url=redis.url,
+        fleet__timeout=0.5,
+    )
+    seeding = [sys.executable, "-m", "gateway.cli", "fleet", "seed", "-c"]
+    subprocess.run(
+        [*seeding, str(service.world.config)],
+        env=environment(**service.settings),
+        check=True,
+        timeout=60,
+        capture_output=True,
+    )
+    yield service.start()
+    service.stop()
+    assert "Traceback" not in service.logged()
+
+
+def stays_ready(node, seconds=3.0):
+    """Asked all the time: ready, signing A and verifying."""
+    end = time.monotonic() + seconds
+    with node.client() as client:
+        while time.monotonic() < end:
+            answer = client.get("/readyz")
+            assert answer.status_code == 200, answer.text
+            given = signed(client, BANK)
+            assert given["attest"] == "A"
+            assert verdict(client, BANK, given["identity"])["verstat"] == "TN-Validation-Passed"
+            time.sleep(0.2)
+        return answer.json().get("remarks", [])
+
+
+def test_junk_in_redis_is_a_remark(node, redis):
+    with node.client() as client:
+        until(lambda: client.get("/readyz").status_code == 200, 10)
+    for words in JUNK.values():
+        redis.ask(*words)
+    remarks = " ".join(stays_ready(node))
+    assert "other/7" in remarks
+    node.stop()
+    node.start()
+    with node.client() as client:
+        until(lambda: client.get("/readyz").status_code == 200, 10)
+    stays_ready(node, 2)
+
+
+def test_keys_of_another_kind_are_a_remark(node, redis):
+    with node.client() as client:
+        until(lambda: client.get("/readyz").status_code == 200, 10)
+    for key in OF_ANOTHER_KIND:
+        redis.ask("DEL", key)
+        redis.ask("SET", key, "junk")
+    assert stays_ready(node)
+    for key in OF_ANOTHER_KIND:
+        redis.ask("DEL", key)
+    with node.client() as client:
+        until(lambda: "remarks" not in client.get("/readyz").json(), 15)
