@@ -26,14 +26,14 @@ from certs.chain import Chain
 from certs.crlstore import FETCHED, CrlStore
 from certs.fetch import FetchLimits, HttpFetcher
 from certs.files import Looks, folder_stamp
-from certs.keys import Credential, KeyStore, moment
+from certs.keys import Credential, KeyStore
 from certs.profile import ProfilePolicy
 from certs.repository import CertificateRepository
 from certs.revocation import Assignment, RevocationPolicy, build_view
 from certs.trustlist import TrustList, load_trust_list
 from certs.x5u import X5uPolicy
 from displays.conduct import Conduct
-from gateway import __version__
+from gateway import __version__, readiness
 from gateway.admin import (
     INTERNAL,
     BoundedBodies,
@@ -199,7 +199,7 @@ class Service:
             country=self._country,
             consent=consent,
             plan=self.plan,
-            lists=self.lists,
+            lacking=self.lists.lacking,
         )
         dialect = settings.server.dialect
         self.calls = Calls(
@@ -289,51 +289,13 @@ class Service:
         return credential if credential.not_before <= self._clock() < credential.not_after else None
 
     def problems(self) -> list[str]:
-        """Why this node cannot sign or verify as configured, one sentence each; empty if it can.
-
-        Also what is wrong with the operator's own files: the node goes on with what it read
-        before, but would not start with them.
-        """
-        found = []
-        if self.keys is None:
-            found.append("signing: no key and chain are configured (signer.key, signer.chain)")
-        elif self._clock() < self.keys.current.not_before:
-            begin = moment(self.keys.current.not_before)
-            found.append(f"signing: the certificate is not valid before {begin}")
-        elif self.credential() is None:
-            found.append("signing: the certificate has expired")
-        if not self.verifier.trust.roots.roots:
-            found.append("verifying: the trust list is empty (trust.roots)")
-        if isinstance(self.registry, FleetRegistry):
-            found.extend(f"registry: {text}" for text in self.registry.faults())
-        if self._seen is not None and self._seen.problem is not None:
-            found.append(f"replays: {self._seen.problem}")
-        found.extend(f"{name}: {text}" for name, text in sorted(self._problems.items()))
-        found.extend(self.crls.faults)
-        if self.settings.trust.revocation == "require":
-            found.extend(self.lists.missing())
-        return found
+        """Why this node cannot sign or verify as configured; see gateway.readiness."""
+        replays = self._seen.problem if self._seen is not None else None
+        return readiness.problems(self, self._problems, replays)
 
     def remarks(self) -> list[str]:
-        """What is to be looked at and keeps nobody from signing or verifying.
-
-        All that strangers can cause is here: what certificates name, what stands in Redis.
-        """
-        found = [*self.crls.remarks, *self._unreadable]
-        if self.settings.trust.revocation != "require":
-            found.extend(self.lists.missing())
-        if isinstance(self.registry, FleetRegistry):
-            found.extend(f"registry: {text}" for text in self.registry.remarks())
-        if self.keeper is not None:
-            found.extend(f"displays: {text}" for text in self.keeper.problems())
-        if self.pins is not None:
-            node = self.node
-            if node.thumbprint not in self.pins.get(node.name, ()):
-                found.append(
-                    f"orders: registry.nodes does not name this node ({node.name}) with its key"
-                    f" ({node.thumbprint}): its acknowledgements count for nothing"
-                )
-        return found
+        """What else is to be looked at; see gateway.readiness."""
+        return readiness.remarks(self, self._unreadable)
 
     async def close(self) -> None:
         """Write the last records and let go of connections."""

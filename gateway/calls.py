@@ -371,8 +371,7 @@ class Calls:
     async def _go_on(self, waiting: Waiting | Asking) -> Answer:
         """As `go_on`.
 
-        Each URL is fetched once, then the lists of whose signature verified; what could not be had
-        is a check that failed, not an error.
+        Each URL is fetched once, then lists; what could not be had is a check that failed.
         """
         if isinstance(waiting, Asking):
             return await self._ask(waiting)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from certs.chain import TrustedSigner
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+from certs.chain import Chain, TrustedSigner
 from passport.claims import PASSporT
+from passport.errors import ConfigError, ParseError
 from passport.identity import IdentityHeader
 from passport.jws import VerifyingKey, b64url_decode
 from passport.reasons import Reason
@@ -44,10 +47,15 @@ class VerifiedPASSporT:
         self.signer = signer
 
 
-def signed_by(screened: Screened, key: VerifyingKey) -> bool:
-    """True when the token's signature verifies, whatever else is against it."""
-    token = screened.header.token
-    return key.verifies(token.signing_input, b64url_decode(token.signature, "signature"))
+def signed_by(screened: Screened, chain: Chain) -> bool:
+    """True when the chain's key signed the token, whatever else is against either."""
+    token, key = screened.header.token, chain.certificates[0].public_key()
+    try:
+        return isinstance(key, EllipticCurvePublicKey) and VerifyingKey(key).verifies(
+            token.signing_input, b64url_decode(token.signature, "signature")
+        )
+    except (ConfigError, ParseError):
+        return False
 
 
 def check_token(screened: Screened, signer: TrustedSigner) -> VerifiedPASSporT | Refusal:

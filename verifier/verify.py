@@ -32,7 +32,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -42,9 +41,8 @@ from certs.repository import Failure
 from certs.revocation import RevocationView
 from certs.trustlist import TrustList
 from displays.model import DisplayConduct, Finding
-from passport.errors import ConfigError, ParseError, StoreUnavailableError
+from passport.errors import ParseError, StoreUnavailableError
 from passport.identity import split_identity_headers
-from passport.jws import VerifyingKey
 from passport.ppt.shaken import Shaken
 from passport.reasons import Reason, Verstat
 from passport.tn import TN
@@ -112,14 +110,6 @@ class Certificates(Protocol):
 
     def keep(self, x5u: str) -> None:
         """Note that a signature verified under this chain: it is worth remembering."""
-        ...
-
-
-class Lists(Protocol):
-    """Where revocation lists come from (gateway.lists.LearntLists)."""
-
-    def lacking(self, chain: Chain, now: int) -> bool:
-        """True when an address that the chain's path names is to be asked before it is judged."""
         ...
 
 
@@ -205,10 +195,11 @@ class Verifier:
         country: Callable[[TN], str | None] = region,
         consent: ConsentPolicy | None = None,
         plan: Plan = NO_PLAN,
-        lists: Lists | None = None,
+        lacking: Callable[[Chain, int], bool] = lambda *_: False,
     ) -> None:
+        """Args: lacking tells whether lists that a chain's path names are to be fetched first."""
         self.policy = policy
-        self._lists = lists
+        self._lacking = lacking
         self.certificates = certificates
         self.trust = trust
         self._replay = replay
@@ -304,23 +295,13 @@ class Verifier:
                 else:
                     entries.append(Candidate(token, signer, value))
                     lacking = signer.revocation_unchecked
-                if lacking and lists and self._asks(chain, token, now):
+                if lacking and lists and self._lacking(chain, now) and signed_by(token, chain):
                     uncovered.append(chain)
         if missing:
             return NeedCertificates(tuple(dict.fromkeys(missing)))
         if uncovered:
             return NeedCertificates((), tuple(uncovered))
         return Opened(request, now, entries, to_emergency(request, self._plan))
-
-    def _asks(self, chain: Chain, token: Screened, now: int) -> bool:
-        """True when the chain's lists are to be fetched first: its key has signed the token."""
-        if self._lists is None or not self._lists.lacking(chain, now):
-            return False
-        key = chain.certificates[0].public_key()
-        try:
-            return isinstance(key, EllipticCurvePublicKey) and signed_by(token, VerifyingKey(key))
-        except (ConfigError, ParseError):
-            return False
 
     def close(self, opened: Opened, question: Question | None = None) -> Verdict:
         """Step 10 with the replay store at hand: presume, ask, settle."""
