@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.auth import PEER, Authenticator, Principal, Role
+from gateway.auth import ADMITTED, PEER, Authenticator, Principal, Role
 from gateway.metrics import Metrics
 from passport.errors import ConfigError, ParseError, StoreUnavailableError, ZhenxianError
 from registry.journal import RegistryConflictError, VersionConflictError
@@ -60,15 +60,17 @@ def requires(authenticator: Authenticator, *roles: Role) -> Any:
 
     def check(request: Request) -> Principal:
         headers = request.headers
+        state = request.scope.get("state", {})
         principal = authenticator.principal(
             _octets(headers.get("authorization")),
             _octets(headers.get("x-api-key")),
-            request.scope.get("state", {}).get(PEER),
+            state.get(PEER),
         )
         if principal is None:
             raise HTTPException(
                 401, "missing or unknown API credentials", {"www-authenticate": "Bearer"}
             )
+        state[ADMITTED] = True
         if not principal.roles & set(roles):
             names = " or ".join(role.value for role in roles)
             raise HTTPException(403, f"this request needs the role {names}")

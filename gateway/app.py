@@ -59,6 +59,7 @@ from gateway.publish import Publisher
 from gateway.publish import router as publish_router
 from gateway.redress import Redress
 from gateway.redress import router as redress_router
+from gateway.refusals import of_calls, spoken
 from gateway.registry_api import registry_router
 from gateway.routes import calls_router
 from gateway.settings import Settings, listener_address
@@ -589,7 +590,11 @@ class _Fetching:
         return chain
 
 
-def _application() -> FastAPI:
+_OF_CALLS: Final = {404: Reason.RESOURCE_NOT_FOUND, 405: Reason.METHOD_NOT_ALLOWED}
+
+
+def _application(dialect: Dialect) -> FastAPI:
+    """An application without routes; below /stir it refuses in the words of `dialect`."""
     app = FastAPI(
         title="Zhenxian (真显)",
         version=__version__,
@@ -597,6 +602,7 @@ def _application() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,  # a redirect would be built from the client's Host
     )
 
     app.add_middleware(BoundedBodies)
@@ -612,11 +618,14 @@ def _application() -> FastAPI:
 
     @app.exception_handler(StarletteHTTPException)
     def refused(request: Request, error: HTTPException) -> Response:
-        if error.status_code == 404 and request.url.path.startswith("/stir/"):
-            body = answers.refused(Reason.RESOURCE_NOT_FOUND, (), Dialect.ATIS)
-            return Response(body, 404, media_type="application/json")
-        title = HTTPStatus(error.status_code).phrase
-        response = problem(error.status_code, title, str(error.detail))
+        reason = _OF_CALLS.get(error.status_code)
+        response: Response
+        if reason is not None and of_calls(request.scope["path"]):
+            body = answers.refused(reason, (), dialect)
+            response = Response(body, error.status_code, media_type="application/json")
+        else:
+            title = HTTPStatus(error.status_code).phrase
+            response = problem(error.status_code, title, str(error.detail))
         response.headers.update(error.headers or {})
         return response
 
@@ -674,16 +683,17 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
                 reading=service.reading,
             )
         )
-    documented = _application()
+    dialect = spoken(service.settings.server.dialect)
+    documented = _application(dialect)
     for router in (*per_call, health, *administration):
         documented.include_router(router)
     docs = docs_router(documented)
-    calls = _application()
+    calls = _application(dialect)
     for router in (*per_call, health):
         calls.include_router(router)
     admin = calls
     if service.settings.server.admin is not None:
-        admin = _application()
+        admin = _application(dialect)
         admin.include_router(health)
     for router in (*administration, docs):
         admin.include_router(router)

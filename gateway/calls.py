@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -65,7 +66,10 @@ class Headers(Struct):
     """The request headers that the two routes look at; values as received.
 
     Attributes:
-        unusual: Transfer-Encoding or Upgrade, which only the ASGI way handles.
+        host: what the client calls us.
+        connection: "close" or, for HTTP/1.0 only of consequence, "keep-alive".
+        unusual: of a field that only the ASGI way handles, or that must be looked at: a second
+            Host, Transfer-Encoding, Expect, Upgrade, and what a browser says of its page.
         peer: the connection's client certificate; of no header.
         address: where the connection comes from; of no header.
     """
@@ -76,6 +80,8 @@ class Headers(Struct):
     authorization: bytes | None = None
     api_key: bytes | None = None
     request_id: bytes | None = None
+    host: bytes | None = None
+    connection: bytes | None = None
     unusual: bytes | None = None
     peer: Peer | None = None
     address: str = ""
@@ -87,20 +93,35 @@ class Headers(Struct):
         for name, value in pairs:
             attribute = _NAMES.get(name)
             if attribute is not None:
-                setattr(headers, attribute, value)
+                if attribute is _HOST and headers.host is not None:
+                    headers.unusual = value
+                elif attribute is _ACCEPT and headers.accept is not None:
+                    headers.accept += b"," + value  # RFC 9110 section 5.3
+                else:
+                    setattr(headers, attribute, value)
         return headers
 
 
+_RANGES: Final = (b"*/*", b"application/*", _JSON)  # the closer one last
+_NEVER: Final = re.compile(rb"q=0(\.0*)?")
+_HOST: Final = "host"
+_ACCEPT: Final = "accept"
+_UNUSUAL: Final = "unusual"
 _NAMES: Final = {
+    b"host": _HOST,
+    b"connection": "connection",
     b"content-type": "content_type",
     b"content-length": "content_length",
-    b"accept": "accept",
+    b"accept": _ACCEPT,
     b"authorization": "authorization",
     b"x-api-key": "api_key",
     b"x-requestid": "request_id",
     b"x-request-id": "request_id",
-    b"transfer-encoding": "unusual",
-    b"upgrade": "unusual",
+    b"transfer-encoding": _UNUSUAL,
+    b"expect": _UNUSUAL,
+    b"upgrade": _UNUSUAL,
+    b"origin": _UNUSUAL,
+    b"sec-fetch-site": _UNUSUAL,
 }
 
 
@@ -609,7 +630,11 @@ def _is_json(content_type: bytes) -> bool:
 
 
 def _accepts_json(accept: bytes) -> bool:
+    """RFC 9110 section 12.5.1: the range that names it most closely decides; none is no wish."""
+    best, wanted = -1, not accept.strip(b" \t,")
     for part in accept.split(b","):
-        if part.partition(b";")[0].strip().lower() in (_JSON, b"*/*", b"application/*"):
-            return True
-    return False
+        media, *parameters = (text.strip().lower() for text in part.split(b";"))
+        if media in _RANGES and _RANGES.index(media) > best:
+            best = _RANGES.index(media)
+            wanted = not any(_NEVER.fullmatch(parameter) for parameter in parameters)
+    return wanted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from running import Host, Service
+from running import Host, Service, free_port
 
 HERE = Path(__file__).parent
 
@@ -23,6 +23,17 @@ def service(tmp_path_factory):
     """One running service with the demonstration's carriers and registry."""
     running = Service(tmp_path_factory.mktemp("service")).start()
     yield running
+    assert running.stop() == 0
+    assert "Traceback" not in running.logged()
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory):
+    """One running service with administration on a listener of its own, port `admin`."""
+    port = free_port()
+    running = Service(tmp_path_factory.mktemp("apart"), server__admin=f"127.0.0.1:{port}")
+    running.admin = port
+    yield running.start()
     assert running.stop() == 0
     assert "Traceback" not in running.logged()
 

@@ -206,15 +206,15 @@ def until(true: Callable[[], Any], seconds: float = 6.0) -> Any:
 
 def raw(path: str, body: bytes, *fields: str, method: str = "POST", version: str = "1.1") -> bytes:
     """A request as it goes over the wire, with exactly these fields and Host."""
-    head = [f"{method} {path} HTTP/{version}", "host: test", *fields]
+    head = [f"{method} {path} HTTP/{version}", "host: 127.0.0.1", *fields]
     return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
 
 
 class Wire:
     """One connection, octet by octet."""
 
-    def __init__(self, service: Service) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", service.port), 10)
+    def __init__(self, service: Service, port: int | None = None) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port or service.port), 10)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._rest = b""
 
