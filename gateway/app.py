@@ -35,7 +35,6 @@ from displays.conduct import Conduct
 from gateway import __version__
 from gateway.admin import (
     INTERNAL,
-    BoundedBodies,
     error_response,
     health_router,
     metrics_router,
@@ -50,6 +49,7 @@ from gateway.dialects import answers
 from gateway.dialects.bodies import Dialect
 from gateway.displays_api import clearings_router, displays_router
 from gateway.docs import router as docs_router
+from gateway.entrance import Entrance
 from gateway.figures import publish
 from gateway.logs import CallLog, Pseudonym, pseudonym_key
 from gateway.metrics import Metrics
@@ -593,7 +593,7 @@ class _Fetching:
 _OF_CALLS: Final = {404: Reason.RESOURCE_NOT_FOUND, 405: Reason.METHOD_NOT_ALLOWED}
 
 
-def _application(dialect: Dialect) -> FastAPI:
+def _application(dialect: Dialect, authenticator: Authenticator) -> FastAPI:
     """An application without routes; below /stir it refuses in the words of `dialect`."""
     app = FastAPI(
         title="Zhenxian (真显)",
@@ -605,7 +605,7 @@ def _application(dialect: Dialect) -> FastAPI:
         redirect_slashes=False,  # a redirect would be built from the client's Host
     )
 
-    app.add_middleware(BoundedBodies)
+    app.add_middleware(Entrance, authenticator=authenticator)
 
     @app.exception_handler(ZhenxianError)
     def ours(_: Request, error: ZhenxianError) -> JSONResponse:
@@ -684,16 +684,16 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
             )
         )
     dialect = spoken(service.settings.server.dialect)
-    documented = _application(dialect)
+    documented = _application(dialect, service.authenticator)
     for router in (*per_call, health, *administration):
         documented.include_router(router)
     docs = docs_router(documented)
-    calls = _application(dialect)
+    calls = _application(dialect, service.authenticator)
     for router in (*per_call, health):
         calls.include_router(router)
     admin = calls
     if service.settings.server.admin is not None:
-        admin = _application(dialect)
+        admin = _application(dialect, service.authenticator)
         admin.include_router(health)
     for router in (*administration, docs):
         admin.include_router(router)

@@ -389,16 +389,21 @@ class Calls:
     async def _go_on(self, waiting: Waiting | Asking) -> Answer:
         """As `go_on`.
 
-        Each URL is fetched once; what could not be had is a check that failed, not an error.
+        Each URL is fetched once; what could not be had is a check that failed, not an error. A
+        failure that was remembered when the call began may be forgotten by the time that another
+        URL was fetched: then that one is fetched, too.
         """
         if isinstance(waiting, Asking):
             return await self._ask(waiting)
         try:
             fetched = await self._fetch(waiting.urls)
-            now = int(self._clock())
-            opened = self._verifier.open(waiting.request, now, fetched)
-            if isinstance(opened, NeedCertificates):
-                raise RuntimeError("a fetched certificate is still missing")  # noqa: TRY004, TRY301
+            opened = self._verifier.open(waiting.request, int(self._clock()), fetched)
+            while isinstance(opened, NeedCertificates):
+                missing = tuple(url for url in opened.urls if url not in fetched)
+                if not missing:
+                    raise RuntimeError("a fetched certificate is still missing")  # noqa: TRY301
+                fetched |= await self._fetch(missing)
+                opened = self._verifier.open(waiting.request, int(self._clock()), fetched)
             echo, request_id, started = waiting.echo, waiting.request_id, waiting.started
             if not isinstance(opened, Opened):
                 told = self._told(opened, echo)

@@ -127,12 +127,10 @@ class Connections:
         self._looking = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
 
     def _look(self) -> None:
+        self._arm()
         now = asyncio.get_running_loop().time()
         for connection in tuple(self._open):
             connection.look(now)
-        self._looking = None
-        if self._open:
-            self._arm()
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:

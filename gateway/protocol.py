@@ -99,12 +99,12 @@ class CallProtocol(WireProtocol):
             if (
                 length is not None
                 and headers.unusual is None
-                and headers.host in self.names
                 and len(self.headers) <= MAX_FIELDS
                 and (self.cycle is None or self.cycle.response_complete)
                 and not self.flow.write_paused
                 and not self.transport.is_closing()
                 and self.parser.get_method() == b"POST"
+                and (headers.host in self.names or self.usable())
             ):
                 self._left = int(length)
                 if self._left <= self.max_body:

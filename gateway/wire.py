@@ -379,7 +379,7 @@ class WireProtocol(HttpToolsProtocol):
             and headers.host in self.names
             and len(fields) <= MAX_FIELDS
             and self.url[0] == _SLASH
-        ) or self._usable():
+        ) or self.usable():
             length = headers.content_length
             self._left = int(length) if length is not None else 0
             self.begin()
@@ -426,7 +426,7 @@ class WireProtocol(HttpToolsProtocol):
         if not self._skipping:
             super().on_message_complete()
 
-    def _usable(self) -> bool:
+    def usable(self) -> bool:
         """Look at what is unusual about a head. False: it is refused, or read once more."""
         fields, method = self.headers, self.parser.get_method()
         self._skipping = True
@@ -456,7 +456,9 @@ class WireProtocol(HttpToolsProtocol):
                 if foreign is not None:
                     self._refuse(foreign[0], foreign[1])
                     return False
-        if hosts and len(self.names) < _MAX_NAMES:
+        if hosts:
+            if len(self.names) >= _MAX_NAMES:  # whoever filled it must not keep others out
+                self.names.clear()
             self.names.add(hosts[0])
         return True
 
@@ -498,7 +500,7 @@ class WireProtocol(HttpToolsProtocol):
 
     def _say(self) -> None:
         """Send the refusal, and close when it can be thought to be read."""
-        if self._refusal is not None:
+        if self._refusal:
             self.transport.write(self._refusal)
         if not self.transport.can_write_eof():  # TLS
             self.transport.close()
@@ -525,6 +527,11 @@ class WireProtocol(HttpToolsProtocol):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
         elif self._refusal is not None:
+            self._say()
+        elif self._stranger and self._state == BODY and not 0 < self._left <= _QUICK:
+            # Answered by its head, and nobody vouches for who goes on sending.
+            self._refusal = b""
+            self.parser = _Deaf(self.transport)  # type: ignore[assignment]
             self._say()
         else:
             self._idle_since = self.loop.time()
