@@ -43,9 +43,9 @@ def serve(tmp_path):
     """Starts services with settings of their own: serve(server__workers=2)."""
     started = []
 
-    def start(*, alter=None, tls=False, **settings):
+    def start(*, alter=None, tls=False, descriptors=None, **settings):
         folder = tmp_path / f"service{len(started)}"
-        running = Service(folder, alter=alter, tls=tls, **settings)
+        running = Service(folder, alter=alter, tls=tls, descriptors=descriptors, **settings)
         started.append(running)
         return running.start()
 

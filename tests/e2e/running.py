@@ -54,8 +54,10 @@ class Service:
         *,
         alter: Callable[[World], object] | None = None,
         tls: bool = False,
+        descriptors: int | None = None,
         **settings: object,
     ) -> None:
+        self._descriptors = descriptors
         self.folder = folder
         self.port = free_port()
         self.listener = f"127.0.0.1:{self.port}"
@@ -69,9 +71,18 @@ class Service:
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Start it, and do not wait until it answers."""
+        limits = [] if self._descriptors is None else ["prlimit", f"--nofile={self._descriptors}"]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.cli", "serve", "-c", str(self.world.config)],
+                [
+                    *limits,
+                    sys.executable,
+                    "-m",
+                    "gateway.cli",
+                    "serve",
+                    "-c",
+                    str(self.world.config),
+                ],
                 stdout=output,
                 stderr=output,
                 env=environment(**self.settings),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -11,10 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running import Wire, dumps, metric, raw, signing, tls_files, until
+from running import Service, Wire, dumps, metric, raw, signing, tls_files, until, verification
 
 from gateway.auth import Role, add_key
-from gateway.calls import SIGNING
+from gateway.calls import SIGNING, VERIFICATION
 from gateway.demo import BANK
 
 MEGABYTE = 1_000_000
@@ -31,13 +32,16 @@ def _resident(pid):
 class Calls(threading.Thread):
     """Signs calls one after the other, and keeps how long the slowest took."""
 
-    def __init__(self, service):
+    def __init__(self, service, key=""):
         super().__init__()
         self._base, self._ended = service.base, threading.Event()
+        self._headers = {"x-api-key": key} if key else {}
         self.slowest = 0.0
 
     def run(self):
-        with httpx.Client(base_url=self._base, trust_env=False, timeout=30) as client:
+        with httpx.Client(
+            base_url=self._base, trust_env=False, timeout=30, headers=self._headers
+        ) as client:
             while not self._ended.is_set():
                 began = time.monotonic()
                 assert client.post(SIGNING, json=signing(BANK)).status_code == 200
@@ -301,6 +305,7 @@ def test_slow_senders_are_told_so_and_closed(service):
             assert wire.closed(4)
         assert silent.closed(6)
         assert time.monotonic() - began < 16
+        assert body.readable(15)
         assert body.answer()[0] == 408
         assert body.closed(4)
         assert time.monotonic() - began < 26
@@ -352,3 +357,133 @@ def test_over_tls_the_same_holds(serve, tmp_path):
             connection.settimeout(0.5)
             if number == 3:
                 assert connection.recv(4096).startswith(b"HTTP/1.1 503 ")
+
+
+# Before a body is read ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [None, "zx_a_b"])
+@pytest.mark.parametrize("length", ["content-length: 4000000", "transfer-encoding: chunked"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/bindings/batch"),
+        ("PUT", "/v1/subjects/x?reason=y"),
+        ("POST", "/v1/orders"),
+        ("POST", "/v1/imports/holdings"),
+        ("PUT", "/v1/nothing"),
+    ],
+)
+def test_administration_is_refused_by_the_head_alone(keyed, method, path, length, key):
+    """Nothing of the body is waited for, read or parsed; then the connection ends."""
+    service, _ = keyed
+    shown = (f"x-api-key: {key}",) if key is not None else ()
+    with Wire(service) as wire:
+        wire.send(raw(path, b"", "content-type: application/json", length, *shown, method=method))
+        status, fields, body = wire.answer()
+        assert (status, fields["www-authenticate"]) == (401, "Bearer")
+        assert b"credentials" in body
+        assert wire.closed(4)
+
+
+def test_who_sends_a_small_body_without_credentials_keeps_the_connection(keyed):
+    """A client often sends head and body apart, and learns the key later."""
+    service, key = keyed
+    with Wire(service) as wire:
+        wire.send(raw("/v1/subjects/x?reason=y", b"", "content-length: 2", method="PUT"))
+        assert wire.answer()[0] == 401
+        wire.send(b"{}")
+        wire.send(
+            raw("/v1/subjects/x?reason=y", b"{}", "content-length: 2", f"x-api-key: {key}",
+                "content-type: application/json", method="PUT")
+        )  # fmt: skip
+        assert wire.answer()[0] == 200
+
+
+def test_large_bodies_without_credentials_do_not_slow_calls(keyed):
+    service, key = keyed
+    body = b'{"items":[' + b'{"id":"x"},' * 360_000 + b"{}]}"
+    request = raw("/v1/bindings/batch", body, f"content-length: {len(body)}",
+                  "content-type: application/json")  # fmt: skip
+    with Calls(service, key) as calls:
+        for _ in range(10):
+            with Wire(service) as wire, contextlib.suppress(OSError):
+                wire.send(request)
+    assert calls.slowest < 0.4
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory):
+    """A service with credentials, and a key that opens calls and the registry."""
+    folder = tmp_path_factory.mktemp("keyed")
+    keys = folder / "keys.toml"
+    key = add_key(keys, "all", [Role.PROXY, Role.REGISTRAR])
+    running = Service(folder / "service", auth__keys=keys).start()
+    yield running, key
+    assert running.stop() == 0
+    assert "Traceback" not in running.logged()
+
+
+def test_running_out_of_descriptors_is_an_answer_and_not_an_end(serve):
+    service = serve(descriptors=330)
+    connections = [socket.create_connection(("127.0.0.1", service.port), 10) for _ in range(100)]
+    time.sleep(1)
+    told = select.select(connections, [], [], 0)[0]
+    assert all(each.recv(4096).startswith(b"HTTP/1.1 503 ") for each in told)
+    let_in = [each for each in connections if each not in told]
+    for each in told:
+        each.close()
+    assert 60 <= len(let_in) <= 330 - 256
+    body = dumps(signing(BANK))
+    for each in let_in:
+        each.settimeout(10)
+        each.sendall(raw(SIGNING, body, f"content-length: {len(body)}"))
+        assert each.recv(4096).startswith(b"HTTP/1.1 200 ")
+        each.close()
+    assert until(lambda: httpx.get(service.base + "/healthz", trust_env=False).status_code == 200)
+
+
+# What every route answers -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/docs/swagger-ui.css",
+     "/v1/subjects", "/v1/subjects/bank", "/v1/holdings", "/v1/nothing", "/nothing"],
+)  # fmt: skip
+def test_head_is_answered_as_get_without_content(service, path):
+    with Wire(service) as wire:
+        wire.send(raw(path, b"", method="HEAD"))
+        status, fields, _ = wire.answer(head_only=True)
+        assert not wire.readable(0.1)
+        wire.send(raw(path, b"", method="GET"))
+        expected, told, _ = wire.answer()
+        assert status == expected
+        if path != "/metrics":
+            assert fields == told
+
+
+def test_health_routes_answer_options(service):
+    for path in ("/healthz", "/readyz"):
+        with Wire(service) as wire:
+            wire.send(raw(path, b"", method="OPTIONS"))
+            status, fields, _ = wire.answer()
+            assert (status, fields["allow"]) == (204, "GET, HEAD, OPTIONS")
+
+
+@pytest.mark.parametrize("path", [VERIFICATION, VERIFICATION + "?asgi"])
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_connection_close_is_obeyed_by_calls_that_wait(service, host, path, cached, version):
+    """On the short way, the ASGI way, and from one to the other while a chain is fetched."""
+    name = f"{path[-4:]}{version}.pem"
+    chain = service.world.pki.carriers["1001"].chain.read_bytes()
+    x5u = host.publish(name, chain) if not cached else service.x5u("1001")
+    body = dumps(verification(BANK, service.token("1001", BANK, x5u=x5u)))
+    closing = raw(path, body, "connection: close", f"content-length: {len(body)}", version=version)
+    with Wire(service) as wire:
+        wire.send(closing + raw("/v1/subjects", b"", method="GET"))
+        status, fields, told = wire.answer()
+        assert (status, fields["connection"]) == (200, "close")
+        assert b"TN-Validation-Passed" in told
+        assert wire.closed(3)
