@@ -71,10 +71,11 @@ class App:
         self.may.set()
         self.seen = []
         self.given_up = 0
+        self.early = False  # answers before the body
 
     async def __call__(self, scope, receive, send):
         body = b""
-        while True:
+        while not self.early:
             message = await receive()
             if message["type"] == "http.disconnect":
                 self.given_up += 1
@@ -513,5 +514,93 @@ def test_foreign_names_and_pages_are_refused_on_every_way():
                 else:
                     assert connection.statuses() == [expected]
                     assert connection.app.seen == []
+
+    run(scenario)
+
+
+def test_what_is_waited_for_and_how_long():
+    async def scenario():
+        def opened():
+            connection = Connection()
+            return connection, connection.protocol.look
+
+        connection, look = opened()  # says nothing
+        look(100.0)
+        look(109.9)
+        assert not connection.transport.closing
+        look(110.0)
+        assert connection.transport.closing
+        assert connection.transport.written == b""
+
+        connection, look = opened()  # a head, however often octets of it come
+        await connection.send(head()[:-4])
+        for second in range(10):
+            look(100.0 + second)
+            await connection.send(b"a")
+        assert connection.statuses() == []
+        look(110.0)
+        assert connection.statuses() == [408]
+
+        connection, look = opened()  # a head each second is another one
+        for second in range(30):
+            await connection.send((b"" if second == 0 else b"\r\n\r\n") + head()[:-4])
+            look(100.0 + second)
+        assert connection.statuses() == [200] * 29
+
+        for target in ("/x", SIGNING):
+            connection, look = opened()  # a body, by what arrives of it
+            await connection.send(head("content-length: 65536", method="POST", target=target))
+            now = 100.0
+            for _ in range(3):
+                look(now)
+                await connection.send(b"a" * 16_384)
+                now += 19
+                look(now)
+            assert connection.statuses() == []
+            await connection.send(b"a" * 16_000)
+            look(now + 20)
+            await connection.settle()
+            assert connection.statuses() == [408]
+            assert connection.app.given_up == (target == "/x")
+
+        connection, look = opened()  # somebody who reads nothing, and then something
+        await connection.send(head())
+        connection.protocol.pause_writing()
+        look(100.0)
+        look(159.0)
+        connection.transport.get_write_buffer_size = lambda: 5
+        look(161.0)
+        look(220.0)
+        assert not connection.transport.closing
+        look(221.0)
+        assert connection.transport.aborted
+
+        connection, look = opened()  # nobody waits for an answer of ours
+        connection.app.may.clear()
+        await connection.send(head())
+        look(100.0)
+        look(1000.0)
+        assert not connection.transport.closing
+        connection.app.may.set()
+        await connection.settle()
+        now = asyncio.get_running_loop().time()
+        look(now + 4)
+        assert not connection.transport.closing
+        look(now + 6)  # idle, as uvicorn has it
+        assert connection.transport.closing
+
+    run(scenario)
+
+
+def test_who_is_answered_by_the_head_and_goes_on_sending_is_closed():
+    async def scenario():
+        for fields, ended in (("content-length: 4000000", True), ("content-length: 7", False)):
+            connection = Connection(limits=Limits())
+            connection.app.early = True
+            await connection.send(head(fields, method="PUT"))
+            assert connection.statuses() == [200]
+            assert connection.transport.ended is ended
+            await connection.send(b"1234567" + head())
+            assert connection.statuses() == ([200] if ended else [200, 200])
 
     run(scenario)
