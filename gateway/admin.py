@@ -8,20 +8,21 @@ from typing import Any, Final
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
-from gateway.auth import PEER, Authenticator, Principal, Role
+from gateway.auth import ADMITTED, PEER, Authenticator, Principal, Role
 from gateway.metrics import Metrics
 from passport.errors import ConfigError, ParseError, StoreUnavailableError, ZhenxianError
 from registry.journal import RegistryConflictError, VersionConflictError
 from registry.orders import OrderFault, OrderRefusedError
 
 PROBLEM_JSON = "application/problem+json"  # RFC 9457
+UNKNOWN: Final = "missing or unknown API credentials"
+CHALLENGE: Final = {"www-authenticate": "Bearer"}
 INTERNAL: Final = "an error of this service, which its log tells"
 
-MAX_BODY = 65_536  # bytes of a record; a hundred times what its members may hold
 MAX_REMARKS = 20  # told on /readyz; the log has all
-MAX_BATCH_BODY = 4_194_304  # bytes of a batch; 5,000 rows of 800
 
 _PROBLEM = {
     PROBLEM_JSON: {
@@ -56,20 +57,28 @@ def problem(status: int, title: str, detail: str) -> JSONResponse:
     )
 
 
+def asking(authenticator: Authenticator, scope: Scope) -> Principal | None:
+    """Who makes a request, by its head alone; remembered with it. None for nobody known."""
+    state = scope.get("state", {})
+    known: Principal | None = state.get(ADMITTED)
+    if known is None:
+        headers = Headers(scope=scope)
+        known = authenticator.principal(
+            _octets(headers.get("authorization")),
+            _octets(headers.get("x-api-key")),
+            state.get(PEER),
+        )
+        state[ADMITTED] = known
+    return known
+
+
 def requires(authenticator: Authenticator, *roles: Role) -> Any:
     """A dependency that lets the given roles pass."""
 
     def check(request: Request) -> Principal:
-        headers = request.headers
-        principal = authenticator.principal(
-            _octets(headers.get("authorization")),
-            _octets(headers.get("x-api-key")),
-            request.scope.get("state", {}).get(PEER),
-        )
+        principal = asking(authenticator, request.scope)
         if principal is None:
-            raise HTTPException(
-                401, "missing or unknown API credentials", {"www-authenticate": "Bearer"}
-            )
+            raise HTTPException(401, UNKNOWN, CHALLENGE)
         if not principal.roles & set(roles):
             names = " or ".join(role.value for role in roles)
             raise HTTPException(403, f"this request needs the role {names}")
@@ -90,6 +99,11 @@ def health_router(
     Remarks are told beside the problems, and leave the service ready.
     """
     routes = APIRouter(tags=["Health"])
+
+    @routes.options("/healthz", include_in_schema=False)
+    @routes.options("/readyz", include_in_schema=False)
+    async def methods() -> Response:
+        return Response(status_code=204, headers={"allow": "GET, HEAD, OPTIONS"})
 
     @routes.get("/healthz", summary="Is the process alive?")
     async def healthz() -> dict[str, str]:
@@ -129,36 +143,6 @@ def metrics_router(metrics: Metrics, authenticator: Authenticator) -> APIRouter:
         return Response(generate_latest(metrics.collected()), media_type=CONTENT_TYPE_LATEST)
 
     return routes
-
-
-class BoundedBodies:
-    """ASGI middleware: refuses large bodies of administration while they arrive.
-
-    The framework reads a body before it asks for credentials; imports alone are read after that,
-    by gateway.bulk_api.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        path = scope["path"] if scope["type"] == "http" else ""
-        if not path.startswith("/v1/") or path.startswith("/v1/imports/"):
-            await self._app(scope, receive, send)
-            return
-        size = 0
-        limit = MAX_BATCH_BODY if path.endswith("/batch") else MAX_BODY
-
-        async def bounded() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > limit:
-                raise HTTPException(413, f"the body is larger than {limit} bytes")
-            return message
-
-        await self._app(scope, bounded, send)
 
 
 def error_response(error: ZhenxianError) -> JSONResponse:

@@ -36,7 +36,6 @@ from displays.conduct import Conduct
 from gateway import __version__, readiness
 from gateway.admin import (
     INTERNAL,
-    BoundedBodies,
     error_response,
     health_router,
     metrics_router,
@@ -51,6 +50,7 @@ from gateway.dialects import answers
 from gateway.dialects.bodies import Dialect
 from gateway.displays_api import clearings_router, displays_router
 from gateway.docs import router as docs_router
+from gateway.entrance import Entrance
 from gateway.figures import publish
 from gateway.lists import LearntLists
 from gateway.logs import CallLog, Pseudonym, pseudonym_key
@@ -61,6 +61,7 @@ from gateway.publish import Publisher
 from gateway.publish import router as publish_router
 from gateway.redress import Redress
 from gateway.redress import router as redress_router
+from gateway.refusals import of_calls, spoken
 from gateway.registry_api import registry_router
 from gateway.routes import calls_router
 from gateway.settings import Settings, listener_address
@@ -573,7 +574,11 @@ def node_key(settings: Settings) -> NodeKey:
     return NodeKey.load_or_create(settings.data / "node.key", name)
 
 
-def _application() -> FastAPI:
+_OF_CALLS: Final = {404: Reason.RESOURCE_NOT_FOUND, 405: Reason.METHOD_NOT_ALLOWED}
+
+
+def _application(dialect: Dialect, authenticator: Authenticator) -> FastAPI:
+    """An application without routes; below /stir it refuses in the words of `dialect`."""
     app = FastAPI(
         title="Zhenxian (真显)",
         version=__version__,
@@ -581,9 +586,10 @@ def _application() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,  # a redirect would be built from the client's Host
     )
 
-    app.add_middleware(BoundedBodies)
+    app.add_middleware(Entrance, authenticator=authenticator)
 
     @app.exception_handler(ZhenxianError)
     def ours(_: Request, error: ZhenxianError) -> JSONResponse:
@@ -596,11 +602,14 @@ def _application() -> FastAPI:
 
     @app.exception_handler(StarletteHTTPException)
     def refused(request: Request, error: HTTPException) -> Response:
-        if error.status_code == 404 and request.url.path.startswith("/stir/"):
-            body = answers.refused(Reason.RESOURCE_NOT_FOUND, (), Dialect.ATIS)
-            return Response(body, 404, media_type="application/json")
-        title = HTTPStatus(error.status_code).phrase
-        response = problem(error.status_code, title, str(error.detail))
+        reason = _OF_CALLS.get(error.status_code)
+        response: Response
+        if reason is not None and of_calls(request.scope["path"]):
+            body = answers.refused(reason, (), dialect)
+            response = Response(body, error.status_code, media_type="application/json")
+        else:
+            title = HTTPStatus(error.status_code).phrase
+            response = problem(error.status_code, title, str(error.detail))
         response.headers.update(error.headers or {})
         return response
 
@@ -659,16 +668,17 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
                 reading=service.reading,
             )
         )
-    documented = _application()
+    dialect = spoken(service.settings.server.dialect)
+    documented = _application(dialect, service.authenticator)
     for router in (*per_call, health, *administration):
         documented.include_router(router)
     docs = docs_router(documented)
-    calls = _application()
+    calls = _application(dialect, service.authenticator)
     for router in (*per_call, health):
         calls.include_router(router)
     admin = calls
     if service.settings.server.admin is not None:
-        admin = _application()
+        admin = _application(dialect, service.authenticator)
         admin.include_router(health)
     for router in (*administration, docs):
         admin.include_router(router)

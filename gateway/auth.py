@@ -106,6 +106,7 @@ LOCAL: Final = Principal("local", "local", frozenset(Role))
 _MTLS: Final = Principal("mtls", "client certificate", frozenset({Role.PROXY}))
 PEER: Final = "peer"  # of a request's state: the connection's Peer
 ADDRESS: Final = "address"  # of a request's state: where the connection comes from, as accepted
+ADMITTED: Final = "admitted"  # of a request's state: True when its credentials were known
 _OTHERS: Final = "other_certificates"
 _NOTHING: Final = Credentials({}, (), None, told=False)
 _TABLES: Final = ("key", "certificate", _OTHERS)
@@ -137,6 +138,10 @@ class Authenticator:
     def stamps(self) -> object:
         """What changes when the file does."""
         return stamp(self._path) if self._path is not None else None
+
+    def certified(self, peer: Peer) -> bool:
+        """True for a client certificate that is somebody's, and for any where it opens all."""
+        return self._mtls and (self._path is None or self._certified(peer) is not None)
 
     def refresh(self) -> None:
         """Take over a changed file; a bad one leaves the keys before it in force."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -66,7 +67,10 @@ class Headers(Struct):
     """The request headers that the two routes look at; values as received.
 
     Attributes:
-        unusual: Transfer-Encoding or Upgrade, which only the ASGI way handles.
+        host: what the client calls us.
+        connection: "close" or, for HTTP/1.0 only of consequence, "keep-alive".
+        unusual: of a field that only the ASGI way handles, or that must be looked at: a second
+            Host, Transfer-Encoding, Expect, Upgrade, and what a browser says of its page.
         peer: the connection's client certificate; of no header.
         address: where the connection comes from; of no header.
     """
@@ -77,6 +81,8 @@ class Headers(Struct):
     authorization: bytes | None = None
     api_key: bytes | None = None
     request_id: bytes | None = None
+    host: bytes | None = None
+    connection: bytes | None = None
     unusual: bytes | None = None
     peer: Peer | None = None
     address: str = ""
@@ -88,20 +94,35 @@ class Headers(Struct):
         for name, value in pairs:
             attribute = _NAMES.get(name)
             if attribute is not None:
-                setattr(headers, attribute, value)
+                if attribute is _HOST and headers.host is not None:
+                    headers.unusual = value
+                elif attribute is _ACCEPT and headers.accept is not None:
+                    headers.accept += b"," + value  # RFC 9110 section 5.3
+                else:
+                    setattr(headers, attribute, value)
         return headers
 
 
+_RANGES: Final = (b"*/*", b"application/*", _JSON)  # the closer one last
+_NEVER: Final = re.compile(rb"q=0(\.0*)?")
+_HOST: Final = "host"
+_ACCEPT: Final = "accept"
+_UNUSUAL: Final = "unusual"
 _NAMES: Final = {
+    b"host": _HOST,
+    b"connection": "connection",
     b"content-type": "content_type",
     b"content-length": "content_length",
-    b"accept": "accept",
+    b"accept": _ACCEPT,
     b"authorization": "authorization",
     b"x-api-key": "api_key",
     b"x-requestid": "request_id",
     b"x-request-id": "request_id",
-    b"transfer-encoding": "unusual",
-    b"upgrade": "unusual",
+    b"transfer-encoding": _UNUSUAL,
+    b"expect": _UNUSUAL,
+    b"upgrade": _UNUSUAL,
+    b"origin": _UNUSUAL,
+    b"sec-fetch-site": _UNUSUAL,
 }
 
 
@@ -371,7 +392,9 @@ class Calls:
     async def _go_on(self, waiting: Waiting | Asking) -> Answer:
         """As `go_on`.
 
-        Each URL is fetched once, then lists; what could not be had is a check that failed.
+        Each URL is fetched once, then lists; what could not be had is a check that failed. A
+        failure that was remembered when the call began may be forgotten by the time that another
+        URL was fetched: then that one is fetched, too.
         """
         if isinstance(waiting, Asking):
             return await self._ask(waiting)
@@ -379,9 +402,10 @@ class Calls:
             fetched: dict[str, Chain | Failure] = {}
             opened: Verdict | NeedCertificates | Opened = waiting.needed
             while isinstance(opened, NeedCertificates):
-                if opened.urls and fetched:
+                missing = tuple(url for url in opened.urls if url not in fetched)
+                if opened.urls and not missing:
                     raise RuntimeError("a fetched certificate is still missing")  # noqa: TRY301
-                fetched |= await self._fetch(opened)
+                fetched |= await self._fetch(missing, opened.chains)
                 now, lists = int(self._clock()), not opened.chains
                 opened = self._verifier.open(waiting.request, now, fetched, lists=lists)
             echo, request_id, started = waiting.echo, waiting.request_id, waiting.started
@@ -419,8 +443,9 @@ class Calls:
         self._settled()
         return answer
 
-    async def _fetch(self, needed: NeedCertificates) -> dict[str, Chain | Failure]:
-        urls = needed.urls
+    async def _fetch(
+        self, urls: tuple[str, ...], lacking: tuple[Chain, ...]
+    ) -> dict[str, Chain | Failure]:
         if self.waiting >= MAX_WAITING:
             busy = Failure(Reason.CERT_UNREACHABLE, "too many calls wait for certificates", 0)
             return dict.fromkeys(urls, busy)
@@ -428,7 +453,7 @@ class Calls:
         try:
             chains = await asyncio.gather(*(self._repository.get(url) for url in urls))
             if self._lists is not None:
-                await asyncio.gather(*(self._lists.fetch(chain) for chain in needed.chains))
+                await asyncio.gather(*(self._lists.fetch(chain) for chain in lacking))
             return dict(zip(urls, chains, strict=True))
         finally:
             self.waiting -= 1
@@ -618,7 +643,11 @@ def _is_json(content_type: bytes) -> bool:
 
 
 def _accepts_json(accept: bytes) -> bool:
+    """RFC 9110 section 12.5.1: the range that names it most closely decides; none is no wish."""
+    best, wanted = -1, not accept.strip(b" \t,")
     for part in accept.split(b","):
-        if part.partition(b";")[0].strip().lower() in (_JSON, b"*/*", b"application/*"):
-            return True
-    return False
+        media, *parameters = (text.strip().lower() for text in part.split(b";"))
+        if media in _RANGES and _RANGES.index(media) > best:
+            best = _RANGES.index(media)
+            wanted = not any(_NEVER.fullmatch(parameter) for parameter in parameters)
+    return wanted

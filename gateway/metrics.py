@@ -102,6 +102,12 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self._connections = Counter(
+            "zhenxian_connections_refused",
+            "Connections beyond a bound: of all, of strangers, of strangers from one address.",
+            ("bound",),
+            registry=self.registry,
+        )
         self._observers: dict[tuple[str, str], Callable[[float], None]] = {}
         self._children: dict[tuple[Counter, str, str], Callable[[], None]] = {}
         self._spcs: set[str] = set()
@@ -142,6 +148,10 @@ class Metrics:
     def error(self, route: str, reason: str) -> None:
         """Count a request that got no decision."""
         self._count(self._errors, route, reason)
+
+    def connection_refused(self, bound: str) -> None:
+        """Count a connection that was one too many: all, strangers or address."""
+        self._connections.labels(bound).inc()
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Publish a figure that is read when asked for; only a single process can."""

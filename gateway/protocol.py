@@ -11,15 +11,11 @@ functions.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-
-from gateway.auth import ADDRESS, PEER, Peer
 from gateway.calls import ROUTES, Answer, Asking, Calls, Headers, Incoming, Waiting
+from gateway.wire import BODY, HEAD, MAX_FIELDS, REST, Shared, WireProtocol, bound
 
 MAX_BATCH: Final = 64  # calls answered in one go; more would make the first wait for the last
 
@@ -58,74 +54,80 @@ class CallBatch:
         self.calls.answered()
 
 
-class PeerProtocol(HttpToolsProtocol):
-    """uvicorn's protocol that tells each request the connection's client certificate."""
-
-    _peer: Peer | None = None
-    _address: str = ""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A connection, whose certificate TLS has checked."""
-        super().connection_made(transport)
-        self._address = self.client[0] if self.client is not None else ""
-        tls = transport.get_extra_info("ssl_object")
-        der = tls.getpeercert(binary_form=True) if tls is not None else None
-        if der:
-            with contextlib.suppress(ValueError):  # not one we can read: nobody's
-                self._peer = Peer.of(der)
-
-    def on_message_begin(self) -> None:
-        """A request starts."""
-        super().on_message_begin()
-        self.scope["state"][ADDRESS] = self._address
-        if self._peer is not None:
-            self.scope["state"][PEER] = self._peer
-
-
-class CallProtocol(PeerProtocol):
+class CallProtocol(WireProtocol):
     """Serves one connection. `batch` is set on a subclass by `protocol_for`."""
 
-    batch: ClassVar[CallBatch]
+    __slots__ = ("_body", "_call_headers", "_keep_alive", "_last", "_path", "_pending")
 
-    _pending: bool = False
-    _keep_alive: bool = True
-    _path: str | None = None
+    batch: ClassVar[CallBatch]
+    max_body: ClassVar[int]
+
+    _pending: bool
+    _keep_alive: bool
+    _path: str | None
     _call_headers: Headers
-    _body: bytes = b""
-    _last: bool = False
-    _idle_since: float | None = None
-    _running: RequestResponseCycle | None = None
+    _body: bytes | bytearray
+    _last: bool
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection."""
+        self._pending = self._last = False
+        self._keep_alive = True
+        self._path = None
+        self._body = b""
+        super().connection_made(transport)
 
     def on_message_begin(self) -> None:
         """A request starts; whether it is a call shows with its headers."""
         if self._pending:  # pipelined: answers go out in the order of requests
             self.batch.answer()
+            self._path = None
         self.url = b""
-        self.expect_100_continue = False
         self.headers = []
-        self._path = None
+        self._state = HEAD
 
     def on_headers_complete(self) -> None:
-        """Decide the way: the short one only for a plain POST that can be answered now."""
+        """Decide the way: the short one only for a plain POST that can be answered now.
+
+        To a client that does not read its answers the ASGI way is left: it waits until they are
+        read, and reads no further requests meanwhile.
+        """
         path = _PATHS.get(self.url)
         if path is not None:
             headers = Headers.of(self.headers)
-            if self._plain(headers):
-                self._path = path
-                headers.peer = self._peer
-                headers.address = self._address
-                self._call_headers = headers
-                self._body = b""
-                return
-        self._scope()
+            length = headers.content_length
+            if (
+                length is not None
+                and headers.unusual is None
+                and len(self.headers) <= MAX_FIELDS
+                and (self.cycle is None or self.cycle.response_complete)
+                and not self.flow.write_paused
+                and not self.transport.is_closing()
+                and self.parser.get_method() == b"POST"
+                and (headers.host in self.names or self.usable())
+            ):
+                self._left = int(length)
+                if self._left <= self.max_body:
+                    self._state = BODY
+                    self._path = path
+                    headers.peer = self._peer
+                    headers.address = self._address
+                    self._call_headers = headers
+                    self._body = b""
+                    self._fields = 0
+                    return
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Gather the body, or hand it on."""
         if self._path is None:
             super().on_body(body)
+        elif not self._body:
+            self._body = body
         else:
-            self._body = self._body + body if self._body else body
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += body
 
     def on_message_complete(self) -> None:
         """Answer a call, or hand the request on."""
@@ -133,10 +135,23 @@ class CallProtocol(PeerProtocol):
         if path is None:
             super().on_message_complete()
             return
-        parser = self.parser
-        self._keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        self._state = REST
+        headers, parser = self._call_headers, self.parser
+        self._keep_alive = parser.should_keep_alive() and (
+            headers.connection is None or parser.get_http_version() != "1.0"
+        )
         self._pending = True
-        self.batch.add(self, Incoming(path, b"POST", self._call_headers, self._body))
+        body = self._body if isinstance(self._body, bytes) else bytes(self._body)
+        self.batch.add(self, Incoming(path, b"POST", headers, body))
+
+    def flush(self) -> None:
+        """Answer the call that waits for the end of the event loop's turn."""
+        if self._pending:
+            self.batch.answer()
+
+    def arrived(self) -> int:
+        """Octets of the body that arrived so far."""
+        return len(self._body) if self._path is not None else super().arrived()
 
     def answered(self, answer: Answer | Waiting | Asking) -> None:
         """Send the answer of the pending call, or hand it on to wait."""
@@ -144,14 +159,15 @@ class CallProtocol(PeerProtocol):
         self._path = None
         if self.transport.is_closing():
             return
+        if self._stranger and answer_admits(answer):
+            self.admitted()
         if isinstance(answer, Answer):
             self._respond(answer)
             return
-        self._scope()
+        self.begin()
         self.scope["state"]["waiting"] = answer
-        super().on_headers_complete()
         super().on_message_complete()
-        if self._last:
+        if not self._keep_alive or self._last:
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
@@ -160,35 +176,6 @@ class CallProtocol(PeerProtocol):
             super().shutdown()
         else:
             self._last = True
-
-    def _plain(self, headers: Headers) -> bool:
-        """A POST with a bounded Content-Length, and nothing else in progress.
-
-        To a client that does not read its answers the ASGI way is left: it waits until they are
-        read, and reads no further requests meanwhile.
-        """
-        if self.parser.get_method() != b"POST" or self.expect_100_continue:
-            return False
-        if self.flow.write_paused:
-            return False
-        if self.cycle is not None and not self.cycle.response_complete:
-            return False
-        if self.transport.is_closing() or headers.unusual is not None:
-            return False
-        length = headers.content_length
-        return (
-            length is not None
-            and length.isdigit()
-            and int(length) <= self.batch.calls.policy.max_body
-        )
-
-    def _scope(self) -> None:
-        """What uvicorn prepares at the start of a message, for requests that need it."""
-        headers = self.headers
-        url, expect = self.url, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expect
-        self.headers.extend(headers)
 
     def _respond(self, answer: Answer) -> None:
         parts = [
@@ -207,61 +194,13 @@ class CallProtocol(PeerProtocol):
             self.transport.close()
             return
         self._idle_since = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._arm(self.timeout_keep_alive)
-
-    # uvicorn cancels and arms a timer for every request; one timer a connection that looks how
-    # long it has been idle does the same with less work.
-
-    def _arm(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(
-            seconds, self.timeout_keep_alive_handler
-        )
-
-    def _unset_keepalive_if_required(self) -> None:
-        """A request begins: not idle. The timer stays."""
-        self._idle_since = None
-
-    def on_response_complete(self) -> None:
-        """The ASGI way has answered; uvicorn goes on, and arms a timer of its own."""
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None
-        super().on_response_complete()
-        if self.timeout_keep_alive_task is not None:
-            self._idle_since = self.loop.time()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close when idle for long enough, else look again when that could be."""
-        self.timeout_keep_alive_task = None
-        if self._idle_since is None:
-            return
-        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if left > 0:
-            self._arm(left)
-        else:
-            super().timeout_keep_alive_handler()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, and its timer with it.
-
-        uvicorn tells the newest of several pipelined requests; the one that is being answered
-        must know, or it writes to a transport that is no more.
-        """
-        if self._running is not None:
-            self._running.disconnected = True
-            self._running.message_event.set()
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None
-        super().connection_lost(exc)
 
 
-def protocol_for(calls: Calls) -> type[CallProtocol]:
+def answer_admits(answer: Answer | Waiting | Asking) -> bool:
+    """True when a call was answered as it is only for who has credentials."""
+    return not isinstance(answer, Answer) or answer.status != HTTPStatus.UNAUTHORIZED
+
+
+def protocol_for(calls: Calls, shared: Shared) -> type[WireProtocol]:
     """The protocol class of one listener's calls."""
-    attributes: dict[str, Any] = {"batch": CallBatch(calls)}
-    return type("BoundCallProtocol", (CallProtocol,), attributes)
+    return bound(CallProtocol, shared, batch=CallBatch(calls), max_body=calls.policy.max_body)

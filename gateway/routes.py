@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from gateway.auth import ADDRESS, PEER
+from gateway.auth import ADDRESS, ADMITTED, PEER
 from gateway.calls import (
     SIGNING,
     VERIFICATION,
@@ -223,7 +224,7 @@ def calls_router(calls: Calls) -> APIRouter:
     routes = APIRouter(tags=["Calls"])
 
     async def handle(request: Request) -> Response:
-        path = request.url.path
+        path = request.scope["path"]
         headers = Headers.of(request.scope["headers"])
         state = request.scope.get("state", {})
         headers.peer = state.get(PEER)
@@ -239,7 +240,9 @@ def calls_router(calls: Calls) -> APIRouter:
                     break
         method = request.method.encode()
         incoming = Incoming(path, method, headers, body)
-        return _response(await calls.answer_waiting(incoming))
+        answer = await calls.answer_waiting(incoming)
+        state[ADMITTED] = answer.status != HTTPStatus.UNAUTHORIZED
+        return _response(answer)
 
     def documented(path: str, name: str, summary: str, **more: Any) -> None:
         routes.add_api_route(

@@ -28,8 +28,8 @@ from prometheus_client.multiprocess import mark_process_dead
 from certs.files import wait_until_still
 from gateway.app import Service, applications
 from gateway.datafolder import lock_data_folder
+from gateway.listeners import protocols
 from gateway.logs import configure_logging
-from gateway.protocol import PeerProtocol, protocol_for
 from gateway.settings import Settings, listener_address, loopback
 from gateway.tls import ListenerCertificate
 from passport.errors import ConfigError, ZhenxianError
@@ -133,9 +133,10 @@ async def serve(
     """
     service = Service(settings, metrics_folder=metrics_folder)
     calls, admin = applications(service)
-    servers = [(_Server(_config(settings, calls, protocol_for(service.calls))), calls_socket)]
+    for_calls, for_administration = protocols(service)
+    servers = [(_Server(_config(settings, calls, for_calls)), calls_socket)]
     if admin is not None and admin_socket is not None:
-        servers.append((_Server(_config(settings, admin, PeerProtocol)), admin_socket))
+        servers.append((_Server(_config(settings, admin, for_administration)), admin_socket))
     service.tls = _listener_certificate(settings)
     if service.tls is not None:
         for server, _ in servers:

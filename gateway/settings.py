@@ -29,7 +29,17 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from gateway.values import Country, Email, HttpsUrl, LanguageTag, Phone, RejectionCode, Text
+from gateway.values import (
+    Country,
+    Email,
+    HttpsUrl,
+    LanguageTag,
+    Name,
+    NetworkText,
+    Phone,
+    RejectionCode,
+    Text,
+)
 from gateway.words import member, sentence
 from passport.errors import ConfigError, ParseError, shown
 from passport.reading import Reading
@@ -102,6 +112,38 @@ class Server(Section):
         True,
         description="Add members of our own to answers: why A, B, C or a refusal, and which"
         " checks were made.",
+    )
+    hosts: tuple[Name, ...] = Field(
+        (),
+        description="Names or addresses, besides those of this machine alone and the one in"
+        " signer.publish_base, that a service without credentials is called by: in Host, and as"
+        " origin of a page. Others are refused, or a page could reach it through the browser of"
+        " somebody on this machine.",
+    )
+    proxies: tuple[NetworkText, ...] = Field(
+        (),
+        description="Addresses or networks of SIP proxies and load balancers. Their connections,"
+        " like those that have shown credentials, count against max_connections only.",
+    )
+    max_connections: int = Field(
+        8192,
+        ge=16,
+        le=1_000_000,
+        description="Open connections of a worker process; further ones are answered 503. Fewer"
+        " where the process may not open so many descriptors.",
+    )
+    max_strangers: int = Field(
+        1024,
+        ge=1,
+        le=1_000_000,
+        description="Of these, connections that have shown no credentials yet, where credentials"
+        " are asked for.",
+    )
+    max_strangers_per_address: int = Field(
+        128,
+        ge=1,
+        le=1_000_000,
+        description="Of these, connections from one IPv4 address, or one IPv6 network of 64 bits.",
     )
     shutdown_seconds: int = Field(
         10, ge=1, le=300, description="How long a graceful stop waits for calls in flight."

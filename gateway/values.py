@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import ipaddress
+import re
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import phonenumbers
 from pydantic import BeforeValidator, Field
+
+_NAME: Final = re.compile(r"\[?[0-9A-Fa-f:.]+\]?|[A-Za-z0-9._-]+")
 
 
 def _country(value: object) -> object:
@@ -41,10 +45,29 @@ def _https(value: object) -> object:
     return value
 
 
+def _network(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            raise ValueError(
+                "expected an address or a network, e.g. 192.0.2.7 or 192.0.2.0/24"
+            ) from None
+    return value
+
+
+def _name(value: object) -> object:
+    if isinstance(value, str) and not (value and _NAME.fullmatch(value)):
+        raise ValueError("expected a name or an address without port, e.g. sti.example.net")
+    return value
+
+
 Country = Annotated[str, BeforeValidator(_country)]
 RejectionCode = Annotated[Literal[608, 607], BeforeValidator(_status)]
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Phone = Annotated[str, BeforeValidator(_phone)]
 Email = Annotated[Text, Field(pattern=r"^[!-?A-~]+@[!-?A-~]+\.[!-?A-~]+$")]
 HttpsUrl = Annotated[Text, BeforeValidator(_https)]
+NetworkText = Annotated[str, BeforeValidator(_network)]
+Name = Annotated[str, BeforeValidator(_name)]
 LanguageTag = Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}$")]

@@ -444,6 +444,44 @@ class Reason(Enum):
         http=403,
         message_id="POL4031",
     )
+    MALFORMED_HTTP = Row(
+        "Error: Malformed HTTP request: %1.", "RFC 9112", http=400, message_id="SVC4009"
+    )
+    TOO_SLOW = Row(
+        "Error: The request did not arrive in time.",
+        "RFC 9110 section 15.5.9",
+        http=408,
+        message_id="SVC4080",
+    )
+    TARGET_TOO_LONG = Row(
+        "Error: Request target longer than is accepted (%1 bytes of head).",
+        "RFC 9110 section 15.5.15",
+        http=414,
+        message_id="SVC4140",
+    )
+    HEAD_TOO_LARGE = Row(
+        "Error: Request head and trailers larger than %1 bytes or %2 fields.",
+        "RFC 6585 section 5",
+        http=431,
+        message_id="SVC4310",
+    )
+    HOST_FOREIGN = Row(
+        "Error: Without credentials this service answers on its own names only, not as %1"
+        " (server.hosts).",
+        "RFC 9110 section 15.5.20; this project",
+        http=421,
+        message_id="POL4210",
+    )
+    ORIGIN_FOREIGN = Row(
+        "Error: Without credentials this service answers no page of another origin: %1"
+        " (server.hosts).",
+        "this project",
+        http=403,
+        message_id="POL4032",
+    )
+    TOO_MANY_CONNECTIONS = Row(
+        "Error: Too many connections are open.", "this project", http=503, message_id="POL5031"
+    )
     INTERNAL = Row("Error: Internal Server Issue", "ATIS-1000082", http=500, message_id="POL5000")
 
     # Enum's own `value` walks descriptors on each access; the hot path reads these many times.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from running import Host, Service
+from running import Host, Service, free_port
 
 HERE = Path(__file__).parent
 
@@ -27,14 +27,25 @@ def service(tmp_path_factory):
     assert "Traceback" not in running.logged()
 
 
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory):
+    """One running service with administration on a listener of its own, port `admin`."""
+    port = free_port()
+    running = Service(tmp_path_factory.mktemp("apart"), server__admin=f"127.0.0.1:{port}")
+    running.admin = port
+    yield running.start()
+    assert running.stop() == 0
+    assert "Traceback" not in running.logged()
+
+
 @pytest.fixture
 def serve(tmp_path):
     """Starts services with settings of their own: serve(server__workers=2)."""
     started = []
 
-    def start(*, alter=None, tls=False, **settings):
+    def start(*, alter=None, tls=False, descriptors=None, **settings):
         folder = tmp_path / f"service{len(started)}"
-        running = Service(folder, alter=alter, tls=tls, **settings)
+        running = Service(folder, alter=alter, tls=tls, descriptors=descriptors, **settings)
         started.append(running)
         return running.start()
 

@@ -54,8 +54,10 @@ class Service:
         *,
         alter: Callable[[World], object] | None = None,
         tls: bool = False,
+        descriptors: int | None = None,
         **settings: object,
     ) -> None:
+        self._descriptors = descriptors
         self.folder = folder
         self.port = free_port()
         self.listener = f"127.0.0.1:{self.port}"
@@ -69,9 +71,18 @@ class Service:
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Start it, and do not wait until it answers."""
+        limits = [] if self._descriptors is None else ["prlimit", f"--nofile={self._descriptors}"]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.cli", "serve", "-c", str(self.world.config)],
+                [
+                    *limits,
+                    sys.executable,
+                    "-m",
+                    "gateway.cli",
+                    "serve",
+                    "-c",
+                    str(self.world.config),
+                ],
                 stdout=output,
                 stderr=output,
                 env=environment(**self.settings),
@@ -207,15 +218,15 @@ def until(true: Callable[[], Any], seconds: float = 6.0) -> Any:
 
 def raw(path: str, body: bytes, *fields: str, method: str = "POST", version: str = "1.1") -> bytes:
     """A request as it goes over the wire, with exactly these fields and Host."""
-    head = [f"{method} {path} HTTP/{version}", "host: test", *fields]
+    head = [f"{method} {path} HTTP/{version}", "host: 127.0.0.1", *fields]
     return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
 
 
 class Wire:
     """One connection, octet by octet."""
 
-    def __init__(self, service: Service) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", service.port), 10)
+    def __init__(self, service: Service, port: int | None = None) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port or service.port), 10)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._rest = b""
 

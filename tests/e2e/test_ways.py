@@ -321,7 +321,7 @@ def test_idle_connections_are_closed_and_busy_ones_are_not(service):
         assert arriving.answer()[0] == 200
 
 
-_HEAD = b"POST /stir/v1/signing HTTP/1.1\r\nhost: a\r\n"
+_HEAD = b"POST /stir/v1/signing HTTP/1.1\r\nhost: localhost\r\n"
 MALFORMED = [
     b"\r\n\r\n\r\nnonsense\r\n\r\n",
     _HEAD + b"content-length: -1\r\n\r\n",

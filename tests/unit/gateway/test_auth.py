@@ -164,6 +164,11 @@ def test_a_certificate_is_known_by_its_fingerprint(file, east):
     assert _who(auth, None) is None
     # without TLS that checks certificates, none is taken
     assert _who(Authenticator(file), peer) is None
+    # a connection counts as known by the same rule
+    assert auth.certified(peer)
+    assert not auth.certified(_certificate("east")[1])
+    assert not Authenticator(file).certified(peer)
+    assert Authenticator(None, mtls=True).certified(peer)
 
 
 def test_a_certificate_is_known_by_its_subjects_name_through_renewals(file, east):

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from certs.chain import parse_chain
+from certs.repository import Failure
 from gateway.calls import MAX_REQUEST_ID, MAX_WAITING, SIGNING, VERIFICATION, Headers, Incoming
 from gateway.demo import BANK, BANK_ORIGID, CALLEE, COURIER, HOTLINE, MVNO
 from passport.identity import parse_identity_header
-from passport.jws import b64url_decode
+from passport.jws import b64url_decode, b64url_encode
+from passport.reasons import Reason
 from verifier.replay import NEW, REPLAY, UNKNOWN
 
 VECTORS = Path(__file__).parents[2] / "vectors"
@@ -64,6 +66,32 @@ def _judged(desk, body):
     answer = asyncio.run(calls.answer_waiting(Incoming(VERIFICATION, b"POST", headers, encoded)))
     assert answer.status == 200, answer.body
     return json.loads(answer.body)["verificationResponse"]
+
+
+def test_a_failure_that_is_forgotten_while_another_chain_is_fetched_is_fetched_again(desk):
+    """Not an error of ours: both chains are asked for, each once, and the good token passes."""
+    status, answer = desk.call(SIGNING, _sign())
+    assert status == 200
+    identity = answer["signingResponse"]["identity"]
+    header, rest = identity.split(".", 1)
+    members = json.loads(b64url_decode(header.encode(), "header"))
+    own, other = members["x5u"], "https://cert.example.org/other.pem"
+    copied = b64url_encode(json.dumps(members | {"x5u": other}).encode()).decode()
+    second = f"{copied}.{rest}".replace(own, other)
+    remembered = [Failure(Reason.CERT_UNREACHABLE, "away", 0)]
+
+    class Forgetful:
+        def cached(self, x5u, now):
+            return remembered.pop() if x5u == other and remembered else None
+
+        def keep(self, x5u):
+            pass
+
+    desk.service.verifier.certificates = Forgetful()
+    told = _judged(desk, _verify([identity, second]))
+    assert told["verstat"] == "TN-Validation-Passed"
+    assert desk.service.calls._repository.asked == [own, other]
+    assert remembered == []
 
 
 ERRORS = {
