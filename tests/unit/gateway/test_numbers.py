@@ -522,7 +522,7 @@ def test_held_as_one_s_own_it_needs_a_binding_all_the_same(desk_with, installati
 def test_a_privacy_number_is_verified_by_whom_it_is_assigned_to(desk, installation):
     for orig in (*WRITTEN, {"uri": f"sip:86{PRIVACY}@{HOSTS}"}):
         told = _verify(desk, installation, orig, _token(installation, TN(PRIVACY), spc=NORTH))
-        assert (told["verstat"], told["kind"]) == (PASSED, "privacy"), orig
+        assert (told["verstat"], told["kind"]) == (PASSED, "privacy"), (orig, told)
         assert (told["labels"], "notes" in told) == (["privacy-number"], False)
     other = _verify(desk, installation, PRIVACY, _token(installation, TN(PRIVACY), spc=SOUTH))
     assert (other["verstat"], other["reason"]) == (FAILED, "SPC_NOT_HOLDER")
