@@ -415,9 +415,10 @@ class Displays(Section):
     )
     carriers: Literal["fail", "label", "off"] = Field(
         "label",
-        description="The same for an SPC that is found over all its origids, unless these change"
-        " with each call and the calls are a pool's beside. fail fails every call that carrier"
-        " signs; some honest ones number calls, or have a pool for a customer.",
+        description="The same for an SPC that is found over all its origids. Where these change"
+        " with each call, which alone says nothing against anybody, and the calls taken as one"
+        " signer's are a pool's, displays.verifying decides. fail fails every call that carrier"
+        " signs; some honest ones have a pool for a customer.",
     )
     thresholds: Path | None = Field(
         None, description="TOML file of thresholds, see docs/detection.md. Unset: the defaults."
