@@ -138,6 +138,19 @@ class Signer(Section):
     iat_window: int = Field(
         60, ge=1, le=3600, description="Seconds iat of a signing request may lie from now."
     )
+    origid: Literal["access", "call"] = Field(
+        "access",
+        description="What a token's origid stands for: the access, so that whoever verifies can"
+        " tell one caller's conduct from another's; or the call, random, as RFC 8588 section 10"
+        " recommends. `zhenxian registry trace` finds the access of either.",
+    )
+    origid_days: int = Field(
+        90,
+        ge=1,
+        le=3660,
+        description="How long it is remembered whose the origids of calls were, on this node's disk"
+        " (about 110 octets each) and, in a fleet, on Redis (about 190).",
+    )
 
 
 class Unsigned(Section):
