@@ -149,7 +149,7 @@ class Signer(Section):
         ge=1,
         le=3660,
         description="How long it is remembered whose the origids of calls were, on this node's disk"
-        " (about 110 octets each) and, in a fleet, on Redis (about 190).",
+        " (about 105 octets each) and, in a fleet, on Redis (about 250).",
     )
 
 

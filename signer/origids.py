@@ -7,7 +7,7 @@ from typing import Protocol
 from msgspec import Struct
 
 
-class Given(Struct, frozen=True):
+class Given(Struct, frozen=True, array_like=True):
     """What an origid was given for.
 
     Attributes:
