@@ -309,7 +309,9 @@ class Conduct:
             found = None
             track.score = 0.0
         assessments = assess(track, policy, self._bounds, policy.keep)
-        best = max(assessments, key=lambda one: one.strength, default=None)
+        # RFC 8588 section 10 recommends an origid for each call: by itself it is nothing to find.
+        acts = [one for one in assessments if one.measure is not Measure.ORIGIDS]
+        best = max(acts, key=lambda one: one.strength, default=None)
         strength = best.strength if best is not None else 0.0
         if best is not None and strength >= 1:
             self._find(key, track, best, assessments, State.POOLED, at)
@@ -318,7 +320,7 @@ class Conduct:
                 self._find(key, track, best, assessments, State.SUSPECTED, at)
         elif found.state is State.POOLED:
             # What brought it here must show again; anything else would be another finding.
-            same = [one for one in assessments if one.measure is found.measure]
+            same = [one for one in acts if one.measure is found.measure]
             if same and same[0].strength > policy.keep:
                 self._find(key, track, same[0], assessments, State.POOLED, at)
             elif found.until > at + policy.pooled_for:
@@ -373,6 +375,8 @@ class Conduct:
 
     def _set(self, found: Finding) -> None:
         findings = self._findings
+        if found.measures == (Measure.ORIGIDS,):
+            return  # saved, or told, by an earlier release
         if found.key not in findings and len(findings) >= self.policy.max_keys:
             # The one that would end first; suspected ones before pooled ones.
             self._drop(min(findings, key=lambda key: (findings[key].state, findings[key].until)))

@@ -292,7 +292,11 @@ def _used_up(view: View) -> Assessment:
 
 
 def origids(view: View) -> Assessment:
-    """A carrier whose displays come with an origid of their own each time."""
+    """A carrier whose displays come with an origid of their own each time.
+
+    No finding by itself: it says that the carrier's calls are looked at as those of one signer, and
+    stands beside what they show.
+    """
     policy = view.policy.origids
     again, moved = view.seen_again
     found = _Conditions()

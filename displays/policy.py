@@ -181,11 +181,11 @@ class Rotation(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Origids(Struct, frozen=True, forbid_unknown_fields=True):
-    """When a carrier's origids are a finding: the same display comes with ever new ones.
+    """When a carrier's origids say nothing: the same display comes with ever new ones.
 
-    RFC 8588 section 5 has an origid name where a call entered, so that it stays with the customer.
-    That each origid was seen once is no finding by itself: so it is on the first day of a carrier
-    with a million customers.
+    So RFC 8588 section 10 recommends it, and it is nothing to find by itself. It makes all calls of
+    the SPC those of one signer, whom nothing else would tell from another. That each origid was
+    seen once does not say as much: so it is on the first day of a carrier with a million customers.
 
     Attributes:
         repeated_displays: calls that showed a display seen before, at least: what a signer that

@@ -56,6 +56,7 @@ from gateway.lists import LearntLists
 from gateway.logs import CallLog, Pseudonym, pseudonym_key
 from gateway.metrics import Metrics
 from gateway.numbers import plan_of, reading_of
+from gateway.origids import OrigidKeeper
 from gateway.publish import PATH as PUBLISH_PATH
 from gateway.publish import Publisher
 from gateway.publish import router as publish_router
@@ -141,6 +142,7 @@ class Service:
         self.registry = self._registry(fleet)
         window = settings.verifier.repeat_seconds
         self._seen = FleetReplayStore(fleet, window=window) if fleet is not None else None
+        self.origids = OrigidKeeper(data, self.node.name, settings.signer, fleet, clock)
         self.keeper = self._conduct(fleet)
         conduct = self.keeper.calls if self.keeper is not None else None
         self.keys = self._key_store()
@@ -216,6 +218,7 @@ class Service:
             credential=self.credential,
             registry=self.registry,
             replay=self._seen,
+            origids=self.origids.origids,
             turn=self._turn,
             settle=self.keeper.keep if self.keeper is not None else lambda: None,
             count=self.keeper.calls.count if self.keeper is not None else lambda: None,
@@ -306,6 +309,7 @@ class Service:
             await self.keeper.close()
         if self._seen is not None:
             await self._seen.close()
+        await self.origids.close()
         if isinstance(self.registry, FleetRegistry):
             await self.registry.aclose()
         else:
@@ -320,6 +324,7 @@ class Service:
                 tasks.create_task(self.registry.follow())
             if self.keeper is not None:
                 tasks.create_task(self.keeper.run())
+            tasks.create_task(self.origids.run())
             while True:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._now.wait(), WATCH_EVERY)
@@ -378,6 +383,7 @@ class Service:
                 _logger.info("a new signing certificate is in use: %s", self.keys.current.x5u)
             self._report("signing key", self.keys.problem)
         await self._refresh_registry()
+        self.origids.forget()
         if self._seen is not None:
             await self._seen.mend()
         if whole("API keys", self.authenticator.stamps()):
@@ -644,6 +650,7 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
             pins=service.pins,
             plan=service.plan,
             reading=service.reading,
+            given_for=service.origids.given_for,
             clock=service.clock,
         ),
         bulk_router(

@@ -37,6 +37,7 @@ from gateway.logs import CallLog, CallRecord, Pseudonym, instant
 from gateway.metrics import Metrics
 from gateway.records import signing_record, verification_record
 from gateway.repeats import asked_again, asker, question_of
+from gateway.staged import Signing, Verifying
 from passport.errors import StoreUnavailableError
 from passport.reading import Reading
 from passport.reasons import Reason, Verstat
@@ -45,8 +46,9 @@ from registry.kinds import NO_PLAN, Plan
 from registry.model import Registry
 from signer.conduct import PooledSigning, observation
 from signer.decide import Decision, decide, gather
+from signer.origids import Origids
 from signer.request import SigningRequest
-from signer.sign import SignedHeader, sign
+from signer.sign import unknown_origid
 from verifier.redress import Rejection
 from verifier.replay import UNKNOWN, Question, SharedReplayStore, Sighted, Sighting
 from verifier.request import VerificationRequest
@@ -143,36 +145,6 @@ class Incoming(Struct, frozen=True):
     body: bytes
 
 
-class _Signing(Struct):
-    """A signing request that was decided; `signed` is what it waits for."""
-
-    request: SigningRequest
-    echo: Echo
-    decision: Decision
-    credential: Credential
-    request_id: bytes
-    started: float
-    signed: SignedHeader | None = None
-
-    def compute(self) -> None:
-        """Sign."""
-        self.signed = sign(self.request, self.decision, self.credential)
-
-
-class _Verifying(Struct):
-    """A verification request whose cheap checks are done."""
-
-    opened: Opened
-    echo: Echo
-    request_id: bytes
-    started: float
-    question: Question | None = None
-
-    def compute(self) -> None:
-        """Check the signatures."""
-        self.opened.check()
-
-
 class Waiting(Struct, frozen=True):
     """A verification that must wait for certificates; `go_on` goes on from here."""
 
@@ -191,7 +163,7 @@ class Asking(Struct, frozen=True):
         presumed, answer: what follows if every token is new.
     """
 
-    staged: _Verifying
+    staged: Verifying
     sightings: list[Sighting]
     presumed: Verdict
     answer: bytes
@@ -227,6 +199,7 @@ class Calls:
         credential: Callable[[], Credential | None],
         registry: Registry,
         replay: SharedReplayStore | None = None,
+        origids: Origids | None = None,
         turn: Callable[[], object] = lambda: None,
         settle: Callable[[], object] = lambda: None,
         count: Callable[[], object] = lambda: None,
@@ -247,6 +220,7 @@ class Calls:
         self._credential = credential
         self._registry = registry
         self._replay = replay
+        self._origids = origids
         self._take_over = turn
         self._settle = settle
         self._count = count
@@ -276,14 +250,13 @@ class Calls:
         self._turn()
         staged = [self._stage(request) for request in requests]
         for item in staged:
-            if isinstance(item, _Signing | _Verifying):
+            if isinstance(item, Signing | Verifying):
                 try:
                     item.compute()
                 except Exception:
                     _logger.exception("a signature failed")
         given = [
-            self._finish(item) if isinstance(item, _Signing | _Verifying) else item
-            for item in staged
+            self._finish(item) if isinstance(item, Signing | Verifying) else item for item in staged
         ]
         self._settled()
         return given
@@ -311,11 +284,11 @@ class Calls:
         except Exception:
             _logger.exception("the registry's changes could not be taken over")
 
-    def _finish(self, item: _Signing | _Verifying) -> Answer | Asking:
+    def _finish(self, item: Signing | Verifying) -> Answer | Asking:
         """Everything about a request after its signature."""
-        path = SIGNING if isinstance(item, _Signing) else VERIFICATION
+        path = SIGNING if isinstance(item, Signing) else VERIFICATION
         try:
-            if isinstance(item, _Signing):
+            if isinstance(item, Signing):
                 return self._signed(item)
             # The answer comes first: the store that may know the token keeps it for who asks again.
             presumed = self._verifier.presume(item.opened)
@@ -330,7 +303,7 @@ class Calls:
             return self._internal(path, item)
 
     def _settled_by(
-        self, item: _Verifying, presumed: Verdict, answer: bytes, seen: Sequence[Sighted]
+        self, item: Verifying, presumed: Verdict, answer: bytes, seen: Sequence[Sighted]
     ) -> Answer:
         """The answer of a verification whose tokens the replay store has told about."""
         request, repeated = item.opened.request, asked_again(seen)
@@ -346,11 +319,11 @@ class Calls:
             answer = self._told(verdict, item.echo)
         return self._judged(request, verdict, answer, item.request_id, item.started, repeated)
 
-    def _internal(self, path: str, item: _Signing | _Verifying) -> Answer:
+    def _internal(self, path: str, item: Signing | Verifying) -> Answer:
         internal = RequestError(Reason.INTERNAL)
         return self._error(path, internal, item.echo.dialect, item.request_id)
 
-    def _stage(self, incoming: Incoming) -> Answer | Waiting | _Signing | _Verifying:
+    def _stage(self, incoming: Incoming) -> Answer | Waiting | Signing | Verifying:
         """Everything about a request up to the signature."""
         started = self._timer()
         path, headers, body = incoming.path, incoming.headers, incoming.body
@@ -415,7 +388,7 @@ class Calls:
             question = waiting.question
             if question is not None:  # from now on: whoever asks again waited as long
                 question = replace(question, at=self._clock())
-            staged = _Verifying(opened, echo, request_id, started, question)
+            staged = Verifying(opened, echo, request_id, started, question)
             staged.compute()
             answer = self._finish(staged)
             self._settled()
@@ -487,7 +460,7 @@ class Calls:
 
     def _decide(
         self, body: bytes, dialect: Dialect | None, request_id: bytes, started: float
-    ) -> Answer | _Signing:
+    ) -> Answer | Signing:
         policy = self.policy
         request, echo = read_signing(
             body,
@@ -518,12 +491,17 @@ class Calls:
             if told is not None:
                 self._conduct.observe(told)
         if decision.attest is not None:
-            return _Signing(request, echo, decision, credential, request_id, started)
+            if self._origids is not None:
+                access = facts.access.id if facts.access is not None else ""
+                stable = decision.origid or unknown_origid(credential.spc)
+                fresh = self._origids.give(access, stable, int(now))
+                decision = replace(decision, origid=fresh or stable)
+            return Signing(request, echo, decision, credential, request_id, started)
         self._count_signing(request, decision, request_id, started)
         denied = answers.denied(decision, echo.dialect, policy.explain)
         return Answer(decision.reason.http, denied, request_id)
 
-    def _signed(self, staged: _Signing) -> Answer:
+    def _signed(self, staged: Signing) -> Answer:
         echo, decision, request_id = staged.echo, staged.decision, staged.request_id
         if staged.signed is None:
             raise RuntimeError("not signed")
@@ -548,7 +526,7 @@ class Calls:
         dialect: Dialect | None,
         request_id: bytes,
         started: float,
-    ) -> Answer | Waiting | _Verifying:
+    ) -> Answer | Waiting | Verifying:
         request, echo = read_verification(
             incoming.body, configured=dialect, reading=self.policy.reading
         )
@@ -560,7 +538,7 @@ class Calls:
             by = asker(principal, headers.peer, headers.address)
             question = question_of(by, request.call_id, headers.request_id, incoming.body, now)
         if isinstance(opened, Opened):
-            return _Verifying(opened, echo, request_id, started, question)
+            return Verifying(opened, echo, request_id, started, question)
         if isinstance(opened, NeedCertificates):
             return Waiting(request, echo, opened, request_id, started, question)
         return self._judged(request, opened, self._told(opened, echo), request_id, started)

@@ -67,6 +67,11 @@ def publish(service: Service) -> None:
             "For how long commits of the fleet may be missing here.",
             lambda: registry.lag,
         )
+    metrics.gauge(
+        "zhenxian_origids_unsent",
+        "Origids of calls that the fleet does not know yet.",
+        service.origids.unsent,
+    )
     keeper = service.keeper
     if keeper is None:
         return

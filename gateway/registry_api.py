@@ -8,7 +8,7 @@ Every write names a reason, is made under the name of the key that asks, and may
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -21,6 +21,7 @@ from gateway.admin import PROBLEM_JSON, problem, problems, requires
 from gateway.auth import Authenticator, Principal, Role
 from gateway.once import Once, OnceOnly
 from gateway.reading import PlainRoute
+from gateway.trace_api import trace_router
 from passport.errors import ConfigError
 from passport.reading import Reading
 from passport.tn import TNRange
@@ -38,6 +39,7 @@ from registry.journal import (
 from registry.kinds import Plan
 from registry.model import Access, Binding, Holding, Kind, Order, Record, Subject, Who, span
 from registry.orders import Action, Issuer, lifted, order_of, read_instruction
+from signer.origids import Given
 from stores.book import Book
 from stores.embedded import EmbeddedRegistry
 from stores.fleet import FleetRegistry
@@ -231,10 +233,15 @@ def registry_router(
     issuers: Mapping[str, Issuer],
     pins: Pins | None = None,
     plan: Plan,
+    given_for: Callable[[str], Awaitable[Given | None]],
     reading: Reading = AS_WRITTEN,
     clock: Callable[[], float] = time.time,
 ) -> APIRouter:
-    """All registry routes. Questions that may take long are asked away from the calls."""
+    """All registry routes. Questions that may take long are asked away from the calls.
+
+    Args:
+        given_for: what the origid of a call was given for.
+    """
     api = _Api(registry, identity_key, issuers, reading, clock)
     routes = APIRouter(
         route_class=PlainRoute,
@@ -263,10 +270,9 @@ def registry_router(
         routes, api, pins, read, requires(authenticator, Role.REGULATOR),
         requires(authenticator, Role.OPERATOR, Role.REGULATOR, Role.AUDITOR),
     )  # fmt: skip
-    _question_routes(
-        routes, api, plan, read,
-        requires(authenticator, Role.AUDITOR, Role.REGULATOR),
-    )  # fmt: skip
+    audit = requires(authenticator, Role.AUDITOR, Role.REGULATOR)
+    _question_routes(routes, api, plan, read, audit)
+    routes.include_router(trace_router(registry, audit, _shown, given_for))
     return routes
 
 
@@ -727,17 +733,6 @@ def _question_routes(routes: APIRouter, api: _Api, plan: Plan, read: Any, audit:
             return answer
 
         return await registry.read(ask)
-
-    @routes.get(
-        "/origids/{origid}",
-        summary="Trace an origid, also one that was rotated",
-        responses=problems(c404="It names no access."),
-    )
-    async def trace(principal: Annotated[Principal, audit], origid: Key) -> dict[str, Any]:
-        access = await registry.read(lambda book: book.access_of(origid))
-        if access is None:
-            raise HTTPException(404, f"no access has or had the origid {origid}")
-        return {**_shown(access, principal), "current": access.origid == origid}
 
     @routes.get("/changes", summary="What was committed, in order", dependencies=[audit])
     async def changes(

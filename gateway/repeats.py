@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Final
 
 from gateway.auth import LOCAL, Peer, Principal
 from verifier.replay import Question, Sight, Sighted
 
+_LONG: Final = 64  # octets of a Call-ID above which its digest stands for it
 _ASKED_AGAIN: Final = (Sight.CALL, Sight.REQUEST)
 
 
@@ -28,9 +30,17 @@ def question_of(
     """What tells a repetition: asker and Call-ID, or asker and all that was sent with its id."""
     return Question(
         at,
-        (by, call_id.encode("utf-8", "surrogatepass")) if call_id is not None else None,
+        (by, *_bounded(call_id)) if call_id is not None else None,
         (by, request_id, body) if request_id is not None else None,
     )
+
+
+def _bounded(call_id: str) -> tuple[bytes, ...]:
+    """A Call-ID, which may be of any length (RFC 3261 section 25.1), in so many octets."""
+    octets = call_id.encode("utf-8", "surrogatepass")
+    if len(octets) <= _LONG:
+        return (octets,)
+    return b"sha256", hashlib.sha256(octets).digest()
 
 
 def asked_again(seen: Sequence[Sighted]) -> Sighted | None:

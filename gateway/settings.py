@@ -183,6 +183,19 @@ class Signer(Section):
     iat_window: int = Field(
         60, ge=1, le=3600, description="Seconds iat of a signing request may lie from now."
     )
+    origid: Literal["access", "call"] = Field(
+        "access",
+        description="What a token's origid stands for: the access, so that whoever verifies can"
+        " tell one caller's conduct from another's; or the call, random, as RFC 8588 section 10"
+        " recommends. `zhenxian registry trace` finds the access of either.",
+    )
+    origid_days: int = Field(
+        90,
+        ge=1,
+        le=3660,
+        description="How long it is remembered whose the origids of calls were, on this node's disk"
+        " (about 105 octets each) and, in a fleet, on Redis (about 250).",
+    )
 
 
 class Unsigned(Section):
@@ -514,9 +527,10 @@ class Displays(Section):
     )
     carriers: Literal["fail", "label", "off"] = Field(
         "label",
-        description="The same for an SPC that is found over all its origids, unless these change"
-        " with each call and the calls are a pool's beside. fail fails every call that carrier"
-        " signs; some honest ones number calls, or have a pool for a customer.",
+        description="The same for an SPC that is found over all its origids. Where these change"
+        " with each call, which alone says nothing against anybody, and the calls taken as one"
+        " signer's are a pool's, displays.verifying decides. fail fails every call that carrier"
+        " signs; some honest ones have a pool for a customer.",
     )
     thresholds: Path | None = Field(
         None, description="TOML file of thresholds, see docs/detection.md. Unset: the defaults."

@@ -50,8 +50,7 @@ class ConductPolicy(Struct, frozen=True):
         signers: of one (SPC, origid); of an agent; and of an SPC whose origids say nothing and
             whose calls, taken as one signer's, show a pool.
         carriers: of any other SPC. To fail these is to fail every call that a carrier signs, of
-            which honest ones let an origid stand for one call and not for one customer, or have
-            customers of whom most of their calls are.
+            which honest ones have a customer of whom most of their calls are.
     """
 
     signers: PooledVerifying = PooledVerifying.FAIL

@@ -50,6 +50,7 @@ from registry.consent import Consent, ConsentPolicy
 from registry.kinds import NO_PLAN, Plan
 from registry.model import Binding, CalleeRefusal, Holding, Order, Registry, Use, Who
 from verifier.conduct import AS_USUAL, ConductPolicy, against, keys, observation
+from verifier.decisive import verdict_of
 from verifier.judge import JUDGE_CHECKS, Facts, judge
 from verifier.marks import NOTHING_WRONG, going_on, marked, to_emergency, wrong_with
 from verifier.replay import (
@@ -73,7 +74,7 @@ from verifier.unsigned import (
     judge_unsigned,
     region,
 )
-from verifier.verdict import Check, Label, Refusal, Result, Verdict
+from verifier.verdict import Check, Refusal, Result, Verdict
 
 MAX_REMEMBERED_CHAINS: Final = 4096  # validation results kept; a nation has fewer signers
 _MARK_OCTETS: Final = 7  # of replay_key
@@ -262,7 +263,7 @@ class Verifier:
         except ParseError as error:
             refusal = Refusal(Check.SYNTAX, error.reason, str(error))
             unreadable = Result(None, request.identities[0], (Check.IDENTITY,), refusal)
-            return self._unvouched(_verdict((unreadable,)), request, now)
+            return self._unvouched(verdict_of((unreadable,)), request, now)
         missing: list[str] = []
         uncovered: list[Chain] = []
         entries: list[Result | Candidate] = []
@@ -381,7 +382,7 @@ class Verifier:
             results.append(self._close(entry, sighted))
             if entry.key:
                 met.add(entry.key)
-        verdict = _verdict(tuple(results))
+        verdict = verdict_of(tuple(results))
         request = opened.request
         if verdict.verstat is Verstat.NONE:
             return self._unvouched(verdict, request, opened.now)
@@ -592,48 +593,3 @@ def _shown(
 
 # Checks that failed, and the call tells of its signer's conduct all the same.
 _COUNTS: Final = (Check.CONDUCT, Check.CONSENT)
-_RANK: Final = {Verstat.FAILED: 2, Verstat.NONE: 1, Verstat.PASSED: 0}
-
-
-def _verdict(results: tuple[Result, ...]) -> Verdict:
-    """The call's verdict: a token that passed; else the gravest failure, the first of equals.
-
-    A token of a call that the callee does not want has passed; of several, it decides.
-    """
-    decisive = results[0]
-    passed: Result | None = None
-    for result in results:
-        refusal = result.refusal
-        if refusal is None or refusal.reason.verstat is Verstat.PASSED:
-            if passed is None or (refusal is not None and passed.refusal is None):
-                passed = result
-        elif _gravity(result) > _gravity(decisive):
-            decisive = result
-    if passed is not None:
-        reason = passed.refusal.reason if passed.refusal is not None else Reason.VERIFIED
-        detail = passed.refusal.detail if passed.refusal is not None else reason.text
-        return Verdict(Verstat.PASSED, reason, detail, results, passed, _labels(passed))
-    refusal = decisive.refusal
-    if refusal is None or refusal.reason.verstat is None:
-        raise RuntimeError("a failed result without a verification reason")
-    return Verdict(refusal.reason.verstat, refusal.reason, refusal.detail, results, decisive)
-
-
-def _labels(result: Result) -> tuple[Label, ...]:
-    """What is said of a call that goes on although something was found."""
-    finding, unwanted = result.finding, result.unwanted
-    labels = (Label.of(finding),) if finding is not None else ()
-    if unwanted is not None and result.refusal is None:
-        return (*labels, Label.CALLEE_REFUSES_MARKETING)
-    return labels
-
-
-def _gravity(result: Result) -> int:
-    """How much a failed header weighs.
-
-    A verstat of failure outranks none; a type that is merely not for us weighs nothing.
-    """
-    reason = result.refusal.reason if result.refusal is not None else Reason.VERIFIED
-    if reason.verstat is None or reason is Reason.PPT_UNSUPPORTED:
-        return 0
-    return _RANK[reason.verstat]

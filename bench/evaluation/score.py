@@ -32,7 +32,7 @@ class Unit(str, Enum):
     AGENT: who calls behind a privacy number, where bindings are known.
     SIGNER: signers and SPCs, on the terminating side, found by something that fails calls. One may
     be a switch of hundreds of subjects.
-    LABELLED: SPCs there that are found by their origids and nothing else, which only labels.
+    LABELLED: SPCs there that are found by what only labels.
     """
 
     SUBJECT = "subjects"

@@ -28,7 +28,7 @@ from stores.rows import Mode
 _TOLD: Final = 20  # refused rows shown to people; --json has all
 _IN_PATH: Final = ("id", "first", "last")  # members that a record's path names
 _BATCHES: Final = (Kind.BINDING, Kind.HOLDING, Kind.REFUSAL)
-_INSTANTS: Final = ("since", "until", "verified_on", "lifted")
+_INSTANTS: Final = ("since", "until", "verified_on", "lifted", "signed_at")
 _NOT_SENT: Final = (*_IN_PATH, "version")
 
 KINDS: Final = {name: kind for kind, name in NAMES.items()}
@@ -394,12 +394,16 @@ def trace(
     api_key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
-    """Tell whose an origid is or was, also one that was rotated away.
+    """Tell whose an origid is or was, also one that was rotated away, or was a single call's.
 
     Example: zhenxian registry trace 123e4567-e89b-12d3-a456-426655440000
     """
     with Client(url, api_key_file) as client:
-        _print_record(client.get(f"/v1/origids/{segment(origid)}"), as_json=as_json)
+        row = client.get(f"/v1/origids/{segment(origid)}")
+    if not as_json and "call" in row:
+        call = row.pop("call")
+        row |= {"signed_at": call["at"], "signed_by": call["node"]}
+    _print_record(row, as_json=as_json)
 
 
 def changes(

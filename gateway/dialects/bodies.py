@@ -132,7 +132,7 @@ class RenamedMembers(Struct, forbid_unknown_fields=True):
     iat: Seconds
     identity: str | list[str] | None = None
     requestId: Name | None = None  # noqa: N815
-    callId: Name | None = None  # noqa: N815
+    callId: CallId | None = None  # noqa: N815
     explain: bool = False
 
 

@@ -12,7 +12,7 @@ from fleet.redis_server import RedisServer
 from running import Service, environment, signed, signing, until, verdict, verification
 
 from gateway.calls import SIGNING, VERIFICATION
-from gateway.demo import BANK
+from gateway.demo import BANK, BANK_ORIGID
 from registry.model import Use
 from stores.embedded import REGISTRY_FILE
 
@@ -60,6 +60,7 @@ def nodes(tmp_path, redis):
         "trust__roots": pki.root,
         "trust__crl_issuers": pki.crl_issuers,
         "trust__crl_folder": pki.crl_folder,
+        "signer__origid": "call",
     }
     b = Service(
         tmp_path / "b",
@@ -115,15 +116,23 @@ def test_two_nodes_are_one_registry(nodes, redis):
         assert second["verstat"] == "TN-Validation-Failed"
 
         # What a client sends again after a time-out is answered by the other as by the first.
-        body = verification(BANK, signed(ca, BANK)["identity"])
+        repeated = verification(BANK, signed(ca, BANK)["identity"])
         sent = {"x-requestid": "z9hG4bK776asdhds-314159"}
-        first = ca.post(VERIFICATION, json=body, headers=sent).json()["verificationResponse"]
-        again = cb.post(VERIFICATION, json=body, headers=sent).json()["verificationResponse"]
+        first = ca.post(VERIFICATION, json=repeated, headers=sent).json()["verificationResponse"]
+        again = cb.post(VERIFICATION, json=repeated, headers=sent).json()["verificationResponse"]
         assert (first["verstat"], first.get("notes")) == ("TN-Validation-Passed", None)
         assert "the answer is that of the first" in again.pop("notes")[0]
         assert again == first
+        # Whose the origid of a call is, that one node signed, the other knows.
+        body = verification(BANK, signed(cb, BANK)["identity"])
+        origid = ca.post(VERIFICATION, json=body).json()["verificationResponse"]["origid"]
+        assert origid != BANK_ORIGID
+        until(lambda: ca.get(f"/v1/origids/{origid}").status_code == 200, 3)
+        told = ca.get(f"/v1/origids/{origid}").json()
+        assert (told["id"], told["current"], told["call"]["node"]) == ("bank-trunk", False, "b")
+
         time.sleep(2.1)
-        late = cb.post(VERIFICATION, json=body, headers=sent).json()["verificationResponse"]
+        late = cb.post(VERIFICATION, json=repeated, headers=sent).json()["verificationResponse"]
         assert late["reason"] == "REPLAYED"
         assert redis.ask("--scan", "--pattern", "zx:seen:*").strip()
 

@@ -276,6 +276,20 @@ def test_two_workers_are_one_service(serve):
     assert verstats.count("VERIFIED") == 1
     assert set(verstats) == {"VERIFIED", "REPLAYED"}
 
+    # What a client sends again is answered as the first was, whichever worker it reaches.
+    repeated = verification(COURIER, service.token("2002", COURIER))
+    sent = {"x-requestid": "0-z9hG4bK776asdhds-314159"}
+    answers = []
+    for _ in range(12):
+        with service.client() as client:
+            answer = client.post(VERIFICATION, json=repeated, headers=sent)
+            answers.append(answer.json()["verificationResponse"])
+    assert {answer["verstat"] for answer in answers} == {"TN-Validation-Passed"}
+    assert [answer.pop("notes", None) is None for answer in answers] == [True] + [False] * 11
+    assert all(answer == answers[0] for answer in answers)
+    with service.client() as client:
+        assert metric(client.get("/metrics").text, "zhenxian_repeats_total", by="request") == 11
+
     # A holding that one worker was given is in force in the other.
     with service.client() as client:
         row = {"subject": "bank", "verification": "verified"}

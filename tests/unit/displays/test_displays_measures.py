@@ -558,20 +558,32 @@ def test_clock_step_ties_nobody(step):
 # -- origids
 
 
-def test_minted_origids_are_found():
+def test_minted_origids_are_no_finding_by_themselves():
+    """RFC 8588 section 10 recommends them; nobody is even suspected for them."""
     random = Random(19)
     held = numbers(random, 2_000)
-    conduct = Conduct()
-    found = 0
-    for turn in range(1_000):
+    conduct = Conduct(Policy(measures=frozenset({Measure.ORIGIDS})))
+    for turn in range(3_000):
         pair = (random.choice(held)[1], somebody(random))
         conduct.observe(next(calls(SPC, [pair], start=NOON + 10 * turn, origid=f"o-{turn}")))
-        finding = conduct.finding(SPC, NOON + 10 * turn)
-        if finding is not None and finding.state is State.POOLED:
-            found = turn
-            break
-    assert 0 < found < 600
-    assert finding.measure is Measure.ORIGIDS
+        assert conduct.finding(SPC, NOON + 10 * turn) is None
+    (told,) = (
+        one
+        for one in conduct.picture(SPC, NOON + 30_000).measures
+        if one.measure is Measure.ORIGIDS
+    )
+    assert told.strength >= 1  # it is seen, and looked at as one signer
+
+
+def test_what_an_earlier_release_found_by_origids_alone_is_not_taken_over():
+    conduct = Conduct()
+    fed(conduct, minted(pool(Random(21), 1_500, size=2_000)))
+    found = conduct.finding(SPC, NOON + 30_000)
+    alone = replace(found, measure=Measure.ORIGIDS, beside=())
+    other = Conduct()
+    for one in (alone, found):
+        other._adopt(one)
+        assert (other.finding(SPC, NOON + 30_000) is None) is (one is alone)
 
 
 def minted(pairs, every=20):
@@ -599,17 +611,15 @@ def test_customers_of_a_carrier_who_take_turns_and_call_at_a_time_are_no_box():
         conduct.observe(one)
         if one.at == NOON:
             conduct.ended(SPC, one.at)
-    assert conduct.finding(SPC, NOON + 12_000).measures == (Measure.ORIGIDS,)
+    assert conduct.finding(SPC, NOON + 12_000) is None
 
 
 @pytest.mark.parametrize("codes", [CODES[:1], CODES], ids=["city", "land"])
-def test_a_carrier_that_numbers_its_calls_is_found_for_its_origids_alone(codes):
+def test_a_carrier_that_numbers_its_calls_is_not_found(codes):
     conduct = Conduct()
     for observation in minted(people(Random(23), 4_000, codes=codes), every=10):
         conduct.observe(observation)
-        found = conduct.finding(SPC, observation.at)
-        assert found is None or found.measures == (Measure.ORIGIDS,)
-    assert found.state is State.POOLED
+        assert conduct.finding(SPC, observation.at) is None
 
 
 def test_an_spc_of_which_more_is_found_is_to_be_saved_before_it_is_answered():
@@ -625,7 +635,7 @@ def test_an_spc_of_which_more_is_found_is_to_be_saved_before_it_is_answered():
     assert len(known) > 1
 
 
-def test_what_was_found_beside_stays_until_it_would_no_longer_be_suspected():
+def test_what_was_found_is_confirmed_until_it_would_no_longer_be_suspected():
     """Else an SPC would fail and be labelled in turn."""
     both = frozenset({Measure.ORIGIDS, Measure.SPREAD})
     conduct = Conduct(Policy(measures=both))
@@ -637,12 +647,14 @@ def test_what_was_found_beside_stays_until_it_would_no_longer_be_suspected():
         if one.measure is Measure.SPREAD
     )
     told = []
-    for strength in (1.1, 0.9, 0.6, 0.4, 0.6):
+    for turn, strength in enumerate((1.1, 0.9, 0.6, 0.4, 0.6)):
         switch = Switch(repeated_displays=int(again / strength))
         conduct.policy = Policy(measures=both, switch=switch)
-        conduct._judge(SPC, conduct._memory.tracks[SPC], at)
-        told.append(set(conduct.finding(SPC, at).measures) == both)
-    assert told == [True, True, True, False, False]
+        conduct._judge(SPC, conduct._memory.tracks[SPC], at + turn)
+        found = conduct.finding(SPC, at + turn)
+        assert (found.measure, set(found.measures)) == (Measure.SPREAD, both)
+        told.append(conduct.confirmed(found) == at + turn)
+    assert told == [True, True, True, False, True]
 
 
 def test_an_spc_that_mints_no_more_is_no_longer_taken_as_one_signer():

@@ -132,6 +132,16 @@ def test_origids_are_rotated_and_traced(zhenxian):
     assert "bank-trunk" in zhenxian("trace", fresh)
 
 
+def test_an_origid_of_a_call_is_traced_to_who_signed_when(zhenxian, service, desk_with):
+    service.desk = desk_with(signer={"origid": "call"})
+    origid = service.desk.service.origids.origids.give("bank-trunk", BANK_ORIGID, 1_795_500_000)
+    told = zhenxian("trace", origid)
+    for text in ("bank-trunk", "1795500000 (2026-11-24", service.desk.service.node.name):
+        assert text in told
+    assert "{" not in told
+    assert zhenxian.json("trace", origid)["call"]["at"] == 1_795_500_000
+
+
 def test_who_held_a_number_and_under_which_reseller_when_a_call_was_signed(zhenxian, desk):
     number = "8617100005678"
     now = int(time.time())

@@ -139,7 +139,8 @@ def two(request, prepared, desk_of, tmp_path, clock):
         made = [desk_of(configs[0], clock, server={"workers": 2}) for _ in range(2)]
     else:
         url = request.getfixturevalue("fleet_redis").url
-        fleet = {"url": url, "name": f"zx{secrets.token_hex(4)}", "timeout": 10, "lag_limit": 3600}
+        fleet = {"url": url, "name": f"zx{secrets.token_hex(4)}", "timeout": 10, "lag_limit": 3600,
+             "take_over_foreign": True}  # fmt: skip
         made = [desk_of(config, clock, fleet=fleet) for config in configs]
     askers = [Asker(desk) for desk in made]
     return askers[0], askers[-1]

@@ -1,0 +1,34 @@
+"""An origid of its own for each call (RFC 8588 section 10), and what remembers whose it was."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class Given(Struct, frozen=True, array_like=True):
+    """What an origid was given for.
+
+    Attributes:
+        access: id of the access the call came in by; empty when it is not known.
+        stable: the origid that the token would have had otherwise: the access's own.
+        at: seconds since the epoch.
+        node: the node that signed.
+    """
+
+    access: str
+    stable: str
+    at: int
+    node: str = ""
+
+
+class Origids(Protocol):
+    """Gives origids; only adds to what it remembers, for as long as it is told to."""
+
+    def give(self, access: str, stable: str, at: int) -> str | None:
+        """A random origid, remembered before it is returned; None when it could not be.
+
+        A token never bears an origid that cannot be traced: it then has the stable one.
+        """
+        ...

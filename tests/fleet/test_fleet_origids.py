@@ -1,0 +1,89 @@
+"""Origids of calls are found on every node of a fleet, and no call waits for that."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from fleet_nodes import options, until
+
+from passport.errors import StoreUnavailableError
+from signer.origids import Given
+from stores.fleetorigids import FleetOrigids
+from stores.origids import OrigidFile
+
+STABLE = "b0000000-0000-4000-8000-000000000001"
+DAY = 86_400
+
+
+@pytest.fixture
+def file(tmp_path):
+    opened = OrigidFile(tmp_path / "origids.db", "north")
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("where", ["redis", "cluster"])
+def test_what_one_node_gave_another_finds(where, request, file):
+    url = request.getfixturevalue(where).url
+
+    async def run():
+        north, south = FleetOrigids(options(url), file, DAY), FleetOrigids(options(url), None, DAY)
+        now = int(time.time())
+        given = [file.give("trunk", STABLE, now) for _ in range(1_500)]
+        await north.send(now)
+        await south.send(now)
+        assert file.waiting() == 0
+        for origid in (given[0], given[-1], given[700].upper()):
+            assert await south.find(origid) == Given("trunk", STABLE, now, "north")
+        assert await south.find(STABLE) is None
+        assert await south.find("no uuid") is None
+        await north.close()
+        await south.close()
+
+    asyncio.run(run())
+
+
+def test_what_is_older_than_is_kept_is_not_sent_and_the_rest_ends_by_itself(redis, file):
+    async def run():
+        north = FleetOrigids(options(redis.url), file, 100)
+        now = int(time.time())
+        old, young = file.give("trunk", STABLE, now - 100), file.give("trunk", STABLE, now - 40)
+        await north.send(now)
+        assert await north.find(old) is None
+        assert await north.find(young) is not None
+        assert 55 <= int(redis.ask("TTL", f"zx:origid:{young}")) <= 60
+        await north.close()
+
+    asyncio.run(run())
+
+
+def test_what_redis_did_not_take_is_sent_later(serve, file):
+    server = serve()
+
+    async def run():
+        north = FleetOrigids(options(server.url, timeout=0.2), file, DAY)
+        now = int(time.time())
+        await north.send(now)
+        server.pause()
+        given = [file.give("trunk", STABLE, now) for _ in range(20)]
+        begun = time.monotonic()
+        await north.send(now)
+        assert time.monotonic() - begun < 1
+        assert north.problem
+        assert file.waiting() == 20
+        with pytest.raises(StoreUnavailableError, match="Redis cannot be asked"):
+            await north.find(given[0])
+        server.resume()
+
+        async def sent():
+            await north.send(now)
+            return file.waiting() == 0
+
+        await until(sent)
+        assert north.problem is None
+        assert await north.find(given[-1]) is not None
+        await north.close()
+
+    asyncio.run(run())
