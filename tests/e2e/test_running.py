@@ -91,7 +91,7 @@ def test_verifications_that_wait_for_certificates_are_answered_before_the_end(se
             assert b"TN-Validation-Passed" in body or b"REPLAYED" in body
         answered = time.monotonic()
     assert service.wait() == 0
-    assert time.monotonic() - answered < 2
+    assert time.monotonic() - answered < 6  # and does not wait the ten seconds that it may
     assert host.asked == ["/slow.pem"]
 
 
