@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,7 +11,20 @@ from rich.console import Console
 
 from certs.chain import Chain
 from certs.constraints import constraints_of
-from certs.profile import check_profile, role_of
+from certs.enforced import by_reference
+from certs.path import refused_alone
+from certs.profile import (
+    Role,
+    Violation,
+    algorithm_text,
+    check_profile,
+    extension,
+    extension_text,
+    key_text,
+    role_of,
+    serial_octets,
+)
+from certs.reading import UNREADABLE
 from certs.tnauthlist import tnauthlist_of
 from certs.x5u import X5uPolicy, check_x5u
 from passport.claims import PASSporT
@@ -133,12 +147,24 @@ def _claims(header: IdentityHeader, passport: PASSporT, now: int, window: int) -
 
 
 def explain_chain(chain: Chain, now: int) -> list[dict[str, Any]]:
-    """What each certificate says, and where it departs from the profile."""
-    return [_certificate(certificate, now) for certificate in chain.certificates]
+    """What each certificate says, and where it departs from the profile.
+
+    A violation that bears on trust ("must") is one that verifying refuses too.
+    """
+    explained = [_certificate(certificate, now) for certificate in chain.certificates]
+    if role_of(chain.certificates[0]) not in (Role.LEAF, Role.DELEGATE):
+        explained[0]["first"] = (
+            "a CA: a chain that begins with it is refused, for a CA signs no calls"
+        )
+    return explained
 
 
 def _certificate(certificate: x509.Certificate, now: int) -> dict[str, Any]:
     role = role_of(certificate)
+    violations = list(check_profile(certificate, role))
+    alone = refused_alone(certificate)
+    if alone is not None and not any(violation.must for violation in violations):
+        violations.append(Violation("FORM", True, alone, "RFC 5280 section 4.1"))
     try:
         listed = tnauthlist_of(certificate)
         numbers = str(listed) if listed is not None else None
@@ -162,15 +188,44 @@ def _certificate(certificate: x509.Certificate, now: int) -> dict[str, Any]:
         "subject": certificate.subject.rfc4514_string(),
         "issuer": certificate.issuer.rfc4514_string(),
         "serial": f"{certificate.serial_number:x}",
+        "serial_octets": serial_octets(certificate),
+        **_extensions(certificate),
         "valid": f"{begin:%F %T} to {end:%F %T} UTC",
         "valid_now": valid,
         "tnauthlist": numbers,
         "constraints": constraints,
         "violations": [
-            {"code": v.code, "must": v.must, "text": v.text, "source": v.source}
-            for v in check_profile(certificate, role)
+            {"code": v.code, "must": v.must, "text": v.text, "source": v.source} for v in violations
         ],
     }
+
+
+def _extensions(certificate: x509.Certificate) -> dict[str, Any]:
+    """Key, signature, critical extensions and distribution points, as far as they can be read."""
+    told: dict[str, Any] = {"critical": [], "points": [], "signature": algorithm_text(certificate)}
+    with suppress(*UNREADABLE):
+        told["key"] = key_text(certificate.public_key())
+        told["critical"] = [
+            f"{extension_text(item.oid)}" for item in certificate.extensions if item.critical
+        ]
+        told["tnauthlist_by_reference"] = by_reference(certificate)
+        points = extension(certificate, x509.CRLDistributionPoints)
+        told["points"] = [
+            {
+                "addresses": [str(_named(name)) for name in point.full_name or ()],
+                "crl_issuer": ", ".join(str(_named(name)) for name in point.crl_issuer or ())
+                or None,
+                "reasons": sorted(reason.value for reason in point.reasons or ()) or None,
+            }
+            for point in points or ()
+        ]
+    return told
+
+
+def _named(general: x509.GeneralName) -> str:
+    if isinstance(general, x509.DirectoryName):
+        return general.value.rfc4514_string()
+    return str(general.value)
 
 
 _MARKS: Final = {"good": "[green]good[/]", "bad": "[red]bad [/]", "info": "[dim]    [/]"}
@@ -192,8 +247,31 @@ def print_chain(console: Console, certificates: list[dict[str, Any]]) -> None:
         console.print(f"[bold]{entry['role']}[/]: ", end="")
         console.print(entry["subject"], markup=False)
         state = "valid now" if entry["valid_now"] else "[red]not valid now[/]"
-        console.print(f"  valid {entry['valid']}, {state}; serial {entry['serial']}")
-        console.print(f"  issued by {entry['issuer']}", markup=False)
+        console.print(
+            f"  valid {entry['valid']}, {state}; serial {entry['serial']}"
+            f" ({entry['serial_octets']} octets)"
+        )
+        console.print(f"  issued by {entry['issuer']}, {entry['signature']}", markup=False)
+        if "first" in entry:
+            console.print(f"  [yellow]{entry['first']}[/]")
+        if "key" in entry:
+            console.print(f"  key: {entry['key']}", markup=False)
+        critical = ", ".join(entry["critical"]) or "none"
+        console.print(f"  critical extensions: {critical}", markup=False)
+        for number, point in enumerate(entry["points"], 1):
+            of = f" {number} of {len(entry['points'])}" if len(entry["points"]) > 1 else ""
+            issuer = f", a list by {point['crl_issuer']}" if point["crl_issuer"] else ""
+            reasons = f", for {', '.join(point['reasons'])} only" if point["reasons"] else ""
+            console.print(
+                f"  revocation list{of}: {', '.join(point['addresses']) or 'no address'}{issuer}"
+                f"{reasons}",
+                markup=False,
+            )
+        if entry.get("tnauthlist_by_reference"):
+            console.print(
+                f"  its TNAuthList is at {entry['tnauthlist_by_reference']}, which is not fetched",
+                markup=False,
+            )
         if entry["tnauthlist"] is not None:
             console.print(f"  may speak for {entry['tnauthlist']}", markup=False)
         for item in entry["constraints"]:
