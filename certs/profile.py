@@ -84,6 +84,9 @@ _EXTENSION_NAMES: Final = {
     constraints.OID: "JWTClaimConstraints",
     constraints.ENHANCED_OID: "EnhancedJWTClaimConstraints",
 }
+_NOT_FETCHED: Final = (
+    "a TNAuthList in the certificate is expected, not one by reference ({}), which is not fetched"
+)
 
 
 class _Expect(Protocol):
@@ -258,9 +261,18 @@ def check_profile(certificate: x509.Certificate, role: Role) -> tuple[Violation,
             "exactly one CRL distribution point, that names its cRLIssuer, is expected, not"
             f" {len(points or ())}, of which {len(named)} do",
         )
+    try:
+        constraints.constraints_of(certificate)
+    except ParseError as error:
+        expect(False, "CONSTRAINTS", True, error.detail, "RFC 8226 section 8")
     if root or role is Role.INTERMEDIATE:
+        listed = _has(certificate, tnauthlist.OID)
+        place = None if listed else by_reference(certificate)
         expect(
-            not _has(certificate, tnauthlist.OID),
+            place is None, "TNAUTHLIST", True, _NOT_FETCHED.format(place), "RFC 8226 section 10.1"
+        )
+        expect(
+            not listed,
             "TNAUTHLIST_ON_CA",
             False,
             "a STI-CA's certificate has no TNAuthList",
@@ -466,9 +478,7 @@ def _tnauthlist(certificate: x509.Certificate, role: Role, expect: _Expect) -> N
         return
     if listed is None:
         place = by_reference(certificate)
-        text = "a TNAuthList is expected" + (
-            f", not one by reference ({place}), which is not fetched" if place else ""
-        )
+        text = "a TNAuthList is expected" if place is None else _NOT_FETCHED.format(place)
         expect(False, "TNAUTHLIST", True, text, "RFC 8226 section 9")
     elif role is Role.LEAF:
         expect(

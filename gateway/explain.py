@@ -9,10 +9,10 @@ from typing import Any, Final
 from cryptography import x509
 from rich.console import Console
 
-from certs.chain import Chain
+from certs.chain import Chain, Untrusted, validate
 from certs.constraints import constraints_of
 from certs.enforced import by_reference
-from certs.path import refused_alone
+from certs.path import refused_alone, unfit_anchor
 from certs.profile import (
     Role,
     Violation,
@@ -25,7 +25,9 @@ from certs.profile import (
     serial_octets,
 )
 from certs.reading import UNREADABLE
+from certs.revocation import RevocationPolicy, build_view
 from certs.tnauthlist import tnauthlist_of
+from certs.trustlist import TrustList
 from certs.x5u import X5uPolicy, check_x5u
 from passport.claims import PASSporT
 from passport.errors import ParseError, shown
@@ -34,6 +36,9 @@ from passport.ppt.shaken import Shaken
 from passport.reasons import Reason
 from passport.tn import TN
 
+_UNLISTED: Final = build_view(
+    (), issuers=TrustList(), trust=TrustList(), policy=RevocationPolicy.PREFER
+)[0]
 _ATTEST: Final = {
     "A": "full: the carrier knows the caller and that the caller may use the number",
     "B": "partial: the carrier knows the caller, not whether the caller may use the number",
@@ -159,12 +164,40 @@ def explain_chain(chain: Chain, now: int) -> list[dict[str, Any]]:
     return explained
 
 
+def explain_path(chain: Chain, now: int) -> dict[str, Any] | None:
+    """What validating says of the certificates together; None when they make no chain.
+
+    The last that is found on the way up is taken for trusted, and lists are not looked at.
+    """
+    leaf, *others = chain.certificates
+    way = [leaf]
+    while True:
+        above = [c for c in others if c.subject == way[-1].issuer and c not in way]
+        if not above:
+            break
+        way.append(above[0])
+    if len(way) < 2 or role_of(leaf) not in (Role.LEAF, Role.DELEGATE):
+        return None
+    outcome = validate(chain, now=now, trust=TrustList((way[-1],), "top"), revocation=_UNLISTED)
+    top = way[-1].subject.rfc4514_string()
+    if isinstance(outcome, Untrusted):
+        return {
+            "top": top,
+            "reason": outcome.reason.name,
+            "text": outcome.detail,
+            "bad": outcome.reason not in (Reason.CERT_EXPIRED, Reason.CERT_NOT_YET_VALID),
+        }
+    return {"top": top, "reason": None, "text": f"a path that leads to {top}", "bad": False}
+
+
 def _certificate(certificate: x509.Certificate, now: int) -> dict[str, Any]:
     role = role_of(certificate)
     violations = list(check_profile(certificate, role))
     alone = refused_alone(certificate)
     if alone is not None and not any(violation.must for violation in violations):
         violations.append(Violation("FORM", True, alone, "RFC 5280 section 4.1"))
+    own = certificate.issuer == certificate.subject
+    unfit = unfit_anchor(certificate) if own and role is not Role.ROOT else None
     try:
         listed = tnauthlist_of(certificate)
         numbers = str(listed) if listed is not None else None
@@ -194,6 +227,7 @@ def _certificate(certificate: x509.Certificate, now: int) -> dict[str, Any]:
         "valid_now": valid,
         "tnauthlist": numbers,
         "constraints": constraints,
+        **({"as_root": unfit} if unfit is not None else {}),
         "violations": [
             {"code": v.code, "must": v.must, "text": v.text, "source": v.source} for v in violations
         ],
@@ -241,6 +275,14 @@ def print_steps(console: Console, headers: list[list[Step]]) -> None:
             console.print(step["text"], markup=False)
 
 
+def print_path(console: Console, path: dict[str, Any] | None) -> None:
+    """What validating says of certificates together, for people."""
+    if path is not None:
+        mark = "[red]refused[/]" if path["bad"] else "[bold]together[/]"
+        console.print(f"{mark}: ", end="")
+        console.print(path["text"], markup=False)
+
+
 def print_chain(console: Console, certificates: list[dict[str, Any]]) -> None:
     """The explanation of a chain, for people."""
     for entry in certificates:
@@ -252,6 +294,8 @@ def print_chain(console: Console, certificates: list[dict[str, Any]]) -> None:
             f" ({entry['serial_octets']} octets)"
         )
         console.print(f"  issued by {entry['issuer']}, {entry['signature']}", markup=False)
+        if "as_root" in entry:
+            console.print(f"  cannot be a trusted root: {entry['as_root']}", markup=False)
         if "first" in entry:
             console.print(f"  [yellow]{entry['first']}[/]")
         if "key" in entry:

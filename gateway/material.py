@@ -32,7 +32,7 @@ from certs.profile import key_text
 from certs.reading import UNREADABLE
 from certs.tnauthlist import OID as TNAUTHLIST
 from certs.tnauthlist import parse_tnauthlist
-from gateway.explain import explain_chain
+from gateway.explain import explain_chain, explain_path
 from passport.errors import ParseError
 
 _PEM: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\r?\n.*?-----END \1-----", re.DOTALL)
@@ -47,17 +47,25 @@ class Material(Struct):
 
     Attributes:
         certificates: as explain_chain tells them.
+        path: as explain_path does.
         objects: anything else, each with its kind, a sentence, and whether it is good for use.
     """
 
     certificates: list[dict[str, Any]]
     objects: list[dict[str, Any]]
+    path: dict[str, Any] | None = None
 
     @property
     def bad(self) -> bool:
         """True when something in it cannot be used."""
-        return any(item["state"] == "bad" for item in self.objects) or any(
-            violation["must"] for entry in self.certificates for violation in entry["violations"]
+        return (
+            any(item["state"] == "bad" for item in self.objects)
+            or (self.path is not None and self.path["bad"])
+            or any(
+                violation["must"]
+                for entry in self.certificates
+                for violation in entry["violations"]
+            )
         )
 
 
@@ -84,15 +92,20 @@ def explain_material(data: bytes, now: int) -> Material:
     blocks = [(match[1].decode(), match[0]) for match in _PEM.finditer(data)]
     if not blocks:
         return _der(data, now)
+    objects = [
+        _pem(label, block)
+        for label, block in blocks
+        if label not in _CERTIFICATES and label not in _BESIDE
+    ]
     certificates = b"\n".join(block for label, block in blocks if label in _CERTIFICATES)
-    return Material(
-        explain_chain(parse_chain(certificates), now) if certificates else [],
-        [
-            _pem(label, block)
-            for label, block in blocks
-            if label not in _CERTIFICATES and label not in _BESIDE
-        ],
-    )
+    if not certificates:
+        return Material([], objects)
+    return _chain(certificates, now, objects)
+
+
+def _chain(data: bytes, now: int, objects: list[dict[str, Any]]) -> Material:
+    chain = parse_chain(data)
+    return Material(explain_chain(chain, now), objects, explain_path(chain, now))
 
 
 def _pem(label: str, block: bytes) -> dict[str, Any]:
@@ -131,7 +144,7 @@ def _der(data: bytes, now: int) -> Material:
         return Material([], [_encrypted()])
     except _UNUSABLE:
         pass
-    return Material(explain_chain(parse_chain(data), now), [])
+    return _chain(data, now, [])
 
 
 def _object(kind: str, state: str, text: str, **more: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typer
 
 from certs.x5u import X5uPolicy
 from gateway.cli.common import Json, console, print_json, read_octets
-from gateway.explain import explain_identity, print_chain, print_steps
+from gateway.explain import explain_identity, print_chain, print_path, print_steps
 from gateway.material import explain_material, is_material, print_objects
 
 _BARE_TOKEN = re.compile(r"[A-Za-z0-9_\-]*\.[A-Za-z0-9_\-]*\.[A-Za-z0-9_\-]+\Z")
@@ -45,10 +45,15 @@ def register(app: typer.Typer) -> None:
         if is_material(data):
             found = explain_material(data, now)
             if as_json:
-                told = {"certificates": found.certificates, "objects": found.objects}
+                told = {
+                    "certificates": found.certificates,
+                    "path": found.path,
+                    "objects": found.objects,
+                }
                 print_json({name: items for name, items in told.items() if items})
             else:
                 print_chain(console, found.certificates)
+                print_path(console, found.path)
                 print_objects(console, found.objects)
             raise typer.Exit(1 if found.bad else 0)
         try:

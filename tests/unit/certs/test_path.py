@@ -17,7 +17,7 @@ from certs.enforced import BY_REFERENCE, ENFORCED
 from certs.profile import ProfilePolicy, Role, check_profile, role_of
 from certs.tnauthlist import SPC, TNAuthList
 from certs.trustlist import TrustList, load_roots, load_trust_list
-from gateway.explain import explain_chain
+from gateway.explain import explain_chain, explain_path
 from passport.errors import ConfigError
 from passport.reasons import Reason
 
@@ -362,13 +362,15 @@ def test_path_length_and_a_missing_ca_are_told():
         (lambda b: _raw(tnauthlist.OID.dotted_string, b"\x0c\x041234", critical=False)(
             without(b, x509.UnrecognizedExtension)),
          Reason.TNAUTHLIST_INVALID, "the octets 0c 04 31 32 33 34 stand where that belongs"),
+        (_raw(constraints.OID.dotted_string, b"\x30\x00", critical=False), Reason.CERT_PROFILE,
+         "a SEQUENCE of claims and their values belongs there"),
         (lambda b: without(b, x509.UnrecognizedExtension).add_extension(
             x509.AuthorityInformationAccess([x509.AccessDescription(
                 BY_REFERENCE, x509.UniformResourceIdentifier("https://a.example/list"))]),
             critical=False),
          Reason.TNAUTHLIST_MISSING, "by reference (https://a.example/list)"),
     ],
-    ids=["no key usage", "other key usage", "ca", "tnauthlist", "by reference"],
+    ids=["no key usage", "other key usage", "ca", "tnauthlist", "constraints", "by reference"],
 )  # fmt: skip
 def test_a_leaf_is_refused_by_its_own_reason(change, expected, text):
     outcome = agreed(Path(leaf=change))
@@ -382,7 +384,7 @@ def test_a_ca_whose_list_is_given_by_reference_frees_nobody():
         [x509.AccessDescription(BY_REFERENCE, x509.UniformResourceIdentifier("https://a.example"))]
     )
     path = Path(ca=lambda b: b.add_extension(access, critical=False))
-    outcome = path.outcome()
+    outcome = agreed(path)
     assert isinstance(outcome, Untrusted)
     assert outcome.reason is Reason.TNAUTHLIST_MISSING
     assert "CN=ca" in outcome.where
@@ -444,6 +446,30 @@ def test_a_contradiction_between_codes_is_always_refused():
         outcome = path.outcome(profile=profile)
         assert isinstance(outcome, Untrusted)
         assert outcome.reason is Reason.CERT_PROFILE
+
+
+def test_what_is_wrong_between_certificates_is_told_of_them_together():
+    path = Path()
+    delegator = Authority(path.ca, path.ca_key).create_intermediate(
+        "delegator", **DATES, tnauthlist=TNAuthList((SPC("1"),))
+    )
+    leaf = delegator.issue(name("SHAKEN 2"), TNAuthList((SPC("2"),)), KEY, **DATES)
+    for last, reason in (
+        (delegator.certificate, "TNAUTHLIST_NOT_COVERED"),
+        (Path().ca, "CERT_UNTRUSTED"),  # of the issuer's name, with another key
+    ):
+        first = leaf if last is delegator.certificate else path.leaf
+        told = explain_path(parse_chain(pem(first, last)), NOW)
+        assert (told["reason"], told["bad"]) == (reason, True)
+    assert explain_path(parse_chain(pem(path.leaf, path.ca)), NOW)["reason"] is None
+    assert explain_path(parse_chain(pem(path.leaf)), NOW) is None
+    assert explain_path(parse_chain(pem(path.ca, path.root)), NOW) is None
+
+
+def test_a_certificate_that_cannot_be_a_root_is_told():
+    path = Path(root=lambda b: without(b, x509.BasicConstraints))
+    (told,) = explain_chain(parse_chain(pem(path.root)), NOW)
+    assert "path validation needs of a root" in told["as_root"]
 
 
 def test_a_file_that_begins_with_a_ca_is_told():
