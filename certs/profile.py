@@ -29,6 +29,8 @@ from passport.errors import ParseError
 
 POLICY_ARC: Final = "2.16.840.1.114569.1.1."  # US certificate policy; its version follows
 _COMMON_NAME = re.compile(r"SHAKEN ([A-Za-z0-9]{1,10})\Z")
+_WORD = re.compile(r"[A-Za-z0-9]+")
+_CODE = re.compile(r"[0-9]{3}[0-9A-Z]\Z")  # as the companies' codes of the field are
 _SERIAL_OCTETS: Final = 20  # of its DER (RFC 5280 section 4.1.2.2); the library takes one more
 _RSA_BITS: Final = 2048  # the least that the library takes
 _CA_CURVES: Final = (SECP256R1, SECP384R1)
@@ -405,13 +407,26 @@ def _subject(certificate: x509.Certificate, role: Role, expect: _Expect) -> None
         listed = tnauthlist.tnauthlist_of(certificate)
     except ParseError:
         return
-    if match is not None and listed is not None and listed.spcs:
+    claimed = {match[1]} if match is not None else _codes(common)
+    if claimed and listed is not None and listed.spcs:
         expect(
-            match[1] in listed.spcs,
+            not claimed.isdisjoint(listed.spcs),
             "SPC_CONTRADICTION",
             True,
-            f"the CN claims SPC {match[1]}, the TNAuthList {', '.join(listed.spcs)}",
+            f"the CN claims SPC {', '.join(sorted(claimed))}, the TNAuthList"
+            f" {', '.join(listed.spcs)}",
         )
+
+
+def _codes(common: list[str]) -> set[str]:
+    """The codes that a CN of another form claims: after the word SHAKEN, or at its end."""
+    found: set[str] = set()
+    for text in common:
+        words = _WORD.findall(text)
+        if "SHAKEN" in words:
+            after = words[words.index("SHAKEN") + 1 :]
+            found.update(word for word in (*after[:1], *after[-1:]) if _CODE.match(word))
+    return found
 
 
 def _usage(certificate: x509.Certificate, role: Role, expect: _Expect) -> None:

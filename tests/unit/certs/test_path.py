@@ -429,6 +429,13 @@ def test_what_lenient_forgives_is_told_and_strict_refuses(code):
     assert strict.reason is Reason.CERT_PROFILE
 
 
+@pytest.mark.parametrize(
+    "common", ["Carrier 2000 SHAKEN Cert 1234", "SHAKEN", "Field 9999", "SHAKEN Field Carrier"]
+)
+def test_what_is_no_code_contradicts_nothing(common):
+    assert isinstance(agreed(Path(leaf=lambda b: _named(b, common))), TrustedSigner)
+
+
 def test_a_serial_number_that_the_library_does_not_take_is_a_violation():
     def longer(builder):
         builder._serial_number = 2**168
@@ -440,8 +447,12 @@ def test_a_serial_number_that_the_library_does_not_take_is_a_violation():
     assert "20 octets at most is expected, not 22" in outcome.detail
 
 
-def test_a_contradiction_between_codes_is_always_refused():
-    path = Path(leaf=lambda b: _named(b, "SHAKEN 9999"))
+@pytest.mark.parametrize(
+    "common", ["SHAKEN 9999", "Field Carrier SHAKEN 9999", "SHAKEN 999J Field Carrier"]
+)
+def test_a_contradiction_between_codes_is_always_refused(common):
+    path = Path(leaf=lambda b: _named(b, common))
+    agreed(path)
     for profile in (ProfilePolicy(), STRICT):
         outcome = path.outcome(profile=profile)
         assert isinstance(outcome, Untrusted)
