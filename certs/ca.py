@@ -109,10 +109,11 @@ class Authority:
         not_after: int,
         crl_issuer: x509.Name | None = None,
         change: Change = _unchanged,
+        subject: x509.Name | None = None,
     ) -> Authority:
-        """A self-signed root."""
+        """A self-signed root, under a common name or a whole name."""
         key = new_key()
-        subject = name(common)
+        subject = subject or name(common)
         builder = _builder(subject, subject, key.public_key(), not_before, not_after, None)
         builder = _as_authority(builder, key.public_key())
         return cls(change(builder).sign(key, hashes.SHA256()), key, (), crl_issuer)
@@ -192,8 +193,9 @@ class Authority:
         this_update: int,
         next_update: int,
         indirect: bool = False,
+        url: str = CRL_URL,
     ) -> bytes:
-        """A revocation list in PEM; an indirect one names each certificate's own issuer."""
+        """A revocation list in PEM; an indirect one names its URL and each one's own issuer."""
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.certificate.subject)
@@ -208,7 +210,7 @@ class Authority:
         if indirect:
             builder = builder.add_extension(
                 x509.IssuingDistributionPoint(
-                    full_name=[x509.UniformResourceIdentifier(CRL_URL)],
+                    full_name=[x509.UniformResourceIdentifier(url)],
                     relative_name=None,
                     only_contains_user_certs=False,
                     only_contains_ca_certs=False,

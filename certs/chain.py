@@ -1,33 +1,32 @@
 """From a chain as it was served to a signer that is trusted, or the reason why not.
 
-Paths are built and checked by `cryptography.x509.verification`; here is what it does not know:
-the SHAKEN profile, TNAuthList, delegation (RFC 9060), revocation.
+Paths are found by certs.path; here is what path validation does not know: revocation, the SHAKEN
+profile, TNAuthList, delegation (RFC 9060).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.verification import (
-    Criticality,
-    ExtensionPolicy,
-    Policy,
-    PolicyBuilder,
-    Store,
-    VerificationError,
-)
 from msgspec import Struct
 
 from certs.constraints import ClaimConstraints, constraints_of
 from certs.crl import Named
-from certs.profile import ProfilePolicy, Role, check_profile, extension, role_of
-from certs.reading import UNREADABLE
+from certs.enforced import by_reference
+from certs.path import MAX_CERTIFICATES, NoPath, dates, find_path
+from certs.profile import (
+    ProfilePolicy,
+    Violation,
+    check_profile,
+    extension,
+    issuing_role,
+    signing_role,
+)
+from certs.reading import UNREADABLE, described
 from certs.revocation import (
     RevocationPolicy,
     RevocationView,
@@ -42,7 +41,6 @@ from passport.errors import ConfigError, ParseError
 from passport.jws import VerifyingKey
 from passport.reasons import Reason
 
-MAX_CERTIFICATES: Final = 10  # of one chain
 MAX_LENGTH: Final = 64 * 1024  # octets of one chain
 UNCHECKED: Final = "revocation was not checked: no fresh list, and the policy permits that"
 _DEFAULT_PROFILE: Final = ProfilePolicy()
@@ -68,6 +66,19 @@ class Chain(Struct, frozen=True):
     crl_urls: tuple[str, ...]
 
 
+class Departure(Struct, frozen=True):
+    """What a trusted certificate does otherwise than the profile has it.
+
+    Attributes:
+        role, code: from a small fixed set, to be counted by.
+        text: a sentence for people, with the certificate in it.
+    """
+
+    role: str
+    code: str
+    text: str
+
+
 class TrustedSigner(Struct, frozen=True):
     """Who signs, and for whom: the result of a validation that succeeded.
 
@@ -79,6 +90,7 @@ class TrustedSigner(Struct, frozen=True):
             code: whoever was given it makes certificates below it as it likes (RFC 9060).
         statuses: what the lists say of each certificate of the path, the signer's first and the
             root left out.
+        departures: in what the path departs from the profile, none of which bears on trust.
         notes: what a verdict that rests on this says of it, for people.
     """
 
@@ -95,6 +107,7 @@ class TrustedSigner(Struct, frozen=True):
     revocation_unchecked: bool = False
     delegated: int = 0
     statuses: tuple[Status, ...] = ()
+    departures: tuple[Departure, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -141,7 +154,7 @@ def parse_chain(data: bytes) -> Chain:
         )
         not_after = min(int(c.not_valid_after_utc.timestamp()) for c in certificates)
     except UNREADABLE as error:
-        raise _malformed(f"not a certificate chain: {str(error)[:120]}") from None
+        raise _malformed(f"not a certificate chain: {described(error)}") from None
     try:
         listed = tnauthlist_of(leaf)
     except ParseError:  # validate tells
@@ -165,8 +178,8 @@ def uncovered(
     Empty without a path to a trusted root. The other certificates of the chain, which anybody can
     put there, do not count.
     """
-    path = _path(chain, now, trust)
-    if isinstance(path, Untrusted):
+    path = find_path(chain.certificates[0], chain.certificates[1:], now, trust.roots)
+    if isinstance(path, NoPath):
         return ()
     statuses = revocation.statuses(path, now)
     found = []
@@ -188,25 +201,6 @@ def _crl_urls(certificate: x509.Certificate) -> list[str]:
         for general in point.full_name or ()
         if isinstance(general, x509.UniformResourceIdentifier)
     ]
-
-
-def _signs_calls(_: Policy, __: x509.Certificate, usage: x509.KeyUsage) -> None:
-    if not usage.digital_signature:
-        raise ValueError("key usage lacks digitalSignature")
-
-
-def _no_authority(_: Policy, __: x509.Certificate, basic: x509.BasicConstraints | None) -> None:
-    if basic is not None and basic.ca:
-        raise ValueError("a CA does not sign calls")
-
-
-# What the library demands of CAs is kept (RFC 5280); of the signer's certificate it demands names
-# for TLS, which SHAKEN certificates do not have.
-_LEAF_POLICY: Final = (
-    ExtensionPolicy.permit_all()
-    .require_present(x509.KeyUsage, Criticality.AGNOSTIC, _signs_calls)
-    .may_be_present(x509.BasicConstraints, Criticality.AGNOSTIC, _no_authority)
-)
 
 
 def validate(
@@ -237,12 +231,12 @@ def validate(
     Not checked: that TNAuthList covers a number, and that claims keep to the constraints.
     """
     leaf = chain.certificates[0]
-    dates = _dates(leaf, now)
-    if dates is not None:
-        return dates
-    path = _path(chain, now, trust)
-    if isinstance(path, Untrusted):
-        return path
+    late = dates(leaf, now)
+    if late is not None:
+        return _untrusted(late.reason, late.certificate, late.why)
+    path = find_path(leaf, chain.certificates[1:], now, trust.roots)
+    if isinstance(path, NoPath):
+        return _untrusted(path.reason, path.certificate, path.why)
     unknown = ""
     until = min(int(c.not_valid_after_utc.timestamp()) for c in path)
     statuses = revocation.statuses(path, now)
@@ -256,7 +250,7 @@ def validate(
     authority = _authority(path, profile)
     if isinstance(authority, Untrusted):
         return authority
-    listed, delegated = authority
+    listed, delegated, departures = authority
     constraints: list[ClaimConstraints] = []
     for certificate in path:
         try:
@@ -286,7 +280,12 @@ def validate(
         bool(unknown),
         delegated,
         statuses,
-        (*((UNCHECKED,) if unknown else ()), *(s.note for s in statuses if s.note)),
+        departures,
+        (
+            *((UNCHECKED,) if unknown else ()),
+            *(status.note for status in statuses if status.note),
+            *(departure.text for departure in departures),
+        ),
     )
 
 
@@ -299,84 +298,45 @@ def _untrusted(reason: Reason, certificate: x509.Certificate, why: str) -> Untru
     return Untrusted(reason, where, f"{reason.text}: {where}: {why}")
 
 
-def _dates(certificate: x509.Certificate, now: int) -> Untrusted | None:
-    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if now > end.timestamp():
-        return _untrusted(Reason.CERT_EXPIRED, certificate, f"since {end:%F %T} UTC")
-    if now < begin.timestamp():
-        return _untrusted(Reason.CERT_NOT_YET_VALID, certificate, f"from {begin:%F %T} UTC on")
-    return None
-
-
-def _path(chain: Chain, now: int, trust: TrustList) -> list[x509.Certificate] | Untrusted:
-    leaf, *others = chain.certificates
-    if not trust.roots:
-        return _untrusted(Reason.CERT_UNTRUSTED, leaf, "the trust list is empty")
-    verifier = (
-        PolicyBuilder()
-        .store(Store(list(trust.roots)))
-        .time(datetime.fromtimestamp(now, UTC).replace(tzinfo=None))
-        .max_chain_depth(MAX_CERTIFICATES)
-        .extension_policies(ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=_LEAF_POLICY)
-        .build_client_verifier()
-    )
-    try:
-        path = list(verifier.verify(leaf, others).chain)
-    except VerificationError as error:
-        late = _outdated(leaf, (*others, *trust.roots), now)
-        return late or _untrusted(Reason.CERT_UNTRUSTED, leaf, str(error)[:200])
-    except UNREADABLE as error:
-        return _untrusted(Reason.CERT_UNTRUSTED, leaf, str(error)[:200])
-    if len(path) < 2:  # the library ends a path at whatever the trust list holds
-        return _untrusted(Reason.CERT_UNTRUSTED, leaf, "a trusted root does not sign calls itself")
-    return path
-
-
-def _outdated(
-    leaf: x509.Certificate, others: Sequence[x509.Certificate], now: int
-) -> Untrusted | None:
-    """Explain a path that was not found by a CA on the way whose dates are over or to come.
-
-    The way is followed by names alone: this only chooses between reasons of a refusal.
-    """
-    current, left = leaf, list(others)
-    while current.issuer != current.subject:
-        named = [certificate for certificate in left if certificate.subject == current.issuer]
-        if not named:
-            return None
-        dates = [_dates(certificate, now) for certificate in named]
-        if None not in dates:
-            return dates[0]
-        current = named[dates.index(None)]
-        left.remove(current)
-    return None
-
-
 def _authority(
     path: list[x509.Certificate], profile: ProfilePolicy
-) -> tuple[TNAuthList, int] | Untrusted:
+) -> tuple[TNAuthList, int, tuple[Departure, ...]] | Untrusted:
     """Steps 4 to 6: the profile, the root left out, and TNAuthList along the whole path.
 
-    With the list: the serial number of the highest certificate that names numbers alone.
+    With the list: the serial number of the highest certificate that names numbers alone, and the
+    departures from the profile that the policy permits.
 
     A CA without a TNAuthList limits nothing (STI-CAs have none) and frees of nothing: what is
     below it must keep within the lists above it. Else whoever was delegated one number would
-    make a CA without a list, and that one certificates for every number.
+    make a CA without a list, and that one certificates for every number. A CA whose list is given
+    by reference is refused, for that list limits too (RFC 8226 section 10.1), and is not fetched.
     """
     lists: list[TNAuthList | None] = []
+    departures: list[Departure] = []
     for index, certificate in enumerate(path):
-        role = role_of(certificate)
-        if index == 0 and role not in (Role.LEAF, Role.DELEGATE):
-            role = Role.LEAF
         # Roots are trusted as they are. A missing or unreadable TNAuthList has reasons of its
         # own, below.
-        for violation in check_profile(certificate, role) if index < len(path) - 1 else ():
-            if violation.code != "TNAUTHLIST" and (violation.must or profile.strict):
-                return _untrusted(Reason.CERT_PROFILE, certificate, violation.text)
+        if index < len(path) - 1:
+            role = issuing_role(certificate) if index else signing_role(certificate)
+            for violation in check_profile(certificate, role):
+                if violation.code == "TNAUTHLIST":
+                    continue
+                if violation.must or profile.strict:
+                    return _untrusted(Reason.CERT_PROFILE, certificate, violation.text)
+                departures.append(_departure(certificate, role.value, violation))
         try:
-            lists.append(tnauthlist_of(certificate))
+            listed = tnauthlist_of(certificate)
         except ParseError as error:
             return _untrusted(Reason.TNAUTHLIST_INVALID, certificate, error.detail)
+        place = by_reference(certificate)
+        if place is not None and listed is None:
+            return _untrusted(
+                Reason.TNAUTHLIST_MISSING,
+                certificate,
+                f"it is given by reference ({place}), and such lists are not fetched: the list"
+                " itself belongs in the certificate",
+            )
+        lists.append(listed)
     own = lists[0]
     if own is None:
         return _untrusted(Reason.TNAUTHLIST_MISSING, path[0], "none found")
@@ -393,4 +353,10 @@ def _authority(
         child = listed
         if not listed.spcs:
             delegated = certificate.serial_number
-    return own, delegated
+    return own, delegated, tuple(departures)
+
+
+def _departure(certificate: x509.Certificate, role: str, violation: Violation) -> Departure:
+    return Departure(
+        role, violation.code, f"{_subject(certificate)} departs from the profile: {violation.text}"
+    )

@@ -15,7 +15,7 @@ from msgspec import Struct
 from pyasn1.type import char, constraint, namedtype, tag, univ
 from pyasn1_modules import rfc8226
 
-from certs.reading import UNREADABLE
+from certs.reading import UNREADABLE, described
 from certs.tnauthlist import decode_der
 from passport.errors import ParseError
 from passport.reasons import Reason
@@ -94,7 +94,11 @@ def parse_constraints(der: bytes, *, enhanced: bool) -> ClaimConstraints:
     try:
         value = decode_der(der, _Enhanced() if enhanced else rfc8226.JWTClaimConstraints())
     except ValueError as error:
-        raise ParseError(Reason.CERT_PROFILE, "JWTClaimConstraints", str(error)) from None
+        raise ParseError(
+            Reason.CERT_PROFILE,
+            "JWTClaimConstraints",
+            f"a SEQUENCE of claims and their values belongs there (RFC 8226 section 8): {error}",
+        ) from None
 
     def names(field: str) -> tuple[str, ...]:
         component = value[field]
@@ -129,7 +133,7 @@ def constraints_of(certificate: x509.Certificate) -> tuple[ClaimConstraints, ...
         raise ParseError(
             Reason.CERT_PROFILE,
             "JWTClaimConstraints",
-            f"the certificate's extensions cannot be read: {error}",
+            f"the certificate's extensions cannot be read: {described(error)}",
         ) from None
     for extension in extensions:
         if extension.oid in (OID, ENHANCED_OID):

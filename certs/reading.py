@@ -19,3 +19,16 @@ UNREADABLE: Final = (
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
+
+
+def described(error: BaseException) -> str:
+    """What could not be read, in our words."""
+    if isinstance(error, x509.DuplicateExtension):
+        return f"the extension {error.oid.dotted_string} stands in it twice"
+    if isinstance(error, x509.InvalidVersion):
+        return f"version {error.parsed_version + 1} stands where version 3 belongs"
+    if isinstance(error, x509.UnsupportedGeneralNameType):
+        return "a name in it is of a kind that is not supported"
+    if isinstance(error, UnsupportedAlgorithm):
+        return "its key or signature is of a kind that is not supported"
+    return "its octets are not the DER of RFC 5280"

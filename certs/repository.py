@@ -28,6 +28,7 @@ from passport.reasons import Reason
 
 STALE_SECONDS: Final = 86_400  # an outage of a day does not take a carrier's calls with it
 FAILURE_SECONDS: Final = 30  # a failing host is asked twice a minute, not once a call
+SUSPECT_SECONDS: Final = 60  # anybody can send a signature that fails: once a minute and address
 
 
 class Failure(Struct, frozen=True):
@@ -71,12 +72,16 @@ class Statistics(Struct):
     fetched: int = 0
     not_modified: int = 0
     failed: int = 0
+    suspected: int = 0
     refused: int = 0
     evicted: int = 0
 
 
 class _Entry(Struct, eq=False):
-    """One chain. Times are epoch seconds; retry_at is 0 unless the last fetch failed."""
+    """One chain. Times are epoch seconds; retry_at is 0 unless the last fetch failed.
+
+    From suspect_at on a failing signature has the chain fetched anew.
+    """
 
     chain: Chain
     caching: Caching
@@ -86,6 +91,7 @@ class _Entry(Struct, eq=False):
     refresh_at: int
     retry_at: int
     order: OrderedDict[str, None]
+    suspect_at: int = 0
 
 
 class CertificateRepository:
@@ -214,6 +220,30 @@ class CertificateRepository:
         """The chains under which a signature has verified."""
         return [self._entries[x5u].chain for x5u in self._proven]
 
+    def suspect(self, x5u: str) -> None:
+        """Note that a signature failed under a chain from the cache: its host may have a new one.
+
+        The chain is fetched behind the answer, at most once a minute and address; until then it
+        stays as it is.
+        """
+        entry = self._entries.get(x5u)
+        now = self._clock()
+        if (
+            entry is None
+            or now < entry.suspect_at
+            or x5u in self._flights
+            or len(self._flights) >= self._limits.fetches
+        ):
+            return
+        entry.suspect_at = now + SUSPECT_SECONDS
+        self.statistics.suspected += 1
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # refresh_due, from within the loop, starts it
+            self._due.add(x5u)
+        else:
+            self._start(x5u, entry.host)
+
     def refresh_due(self) -> int:
         """Start fetching the chains that are due, without waiting; returns how many.
 
@@ -306,8 +336,9 @@ class CertificateRepository:
         self._failures.pop(x5u, None)
         held = self._entries.get(x5u)
         order = held.order if held is not None else self._unproven
+        suspect_at = held.suspect_at if held is not None else 0
         self._entries[x5u] = _Entry(
-            chain, caching, host, fresh_until, stale_until, refresh_at, 0, order
+            chain, caching, host, fresh_until, stale_until, refresh_at, 0, order, suspect_at
         )
         order[x5u] = None
         order.move_to_end(x5u)

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -23,12 +23,12 @@ from msgspec import Struct, structs
 
 from certs import tnauthlist
 from certs.crl import HeldList, RevocationList, parse_crl
+from certs.enforced import BY_REFERENCE
 from certs.names import general_key, name_key, uri_key
 from certs.reading import UNREADABLE
 from certs.trustlist import TrustList
 from passport.errors import ParseError, shown
 
-_TN_LIST: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.48.14")  # RFC 8226 section 10.1
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
@@ -343,7 +343,7 @@ def delegates(authority: x509.Certificate) -> bool:
         access = _extension(authority, x509.AuthorityInformationAccess)
     except UNREADABLE:
         return True
-    return any(item.access_method == _TN_LIST for item in access or ())
+    return any(item.access_method == BY_REFERENCE for item in access or ())
 
 
 def _directory_names(names: Sequence[x509.GeneralName] | None) -> set[str]:

@@ -19,7 +19,7 @@ from pyasn1.codec.der import decoder, encoder
 from pyasn1.error import PyAsn1Error
 from pyasn1_modules import rfc8226
 
-from certs.reading import UNREADABLE
+from certs.reading import UNREADABLE, described
 from passport.errors import ParseError
 from passport.reasons import Reason
 from passport.tn import TN, TNRange
@@ -157,6 +157,10 @@ def _invalid(why: str) -> ParseError:
     return ParseError(Reason.TNAUTHLIST_INVALID, "TNAuthList", why)
 
 
+def _octets(der: bytes) -> str:
+    return f"the octets {der[:16].hex(' ')}{' …' if len(der) > 16 else ''}"
+
+
 def decode_der(der: bytes, spec: Any) -> Any:
     """Decode strict DER by a schema: what is not what encoding it again gives is refused.
 
@@ -168,12 +172,12 @@ def decode_der(der: bytes, spec: Any) -> Any:
     try:
         value, rest = decoder.decode(der, asn1Spec=spec)
         again = encoder.encode(value)
-    except (PyAsn1Error, ValueError, IndexError, TypeError, OverflowError, RecursionError) as error:
-        raise ValueError(f"not DER of this type: {str(error)[:120]}") from None
+    except (PyAsn1Error, ValueError, IndexError, TypeError, OverflowError, RecursionError):
+        raise ValueError(f"{_octets(der)} stand where that belongs") from None
     if rest:
-        raise ValueError(f"{len(rest)} octets after the end")
+        raise ValueError(f"{len(rest)} octets ({_octets(bytes(rest))}) stand after its end")
     if again != der:
-        raise ValueError("not the DER encoding")
+        raise ValueError(f"{_octets(der)} is not its DER encoding")
     return value
 
 
@@ -188,7 +192,10 @@ def parse_tnauthlist(der: bytes) -> TNAuthList:
     try:
         value = decode_der(der, rfc8226.TNAuthorizationList())
     except ValueError as error:
-        raise _invalid(str(error)) from None
+        raise _invalid(
+            "a SEQUENCE of [0] service provider code, [1] range or [2] number, each tagged"
+            f" explicitly, belongs there (RFC 8226 section 9): {error}"
+        ) from None
     if not 0 < len(value) <= MAX_ENTRIES:
         raise _invalid(f"{len(value)} entries")
     try:
@@ -224,7 +231,7 @@ def tnauthlist_of(certificate: x509.Certificate) -> TNAuthList | None:
     except x509.ExtensionNotFound:
         return None
     except UNREADABLE as error:
-        raise _invalid(f"the certificate's extensions cannot be read: {error}") from None
+        raise _invalid(f"the certificate's extensions cannot be read: {described(error)}") from None
     value = extension.value
     if not isinstance(value, x509.UnrecognizedExtension):
         raise _invalid("the library reads it as something else")

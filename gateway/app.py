@@ -30,7 +30,7 @@ from certs.keys import Credential, KeyStore
 from certs.profile import ProfilePolicy
 from certs.repository import CertificateRepository
 from certs.revocation import Assignment, RevocationPolicy, build_view
-from certs.trustlist import TrustList, load_trust_list
+from certs.trustlist import TrustList, load_roots, load_trust_list
 from certs.x5u import X5uPolicy
 from displays.conduct import Conduct
 from gateway import __version__, readiness
@@ -199,6 +199,7 @@ class Service:
                 PooledVerifying(settings.displays.carriers),
             ),
             unsigned=self._unsigned(),
+            suspect=self.repository.suspect,
             country=self._country,
             consent=consent,
             plan=self.plan,
@@ -504,7 +505,7 @@ class Service:
     def _load_trust(self) -> Trust:
         trust = self.settings.trust
         stamp = self._trust_files()
-        roots = load_trust_list(trust.roots, self._roots)
+        roots = load_roots(trust.roots, self._roots)
         issuers = {
             path: load_trust_list(path, self._list_issuers.get(path))
             for entry in trust.crl_issuers
@@ -531,7 +532,7 @@ class Service:
         self._report("trust", None)
         self._trust_stamp = stamp
         self._roots, self._list_issuers = roots, issuers
-        return Trust(roots, view, ProfilePolicy())
+        return Trust(roots, view, ProfilePolicy(strict=trust.profile == "strict"))
 
 
 def _fleet(settings: Settings) -> FleetOptions | None:

@@ -562,9 +562,12 @@ class Calls:
         decisive = verdict.decisive
         if verdict.verstat is Verstat.PASSED and decisive is not None:
             attest = verdict.attest
+            signer = decisive.signer
             self._metrics.passed(
                 attest.value if attest else "none", decisive.spc, unchecked=decisive.unchecked
             )
+            for departure in signer.departures if signer is not None else ():
+                self._metrics.departure(departure.role, departure.code)
         self._logged(request, verdict, request_id, elapsed, repeated)
         return Answer(200, answer, request_id)
 

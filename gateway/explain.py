@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from cryptography import x509
 from rich.console import Console
 
-from certs.chain import Chain
+from certs.chain import Chain, Untrusted, validate
 from certs.constraints import constraints_of
-from certs.profile import check_profile, role_of
+from certs.enforced import by_reference
+from certs.path import refused_alone, unfit_anchor
+from certs.profile import (
+    Role,
+    Violation,
+    algorithm_text,
+    check_profile,
+    extension,
+    extension_text,
+    key_text,
+    role_of,
+    serial_octets,
+)
+from certs.reading import UNREADABLE
+from certs.revocation import RevocationPolicy, build_view
 from certs.tnauthlist import tnauthlist_of
+from certs.trustlist import TrustList
 from certs.x5u import X5uPolicy, check_x5u
 from passport.claims import PASSporT
 from passport.errors import ParseError, shown
@@ -20,6 +36,9 @@ from passport.ppt.shaken import Shaken
 from passport.reasons import Reason
 from passport.tn import TN
 
+_UNLISTED: Final = build_view(
+    (), issuers=TrustList(), trust=TrustList(), policy=RevocationPolicy.PREFER
+)[0]
 _ATTEST: Final = {
     "A": "full: the carrier knows the caller and that the caller may use the number",
     "B": "partial: the carrier knows the caller, not whether the caller may use the number",
@@ -133,12 +152,52 @@ def _claims(header: IdentityHeader, passport: PASSporT, now: int, window: int) -
 
 
 def explain_chain(chain: Chain, now: int) -> list[dict[str, Any]]:
-    """What each certificate says, and where it departs from the profile."""
-    return [_certificate(certificate, now) for certificate in chain.certificates]
+    """What each certificate says, and where it departs from the profile.
+
+    A violation that bears on trust ("must") is one that verifying refuses too.
+    """
+    explained = [_certificate(certificate, now) for certificate in chain.certificates]
+    if role_of(chain.certificates[0]) not in (Role.LEAF, Role.DELEGATE):
+        explained[0]["first"] = (
+            "a CA: a chain that begins with it is refused, for a CA signs no calls"
+        )
+    return explained
+
+
+def explain_path(chain: Chain, now: int) -> dict[str, Any] | None:
+    """What validating says of the certificates together; None when they make no chain.
+
+    The last that is found on the way up is taken for trusted, and lists are not looked at.
+    """
+    leaf, *others = chain.certificates
+    way = [leaf]
+    while True:
+        above = [c for c in others if c.subject == way[-1].issuer and c not in way]
+        if not above:
+            break
+        way.append(above[0])
+    if len(way) < 2 or role_of(leaf) not in (Role.LEAF, Role.DELEGATE):
+        return None
+    outcome = validate(chain, now=now, trust=TrustList((way[-1],), "top"), revocation=_UNLISTED)
+    top = way[-1].subject.rfc4514_string()
+    if isinstance(outcome, Untrusted):
+        return {
+            "top": top,
+            "reason": outcome.reason.name,
+            "text": outcome.detail,
+            "bad": outcome.reason not in (Reason.CERT_EXPIRED, Reason.CERT_NOT_YET_VALID),
+        }
+    return {"top": top, "reason": None, "text": f"a path that leads to {top}", "bad": False}
 
 
 def _certificate(certificate: x509.Certificate, now: int) -> dict[str, Any]:
     role = role_of(certificate)
+    violations = list(check_profile(certificate, role))
+    alone = refused_alone(certificate)
+    if alone is not None and not any(violation.must for violation in violations):
+        violations.append(Violation("FORM", True, alone, "RFC 5280 section 4.1"))
+    own = certificate.issuer == certificate.subject
+    unfit = unfit_anchor(certificate) if own and role is not Role.ROOT else None
     try:
         listed = tnauthlist_of(certificate)
         numbers = str(listed) if listed is not None else None
@@ -162,15 +221,45 @@ def _certificate(certificate: x509.Certificate, now: int) -> dict[str, Any]:
         "subject": certificate.subject.rfc4514_string(),
         "issuer": certificate.issuer.rfc4514_string(),
         "serial": f"{certificate.serial_number:x}",
+        "serial_octets": serial_octets(certificate),
+        **_extensions(certificate),
         "valid": f"{begin:%F %T} to {end:%F %T} UTC",
         "valid_now": valid,
         "tnauthlist": numbers,
         "constraints": constraints,
+        **({"as_root": unfit} if unfit is not None else {}),
         "violations": [
-            {"code": v.code, "must": v.must, "text": v.text, "source": v.source}
-            for v in check_profile(certificate, role)
+            {"code": v.code, "must": v.must, "text": v.text, "source": v.source} for v in violations
         ],
     }
+
+
+def _extensions(certificate: x509.Certificate) -> dict[str, Any]:
+    """Key, signature, critical extensions and distribution points, as far as they can be read."""
+    told: dict[str, Any] = {"critical": [], "points": [], "signature": algorithm_text(certificate)}
+    with suppress(*UNREADABLE):
+        told["key"] = key_text(certificate.public_key())
+        told["critical"] = [
+            f"{extension_text(item.oid)}" for item in certificate.extensions if item.critical
+        ]
+        told["tnauthlist_by_reference"] = by_reference(certificate)
+        points = extension(certificate, x509.CRLDistributionPoints)
+        told["points"] = [
+            {
+                "addresses": [str(_named(name)) for name in point.full_name or ()],
+                "crl_issuer": ", ".join(str(_named(name)) for name in point.crl_issuer or ())
+                or None,
+                "reasons": sorted(reason.value for reason in point.reasons or ()) or None,
+            }
+            for point in points or ()
+        ]
+    return told
+
+
+def _named(general: x509.GeneralName) -> str:
+    if isinstance(general, x509.DirectoryName):
+        return general.value.rfc4514_string()
+    return str(general.value)
 
 
 _MARKS: Final = {"good": "[green]good[/]", "bad": "[red]bad [/]", "info": "[dim]    [/]"}
@@ -186,14 +275,47 @@ def print_steps(console: Console, headers: list[list[Step]]) -> None:
             console.print(step["text"], markup=False)
 
 
+def print_path(console: Console, path: dict[str, Any] | None) -> None:
+    """What validating says of certificates together, for people."""
+    if path is not None:
+        mark = "[red]refused[/]" if path["bad"] else "[bold]together[/]"
+        console.print(f"{mark}: ", end="")
+        console.print(path["text"], markup=False)
+
+
 def print_chain(console: Console, certificates: list[dict[str, Any]]) -> None:
     """The explanation of a chain, for people."""
     for entry in certificates:
         console.print(f"[bold]{entry['role']}[/]: ", end="")
         console.print(entry["subject"], markup=False)
         state = "valid now" if entry["valid_now"] else "[red]not valid now[/]"
-        console.print(f"  valid {entry['valid']}, {state}; serial {entry['serial']}")
-        console.print(f"  issued by {entry['issuer']}", markup=False)
+        console.print(
+            f"  valid {entry['valid']}, {state}; serial {entry['serial']}"
+            f" ({entry['serial_octets']} octets)"
+        )
+        console.print(f"  issued by {entry['issuer']}, {entry['signature']}", markup=False)
+        if "as_root" in entry:
+            console.print(f"  cannot be a trusted root: {entry['as_root']}", markup=False)
+        if "first" in entry:
+            console.print(f"  [yellow]{entry['first']}[/]")
+        if "key" in entry:
+            console.print(f"  key: {entry['key']}", markup=False)
+        critical = ", ".join(entry["critical"]) or "none"
+        console.print(f"  critical extensions: {critical}", markup=False)
+        for number, point in enumerate(entry["points"], 1):
+            of = f" {number} of {len(entry['points'])}" if len(entry["points"]) > 1 else ""
+            issuer = f", a list by {point['crl_issuer']}" if point["crl_issuer"] else ""
+            reasons = f", for {', '.join(point['reasons'])} only" if point["reasons"] else ""
+            console.print(
+                f"  revocation list{of}: {', '.join(point['addresses']) or 'no address'}{issuer}"
+                f"{reasons}",
+                markup=False,
+            )
+        if entry.get("tnauthlist_by_reference"):
+            console.print(
+                f"  its TNAuthList is at {entry['tnauthlist_by_reference']}, which is not fetched",
+                markup=False,
+            )
         if entry["tnauthlist"] is not None:
             console.print(f"  may speak for {entry['tnauthlist']}", markup=False)
         for item in entry["constraints"]:

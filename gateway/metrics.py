@@ -89,6 +89,13 @@ class Metrics:
             ("outcome",),
             registry=self.registry,
         )
+        self._departures = Counter(
+            "zhenxian_profile_departures",
+            "Departures from the SHAKEN profile in the certificates of passed calls, by the"
+            " certificate's role and the departure's code.",
+            ("role", "code"),
+            registry=self.registry,
+        )
         self._errors = Counter(
             "zhenxian_request_errors",
             "Requests refused before a decision, by route and reason.",
@@ -144,6 +151,10 @@ class Metrics:
     def lists(self, outcome: str) -> None:
         """Count one fetch of a revocation list."""
         self._lists.labels(outcome).inc()
+
+    def departure(self, role: str, code: str) -> None:
+        """Count one departure from the profile that was forgiven."""
+        self._count(self._departures, role, code)
 
     def error(self, route: str, reason: str) -> None:
         """Count a request that got no decision."""

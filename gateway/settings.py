@@ -367,6 +367,13 @@ class Trust(Section):
         description="Without a fresh list a certificate is refused (require), or passes with a"
         " note in the verdict and a metric (prefer). A revoked one never passes.",
     )
+    profile: Literal["lenient", "strict"] = Field(
+        "lenient",
+        description="What departs from the SHAKEN profile without bearing on trust (key usages"
+        " beside digitalSignature, policies, forms of subjects, length of serial numbers, form of"
+        " distribution points, algorithms of CAs) passes with a note in the verdict and a metric"
+        " (lenient), or is refused (strict).",
+    )
 
 
 class Fetch(Section):

@@ -6,6 +6,7 @@ from enum import Enum
 
 from msgspec import Struct
 
+from certs.chain import TrustedSigner
 from displays.model import Finding, State
 from passport.claims import PASSporT
 from passport.ppt.shaken import Attestation, Shaken
@@ -75,11 +76,12 @@ class Result(Struct, frozen=True):
         refusal: the first check that failed; None when all held.
         passport: the claims; believed only when refusal is None.
         spc: the service provider code that signed, when the chain was trusted.
-        notes: what was left out under a policy that permits it, and what the check of revocation
-            rests on beside RFC 5280, for people.
+        notes: what was left out or forgiven under a policy that permits it, and what the check of
+            revocation rests on beside RFC 5280, for people.
         finding: what the signer's conduct shows, whether or not it made a difference.
         unwanted: the callee's refusal of such calls, whether or not it made a difference.
         unchecked: revocation was not, since the policy permits that.
+        signer: who signed, when the chain was trusted.
     """
 
     ppt: str | None
@@ -92,6 +94,7 @@ class Result(Struct, frozen=True):
     finding: Finding | None = None
     unwanted: CalleeRefusal | None = None
     unchecked: bool = False
+    signer: TrustedSigner | None = None
 
 
 class Verdict(Struct, frozen=True):

@@ -172,6 +172,7 @@ class Opened(Struct):
     now: int
     entries: list[Result | Candidate]
     to_emergency: bool = False  # everyone called is an emergency number or service
+    fetched: Mapping[str, Chain | Failure] = _NOTHING
 
     def check(self) -> None:
         """Steps 8 and 9: what the certificate may speak for, and the signature."""
@@ -197,8 +198,16 @@ class Verifier:
         consent: ConsentPolicy | None = None,
         plan: Plan = NO_PLAN,
         lacking: Callable[[Chain, int], bool] = lambda *_: False,
+        suspect: Callable[[str], None] | None = None,
     ) -> None:
-        """Args: lacking tells whether lists that a chain's path names are to be fetched first."""
+        """Start with nothing validated.
+
+        Args:
+            lacking: tells whether lists that a chain's path names are to be fetched first.
+            suspect: told the x5u under whose chain from the cache a signature failed, or whose
+                certificate is revoked: its host may have replaced it
+                (certs.repository.CertificateRepository.suspect).
+        """
         self.policy = policy
         self._lacking = lacking
         self.certificates = certificates
@@ -211,6 +220,7 @@ class Verifier:
         self._country = country
         self._consent = consent
         self._plan = plan
+        self._suspect = suspect
         self._marketing = consent.marketing if consent is not None else Consent.OFF
         self._signers: OrderedDict[str, _Remembered] = OrderedDict()
 
@@ -290,6 +300,8 @@ class Verifier:
                 # 7. trust
                 signer = self.signer(chain, now)
                 if isinstance(signer, Untrusted):
+                    if signer.reason is Reason.CERT_REVOKED:  # and perhaps replaced since
+                        self._suspected(x5u, fetched)
                     refusal = Refusal(Check.CHAIN, signer.reason, signer.detail)
                     entries.append(_result(token, value, _BEFORE_CHAIN, refusal))
                     lacking = signer.reason is Reason.CRL_UNAVAILABLE
@@ -302,7 +314,7 @@ class Verifier:
             return NeedCertificates(tuple(dict.fromkeys(missing)))
         if uncovered:
             return NeedCertificates((), tuple(uncovered))
-        return Opened(request, now, entries, to_emergency(request, self._plan))
+        return Opened(request, now, entries, to_emergency(request, self._plan), fetched)
 
     def close(self, opened: Opened, question: Question | None = None) -> Verdict:
         """Step 10 with the replay store at hand: presume, ask, settle."""
@@ -312,13 +324,19 @@ class Verifier:
     def presume(self, opened: Opened) -> Verdict:
         """Step 10 for all headers whose signature verified, as if their tokens were new.
 
-        It leaves no trace. A call that is neither genuine nor found false is judged by its
-        display alone.
+        It leaves no trace, but that a key may have been replaced where a signature fails. A call
+        that is neither genuine nor found false is judged by its display alone.
         """
         for entry in opened.entries:
             if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT):
                 entry.key = replay_key(entry.token.header.token, entry.token.signature)
                 entry.facts = self._gather(entry.token, opened)
+            elif (
+                isinstance(entry, Candidate)
+                and isinstance(entry.token, Refusal)
+                and entry.token.check is Check.SIGNATURE
+            ):
+                self._suspected(entry.screened.passport.header.x5u, opened.fetched)
         return self._judged(opened, _NONE_SEEN)
 
     def sightings(
@@ -443,6 +461,11 @@ class Verifier:
         )
         if told is not None:
             self._conduct.observe(told)
+
+    def _suspected(self, x5u: str, fetched: Mapping[str, Chain | Failure]) -> None:
+        """A chain from the cache may have been replaced; one just fetched has not."""
+        if self._suspect is not None and x5u not in fetched:
+            self._suspect(x5u)
 
     def signer(self, chain: Chain, now: int) -> TrustedSigner | Untrusted:
         """Validate a chain, or remember doing so.
@@ -575,6 +598,7 @@ def _result(
         finding,
         unwanted,
         unchecked,
+        signer,
     )
 
 

@@ -40,6 +40,18 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
+def read_octets(value: str) -> bytes:
+    """As read_argument, for what need not be text."""
+    if value == "-":
+        return sys.stdin.buffer.read()
+    if value.startswith("@"):
+        try:
+            return Path(value[1:]).read_bytes()
+        except OSError as error:
+            raise typer.BadParameter(f"{value[1:]}: {error.strerror}") from None
+    return value.encode()
+
+
 def read_argument(value: str) -> str:
     """An argument as given, or standard input for "-", or a file's content for "@path"."""
     if value == "-":

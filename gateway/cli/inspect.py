@@ -1,4 +1,4 @@
-"""`zhenxian inspect`: explain an Identity header, a token or a certificate."""
+"""`zhenxian inspect`: explain an Identity header, certificates, requests, keys."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from certs.chain import parse_chain
 from certs.x5u import X5uPolicy
-from gateway.cli.common import Json, console, print_json, read_argument
-from gateway.explain import explain_chain, explain_identity, print_chain, print_steps
+from gateway.cli.common import Json, console, print_json, read_octets
+from gateway.explain import explain_identity, print_chain, print_path, print_steps
+from gateway.material import explain_material, is_material, print_objects
 
 _BARE_TOKEN = re.compile(r"[A-Za-z0-9_\-]*\.[A-Za-z0-9_\-]*\.[A-Za-z0-9_\-]+\Z")
 
@@ -24,31 +24,45 @@ def register(app: typer.Typer) -> None:
         value: Annotated[
             str,
             typer.Argument(
-                help="Identity header value, or PEM certificates; - reads standard input, @FILE"
-                " a file."
+                help="Identity header value, or certificates, a CSR, keys or a revocation list in"
+                " PEM or DER; - reads standard input, @FILE a file."
             ),
         ],
         window: Annotated[int, typer.Option(help="Seconds iat may lie from now.", min=1)] = 60,
         as_json: Json = False,
     ) -> None:
-        """Explain any Identity header or certificate in plain words.
+        """Explain any Identity header, certificate, request or key in plain words.
 
         Each claim, each check that needs no key, what failed and why, with its source. Whether
-        the signature verifies is told by `zhenxian verify`, which fetches the certificate.
+        the signature verifies is told by `zhenxian verify`, which fetches the certificate. Of a
+        private key nothing is shown but what its public half tells.
         Exit status 1 when something is wrong.
 
         Example: zhenxian inspect @identity.txt; zhenxian inspect @chain.pem
         """
-        text = read_argument(value)
+        data = read_octets(value)
         now = int(time.time())
-        if "-----BEGIN" in text:
-            explained = explain_chain(parse_chain(text.encode()), now)
-            bad = any(v["must"] for entry in explained for v in entry["violations"])
+        if is_material(data):
+            found = explain_material(data, now)
             if as_json:
-                print_json({"certificates": explained})
+                told = {
+                    "certificates": found.certificates,
+                    "path": found.path,
+                    "objects": found.objects,
+                }
+                print_json({name: items for name, items in told.items() if items})
             else:
-                print_chain(console, explained)
-            raise typer.Exit(1 if bad else 0)
+                print_chain(console, found.certificates)
+                print_path(console, found.path)
+                print_objects(console, found.objects)
+            raise typer.Exit(1 if found.bad else 0)
+        try:
+            text = data.decode().strip()
+        except UnicodeDecodeError:
+            raise typer.BadParameter(
+                "neither text nor DER: an Identity header, or certificates, a CSR, keys or a"
+                " revocation list belong there"
+            ) from None
         if _BARE_TOKEN.match(text):
             raise typer.BadParameter(
                 "this is a token alone; give the Identity header with its parameters:"

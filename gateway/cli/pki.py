@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 
 from certs.ca import create_development_pki
-from certs.chain import parse_chain
+from gateway.cli import survey
 from gateway.cli.common import Json, console, print_json
-from gateway.explain import explain_chain, print_chain
+from gateway.explain import print_chain, print_path
+from gateway.material import explain_material
 from passport.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Development PKI and certificate inspection.")
+survey.register(app)
 
 
 @app.command()
@@ -73,16 +75,20 @@ def show(
 ) -> None:
     """Explain the certificates of a file and how they keep to the SHAKEN profile.
 
-    Exit status 1 when a certificate departs from what trust depends on.
+    What "violates" the profile, verifying refuses; what "departs from" it is refused under the
+    setting trust.profile = "strict" alone. Exit status 1 when something violates it.
     """
     try:
         data = chain.read_bytes()
     except OSError as error:
         raise ConfigError(f"{chain}: {error.strerror}") from None
-    explained = explain_chain(parse_chain(data), int(time.time()))
+    found = explain_material(data, int(time.time()))
+    if not found.certificates:
+        raise ConfigError(f"{chain}: no certificate in it; `zhenxian inspect @{chain}` tells more")
     if as_json:
-        print_json({"certificates": explained})
+        told = {"certificates": found.certificates, "path": found.path}
+        print_json({name: items for name, items in told.items() if items})
     else:
-        print_chain(console, explained)
-    bad = any(item["must"] for entry in explained for item in entry["violations"])
-    raise typer.Exit(1 if bad else 0)
+        print_chain(console, found.certificates)
+        print_path(console, found.path)
+    raise typer.Exit(1 if found.bad else 0)

@@ -426,7 +426,7 @@ def _renamed(builder, common):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (_raw(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00", critical=True), Reason.CERT_UNTRUSTED),
+        (_raw(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00", critical=True), Reason.CERT_PROFILE),
         (lambda b: _renamed(b, "SHAKEN 9999"), Reason.CERT_PROFILE),
         (lambda b: _without(b, x509.UnrecognizedExtension), Reason.TNAUTHLIST_MISSING),
         (

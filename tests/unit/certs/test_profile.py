@@ -68,7 +68,7 @@ SIGN = "digital_signature"
     [
         (replaced(usage(), critical=True), "KEY_USAGE", True),
         *(
-            (replaced(usage(SIGN, other), critical=True), "KEY_USAGE_OTHERS", True)
+            (replaced(usage(SIGN, other), critical=True), "KEY_USAGE_OTHERS", False)
             for other in USAGES[1:7]
         ),
         (replaced(usage(SIGN)), "KEY_USAGE_CRITICAL", False),

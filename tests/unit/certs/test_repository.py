@@ -465,3 +465,49 @@ def test_over_real_http_on_loopback(world):
         assert asyncio.run(cache.get(url)) is chain
         assert cache.statistics.not_modified == 1
         assert asyncio.run(cache.get(f"{base}/other")).reason is Reason.CERT_UNREACHABLE
+
+
+# Suspicion ----------------------------------------------------------------------------------------
+
+
+def test_a_suspected_chain_is_fetched_anew_behind_the_answer_once_a_minute(cache):
+    cache.serve(max_age=DAY)
+    old = cache.get()
+    cache.carrier.renew()
+    cache.serve(max_age=DAY)
+
+    async def run():
+        cache.cache.suspect(cache.url)
+        assert cache.cached() is old  # the call that fails does not wait
+        cache.cache.suspect(cache.url)
+        await asyncio.gather(*cache.cache._flights.values())
+        new = cache.cached()
+        for later in (0, 1, 59):
+            cache.clock.now = NOW + later
+            cache.cache.suspect(cache.url)
+        assert not cache.cache._flights
+        return new
+
+    new = asyncio.run(run())
+    assert new.digest != old.digest
+    assert cache.fetches == 2
+    assert cache.cache.statistics.suspected == 1
+    cache.clock.now = NOW + 60
+    cache.cache.suspect(cache.url)  # outside the loop: left to refresh_due
+    assert cache.refresh() == 1
+    assert cache.fetches == 3
+
+
+def test_suspicion_of_what_is_not_held_does_nothing(cache):
+    cache.cache.suspect(cache.url)
+    assert cache.refresh() == 0
+    assert cache.fetches == 0
+
+
+def test_a_host_that_is_down_takes_no_suspected_chain_away(cache):
+    cache.serve(max_age=DAY)
+    old = cache.get()
+    cache.host.fail(cache.url, Fault.TIMEOUT)
+    cache.cache.suspect(cache.url)
+    cache.refresh()
+    assert cache.cached() is old

@@ -196,6 +196,50 @@ def test_prefer_passes_without_a_list_and_says_so(case):
     )
 
 
+def test_a_key_that_may_have_been_replaced_is_asked_for_behind_the_answer(case):
+    x5u = case.carrier.x5u
+    case.carrier.certificate.wrong_key()
+    for request in (case.request(), case.request()):
+        verdict = case.ask(request)
+        assert verdict.reason is Reason.SIGNATURE_INVALID
+    assert case.cache.suspected == [x5u, x5u]  # the cache tells how often is enough
+    # A chain that was fetched for this very call is what its host serves now.
+    case.ask(case.request(), fetched={x5u: case.carrier.chain})
+    assert case.cache.suspected == [x5u, x5u]
+
+
+def test_a_revoked_certificate_may_have_been_replaced(case):
+    case.carrier.certificate.revoke()
+    assert case.ask().reason is Reason.CERT_REVOKED
+    assert case.cache.suspected == [case.carrier.x5u]
+
+
+def more_usages(builder):
+    usages = x509.KeyUsage(True, True, True, False, False, False, False, False, False)
+    builder._extensions = [
+        item for item in builder._extensions if not isinstance(item.value, x509.KeyUsage)
+    ]
+    return builder.add_extension(usages, critical=True)
+
+
+def test_a_departure_from_the_profile_is_a_note(case):
+    case.carrier.certificate.change(more_usages)
+    verdict = case.ask()
+    assert verdict.verstat is Verstat.PASSED
+    (departure,) = verdict.decisive.signer.departures
+    assert (departure.role, departure.code) == ("leaf", "KEY_USAGE_OTHERS")
+    assert verdict.decisive.notes == (departure.text,)
+    assert "nonRepudiation, keyEncipherment" in departure.text
+
+
+def test_under_the_strict_profile_a_departure_refuses(case):
+    case.profile = ProfilePolicy(strict=True)
+    assert case.ask().verstat is Verstat.PASSED
+    case.carrier.certificate.change(more_usages)
+    verdict = case.ask()
+    assert (verdict.verstat, verdict.reason) == (Verstat.FAILED, Reason.CERT_PROFILE)
+
+
 def test_prefer_still_refuses_what_is_revoked(case):
     case.carrier.certificate.revoke()
     case.lists = (case.world.crl(this_update=NOW - 2 * DAY, next_update=NOW - DAY),)

@@ -41,7 +41,7 @@ class Cache:
 
     def __init__(self):
         self.carriers, self.failures = {}, {}
-        self.asked, self.kept = [], []
+        self.asked, self.kept, self.suspected = [], [], []
         self.empty = False
 
     def cached(self, x5u, now):
@@ -99,6 +99,7 @@ class Case:
         self.revocation = RevocationPolicy.REQUIRE
         self.lists = ()
         self.roots = self.world.trust
+        self.profile = ProfilePolicy()
         self.iat = NOW
         self.time = self.orig = self.to = None
         self.spelling = str
@@ -118,13 +119,14 @@ class Case:
                 self.conduct_policy,
                 self.unsigned,
                 consent=self.consent,
+                suspect=self.cache.suspected.append,
             )
         return self._verifier
 
     def trust(self):
         """Trust as the world has it now."""
         view = self.world.revocation(*self.lists, policy=self.revocation)
-        return Trust(self.roots, view, ProfilePolicy())
+        return Trust(self.roots, view, self.profile)
 
     def call(self, orig=ORIG, *dest, **more):
         return self.carrier.call(orig, *(dest or (DEST,)), **{"iat": self.iat, **more})
