@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.dialects.bodies import RequestError, read_signing, read_verification
 from passport.errors import ParseError
 from passport.json import loads_plain
+from passport.reading import Reading
 from passport.reasons import Reason
 
 NOW = 1_795_500_000
@@ -46,11 +47,11 @@ MORE_VERIFY = {
 
 
 def sign(body: bytes):
-    return read_signing(body, configured=None, country=None, now=NOW, iat_window=60)
+    return read_signing(body, configured=None, reading=Reading(None), now=NOW, iat_window=60)
 
 
 def verify(body: bytes):
-    return read_verification(body, configured=None, country=None)
+    return read_verification(body, configured=None, reading=Reading(None))
 
 
 class TwinError(Exception):
