@@ -233,7 +233,7 @@ def _identities(
         found: tuple[TN | URI, ...] = (
             (_number(tn, reading, name, dialect),)
             if isinstance(tn, str)
-            else tuple(_number(item, reading, name, dialect) for item in tn)
+            else tuple([_number(item, reading, name, dialect) for item in tn])
         )
     else:
         try:
@@ -310,7 +310,7 @@ def _destination(party: Party, reading: Reading, dialect: Dialect) -> Destinatio
             dialect=dialect,
         )
     if party.uri is None:
-        return Destination(tuple(item for item in called if isinstance(item, TN)))
+        return Destination(called)  # type: ignore[arg-type]  # numbers, all of them
     return Destination(
         tuple(dict.fromkeys(item for item in called if isinstance(item, TN))),
         tuple(item for item in called if isinstance(item, URI)),
@@ -341,9 +341,9 @@ def read_signing(
     )
     colons = body.count(b":")  # each member has one
     if (
-        (colons > _USUAL and (colons > _USUAL + 1 or members.access is None))
+        (colons > _USUAL and (colons > _USUAL + 1 or None in (members.access, members.origid)))
         or members.attest is None
-        or members.origid is None
+        or (members.origid is None and members.access is None)
     ):
         _once(body, members, (members.orig, members.dest, members.caller), dialect)
     if members.ppt not in (None, "shaken") or members.div or members.rph or members.sph:
@@ -439,11 +439,6 @@ def read_verification(
         or (members.identity is None and isinstance(members.to.tn, str))
     )
     dialect = configured or (Dialect.THREEGPP if threegpp else Dialect.ATIS)
-    identities = (
-        *_one(members.identity),
-        *_one(members.identityHeader),
-        *_one(members.identityHeaders),
-    )
     try:
         room = len(body) - len(members.identity) - len(members.from_.tn) - len(members.to.tn[0])  # type: ignore[arg-type, index]
         short = room < _ROOM and members.time >= _LONG_TIME  # type: ignore[operator]
@@ -456,11 +451,17 @@ def read_verification(
             parse_crn(members.purpose, "purpose")
         except ParseError as error:
             raise _invalid(error, dialect) from None
+    identity = members.identity
+    if type(identity) is str and not threegpp:  # nearly every call
+        identities: tuple[str, ...] = (identity,) if identity.strip() else ()
+    else:
+        others = (*_one(members.identityHeader), *_one(members.identityHeaders))
+        identities = tuple([value for value in (*_one(identity), *others) if value.strip()])
     request = VerificationRequest(
         _caller(members.from_, "from", reading, dialect),
         _identities(members.to, "to", reading, dialect),
         members.time,
-        tuple([value for value in identities if value.strip()]),
+        identities,
         members.callId,
         members.purpose,
     )
