@@ -124,8 +124,10 @@ def parse_crl(data: bytes) -> RevocationList:
         return _read(crl)
     except ParseError:
         raise
-    except UNREADABLE as error:
-        raise _malformed(f"not a revocation list: {str(error)[:120]}") from None
+    except x509.InvalidVersion:
+        raise _malformed("a revocation list of a version that there is not") from None
+    except UNREADABLE:
+        raise _malformed("not a revocation list in DER or PEM, or one that is damaged") from None
 
 
 def _read(crl: x509.CertificateRevocationList) -> RevocationList:

@@ -269,8 +269,10 @@ class HttpFetcher:
             self._tls = ssl.create_default_context(
                 cafile=str(ca_file) if ca_file is not None else None
             )
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"{ca_file}: not a PEM bundle of certificates: {error}") from None
+        except ssl.SSLError:
+            raise ConfigError(f"{ca_file}: not a PEM bundle of certificates") from None
+        except OSError as error:
+            raise ConfigError(f"{ca_file}: {error.strerror}") from None
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
 
     async def fetch(
