@@ -45,7 +45,9 @@ _MAX_NAMES: Final = 64  # Host values remembered as good
 
 _SLASH: Final = ord("/")
 _END: Final = b"\r\n\r\n"
-REST, HEAD, BODY, HELD = range(4)  # between messages, in one's head, after it, none is begun
+# Between messages; after line ends, which may stand before one; in its head; after that; none is
+# begun, for too many wait.
+REST, BLANK, HEAD, BODY, HELD = range(5)
 
 
 class _Awaited(Enum):
@@ -187,7 +189,7 @@ class WireProtocol(HttpToolsProtocol):
             end = data.find(_END) + 4
             # Most bodies have no line end, and one octet is found faster than four.
             if data.find(b"\n", end) < 0 or data.find(_END, end) < 0:
-                self._state = HEAD
+                self._state = BLANK
                 try:
                     self.parser.feed_data(data)
                 except httptools.HttpParserUpgrade as upgrade:
@@ -259,7 +261,7 @@ class WireProtocol(HttpToolsProtocol):
         before, known = self._state, self._left
         self._bodied = self._chunks = 0
         if before == REST:
-            self._state = HEAD
+            self._state = BLANK
         taken = len(piece)
         self._piece = taken if before == BODY and not known else 0
         try:
@@ -294,10 +296,10 @@ class WireProtocol(HttpToolsProtocol):
         if self._refusal is not None:
             return False
         fields = len(self.headers or ()) + (self._fields if self._state == BODY else 0)
-        if self._state in (HEAD, BODY) and (
-            fields > MAX_FIELDS
+        if self._state not in (REST, HELD) and (
+            (fields > MAX_FIELDS and self._state != BLANK)
             or self._octets > MAX_HEAD
-            or (self._octets == MAX_HEAD and self._state == HEAD)
+            or (self._octets == MAX_HEAD and self._state != BODY)
         ):
             self._too_large()
             return False

@@ -532,6 +532,13 @@ def test_what_is_waited_for_and_how_long():
         assert connection.transport.closing
         assert connection.transport.written == b""
 
+        connection, look = opened()  # line ends, as old clients put after a body
+        await connection.send(head("content-length: 2", method="POST") + b"{}", b"\r\n")
+        look(100.0)
+        look(110.0)
+        assert connection.transport.closing
+        assert connection.statuses() == [200]
+
         connection, look = opened()  # a head, however often octets of it come
         await connection.send(head()[:-4])
         for second in range(10):
