@@ -161,6 +161,7 @@ def test_observations_are_those_of_the_service(drawn):
 def _verified_as_simulated(call):
     keys = (Key(KeyKind.SIGNER, f"{call.spc}/{call.origid}"), Key(KeyKind.SPC, call.spc))
     token = SimpleNamespace(
+        orig=call.display,
         passport=SimpleNamespace(
             orig=call.display,
             dest=Destination((call.callee,)),
