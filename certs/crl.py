@@ -67,6 +67,7 @@ class RevocationList(Struct, frozen=True):
         number: the CRL number, -1 where it has none.
         revoked: pairs of certificate issuer's name in its normal form and serial number.
         this_update, next_update: epoch seconds; next_update 0 where it is not stated.
+        source: SHA-256 over the octets that were read.
         url, address: where it was fetched from, as written and in its normal form; empty when it
             was put there by hand.
         sure: as of HeldList.
@@ -85,6 +86,7 @@ class RevocationList(Struct, frozen=True):
     next_update: int
     address: str = ""
     url: str = ""
+    source: bytes = b""
     sure: bool = False
 
     @property

@@ -166,6 +166,10 @@ class RevocationView:
         """When each list was issued, epoch seconds."""
         return tuple(item.this_update for item in self._lists)
 
+    def by_source(self) -> dict[bytes, RevocationList]:
+        """The lists, by what they were read from."""
+        return {item.source: item for item in self._lists}
+
     def without_fresh(self, urls: Iterable[str], now: int) -> tuple[str, ...]:
         """Those of some addresses from which no list is held that is valid now by its dates."""
         fresh = {item.address for item in self._lists if item.this_update <= now < item.next_update}
@@ -454,6 +458,7 @@ def build_view(
     trust: TrustList,
     policy: RevocationPolicy,
     assigned: Sequence[Assignment] = (),
+    before: RevocationView | None = None,
 ) -> tuple[RevocationView, tuple[str, ...]]:
     """Read the lists and put them in force.
 
@@ -464,6 +469,8 @@ def build_view(
         trust: the roots, who sign lists about what they issued and about certificates that name
             them as issuer of their lists.
         assigned: who may sign indirect lists about what is below stated roots.
+        before: the view so far, whose lists are not read again: hosts decide how large one is, and
+            how often it changes.
 
     Returns:
         The view, and a sentence for each list that cannot be used. Of two authentic lists of one
@@ -471,17 +478,18 @@ def build_view(
     """
     problems: list[str] = []
     read: list[RevocationList] = []
+    known_already = before.by_source() if before is not None else {}
     for number, given in enumerate(lists, 1):
         held = HeldList(given) if isinstance(given, bytes) else given
+        source = hashlib.sha256(held.data).digest()
         try:
-            found = parse_crl(held.data)
+            found = known_already.get(source) or parse_crl(held.data)
         except ParseError as error:
             problems.append(f"{held.name or f'list {number}'}: {error.detail}")
             continue
-        if held.url is not None:
-            address = f"uri:{uri_key(held.url)}"
-            found = structs.replace(found, address=address, url=held.url, sure=held.sure)
-        read.append(found)
+        url = held.url or ""
+        address = f"uri:{uri_key(url)}" if held.url is not None else ""
+        read.append(structs.replace(found, source=source, address=address, url=url, sure=held.sure))
     known: dict[str, tuple[ListIssuer, ...]] = {}
     for assignment in (Assignment(issuers), *assigned):
         roots = assignment.roots

@@ -29,7 +29,7 @@ from certs.files import Looks, folder_stamp
 from certs.keys import Credential, KeyStore
 from certs.profile import ProfilePolicy
 from certs.repository import CertificateRepository
-from certs.revocation import Assignment, RevocationPolicy, build_view
+from certs.revocation import Assignment, RevocationPolicy, RevocationView, build_view
 from certs.trustlist import TrustList, load_roots, load_trust_list
 from certs.x5u import X5uPolicy
 from displays.conduct import Conduct
@@ -173,6 +173,7 @@ class Service:
         self._trust_stamp: tuple[object, ...] = ()
         self._roots = TrustList()
         self._list_issuers: dict[Path, TrustList] = {}
+        self._view: RevocationView | None = None
         self._roots_whole = True
         self._trust_lock = asyncio.Lock()
         trust = self._load_trust()
@@ -525,7 +526,9 @@ class Service:
             ],
             trust=roots,
             policy=RevocationPolicy(trust.revocation),
+            before=self._view,
         )
+        self._view = view
         self._unreadable = [text for text in problems if text.lower().startswith(FETCHED)]
         own = [text for text in problems if text not in self._unreadable]
         self._report("reading revocation lists", "; ".join(own) or None)

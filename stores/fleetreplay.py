@@ -84,7 +84,7 @@ class FleetReplayStore:
         problem = None
         for (index, sighting), before in zip(asked, found, strict=True):
             if isinstance(before, Exception):
-                problem = unwritable(before) or told(before)
+                problem = problem or _hindrance(before)
             else:
                 answers[index] = self._learned(sighting, before)
         if problem is not None:
@@ -116,8 +116,9 @@ class FleetReplayStore:
         except UNREACHABLE as error:
             await self._failed(f"Redis cannot be asked for replays: {told(error)}")
             return
-        if isinstance(found, Exception):
-            await self._failed(f"Redis does not record tokens: {unwritable(found) or told(found)}")
+        problem = _hindrance(found) if isinstance(found, Exception) else None
+        if problem is not None:
+            await self._failed(f"Redis does not record tokens: {problem}")
         else:
             self.problem = None
 
@@ -156,3 +157,8 @@ class FleetReplayStore:
     def _forget(self, now: int) -> None:
         while self._order and self._order[0][1] < now:
             self._known.discard(self._order.popleft()[0])
+
+
+def _hindrance(error: Exception) -> str | None:
+    """What keeps tokens from being recorded; None when it is only what stands at one key."""
+    return None if "WRONGTYPE" in str(error) else unwritable(error) or told(error)

@@ -170,12 +170,19 @@ def _trust(service: Service) -> Iterator[Finding]:
             "empty: no call can verify",
             "set trust.roots to the roots of your STI-PA",
         )
+    missing = service.lists.missing()
     yield from (
         Finding("problem", "readiness", text, "")
         for text in service.problems()
-        if not text.startswith(("signing:", "verifying: the trust list"))
+        if not text.startswith(("signing:", "verifying: the trust list")) and text not in missing
     )
-    yield from (Finding("warning", "remark", text, "") for text in service.remarks())
+    yield from (
+        Finding("warning", "revocation list", text, "the running service fetches it")
+        for text in missing
+    )
+    yield from (
+        Finding("warning", "remark", text, "") for text in service.remarks() if text not in missing
+    )
 
 
 def _registry(service: Service) -> Iterator[Finding]:

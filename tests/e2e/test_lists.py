@@ -179,7 +179,7 @@ def test_a_list_covers_whoever_spells_its_issuer_otherwise(serve, host):
     with service.client() as client:
         answer = judge(service, client, carrier)
         assert says(answer) == PASSED
-        assert "notes" not in answer
+        assert not any("trust.crl_issuers" in note for note in answer.get("notes", ()))
 
 
 def test_two_lists_and_two_roots(serve, host):
@@ -231,7 +231,8 @@ def test_a_list_put_there_by_hand_and_its_address_told(serve, host):
     with service.client() as client:
         answer = judge(service, client, carrier)
         assert says(answer) == PASSED
-        assert len(answer["notes"]) == 2
+        rests = [note for note in answer["notes"] if "rests on trust.crl_issuers" in note]
+        assert len(rests) == 2
 
 
 def test_addresses_that_do_not_answer_harm_nobody(serve, host):

@@ -251,3 +251,21 @@ def test_memory_here_is_bounded(redis):
             assert await store.sight_all(asked, 100) == [REPLAY] * 50
 
     asyncio.run(run())
+
+
+def test_what_others_put_at_a_key_is_no_fault_of_redis(redis):
+    """One token is unknown then, and no other; the node is well."""
+
+    async def run():
+        async with stores(redis.url, 1) as (store,):
+            key = secrets.token_hex(16)
+            redis.ask("RPUSH", f"zx:seen:{key}", "junk")
+            redis.ask("RPUSH", "zx:seen:probe", "junk")
+            answers = await store.sight_all([seen(key), seen(secrets.token_bytes(16))], 100)
+            assert answers == [UNKNOWN, NEW]
+            assert store.problem is None
+            store.problem = "Redis was away"
+            await store.mend()
+            assert store.problem is None
+
+    asyncio.run(run())

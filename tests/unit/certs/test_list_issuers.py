@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.ca import DAY, Authority, new_key, pem
 from certs.chain import TrustedSigner, Untrusted, parse_chain, validate
-from certs.crl import HeldList
+from certs.crl import HeldList, parse_crl
 from certs.revocation import Assignment, Ground, RevocationPolicy, build_view
 from certs.tnauthlist import SPC, TNAuthList
 from certs.trustlist import TrustList
@@ -349,3 +349,27 @@ def test_a_list_of_the_ca_itself_goes_first():
     assert grounds(outcome) == [Ground.OWN, Ground.ADDRESS]
     revoking = A.ca.issue_crl([chain[0]], this_update=NOW - 60, next_update=NOW + DAY)
     refused(judged(chain, A.fetched(), revoking, assigned=[A.speaks_for()]), Reason.CERT_REVOKED)
+
+
+def test_a_list_that_was_read_is_not_read_again(monkeypatch):
+    """Also when it is held from elsewhere now: only its octets tell it."""
+    trust = TrustList((A.root.certificate,), "t")
+    more = {"issuers": TrustList(), "trust": trust, "assigned": [A.speaks_for()]}
+    listed = A.crl()
+    first, _ = build_view([HeldList(listed, OTHER, True)], policy=RevocationPolicy.REQUIRE, **more)
+    read = []
+    monkeypatch.setattr(
+        "certs.revocation.parse_crl", lambda data: read.append(data) or parse_crl(data)
+    )
+    fresh = A.crl(point=URL)
+    view, _ = build_view(
+        [HeldList(listed, URL, True), fresh],
+        policy=RevocationPolicy.REQUIRE,
+        before=first,
+        **more,
+    )
+    assert read == [fresh]
+    chain = parse_chain(pem(*A.leaf()))
+    assert isinstance(validate(chain, now=NOW, trust=trust, revocation=view), TrustedSigner)
+    old = validate(chain, now=NOW, trust=trust, revocation=first)
+    assert isinstance(old, Untrusted)
