@@ -8,10 +8,11 @@ or does not verify, a finding of doctor, a demonstration verdict that differs); 
 from __future__ import annotations
 
 import sys
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
+from gateway import __version__
 from gateway.cli import (
     calls,
     demo,
@@ -45,6 +46,26 @@ app = typer.Typer(
     "Exit status: 0 good answer, 1 bad answer (refused, not verified, findings), 2 wrong usage,"
     " 3 could not be done.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"zhenxian {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 serve.register(app)
 calls.register(app)
 inspect.register(app)
@@ -62,7 +83,7 @@ simulate.register(app)
 def main() -> None:
     """Run the command line; errors of ours become one sentence and exit status 3."""
     try:
-        app()
+        app(prog_name="zhenxian")
     except ZhenxianError as error:
         for line in str(error).splitlines():
             print(f"zhenxian: {line}", file=sys.stderr)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from random import Random
 
@@ -369,3 +370,8 @@ def test_the_demonstration_ends_as_expected(tmp_path):
     assert len(calls) == 25
     assert all(call["good"] for call in calls)
     assert {call["verstat"] for call in calls} >= {"TN-Validation-Passed", "TN-Validation-Failed"}
+
+
+def test_the_version_is_that_of_the_distribution():
+    ended = _process("--version")
+    assert (ended.returncode, ended.stdout) == (0, f"zhenxian {version('zhenxian')}\n")
