@@ -11,15 +11,22 @@ COPY requirements.lock ./
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     python3 -m venv /opt/zhenxian \
     && /opt/zhenxian/bin/pip install --require-hashes -r requirements.lock
-COPY pyproject.toml README.md ./
-COPY passport passport
+COPY pyproject.toml README.md LICENSE ./
+COPY analytics analytics
+COPY api api
+COPY calls calls
 COPY certs certs
+COPY cli cli
+COPY core core
+COPY passport passport
 COPY registry registry
-COPY displays displays
+COPY service service
 COPY signer signer
-COPY verifier verifier
+COPY simulation simulation
 COPY stores stores
-COPY gateway gateway
+COPY telemetry telemetry
+COPY verifier verifier
+COPY src src
 RUN /opt/zhenxian/bin/pip install --no-deps --no-build-isolation .
 
 FROM ${BASE}

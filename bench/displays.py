@@ -2,7 +2,7 @@
 
     python -m bench.displays
 
-A simulated country's day passes through `Conduct` as the gateway would send it: keys and
+A simulated country's day passes through `Conduct` as the front end would send it: keys and
 observation made for each call and the finding of each key asked for, before calls are answered;
 the calls counted, after that. Times are of the processor, median of nine parts of the day. Others
 on the machine still take its caches: an empty loop, timed beside, tells how busy they are
@@ -28,18 +28,18 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
-from displays import Conduct, Key, KeyKind, Observation, Policy
-from displays.areas import cell
-from gateway.conduct import Unhurried
-from gateway.simulation import Call, Scenario, Traffic
-from passport.tn import TN
+from zhenxian.analytics import Conduct, Key, KeyKind, Observation, Policy
+from zhenxian.analytics.areas import cell
+from zhenxian.core.tn import TN
+from zhenxian.simulation import Call, Scenario, Traffic
+from zhenxian.stores.analytics.sync import Unhurried
 
 GOAL = 10.0  # microseconds that a call adds, at most
 PARTS = 9
 AT_ONCE = 64  # calls that are read before they are counted
 
 
-# As signer/conduct.py and verifier/conduct.py make them: once for each caller and signer.
+# As signer/analytics.py and verifier/analytics.py make them: once for each caller and signer.
 @lru_cache(65_536)
 def _callers(access: str, subject: str) -> tuple[Key, ...]:
     return Key(KeyKind.ACCESS, access), Key(KeyKind.SUBJECT, subject)
@@ -57,7 +57,7 @@ SIDES: dict[str, Callable[[Call], tuple[Key, ...]]] = {
 
 
 def observation(call: Call, keys: tuple[Key, ...]) -> Observation:
-    """What the gateway makes of a call."""
+    """What the front end makes of a call."""
     origid = None if call.access is not None and keys[0].kind is KeyKind.ACCESS else call.origid
     return Observation(call.at, keys, call.display, call.callee, origid, call.bound)
 

@@ -20,13 +20,13 @@ from redis.asyncio import Redis
 from bench.holdings import lookups
 from bench.machine import BenchError
 from bench.orders import redis_server
-from registry.journal import put
-from registry.model import Kind, Subject
-from stores.fleet import FleetRegistry
-from stores.fleetimport import FleetImport
-from stores.fleetreplay import FleetReplayStore
-from stores.redislink import FleetOptions
-from verifier.replay import NEW, Question, Sighting
+from zhenxian.registry.journal import put
+from zhenxian.registry.model import Kind, Subject
+from zhenxian.stores.fleet.importer import FleetImport
+from zhenxian.stores.fleet.link import FleetOptions
+from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.replay.fleet import FleetReplayStore
+from zhenxian.verifier.replay import NEW, Question, Sighting
 
 TOGETHER: Final = 16  # calls a busy service finds waiting in one turn of its event loop
 _FRESH: Final = 60  # seconds a token is remembered

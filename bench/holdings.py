@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from bench.machine import BenchError
-from passport.tn import TN
-from stores.book import Book
+from zhenxian.core.tn import TN
+from zhenxian.stores.sqlite.file import Book
 
 SUBJECTS: Final = 10_000
 LOOKUPS: Final = 100_000

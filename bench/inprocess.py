@@ -39,18 +39,18 @@ from msgspec import Struct
 from bench.machine import BenchError, free_port, output, pinned
 from bench.services import our_settings, signing_body, verification_body
 from bench.world import World, load_world
-from gateway.app import Service
-from gateway.calls import SIGNING, VERIFICATION, Answer, Headers, Incoming
-from gateway.settings import load_settings
-from passport.claims import Destination
-from passport.ppt.shaken import Attestation
-from passport.reasons import Verstat
-from passport.tn import TN
-from signer.decide import decide, gather
-from signer.request import SigningRequest
-from signer.sign import sign
-from verifier.request import VerificationRequest
-from verifier.verify import Opened
+from zhenxian.api.calls.service import SIGNING, VERIFICATION, Answer, Headers, Incoming
+from zhenxian.core.reasons import Verstat
+from zhenxian.core.tn import TN
+from zhenxian.passport.claims import Destination
+from zhenxian.passport.ppt.shaken import Attestation
+from zhenxian.service.build import Service
+from zhenxian.service.settings import load_settings
+from zhenxian.signer.decide import decide, gather
+from zhenxian.signer.request import SigningRequest
+from zhenxian.signer.sign import sign
+from zhenxian.verifier.request import VerificationRequest
+from zhenxian.verifier.verify import Opened
 
 PATHS: Final = ("sign", "verify", "sign-one", "verify-one", "sign-request", "verify-request")
 BATCH: Final = 16  # requests a busy service finds waiting in one turn of its event loop

@@ -24,19 +24,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import Struct
 
 from bench.machine import LOOPBACK, BenchError, free_port, listens
-from passport.jws import SigningKey
-from registry.journal import Change, put
-from registry.model import Order, Subject, TargetKind
-from registry.orders import (
+from zhenxian.passport.jws import SigningKey
+from zhenxian.registry.journal import Change, put
+from zhenxian.registry.model import Order, Subject, TargetKind
+from zhenxian.registry.orders import (
     Action,
     Instruction,
     order_of,
     read_acknowledgement,
     sign_instruction,
 )
-from stores.fleet import FleetRegistry
-from stores.nodekey import NodeKey, public_key
-from stores.redislink import FleetOptions
+from zhenxian.stores.fleet.link import FleetOptions
+from zhenxian.stores.fleet.node_key import NodeKey, public_key
+from zhenxian.stores.fleet.registry import FleetRegistry
 
 _PATIENCE: Final = 30.0  # seconds for nodes to start, and for all to acknowledge
 _BETWEEN: Final = 0.02  # seconds between two orders

@@ -32,11 +32,11 @@ from rich.table import Table
 from bench import bindings, fleet, orders
 from bench.holdings import SUBJECTS, lookups, rows
 from bench.machine import BenchError, choose_cores, facts
-from registry.journal import put
-from registry.model import Kind, Subject
-from stores.book import Book
-from stores.bulk import Import
-from stores.rows import Mode
+from zhenxian.registry.journal import put
+from zhenxian.registry.model import Kind, Subject
+from zhenxian.stores.bulk.csv_rows import Mode
+from zhenxian.stores.bulk.importer import Import
+from zhenxian.stores.sqlite.file import Book
 
 MILLION: Final = 1_000_000
 BYTES_A_ROW: Final = 60  # of disk, log included

@@ -16,12 +16,12 @@ from bench.load import Route
 from bench.machine import LOOPBACK, BenchError, Service, answers, free_port, post
 from bench.measure import Contender
 from bench.world import TOKEN_SECONDS, Call, World
-from passport.claims import Destination
-from passport.errors import ParseError
-from passport.identity import IdentityHeader, parse_identity_header
-from passport.jws import b64url_decode, b64url_encode
-from passport.ppt.shaken import Attestation, Shaken
-from passport.tn import TN
+from zhenxian.core.errors import ParseError
+from zhenxian.core.tn import TN
+from zhenxian.passport.claims import Destination
+from zhenxian.passport.identity import IdentityHeader, parse_identity_header
+from zhenxian.passport.jws import b64url_decode, b64url_encode
+from zhenxian.passport.ppt.shaken import Attestation, Shaken
 
 OURS: Final = "zhenxian"
 PEER: Final = "secsipidx"

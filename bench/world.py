@@ -17,16 +17,16 @@ import msgspec
 from msgspec import Struct
 
 from bench.machine import LOOPBACK
-from certs.ca import create_development_pki
-from passport.claims import Destination, Header, PASSporT
-from passport.identity import IdentityHeader
-from passport.jws import SigningKey, Token, VerifyingKey, b64url_encode
-from passport.ppt.shaken import Attestation, Shaken
-from passport.tn import TN, TNRange
-from registry.journal import put
-from registry.model import Access, Holding, Record, Subject, Verification
-from stores.book import Book
-from stores.embedded import REGISTRY_FILE
+from zhenxian.certs.ca import create_development_pki
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.passport.claims import Destination, Header, PASSporT
+from zhenxian.passport.identity import IdentityHeader
+from zhenxian.passport.jws import SigningKey, Token, VerifyingKey, b64url_encode
+from zhenxian.passport.ppt.shaken import Attestation, Shaken
+from zhenxian.registry.journal import put
+from zhenxian.registry.model import Access, Holding, Record, Subject, Verification
+from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 
 HOLDINGS: Final = 10_000  # numbers held one by one, so that the registry has something to search
 TOKEN_SECONDS: Final = 300  # how long secsipidx accepts a token; ours keeps its default of 60

@@ -23,10 +23,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from certs import tnauthlist
-from certs.profile import POLICY_ARC
-from certs.tnauthlist import SPC, TNAuthList
-from passport.errors import ConfigError, shown
+from zhenxian.certs import tnauthlist
+from zhenxian.certs.profile import POLICY_ARC
+from zhenxian.certs.tnauthlist import SPC, TNAuthList
+from zhenxian.core.errors import ConfigError, shown
 
 DAY: Final = 86_400  # seconds
 CRL_URL: Final = "http://crl.invalid/shaken.crl"  # .invalid never resolves (RFC 6761)

@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
 
-from certs.constraints import ClaimConstraints, constraints_of
-from certs.crl import Named
-from certs.enforced import by_reference
-from certs.path import MAX_CERTIFICATES, NoPath, dates, find_path
-from certs.profile import (
+from zhenxian.certs.constraints import ClaimConstraints, constraints_of
+from zhenxian.certs.crl import Named
+from zhenxian.certs.enforced import by_reference
+from zhenxian.certs.path import MAX_CERTIFICATES, NoPath, dates, find_path
+from zhenxian.certs.profile import (
     ProfilePolicy,
     Violation,
     check_profile,
@@ -26,8 +26,8 @@ from certs.profile import (
     issuing_role,
     signing_role,
 )
-from certs.reading import UNREADABLE, described
-from certs.revocation import (
+from zhenxian.certs.reading import UNREADABLE, described
+from zhenxian.certs.revocation import (
     RevocationPolicy,
     RevocationView,
     State,
@@ -35,11 +35,11 @@ from certs.revocation import (
     anchor,
     delegates,
 )
-from certs.tnauthlist import TNAuthList, tnauthlist_of
-from certs.trustlist import TrustList
-from passport.errors import ConfigError, ParseError
-from passport.jws import VerifyingKey
-from passport.reasons import Reason
+from zhenxian.certs.tnauthlist import TNAuthList, tnauthlist_of
+from zhenxian.certs.trustlist import TrustList
+from zhenxian.core.errors import ConfigError, ParseError
+from zhenxian.core.reasons import Reason
+from zhenxian.passport.jws import VerifyingKey
 
 MAX_LENGTH: Final = 64 * 1024  # octets of one chain
 UNCHECKED: Final = "revocation was not checked: no fresh list, and the policy permits that"

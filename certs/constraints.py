@@ -15,10 +15,10 @@ from msgspec import Struct
 from pyasn1.type import char, constraint, namedtype, tag, univ
 from pyasn1_modules import rfc8226
 
-from certs.reading import UNREADABLE, described
-from certs.tnauthlist import decode_der
-from passport.errors import ParseError
-from passport.reasons import Reason
+from zhenxian.certs.reading import UNREADABLE, described
+from zhenxian.certs.tnauthlist import decode_der
+from zhenxian.core.errors import ParseError
+from zhenxian.core.reasons import Reason
 
 OID: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.27")
 ENHANCED_OID: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.33")

@@ -9,10 +9,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
-from certs.names import general_key, name_key
-from certs.reading import UNREADABLE
-from passport.errors import ParseError
-from passport.reasons import Reason
+from zhenxian.certs.names import general_key, name_key
+from zhenxian.certs.reading import UNREADABLE
+from zhenxian.core.errors import ParseError
+from zhenxian.core.reasons import Reason
 
 MAX_LENGTH: Final = 8 * 1024 * 1024  # octets of one list
 _KNOWN_CRITICAL: Final = {x509.IssuingDistributionPoint.oid}

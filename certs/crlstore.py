@@ -31,12 +31,12 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from certs.crl import HeldList, Named, parse_crl
-from certs.fetch import Fetched, Fetcher, FetchError, Purpose
-from certs.files import read_file
-from certs.x5u import host_of, names_loopback
-from passport.errors import ConfigError, ParseError, shown
-from passport.reasons import Reason
+from zhenxian.certs.crl import HeldList, Named, parse_crl
+from zhenxian.certs.fetch import Fetched, Fetcher, FetchError, Purpose
+from zhenxian.certs.files import read_file
+from zhenxian.certs.x5u import host_of, names_loopback
+from zhenxian.core.errors import ConfigError, ParseError, shown
+from zhenxian.core.reasons import Reason
 
 REFRESH_SECONDS: Final = 900  # how late a revocation may arrive that its list's host has published
 RETRY_SECONDS: Final = 60  # after a failure

@@ -11,7 +11,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from certs import constraints, tnauthlist
+from zhenxian.certs import constraints, tnauthlist
 
 
 class _TNAuthList(x509.ExtensionType):

@@ -26,7 +26,7 @@ import anyio
 import httpcore
 from msgspec import Struct, structs
 
-from certs.x5u import (
+from zhenxian.certs.x5u import (
     UrlRefused,
     X5uPolicy,
     check_crl_url,
@@ -35,8 +35,8 @@ from certs.x5u import (
     is_public,
     names_loopback,
 )
-from passport.errors import ConfigError, ZhenxianError, shown
-from passport.reasons import Reason
+from zhenxian.core.errors import ConfigError, ZhenxianError, shown
+from zhenxian.core.reasons import Reason
 
 MAX_AGE: Final = 31_536_000  # seconds; RFC 9111 section 1.2.2 lets a cache treat more as this
 _MAX_ETAG: Final = 256  # characters; a longer one is not remembered

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from passport.errors import ConfigError
+from zhenxian.core.errors import ConfigError
 
 Stamp: TypeAlias = tuple[int, ...] | None
 

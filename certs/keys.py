@@ -12,10 +12,10 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from certs.chain import Chain, parse_chain
-from certs.files import Stamp, read_file, stamp
-from passport.errors import ConfigError, ParseError
-from passport.jws import SigningKey
+from zhenxian.certs.chain import Chain, parse_chain
+from zhenxian.certs.files import Stamp, read_file, stamp
+from zhenxian.core.errors import ConfigError, ParseError
+from zhenxian.passport.jws import SigningKey
 
 MAX_FILE: Final = 64 * 1024  # octets of a key or chain file; real ones have less than 8 KiB
 

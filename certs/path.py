@@ -23,10 +23,10 @@ from cryptography.x509.verification import (
 )
 from msgspec import Struct
 
-from certs.enforced import kinds
-from certs.profile import Role, Violation, check_profile, extension, signing_role
-from certs.reading import UNREADABLE
-from passport.reasons import Reason
+from zhenxian.certs.enforced import kinds
+from zhenxian.certs.profile import Role, Violation, check_profile, extension, signing_role
+from zhenxian.certs.reading import UNREADABLE
+from zhenxian.core.reasons import Reason
 
 MAX_CERTIFICATES: Final = 10  # of one chain
 _MAX_SIGNATURES: Final = 16  # checked to explain a refusal

@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
 from msgspec import Struct
 
-from certs import constraints, tnauthlist
-from certs.enforced import by_reference, unfit_constraints, unfit_purpose, unknown_critical
-from certs.reading import UNREADABLE, described
-from passport.errors import ParseError
+from zhenxian.certs import constraints, tnauthlist
+from zhenxian.certs.enforced import by_reference, unfit_constraints, unfit_purpose, unknown_critical
+from zhenxian.certs.reading import UNREADABLE, described
+from zhenxian.core.errors import ParseError
 
 POLICY_ARC: Final = "2.16.840.1.114569.1.1."  # US certificate policy; its version follows
 _COMMON_NAME = re.compile(r"SHAKEN ([A-Za-z0-9]{1,10})\Z")

@@ -20,11 +20,11 @@ from typing import Final
 
 from msgspec import Struct
 
-from certs.chain import Chain, parse_chain
-from certs.fetch import Caching, Fetched, Fetcher, FetchError, NotModified, Purpose
-from certs.x5u import X5uPolicy, check_x5u, host_of
-from passport.errors import ParseError, shown
-from passport.reasons import Reason
+from zhenxian.certs.chain import Chain, parse_chain
+from zhenxian.certs.fetch import Caching, Fetched, Fetcher, FetchError, NotModified, Purpose
+from zhenxian.certs.x5u import X5uPolicy, check_x5u, host_of
+from zhenxian.core.errors import ParseError, shown
+from zhenxian.core.reasons import Reason
 
 STALE_SECONDS: Final = 86_400  # an outage of a day does not take a carrier's calls with it
 FAILURE_SECONDS: Final = 30  # a failing host is asked twice a minute, not once a call

@@ -21,13 +21,13 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct, structs
 
-from certs import tnauthlist
-from certs.crl import HeldList, RevocationList, parse_crl
-from certs.enforced import BY_REFERENCE
-from certs.names import general_key, name_key, uri_key
-from certs.reading import UNREADABLE
-from certs.trustlist import TrustList
-from passport.errors import ParseError, shown
+from zhenxian.certs import tnauthlist
+from zhenxian.certs.crl import HeldList, RevocationList, parse_crl
+from zhenxian.certs.enforced import BY_REFERENCE
+from zhenxian.certs.names import general_key, name_key, uri_key
+from zhenxian.certs.reading import UNREADABLE
+from zhenxian.certs.trustlist import TrustList
+from zhenxian.core.errors import ParseError, shown
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 

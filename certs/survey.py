@@ -17,22 +17,22 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
-from certs.ca import DAY, Authority
-from certs.chain import TrustedSigner, Untrusted, parse_chain, validate
-from certs.crl import HeldList
-from certs.path import MAX_CERTIFICATES, unfit_anchor
-from certs.profile import ProfilePolicy, Role, extension, role_of
-from certs.reading import UNREADABLE, described
-from certs.revocation import (
+from zhenxian.certs.ca import DAY, Authority
+from zhenxian.certs.chain import TrustedSigner, Untrusted, parse_chain, validate
+from zhenxian.certs.crl import HeldList
+from zhenxian.certs.path import MAX_CERTIFICATES, unfit_anchor
+from zhenxian.certs.profile import ProfilePolicy, Role, extension, role_of
+from zhenxian.certs.reading import UNREADABLE, described
+from zhenxian.certs.revocation import (
     Assignment,
     RevocationPolicy,
     RevocationView,
     State,
     build_view,
 )
-from certs.trustlist import TrustList
-from passport.errors import ParseError
-from passport.reasons import Reason
+from zhenxian.certs.trustlist import TrustList
+from zhenxian.core.errors import ParseError
+from zhenxian.core.reasons import Reason
 
 MAX_FILE: Final = 4 * 1024 * 1024  # octets
 _DATES: Final = (Reason.CERT_EXPIRED, Reason.CERT_NOT_YET_VALID)

@@ -19,10 +19,10 @@ from pyasn1.codec.der import decoder, encoder
 from pyasn1.error import PyAsn1Error
 from pyasn1_modules import rfc8226
 
-from certs.reading import UNREADABLE, described
-from passport.errors import ParseError
-from passport.reasons import Reason
-from passport.tn import TN, TNRange
+from zhenxian.certs.reading import UNREADABLE, described
+from zhenxian.core.errors import ParseError
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import TN, TNRange
 
 OID: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.26")
 MAX_ENTRIES: Final = 10_000  # entries; a list of more is served by reference, not in a certificate

@@ -12,10 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from msgspec import Struct
 
-from certs.files import read_file
-from certs.path import unfit_anchor
-from certs.reading import UNREADABLE, described
-from passport.errors import ConfigError
+from zhenxian.certs.files import read_file
+from zhenxian.certs.path import unfit_anchor
+from zhenxian.certs.reading import UNREADABLE, described
+from zhenxian.core.errors import ConfigError
 
 MAX_FILE: Final = 4 * 1024 * 1024  # octets of one file; the US list has less than 100 KiB
 _ENDINGS: Final = (".pem", ".crt", ".cer")

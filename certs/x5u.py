@@ -15,8 +15,8 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-from passport.errors import ConfigError, shown
-from passport.reasons import Reason
+from zhenxian.core.errors import ConfigError, shown
+from zhenxian.core.reasons import Reason
 
 MAX_URL_LENGTH: Final = 1024  # characters; the longest x5u of the field is below 200
 _X5U_PORTS: Final = frozenset({None, "443", "8443"})  # ATIS-1000074 section 5.3.1

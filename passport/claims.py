@@ -12,13 +12,13 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from passport import json, ppt
-from passport.errors import ParseError, shown
-from passport.jws import b64url_decode
-from passport.ppt import Extension, shaken
-from passport.ppt.shaken import Attestation, Shaken, parse_origid
-from passport.reasons import Reason
-from passport.tn import MAX_LONG, TN, URI
+from zhenxian.core.errors import ParseError, shown
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import MAX_LONG, TN, URI
+from zhenxian.passport import json, ppt
+from zhenxian.passport.jws import b64url_decode
+from zhenxian.passport.ppt import Extension, shaken
+from zhenxian.passport.ppt.shaken import Attestation, Shaken, parse_origid
 
 MAX_DESTINATIONS: Final = 32  # identities in dest; bounds the work that a token can ask for
 MAX_IAT: Final = 253_402_300_799  # seconds; the end of the year 9999

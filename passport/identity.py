@@ -23,12 +23,12 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from passport import claims
-from passport.claims import PASSporT
-from passport.errors import ParseError, shown
-from passport.jws import Token, b64url_decode, b64url_encode
-from passport.ppt import lookup
-from passport.reasons import Reason
+from zhenxian.core.errors import ParseError, shown
+from zhenxian.core.reasons import Reason
+from zhenxian.passport import claims
+from zhenxian.passport.claims import PASSporT
+from zhenxian.passport.jws import Token, b64url_decode, b64url_encode
+from zhenxian.passport.ppt import lookup
 
 MAX_HEADER_LENGTH: Final = 8192  # characters of one Identity header value
 MAX_HEADERS: Final = 16  # Identity headers of one call

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from passport.errors import ParseError, shown
-from passport.reasons import Reason
+from zhenxian.core.errors import ParseError, shown
+from zhenxian.core.reasons import Reason
 
 MAX_DEPTH: Final = 8  # levels; the deepest claim of any standard (rcd with a jCard) needs seven
 _SCAN_ABOVE: Final = 8  # brackets; fewer cannot nest deeper than MAX_DEPTH

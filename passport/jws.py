@@ -34,8 +34,8 @@ from jwt.algorithms import ECAlgorithm
 from jwt.exceptions import InvalidKeyError
 from msgspec import Struct
 
-from passport.errors import ConfigError, ParseError
-from passport.reasons import Reason
+from zhenxian.core.errors import ConfigError, ParseError
+from zhenxian.core.reasons import Reason
 
 SIGNATURE_LENGTH: Final = 64  # octets: R and S, 32 each
 _HALF: Final = 32

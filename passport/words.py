@@ -2,7 +2,7 @@
 
 Nothing that a client or an operator reads is a library's sentence or names a type of Python: all
 such texts are turned here into what was expected of which member (those of the framework of the
-administration in gateway.words).
+administration in api.words).
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final
 
-from passport.errors import ConfigError
-from passport.tn import TN, URI
-from registry.model import CalleeRefusal, Registry, Scope
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.tn import TN, URI
+from zhenxian.registry.model import CalleeRefusal, Registry, Scope
 
 MAX_TERMS: Final = 1_000
 MAX_TERM: Final = 64  # characters of a term

@@ -10,11 +10,11 @@ from typing import Any, Final, TypeVar
 
 from msgspec.structs import fields
 
-from passport.errors import ConfigError, ParseError, shown
-from passport.ppt.shaken import parse_origid
-from passport.reading import Reading
-from passport.tn import TN, TNRange
-from registry.model import (
+from zhenxian.core.errors import ConfigError, ParseError, shown
+from zhenxian.core.reading import Reading
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.passport.ppt.shaken import parse_origid
+from zhenxian.registry.model import (
     Access,
     AccessKind,
     Binding,

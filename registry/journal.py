@@ -11,9 +11,9 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from passport.errors import ZhenxianError
-from passport.tn import TN
-from registry.model import KINDS, TYPES, Kind, Record
+from zhenxian.core.errors import ZhenxianError
+from zhenxian.core.tn import TN
+from zhenxian.registry.model import KINDS, TYPES, Kind, Record
 
 
 class RegistryConflictError(ZhenxianError):

@@ -19,9 +19,9 @@ from typing import Final
 import phonenumbers
 from msgspec import Struct
 
-from passport.errors import ConfigError, shown
-from passport.tn import TN, URI
-from passport.words import said
+from zhenxian.core.errors import ConfigError, shown
+from zhenxian.core.tn import TN, URI
+from zhenxian.passport.words import said
 
 COLUMNS: Final = ("prefix", "lengths", "kind", "label", "label_zh", "source")
 _CHINA: Final = "86"
@@ -195,7 +195,7 @@ def load_plan(
         ConfigError: names file, line and column.
     """
     rows: list[tuple[str, int, Label]] = []
-    shipped = resources.files("registry") / "data" / "cn.csv"
+    shipped = resources.files("zhenxian.registry") / "data" / "cn.csv"
     own = _read(shipped.read_text(encoding="utf-8").splitlines(), "cn.csv")
     here = country in (None, _TABLE_OF)
     rows += [row for row in own if here or row[2].kind not in _OF_ITS_COUNTRY]

@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from passport.tn import TN, TNRange
+from zhenxian.core.tn import TN, TNRange
 
 MAX_CHAIN: Final = 16  # resellers between carrier and subject; deeper chains are refused
 MAX_PAIRS: Final = 5_000  # AXB pairs on one X, as platforms sell them
@@ -88,7 +88,7 @@ class TargetKind(str, Enum):
 
 
 class ConductKind(str, Enum):
-    """Whose conduct can be exempted; the words of displays.model.KeyKind."""
+    """Whose conduct can be exempted; the words of analytics.model.KeyKind."""
 
     ACCESS = "access"
     SUBJECT = "subject"
@@ -98,7 +98,7 @@ class ConductKind(str, Enum):
 
 
 class ConductMeasure(str, Enum):
-    """From what it can be exempted; the words of displays.model.Measure."""
+    """From what it can be exempted; the words of analytics.model.Measure."""
 
     SPREAD = "spread"
     LOCAL_PRESENCE = "local-presence"
@@ -507,7 +507,7 @@ class Registry(Protocol):
         """The exemption of that conduct in force, one at most; look at its measures too.
 
         Args:
-            kind, target: kind and id of a displays.model.Key.
+            kind, target: kind and id of an analytics.model.Key.
         """
         ...
 

@@ -24,12 +24,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from passport.errors import ConfigError, ParseError, ZhenxianError, shown
-from passport.json import dumps, loads
-from passport.jws import SigningKey, Token, VerifyingKey, b64url_decode, b64url_encode
-from passport.tn import TN, TNRange, undressed
-from passport.words import fault, said
-from registry.model import Order, TargetKind, Who, span
+from zhenxian.core.errors import ConfigError, ParseError, ZhenxianError, shown
+from zhenxian.core.tn import TN, TNRange, undressed
+from zhenxian.passport.json import dumps, loads
+from zhenxian.passport.jws import SigningKey, Token, VerifyingKey, b64url_decode, b64url_encode
+from zhenxian.passport.words import fault, said
+from zhenxian.registry.model import Order, TargetKind, Who, span
 
 MAX_TOKEN: Final = 8_192  # octets; an instruction has some 500
 MAX_AHEAD: Final = 300  # seconds an instruction's iat may lie ahead of this clock

@@ -10,10 +10,10 @@ from typing import Final, Protocol
 
 from msgspec.structs import replace
 
-from passport.errors import ConfigError
-from passport.tn import TN, TNRange
-from registry.journal import Change, RegistryConflictError, VersionConflictError
-from registry.model import (
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.registry.journal import Change, RegistryConflictError, VersionConflictError
+from zhenxian.registry.model import (
     MAX_CHAIN,
     MAX_EXEMPT,
     MAX_PAIRS,

@@ -1,8 +1,8 @@
-"""Change one thing at a time in passport/ and verifier/, and report what no test notices.
+"""Change one thing at a time in core/, passport/ and verifier/, and report what no test notices.
 
-    python -m scripts.mutants                     everything (about 35 minutes on one core)
-    python -m scripts.mutants 'verifier.*'        one room
-    python -m scripts.mutants 'verifier.judge.*'  one module
+    python -m scripts.mutants                              everything (about 35 minutes on one core)
+    python -m scripts.mutants 'zhenxian.verifier.*'        one room
+    python -m scripts.mutants 'zhenxian.verifier.judge.*'  one module
 
 What is mutated, and by which tests, is in pyproject.toml, [tool.mutmut]. What was found so far,
 and why the rest is left, is in docs/mutants.md. The exit status is 0 when mutmut ran to its end:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from gateway.reference import reasons_page, settings_page
+from zhenxian.service.reference import reasons_page, settings_page
 
 PAGES = {
     Path("docs/settings.md"): settings_page,

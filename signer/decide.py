@@ -5,16 +5,16 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from displays.model import DisplayConduct, Finding
-from displays.model import State as Conduct
-from passport.errors import StoreUnavailableError
-from passport.ppt.shaken import Attestation
-from passport.reading import MIN_DIGITS
-from passport.reasons import Reason
-from passport.tn import ANONYMOUS, TN, Private
-from registry.consent import Consent, ConsentPolicy, told
-from registry.kinds import NO_PLAN, Plan
-from registry.model import (
+from zhenxian.analytics.model import DisplayConduct, Finding
+from zhenxian.analytics.model import State as Conduct
+from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.core.reading import MIN_DIGITS
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import ANONYMOUS, TN, Private
+from zhenxian.passport.ppt.shaken import Attestation
+from zhenxian.registry.consent import Consent, ConsentPolicy, told
+from zhenxian.registry.kinds import NO_PLAN, Plan
+from zhenxian.registry.model import (
     Access,
     Binding,
     CalleeRefusal,
@@ -27,8 +27,8 @@ from registry.model import (
     Verification,
     Who,
 )
-from signer.conduct import PooledSigning, against, agent_of
-from signer.request import SigningRequest
+from zhenxian.signer.analytics import PooledSigning, against, agent_of
+from zhenxian.signer.request import SigningRequest
 
 _NOBODY = Standing(None)
 

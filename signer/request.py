@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from passport.claims import Destination
-from passport.ppt.shaken import Attestation
-from passport.tn import TN, URI
+from zhenxian.core.tn import TN, URI
+from zhenxian.passport.claims import Destination
+from zhenxian.passport.ppt.shaken import Attestation
 
 
 class SigningRequest(Struct, frozen=True):

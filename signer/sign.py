@@ -7,13 +7,13 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from certs.keys import Credential
-from passport.claims import Header, PASSporT
-from passport.identity import IdentityHeader
-from passport.jws import Token, b64url_encode
-from passport.ppt.shaken import Shaken
-from signer.decide import Decision
-from signer.request import SigningRequest
+from zhenxian.certs.keys import Credential
+from zhenxian.passport.claims import Header, PASSporT
+from zhenxian.passport.identity import IdentityHeader
+from zhenxian.passport.jws import Token, b64url_encode
+from zhenxian.passport.ppt.shaken import Shaken
+from zhenxian.signer.decide import Decision
+from zhenxian.signer.request import SigningRequest
 
 
 class SignedHeader(Struct, frozen=True):

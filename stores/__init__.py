@@ -1,1 +1,1 @@
-"""The engines behind the rooms' protocols. Only the gateway's start-up names one."""
+"""The engines behind the rooms' protocols: SQLite, memory, Redis."""

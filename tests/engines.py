@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-from registry.journal import dump_commit, load_commit
-from stores.book import Book
-from stores.fleet import FleetRegistry
-from stores.local import LocalRegistry
-from stores.redislink import FleetOptions
+from zhenxian.registry.journal import dump_commit, load_commit
+from zhenxian.stores.fleet.link import FleetOptions
+from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.view import LocalRegistry
 
 KEPT = 5  # answers in memory; few, so that old ones have to go
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from displays.model import Finding, Key, KeyKind, Measure, Sample, State
+from zhenxian.analytics.model import Finding, Key, KeyKind, Measure, Sample, State
 
 
 def finding(kind=KeyKind.ACCESS, name="bank-trunk", state=State.POOLED, **more):
@@ -20,7 +20,7 @@ def finding(kind=KeyKind.ACCESS, name="bank-trunk", state=State.POOLED, **more):
 
 
 class Found:
-    """A displays.model.DisplayConduct with these findings."""
+    """An analytics.model.DisplayConduct with these findings."""
 
     def __init__(self, *findings):
         self.findings = {found.key: found for found in findings}

@@ -7,16 +7,10 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from passport.errors import ConfigError
-from registry.journal import Commit, RegistryConflictError, Version, put
-from registry.model import (
-    Kind,
-    Standing,
-    State,
-    Subject,
-    TargetKind,
-)
-from registry.rules import FOREVER, check, displays, parties
+from zhenxian.core.errors import ConfigError
+from zhenxian.registry.journal import Commit, RegistryConflictError, Version, put
+from zhenxian.registry.model import Kind, Standing, State, Subject, TargetKind
+from zhenxian.registry.rules import FOREVER, check, displays, parties
 
 
 class PlainRegistry:

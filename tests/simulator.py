@@ -22,21 +22,21 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from certs import ca
-from certs.ca import Authority
-from certs.chain import Chain, parse_chain
-from certs.fetch import Caching, Fetched, FetchError, NotModified, Purpose
-from certs.keys import Credential
-from certs.revocation import RevocationPolicy, RevocationView, build_view
-from certs.tnauthlist import SPC, TNAuthList
-from certs.trustlist import TrustList
-from passport.claims import Destination, Header, PASSporT
-from passport.identity import IdentityHeader
-from passport.jws import SigningKey, Token, b64url_encode
-from passport.ppt.shaken import Shaken, parse_attest
-from passport.reasons import Reason
-from passport.tn import TN, TNRange
-from verifier.request import VerificationRequest
+from zhenxian.certs import ca
+from zhenxian.certs.ca import Authority
+from zhenxian.certs.chain import Chain, parse_chain
+from zhenxian.certs.fetch import Caching, Fetched, FetchError, NotModified, Purpose
+from zhenxian.certs.keys import Credential
+from zhenxian.certs.revocation import RevocationPolicy, RevocationView, build_view
+from zhenxian.certs.tnauthlist import SPC, TNAuthList
+from zhenxian.certs.trustlist import TrustList
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.passport.claims import Destination, Header, PASSporT
+from zhenxian.passport.identity import IdentityHeader
+from zhenxian.passport.jws import SigningKey, Token, b64url_encode
+from zhenxian.passport.ppt.shaken import Shaken, parse_attest
+from zhenxian.verifier.request import VerificationRequest
 
 NOW = 1_795_500_000  # 2026-11-24T06:00:00Z
 DAY = 86_400

@@ -2,9 +2,9 @@
 
 from random import Random
 
-from displays import Key, KeyKind, Observation
-from displays.model import agent
-from passport.tn import TN
+from zhenxian.analytics import Key, KeyKind, Observation
+from zhenxian.analytics.model import agent
+from zhenxian.core.tn import TN
 
 NOON = 1_795_492_800  # seconds since the epoch, in the middle of half a window
 CODES = (

@@ -12,7 +12,8 @@ import pytest
 from bench.machine import PACKAGES
 
 ROOT = Path(__file__).parent.parent
-NOT_SHIPPED = {"bench", "scripts", "tests"}
+NOT_SHIPPED = {"bench", "examples", "scripts", "src", "tests"}
+TO_COME = {"sip"}  # rooms that the order has a place for
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,8 @@ def project():
 
 @pytest.fixture(scope="module")
 def rooms():
+    if not (ROOT / ".git").exists():
+        pytest.skip("a source distribution has the rooms in src/ itself")
     listed = subprocess.run(
         ["git", "ls-files", "*.py"], cwd=ROOT, check=True, capture_output=True, text=True
     )
@@ -40,17 +43,19 @@ def _copied():
 
 
 def test_the_packages_are_the_rooms(project, rooms):
-    include = project["tool"]["setuptools"]["packages"]["find"]["include"]
-    assert {name.removesuffix("*") for name in include} == rooms
-    assert set(project["tool"]["importlinter"]["root_packages"]) == rooms
-    assert set(project["tool"]["mypy"]["packages"]) == rooms
-    assert set(project["tool"]["coverage"]["run"]["source"]) == rooms
+    tool = project["tool"]
+    assert {path.name for path in (ROOT / "src/zhenxian").iterdir() if path.is_symlink()} == rooms
+    assert set(tool["coverage"]["run"]["source"]) == rooms
+    assert set(tool["ruff"]["lint"]["flake8-tidy-imports"]["banned-api"]) == rooms
+    order = " | ".join(tool["importlinter"]["contracts"][0]["layers"])
+    placed = {name.strip("()") for name in order.split(" | ")}
+    assert rooms <= placed <= rooms | TO_COME
 
 
 def test_the_image_gets_every_room_and_nothing_that_is_kept_from_it(rooms):
     copied = _copied()
     assert len(copied) == len(set(copied))
-    assert {name for name in copied if (ROOT / name).is_dir()} == rooms
+    assert {name for name in copied if (ROOT / name).is_dir()} == rooms | {"src"}
     first, *rules = (ROOT / ".dockerignore").read_text().split()
     assert first == "*"
     admitted = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
@@ -75,8 +80,7 @@ def test_data_files_are_in_the_package(project, rooms):
     shipped = project["tool"]["setuptools"]["package-data"]
     for path in data - {path for path in data if path.name in ("README.md", "AGENTS.md")}:
         room, rest = path.parts[0], Path(*path.parts[1:])
-        patterns = [*shipped.get("*", []), *shipped.get(room, [])]
-        assert any(rest.match(pattern) for pattern in patterns), path
+        assert any(rest.match(pattern) for pattern in shipped.get(f"zhenxian.{room}", [])), path
 
 
 # What tests need besides Python -------------------------------------------------------------------

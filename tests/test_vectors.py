@@ -20,10 +20,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from certs.constraints import ClaimConstraints, constraints_of, parse_constraints
-from certs.tnauthlist import SPC, parse_tnauthlist, tnauthlist_of
-from passport import json
-from passport.claims import (
+from zhenxian.certs.constraints import ClaimConstraints, constraints_of, parse_constraints
+from zhenxian.certs.tnauthlist import SPC, parse_tnauthlist, tnauthlist_of
+from zhenxian.core.errors import ParseError
+from zhenxian.core.reading import Reading
+from zhenxian.core.reasons import Reason, SipStatus, reason_header
+from zhenxian.core.tn import TN, URI, TNRange
+from zhenxian.passport import json
+from zhenxian.passport.claims import (
     Destination,
     Header,
     MediaKey,
@@ -31,13 +35,9 @@ from passport.claims import (
     parse_header,
     parse_payload,
 )
-from passport.errors import ParseError
-from passport.identity import parse_identity_header, parse_single
-from passport.jws import SigningKey, Token, VerifyingKey, b64url_decode, b64url_encode
-from passport.ppt import TYPES
-from passport.reading import Reading
-from passport.reasons import Reason, SipStatus, reason_header
-from passport.tn import TN, URI, TNRange
+from zhenxian.passport.identity import parse_identity_header, parse_single
+from zhenxian.passport.jws import SigningKey, Token, VerifyingKey, b64url_decode, b64url_encode
+from zhenxian.passport.ppt import TYPES
 
 FILES = {
     path.stem: stdlib_json.loads(path.read_text("utf-8"))
@@ -54,13 +54,13 @@ NOT_RUN = {
     "certificate-rule": "run with built certificates in the tests of certs",
     "json": "bodies of the authority token of RFC 9448, which is not spoken yet",
     "tkvalue": "likewise",
-    "3gpp-signing": "run over HTTP in the tests of the gateway",
-    "3gpp-verification": "run over HTTP in the tests of the gateway",
-    "3gpp-error": "run over HTTP in the tests of the gateway",
-    "atis-signing": "run over HTTP in the tests of the gateway",
-    "atis-verification": "run over HTTP in the tests of the gateway",
-    "atis-error": "run over HTTP in the tests of the gateway",
-    "atis-verify-outcome": "run over HTTP in the tests of the gateway",
+    "3gpp-signing": "run over HTTP in the tests of the front end",
+    "3gpp-verification": "run over HTTP in the tests of the front end",
+    "3gpp-error": "run over HTTP in the tests of the front end",
+    "atis-signing": "run over HTTP in the tests of the front end",
+    "atis-verification": "run over HTTP in the tests of the front end",
+    "atis-error": "run over HTTP in the tests of the front end",
+    "atis-verify-outcome": "run over HTTP in the tests of the front end",
 }
 
 DEVIATIONS = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from passport.reasons import Reason, Verstat
-from verifier.verdict import Label, Result, Verdict
+from zhenxian.core.reasons import Reason, Verstat
+from zhenxian.verifier.verdict import Label, Result, Verdict
 
 _RANK: Final = {Verstat.FAILED: 2, Verstat.NONE: 1, Verstat.PASSED: 0}
 

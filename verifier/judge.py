@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from displays.model import Finding
-from passport.reasons import Reason
-from passport.tn import TN
-from registry.consent import Consent, told
-from registry.model import Binding, CalleeRefusal, Order
-from verifier.conduct import AS_USUAL, ConductPolicy, PooledVerifying
-from verifier.token import VerifiedPASSporT
-from verifier.verdict import Check, Refusal
+from zhenxian.analytics.model import Finding
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import TN
+from zhenxian.registry.consent import Consent, told
+from zhenxian.registry.model import Binding, CalleeRefusal, Order
+from zhenxian.verifier.analytics import AS_USUAL, ConductPolicy, PooledVerifying
+from zhenxian.verifier.token import VerifiedPASSporT
+from zhenxian.verifier.verdict import Check, Refusal
 
 
 class Facts(Struct, frozen=True):

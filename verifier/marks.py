@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from passport.errors import StoreUnavailableError
-from passport.reading import MIN_DIGITS
-from passport.reasons import Verstat
-from passport.tn import TN, URI
-from registry.kinds import NumberKind, Plan
-from registry.model import Holding, Registry, Use
-from verifier.request import VerificationRequest
-from verifier.verdict import Label, Verdict
+from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.core.reading import MIN_DIGITS
+from zhenxian.core.reasons import Verstat
+from zhenxian.core.tn import TN, URI
+from zhenxian.registry.kinds import NumberKind, Plan
+from zhenxian.registry.model import Holding, Registry, Use
+from zhenxian.verifier.request import VerificationRequest
+from zhenxian.verifier.verdict import Label, Verdict
 
 
 class Wrong(NamedTuple):

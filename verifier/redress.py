@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from certs.keys import Credential
-from passport.errors import ConfigError
-from passport.json import dumps
-from passport.jws import Token, b64url_encode
-from passport.reasons import SipStatus
-from verifier.verdict import Check, Verdict
+from zhenxian.certs.keys import Credential
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.reasons import SipStatus
+from zhenxian.passport.json import dumps
+from zhenxian.passport.jws import Token, b64url_encode
+from zhenxian.verifier.verdict import Check, Verdict
 
 TYPE: Final = "vcard+json"  # RFC 8688 section 3.2.1
 

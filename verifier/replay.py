@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from passport.jws import Token
+from zhenxian.passport.jws import Token
 
 REPEAT_SECONDS: Final = 2.0  # how long a question may be asked again
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from passport.tn import TN, URI
+from zhenxian.core.tn import TN, URI
 
 
 class VerificationRequest(Struct, frozen=True):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from certs.x5u import X5uPolicy, check_x5u
-from passport.claims import Destination, Header, PASSporT
-from passport.errors import ParseError
-from passport.identity import IdentityHeader, parse_single
-from passport.ppt import lookup
-from passport.reading import Reading
-from passport.reasons import Reason
-from passport.tn import TN, URI
-from verifier.request import VerificationRequest
-from verifier.verdict import Check, Refusal
+from zhenxian.certs.x5u import X5uPolicy, check_x5u
+from zhenxian.core.errors import ParseError
+from zhenxian.core.reading import Reading
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import TN, URI
+from zhenxian.passport.claims import Destination, Header, PASSporT
+from zhenxian.passport.identity import IdentityHeader, parse_single
+from zhenxian.passport.ppt import lookup
+from zhenxian.verifier.request import VerificationRequest
+from zhenxian.verifier.verdict import Check, Refusal
 
 
 class ScreenPolicy(Struct, frozen=True):

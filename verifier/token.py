@@ -6,15 +6,15 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-from certs.chain import Chain, TrustedSigner
-from passport.claims import PASSporT
-from passport.errors import ConfigError, ParseError
-from passport.identity import IdentityHeader
-from passport.jws import VerifyingKey, b64url_decode
-from passport.reasons import Reason
-from passport.tn import TN, URI
-from verifier.screen import Screened
-from verifier.verdict import Check, Refusal
+from zhenxian.certs.chain import Chain, TrustedSigner
+from zhenxian.core.errors import ConfigError, ParseError
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import TN, URI
+from zhenxian.passport.claims import PASSporT
+from zhenxian.passport.identity import IdentityHeader
+from zhenxian.passport.jws import VerifyingKey, b64url_decode
+from zhenxian.verifier.screen import Screened
+from zhenxian.verifier.verdict import Check, Refusal
 
 _MADE_HERE: Final = object()
 

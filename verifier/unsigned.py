@@ -15,14 +15,14 @@ from typing import Final
 import phonenumbers
 from msgspec import Struct
 
-from passport.errors import StoreUnavailableError
-from passport.reasons import Reason, Verstat
-from passport.tn import TN, URI
-from registry.kinds import NO_PLAN, Plan
-from registry.model import Order, Registry, Who
-from verifier.marks import wrong_with
-from verifier.request import VerificationRequest
-from verifier.verdict import Check, Label, Verdict
+from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.core.reasons import Reason, Verstat
+from zhenxian.core.tn import TN, URI
+from zhenxian.registry.kinds import NO_PLAN, Plan
+from zhenxian.registry.model import Order, Registry, Who
+from zhenxian.verifier.marks import wrong_with
+from zhenxian.verifier.request import VerificationRequest
+from zhenxian.verifier.verdict import Check, Label, Verdict
 
 
 class Action(str, Enum):

@@ -6,12 +6,12 @@ from enum import Enum
 
 from msgspec import Struct
 
-from certs.chain import TrustedSigner
-from displays.model import Finding, State
-from passport.claims import PASSporT
-from passport.ppt.shaken import Attestation, Shaken
-from passport.reasons import Reason, SipStatus, Verstat, reason_header
-from registry.model import CalleeRefusal
+from zhenxian.analytics.model import Finding, State
+from zhenxian.certs.chain import TrustedSigner
+from zhenxian.core.reasons import Reason, SipStatus, Verstat, reason_header
+from zhenxian.passport.claims import PASSporT
+from zhenxian.passport.ppt.shaken import Attestation, Shaken
+from zhenxian.registry.model import CalleeRefusal
 
 
 class Check(str, Enum):

@@ -35,25 +35,25 @@ from typing import Final, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from certs.chain import Chain, TrustedSigner, Untrusted, validate
-from certs.profile import ProfilePolicy
-from certs.repository import Failure
-from certs.revocation import RevocationView
-from certs.trustlist import TrustList
-from displays.model import DisplayConduct, Finding
-from passport.errors import ParseError, StoreUnavailableError
-from passport.identity import split_identity_headers
-from passport.ppt.shaken import Shaken
-from passport.reasons import Reason, Verstat
-from passport.tn import TN
-from registry.consent import Consent, ConsentPolicy
-from registry.kinds import NO_PLAN, Plan
-from registry.model import Binding, CalleeRefusal, Holding, Order, Registry, Use, Who
-from verifier.conduct import AS_USUAL, ConductPolicy, against, keys, observation
-from verifier.decisive import verdict_of
-from verifier.judge import JUDGE_CHECKS, Facts, judge
-from verifier.marks import NOTHING_WRONG, going_on, marked, to_emergency, wrong_with
-from verifier.replay import (
+from zhenxian.analytics.model import DisplayConduct, Finding
+from zhenxian.certs.chain import Chain, TrustedSigner, Untrusted, validate
+from zhenxian.certs.profile import ProfilePolicy
+from zhenxian.certs.repository import Failure
+from zhenxian.certs.revocation import RevocationView
+from zhenxian.certs.trustlist import TrustList
+from zhenxian.core.errors import ParseError, StoreUnavailableError
+from zhenxian.core.reasons import Reason, Verstat
+from zhenxian.core.tn import TN
+from zhenxian.passport.identity import split_identity_headers
+from zhenxian.passport.ppt.shaken import Shaken
+from zhenxian.registry.consent import Consent, ConsentPolicy
+from zhenxian.registry.kinds import NO_PLAN, Plan
+from zhenxian.registry.model import Binding, CalleeRefusal, Holding, Order, Registry, Use, Who
+from zhenxian.verifier.analytics import AS_USUAL, ConductPolicy, against, keys, observation
+from zhenxian.verifier.decisive import verdict_of
+from zhenxian.verifier.judge import JUDGE_CHECKS, Facts, judge
+from zhenxian.verifier.marks import NOTHING_WRONG, going_on, marked, to_emergency, wrong_with
+from zhenxian.verifier.replay import (
     NEW,
     REPLAY,
     UNKNOWN,
@@ -64,17 +64,17 @@ from verifier.replay import (
     Sighting,
     replay_key,
 )
-from verifier.request import VerificationRequest
-from verifier.screen import SCREEN_CHECKS, Screened, ScreenPolicy, outdated, read, screen
-from verifier.token import TOKEN_CHECKS, VerifiedPASSporT, check_token, signed_by
-from verifier.unsigned import (
+from zhenxian.verifier.request import VerificationRequest
+from zhenxian.verifier.screen import SCREEN_CHECKS, Screened, ScreenPolicy, outdated, read, screen
+from zhenxian.verifier.token import TOKEN_CHECKS, VerifiedPASSporT, check_token, signed_by
+from zhenxian.verifier.unsigned import (
     UnsignedPolicy,
     gather_unsigned,
     is_health_request,
     judge_unsigned,
     region,
 )
-from verifier.verdict import Check, Refusal, Result, Verdict
+from zhenxian.verifier.verdict import Check, Refusal, Result, Verdict
 
 MAX_REMEMBERED_CHAINS: Final = 4096  # validation results kept; a nation has fewer signers
 _MARK_OCTETS: Final = 7  # of replay_key

@@ -18,10 +18,10 @@ from heapq import heappop, heappush
 from msgspec import Struct
 from msgspec.structs import replace
 
-from displays import Conduct, Finding, Key, KeyKind, Measure, Observation, Policy, State
-from gateway.simulation.model import Call
-from passport.tn import TN
-from verifier.conduct import AS_USUAL, PooledVerifying
+from zhenxian.analytics import Conduct, Finding, Key, KeyKind, Measure, Observation, Policy, State
+from zhenxian.core.tn import TN
+from zhenxian.simulation.model import Call
+from zhenxian.verifier.analytics import AS_USUAL, PooledVerifying
 
 ORIGINATING, TERMINATING = "originating", "terminating"
 SIDES = (ORIGINATING, TERMINATING)

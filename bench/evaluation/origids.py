@@ -19,8 +19,8 @@ from msgspec.structs import replace
 from bench.evaluation import plan
 from bench.evaluation.drive import TERMINATING, drive, steps
 from bench.evaluation.score import Outcome, Unit, score
-from displays import Policy
-from gateway.simulation import Call, Kind, Truth
+from zhenxian.analytics import Policy
+from zhenxian.simulation import Call, Kind, Truth
 
 
 def main(arguments: list[str] | None = None) -> int:

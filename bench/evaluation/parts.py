@@ -17,23 +17,23 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from bench.evaluation import plan
-from certs.chain import Chain, parse_chain
-from certs.repository import Failure
-from gateway.app import Service
-from gateway.calls import SIGNING, VERIFICATION, Answer, Headers, Incoming
-from gateway.demo import NORTH, REGULATOR, World, prepare, register
-from gateway.settings import load_settings
-from gateway.simulation import Call, Kind, Scenario, Traffic, Truth
-from gateway.simulation import Key as TruthKey
-from gateway.simulation.stream import Answer as Placed
-from gateway.simulation.stream import Proxy, Tally, registrable
-from passport.errors import ConfigError
-from passport.jws import SigningKey
-from registry.journal import RegistryConflictError, put
-from registry.model import ConductKind, Exemption, Record, Subject, TargetKind
-from registry.orders import Action, Instruction, order_of, sign_instruction
-from stores.book import Book
-from stores.embedded import REGISTRY_FILE
+from zhenxian.api.calls.service import SIGNING, VERIFICATION, Answer, Headers, Incoming
+from zhenxian.certs.chain import Chain, parse_chain
+from zhenxian.certs.repository import Failure
+from zhenxian.core.errors import ConfigError
+from zhenxian.passport.jws import SigningKey
+from zhenxian.registry.journal import RegistryConflictError, put
+from zhenxian.registry.model import ConductKind, Exemption, Record, Subject, TargetKind
+from zhenxian.registry.orders import Action, Instruction, order_of, sign_instruction
+from zhenxian.service.build import Service
+from zhenxian.service.settings import load_settings
+from zhenxian.simulation import Call, Kind, Scenario, Traffic, Truth
+from zhenxian.simulation import Key as TruthKey
+from zhenxian.simulation.demo import NORTH, REGULATOR, World, prepare, register
+from zhenxian.simulation.stream import Answer as Placed
+from zhenxian.simulation.stream import Proxy, Tally, registrable
+from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 
 COUNTS = {
     Kind.SHOP: 6,

@@ -8,8 +8,8 @@ from itertools import islice
 from msgspec import Struct
 from msgspec.structs import replace
 
-from displays import Measure, Policy
-from gateway.simulation import Call, Kind, Scenario, Traffic, Truth
+from zhenxian.analytics import Measure, Policy
+from zhenxian.simulation import Call, Kind, Scenario, Traffic, Truth
 
 TUNING = range(1, 21)  # seeds on which thresholds may be chosen
 EVALUATION = range(100, 200)  # seeds that no threshold has seen

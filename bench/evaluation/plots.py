@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from bench.evaluation.drive import ORIGINATING, SIDES
 from bench.evaluation.report import curve
 from bench.evaluation.runs import Results
-from gateway.simulation import Kind
+from zhenxian.simulation import Kind
 
 mpl.use("agg")
 _DPI = 70

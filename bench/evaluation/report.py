@@ -15,7 +15,7 @@ from bench.evaluation.drive import ORIGINATING, SIDES, TERMINATING
 from bench.evaluation.figures import Figure, per_ten_thousand, proportion, quantile
 from bench.evaluation.runs import Found, Results, Sides
 from bench.evaluation.score import LEAST_CALLS, USES, Honest, Outcome, Unit
-from gateway.simulation import COUNTRY, Kind
+from zhenxian.simulation import COUNTRY, Kind
 
 WHOLE = "{:.0f}"
 SHARE = "{:.3f}"

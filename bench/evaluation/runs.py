@@ -12,8 +12,8 @@ from msgspec import Struct, field
 from bench.evaluation import parts, plan
 from bench.evaluation.drive import SIDES, Step, drive, steps
 from bench.evaluation.score import Counts, Honest, Outcome, Scored, Unit, score
-from displays import Measure, Policy
-from gateway.simulation import Call, Kind, Scenario, Truth
+from zhenxian.analytics import Measure, Policy
+from zhenxian.simulation import Call, Kind, Scenario, Truth
 
 
 class Found(Struct):

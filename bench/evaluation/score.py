@@ -15,9 +15,9 @@ from math import inf
 from msgspec import Struct
 
 from bench.evaluation.drive import ORIGINATING, Side
-from displays import Key, KeyKind, Measure
-from gateway.simulation import Call, Kind, Truth
-from gateway.simulation import Key as TruthKey
+from zhenxian.analytics import Key, KeyKind, Measure
+from zhenxian.simulation import Call, Kind, Truth
+from zhenxian.simulation import Key as TruthKey
 
 USES = (5, 13, 27)  # calls a number; 13 is the average of published campaigns, 27 most stay below
 LEAST_CALLS = 5  # of an agent that counts: customers who called back once are no agents

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from passport.errors import ParseError, shown
-from passport.ppt import baseline, shaken
-from passport.reasons import Reason
+from zhenxian.core.errors import ParseError, shown
+from zhenxian.core.reasons import Reason
+from zhenxian.passport.ppt import baseline, shaken
 
 
 class Extension(Protocol):

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from passport.errors import ParseError, shown
-from passport.reasons import Reason
+from zhenxian.core.errors import ParseError, shown
+from zhenxian.core.reasons import Reason
 
 MAX_CRN_LENGTH: Final = 256  # characters; a call reason is read at a glance (RFC 9795)
 MAX_ORIGID_LENGTH: Final = 128  # characters; RFC 8588 section 5 recommends a UUID of 36

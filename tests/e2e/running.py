@@ -23,16 +23,16 @@ import httpx
 from cryptography import x509
 from ports import free_port
 
-from certs import ca
-from certs.ca import Authority
-from gateway.calls import SIGNING, VERIFICATION
-from gateway.demo import BANK_ORIGID, CALLEE, World, prepare
-from gateway.publish import PATH, Publisher
-from passport.claims import Destination, Header, PASSporT
-from passport.identity import IdentityHeader
-from passport.jws import SigningKey, Token, b64url_encode
-from passport.ppt.shaken import Attestation, Shaken
-from passport.tn import TN
+from zhenxian.api.calls.service import SIGNING, VERIFICATION
+from zhenxian.api.published.certificates import PATH, Publisher
+from zhenxian.certs import ca
+from zhenxian.certs.ca import Authority
+from zhenxian.core.tn import TN
+from zhenxian.passport.claims import Destination, Header, PASSporT
+from zhenxian.passport.identity import IdentityHeader
+from zhenxian.passport.jws import SigningKey, Token, b64url_encode
+from zhenxian.passport.ppt.shaken import Attestation, Shaken
+from zhenxian.simulation.demo import BANK_ORIGID, CALLEE, World, prepare
 
 START_SECONDS = 60
 STOP_SECONDS = 15
@@ -78,7 +78,7 @@ class Service:
                     *limits,
                     sys.executable,
                     "-m",
-                    "gateway.cli",
+                    "zhenxian",
                     "serve",
                     "-c",
                     str(self.world.config),

@@ -7,8 +7,8 @@ import time
 
 from running import signing, until, verdict
 
-from gateway.calls import SIGNING
-from gateway.demo import PRIVACY, RIDER
+from zhenxian.api.calls.service import SIGNING
+from zhenxian.simulation.demo import PRIVACY, RIDER
 
 LEFT = 3  # seconds from setting the end to it
 CALLERS = 3

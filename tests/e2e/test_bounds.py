@@ -14,9 +14,9 @@ import httpx
 import pytest
 from running import Service, Wire, dumps, metric, raw, signing, tls_files, until, verification
 
-from gateway.auth import Role, add_key
-from gateway.calls import SIGNING, VERIFICATION
-from gateway.demo import BANK
+from zhenxian.api.auth import Role, add_key
+from zhenxian.api.calls.service import SIGNING, VERIFICATION
+from zhenxian.simulation.demo import BANK
 
 MEGABYTE = 1_000_000
 

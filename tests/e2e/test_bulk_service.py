@@ -12,17 +12,17 @@ from contextlib import closing
 
 from running import environment, until
 
-from gateway.auth import Role, add_key
-from stores.book import Book
-from stores.embedded import REGISTRY_FILE
-from stores.numbers import number_key
+from zhenxian.api.auth import Role, add_key
+from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.numbers import number_key
+from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 
 ROWS = 400_000
 
 
 def zhenxian(service, *words, **settings):
     return subprocess.Popen(
-        [sys.executable, "-m", "gateway.cli", "registry", *map(str, words), "--url", service.base],
+        [sys.executable, "-m", "zhenxian", "registry", *map(str, words), "--url", service.base],
         env=environment(**settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from running import Wire, dumps, raw, signing, verification
 
-from gateway.auth import Role, add_key
-from gateway.calls import SIGNING, VERIFICATION
-from gateway.demo import BANK
+from zhenxian.api.auth import Role, add_key
+from zhenxian.api.calls.service import SIGNING, VERIFICATION
+from zhenxian.simulation.demo import BANK
 
 JSON = "content-type: application/json"
 H2C = ("connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAMAAABkAAQCAAAA")

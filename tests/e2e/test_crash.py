@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 from running import until
 
-from registry.journal import put
-from registry.model import Kind, Subject
-from stores.book import Book
+from zhenxian.registry.journal import put
+from zhenxian.registry.model import Kind, Subject
+from zhenxian.stores.sqlite.file import Book
 
 ROWS = 400_000
 
 
 def run(config, *arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "gateway.cli", "registry", *arguments, "-c", str(config)],
+        [sys.executable, "-m", "zhenxian", "registry", *arguments, "-c", str(config)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -109,9 +109,9 @@ def test_all_or_nothing_that_is_killed_leaves_nothing(prepared):
 WRITER = """
 import itertools, sys
 from pathlib import Path
-from registry.journal import put
-from registry.model import Subject
-from stores.book import Book
+from zhenxian.registry.journal import put
+from zhenxian.registry.model import Subject
+from zhenxian.stores.sqlite.file import Book
 book = Book(Path(sys.argv[1]), writer=True)
 for number in itertools.count():
     names = [f"s{number}-{part}" for part in range(3)]

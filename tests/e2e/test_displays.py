@@ -12,10 +12,10 @@ from fleet.redis_server import RedisServer
 from running import Service, signing, until, verdict
 from test_fleet import zhenxian
 
-from gateway.auth import Role, add_key
-from gateway.calls import SIGNING
-from gateway.demo import POOL_ORIGID, SOUTH, pool_calls
-from stores.embedded import REGISTRY_FILE
+from zhenxian.api.auth import Role, add_key
+from zhenxian.api.calls.service import SIGNING
+from zhenxian.simulation.demo import POOL_ORIGID, SOUTH, pool_calls
+from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 
 BOX = "a2000000-0000-4000-8000-000000000008"
 ACCESS, SUBJECT = "access:pool-trunk", "subject:pool-company"

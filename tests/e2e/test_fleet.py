@@ -11,10 +11,10 @@ import pytest
 from fleet.redis_server import RedisServer
 from running import Service, environment, signed, signing, until, verdict, verification
 
-from gateway.calls import SIGNING, VERIFICATION
-from gateway.demo import BANK, BANK_ORIGID
-from registry.model import Use
-from stores.embedded import REGISTRY_FILE
+from zhenxian.api.calls.service import SIGNING, VERIFICATION
+from zhenxian.registry.model import Use
+from zhenxian.simulation.demo import BANK, BANK_ORIGID
+from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 
 pytestmark = pytest.mark.redis
 LAG = 1
@@ -29,7 +29,7 @@ def redis(tmp_path):
 
 def zhenxian(service, *words):
     return subprocess.run(
-        [sys.executable, "-m", "gateway.cli", *words, "-c", str(service.world.config)],
+        [sys.executable, "-m", "zhenxian", *words, "-c", str(service.world.config)],
         env=environment(**service.settings),
         capture_output=True,
         text=True,

@@ -10,7 +10,7 @@ import pytest
 from container import Builder, Container, first_process, stop
 from running import free_port, signed, until, verdict
 
-from gateway.demo import BANK
+from zhenxian.simulation.demo import BANK
 
 _LOOK = """
 import os, pathlib, sys
@@ -29,7 +29,7 @@ for place in ("/tmp/x", "/var/lib/zhenxian/x"):
 
 _PREPARE = """
 import pathlib, sys, time
-from gateway.demo import prepare
+from zhenxian.simulation.demo import prepare
 folder = pathlib.Path("/var/lib/zhenxian")
 prepare(folder, sys.argv[1], int(time.time()))
 (folder / "state").rename(folder / "data")

@@ -24,8 +24,8 @@ from running import (
     verification,
 )
 
-from gateway.calls import SIGNING, VERIFICATION
-from gateway.demo import BANK
+from zhenxian.api.calls.service import SIGNING, VERIFICATION
+from zhenxian.simulation.demo import BANK
 
 
 def _alive(pid: int) -> bool:
@@ -133,7 +133,7 @@ def test_a_hang_up_while_it_starts_ends_nothing(serve, tmp_path):
 def test_a_second_service_on_a_data_folder_is_refused_and_told_who_has_it(serve):
     service = serve(server__workers=2)
     refused = subprocess.run(
-        [sys.executable, "-m", "gateway.cli", "serve", "-c", str(service.world.config)],
+        [sys.executable, "-m", "zhenxian", "serve", "-c", str(service.world.config)],
         env=environment(server__calls=f"127.0.0.1:{free_port()}"),
         capture_output=True,
         text=True,
@@ -160,7 +160,7 @@ def test_commands_that_work_beside_a_service_still_do(serve, tmp_path):
         ["sign", BANK, "8613800138000", "--access", "bank-trunk"],
     ):
         done = subprocess.run(
-            [sys.executable, "-m", "gateway.cli", *command, "-c", str(service.world.config)],
+            [sys.executable, "-m", "zhenxian", *command, "-c", str(service.world.config)],
             env=environment(),
             capture_output=True,
             text=True,
@@ -181,7 +181,7 @@ def test_the_demonstration_ends_its_service_however_it_ends(tmp_path, number):
     log = (tmp_path / "log").open("w+")
     demonstration = subprocess.Popen(
         [
-            *(sys.executable, "-m", "gateway.cli", "demo", "--folder", str(tmp_path / "demo")),
+            *(sys.executable, "-m", "zhenxian", "demo", "--folder", str(tmp_path / "demo")),
             *("--listen", listener, "--keep-serving"),
         ],
         stdout=log,

@@ -14,10 +14,10 @@ from cryptography.x509.name import _ASN1Type as StringType
 from cryptography.x509.oid import NameOID
 from running import free_port, metric, until, verdict
 
-from certs import ca
-from certs.ca import Authority, new_key
-from certs.tnauthlist import SPC, TNAuthList
-from gateway.demo import COURIER
+from zhenxian.certs import ca
+from zhenxian.certs.ca import Authority, new_key
+from zhenxian.certs.tnauthlist import SPC, TNAuthList
+from zhenxian.simulation.demo import COURIER
 
 CN = NameOID.COMMON_NAME
 

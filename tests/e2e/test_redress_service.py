@@ -9,8 +9,8 @@ import pytest
 from cryptography import x509
 from running import verdict, verification
 
-from gateway.calls import VERIFICATION
-from gateway.redress import FRESH_FOR, MEDIA_TYPE, PATH
+from zhenxian.api.calls.service import VERIFICATION
+from zhenxian.api.published.redress import FRESH_FOR, MEDIA_TYPE, PATH
 
 CONTACT = {
     "redress__organisation": "北方电信",

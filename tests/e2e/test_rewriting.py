@@ -12,9 +12,9 @@ import time
 import pytest
 from running import OwnPki, replace, signed, signing, tls_context, tls_files, until, verdict
 
-from gateway.auth import Role, add_certificate, add_key
-from gateway.calls import SIGNING
-from gateway.demo import BANK
+from zhenxian.api.auth import Role, add_certificate, add_key
+from zhenxian.api.calls.service import SIGNING
+from zhenxian.simulation.demo import BANK
 
 
 def _problems(client):

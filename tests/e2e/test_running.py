@@ -30,12 +30,12 @@ from running import (
     verification,
 )
 
-from gateway.auth import Role, add_certificate, add_key
-from gateway.calls import SIGNING, VERIFICATION
-from gateway.demo import BANK, CENTRE_ORIGID, COURIER, register
-from gateway.dialects.bodies import Dialect
-from registry.model import State, Subject
-from stores.book import Book
+from zhenxian.api.auth import Role, add_certificate, add_key
+from zhenxian.api.calls.requests import Dialect
+from zhenxian.api.calls.service import SIGNING, VERIFICATION
+from zhenxian.registry.model import State, Subject
+from zhenxian.simulation.demo import BANK, CENTRE_ORIGID, COURIER, register
+from zhenxian.stores.sqlite.file import Book
 
 UNKNOWN = "8675511112222"
 UNKNOWN_HOLDING = f"/v1/holdings/{UNKNOWN}?reason=test"

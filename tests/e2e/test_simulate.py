@@ -19,7 +19,7 @@ SHARES = {
 def zhenxian(folder, *arguments, status=0):
     """One command; what it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "gateway.cli", *map(str, arguments)],
+        [sys.executable, "-m", "zhenxian", *map(str, arguments)],
         check=False,
         cwd=folder,
         env=environment(),
@@ -133,7 +133,7 @@ def test_records_can_be_imported_instead(serve, tmp_path):
 
 def test_a_service_that_is_not_there_is_one_sentence(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "gateway.cli", "simulate", "--url", "http://127.0.0.1:9"],
+        [sys.executable, "-m", "zhenxian", "simulate", "--url", "http://127.0.0.1:9"],
         check=False,
         cwd=tmp_path,
         env=environment(),

@@ -12,7 +12,7 @@ import pytest
 from fleet.redis_server import RedisServer
 from running import Service, environment, signed, until, verdict
 
-from gateway.demo import BANK
+from zhenxian.simulation.demo import BANK
 
 pytestmark = pytest.mark.redis
 
@@ -50,7 +50,7 @@ def node(tmp_path, redis):
         fleet__url=redis.url,
         fleet__timeout=0.5,
     )
-    seeding = [sys.executable, "-m", "gateway.cli", "fleet", "seed", "-c"]
+    seeding = [sys.executable, "-m", "zhenxian", "fleet", "seed", "-c"]
     subprocess.run(
         [*seeding, str(service.world.config)],
         env=environment(**service.settings),

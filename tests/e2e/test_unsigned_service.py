@@ -8,11 +8,11 @@ import time
 import pytest
 from running import metric, until, verdict
 
-from gateway.calls import VERIFICATION
-from gateway.demo import BANK, CALLEE, COURIER, REGULATOR
-from passport.jws import SigningKey
-from registry.model import TargetKind
-from registry.orders import Action, Instruction, sign_instruction
+from zhenxian.api.calls.service import VERIFICATION
+from zhenxian.passport.jws import SigningKey
+from zhenxian.registry.model import TargetKind
+from zhenxian.registry.orders import Action, Instruction, sign_instruction
+from zhenxian.simulation.demo import BANK, CALLEE, COURIER, REGULATOR
 
 RULES = [
     {"country": "CN", "action": "label"},

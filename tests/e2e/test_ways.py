@@ -14,8 +14,8 @@ import httpx
 import pytest
 from running import Wire, dumps, raw, signing, verification
 
-from gateway.calls import SIGNING, VERIFICATION
-from gateway.demo import BANK, HOTLINE, SHOP
+from zhenxian.api.calls.service import SIGNING, VERIFICATION
+from zhenxian.simulation.demo import BANK, HOTLINE, SHOP
 
 ASGI = "?way=asgi"
 JSON = "content-type: application/json"

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from passport.jws import SigningKey
-from passport.tn import TN, TNRange
-from registry.journal import Change, put
-from registry.model import Holding, Order, Subject, TargetKind, Use, Verification
-from registry.orders import Action, Instruction, order_of, sign_instruction
-from stores.fleet import FleetRegistry
-from stores.nodekey import NodeKey
-from stores.redislink import FleetOptions
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.passport.jws import SigningKey
+from zhenxian.registry.journal import Change, put
+from zhenxian.registry.model import Holding, Order, Subject, TargetKind, Use, Verification
+from zhenxian.registry.orders import Action, Instruction, order_of, sign_instruction
+from zhenxian.stores.fleet.link import FleetOptions
+from zhenxian.stores.fleet.node_key import NodeKey
+from zhenxian.stores.fleet.registry import FleetRegistry
 
 ISSUER = SigningKey(ec.generate_private_key(ec.SECP256R1()))
 # Tables that all nodes must agree on; holdings have numbers of each file's own.

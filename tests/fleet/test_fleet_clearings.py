@@ -10,13 +10,13 @@ import pytest
 from fleet_nodes import Node, options, until
 from streams import ACCESS, NOON, SIGNER, calls, fed, people, pool
 
-from displays import Conduct, Policy, State
-from gateway.conduct import ConductKeeper
-from gateway.displays_api import clearing_of
-from registry.journal import put
-from stores.conductfile import ConductFile, WorkerExchange
-from stores.embedded import EmbeddedRegistry
-from stores.fleetconduct import FleetExchange
+from zhenxian.analytics import Conduct, Policy, State
+from zhenxian.api.management.analytics import clearing_of
+from zhenxian.registry.journal import put
+from zhenxian.stores.analytics.file import ConductFile, WorkerExchange
+from zhenxian.stores.analytics.fleet import FleetExchange
+from zhenxian.stores.analytics.sync import ConductKeeper
+from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 
 STREAM, FINDINGS = "{zx}:conduct", "{zx}:conduct:findings"
 
@@ -139,7 +139,7 @@ def test_a_node_cut_off_while_it_was_cleared_learns_it_and_brings_nothing_back(
             before = b.conduct.finding(ACCESS, fleet.clock.now)
             b.calls(people(Random(2), 20), 20)
             with monkeypatch.context() as patched:  # it tries again now and then
-                patched.setattr("gateway.conduct._UNINFORMED_FOR", 0.0)
+                patched.setattr("zhenxian.stores.analytics.sync._UNINFORMED_FOR", 0.0)
                 await b.looks()
             assert b.state() is State.POOLED
             assert b.conduct.finding(ACCESS, fleet.clock.now).until > before.until
@@ -259,7 +259,7 @@ def test_a_registry_that_stays_behind_does_not_end_the_exchange_for_ever(
             b.mend_exchange()
             await round_of(b, a)
             assert a.state() is None
-            monkeypatch.setattr("gateway.conduct._UNINFORMED_FOR", 0.0)
+            monkeypatch.setattr("zhenxian.stores.analytics.sync._UNINFORMED_FOR", 0.0)
             await round_of(b, a)
             assert a.state() is State.POOLED
             b.mend_registry()

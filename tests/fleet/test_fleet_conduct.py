@@ -10,10 +10,10 @@ import pytest
 from fleet_nodes import options
 from streams import ACCESS, NOON, SIGNER, SPC, SUBJECT, calls, fed, pool
 
-from displays import Conduct, Policy, State
-from gateway.conduct import ConductKeeper
-from stores.conductfile import ConductFile, WorkerExchange
-from stores.fleetconduct import FleetExchange
+from zhenxian.analytics import Conduct, Policy, State
+from zhenxian.stores.analytics.file import ConductFile, WorkerExchange
+from zhenxian.stores.analytics.fleet import FleetExchange
+from zhenxian.stores.analytics.sync import ConductKeeper
 
 AT = NOON + 3_000
 KEYS = (ACCESS, SUBJECT, SIGNER, SPC)
@@ -276,7 +276,7 @@ class Breaks:
 def test_what_was_read_before_the_connection_broke_is_read_again(serve, tmp_path, monkeypatch):
     server = serve()
     nodes = Together("redis", tmp_path, server.url)
-    monkeypatch.setattr("stores.fleetconduct._AT_ONCE", 1)
+    monkeypatch.setattr("zhenxian.stores.analytics.fleet._AT_ONCE", 1)
 
     async def work():
         one, two = nodes.node(), nodes.node()

@@ -8,8 +8,8 @@ import sys
 from fleet_nodes import Node, holding, options, order, state, subject, until, write
 
 from bench.orders import measure
-from registry.journal import put
-from registry.model import Who
+from zhenxian.registry.journal import put
+from zhenxian.registry.model import Who
 
 
 def test_an_order_is_in_force_on_every_node_within_a_second(redis):

@@ -10,12 +10,12 @@ import pytest
 from fleet_nodes import LAG, Node, holding, options, order, state, subject, until, write
 from redis_server import wait_for
 
-from passport.errors import ConfigError, StoreUnavailableError
-from passport.tn import TN
-from registry.journal import put
-from registry.model import Who
-from stores.book import Book
-from stores.fleet import FleetRegistry
+from zhenxian.core.errors import ConfigError, StoreUnavailableError
+from zhenxian.core.tn import TN
+from zhenxian.registry.journal import put
+from zhenxian.registry.model import Who
+from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.sqlite.file import Book
 
 EVER = 2**40  # seconds; any order is in force by then
 BANK = Who(subjects=("bank",))

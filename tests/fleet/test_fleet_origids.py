@@ -8,10 +8,10 @@ import time
 import pytest
 from fleet_nodes import options, until
 
-from passport.errors import StoreUnavailableError
-from signer.origids import Given
-from stores.fleetorigids import FleetOrigids
-from stores.origids import OrigidFile
+from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.signer.origids import Given
+from zhenxian.stores.origids.file import OrigidFile
+from zhenxian.stores.origids.fleet import FleetOrigids
 
 STABLE = "b0000000-0000-4000-8000-000000000001"
 DAY = 86_400

@@ -21,10 +21,16 @@ from fleet_nodes import (
 )
 from msgspec.structs import replace
 
-from passport.errors import ConfigError, StoreUnavailableError
-from passport.tn import TN, TNRange
-from registry.journal import Change, Commit, RegistryConflictError, VersionConflictError, put
-from registry.model import (
+from zhenxian.core.errors import ConfigError, StoreUnavailableError
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.registry.journal import (
+    Change,
+    Commit,
+    RegistryConflictError,
+    VersionConflictError,
+    put,
+)
+from zhenxian.registry.model import (
     Binding,
     BindingModel,
     CalleeRefusal,
@@ -36,7 +42,7 @@ from registry.model import (
     Subject,
     Who,
 )
-from registry.orders import (
+from zhenxian.registry.orders import (
     Action,
     Issuer,
     claimed,
@@ -45,12 +51,12 @@ from registry.orders import (
     sign_instruction,
     unfounded,
 )
-from stores.fleet import FleetRegistry
-from stores.fleetbook import Mark, entry_of
-from stores.fleetimport import FleetImport
-from stores.fleetjournal import Journal
-from stores.nodekey import public_key
-from stores.redislink import FleetOptions, Link
+from zhenxian.stores.fleet.importer import FleetImport
+from zhenxian.stores.fleet.journal import Journal
+from zhenxian.stores.fleet.link import FleetOptions, Link
+from zhenxian.stores.fleet.node_key import public_key
+from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.fleet.replica import Mark, entry_of
 
 REGULATOR = Issuer("regulator", (ISSUER.verifying_key,))
 
@@ -433,7 +439,7 @@ def test_orders_that_are_refused_do_not_count(redis, tmp_path):
 
 
 def test_an_import_that_was_cut_off_is_gone_on_with(redis, tmp_path, monkeypatch):
-    monkeypatch.setattr("stores.fleetimport._BATCH", 2)
+    monkeypatch.setattr("zhenxian.stores.fleet.importer._BATCH", 2)
     lines = ["first,subject\n", *(f"10{n},bank\n" for n in range(8))]
     how = {"author": "a", "reason": "r", "now": 1}
 
@@ -464,7 +470,7 @@ def test_an_import_that_was_cut_off_is_gone_on_with(redis, tmp_path, monkeypatch
 @pytest.mark.parametrize("batch", [1, 2, 100])
 def test_an_import_refuses_what_stands_twice(redis, tmp_path, monkeypatch, batch):
     """As the import into a file does; and as the dry run says."""
-    monkeypatch.setattr("stores.fleetimport._BATCH", batch)
+    monkeypatch.setattr("zhenxian.stores.fleet.importer._BATCH", batch)
     lines = ["first,subject\n", *(f"{n},{who}\n" for n, who in
              (("100", "nobody"), ("100", "bank"), ("101", "bank"), ("100", "shop"), ("100", "bank"),
               ("101", "shop")))]  # fmt: skip

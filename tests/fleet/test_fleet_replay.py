@@ -12,9 +12,9 @@ from fleet_nodes import options, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stores.fleetreplay import FleetReplayStore
-from stores.memory import MemoryReplayStore
-from verifier.replay import CALL, NEW, REPLAY, UNKNOWN, Question, Sight, Sighted, Sighting
+from zhenxian.stores.replay.fleet import FleetReplayStore
+from zhenxian.stores.replay.memory import MemoryReplayStore
+from zhenxian.verifier.replay import CALL, NEW, REPLAY, UNKNOWN, Question, Sight, Sighted, Sighting
 
 
 def seen(
@@ -27,7 +27,7 @@ def seen(
     at: float = 100.0,
     answer: bytes = b"",
 ) -> Sighting:
-    """A sighting as the gateway makes them."""
+    """A sighting as the front end makes them."""
     question = Question(
         at,
         (asker, call.encode()) if call is not None else None,

@@ -11,12 +11,12 @@ from cryptography import x509
 from fleet_nodes import Node, holding, options, state, subject, until, write
 from redis_server import RedisServer
 
-from certs import ca
-from passport.errors import ConfigError, StoreUnavailableError
-from passport.tn import TN
-from stores.fleet import FleetRegistry
-from stores.fleetreplay import FleetReplayStore
-from verifier.replay import UNKNOWN, Sighting
+from zhenxian.certs import ca
+from zhenxian.core.errors import ConfigError, StoreUnavailableError
+from zhenxian.core.tn import TN
+from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.replay.fleet import FleetReplayStore
+from zhenxian.verifier.replay import UNKNOWN, Sighting
 
 
 class Authority:

@@ -12,24 +12,24 @@ import pytest
 from interop.world import World
 from plain import PlainRegistry
 
-from certs.chain import parse_chain
-from certs.profile import ProfilePolicy
-from certs.revocation import RevocationPolicy, build_view
-from certs.trustlist import TrustList, load_trust_list
-from certs.x5u import X5uPolicy
-from passport.claims import Destination
-from passport.identity import parse_identity_header
-from passport.jws import b64url_decode, b64url_encode
-from passport.ppt.shaken import Attestation
-from passport.reasons import Reason, Verstat
-from passport.tn import TN
-from signer.decide import Decision
-from signer.request import SigningRequest
-from signer.sign import sign
-from stores.memory import MemoryReplayStore
-from verifier.request import VerificationRequest
-from verifier.screen import ScreenPolicy
-from verifier.verify import NeedCertificates, Trust, Verifier
+from zhenxian.certs.chain import parse_chain
+from zhenxian.certs.profile import ProfilePolicy
+from zhenxian.certs.revocation import RevocationPolicy, build_view
+from zhenxian.certs.trustlist import TrustList, load_trust_list
+from zhenxian.certs.x5u import X5uPolicy
+from zhenxian.core.reasons import Reason, Verstat
+from zhenxian.core.tn import TN
+from zhenxian.passport.claims import Destination
+from zhenxian.passport.identity import parse_identity_header
+from zhenxian.passport.jws import b64url_decode, b64url_encode
+from zhenxian.passport.ppt.shaken import Attestation
+from zhenxian.signer.decide import Decision
+from zhenxian.signer.request import SigningRequest
+from zhenxian.signer.sign import sign
+from zhenxian.stores.replay.memory import MemoryReplayStore
+from zhenxian.verifier.request import VerificationRequest
+from zhenxian.verifier.screen import ScreenPolicy
+from zhenxian.verifier.verify import NeedCertificates, Trust, Verifier
 
 pytestmark = pytest.mark.interop
 ORIG, DEST = "12155550100", "12155550113"

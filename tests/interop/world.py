@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from certs import ca
-from certs.keys import load_credential
+from zhenxian.certs import ca
+from zhenxian.certs.keys import load_credential
 
 
 class World:

@@ -5,10 +5,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passport.jws import SigningKey
-from passport.tn import TN, TNRange
-from registry.model import Order, TargetKind, Who, span
-from registry.orders import (
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.passport.jws import SigningKey
+from zhenxian.registry.model import Order, TargetKind, Who, span
+from zhenxian.registry.orders import (
     Action,
     Instruction,
     Issuer,

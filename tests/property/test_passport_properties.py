@@ -10,8 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from passport import claims, identity, json
-from passport.claims import (
+from zhenxian.core.errors import ParseError
+from zhenxian.core.reading import Reading
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import TN, URI
+from zhenxian.passport import claims, identity, json
+from zhenxian.passport.claims import (
     Destination,
     Header,
     MediaKey,
@@ -20,19 +24,15 @@ from passport.claims import (
     parse_header_segment,
     parse_payload,
 )
-from passport.errors import ParseError
-from passport.identity import (
+from zhenxian.passport.identity import (
     IdentityHeader,
     parse_identity_header,
     parse_identity_headers,
     parse_single,
     split_identity_headers,
 )
-from passport.jws import SigningKey, Token, b64url_decode, b64url_encode
-from passport.ppt.shaken import Attestation, Shaken, parse_attest, parse_origid
-from passport.reading import Reading
-from passport.reasons import Reason
-from passport.tn import TN, URI
+from zhenxian.passport.jws import SigningKey, Token, b64url_decode, b64url_encode
+from zhenxian.passport.ppt.shaken import Attestation, Shaken, parse_attest, parse_origid
 
 P256 = ec.generate_private_key(ec.SECP256R1())
 KEY = SigningKey(P256)

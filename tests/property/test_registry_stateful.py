@@ -21,10 +21,10 @@ from hypothesis.stateful import (
 from msgspec.structs import replace
 from plain import PlainRegistry
 
-from passport.errors import ConfigError
-from passport.tn import TN, TNRange
-from registry.journal import Change, RegistryConflictError, VersionConflictError, end, put
-from registry.model import (
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.registry.journal import Change, RegistryConflictError, VersionConflictError, end, put
+from zhenxian.registry.model import (
     Access,
     Binding,
     BindingModel,
@@ -47,7 +47,7 @@ from registry.model import (
     Who,
     clearing_id,
 )
-from stores.book import Book
+from zhenxian.stores.sqlite.file import Book
 
 REFUSALS = (ConfigError, RegistryConflictError, VersionConflictError)
 names = st.sampled_from(["a", "b", "c"])
@@ -214,7 +214,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.limits = contextlib.ExitStack()
         for name, limit in (("MAX_CHAIN", 2), ("MAX_PAIRS", 3), ("MAX_EXEMPT", 25)):
-            self.limits.enter_context(mock.patch(f"registry.rules.{name}", limit))
+            self.limits.enter_context(mock.patch(f"zhenxian.registry.rules.{name}", limit))
         folder = self.limits.enter_context(tempfile.TemporaryDirectory())
         self.engine = engine(Path(folder))
         self.plain = PlainRegistry()

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.dialects.bodies import RequestError, read_signing, read_verification
-from passport.errors import ParseError
-from passport.json import loads_plain
-from passport.reading import Reading
-from passport.reasons import Reason
+from zhenxian.api.calls.requests import RequestError, read_signing, read_verification
+from zhenxian.core.errors import ParseError
+from zhenxian.core.reading import Reading
+from zhenxian.core.reasons import Reason
+from zhenxian.passport.json import loads_plain
 
 NOW = 1_795_500_000
 CALLER, CALLED = {"tn": "12155550100"}, {"tn": ["12155550113"]}

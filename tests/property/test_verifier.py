@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from plain import PlainRegistry
 from simulator import DAY, NOW, World
 
-from certs.profile import ProfilePolicy
-from passport.errors import ParseError
-from passport.identity import parse_identity_header
-from passport.jws import b64url_encode
-from passport.reasons import Reason, Verstat
-from passport.tn import TN
-from stores.memory import MemoryReplayStore
-from verifier.screen import ScreenPolicy
-from verifier.verdict import Check, Verdict
-from verifier.verify import NeedCertificates, Trust, Verifier
+from zhenxian.certs.profile import ProfilePolicy
+from zhenxian.core.errors import ParseError
+from zhenxian.core.reasons import Reason, Verstat
+from zhenxian.core.tn import TN
+from zhenxian.passport.identity import parse_identity_header
+from zhenxian.passport.jws import b64url_encode
+from zhenxian.stores.replay.memory import MemoryReplayStore
+from zhenxian.verifier.screen import ScreenPolicy
+from zhenxian.verifier.verdict import Check, Verdict
+from zhenxian.verifier.verify import NeedCertificates, Trust, Verifier
 
 WORLD = World()
 CARRIER = WORLD.carrier("1234")

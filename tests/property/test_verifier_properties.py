@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from plain import PlainRegistry
 from simulator import NOW, World
 
-from certs.profile import ProfilePolicy
-from passport.identity import parse_identity_header, split_identity_headers
-from passport.jws import b64url_encode
-from passport.reasons import Verstat
-from passport.tn import TN
-from stores.memory import MemoryReplayStore
-from verifier.screen import ScreenPolicy
-from verifier.verdict import Verdict
-from verifier.verify import Trust, Verifier
+from zhenxian.certs.profile import ProfilePolicy
+from zhenxian.core.reasons import Verstat
+from zhenxian.core.tn import TN
+from zhenxian.passport.identity import parse_identity_header, split_identity_headers
+from zhenxian.passport.jws import b64url_encode
+from zhenxian.stores.replay.memory import MemoryReplayStore
+from zhenxian.verifier.screen import ScreenPolicy
+from zhenxian.verifier.verdict import Verdict
+from zhenxian.verifier.verify import Trust, Verifier
 
 WORLD = World()
 CARRIER = WORLD.carrier("1234")

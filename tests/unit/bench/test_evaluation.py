@@ -28,17 +28,17 @@ from bench.evaluation.figures import per_ten_thousand, proportion, quantile
 from bench.evaluation.report import curve
 from bench.evaluation.runs import Found
 from bench.evaluation.score import Honest, Unit, score
-from displays import Finding, Key, KeyKind, Measure, Observation, Policy, State
-from gateway.simulation import Call, Kind, Truth
-from gateway.simulation import Key as TruthKey
-from gateway.simulation.stream import binding
-from passport.claims import Destination
-from passport.ppt.shaken import Attestation, Shaken
-from passport.tn import TN
-from registry.model import Access
-from signer import conduct
-from signer.request import SigningRequest
-from verifier import conduct as verifying
+from zhenxian.analytics import Finding, Key, KeyKind, Measure, Observation, Policy, State
+from zhenxian.core.tn import TN
+from zhenxian.passport.claims import Destination
+from zhenxian.passport.ppt.shaken import Attestation, Shaken
+from zhenxian.registry.model import Access
+from zhenxian.signer import analytics as conduct
+from zhenxian.signer.request import SigningRequest
+from zhenxian.simulation import Call, Kind, Truth
+from zhenxian.simulation import Key as TruthKey
+from zhenxian.simulation.stream import binding
+from zhenxian.verifier import analytics as verifying
 
 SMALL = {
     Kind.SUBSCRIBER: 60,

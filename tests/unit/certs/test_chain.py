@@ -13,17 +13,17 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certs import constraints, tnauthlist
-from certs.ca import DAY, Authority, create_development_pki, name, new_key, pem
-from certs.chain import Chain, TrustedSigner, Untrusted, parse_chain, validate
-from certs.crl import parse_crl
-from certs.profile import ProfilePolicy, Role, check_profile, role_of
-from certs.revocation import RevocationPolicy, build_view
-from certs.tnauthlist import SPC, TNAuthList
-from certs.trustlist import TrustList, load_trust_list
-from passport.errors import ConfigError, ParseError
-from passport.reasons import Reason
-from passport.tn import TN, TNRange
+from zhenxian.certs import constraints, tnauthlist
+from zhenxian.certs.ca import DAY, Authority, create_development_pki, name, new_key, pem
+from zhenxian.certs.chain import Chain, TrustedSigner, Untrusted, parse_chain, validate
+from zhenxian.certs.crl import parse_crl
+from zhenxian.certs.profile import ProfilePolicy, Role, check_profile, role_of
+from zhenxian.certs.revocation import RevocationPolicy, build_view
+from zhenxian.certs.tnauthlist import SPC, TNAuthList
+from zhenxian.certs.trustlist import TrustList, load_trust_list
+from zhenxian.core.errors import ConfigError, ParseError
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import TN, TNRange
 
 NOW = 1_795_500_000
 BEGIN, END = NOW - DAY, NOW + 90 * DAY

@@ -9,19 +9,19 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from simulator import CRL_URL, DAY, NOW, Fault
 
-from certs.chain import Untrusted, validate
-from certs.crl import Named, parse_crl
-from certs.crlstore import (
+from zhenxian.certs.chain import Untrusted, validate
+from zhenxian.certs.crl import Named, parse_crl
+from zhenxian.certs.crlstore import (
     MAX_BELOW_DELEGATES,
     MAX_OF_AUTHORITY,
     MAX_OF_CERTIFICATE,
     MAX_URLS,
     CrlStore,
 )
-from certs.fetch import Caching, Fetched, Purpose
-from certs.profile import ProfilePolicy
-from passport.errors import ConfigError
-from passport.reasons import Reason
+from zhenxian.certs.fetch import Caching, Fetched, Purpose
+from zhenxian.certs.profile import ProfilePolicy
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.reasons import Reason
 
 
 @pytest.fixture

@@ -11,17 +11,17 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certs import tnauthlist
-from certs.ca import DAY, Authority, name, new_key, pem
-from certs.chain import TrustedSigner, Untrusted, parse_chain, validate
-from certs.constraints import constraints_of
-from certs.profile import Role, check_profile, role_of
-from certs.revocation import RevocationPolicy, build_view
-from certs.tnauthlist import SPC, TNAuthList, parse_tnauthlist, tnauthlist_of
-from certs.trustlist import TrustList, load_trust_list
-from passport.errors import ConfigError, ParseError
-from passport.reasons import Reason
-from passport.tn import TN, TNRange
+from zhenxian.certs import tnauthlist
+from zhenxian.certs.ca import DAY, Authority, name, new_key, pem
+from zhenxian.certs.chain import TrustedSigner, Untrusted, parse_chain, validate
+from zhenxian.certs.constraints import constraints_of
+from zhenxian.certs.profile import Role, check_profile, role_of
+from zhenxian.certs.revocation import RevocationPolicy, build_view
+from zhenxian.certs.tnauthlist import SPC, TNAuthList, parse_tnauthlist, tnauthlist_of
+from zhenxian.certs.trustlist import TrustList, load_trust_list
+from zhenxian.core.errors import ConfigError, ParseError
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import TN, TNRange
 
 NOW = 1_795_500_000
 DATES = {"not_before": NOW - DAY, "not_after": NOW + 90 * DAY}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certs.fetch import (
+from zhenxian.certs.fetch import (
     Caching,
     Fetched,
     FetchError,
@@ -23,9 +23,9 @@ from certs.fetch import (
     Purpose,
     caching,
 )
-from certs.x5u import X5uPolicy
-from passport.errors import ConfigError
-from passport.reasons import Reason
+from zhenxian.certs.x5u import X5uPolicy
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.reasons import Reason
 
 HOST = "cert.example.org"
 URL = f"https://{HOST}/chain.pem"

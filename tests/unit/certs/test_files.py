@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from certs.files import Looks, folder_stamp, read_file, stamp, wait_until_still
-from passport.errors import ConfigError
+from zhenxian.certs.files import Looks, folder_stamp, read_file, stamp, wait_until_still
+from zhenxian.core.errors import ConfigError
 
 
 def test_a_regular_file_is_read_whole(tmp_path):

@@ -8,10 +8,10 @@ import pytest
 from msgspec import structs
 from simulator import NOW, other_curve_key
 
-from certs import ca, keys
-from certs.keys import Credential, KeyStore, load_credential
-from passport.errors import ConfigError
-from passport.jws import VerifyingKey
+from zhenxian.certs import ca, keys
+from zhenxian.certs.keys import Credential, KeyStore, load_credential
+from zhenxian.core.errors import ConfigError
+from zhenxian.passport.jws import VerifyingKey
 
 X5U = "https://cert.example.org/chain.pem"
 

@@ -9,13 +9,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certs.ca import DAY, Authority, new_key, pem
-from certs.chain import TrustedSigner, Untrusted, parse_chain, validate
-from certs.crl import HeldList, parse_crl
-from certs.revocation import Assignment, Ground, RevocationPolicy, build_view
-from certs.tnauthlist import SPC, TNAuthList
-from certs.trustlist import TrustList
-from passport.reasons import Reason
+from zhenxian.certs.ca import DAY, Authority, new_key, pem
+from zhenxian.certs.chain import TrustedSigner, Untrusted, parse_chain, validate
+from zhenxian.certs.crl import HeldList, parse_crl
+from zhenxian.certs.revocation import Assignment, Ground, RevocationPolicy, build_view
+from zhenxian.certs.tnauthlist import SPC, TNAuthList
+from zhenxian.certs.trustlist import TrustList
+from zhenxian.core.reasons import Reason
 
 NOW = 1_795_500_000
 BEGIN, END = NOW - DAY, NOW + 90 * DAY
@@ -359,7 +359,7 @@ def test_a_list_that_was_read_is_not_read_again(monkeypatch):
     first, _ = build_view([HeldList(listed, OTHER, True)], policy=RevocationPolicy.REQUIRE, **more)
     read = []
     monkeypatch.setattr(
-        "certs.revocation.parse_crl", lambda data: read.append(data) or parse_crl(data)
+        "zhenxian.certs.revocation.parse_crl", lambda data: read.append(data) or parse_crl(data)
     )
     fresh = A.crl(point=URL)
     view, _ = build_view(

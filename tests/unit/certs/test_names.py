@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spelling import attribute, changed, names, spelled
 
-from certs.names import general_key, name_key, prepared, uri_key
+from zhenxian.certs.names import general_key, name_key, prepared, uri_key
 
 O, CN, DC = NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME, NameOID.DOMAIN_COMPONENT  # noqa: E741
 

@@ -10,16 +10,16 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from test_profile import DATES, NOW, USAGES, VIEW, policy, replaced, usage, without
 
-from certs import constraints, tnauthlist
-from certs.ca import Authority, name, new_key, pem
-from certs.chain import TrustedSigner, Untrusted, parse_chain, validate
-from certs.enforced import BY_REFERENCE, ENFORCED
-from certs.profile import ProfilePolicy, Role, check_profile, role_of
-from certs.tnauthlist import SPC, TNAuthList
-from certs.trustlist import TrustList, load_roots, load_trust_list
-from gateway.explain import explain_chain, explain_path
-from passport.errors import ConfigError
-from passport.reasons import Reason
+from zhenxian.certs import constraints, tnauthlist
+from zhenxian.certs.ca import Authority, name, new_key, pem
+from zhenxian.certs.chain import TrustedSigner, Untrusted, parse_chain, validate
+from zhenxian.certs.enforced import BY_REFERENCE, ENFORCED
+from zhenxian.certs.profile import ProfilePolicy, Role, check_profile, role_of
+from zhenxian.certs.tnauthlist import SPC, TNAuthList
+from zhenxian.certs.trustlist import TrustList, load_roots, load_trust_list
+from zhenxian.cli.explain import explain_chain, explain_path
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.reasons import Reason
 
 KEY = new_key().public_key()
 SHAKEN = TNAuthList((SPC("1234"),))

@@ -6,15 +6,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from certs.ca import DAY, Authority, create_development_pki, name, new_key, pem
-from certs.chain import TrustedSigner, Untrusted, parse_chain, validate
-from certs.profile import Role, check_profile
-from certs.revocation import RevocationPolicy, build_view
-from certs.tnauthlist import SPC, TNAuthList
-from certs.trustlist import TrustList
-from passport.errors import ConfigError
-from passport.reasons import Reason
-from passport.tn import TN
+from zhenxian.certs.ca import DAY, Authority, create_development_pki, name, new_key, pem
+from zhenxian.certs.chain import TrustedSigner, Untrusted, parse_chain, validate
+from zhenxian.certs.profile import Role, check_profile
+from zhenxian.certs.revocation import RevocationPolicy, build_view
+from zhenxian.certs.tnauthlist import SPC, TNAuthList
+from zhenxian.certs.trustlist import TrustList
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import TN
 
 NOW = 1_795_500_000
 DATES = {"not_before": NOW - DAY, "not_after": NOW + 90 * DAY}

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 from simulator import NOW, Fault, served
 
-from certs.chain import Chain
-from certs.fetch import Caching, Fetched, FetchError, FetchLimits, HttpFetcher, NotModified
-from certs.repository import CertificateRepository, Failure, RepositoryLimits
-from certs.x5u import X5uPolicy
-from passport.reasons import Reason
+from zhenxian.certs.chain import Chain
+from zhenxian.certs.fetch import Caching, Fetched, FetchError, FetchLimits, HttpFetcher, NotModified
+from zhenxian.certs.repository import CertificateRepository, Failure, RepositoryLimits
+from zhenxian.certs.x5u import X5uPolicy
+from zhenxian.core.reasons import Reason
 
 DAY = 86_400
 HOUR = 3_600

@@ -12,13 +12,19 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certs.ca import CRL_URL, DAY, Authority, new_key
-from certs.crl import parse_crl
-from certs.names import name_key
-from certs.revocation import ListIssuer, RevocationPolicy, RevocationView, State, build_view
-from certs.trustlist import TrustList
-from passport.errors import ParseError
-from passport.reasons import Reason
+from zhenxian.certs.ca import CRL_URL, DAY, Authority, new_key
+from zhenxian.certs.crl import parse_crl
+from zhenxian.certs.names import name_key
+from zhenxian.certs.revocation import (
+    ListIssuer,
+    RevocationPolicy,
+    RevocationView,
+    State,
+    build_view,
+)
+from zhenxian.certs.trustlist import TrustList
+from zhenxian.core.errors import ParseError
+from zhenxian.core.reasons import Reason
 
 NOW = 1_795_500_000
 BEGIN, END = NOW - DAY, NOW + 90 * DAY

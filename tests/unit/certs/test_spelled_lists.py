@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spelling import attribute, changed, names, spelled
 
-from certs.ca import DAY, Authority, new_key, pem
-from certs.chain import TrustedSigner, Untrusted, parse_chain, validate
-from certs.revocation import RevocationPolicy, State, build_view
-from certs.trustlist import TrustList
-from passport.reasons import Reason
+from zhenxian.certs.ca import DAY, Authority, new_key, pem
+from zhenxian.certs.chain import TrustedSigner, Untrusted, parse_chain, validate
+from zhenxian.certs.revocation import RevocationPolicy, State, build_view
+from zhenxian.certs.trustlist import TrustList
+from zhenxian.core.reasons import Reason
 
 NOW = 1_795_500_000
 BEGIN, END = NOW - DAY, NOW + 90 * DAY

@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from test_profile import without
 from typer.testing import CliRunner
 
-from certs.ca import DAY, Authority, name, new_key, pem
-from certs.profile import ProfilePolicy
-from certs.survey import addresses, read_folder, stand_ins, survey
-from gateway.cli import app
-from passport.reasons import Reason
 from scripts import collection
+from zhenxian.certs.ca import DAY, Authority, name, new_key, pem
+from zhenxian.certs.profile import ProfilePolicy
+from zhenxian.certs.survey import addresses, read_folder, stand_ins, survey
+from zhenxian.cli import app
+from zhenxian.core.reasons import Reason
 
 AT = 1_755_475_200  # 2025-08-18
 DATES = {"not_before": AT - DAY, "not_after": AT + DAY}

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certs.constraints import ClaimConstraints, parse_constraints
-from certs.tnauthlist import SPC, TNAuthList, parse_tnauthlist
-from passport.errors import ParseError
-from passport.reasons import Reason
-from passport.tn import TN, TNRange
+from zhenxian.certs.constraints import ClaimConstraints, parse_constraints
+from zhenxian.certs.tnauthlist import SPC, TNAuthList, parse_tnauthlist
+from zhenxian.core.errors import ParseError
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import TN, TNRange
 
 ONE_SPC = bytes.fromhex("3005a003160131")
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certs.x5u import X5uPolicy, check_crl_url, check_x5u, host_of, is_public
-from passport.errors import ConfigError
-from passport.reasons import Reason
+from zhenxian.certs.x5u import X5uPolicy, check_crl_url, check_x5u, host_of, is_public
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.reasons import Reason
 
 ANY = X5uPolicy()
 DEVELOPMENT = X5uPolicy(allow_http_loopback=True)

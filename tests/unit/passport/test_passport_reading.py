@@ -2,11 +2,11 @@
 
 import pytest
 
-from passport.errors import ParseError
-from passport.reading import Reading
-from passport.reasons import Reason
-from passport.tn import ANONYMOUS, MAX_URI_LENGTH, TN, URI, Private
-from registry.kinds import load_plan
+from zhenxian.core.errors import ParseError
+from zhenxian.core.reading import Reading
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import ANONYMOUS, MAX_URI_LENGTH, TN, URI, Private
+from zhenxian.registry.kinds import load_plan
 
 IDENTITIES = [
     # uri, country, identity

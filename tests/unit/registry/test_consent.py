@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from plain import PlainRegistry
 
-from passport.errors import ConfigError
-from passport.tn import TN, URI, TNRange
-from registry.consent import MARKETING, MAX_TERM, MAX_TERMS, Consent, ConsentPolicy, told
-from registry.model import CalleeRefusal, Scope
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.tn import TN, URI, TNRange
+from zhenxian.registry.consent import MARKETING, MAX_TERM, MAX_TERMS, Consent, ConsentPolicy, told
+from zhenxian.registry.model import CalleeRefusal, Scope
 
 A, B = TN("8613800138000"), TN("8613900139000")
 REFUSAL = CalleeRefusal(TNRange(B, B), 5, source="callee, hotline")

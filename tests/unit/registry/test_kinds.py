@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from passport.errors import ConfigError
-from passport.tn import TN, URI
-from registry.kinds import COLUMNS, NumberKind, load_plan
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.tn import TN, URI
+from zhenxian.registry.kinds import COLUMNS, NumberKind, load_plan
 
 PLAN = load_plan()
 HEADER = ",".join(COLUMNS) + "\n"

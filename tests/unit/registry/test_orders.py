@@ -12,12 +12,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec.structs import asdict, replace
 from plain import PlainRegistry
 
-from passport.errors import ConfigError, StoreUnavailableError
-from passport.jws import SigningKey, b64url_encode
-from passport.tn import TN
-from registry.journal import RegistryConflictError, put
-from registry.model import Order, TargetKind, Who
-from registry.orders import (
+from zhenxian.core.errors import ConfigError, StoreUnavailableError
+from zhenxian.core.tn import TN
+from zhenxian.passport.jws import SigningKey, b64url_encode
+from zhenxian.registry.journal import RegistryConflictError, put
+from zhenxian.registry.model import Order, TargetKind, Who
+from zhenxian.registry.orders import (
     MAX_AHEAD,
     MAX_TOKEN,
     Action,
@@ -35,7 +35,7 @@ from registry.orders import (
     sign_instruction,
     unfounded,
 )
-from stores.nodekey import NodeKey, public_key, thumbprint
+from zhenxian.stores.fleet.node_key import NodeKey, public_key, thumbprint
 
 NOW = 1_790_000_000
 KEY, NEXT_KEY, OTHER = (SigningKey(ec.generate_private_key(ec.SECP256R1())) for _ in range(3))

@@ -6,11 +6,11 @@ import pytest
 from msgspec.structs import replace
 from plain import PlainRegistry
 
-from displays.model import KeyKind, Measure
-from passport.errors import ConfigError
-from passport.tn import TN, TNRange
-from registry.journal import RegistryConflictError, VersionConflictError, end, put
-from registry.model import (
+from zhenxian.analytics.model import KeyKind, Measure
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.registry.journal import RegistryConflictError, VersionConflictError, end, put
+from zhenxian.registry.model import (
     MAX_CHAIN,
     MAX_EXEMPT,
     MAX_PAIRS,

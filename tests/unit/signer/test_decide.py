@@ -6,15 +6,15 @@ import pytest
 from found import Found, finding
 from plain import PlainRegistry
 
-from displays.model import KeyKind, Measure
-from displays.model import State as Conduct
-from passport.claims import Destination
-from passport.errors import StoreUnavailableError
-from passport.ppt.shaken import Attestation
-from passport.reasons import Reason
-from passport.tn import TN, URI, TNRange
-from registry.consent import Consent, ConsentPolicy
-from registry.model import (
+from zhenxian.analytics.model import KeyKind, Measure
+from zhenxian.analytics.model import State as Conduct
+from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import TN, URI, TNRange
+from zhenxian.passport.claims import Destination
+from zhenxian.passport.ppt.shaken import Attestation
+from zhenxian.registry.consent import Consent, ConsentPolicy
+from zhenxian.registry.model import (
     Access,
     Binding,
     BindingModel,
@@ -32,9 +32,9 @@ from registry.model import (
     Use,
     Verification,
 )
-from signer.conduct import PooledSigning, observation
-from signer.decide import Facts, decide, gather
-from signer.request import SigningRequest
+from zhenxian.signer.analytics import PooledSigning, observation
+from zhenxian.signer.decide import Facts, decide, gather
+from zhenxian.signer.request import SigningRequest
 
 BANK, SPAM = "subject-bank", "subject-callcentre"
 NUMBER = TN("8675588880001")

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passport.errors import ConfigError
-from passport.tn import TN, TNRange
-from registry.forms import COLUMNS, record_of
-from registry.journal import RegistryConflictError, end, put
-from registry.model import (
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.registry.forms import COLUMNS, record_of
+from zhenxian.registry.journal import RegistryConflictError, end, put
+from zhenxian.registry.model import (
     Access,
     Binding,
     BindingModel,
@@ -25,10 +25,11 @@ from registry.model import (
     Use,
     Verification,
 )
-from stores import bulk, staging
-from stores.book import Book
-from stores.bulk import Import, export_rows
-from stores.rows import Mode
+from zhenxian.stores.bulk import importer as bulk
+from zhenxian.stores.bulk import staging
+from zhenxian.stores.bulk.csv_rows import Mode
+from zhenxian.stores.bulk.importer import Import, export_rows
+from zhenxian.stores.sqlite.file import Book
 
 HEADER = "first,last,subject,verification,use,spcs\n"
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passport.errors import ConfigError
-from registry.forms import record_of, seconds_of
-from registry.journal import put
-from registry.model import Kind, Reseller, Subject
-from stores import bulk
-from stores.book import Book
-from stores.bulk import Import, export_rows
-from stores.cells import foreign, harmless, plain
-from stores.rows import Mode
+from zhenxian.core.errors import ConfigError
+from zhenxian.registry.forms import record_of, seconds_of
+from zhenxian.registry.journal import put
+from zhenxian.registry.model import Kind, Reseller, Subject
+from zhenxian.stores.bulk import importer as bulk
+from zhenxian.stores.bulk.cells import foreign, harmless, plain
+from zhenxian.stores.bulk.csv_rows import Mode
+from zhenxian.stores.bulk.importer import Import, export_rows
+from zhenxian.stores.sqlite.file import Book
 
 BEGINS = ["=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠"]
 

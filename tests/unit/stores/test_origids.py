@@ -7,9 +7,9 @@ import uuid
 
 import pytest
 
-from passport.errors import StoreUnavailableError
-from signer.origids import Given
-from stores.origids import OrigidFile
+from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.signer.origids import Given
+from zhenxian.stores.origids.file import OrigidFile
 
 STABLE = "b0000000-0000-4000-8000-000000000001"
 
@@ -45,7 +45,7 @@ def test_workers_share_the_file_and_it_stays(tmp_path):
 
 
 def test_what_is_old_is_forgotten_a_part_at_a_time(file, monkeypatch):
-    monkeypatch.setattr("stores.origids._FORGET", 10)
+    monkeypatch.setattr("zhenxian.stores.origids.file._FORGET", 10)
     given = [file.give("trunk", STABLE, 100 + n) for n in range(30)]
     file.forget(100)
     assert all(map(file.find, given))

@@ -6,11 +6,11 @@ import os
 
 import pytest
 
-from stores.book import Book
-from stores.conductfile import ConductFile
-from stores.fleetbook import FleetBook
-from stores.private import MAX_ASIDE, bound_aside
-from stores.sqlite import SqliteReplayStore
+from zhenxian.stores.analytics.file import ConductFile
+from zhenxian.stores.fleet.replica import FleetBook
+from zhenxian.stores.private import MAX_ASIDE, bound_aside
+from zhenxian.stores.replay.file import SqliteReplayStore
+from zhenxian.stores.sqlite.file import Book
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from passport.errors import StoreUnavailableError
-from passport.jws import Token
-from stores.memory import MemoryReplayStore
-from stores.recent import MAX_ANSWER, Recent
-from stores.sqlite import SqliteReplayStore
-from verifier.replay import (
+from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.passport.jws import Token
+from zhenxian.stores.replay.file import SqliteReplayStore
+from zhenxian.stores.replay.memory import MemoryReplayStore
+from zhenxian.stores.replay.recent import MAX_ANSWER, Recent
+from zhenxian.verifier.replay import (
     CALL,
     NEW,
     REPLAY,
@@ -29,7 +29,7 @@ KEY, OTHER = b"k" * 16, b"o" * 16
 
 
 def seen(key, call=None, request=None, *, asker=b"proxy", at=100.0, until=160, answer=b"yes"):
-    """A sighting as the gateway makes them: asker and Call-ID, asker and request."""
+    """A sighting as the front end makes them: asker and Call-ID, asker and request."""
     question = Question(
         at,
         (asker, call) if call is not None else None,
@@ -186,7 +186,7 @@ def test_tokens_that_an_earlier_release_has_seen_stay_seen(tmp_path):
 
 
 def test_stale_rows_are_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr("stores.sqlite._PURGE_EVERY", 10)
+    monkeypatch.setattr("zhenxian.stores.replay.file._PURGE_EVERY", 10)
     store = SqliteReplayStore(tmp_path / "replay.sqlite")
     for number in range(50):
         store.sight(seen(bytes([number]), until=100 + number), 100 + number)

@@ -6,11 +6,11 @@ import sqlite3
 
 import pytest
 
-from passport.errors import ConfigError
-from registry.model import Kind
-from stores.book import Book
-from stores.numbers import number_key
-from stores.schema import MIGRATIONS, migrate
+from zhenxian.core.errors import ConfigError
+from zhenxian.registry.model import Kind
+from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.numbers import number_key
+from zhenxian.stores.sqlite.schema import MIGRATIONS, migrate
 
 
 def _file(version):

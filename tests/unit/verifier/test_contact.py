@@ -8,11 +8,11 @@ import pytest
 from simulator import NOW
 from verification import Case
 
-from certs.keys import Credential
-from passport.errors import ConfigError
-from passport.reasons import Reason, SipStatus, Verstat
-from verifier.redress import Contact, Rejection, call_info, sign_contact
-from verifier.verdict import Check, Refusal, Result, Verdict
+from zhenxian.certs.keys import Credential
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.reasons import Reason, SipStatus, Verstat
+from zhenxian.verifier.redress import Contact, Rejection, call_info, sign_contact
+from zhenxian.verifier.verdict import Check, Refusal, Result, Verdict
 
 FULL = Contact(
     "北方电信 拦截申诉",

@@ -32,21 +32,21 @@ from verification import (
     wrong_key,
 )
 
-from certs.chain import TrustedSigner
-from certs.revocation import RevocationPolicy, State, Status
-from certs.tnauthlist import SPC, TNAuthList
-from passport import identity
-from passport.claims import parse_header_segment, parse_payload
-from passport.identity import IdentityHeader
-from passport.jws import VerifyingKey, b64url_decode
-from passport.reasons import Reason, Verstat
-from registry.consent import ConsentPolicy
-from verifier import judge as judging
-from verifier import verify as procedure
-from verifier.conduct import ConductPolicy, PooledVerifying
-from verifier.screen import screen
-from verifier.verdict import Check
-from verifier.verify import NeedCertificates
+from zhenxian.certs.chain import TrustedSigner
+from zhenxian.certs.revocation import RevocationPolicy, State, Status
+from zhenxian.certs.tnauthlist import SPC, TNAuthList
+from zhenxian.core.reasons import Reason, Verstat
+from zhenxian.passport import identity
+from zhenxian.passport.claims import parse_header_segment, parse_payload
+from zhenxian.passport.identity import IdentityHeader
+from zhenxian.passport.jws import VerifyingKey, b64url_decode
+from zhenxian.registry.consent import ConsentPolicy
+from zhenxian.verifier import judge as judging
+from zhenxian.verifier import verify as procedure
+from zhenxian.verifier.analytics import ConductPolicy, PooledVerifying
+from zhenxian.verifier.screen import screen
+from zhenxian.verifier.verdict import Check
+from zhenxian.verifier.verify import NeedCertificates
 
 
 class Removal(NamedTuple):
@@ -69,8 +69,8 @@ def no_comparison(case, patch):
 
 
 def any_algorithm(case, patch):
-    patch.setattr("passport.identity._alg", lambda found: found.get("alg"))
-    patch.setattr("passport.identity._parameters", _uncached())
+    patch.setattr("zhenxian.passport.identity._alg", lambda found: found.get("alg"))
+    patch.setattr("zhenxian.passport.identity._parameters", _uncached())
 
 
 def _uncached():
@@ -82,7 +82,7 @@ def any_type(case, patch):
 
 
 def any_place(case, patch):
-    patch.setattr("verifier.screen.check_x5u", lambda *_: None)
+    patch.setattr("zhenxian.verifier.screen.check_x5u", lambda *_: None)
 
 
 def any_date(case, patch):
@@ -129,12 +129,13 @@ def trusting(chain):
 
 def no_revocation(case, patch):
     patch.setattr(
-        "certs.revocation.RevocationView.status", lambda *_: Status(State.GOOD, NOW + 60, "")
+        "zhenxian.certs.revocation.RevocationView.status",
+        lambda *_: Status(State.GOOD, NOW + 60, ""),
     )
 
 
 def no_profile(case, patch):
-    patch.setattr("certs.chain.check_profile", lambda *_: ())
+    patch.setattr("zhenxian.certs.chain.check_profile", lambda *_: ())
 
 
 def revocation_preferred(case, patch):
@@ -142,15 +143,15 @@ def revocation_preferred(case, patch):
 
 
 def any_number(case, patch):
-    patch.setattr("certs.tnauthlist.TNAuthList.covers", lambda *_: True)
+    patch.setattr("zhenxian.certs.tnauthlist.TNAuthList.covers", lambda *_: True)
 
 
 def no_constraints(case, patch):
-    patch.setattr("certs.constraints.ClaimConstraints.violation", lambda *_: None)
+    patch.setattr("zhenxian.certs.constraints.ClaimConstraints.violation", lambda *_: None)
 
 
 def any_signature(case, patch):
-    patch.setattr("passport.jws.VerifyingKey.verifies", lambda *_: True)
+    patch.setattr("zhenxian.passport.jws.VerifyingKey.verifies", lambda *_: True)
 
 
 def never_seen(case, patch):

@@ -19,18 +19,18 @@ from verification import (
     forged,
 )
 
-from passport.identity import IdentityHeader, parse_identity_header
-from passport.jws import Token, b64url_decode, b64url_encode
-from passport.reasons import Reason, Verstat
-from passport.tn import TN, URI, TNRange
-from registry.model import Holding, Order, TargetKind
-from stores.memory import MemoryReplayStore
-from verifier.judge import JUDGE_CHECKS, Facts, judge
-from verifier.replay import replay_key
-from verifier.request import VerificationRequest
-from verifier.screen import SCREEN_CHECKS, ScreenPolicy
-from verifier.token import TOKEN_CHECKS
-from verifier.verdict import Check
+from zhenxian.core.reasons import Reason, Verstat
+from zhenxian.core.tn import TN, URI, TNRange
+from zhenxian.passport.identity import IdentityHeader, parse_identity_header
+from zhenxian.passport.jws import Token, b64url_decode, b64url_encode
+from zhenxian.registry.model import Holding, Order, TargetKind
+from zhenxian.stores.replay.memory import MemoryReplayStore
+from zhenxian.verifier.judge import JUDGE_CHECKS, Facts, judge
+from zhenxian.verifier.replay import replay_key
+from zhenxian.verifier.request import VerificationRequest
+from zhenxian.verifier.screen import SCREEN_CHECKS, ScreenPolicy
+from zhenxian.verifier.token import TOKEN_CHECKS
+from zhenxian.verifier.verdict import Check
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 

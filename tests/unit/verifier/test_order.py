@@ -8,10 +8,10 @@ import pytest
 from simulator import NOW
 from verification import FAULTS, IN_ORDER, ORDER, Case, baseline, forged, signed
 
-from passport.identity import MAX_HEADERS
-from passport.reasons import Reason, SipStatus, Verstat
-from verifier.verdict import Check, Verdict
-from verifier.verify import NeedCertificates
+from zhenxian.core.reasons import Reason, SipStatus, Verstat
+from zhenxian.passport.identity import MAX_HEADERS
+from zhenxian.verifier.verdict import Check, Verdict
+from zhenxian.verifier.verify import NeedCertificates
 
 BROKEN = "nonsense;info=<https://x.example/>"
 

@@ -21,21 +21,21 @@ from verification import (
     signed,
 )
 
-from certs import tnauthlist
-from certs.ca import name
-from certs.repository import Failure
-from certs.trustlist import TrustList
-from passport.identity import MAX_HEADER_LENGTH, MAX_HEADERS, parse_identity_header
-from passport.ppt.shaken import Attestation
-from passport.reasons import Reason, SipStatus, Verstat
-from passport.tn import TN, TNRange
-from verifier.request import VerificationRequest
-from verifier.screen import ScreenPolicy
-from verifier.verdict import Check
+from zhenxian.certs import tnauthlist
+from zhenxian.certs.ca import name
+from zhenxian.certs.repository import Failure
+from zhenxian.certs.trustlist import TrustList
+from zhenxian.core.reasons import Reason, SipStatus, Verstat
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.passport.identity import MAX_HEADER_LENGTH, MAX_HEADERS, parse_identity_header
+from zhenxian.passport.ppt.shaken import Attestation
+from zhenxian.verifier.request import VerificationRequest
+from zhenxian.verifier.screen import ScreenPolicy
+from zhenxian.verifier.verdict import Check
 
 FAILED, NONE = Verstat.FAILED, Verstat.NONE
 # RFC 8224 section 6.2.2, RFC 8588, TS 24.229: written down here again, so that a change of the
-# table in passport/reasons.py shows.
+# table in core/reasons.py shows.
 STALE, USE = (403, "Stale Date"), (428, "Use Identity Header")
 INFO, CREDENTIAL = (436, "Bad Identity Info"), (437, "Unsupported Credential")
 INVALID = (438, "Invalid Identity Header")

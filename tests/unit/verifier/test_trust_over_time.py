@@ -7,16 +7,16 @@ from cryptography import x509
 from simulator import DAY, NOW
 from verification import DEST, ORIG, Case
 
-from certs.ca import Authority
-from certs.profile import ProfilePolicy
-from certs.repository import Failure
-from certs.revocation import RevocationPolicy
-from certs.trustlist import TrustList
-from passport.reasons import Reason, Verstat
-from passport.tn import TN, TNRange
-from verifier import verify as procedure
-from verifier.verdict import Check
-from verifier.verify import NeedCertificates, Trust
+from zhenxian.certs.ca import Authority
+from zhenxian.certs.profile import ProfilePolicy
+from zhenxian.certs.repository import Failure
+from zhenxian.certs.revocation import RevocationPolicy
+from zhenxian.certs.trustlist import TrustList
+from zhenxian.core.reasons import Reason, Verstat
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.verifier import verify as procedure
+from zhenxian.verifier.verdict import Check
+from zhenxian.verifier.verify import NeedCertificates, Trust
 
 
 @pytest.fixture

@@ -20,13 +20,13 @@ from verification import (
     unreachable,
 )
 
-from passport.claims import MAX_DESTINATIONS
-from passport.reasons import Reason, SipStatus, Verstat
-from passport.tn import TN, URI, TNRange
-from registry.model import Holding, Order, Reseller, TargetKind
-from verifier.request import VerificationRequest
-from verifier.unsigned import Action, UnsignedFacts, UnsignedPolicy, judge_unsigned, region
-from verifier.verdict import Check, Label, Verdict
+from zhenxian.core.reasons import Reason, SipStatus, Verstat
+from zhenxian.core.tn import TN, URI, TNRange
+from zhenxian.passport.claims import MAX_DESTINATIONS
+from zhenxian.registry.model import Holding, Order, Reseller, TargetKind
+from zhenxian.verifier.request import VerificationRequest
+from zhenxian.verifier.unsigned import Action, UnsignedFacts, UnsignedPolicy, judge_unsigned, region
+from zhenxian.verifier.verdict import Check, Label, Verdict
 
 NONE, LABEL, FAIL = Action
 HEALTH = frozenset({TN("9999999999"), TN("7777777777")})

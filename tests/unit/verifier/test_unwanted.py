@@ -7,12 +7,12 @@ from found import Found, finding
 from simulator import NOW
 from verification import DEST, ORIG, Case, Gone, Knows, forged, unwanted
 
-from displays.model import KeyKind
-from passport.reasons import Reason, SipStatus, Verstat
-from passport.tn import TN, TNRange
-from registry.consent import Consent, ConsentPolicy
-from registry.model import CalleeRefusal
-from verifier.verdict import Check, Label
+from zhenxian.analytics.model import KeyKind
+from zhenxian.core.reasons import Reason, SipStatus, Verstat
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.registry.consent import Consent, ConsentPolicy
+from zhenxian.registry.model import CalleeRefusal
+from zhenxian.verifier.verdict import Check, Label
 
 MARKETING = "新品营销"
 

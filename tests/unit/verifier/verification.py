@@ -11,27 +11,27 @@ from found import Found, finding
 from plain import PlainRegistry
 from simulator import NOW, World
 
-from certs import constraints
-from certs.profile import ProfilePolicy
-from certs.repository import Failure
-from certs.revocation import RevocationPolicy
-from displays.model import KeyKind
-from passport.claims import Destination, Header, PASSporT
-from passport.errors import StoreUnavailableError
-from passport.identity import IdentityHeader, parse_identity_header
-from passport.jws import Token, b64url_encode
-from passport.reasons import Reason
-from passport.tn import TN, TNRange
-from registry.consent import Consent, ConsentPolicy
-from registry.model import CalleeRefusal, Holding, Order, TargetKind
-from stores.memory import MemoryReplayStore
-from verifier.conduct import ConductPolicy
-from verifier.replay import NEW, REPLAY, Question
-from verifier.request import VerificationRequest
-from verifier.screen import ScreenPolicy
-from verifier.unsigned import UnsignedPolicy
-from verifier.verdict import Check
-from verifier.verify import Trust, Verifier
+from zhenxian.analytics.model import KeyKind
+from zhenxian.certs import constraints
+from zhenxian.certs.profile import ProfilePolicy
+from zhenxian.certs.repository import Failure
+from zhenxian.certs.revocation import RevocationPolicy
+from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.passport.claims import Destination, Header, PASSporT
+from zhenxian.passport.identity import IdentityHeader, parse_identity_header
+from zhenxian.passport.jws import Token, b64url_encode
+from zhenxian.registry.consent import Consent, ConsentPolicy
+from zhenxian.registry.model import CalleeRefusal, Holding, Order, TargetKind
+from zhenxian.stores.replay.memory import MemoryReplayStore
+from zhenxian.verifier.analytics import ConductPolicy
+from zhenxian.verifier.replay import NEW, REPLAY, Question
+from zhenxian.verifier.request import VerificationRequest
+from zhenxian.verifier.screen import ScreenPolicy
+from zhenxian.verifier.unsigned import UnsignedPolicy
+from zhenxian.verifier.verdict import Check
+from zhenxian.verifier.verify import Trust, Verifier
 
 ORIG, DEST, OTHER = "12155550100", "12155550199", "12155559999"
 

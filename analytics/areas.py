@@ -1,0 +1,108 @@
+"""Where a number belongs, by the data of the `phonenumbers` library (Google's libphonenumber).
+
+China: mobile prefixes of seven digits and fixed-line area codes to a city. Other countries: what
+the library knows of their area codes; most have none for mobile numbers. The library's table is
+read once, at the first question (half a second); nothing is ever fetched.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+from zlib import crc32
+
+from zhenxian.core.tn import TN
+
+CELLS: Final = 256  # areas are folded into so many cells, so that a key's counts stay small
+LEAST_DIGITS: Final = 9  # shorter ones are service numbers (95588, 95551234, 10086, 110)
+_LONGEST: Final = 9  # digits of the longest prefix in the library's table
+_SHORTEST: Final = 3
+_CACHED: Final = 65_536  # beginnings of numbers
+_CHINA: Final = "86"
+_MOBILE: Final = "861"  # of China, with 13 digits; Beijing's fixed lines have 12
+MOBILE_FROM: Final = 861_000_000  # their first nine digits, from and how many
+MOBILE_PLACES: Final = 1_000_000
+
+
+@lru_cache(maxsize=1)
+def _table() -> Mapping[str, Mapping[str, str]]:
+    # Half a second to import, which a process that judges no call need not wait for.
+    from phonenumbers.geodata import GEOCODE_DATA  # noqa: PLC0415
+
+    return GEOCODE_DATA
+
+
+@lru_cache(maxsize=_CACHED)
+def _by_short(digits: str) -> str | None:
+    """Name of the area that the first digits of a number lead to, none of them beyond these."""
+    table = _table()
+    for length in range(len(digits), _SHORTEST - 1, -1):
+        names = table.get(digits[:length])
+        if names is not None:
+            return _said(digits, names)
+    return None
+
+
+def _by_prefix(tn: str) -> str | None:
+    if len(tn) < LEAST_DIGITS:
+        return None
+    table = _table()
+    names = table.get(tn[:_LONGEST]) or table.get(tn[: _LONGEST - 1])
+    return _by_short(tn[: _LONGEST - 2]) if names is None else _said(tn, names)
+
+
+def _said(digits: str, names: Mapping[str, str]) -> str:
+    """The area's name as the table has it: in Chinese for China, else in English."""
+    chinese = names.get("zh") if digits.startswith(_CHINA) else None
+    return chinese or names.get("en") or next(iter(names.values()))
+
+
+@lru_cache(maxsize=_CACHED)
+def _name(said: str) -> str:
+    # A code that cities share names them all, and mobile prefixes name one, with or without 市.
+    return said.partition("、")[0].removesuffix("市")
+
+
+@lru_cache(maxsize=_CACHED)
+def _cell(name: str) -> int:
+    return crc32(name.encode()) % CELLS
+
+
+def area(tn: TN) -> str | None:
+    """Name the area of a number; None when it has none.
+
+    None for service numbers (95xxx, short codes), toll-free and shared-cost ones (400, 800), and
+    where the library knows no area. Whether the number is assigned is not checked. Where cities
+    share an area code, fixed lines go to the first that the library names. A ported mobile number
+    keeps the area of its prefix.
+    """
+    said = _by_prefix(tn)
+    return None if said is None else _name(said)
+
+
+@lru_cache(maxsize=1)
+def mobile_cells() -> array[int]:
+    """Cells of China's mobile numbers by their first nine digits, less MOBILE_FROM.
+
+    2 MB that are read with one access, while the library's table takes half a dozen that no cache
+    of a processor holds. Made once, in half a second.
+    """
+    cells = array("h", [-1]) * MOBILE_PLACES
+    beginnings = ((digits, names) for digits, names in _table().items() if digits[:3] == _MOBILE)
+    for digits, names in sorted(beginnings, key=lambda entry: len(entry[0])):
+        wide = 10 ** (_LONGEST - len(digits))
+        first = int(digits) * wide - MOBILE_FROM
+        cells[first : first + wide] = array("h", [_cell(_name(_said(digits, names)))]) * wide
+    return cells
+
+
+def cell(tn: TN) -> int:
+    """The area as an integer below CELLS, the same in every process; -1 when there is none.
+
+    Two of China's 340 cities share a cell with a chance of 1 in 256, which counts as a match
+    whether or not the caller means it, and so cancels out of the comparison with chance.
+    """
+    name = area(tn)
+    return -1 if name is None else _cell(name)

@@ -1,0 +1,462 @@
+"""The measures: each reads one key's counts and says how near they come to a pool.
+
+Each measure is a list of conditions that must all hold. Its strength is that of the weakest: the
+figure over its threshold, or the threshold over the figure where a pool stays below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf, log
+from typing import Final
+
+from zhenxian.analytics.counts import SLOT, SLOTS, AreaCounts, Bounds, Track
+from zhenxian.analytics.model import Assessment, Measure
+from zhenxian.analytics.sketch import Distinct, Repeats, Union, recurrence, union
+from zhenxian.analytics.thresholds import HOUR, Policy
+
+_REACH_BITS: Final = 64
+_SLOTS_AN_HOUR: Final = HOUR // SLOT
+_STRONGEST: Final = 10.0  # strength says no more above
+_NEAR: Final = 1e-9
+_ALL_FIGURES: Final = -1.0  # no strength is below, so that no measure stops early
+
+
+class _Conditions:
+    """Collects figures and thresholds, and the weakest of them."""
+
+    def __init__(self) -> None:
+        self.strength = _STRONGEST
+        self.figures: dict[str, float] = {}
+        self.thresholds: dict[str, float] = {}
+
+    def least(self, name: str, figure: float, threshold: float) -> None:
+        """A pool reaches the threshold."""
+        self.figures[name], self.thresholds[name] = figure, threshold
+        self.strength = min(self.strength, figure / max(threshold, _NEAR))
+
+    def most(self, name: str, figure: float, threshold: float) -> None:
+        """A pool stays below it."""
+        self.figures[name], self.thresholds[f"<={name}"] = figure, threshold
+        self.strength = min(self.strength, threshold / max(figure, _NEAR))
+
+    def needs(self, name: str, figure: float, threshold: float) -> None:
+        """Below the threshold nothing is found at all, not even suspected."""
+        self.least(name, figure, threshold)
+        if figure < threshold:
+            self.strength = 0.0
+
+    def limit(self, name: str, figure: float, threshold: float) -> None:
+        """Above the threshold nothing is found at all."""
+        self.most(name, figure, threshold)
+        if figure > threshold:
+            self.strength = 0.0
+
+    def assessment(self, measure: Measure) -> Assessment:
+        """The result."""
+        return Assessment(measure, max(0.0, self.strength), self.figures, self.thresholds)
+
+
+class View:
+    """One key's counts over the whole window; the dearer ones are worked out when asked for.
+
+    A strength that is not above `enough` decides nothing, so that a measure stops there.
+    """
+
+    def __init__(self, track: Track, policy: Policy, bounds: Bounds, enough: float) -> None:
+        now, old = track.now, track.old
+        self.track = track
+        self.enough = enough
+        self.policy = policy
+        self.bounds = bounds
+        self.switch = track.switch
+        self.calls = track.calls
+        self.known = now.known + (old.known if old else 0)
+        self.matches = now.matches + (old.matches if old else 0)
+        self.arealess = now.arealess + (old.arealess if old else 0)
+        self.turns = now.turns + (old.turns if old else 0)
+        self._reach = now.reach | (old.reach if old else 0)
+        self._displays: Union | None = None
+
+    @property
+    def displays(self) -> Union:
+        """Distinct displays."""
+        if self._displays is None:
+            old = self.track.old
+            found = union(self.track.now.displays or Distinct(), old.displays if old else None)
+            # One display alone is not counted.
+            self._displays = found if found.distinct or not self.calls else Union(1.0, 0.0)
+        return self._displays
+
+    @property
+    def recurring(self) -> float:
+        """Share of calls that repeat a pair of display and callee."""
+        return recurring(self.track, self.policy)
+
+    @property
+    def matching(self) -> float:
+        """Share of calls within one area among those with both areas known."""
+        return self.matches / self.known if self.known else 0.0
+
+    @property
+    def ends_told(self) -> float:
+        """Ends of calls that were told, to calls since any was."""
+        halves = [half for half in (self.track.now, self.track.old) if half is not None]
+        begun = sum(half.begun for half in halves)
+        return min(1.0, sum(half.ended for half in halves) / begun) if begun else 0.0
+
+    @property
+    def reach(self) -> float:
+        """Areas of callees, by linear counting."""
+        ones = min(self._reach.bit_count(), _REACH_BITS - 1)
+        return -_REACH_BITS * log(1 - ones / _REACH_BITS)
+
+    @property
+    def seen_again(self) -> tuple[int, int]:
+        """Calls of a signer or SPC that showed a display seen before; those in new company."""
+        again = moved = 0
+        for half in (self.track.now, self.track.old):
+            if half is not None and half.origins is not None:
+                again += half.origins.again
+                moved += half.moved
+        return again, moved
+
+    def strangers(self, conditions: _Conditions, recurring: float) -> None:
+        """Callees are never called again, which for a switch takes longer to be sure of."""
+        if not self.switch:
+            # Of few calls a single repetition must not save a pool.
+            conditions.most("recurring", self.recurring, max(recurring, 1 / (self.calls + 1)))
+            return
+        switch = self.policy.switch
+        again, moved = self.seen_again
+        conditions.least("displays seen again", again, switch.repeated_displays)
+        recurred = 1 - moved / again if again else 0.0
+        if answers_told(self.track, self.policy):
+            recurred = min(recurred, self.recurring)
+        conditions.most("callees of those called before", recurred, switch.recurring)
+
+
+def spread(view: View) -> Assessment:
+    """Many displays of many areas, each used little, for callees anywhere, each once."""
+    policy, areas = view.policy.spread, view.track.areas
+    found = _Conditions()
+    found.needs("calls", view.calls, policy.least_calls)
+    found.least("areas of displays", _displayed(areas), policy.areas)
+    found.least("areas of callees", _called(areas), policy.areas)
+    if found.strength > view.enough:
+        displays = view.displays.distinct
+        found.least("displays", displays, policy.displays)
+        found.most("calls a display", view.calls / max(displays, 1.0), policy.calls_per_display)
+    if found.strength > view.enough:
+        view.strangers(found, policy.recurring)
+    return found.assessment(Measure.SPREAD)
+
+
+def local_presence(view: View) -> Assessment:
+    """Displays chosen to fit the callee: the sequential test, and what must hold beside it."""
+    policy, areas = view.policy.locality, view.track.areas
+    if view.track.score <= view.enough * view.bounds.upper:
+        return Assessment(Measure.LOCAL_PRESENCE, 0.0, {}, {})
+    long_way, short_way = _Conditions(), _Conditions()
+    calls = areas.calls if areas is not None else 0
+    chance = areas.chance if areas is not None else 0.0
+    matched = areas.matched / calls if areas is not None and calls else 0.0
+    lift = (matched - chance) / (1 - chance) if chance < 1 else 0.0
+    for found in (long_way, short_way):
+        found.needs("calls", calls, policy.least_calls)
+        found.least("log-likelihood ratio", max(view.track.score, 0.0), view.bounds.upper)
+        deviation = (calls * chance * (1 - chance)) ** 0.5
+        found.figures |= {
+            "matches": matched * calls,
+            "expected": chance * calls,
+            "lift": lift,
+            "standard score": (matched - chance) * calls / deviation if deviation else 0.0,
+            "displays": view.displays.distinct,
+        }
+    long_way.least("areas of matches", _matched(areas), policy.areas)
+    if long_way.strength > view.enough:
+        view.strangers(long_way, policy.recurring)
+    if not view.switch:
+        return long_way.assessment(Measure.LOCAL_PRESENCE)
+    switch = view.policy.switch
+    short_way.needs("calls", calls, switch.fresh_calls)
+    short_way.least("areas of matches", _matched(areas), switch.fresh_areas)
+    short_way.limit("displays seen again a call", view.displays.repetition, 1 - switch.fresh)
+    short_way.needs("lift", lift, switch.fresh_match)
+    best = max(long_way, short_way, key=lambda found: found.strength)
+    return best.assessment(Measure.LOCAL_PRESENCE)
+
+
+def rate(view: View) -> Assessment:
+    """More calls an hour than people make, for hours, to callees never called before."""
+    policy, track = view.policy.rate, view.track
+    if not track.ring:
+        return Assessment(Measure.RATE, 0.0, {}, {})
+    factor = policy.without_area if view.arealess * 2 > view.calls else 1.0
+    per_display = policy.per_display * factor * max(view.displays.distinct, 1.0)
+    limit = per_display if view.switch else min(per_display, policy.per_key * factor)
+    found = _Conditions()
+    found.figures["calls in the last hour"] = sum(track.begun(_SLOTS_AN_HOUR))
+    found.figures["displays"] = view.displays.distinct
+    _sustained(view, found, track.begun, limit / _SLOTS_AN_HOUR)
+    found.thresholds["calls in the last hour"] = limit
+    return found.assessment(Measure.RATE)
+
+
+def concurrency(view: View) -> Assessment:
+    """More calls at a time than people hold, for an hour, where ends of calls are reported."""
+    track = view.track
+    if track.active < 0:
+        return Assessment(Measure.CONCURRENCY, 0.0, {}, {})
+    found = _Conditions()
+    found.figures["calls at a time"] = max(track.most(_SLOTS_AN_HOUR), default=0)
+    limit: float = view.policy.rate.concurrent
+    if view.switch:
+        displays = found.figures["displays"] = view.displays.distinct
+        limit = max(limit, view.policy.rate.concurrent_each * displays)
+    found.thresholds["calls at a time"] = limit
+    # Calls whose end nobody tells are no calls in progress.
+    found.needs("share of ends told", view.ends_told, view.policy.rate.ends_told)
+    _sustained(view, found, track.most, limit)
+    return found.assessment(Measure.CONCURRENCY)
+
+
+def _sustained(
+    view: View, found: _Conditions, counts: Callable[[int], list[int]], limit: float
+) -> None:
+    """The counts reach the limit in enough of the latest slots."""
+    policy = view.policy.rate
+    local = view.matching > policy.matching
+    over = SLOTS if local else _SLOTS_AN_HOUR
+    busy = sum(count >= limit for count in counts(over))
+    found.least("slots", busy, policy.slots_local if local else policy.slots)
+    found.figures["matching"] = view.matching
+    if found.strength > view.enough:
+        recurring = view.recurring
+        found.most("recurring", recurring, policy.recurring)
+
+
+def rotation(view: View) -> Assessment:
+    """Displays taken in turn, or used up one after another."""
+    turns, successors = _in_turn(view), _used_up(view)
+    return max(turns, successors, key=lambda assessment: assessment.strength)
+
+
+def _anywhere(view: View, found: _Conditions) -> None:
+    policy = view.policy.rotation
+    found.most("matching", view.matching, policy.matching)
+    found.least("areas of callees", view.reach, policy.reach)
+    if found.strength > view.enough:
+        recurring = max(policy.recurring, 1 / (view.calls + 1))
+        found.most("recurring", view.recurring, recurring)
+
+
+def _in_turn(view: View) -> Assessment:
+    """A box of SIM cards: a few displays, each for some calls, then the next, and round again."""
+    policy = view.policy.rotation
+    found = _Conditions()
+    found.needs("calls", view.calls, policy.least_calls)
+    displays = view.displays.distinct
+    found.needs("displays", displays, policy.displays)
+    found.limit("displays", displays, policy.most_displays)
+    found.needs("rounds", view.turns / max(displays, 1.0), policy.rounds)
+    if found.strength > view.enough:
+        # Chance: that two calls show the same display if each picks anew.
+        same = _same_display(view.track)
+        kept = 1 - view.turns / max(view.calls - 1, 1)
+        persistence = (kept - same) / (1 - same) if same < 1 else 0.0
+        found.least("persistence", max(persistence, 0.0), policy.persistence)
+        found.least("evenness", 1 / (same * displays) if same else 0.0, 0.5)
+        _anywhere(view, found)
+    return found.assessment(Measure.ROTATION)
+
+
+def _used_up(view: View) -> Assessment:
+    """A number until it is stopped, then the next, with no way back."""
+    policy, track = view.policy.rotation, view.track
+    found = _Conditions()
+    gone = [
+        left
+        for left in track.left
+        if left.calls >= policy.used_up and track.last - left.last < policy.memory
+    ]
+    found.needs("calls", view.calls, policy.least_calls)
+    elsewhere = sum(left.area != track.here for left in gone) if track.here >= 0 else 0
+    few = elsewhere and track.run >= policy.elsewhere_calls
+    found.figures["of them of another city than the present one"] = elsewhere
+    found.least("displays used up", len(gone), 1 if few else policy.successors)
+    found.needs("calls of the present display", track.run, policy.successor_calls)
+    if found.strength > view.enough:
+        _anywhere(view, found)
+    return found.assessment(Measure.ROTATION)
+
+
+def origids(view: View) -> Assessment:
+    """A carrier whose displays come with an origid of their own each time.
+
+    No finding by itself: it says that the carrier's calls are looked at as those of one signer, and
+    stands beside what they show.
+    """
+    policy = view.policy.origids
+    again, moved = view.seen_again
+    found = _Conditions()
+    found.figures["calls"] = view.calls
+    found.needs("displays seen again", again, policy.repeated_displays)
+    found.least("share with a new origid", moved / again if again else 0.0, policy.moved)
+    return found.assessment(Measure.ORIGIDS)
+
+
+def answers_told(track: Track, policy: Policy) -> bool:
+    """Tell whether it is known which calls were answered."""
+    halves = [half for half in (track.now, track.old) if half is not None]
+    begun = sum(half.begun for half in halves)
+    answers = sum(half.answers for half in halves)
+    return begun > 0 and answers >= policy.rate.ends_told * begun
+
+
+def recurring(track: Track, policy: Policy) -> float:
+    """Share of calls that repeat a pair of display and callee; of answered ones, if that is told.
+
+    Of calls that nobody answered, those to people who had not answered before count as well.
+    """
+    now, old = track.now, track.old
+    if answers_told(track, policy):
+        return recurrence(now.contacts or Repeats(), old.contacts if old is not None else None)
+    return recurrence(now.pairs or Repeats(), old.pairs if old is not None else None)
+
+
+def mints(track: Track, policy: Policy) -> bool:
+    """Tell cheaply whether an SPC's origids say so little that it is one signer."""
+    limits = policy.origids
+    again = moved = 0
+    for half in (track.now, track.old):
+        if half is not None and half.origins is not None:
+            again += half.origins.again
+            moved += half.moved
+    least = policy.keep * limits.moved if track.minting else limits.moved
+    return again >= limits.suspicious and moved >= least * again
+
+
+def bindings(view: View) -> Assessment:
+    """An agent who calls strangers anywhere behind privacy numbers; a platform that lends them."""
+    policy, track = view.policy.bindings, view.track
+    found = _Conditions()
+    if track.agent:
+        found.needs("calls", view.calls, policy.least_calls)
+        found.most("matching", view.matching, policy.matching)
+        found.least("areas of callees", view.reach, policy.reach)
+        if found.strength > view.enough:
+            found.most("recurring", view.recurring, policy.recurring)
+        return found.assessment(Measure.BINDINGS)
+    found.figures["bound calls"] = track.bound
+    found.needs("calls of agents found", track.lent, policy.lent_calls)
+    found.least("their share of bound calls", track.lent / max(track.bound, 1), policy.lent)
+    return found.assessment(Measure.BINDINGS)
+
+
+def calls_strangers(track: Track, policy: Policy) -> bool:
+    """Tell cheaply whether somebody calls people all over the country, and nobody twice."""
+    limits, now, old = policy.handover, track.now, track.old
+    if track.calls < limits.watched_calls:
+        return False
+    displays = now.displays
+    if displays is not None and (displays.bits or len(displays.exact) > limits.most_displays):
+        return False
+    known = now.known + (old.known if old is not None else 0)
+    matches = now.matches + (old.matches if old is not None else 0)
+    reach = now.reach | (old.reach if old is not None else 0)
+    return (
+        matches <= limits.matching * known
+        and reach.bit_count() * 2 >= limits.reach_areas
+        and recurring(track, policy) <= max(limits.recurring, 1 / (track.calls + 1))
+    )
+
+
+def handover(view: View) -> Assessment:
+    """Several who call strangers, of whom each begins when another one falls silent."""
+    policy, track = view.policy.handover, view.track
+    found = _Conditions()
+    found.figures["callers tied"] = track.tied
+    if track.tied < 2 and track.tie <= 0:
+        return Assessment(Measure.HANDOVER, 0.0, found.figures, {})
+    found.needs("calls", view.calls, policy.least_calls)
+    found.least("log-likelihood ratio", track.tie, log(1 / policy.false_alarm))
+    if found.strength > view.enough:
+        found.limit("displays", view.displays.distinct, policy.most_displays)
+        found.most("matching", view.matching, policy.matching)
+        found.least("areas of callees", view.reach, policy.reach_areas)
+        found.most("recurring", view.recurring, max(policy.recurring, 1 / (view.calls + 1)))
+    return found.assessment(Measure.HANDOVER)
+
+
+def _same_display(track: Track) -> float:
+    """Probability that two calls, drawn anew, show the same display; exact for few displays."""
+    counts: dict[int, int] = {}
+    for half in (track.now, track.old):
+        if half is not None and half.displays is not None:
+            for display, calls in half.displays.exact.items():
+                counts[display] = counts.get(display, 0) + calls
+    if track.now.displays is None:
+        counts[track.shown] = counts.get(track.shown, 0) + track.now.calls
+    total = sum(counts.values())
+    return sum(calls * calls for calls in counts.values()) / (total * total) if total else 0.0
+
+
+def _areas(calls: int, same: int) -> float:
+    """How many equally frequent areas would repeat as often (inverse Simpson, unbiased)."""
+    if calls < 2:
+        return float(calls)
+    pairs = calls * (calls - 1) / 2
+    return min(pairs / same if same else inf, float(calls))
+
+
+def _displayed(areas: AreaCounts | None) -> float:
+    return _areas(areas.calls, areas.same_displays) if areas is not None else 1.0
+
+
+def _called(areas: AreaCounts | None) -> float:
+    return _areas(areas.calls, areas.same_callees) if areas is not None else 1.0
+
+
+def _matched(areas: AreaCounts | None) -> float:
+    return _areas(areas.matched, areas.same_matches) if areas is not None else 1.0
+
+
+_OF_CALLERS: Final[dict[Measure, Callable[[View], Assessment]]] = {
+    Measure.LOCAL_PRESENCE: local_presence,
+    Measure.SPREAD: spread,
+    Measure.ROTATION: rotation,
+    Measure.RATE: rate,
+    Measure.CONCURRENCY: concurrency,
+    Measure.HANDOVER: handover,
+    Measure.BINDINGS: bindings,
+}
+_OF_CARRIERS: Final[dict[Measure, Callable[[View], Assessment]]] = {Measure.ORIGIDS: origids}
+_OF_AGENTS: Final[dict[Measure, Callable[[View], Assessment]]] = {
+    Measure.BINDINGS: bindings,
+    Measure.RATE: rate,
+}
+# Of an SPC over all its origids. Customers of one carrier take turns, hand over and call at one
+# time by chance.
+_OF_WHOLE: Final[dict[Measure, Callable[[View], Assessment]]] = {
+    Measure.LOCAL_PRESENCE: local_presence,
+    Measure.SPREAD: spread,
+    Measure.RATE: rate,
+}
+
+
+def assess(
+    track: Track, policy: Policy, bounds: Bounds, enough: float = _ALL_FIGURES
+) -> tuple[Assessment, ...]:
+    """All measures that are on and apply to the key.
+
+    Args:
+        enough: strengths that are not above are only bounds, and figures may be missing there.
+    """
+    apply = _OF_CARRIERS if track.carrier else _OF_AGENTS if track.agent else _OF_CALLERS
+    view = View(track, policy, bounds, enough)
+    found = [judge(view) for measure, judge in apply.items() if measure in policy.measures]
+    if track.whole is not None:
+        view = View(track.whole, policy, bounds, enough)
+        found += [judge(view) for name, judge in _OF_WHOLE.items() if name in policy.measures]
+    return tuple(found)

@@ -1,0 +1,213 @@
+"""What goes into the judgement of conduct, and what comes out: values only."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import Enum, IntEnum
+from functools import lru_cache
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.tn import TN
+
+_CACHED: Final = 16_384  # keys; about 4 MB when full
+
+
+class KeyKind(str, Enum):
+    """What a key stands for.
+
+    ACCESS and SUBJECT are known on the originating side. The terminating side knows the token's
+    SIGNER, which is one (SPC, origid), and its SPC over all origids. AGENT is who calls behind a
+    privacy number, one for each platform, wherever the binding is known.
+    """
+
+    ACCESS = "access"
+    SUBJECT = "subject"
+    SIGNER = "signer"
+    SPC = "spc"
+    AGENT = "agent"
+
+
+class Key(Struct, frozen=True, order=True, gc=False, cache_hash=True):
+    """Whose conduct it is. Ids: "spc/origid" of a SIGNER, "platform/number" of an AGENT."""
+
+    kind: KeyKind
+    id: str
+
+    def __str__(self) -> str:
+        """As "kind:id", by which people and files name it."""
+        return f"{self.kind.value}:{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Key:
+        """Read what `str` writes. Raises ConfigError."""
+        kind, colon, name = text.partition(":")
+        if not colon or not name or kind not in set(KeyKind):
+            kinds = ", ".join(kind.value for kind in KeyKind)
+            raise ConfigError(f"{text!r}: kind:id expected, with one of the kinds {kinds}")
+        if kind == KeyKind.SIGNER and "/" not in name:
+            raise ConfigError(f"{text!r}: signer:SPC/ORIGID expected")
+        if kind == KeyKind.AGENT and "/" not in name:
+            raise ConfigError(f"{text!r}: agent:PLATFORM/NUMBER expected")
+        return cls(KeyKind(kind), name)
+
+
+@lru_cache(_CACHED)
+def agent(platform: str, number: TN) -> Key:
+    """The key of who calls with that number of the own behind the platform's privacy numbers."""
+    return Key(KeyKind.AGENT, f"{platform}/{number}")
+
+
+class Observation(Struct, frozen=True, gc=False):
+    """One call, as a carrier on its way knows it.
+
+    Attributes:
+        at: seconds since the epoch.
+        keys: whose conduct the call counts for.
+        callee: None when it is no telephone number.
+        origid: of the token; None when there is none. Only keys of kind SPC use it.
+        bound: a live privacy binding permits the display, so that it is no choice of the caller;
+            such a call says nothing of spread, areas or rotation. It counts for an AGENT.
+        behind: number of the caller whom the binding hides, by which the AGENT is judged; None
+            when it is not known.
+        mark: 56 bits of the token, by which a call that is asked about again, here or at another
+            node, counts once; -1 for a call that counts in any case.
+    """
+
+    at: int
+    keys: tuple[Key, ...]
+    display: TN
+    callee: TN | None
+    origid: str | None = None
+    bound: bool = False
+    mark: int = -1
+    behind: TN | None = None
+
+
+class State(IntEnum):
+    """How far a key is judged; what is larger is worse."""
+
+    WATCHING = 0
+    SUSPECTED = 1
+    POOLED = 2
+
+
+class Measure(str, Enum):
+    """What was measured. `analytics.measures` says how."""
+
+    SPREAD = "spread"
+    LOCAL_PRESENCE = "local-presence"
+    RATE = "rate"
+    CONCURRENCY = "concurrency"
+    ROTATION = "rotation"
+    ORIGIDS = "origids"
+    HANDOVER = "handover"
+    BINDINGS = "bindings"
+
+
+class Sample(Struct, frozen=True):
+    """One call that led to a finding, clear or hashed as configured."""
+
+    at: int
+    display: str
+    callee: str | None
+
+
+class Assessment(Struct, frozen=True):
+    """One measure's figures for one key at one time.
+
+    Attributes:
+        strength: how far the weakest of the measure's conditions is met: 1 or more is a pool,
+            0 means that too little was seen or that a condition rules it out.
+        figures: what was measured, by name.
+        thresholds: what a pool reaches, by the name of the figure ("<=" before the name where a
+            pool stays below).
+    """
+
+    measure: Measure
+    strength: float
+    figures: dict[str, float]
+    thresholds: dict[str, float]
+
+
+class Finding(Struct, frozen=True):
+    """Why a key is suspected or pooled.
+
+    Attributes:
+        measure, figures, thresholds: as in Assessment; of the strongest measure.
+        strength: when it was last confirmed.
+        window: seconds that the figures reach back at most.
+        samples: some of the latest calls.
+        since: seconds since the epoch at which the state began.
+        until: when it ends if nothing confirms it again.
+        beside: other measures that amount to a pool by themselves, or did and are still near it.
+    """
+
+    key: Key
+    state: State
+    measure: Measure
+    strength: float
+    figures: dict[str, float]
+    thresholds: dict[str, float]
+    window: int
+    samples: tuple[Sample, ...]
+    since: int
+    until: int
+    beside: tuple[Measure, ...] = ()
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Everything found; whoever is exempt from some of it is not exempt from the rest."""
+        return (self.measure, *self.beside)
+
+    @property
+    def sentence(self) -> str:
+        """For people: what was measured, and what it was held against.
+
+        An agent's number, which is hidden from the callee, is in the key alone.
+        """
+        told = "; ".join(
+            f"{name} {self.figures[name]:.3g} ({'at most' if most else 'at least'} {limit:.3g})"
+            for name, limit, most in (
+                (key.removeprefix("<="), value, key.startswith("<="))
+                for key, value in self.thresholds.items()
+            )
+            if name in self.figures
+        )
+        whose = f"{self.key.kind.value} {self.key.id}"
+        if self.key.kind is KeyKind.AGENT:
+            whose = f"an agent of {self.key.id.rpartition('/')[0]}"
+        since = datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return f"{self.measure.value} of {whose} since {since}: {told}"
+
+
+class Picture(Struct, frozen=True):
+    """Everything known of a key, whether or not anything was found.
+
+    Attributes:
+        calls: within the window, bound ones included.
+        first, last: when the oldest known and the latest call began; 0 when there was none.
+        measures: one for each measure that is on and applies to keys of this kind.
+    """
+
+    key: Key
+    state: State
+    calls: int
+    first: int
+    last: int
+    measures: tuple[Assessment, ...]
+    finding: Finding | None
+
+
+class DisplayConduct(Protocol):
+    """What signing and verifying ask and tell for each call. Local memory: no wait."""
+
+    def finding(self, key: Key, now: int) -> Finding | None:
+        """What stands against a key at this time; None for nothing."""
+        ...
+
+    def observe(self, observation: Observation) -> None:
+        """Count one call."""
+        ...

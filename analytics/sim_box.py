@@ -1,0 +1,183 @@
+"""Which callers are one: a box of SIM cards hands over from one access to the next.
+
+A box dials with one card for a while, then with the next. When each card has an access, a name and
+a carrier of its own, no key shows a rotation; but each time one of them falls silent, another one
+begins. Two callers who know nothing of each other do that only by chance, and how often chance does
+it follows from how often they begin.
+
+For each ordered pair, a sequential test (Wald) over the times at which the second one begins:
+  by chance: the first fell silent within `reach` seconds before with probability
+             reach * (how often the first one begins a second);
+  together:  with probability `expected`.
+The test begins anew whenever it leans to chance, and finds at ln(1 / false_alarm).
+
+Only callers are looked at who call strangers all over the country (`Track.stranger`). Unseen stay
+boxes whose cards overlap in time or wait longer than `reach` between one and the next, those that
+draw the next card at random, of which each pair follows too seldom, and those among so many others
+that more than MAX_FOLLOWED begin before the next card does. Nodes of a fleet see it
+when their exchange lags by much less than `reach`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
+from math import log
+from operator import itemgetter
+from typing import Final
+
+from zhenxian.analytics.model import Key
+from zhenxian.analytics.thresholds import DAY, HOUR, Handover
+
+MAX_CALLERS: Final = 4_096
+MAX_FOLLOWED: Final = 32  # beginnings that are looked at when a caller resumes; it has no more ties
+MAX_TIES: Final = 32  # pairs of one caller; about 100 octets each
+_MAX_STARTS: Final = 8_192
+_KEPT: Final = 6 * HOUR  # of starts; who is silent for longer is not handed over to and back
+_MAX_LINKED: Final = 64
+_LIKELIEST: Final = 0.5  # chance of a coincidence above which it says too little to go on
+_WHEN: Final = itemgetter(0)
+
+
+@dataclass(slots=True)
+class Caller:
+    """When somebody called, in runs of calls with less than `pause` between them.
+
+    Attributes:
+        first, last: seconds since the epoch. runs: begun.
+        ties: log-likelihood ratio that another hands over to this one.
+        heirs: those whom this one hands over to, as far as they were found.
+    """
+
+    first: int
+    last: int
+    runs: int = 1
+    ties: dict[Key, float] = field(default_factory=dict)
+    heirs: set[Key] = field(default_factory=set)
+
+
+class Handovers:
+    """Of all keys of one kind. Bounded by MAX_CALLERS, those forgotten first who began longest ago.
+
+    A restart forgets them; they are found again by as many handovers as the first time.
+    """
+
+    def __init__(self, policy: Handover) -> None:
+        self._policy = policy
+        self.upper = log(1 / policy.false_alarm)
+        self._callers: dict[Key, Caller] = {}
+        self._starts: list[tuple[int, Key]] = []
+
+    def __len__(self) -> int:
+        """How many callers are remembered."""
+        return len(self._callers)
+
+    def call(self, key: Key, at: int) -> bool:
+        """Count one call of a stranger; tell whether a run begins with it."""
+        caller = self._callers.get(key)
+        if caller is None:
+            if len(self._callers) >= MAX_CALLERS:
+                del self._callers[next(iter(self._callers))]
+            self._callers[key] = Caller(at, at)
+            self._begun(key, at)
+            return True
+        gap = at - caller.last
+        if gap >= self._policy.pause:
+            self._resumed(key, caller)
+            self._begun(key, at)
+            caller.last = at
+            return True
+        if gap > 0:
+            caller.last = at
+        elif gap < -DAY:  # the clock was ahead
+            caller.first = caller.last = at
+        return False
+
+    def _begun(self, key: Key, at: int) -> None:
+        starts = self._starts
+        insort(starts, (at, key), key=_WHEN)
+        if len(starts) > _MAX_STARTS or starts[0][0] < at - 2 * _KEPT:
+            del starts[: max(len(starts) // 4, bisect_left(starts, at - _KEPT, key=_WHEN))]
+
+    def _resumed(self, key: Key, caller: Caller) -> None:
+        """Take in who began when this one had fallen silent, and that it begins itself."""
+        chance = self._chance(caller)
+        starts, ended = self._starts, caller.last
+        if chance < _LIKELIEST:
+            once, missed = log(self._policy.expected / chance), self._missed(chance)
+            # A thousand callers begin some hundred times within reach; the nearest are likeliest.
+            first = bisect_left(starts, ended, key=_WHEN)
+            for start, heir in starts[first : first + MAX_FOLLOWED]:
+                if start > ended + self._policy.reach:
+                    break
+                if heir != key:
+                    self._followed(key, caller, heir, once, missed)
+        caller.runs += 1
+        # Moved to the end, so that those forgotten are those who began longest ago.
+        self._callers[key] = self._callers.pop(key)
+        for other in list(caller.ties):
+            # As if by chance, until the other one is seen to have been silent.
+            before = self._callers.get(other)
+            missed = self._missed(self._chance(before)) if before is not None else -self.upper
+            self._tie(key, caller, other, caller.ties[other] + missed)
+
+    def _followed(self, key: Key, caller: Caller, heir: Key, once: float, missed: float) -> None:
+        follower = self._callers.get(heir)
+        if follower is None:
+            return
+        before = follower.ties.get(key)
+        score = once if before is None else once + before - missed
+        self._tie(heir, follower, key, min(score, 2 * self.upper))
+        if score >= self.upper and len(caller.heirs) < _MAX_LINKED:
+            caller.heirs.add(heir)
+
+    def _tie(self, key: Key, caller: Caller, other: Key, score: float) -> None:
+        ties = caller.ties
+        if score <= 0:
+            ties.pop(other, None)
+        else:
+            if other not in ties and len(ties) >= MAX_TIES:
+                del ties[min(ties, key=ties.__getitem__)]
+            ties[other] = score
+        if score < self.upper / 2:
+            before = self._callers.get(other)
+            if before is not None:
+                before.heirs.discard(key)
+
+    def _chance(self, caller: Caller) -> float:
+        """Chance that the caller fell silent within `reach` seconds before any given moment."""
+        span = max(caller.last - caller.first, HOUR)
+        return min(self._policy.reach * caller.runs / span, _LIKELIEST)
+
+    def _missed(self, chance: float) -> float:
+        return log((1 - self._policy.expected) / (1 - chance))
+
+    def _linked(self, key: Key, caller: Caller) -> list[tuple[Key, float]]:
+        linked = [(other, score) for other, score in caller.ties.items()]
+        for heir in caller.heirs:
+            follower = self._callers.get(heir)
+            if follower is not None:
+                linked.append((heir, follower.ties.get(key, 0.0)))
+        return linked
+
+    def standing(self, key: Key) -> tuple[float, int]:
+        """The strongest log-likelihood ratio of a handover to or from it, and callers tied so."""
+        caller = self._callers.get(key)
+        if caller is None:
+            return 0.0, 1
+        strongest = max((score for _, score in self._linked(key, caller)), default=0.0)
+        seen, todo = {key}, [key]
+        while todo and len(seen) < _MAX_LINKED:
+            name = todo.pop()
+            one = self._callers.get(name)
+            if one is None:
+                continue
+            for other, score in self._linked(name, one):
+                if score >= self.upper and other not in seen:
+                    seen.add(other)
+                    todo.append(other)
+        return strongest, len(seen)
+
+    def forget(self, key: Key) -> None:
+        """Know nothing of a key any more."""
+        self._callers.pop(key, None)

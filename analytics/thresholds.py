@@ -1,0 +1,317 @@
+"""Thresholds. Defaults were chosen on simulated traffic; docs/detection.md says how."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from zhenxian.analytics.model import Measure
+from zhenxian.core.errors import ConfigError
+
+HOUR: Final = 3_600  # seconds
+DAY: Final = 86_400  # seconds
+
+ALL_MEASURES: Final = frozenset(Measure)
+
+
+class Locality(Struct, frozen=True, forbid_unknown_fields=True):
+    """When matching areas are a finding.
+
+    A sequential probability ratio test (Wald) over first contacts with both areas known. `chance`
+    is the share of matches that independence of display and callee predicts, estimated from the
+    key's own counts. The hypotheses about the share of matches are
+    honest: chance + honest_lift * (1 - chance); pool: chance + pool_lift * (1 - chance).
+
+    Attributes:
+        false_alarm: probability (alpha) that one test finds an honest caller who sits exactly at
+            `honest_lift`; far less for others. With 1e-6, a thousand such callers who go through
+            25 tests a day give one false finding in 40 days.
+        miss: probability (beta) that one test clears a pool exactly at `pool_lift`. A test that
+            clears begins anew, so that a miss costs calls, not the finding.
+        honest_lift: 0.2: a call centre of which two brands in ten are regional has 0.13 to 0.16.
+        pool_lift: 0.45: a pool that is local every second time has 0.5. Between the two the test
+            tends to whichever is nearer.
+        least_calls: first contacts with both areas known below which nothing is found. 20 matches
+            are what the test needs of a pool that always matches, so that it delays nobody.
+        areas: matches must come from so many areas (inverse Simpson index), so that one village, or
+            a call centre's two regional brands (2.6), are no pool. After 20 calls, national
+            pools of the tuning seeds have 20 or more, slow ones 16.
+        recurring: share of calls that repeat a pair of display and callee, at most. Offices that
+            call their own towns' people do so again and again; strangers are called once. What is
+            added to look like the former costs a quarter more calls.
+    """
+
+    false_alarm: float = 1e-6
+    miss: float = 0.01
+    honest_lift: float = 0.2
+    pool_lift: float = 0.45
+    least_calls: int = 20
+    areas: float = 12.0
+    recurring: float = 0.2
+
+
+class Switch(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is asked in addition of a SIGNER, behind which may be a switch of many subscribers.
+
+    People call from their own city to their own city, so that a switch that serves a province or
+    a country looks as local as a pool. What tells them apart: people call each other again. So a
+    signer is found by locality or spread only when enough displays were seen again and none of
+    them with a callee it had called before; or at once, when most calls show a new display and
+    nearly every one matches, which no population does.
+
+    Attributes:
+        repeated_displays: calls that showed a display seen before, at least. Of people who call a
+            known contact in 4 % of them, 300 such calls without one have a chance of 5e-6.
+        recurring: share of those that went to a callee whom the display had called before, at
+            most. People who have 12 contacts reach 0.04 at the second call of each; switches of
+            the tuning seeds 0.08, call centres 0.001.
+        fresh_calls: calls after which the short way is open: 80 with 72 matches are four standard
+            errors above a population that is local two times in three.
+        fresh: distinct displays per call on the short way. A pool of 250 numbers that is dealt 150
+            calls has 0.75; a chain of 60 branches falls below 0.6 before its 80th call.
+        fresh_match: lift of matches over chance on the short way; simulated people have 0.7.
+        fresh_areas: areas of matches on the short way (inverse Simpson index): a province has 21
+            cities at most.
+    """
+
+    repeated_displays: int = 300
+    recurring: float = 0.015
+    fresh_calls: int = 80
+    fresh: float = 0.7
+    fresh_match: float = 0.85
+    fresh_areas: float = 24.0
+
+
+class Spread(Struct, frozen=True, forbid_unknown_fields=True):
+    """When many displays are a finding.
+
+    Attributes:
+        least_calls: below which nothing is found: what a reseller's thousand numbers on twenty
+            accesses make of one in a day is 75.
+        displays: distinct ones, at least. A call centre of ten brands has 10; more brands than 25
+            on one access, of a dozen cities, is what a registrar may exempt.
+        calls_per_display: at most; a pool keeps its numbers quiet: published campaigns have 13
+            calls a number on average and 95 % of them below 27.
+        areas: of displays and likewise of callees, at least (inverse Simpson index). A hospital's
+            extensions are of one area, people who roam call where they live (2), ten brands are of
+            seven areas at most.
+        recurring: as in Locality.
+    """
+
+    least_calls: int = 60
+    displays: int = 25
+    calls_per_display: float = 27.0
+    areas: float = 12.0
+    recurring: float = 0.1
+
+
+class Rate(Struct, frozen=True, forbid_unknown_fields=True):
+    """When many calls are a finding: in 9 of 12 slots of five minutes, to callees anywhere.
+
+    Attributes:
+        per_display: calls an hour and display, for displays that have an area: one in nine seconds,
+            which one person who talks to anybody cannot make. A robot of 100,000 calls a day on
+            twenty accesses has 450.
+        per_key: calls an hour from an access or subject. A call centre of the tuning seeds has 230,
+            a robot on ten numbers 9,000.
+        without_area: factor on both for service numbers, which only enterprises are given. A
+            national bank has 550 an hour on one.
+        slots: of the last 12 (of five minutes each), at least. A school's broadcast takes 4.
+        slots_local: of the last 36, when callees are mostly of the display's area: an alarm to a
+            town is over sooner.
+        matching: share of calls within one area above which callees count as local.
+        recurring: as in Locality.
+        concurrent: calls at the same time, where the proxy tells when calls end; for as long. A
+            broadcast has 60 lines, the robot 200. concurrent_each: of a signer, for each of its
+            displays, if that is more: behind it may be a switch of thousands who have one or two.
+        ends_told: share of calls whose end is told, at least: with a proxy that tells of one in ten
+            only, or of one call ever, each caller would seem to have hundreds in progress.
+    """
+
+    per_display: float = 400.0
+    per_key: float = 3_000.0
+    without_area: float = 10.0
+    slots: int = 9
+    slots_local: int = 27
+    matching: float = 0.4
+    recurring: float = 0.1
+    concurrent: int = 100
+    concurrent_each: float = 5.0
+    ends_told: float = 0.9
+
+
+class Rotation(Struct, frozen=True, forbid_unknown_fields=True):
+    """When taking displays in turn is a finding; callees anywhere, each once.
+
+    Attributes:
+        least_calls: below which nothing is found: two rounds of five cards with eight calls each.
+        displays: from this many on. most_displays: up to this many; more is spread.
+        rounds: changes of display per display, at least.
+        persistence: how much more often than by chance a call shows the display of the call
+            before (0 by chance, 1 always). Lines that hunt have less than 0, a call centre whose
+            brands change by the hour 0.23, a box that stays with a card for eight calls 0.84.
+        matching: share of calls within one area, at most. reach: areas of callees, at least (linear
+            counting, error 10 %). Offices and shops call their own city 6 times in 10.
+        recurring: as in Locality.
+        used_up: calls of a display that is left and never comes back. Complaints stop a number
+            after 80 or more.
+        successors: displays used up before the present one. successor_calls: calls of the
+            present one, at least.
+        elsewhere_calls: calls of the present one from which a single predecessor is enough, if it
+            was of another city. Who moves house keeps a mobile number, and an office that moves
+            calls the people whom it called before.
+        memory: seconds for which a display that was left is remembered: stopped on Friday, back on
+            Monday.
+    """
+
+    least_calls: int = 80
+    displays: int = 3
+    most_displays: int = 64
+    rounds: float = 2.0
+    persistence: float = 0.5
+    matching: float = 0.3
+    reach: float = 25.0
+    recurring: float = 0.1
+    used_up: int = 40
+    successors: int = 2
+    successor_calls: int = 10
+    elsewhere_calls: int = 24
+    memory: int = 7 * DAY
+
+
+class Origids(Struct, frozen=True, forbid_unknown_fields=True):
+    """When a carrier's origids say nothing: the same display comes with ever new ones.
+
+    So RFC 8588 section 10 recommends it, and it is nothing to find by itself. It makes all calls of
+    the SPC those of one signer, whom nothing else would tell from another. That each origid was
+    seen once does not say as much: so it is on the first day of a carrier with a million customers.
+
+    Attributes:
+        repeated_displays: calls that showed a display seen before, at least: what a signer that
+            deals 2,000 numbers over twenty SPCs makes of one in half a day.
+        moved: share of those that came with an origid not seen with the display before. Minted
+            origids give nearly 1, honest carriers of the tuning seeds 0.02 at most.
+        suspicious: calls that showed a display seen before, from which on, if as many moved, all
+            calls of the SPC are counted as those of one signer (else those of an eighth of its
+            displays are), and what these show is held against them all. Of an honest carrier, six
+            of ten move with a chance of 1e-8.
+    """
+
+    repeated_displays: int = 30
+    moved: float = 0.6
+    suspicious: int = 10
+
+
+class Handover(Struct, frozen=True, forbid_unknown_fields=True):
+    """When callers are one who hands over from each to the next (`analytics.sim_box`).
+
+    Attributes:
+        least_calls: below which nothing is found. watched_calls: from which handovers are noted.
+        pause: seconds without a call after which a run of calls is over. A box that
+            dials with one card at a time leaves 58 on average, and 300 twice in 10,000 calls.
+        reach: seconds from a caller's last call within which the next one begins: 97 in 100 of
+            a box that dials on at once.
+        expected: share of runs that follow so if they are one.
+        false_alarm: probability that a test finds two who know nothing of each other. Ten thousand
+            callers of strangers are a hundred million pairs, so that 1e-9 gives them one wrong
+            pair in several days. Sixty independent ones reached 5.3 in a day, of 20.7 needed.
+        most_displays: of one caller; who has more is a switch of many.
+        matching, reach_areas, recurring: as in Rotation; of those who are looked at.
+    """
+
+    least_calls: int = 40
+    watched_calls: int = 16
+    pause: int = 300
+    reach: int = 150
+    expected: float = 0.9
+    false_alarm: float = 1e-9
+    most_displays: int = 64
+    matching: float = 0.3
+    reach_areas: float = 25.0
+    recurring: float = 0.1
+
+
+class Bindings(Struct, frozen=True, forbid_unknown_fields=True):
+    """When privacy numbers are lent to who calls strangers all over the country.
+
+    An agent (who calls behind a binding) is judged by the own number and the callees, since what
+    these see looks local by design. A courier and a driver work in one city; a merchant calls
+    customers anywhere, but few a day, and some of them twice.
+
+    Attributes:
+        least_calls: of one agent in the window, below which nothing is found.
+        matching: share of calls within the agent's own area, at most. reach: areas of callees, at
+            least. recurring: as in Locality.
+        lent_calls: calls of agents found, from which the platform itself is judged. lent: their
+            share of all its bound calls, at least.
+    """
+
+    least_calls: int = 60
+    matching: float = 0.3
+    reach: float = 25.0
+    recurring: float = 0.1
+    lent_calls: int = 100
+    lent: float = 0.2
+
+
+class Policy(Struct, frozen=True, forbid_unknown_fields=True):
+    """All of them.
+
+    Attributes:
+        measures: those that are on.
+        window: seconds; figures reach back between half of it and all of it. A day, because people
+            and pools live by it.
+        suspect: strength from which a key is suspected; keep: down to which it stays so, and a
+            pooled one is confirmed. The honest of the tuning seeds reach 0.47 (a call centre's
+            rotation), all others 0.4 or less.
+        pooled_for: seconds after the last confirmation until a pooled key is cleared: a caller that
+            stops is cleared a day later. suspected_for: likewise of a suspected one.
+        redial: seconds within which a call from the same display to the same callee is a call that
+            was dialled again, and no sign that they know each other.
+        max_keys: keys remembered; half of the places are for those with fewer than
+            `established` calls, so that a flood of new keys evicts its own.
+        salt: secret of the operator, the same on all nodes of a fleet: without it nobody can
+            choose numbers that count as one.
+        max_backlog: calls kept for other nodes until they are taken; older ones are lost to them.
+
+    Raises:
+        ConfigError: a threshold that makes no sense.
+    """
+
+    measures: frozenset[Measure] = ALL_MEASURES
+    locality: Locality = Locality()
+    switch: Switch = Switch()
+    spread: Spread = Spread()
+    rate: Rate = Rate()
+    rotation: Rotation = Rotation()
+    origids: Origids = Origids()
+    handover: Handover = Handover()
+    bindings: Bindings = Bindings()
+    window: int = DAY
+    suspect: float = 0.7
+    keep: float = 0.5
+    pooled_for: int = DAY
+    suspected_for: int = 6 * HOUR
+    redial: int = 300
+    max_keys: int = 100_000
+    established: int = 8
+    salt: int = 0
+    max_backlog: int = 100_000
+
+    def __post_init__(self) -> None:
+        locality = self.locality
+        if not (0 < locality.false_alarm < 0.5 and 0 < locality.miss < 0.5):
+            raise ConfigError("locality: false_alarm and miss lie between 0 and 0.5")
+        if not 0 <= locality.honest_lift < locality.pool_lift < 1:
+            raise ConfigError("locality: 0 <= honest_lift < pool_lift < 1 expected")
+        if not 0 < self.keep <= self.suspect <= 1:
+            raise ConfigError("0 < keep <= suspect <= 1 expected")
+        if self.window < HOUR or min(self.pooled_for, self.suspected_for, self.redial) < 1:
+            raise ConfigError(
+                "window: an hour or more; pooled_for, suspected_for, redial: 1 or more"
+            )
+        if self.max_keys < 16 or self.established < 1 or self.max_backlog < 0:
+            raise ConfigError(
+                "max_keys: 16 or more; established: 1 or more; max_backlog: 0 or more"
+            )

@@ -1,0 +1,1 @@
+"""The HTTP front end: call routes, management routes, what is published, permissions."""

@@ -1,0 +1,206 @@
+"""uvicorn's HTTP protocol with a short way for the two per-call routes.
+
+uvicorn parses, keeps connections and shuts down as ever. Complete POSTs to a per-call route are
+answered at the end of the event loop's turn in which they were read, all together, without an ASGI
+task, scope and event for each call, which cost more than signing (docs/performance.md). Everything
+else, and whatever is unusual about a request (chunked body, Expect, pipelining, a body over the
+limit, certificates to be fetched), goes on to the ASGI application, whose routes call the same
+functions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import ClassVar, Final
+
+from zhenxian.api.calls.service import ROUTES, Answer, Asking, Calls, Headers, Incoming, Waiting
+from zhenxian.api.transport.wire import BODY, HEAD, MAX_FIELDS, REST, Shared, WireProtocol, bound
+
+MAX_BATCH: Final = 64  # calls answered in one go; more would make the first wait for the last
+
+_PATHS: Final = {path.encode(): path for path in ROUTES}
+_STATUS: Final = {
+    status.value: (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+        + ("www-authenticate: Bearer\r\n" if status is HTTPStatus.UNAUTHORIZED else "")
+        + "content-type: application/json\r\ncontent-length: "
+    ).encode()
+    for status in HTTPStatus
+}
+
+
+class CallBatch:
+    """The calls that were read in one turn of the event loop, on any connection."""
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+        self._waiting: list[tuple[CallProtocol, Incoming]] = []
+
+    def add(self, protocol: CallProtocol, incoming: Incoming) -> None:
+        """Take a complete request; its protocol is told the answer soon."""
+        self._waiting.append((protocol, incoming))
+        if len(self._waiting) == 1:
+            protocol.loop.call_soon(self.answer)
+        elif len(self._waiting) >= MAX_BATCH:
+            self.answer()
+
+    def answer(self) -> None:
+        """Answer all that wait."""
+        waiting, self._waiting = self._waiting, []
+        given = self.calls.answer_all([incoming for _, incoming in waiting])
+        for (protocol, _), answer in zip(waiting, given, strict=True):
+            protocol.answered(answer)
+        self.calls.answered()
+
+
+class CallProtocol(WireProtocol):
+    """Serves one connection. `batch` is set on a subclass by `protocol_for`."""
+
+    __slots__ = ("_body", "_call_headers", "_keep_alive", "_last", "_path", "_pending")
+
+    batch: ClassVar[CallBatch]
+    max_body: ClassVar[int]
+
+    _pending: bool
+    _keep_alive: bool
+    _path: str | None
+    _call_headers: Headers
+    _body: bytes | bytearray
+    _last: bool
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection."""
+        self._pending = self._last = False
+        self._keep_alive = True
+        self._path = None
+        self._body = b""
+        super().connection_made(transport)
+
+    def on_message_begin(self) -> None:
+        """A request starts; whether it is a call shows with its headers."""
+        if self._pending:  # pipelined: answers go out in the order of requests
+            self.batch.answer()
+            self._path = None
+        self.url = b""
+        self.headers = []
+        self._state = HEAD
+
+    def on_headers_complete(self) -> None:
+        """Decide the way: the short one only for a plain POST that can be answered now.
+
+        To a client that does not read its answers the ASGI way is left: it waits until they are
+        read, and reads no further requests meanwhile.
+        """
+        path = _PATHS.get(self.url)
+        if path is not None:
+            headers = Headers.of(self.headers)
+            length = headers.content_length
+            if (
+                length is not None
+                and headers.unusual is None
+                and len(self.headers) <= MAX_FIELDS
+                and (self.cycle is None or self.cycle.response_complete)
+                and not self.flow.write_paused
+                and not self.transport.is_closing()
+                and self.parser.get_method() == b"POST"
+                and (headers.host in self.names or self.usable())
+            ):
+                self._left = int(length)
+                if self._left <= self.max_body:
+                    self._state = BODY
+                    self._path = path
+                    headers.peer = self._peer
+                    headers.address = self._address
+                    self._call_headers = headers
+                    self._body = b""
+                    self._fields = 0
+                    return
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Gather the body, or hand it on."""
+        if self._path is None:
+            super().on_body(body)
+        elif not self._body:
+            self._body = body
+        else:
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += body
+
+    def on_message_complete(self) -> None:
+        """Answer a call, or hand the request on."""
+        path = self._path
+        if path is None:
+            super().on_message_complete()
+            return
+        self._state = REST
+        headers, parser = self._call_headers, self.parser
+        self._keep_alive = parser.should_keep_alive() and (
+            headers.connection is None or parser.get_http_version() != "1.0"
+        )
+        self._pending = True
+        body = self._body if isinstance(self._body, bytes) else bytes(self._body)
+        self.batch.add(self, Incoming(path, b"POST", headers, body))
+
+    def flush(self) -> None:
+        """Answer the call that waits for the end of the event loop's turn."""
+        if self._pending:
+            self.batch.answer()
+
+    def arrived(self) -> int:
+        """Octets of the body that arrived so far."""
+        return len(self._body) if self._path is not None else super().arrived()
+
+    def answered(self, answer: Answer | Waiting | Asking) -> None:
+        """Send the answer of the pending call, or hand it on to wait."""
+        self._pending = False
+        self._path = None
+        if self.transport.is_closing():
+            return
+        if self._stranger and answer_admits(answer):
+            self.admitted()
+        if isinstance(answer, Answer):
+            self._respond(answer)
+            return
+        self.begin()
+        self.scope["state"]["waiting"] = answer
+        super().on_message_complete()
+        if not self._keep_alive or self._last:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Close when idle; a call whose body is still arriving is answered first."""
+        if self._path is None:
+            super().shutdown()
+        else:
+            self._last = True
+
+    def _respond(self, answer: Answer) -> None:
+        parts = [
+            _STATUS[answer.status],
+            b"%d" % len(answer.body),
+            b"\r\nx-requestid: ",
+            answer.request_id,
+        ]
+        keep_alive = self._keep_alive and not self._last
+        if not keep_alive:
+            parts.append(b"\r\nconnection: close")
+        parts += (b"\r\n\r\n", answer.body)
+        self.transport.write(b"".join(parts))
+        self.server_state.total_requests += 1
+        if not keep_alive:
+            self.transport.close()
+            return
+        self._idle_since = self.loop.time()
+
+
+def answer_admits(answer: Answer | Waiting | Asking) -> bool:
+    """True when a call was answered as it is only for who has credentials."""
+    return not isinstance(answer, Answer) or answer.status != HTTPStatus.UNAUTHORIZED
+
+
+def protocol_for(calls: Calls, shared: Shared) -> type[WireProtocol]:
+    """The protocol class of one listener's calls."""
+    return bound(CallProtocol, shared, batch=CallBatch(calls), max_body=calls.policy.max_body)

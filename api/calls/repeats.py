@@ -1,0 +1,51 @@
+"""Whether a verification is asked for again: who asks, and what says that it is the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+from zhenxian.api.auth import LOCAL, Peer, Principal
+from zhenxian.verifier.replay import Question, Sight, Sighted
+
+_LONG: Final = 64  # octets of a Call-ID above which its digest stands for it
+_ASKED_AGAIN: Final = (Sight.CALL, Sight.REQUEST)
+
+
+def asker(principal: Principal, peer: Peer | None, address: str) -> bytes:
+    """Who asks: the key that was presented, with the connection's certificate if it has one.
+
+    Without credentials, where the connection comes from: all behind one address are one asker.
+    """
+    name = principal.id.encode()
+    if peer is not None:
+        return name + b" " + peer.fingerprint
+    return name + b" " + address.encode() if principal is LOCAL else name
+
+
+def question_of(
+    by: bytes, call_id: str | None, request_id: bytes | None, body: bytes, at: float
+) -> Question:
+    """What tells a repetition: asker and Call-ID, or asker and all that was sent with its id."""
+    return Question(
+        at,
+        (by, *_bounded(call_id)) if call_id is not None else None,
+        (by, request_id, body) if request_id is not None else None,
+    )
+
+
+def _bounded(call_id: str) -> tuple[bytes, ...]:
+    """A Call-ID, which may be of any length (RFC 3261 section 25.1), in so many octets."""
+    octets = call_id.encode("utf-8", "surrogatepass")
+    if len(octets) <= _LONG:
+        return (octets,)
+    return b"sha256", hashlib.sha256(octets).digest()
+
+
+def asked_again(seen: Sequence[Sighted]) -> Sighted | None:
+    """The first token's sighting, where all tokens of a call say alike that it is asked again."""
+    if not seen or seen[0].sight not in _ASKED_AGAIN:
+        return None
+    first = seen[0]
+    return first if all(one.sight is first.sight for one in seen) else None

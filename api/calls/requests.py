@@ -1,0 +1,468 @@
+"""Request bodies of both dialects: bytes to typed requests, once.
+
+ATIS-1000082 and 3GPP TS 24.229 Annex V (Ms) differ little in what they ask; one decoder reads
+both, and the body tells which it was where it can. What no dialect knows is refused by name.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct, field
+from msgspec.structs import astuple
+
+from zhenxian.api.calls.twins import LEAST, refuse_twins
+from zhenxian.core.errors import ParseError, ZhenxianError, shown
+from zhenxian.core.reading import Reading, is_withheld
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import ANONYMOUS, TN, URI
+from zhenxian.passport.claims import MAX_DESTINATIONS, MAX_IAT, Destination
+from zhenxian.passport.json import loads_plain
+from zhenxian.passport.ppt.shaken import MAX_CRN_LENGTH, parse_attest, parse_crn, parse_origid
+from zhenxian.passport.words import fault, unreadable
+from zhenxian.signer.request import SigningRequest
+from zhenxian.verifier.request import VerificationRequest
+
+MAX_TEXT: Final = 128  # characters of names that are echoed or looked up
+Seconds = Annotated[int, Meta(ge=0, le=MAX_IAT)]
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
+CallId = Annotated[str, Meta(min_length=1)]  # of any length: RFC 3261 section 25.1 has no bound
+Purpose = Annotated[str, Meta(min_length=1, max_length=MAX_CRN_LENGTH)]
+Digits = Annotated[str, Meta(pattern=r"^[0-9*#]{1,16}$")]
+
+
+class Dialect(str, Enum):
+    """How the answer is spelled."""
+
+    ATIS = "atis"
+    THREEGPP = "3gpp"
+
+
+class RequestError(ZhenxianError):
+    """A request that cannot be acted on, with the variables of its text in the table."""
+
+    def __init__(self, reason: Reason, *variables: str, dialect: Dialect = Dialect.ATIS) -> None:
+        super().__init__(filled(reason, variables))
+        self.reason = reason
+        self.variables = variables
+        self.dialect = dialect
+
+
+def filled(reason: Reason, variables: tuple[str, ...]) -> str:
+    """The reason's text with %1, %2 filled in."""
+    text = reason.text
+    for index, variable in enumerate(variables, 1):
+        text = text.replace(f"%{index}", variable)
+    return text
+
+
+class Party(Struct, forbid_unknown_fields=True):
+    """An identity or several: ATIS gives lists where 3GPP gives one."""
+
+    tn: str | list[str] | None = None
+    uri: str | list[str] | None = None
+
+
+class SigningMembers(Struct, forbid_unknown_fields=True):
+    """Members of signingRequest.
+
+    `access`, `caller`, `extension`, `purpose` and `crn` are ours; the rest of dialects.
+    """
+
+    orig: Party
+    dest: Party
+    attest: str | None = None
+    iat: Seconds | None = None
+    origid: str | None = None
+    ppt: str | None = None
+    profileId: Name | None = None  # noqa: N815, as the dialect spells it
+    requestId: Name | None = None  # noqa: N815
+    div: Any = None
+    rph: Any = None
+    sph: Any = None
+    access: Name | None = None
+    caller: Party | None = None
+    extension: Digits | None = None
+    purpose: Purpose | None = None
+    crn: Purpose | None = None
+
+
+class SigningBody(Struct, forbid_unknown_fields=True):
+    """The body of a signing request."""
+
+    request: SigningMembers = field(name="signingRequest")
+
+
+class VerificationMembers(Struct, forbid_unknown_fields=True):
+    """Members of verificationRequest. `callId`, `purpose`, `explain` are ours."""
+
+    from_: Party = field(name="from")
+    to: Party
+    time: Seconds | None = None
+    identity: str | list[str] | None = None
+    identityHeader: str | None = None  # noqa: N815
+    identityHeaders: list[str] | None = None  # noqa: N815
+    dest: Party | None = None
+    protectedHeaders: str | list[str] | None = None  # noqa: N815
+    profileId: Name | None = None  # noqa: N815
+    requestId: Name | None = None  # noqa: N815
+    displayName: Name | None = None  # noqa: N815
+    callId: CallId | None = None  # noqa: N815
+    purpose: Purpose | None = None
+    explain: bool = False
+
+
+class VerificationBody(Struct, forbid_unknown_fields=True):
+    """The body of a verification request."""
+
+    request: VerificationMembers = field(name="verificationRequest")
+
+
+class RenamedMembers(Struct, forbid_unknown_fields=True):
+    """Members of verificationRequest as clients have them that name them as the token does.
+
+    `orig`, `dest` and `iat` are the call's, and stand for `from`, `to` and `time`, all three.
+    """
+
+    orig: Party
+    dest: Party
+    iat: Seconds
+    identity: str | list[str] | None = None
+    requestId: Name | None = None  # noqa: N815
+    callId: CallId | None = None  # noqa: N815
+    explain: bool = False
+
+
+class RenamedBody(Struct, forbid_unknown_fields=True):
+    """The body of such a verification request."""
+
+    request: RenamedMembers = field(name="verificationRequest")
+
+
+class Echo(Struct, frozen=True):
+    """What of a request only returns in its answer."""
+
+    dialect: Dialect
+    request_id: str | None = None
+    display_name: str | None = None
+    explain: bool = False
+
+
+_signing = msgspec.json.Decoder(SigningBody)
+_verification = msgspec.json.Decoder(VerificationBody)
+_renamed = msgspec.json.Decoder(RenamedBody)
+_NO_JSON: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+
+_USUAL: Final = 8  # members of a signing request that all dialects read
+_EMPTY: Final = b'{"verificationRequest":{"from":{"tn":""},"to":{"tn":""},"time":,"identity":""}}'
+_LONG_TIME: Final = 1_000_000_000  # and above: ten digits at least
+_ROOM: Final = len(_EMPTY) + 10 + LEAST  # octets beside the texts, with which a twin may be there
+_ONLY_3GPP = re.compile(rb'"(?:identityHeaders?|protectedHeaders|profileId|requestId)"\s*:')
+
+
+def guess(configured: Dialect | None, body: bytes) -> Dialect:
+    """The dialect of a body that could not be read."""
+    if configured is not None:
+        return configured
+    return Dialect.THREEGPP if _ONLY_3GPP.search(body) else Dialect.ATIS
+
+
+def _explain(error: Exception, body: bytes, dialect: Dialect, outer: str) -> RequestError:
+    """Turn a decoder's message into the dialect's error that names the member.
+
+    `outer` is the one member of the body: who leaves it out is told so.
+    """
+    if not isinstance(error, msgspec.ValidationError):
+        return RequestError(Reason.BODY_UNPARSABLE, unreadable(error), dialect=dialect)
+    try:
+        loads_plain(body)
+    except ParseError as unusable:
+        return _unusable(unusable, dialect)
+    found = fault(error)
+    name = found.member.removeprefix(f"{outer}.")[:MAX_TEXT]
+    if found.missing:
+        return RequestError(Reason.PARAMETER_MISSING, name, dialect=dialect)
+    told = "unknown parameter" if found.unknown else found.told
+    if found.unknown and name == found.member:
+        told += f"; only {outer} stands here"
+    elif found.unknown and outer == "verificationRequest" and name in ("orig", "iat"):
+        told += " beside from, to and time; orig, dest and iat stand for these three together"
+    return RequestError(Reason.PARAMETER_INVALID, name or "body", told[:200], dialect=dialect)
+
+
+def _unusable(error: ParseError, dialect: Dialect) -> RequestError:
+    """A body of which one reader would see something else than another."""
+    if error.reason is Reason.JSON_DUPLICATE_KEY:
+        return RequestError(
+            Reason.PARAMETER_INVALID, error.where, "it stands twice", dialect=dialect
+        )
+    return RequestError(Reason.BODY_UNPARSABLE, error.detail, dialect=dialect)
+
+
+def _once(
+    body: bytes, members: Struct, parties: tuple[Party | None, ...], dialect: Dialect
+) -> None:
+    """Refuse a body in which a member stands twice."""
+    values = astuple(members)
+    standing = 1 + len(values) - values.count(None)
+    for party in parties:
+        if party is not None:
+            standing += (party.tn is not None) + (party.uri is not None)
+    if isinstance(members, VerificationMembers) and not members.explain:
+        standing -= 1
+    try:
+        refuse_twins(body, standing)
+    except ParseError as error:
+        raise _unusable(error, dialect) from None
+
+
+def _one(values: str | list[str] | None) -> list[str]:
+    if values is None:
+        return []
+    return [values] if isinstance(values, str) else values
+
+
+def _identities(
+    party: Party, name: str, reading: Reading, dialect: Dialect
+) -> tuple[TN | URI, ...]:
+    tn = party.tn
+    if tn is not None and party.uri is None:
+        found: tuple[TN | URI, ...] = (
+            (_number(tn, reading, name, dialect),)
+            if isinstance(tn, str)
+            else tuple([_number(item, reading, name, dialect) for item in tn])
+        )
+    else:
+        try:
+            found = (
+                *(_number(item, reading, name, dialect) for item in _one(tn)),
+                *(reading.identity(uri, f"{name}.uri") for uri in _one(party.uri)),
+            )
+        except ParseError as error:
+            raise _invalid(error, dialect) from None
+    if not found:
+        raise RequestError(Reason.PARAMETER_MISSING, f"{name}.tn", dialect=dialect)
+    return found
+
+
+def _number(text: str, reading: Reading, name: str, dialect: Dialect) -> TN:
+    try:
+        return reading.number(text, f"{name}.tn")
+    except ParseError as error:
+        raise _invalid(error, dialect) from None
+
+
+_NAMED: Final = frozenset({Reason.TN_NATIONAL, Reason.TN_CONTEXT})
+
+
+def _invalid(error: ParseError, dialect: Dialect) -> RequestError:
+    """The dialect's error; a reason that clients act on stands before the sentence."""
+    detail = error.detail
+    if error.reason in _NAMED:
+        detail = f"{error.reason.name}: {detail}"
+    return RequestError(Reason.PARAMETER_INVALID, error.where, detail, dialect=dialect)
+
+
+_NO_NUMBER_BEGINS: Final = ("", " ", "a", "A")  # what is_withheld may be of
+
+
+def _caller(party: Party, name: str, reading: Reading, dialect: Dialect) -> TN | URI:
+    tn = party.tn
+    if type(tn) is not str or tn[:1] in _NO_NUMBER_BEGINS:
+        party, withheld = _asserted(party)
+        if withheld:
+            return ANONYMOUS
+    found = _identities(party, name, reading, dialect)
+    if len(found) != 1:
+        raise RequestError(
+            Reason.PARAMETER_INVALID, name, "exactly one of tn and uri", dialect=dialect
+        )
+    return found[0]
+
+
+def _asserted(party: Party) -> tuple[Party, bool]:
+    """The party without what says that its number is withheld; True when nothing else is there."""
+    numbers = [tn for tn in _one(party.tn) if not is_withheld(tn)]
+    if len(numbers) == len(_one(party.tn)):
+        return party, False
+    return Party(numbers or None, party.uri), not (numbers or party.uri)
+
+
+def _own_number(party: Party | None, name: str, reading: Reading, dialect: Dialect) -> TN | None:
+    if party is None:
+        return None
+    found = _caller(party, name, reading, dialect)
+    if not isinstance(found, TN):
+        raise RequestError(Reason.PARAMETER_INVALID, name, "a tn expected", dialect=dialect)
+    return found
+
+
+def _destination(party: Party, reading: Reading, dialect: Dialect) -> Destination:
+    called = _identities(party, "dest", reading, dialect)
+    if len(called) > MAX_DESTINATIONS:
+        raise RequestError(
+            Reason.PARAMETER_INVALID,
+            "dest",
+            f"more than {MAX_DESTINATIONS} identities",
+            dialect=dialect,
+        )
+    if party.uri is None:
+        return Destination(called)  # type: ignore[arg-type]  # numbers, all of them
+    return Destination(
+        tuple(dict.fromkeys(item for item in called if isinstance(item, TN))),
+        tuple(item for item in called if isinstance(item, URI)),
+    )
+
+
+def read_signing(
+    body: bytes, *, configured: Dialect | None, reading: Reading, now: int, iat_window: int
+) -> tuple[SigningRequest, Echo]:
+    """Read the body of POST /stir/v1/signing.
+
+    Args:
+        configured: the dialect to answer in; None tells it from the body.
+        reading: how identities are read.
+        now: seconds since the epoch, to refuse a stale or future iat.
+
+    Raises:
+        RequestError: names the member and what was expected.
+    """
+    try:
+        members = _signing.decode(body).request
+    except _NO_JSON as error:
+        raise _explain(error, body, guess(configured, body), "signingRequest") from None
+    dialect = configured or (
+        Dialect.THREEGPP
+        if members.profileId is not None or members.requestId is not None
+        else Dialect.ATIS
+    )
+    colons = body.count(b":")  # each member has one
+    if (
+        (colons > _USUAL and (colons > _USUAL + 1 or None in (members.access, members.origid)))
+        or members.attest is None
+        or (members.origid is None and members.access is None)
+    ):
+        _once(body, members, (members.orig, members.dest, members.caller), dialect)
+    if members.ppt not in (None, "shaken") or members.div or members.rph or members.sph:
+        raise RequestError(
+            Reason.PARAMETER_INVALID,
+            "ppt",
+            f"{shown(members.ppt)}: only shaken is signed here",
+            dialect=dialect,
+        )
+    iat, attest, origid = members.iat, members.attest, members.origid
+    if iat is None:
+        raise RequestError(Reason.PARAMETER_MISSING, "iat", dialect=dialect)
+    if dialect is Dialect.ATIS:
+        if attest is None:
+            raise RequestError(Reason.PARAMETER_MISSING, "attest", dialect=dialect)
+        if origid is None and members.access is None and members.profileId is None:
+            raise RequestError(Reason.PARAMETER_MISSING, "origid", dialect=dialect)
+    if abs(now - iat) > iat_window:
+        raise RequestError(
+            Reason.PARAMETER_INVALID,
+            "iat",
+            f"{iat} is not within {iat_window} s of now",
+            dialect=dialect,
+        )
+    try:
+        level = parse_attest(attest) if attest is not None else None
+        if origid is not None:
+            parse_origid(origid)
+        if members.purpose is not None:
+            parse_crn(members.purpose, "purpose")
+        if members.crn is not None:
+            parse_crn(members.crn)
+    except ParseError as error:
+        raise _invalid(error, dialect) from None
+    orig = _caller(members.orig, "orig", reading, dialect)
+    caller = _own_number(members.caller, "caller", reading, dialect)
+    if orig is ANONYMOUS and caller is not None:  # the number that is asserted
+        orig, caller = caller, None
+    request = SigningRequest(
+        orig,
+        _destination(members.dest, reading, dialect),
+        iat,
+        level,
+        origid,
+        members.access or members.profileId,
+        caller,
+        members.extension or "",
+        members.purpose,
+        members.crn,
+    )
+    return request, Echo(dialect, members.requestId)
+
+
+def _as_the_token(body: bytes) -> VerificationMembers | None:
+    """Read orig, dest and iat for from, to and time: a published client names the call so."""
+    try:
+        found = _renamed.decode(body).request
+    except _NO_JSON:
+        return None
+    return VerificationMembers(
+        found.orig,
+        found.dest,
+        found.iat,
+        found.identity,
+        requestId=found.requestId,
+        callId=found.callId,
+        explain=found.explain,
+    )
+
+
+def read_verification(
+    body: bytes, *, configured: Dialect | None, reading: Reading
+) -> tuple[VerificationRequest, Echo]:
+    """Read the body of POST /stir/v1/verification.
+
+    A body without Identity header is not an error: it is the health request of an SBC, or a call
+    that was not signed.
+
+    Raises:
+        RequestError: names the member and what was expected.
+    """
+    try:
+        members = _verification.decode(body).request
+    except _NO_JSON as error:
+        renamed = _as_the_token(body) if isinstance(error, msgspec.ValidationError) else None
+        if renamed is None:
+            dialect = guess(configured, body)
+            raise _explain(error, body, dialect, "verificationRequest") from None
+        members = renamed
+    threegpp = (
+        members.identityHeader is not None
+        or members.identityHeaders is not None
+        or (members.identity is None and isinstance(members.to.tn, str))
+    )
+    dialect = configured or (Dialect.THREEGPP if threegpp else Dialect.ATIS)
+    try:
+        room = len(body) - len(members.identity) - len(members.from_.tn) - len(members.to.tn[0])  # type: ignore[arg-type, index]
+        short = room < _ROOM and members.time >= _LONG_TIME  # type: ignore[operator]
+    except (TypeError, IndexError):  # one of them is not there
+        short = False
+    if not short:
+        _once(body, members, (members.from_, members.to, members.dest), dialect)
+    if members.purpose is not None:
+        try:
+            parse_crn(members.purpose, "purpose")
+        except ParseError as error:
+            raise _invalid(error, dialect) from None
+    identity = members.identity
+    if type(identity) is str and not threegpp:  # nearly every call
+        identities: tuple[str, ...] = (identity,) if identity.strip() else ()
+    else:
+        others = (*_one(members.identityHeader), *_one(members.identityHeaders))
+        identities = tuple([value for value in (*_one(identity), *others) if value.strip()])
+    request = VerificationRequest(
+        _caller(members.from_, "from", reading, dialect),
+        _identities(members.to, "to", reading, dialect),
+        members.time,
+        identities,
+        members.callId,
+        members.purpose,
+    )
+    return request, Echo(dialect, members.requestId, members.displayName, members.explain)

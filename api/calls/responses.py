@@ -1,0 +1,225 @@
+"""Answers of both dialects: results to bytes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from zhenxian.analytics.model import Finding
+from zhenxian.api.calls.requests import Dialect, Echo, filled
+from zhenxian.core.reasons import Reason, SipStatus, Verstat
+from zhenxian.signer.decide import Decision
+from zhenxian.signer.sign import SignedHeader
+from zhenxian.verifier.redress import Rejection
+from zhenxian.verifier.verdict import Label, Result, Verdict
+
+DECLINED: Final = Rejection()
+_encode: Final = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) -> bytes:
+    """A signing answer: `identity` (ATIS-1000082) or `identityHeader` (3GPP).
+
+    With `explain`: attest, the decision's reason, a sentence, and what the caller's conduct shows,
+    as members of our own. `labels` as in `judged`.
+    """
+    name = "identity" if echo.dialect is Dialect.ATIS else "identityHeader"
+    members: dict[str, Any] = {name: header.identity}
+    if echo.request_id is not None:
+        members["requestId"] = echo.request_id
+    if decision.finding is not None:
+        members["labels"] = [Label.of(decision.finding)]
+    if decision.unwanted is not None:
+        members.setdefault("labels", []).append(Label.CALLEE_REFUSES_MARKETING)
+    if explain:
+        members["attest"] = decision.attest
+        members["decision"] = decision.reason.name
+        members["decisionText"] = decision.detail
+        if decision.finding is not None:
+            members["finding"] = finding_told(decision.finding)
+    return _encode({"signingResponse": members})
+
+
+def refused(reason: Reason, variables: tuple[str, ...], dialect: Dialect) -> bytes:
+    """An error answer: requestError of ATIS-1000082, or the plain error of 3GPP."""
+    if dialect is Dialect.THREEGPP:
+        return _encode({"error": filled(reason, variables).removeprefix("Error: ")})
+    message_id = reason.message_id or "POL5000"
+    kind = "policyException" if message_id.startswith("POL") else "serviceException"
+    text = reason.text if reason.text.startswith("Error: ") else f"Error: {reason.text}."
+    return _encode(
+        {
+            "requestError": {
+                kind: {"messageId": message_id, "text": text, "variables": list(variables)}
+            }
+        }
+    )
+
+
+def denied(decision: Decision, dialect: Dialect, explain: bool) -> bytes:
+    """The policy error of a refused signing; its variables are the reason and a sentence.
+
+    With `explain`: what the caller's conduct shows, as a member of our own.
+    """
+    if dialect is Dialect.THREEGPP:
+        members: dict[str, Any] = {"error": f"{decision.reason.name}: {decision.detail}"}
+    else:
+        members = {
+            "requestError": {
+                "policyException": {
+                    "messageId": decision.reason.message_id,
+                    "text": "Error: Signing refused by policy: %1: %2.",
+                    "variables": [decision.reason.name, decision.detail],
+                }
+            }
+        }
+    if explain and decision.finding is not None:
+        members["finding"] = finding_told(decision.finding)
+    return _encode(members)
+
+
+def finding_told(found: Finding) -> dict[str, Any]:
+    """A finding without its samples, as answers and the administration tell it."""
+    return {
+        "key": str(found.key),
+        "state": found.state.name.lower(),
+        "measure": found.measure.value,
+        "beside": [measure.value for measure in found.beside],
+        "figures": {name: round(value, 4) for name, value in found.figures.items()},
+        "thresholds": found.thresholds,
+        "window": found.window,
+        "since": found.since,
+        "until": found.until,
+        "sentence": found.sentence,
+    }
+
+
+def judged(verdict: Verdict, echo: Echo, explain: bool, rejection: Rejection = DECLINED) -> bytes:
+    """A verification answer.
+
+    ATIS-1000082: verstat, and reasoncode, reasontext, reasondesc on failure (running servers and
+    clients spell them so; camel case is of 3GPP). 3GPP: verstatValue
+    and one verifyResult a header. With `explain`: attest, origid, spc, the Reason header of
+    RFC 9410, and with the request's `explain` every check.
+
+    Three members of our own are there whatever `explain` says: `labels`, a list of strings; `kind`,
+    of the display, where a screen is to show it; and `sipResponse` for a call that is to be
+    rejected with a SIP status beyond those of RFC 8224: code, phrase, and the value of Call-Info
+    (RFC 8688).
+    """
+    members = (
+        _atis(verdict, rejection)
+        if echo.dialect is Dialect.ATIS
+        else _threegpp(verdict, echo, rejection)
+    )
+    if verdict.sip is not SipStatus.OK and not verdict.sip.stir:
+        members["sipResponse"] = _response(
+            rejection.of(verdict.sip), rejection.contact_for(verdict)
+        )
+    if verdict.labels:
+        members["labels"] = verdict.labels
+    if verdict.kind is not None:
+        members["kind"] = verdict.kind
+    if explain:
+        _own(verdict, echo, members)
+    return _encode({"verificationResponse": members})
+
+
+def repeated(answer: bytes, explain: bool) -> bytes:
+    """The answer of `judged` to a request that is sent again; with `explain` a note says so."""
+    if not explain:
+        return answer
+    told = msgspec.json.decode(answer)
+    told["verificationResponse"].setdefault("notes", []).append(_AGAIN)
+    return _encode(told)
+
+
+_AGAIN: Final = "the same request was sent again a moment after: the answer is that of the first"
+
+
+def _response(sip: SipStatus, call_info: str | None) -> dict[str, Any]:
+    response: dict[str, Any] = {"code": sip.code, "phrase": sip.phrase}
+    if call_info is not None:
+        response["callInfo"] = call_info
+    return response
+
+
+def _atis(verdict: Verdict, rejection: Rejection) -> dict[str, Any]:
+    if verdict.verstat is Verstat.PASSED:
+        return {"verstat": verdict.verstat}
+    sip = rejection.of(verdict.sip)
+    return {
+        "reasoncode": sip.code,
+        "reasontext": sip.phrase,
+        "reasondesc": verdict.detail,
+        "verstat": verdict.verstat,
+    }
+
+
+def _threegpp(verdict: Verdict, echo: Echo, rejection: Rejection) -> dict[str, Any]:
+    members: dict[str, Any] = {"verstatValue": verdict.verstat}
+    if echo.request_id is not None:
+        members["requestId"] = echo.request_id
+    if echo.display_name is not None:
+        members["displayName"] = echo.display_name
+    members["verifyResults"] = [
+        {"verifyResult": _result(result, rejection)} for result in verdict.results
+    ]
+    return members
+
+
+def _result(result: Result, rejection: Rejection) -> dict[str, Any]:
+    members: dict[str, Any] = {"ppt": result.ppt or "unknown"}
+    refusal = result.refusal
+    if refusal is None:
+        members["status"] = "pass"
+        if result.passport is not None:
+            members["validClaims"] = result.passport.claims()
+        return members
+    sip = refusal.reason.sip
+    passed = refusal.reason.verstat is Verstat.PASSED
+    members["status"] = "pass" if passed else "fail"
+    if passed and result.passport is not None:
+        members["validClaims"] = result.passport.claims()
+    if sip is not None:
+        sip = rejection.of(sip)
+        members["reasonCode"] = sip.code
+        members["reasonText"] = sip.phrase
+    members["reasonDescription"] = refusal.detail
+    members["passport"] = result.identity.partition(";")[0][:8192]
+    return members
+
+
+def _own(verdict: Verdict, echo: Echo, members: dict[str, Any]) -> None:
+    decisive = verdict.decisive
+    members["reason"] = verdict.reason.name
+    if verdict.verstat is Verstat.PASSED:
+        members["attest"] = verdict.attest
+        if decisive is not None and decisive.passport is not None:
+            extension = decisive.passport.extension
+            if extension is not None:
+                members["origid"] = extension.claims().get("origid")
+            members["spc"] = decisive.spc
+    else:
+        reason_header = verdict.reason_header
+        if reason_header is not None:
+            members["reasonHeader"] = reason_header
+    if verdict.failed is not None:
+        members["failedCheck"] = verdict.failed.name
+    notes = (*(decisive.notes if decisive is not None else ()), *verdict.notes)
+    if notes:
+        members["notes"] = notes
+    if decisive is not None and decisive.finding is not None:
+        members["finding"] = finding_told(decisive.finding)
+    if echo.explain:
+        members["checks"] = [
+            {
+                "ppt": result.ppt,
+                "passed": [check.name for check in result.passed],
+                "failed": result.refusal.check.name if result.refusal else None,
+                "reason": result.refusal.reason.name if result.refusal else None,
+                "detail": result.refusal.detail if result.refusal else None,
+            }
+            for result in verdict.results
+        ]

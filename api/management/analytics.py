@@ -1,0 +1,314 @@
+"""Conduct for people and proxies: the picture of a key, who is found, ends of calls, objections."""
+
+# Annotations name variables of the functions around them: they are not postponed here.
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Body, HTTPException, Path, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from zhenxian.analytics.codec import Met
+from zhenxian.analytics.detector import Conduct
+from zhenxian.analytics.model import Assessment, Finding, Key, KeyKind, Picture, Sample, State
+from zhenxian.api.auth import Authenticator, Principal, Role
+from zhenxian.api.calls.responses import finding_told
+from zhenxian.api.management.common import problems, requires
+from zhenxian.api.reading import PlainRoute
+from zhenxian.core.errors import ParseError, StoreUnavailableError
+from zhenxian.core.reading import Reading
+from zhenxian.passport.ppt.shaken import MAX_ORIGID_LENGTH
+from zhenxian.registry.forms import AS_WRITTEN, row_of
+from zhenxian.registry.journal import put
+from zhenxian.registry.model import Clearing, ConductKind, ConductMeasure, Kind, clearing_id
+from zhenxian.stores.analytics.sync import MOST_AHEAD, ConductKeeper
+from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.sqlite.registry import EmbeddedRegistry
+
+MAX_ENDED: Final = 1_000  # ends of calls in one request
+_AT_ONCE: Final = 50
+_MAX_TN: Final = 64  # characters, separators included
+_MAX_KEY: Final = 208  # characters: "signer:", a code of 64, "/", and an origid
+
+_OVERSEERS: Final = (Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR, Role.OPERATOR)
+_READERS: Final = (Role.PROXY, *_OVERSEERS)
+_logger = logging.getLogger("zhenxian")
+
+_ENDED_EXAMPLE: Final = [
+    {"access": "bank-trunk", "orig": "8675588880001", "dest": "8613900139000", "answered": True},
+    {"spc": "1001", "origid": "b0000000-0000-4000-8000-000000000001"},
+]
+
+KeyText = Annotated[
+    str,
+    Path(
+        max_length=_MAX_KEY,
+        description="access:ID, subject:ID, signer:SPC/ORIGID, spc:SPC or agent:PLATFORM/NUMBER.",
+        examples=["access:bank-trunk"],
+    ),
+]
+Reason = Annotated[str, Query(min_length=1, max_length=500, description="Why; it is on record.")]
+ClearingId = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=128,
+        description="As listed.",
+        examples=["01795500000-0a1b2c3d"],
+    ),
+]
+
+
+class EndedCall(BaseModel):
+    """One call that is over: by its access where we signed it, by its signer where we verified."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    access: str | None = Field(None, max_length=128, description="As in the signing request.")
+    spc: str | None = Field(None, max_length=64, description="As in the verification's answer.")
+    origid: str | None = Field(None, max_length=MAX_ORIGID_LENGTH, description="Of the token.")
+    orig: str | None = Field(None, max_length=_MAX_TN, description="The display.")
+    dest: str | None = Field(None, max_length=_MAX_TN, description="The callee's number.")
+    answered: bool | None = Field(None, description="Somebody did; with `orig` and `dest`.")
+
+
+def displays_router(
+    keeper: ConductKeeper,
+    registry: EmbeddedRegistry | FleetRegistry,
+    authenticator: Authenticator,
+    *,
+    clock: Callable[[], float],
+    logged: Callable[[str], str],
+    reading: Reading = AS_WRITTEN,
+) -> APIRouter:
+    """The routes below /v1/displays.
+
+    Args:
+        logged: a text as it is logged; the key of an agent names a number.
+        reading: how the numbers of calls are read.
+    """
+    conduct = keeper.conduct
+    routes = APIRouter(
+        route_class=PlainRoute,
+        prefix="/v1/displays",
+        tags=["Displays"],
+        responses=problems(
+            c400="The body is not JSON text.",
+            c401="Missing or unknown credentials.",
+            c403="The role does not permit it.",
+            c422="A value is missing or unusable; the detail names it.",
+        ),
+    )
+    read = requires(authenticator, *_READERS)
+    clear = requires(authenticator, Role.REGISTRAR)
+    tell = requires(authenticator, Role.PROXY)
+
+    @routes.get("", summary="Who is found suspected or pooled", dependencies=[read])
+    async def standing(
+        state: Annotated[
+            str | None, Query(pattern="^(suspected|pooled)$", description="Only these.")
+        ] = None,
+        kind: Annotated[KeyKind | None, Query(description="Only keys of this kind.")] = None,
+        after: Annotated[str, Query(max_length=_MAX_KEY, description="`following` before.")] = "",
+        limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 100,
+    ) -> dict[str, Any]:
+        found = sorted(
+            (
+                (str(one.key), one)
+                for one in conduct.standing(int(clock()))
+                if (state is None or one.state is State[state.upper()])
+                and (kind is None or one.key.kind is kind)
+            ),
+            key=lambda entry: entry[0],
+        )
+        rest = [entry for entry in found if entry[0] > after]
+        page = rest[:limit]
+        return {
+            "findings": [finding_told(one) for _, one in page],
+            "following": page[-1][0] if len(rest) > limit else None,
+        }
+
+    @routes.post("/ended", summary="Tell that calls are over", dependencies=[tell])
+    async def ended(
+        calls: Annotated[
+            list[EndedCall],
+            Body(min_length=1, max_length=MAX_ENDED, examples=[_ENDED_EXAMPLE]),
+        ],
+    ) -> dict[str, int]:
+        """Without these reports calls at a time (并发) are not judged.
+
+        `orig`, `dest` and `answered` tell who had called whom, and whether anybody answered. Where
+        they come with nine in ten calls, whom a caller knows is judged by answered calls alone.
+
+        `taken` counts the keys that were told: two for a call signed here (access and subject) or
+        verified here (signer and SPC), none for an access that is not registered.
+        """
+        told: list[tuple[Key, Met | None]] = []
+        for index, call in enumerate(calls):
+            if index % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # accesses may have to be read; calls go first
+            met = _met(call, conduct, reading)
+            told += [(key, met) for key in _ended_keys(call, registry)]
+        at = int(clock())
+        for key, met in told:
+            conduct.ended(key, at, met)
+        return {"taken": len(told)}
+
+    @routes.get(
+        "/{key:path}",
+        summary="All figures of a key",
+        dependencies=[read],
+        responses=problems(c404="A line break is part of no key."),
+    )
+    async def picture(key: KeyText) -> dict[str, Any]:
+        return _told(conduct.picture(Key.parse(key), int(clock())))
+
+    @routes.delete(
+        "/{key:path}",
+        status_code=204,
+        summary="Clear a key after an objection",
+        responses=problems(
+            c404="Nothing stands against it.",
+            c503="It cannot be put on record; nothing is cleared.",
+        ),
+    )
+    async def clear_one(
+        principal: Annotated[Principal, clear], response: Response, key: KeyText, reason: Reason
+    ) -> None:
+        """On record first (Location), then it counts no more, on any node.
+
+        The same conduct is found again. To leave a caller alone for longer, exempt it.
+        """
+        now = int(clock())
+        found = conduct.finding(Key.parse(key), now)
+        if found is None:
+            raise HTTPException(404, f"nothing stands against {key}")
+        author = f"{principal.name} ({principal.id})"
+        clearing = clearing_of(found, conduct.confirmed(found), author, reason, now)
+        await registry.write([put(clearing, 0)], author=author, reason=reason, now=now)
+        keeper.clear(clearing)
+        response.headers["location"] = f"/v1/clearings/{clearing.id}"
+        _logger.warning(
+            "%s cleared by %s: %s (was: %s)",
+            logged(key),
+            principal.name,
+            logged(reason),
+            logged(found.sentence),
+        )
+
+    return routes
+
+
+def clearings_router(
+    registry: EmbeddedRegistry | FleetRegistry, authenticator: Authenticator
+) -> APIRouter:
+    """What was cleared, for whoever oversees; also where conduct is not counted any more."""
+    routes = APIRouter(
+        route_class=PlainRoute,
+        prefix="/v1/clearings",
+        tags=["Displays"],
+        responses=problems(
+            c401="Missing or unknown credentials.",
+            c403="The role does not permit it.",
+            c422="A value is missing or unusable; the detail names it.",
+            c503="The registry cannot be asked.",
+        ),
+        dependencies=[requires(authenticator, *_OVERSEERS)],
+    )
+
+    @routes.get("", summary="What was cleared after objections, by whom and why")
+    async def listed(
+        limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 100,
+        after: Annotated[str, Query(max_length=200, description="`following` before.")] = "",
+    ) -> dict[str, Any]:
+        """The earliest first."""
+        page = await registry.read(lambda book: book.page(Kind.CLEARING, after=after, limit=limit))
+        rows = [_recorded(record) for _, record in page.rows if isinstance(record, Clearing)]
+        return {"clearings": rows, "following": page.following}
+
+    @routes.get("/{key}", summary="Read a clearing", responses=problems(c404="No such clearing."))
+    async def one(key: ClearingId) -> dict[str, Any]:
+        found = await registry.read(lambda book: book.get(Kind.CLEARING, key))
+        if found is None or not isinstance(found[1], Clearing):
+            raise HTTPException(404, f"there is no clearing {key}")
+        return _recorded(found[1])
+
+    return routes
+
+
+def clearing_of(found: Finding, confirmed: int, by: str, reason: str, now: int) -> Clearing:
+    """The record of a clearing that is made now, of a finding as it stands."""
+    # What is cleared may come from a node whose clock is ahead.
+    at = min(max(now, confirmed), now + MOST_AHEAD)
+    return Clearing(
+        clearing_id(at, secrets.token_hex(4)),
+        ConductKind(found.key.kind.value),
+        found.key.id,
+        at,
+        by,
+        reason,
+        found.state.name.lower(),
+        found.since,
+        tuple(ConductMeasure(measure.value) for measure in found.measures),
+        found.sentence,
+    )
+
+
+def _recorded(clearing: Clearing) -> dict[str, Any]:
+    row = row_of(clearing)
+    return {"id": row.pop("id"), "key": f"{row.pop('kind')}:{row.pop('target')}", **row}
+
+
+def _met(call: EndedCall, conduct: Conduct, reading: Reading) -> Met | None:
+    if call.orig is None and call.dest is None and call.answered is None:
+        return None
+    if call.orig is None or call.dest is None or call.answered is None:
+        raise HTTPException(422, "orig, dest and answered belong together")
+    try:
+        display, callee = reading.number(call.orig, "orig"), reading.number(call.dest, "dest")
+    except ParseError as error:
+        raise HTTPException(422, str(error)) from None
+    return conduct.met(display, callee, answered=call.answered)
+
+
+def _ended_keys(call: EndedCall, registry: EmbeddedRegistry | FleetRegistry) -> tuple[Key, ...]:
+    if call.spc is not None and call.origid is not None:
+        return Key(KeyKind.SIGNER, f"{call.spc}/{call.origid}"), Key(KeyKind.SPC, call.spc)
+    if call.access is None and call.origid is None:
+        raise HTTPException(422, "access, or origid, or spc and origid expected")
+    try:
+        access = registry.access(call.access, call.origid)
+    except StoreUnavailableError:
+        return ()
+    if access is None:
+        return ()
+    return Key(KeyKind.ACCESS, access.id), Key(KeyKind.SUBJECT, access.subject)
+
+
+def _told(picture: Picture) -> dict[str, Any]:
+    finding = picture.finding
+    return {
+        "key": str(picture.key),
+        "state": picture.state.name.lower(),
+        "calls": picture.calls,
+        "first": picture.first,
+        "last": picture.last,
+        "measures": [_measured(one) for one in picture.measures],
+        "finding": finding_told(finding) if finding is not None else None,
+        "samples": [_sample(one) for one in finding.samples] if finding is not None else [],
+    }
+
+
+def _measured(assessment: Assessment) -> dict[str, Any]:
+    return {
+        "measure": assessment.measure.value,
+        "strength": round(assessment.strength, 4),
+        "figures": {name: round(value, 4) for name, value in assessment.figures.items()},
+        "thresholds": assessment.thresholds,
+    }
+
+
+def _sample(sample: Sample) -> dict[str, Any]:
+    return {"at": sample.at, "display": sample.display, "callee": sample.callee}

@@ -1,0 +1,373 @@
+"""Bulk import and export over the management API: CSV in, CSV out, memory bounded.
+
+An upload goes to a file without a name in the data folder first: a slow client holds no
+transaction, and a file that is cut off changes nothing.
+"""
+
+# Annotations name variables of the functions around them: they are not postponed here.
+import asyncio
+import csv
+import hashlib
+import io
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import IO, Annotated, Any, Final
+
+from fastapi import APIRouter, HTTPException, Path, Query, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from zhenxian.api.auth import Authenticator, Principal, Role
+from zhenxian.api.management.common import PROBLEM_JSON, problems, requires
+from zhenxian.api.management.records import NAMES, Reason
+from zhenxian.api.reading import PlainRoute
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.reading import Reading
+from zhenxian.registry.forms import AS_WRITTEN, COLUMNS, row_of
+from zhenxian.registry.model import Kind
+from zhenxian.stores.bulk.cells import HEAD, foreign
+from zhenxian.stores.bulk.csv_rows import Mode, Report
+from zhenxian.stores.bulk.importer import Import, cell
+from zhenxian.stores.fleet.importer import FleetImport
+from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.registry import EmbeddedRegistry
+from zhenxian.stores.sqlite.requests import reached
+
+CSV: Final = "text/csv"
+MAX_TOLD: Final = 100_000  # refused rows that one answer lists
+_UPLOADS: Final = 4  # at once; each takes up to max_import octets of the disk
+_BUFFER: Final = 1_048_576  # octets gathered before the disk is asked
+LINES: Final = 25_000  # of one commit: memory holds a few times as many, and writers wait for it
+MAX_LINE: Final = 16_384  # characters; a record has some hundred
+_PAGE: Final = 2_000  # records read at once by an export
+
+_KINDS: Final = {name: kind for kind, name in NAMES.items() if kind in COLUMNS}
+_REPORT: Final = {
+    "type": "object",
+    "required": [
+        "rows",
+        "changed",
+        "unchanged",
+        "rejections",
+        "rejected",
+        "reasons",
+        "written",
+    ],
+    "properties": {
+        "rows": {"type": "integer", "description": "Rows read, without those passed over."},
+        "changed": {"type": "integer", "description": "Rows registered."},
+        "unchanged": {"type": "integer", "description": "Rows that were registered so already."},
+        "rejections": {"type": "integer", "description": "Rows refused, all of them."},
+        "rejected": {
+            "type": "array",
+            "description": "The first of these.",
+            "items": {
+                "type": "object",
+                "required": ["line", "reason"],
+                "properties": {
+                    "line": {"type": "integer", "description": "From 1, the header's."},
+                    "reason": {"type": "string"},
+                },
+            },
+        },
+        "reasons": {
+            "type": "array",
+            "description": "Why rows were refused: each reason once, without what the rows say.",
+            "items": {
+                "type": "object",
+                "required": ["reason", "count", "line"],
+                "properties": {
+                    "reason": {"type": "string"},
+                    "count": {"type": "integer", "description": "So many rows."},
+                    "line": {"type": "integer", "description": "The first of these."},
+                },
+            },
+        },
+        "written": {"type": "boolean", "description": "False for a dry run."},
+    },
+}
+_UPLOAD: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {CSV: {"schema": {"type": "string"}}},
+        "description": "CSV in UTF-8 with a header line, as the export writes it; of subjects also"
+        " document_number, which is hashed.",
+    }
+}
+
+Records = Annotated[
+    str, Path(json_schema_extra={"enum": list(_KINDS)}, description="What the rows are.")
+]
+Name = Annotated[
+    str,
+    Query(
+        max_length=128,
+        description="Names this import, so that it can be gone on with: the same file sent again"
+        " under the name it was cut off with, what was taken is passed over; another file is taken"
+        " from its start. Best effort only.",
+    ),
+]
+ReadMode = Annotated[
+    str,
+    Query(
+        pattern="^(all-or-nothing|best-effort)$",
+        description="all-or-nothing: with one refused row nothing is written.",
+    ),
+]
+DryRun = Annotated[bool, Query(description="Check everything and write nothing.")]
+Told = Annotated[
+    int, Query(ge=0, le=MAX_TOLD, description="Refused rows that are listed; all are counted.")
+]
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+def bulk_router(
+    registry: EmbeddedRegistry | FleetRegistry,
+    authenticator: Authenticator,
+    *,
+    identity_key: bytes,
+    max_import: int,
+    reading: Reading = AS_WRITTEN,
+    clock: Callable[[], float] = time.time,
+) -> APIRouter:
+    """The routes of imports and exports."""
+    routes = APIRouter(
+        route_class=PlainRoute,
+        prefix="/v1",
+        tags=["Bulk"],
+        responses=problems(
+            c401="Missing or unknown credentials.",
+            c403="The role does not permit it.",
+            c404="There are no such records.",
+            c422="A value is missing or unusable; the detail names it.",
+            c503="The registry cannot be asked, or does not take it.",
+        ),
+    )
+    write = requires(authenticator, Role.REGISTRAR)
+    read = requires(authenticator, Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR)
+    works = _Works(registry, identity_key, reading)
+    uploads = asyncio.Semaphore(_UPLOADS)
+
+    @routes.post(
+        "/imports/{records}",
+        summary="Import many records",
+        description=f"Up to {max_import} octets of CSV, streamed; larger files in parts, or by"
+        " `zhenxian registry import` on the machine. Rows that are registered already, as they"
+        " are, change nothing. Best effort commits as it goes; the answer comes at the end. Of a"
+        " running fleet, all-or-nothing and dry runs take 10,000 rows.",
+        responses={
+            200: {
+                "description": "What became of the rows.",
+                "content": {"application/json": {"schema": _REPORT}},
+            },
+            **problems(
+                c413="The body is too large.",
+                c415="Only text/csv is read.",
+                c422="A value or the file is unusable; or, all or nothing, rows were refused, and"
+                " the report's members stand beside the problem's.",
+            ),
+        },
+        openapi_extra=_UPLOAD,
+    )
+    async def import_(
+        principal: Annotated[Principal, write],
+        request: Request,
+        records: Records,
+        reason: Reason,
+        mode: ReadMode = Mode.BEST_EFFORT.value,
+        dry_run: DryRun = False,
+        name: Name = "",
+        told: Told = 1_000,
+    ) -> JSONResponse:
+        kind = _kind(records)
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != CSV:
+            raise HTTPException(415, f"content-type: {CSV} expected")
+        if uploads.locked():
+            raise HTTPException(503, f"{_UPLOADS} imports are under way; try again later")
+        async with uploads:
+            with tempfile.TemporaryFile(dir=registry.book.path.parent) as file:
+                try:
+                    digest = await _spool(request, file, max_import)
+                except _TooLargeError:
+                    raise HTTPException(
+                        413, f"the body is larger than {max_import} bytes"
+                    ) from None
+                _refuse_foreign(file)
+                lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+                how: dict[str, Any] = {
+                    "author": f"{principal.name} ({principal.id})",
+                    "reason": reason,
+                    "now": int(clock()),
+                    "mode": Mode(mode),
+                    "dry_run": dry_run,
+                    "resume": f"{_stored(principal, kind, name)}\n{digest}" if name else "",
+                }
+                try:
+                    report = await works.run(kind, _bounded(lines), told, how)
+                except UnicodeDecodeError:
+                    raise ConfigError("the file is not UTF-8") from None
+                finally:
+                    lines.detach()
+        return _answer(report, refused=not report.written and not dry_run)
+
+    @routes.get("/imports/{records}", summary="How far a named import came")
+    async def progress(
+        principal: Annotated[Principal, write],
+        records: Records,
+        name: Annotated[str, Query(min_length=1, max_length=128)],
+    ) -> dict[str, int]:
+        stored = _stored(principal, _kind(records), name)
+        return {"line": await registry.read(lambda book: reached(book, stored))}
+
+    @routes.get(
+        "/exports/{records}",
+        summary="Export all records of a kind",
+        description="CSV that the import reads back. Records that change meanwhile may be told as"
+        " they were or as they are.",
+        response_class=StreamingResponse,
+        responses={200: {"description": "CSV.", "content": {CSV: {"schema": {"type": "string"}}}}},
+        dependencies=[read],
+    )
+    async def export(records: Records) -> StreamingResponse:
+        kind = _kind(records)
+        first = await registry.read(lambda book: _page(book, kind, ""))
+        return StreamingResponse(_pages(registry, kind, first), media_type=CSV)
+
+    return routes
+
+
+def _kind(records: str) -> Kind:
+    try:
+        return _KINDS[records]
+    except KeyError:
+        raise HTTPException(404, f"one of {', '.join(_KINDS)} expected") from None
+
+
+def _stored(principal: Principal, kind: Kind, name: str) -> str:
+    """The name under which progress is kept: each client has names of its own.
+
+    Beside it stands the digest of the file, lest rows of one be passed over for those of another.
+    """
+    return f"api {principal.id} {kind.value} {name}"
+
+
+async def _spool(request: Request, file: IO[bytes], limit: int) -> str:
+    """Put the body into the file, and go back to its begin; its digest. Raises _TooLargeError."""
+    size, buffer, digest = 0, bytearray(), hashlib.sha256()
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise _TooLargeError
+        digest.update(part)
+        buffer += part
+        if len(buffer) >= _BUFFER:
+            await asyncio.to_thread(file.write, bytes(buffer))
+            buffer.clear()
+    await asyncio.to_thread(file.write, bytes(buffer))
+    file.seek(0)
+    return digest.hexdigest()
+
+
+def _refuse_foreign(file: IO[bytes]) -> None:
+    """Raises ConfigError for a workbook, or a file in another encoding."""
+    why = foreign(file.read(HEAD))
+    if why is not None:
+        raise ConfigError(why)
+    file.seek(0)
+
+
+def _bounded(lines: io.TextIOWrapper) -> Iterator[str]:
+    """The lines. Raises ConfigError for one that is longer than a record can be."""
+    number = 0
+    while line := lines.readline(MAX_LINE):
+        number += 1
+        if len(line) == MAX_LINE and not line.endswith(("\n", "\r")):
+            raise ConfigError(f"line {number}: at most {MAX_LINE} characters expected")
+        yield line
+
+
+class _Works:
+    """Imports, one at a time: the registry is written by one anyway."""
+
+    def __init__(
+        self, registry: EmbeddedRegistry | FleetRegistry, identity_key: bytes, reading: Reading
+    ) -> None:
+        self._registry = registry
+        self._identity_key = identity_key
+        self._reading = reading
+        self._turn = asyncio.Lock()
+
+    async def run(self, kind: Kind, lines: Iterator[str], told: int, how: dict[str, Any]) -> Report:
+        """Import the lines."""
+        registry = self._registry
+        how = {**how, "identity_key": self._identity_key, "reading": self._reading}
+        async with self._turn:
+            if isinstance(registry, FleetRegistry):
+                shared = FleetImport(registry, kind, **how)
+                shared.report.told = told
+                return await shared.run(lines)
+
+            def work() -> Report:
+                # A connection of its own: single writes of others come in between its commits.
+                book = Book(registry.book.path, writer=True)
+                try:
+                    local = Import(book, kind, **how)
+                    local.report.told = told
+                    local.lines, local.collecting = LINES, True
+                    return local.run(lines)
+                finally:
+                    book.close()
+
+            return await asyncio.to_thread(work)
+
+
+def _answer(report: Report, *, refused: bool) -> JSONResponse:
+    told = {
+        "rows": report.rows,
+        "changed": report.changed,
+        "unchanged": report.unchanged,
+        "rejections": report.rejections,
+        "rejected": [{"line": row.line, "reason": row.reason} for row in report.rejected],
+        "reasons": [
+            {"reason": reason, "count": count, "line": line}
+            for reason, (count, line) in report.reasons.items()
+        ],
+        "written": report.written,
+    }
+    if not refused:
+        return JSONResponse(told)
+    trouble = {
+        "type": "about:blank",
+        "title": "Nothing was imported",
+        "status": 422,
+        "detail": f"{report.rejections} of {report.rows} rows are refused",
+    }
+    return JSONResponse(trouble | told, 422, media_type=PROBLEM_JSON)
+
+
+def _page(book: Book, kind: Kind, after: str) -> tuple[str, str | None]:
+    """Some records as CSV, and where the next ones begin."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    if not after:
+        writer.writerow(COLUMNS[kind])
+    page = book.page(kind, after=after, limit=_PAGE)
+    for _, record in page.rows:
+        row = row_of(record)
+        writer.writerow([cell(row[column]) for column in COLUMNS[kind]])
+    return out.getvalue(), page.following
+
+
+async def _pages(
+    registry: EmbeddedRegistry | FleetRegistry, kind: Kind, first: tuple[str, str | None]
+) -> AsyncIterator[str]:
+    text, following = first
+    yield text
+    while following is not None:
+        text, following = await registry.read(partial(_page, kind=kind, after=following))
+        yield text

@@ -1,0 +1,62 @@
+"""Whose an origid is: of an access, rotated away or not, and of a single call."""
+
+# Annotations name variables of the functions around them: they are not postponed here.
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Path
+
+from zhenxian.api.auth import Principal
+from zhenxian.api.management.common import problems
+from zhenxian.registry.model import Access, Record
+from zhenxian.signer.origids import Given
+from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.sqlite.registry import EmbeddedRegistry
+
+Origid = Annotated[str, Path(min_length=1, max_length=128, description="Of a token.")]
+
+
+def trace_router(
+    registry: EmbeddedRegistry | FleetRegistry,
+    audit: Any,
+    shown: Callable[[Record, Principal], dict[str, Any]],
+    given_for: Callable[[str], Awaitable[Given | None]],
+) -> APIRouter:
+    """The route that traces an origid.
+
+    Args:
+        audit: a dependency that lets pass who may.
+        shown: a record as that principal may see it.
+        given_for: what the origid of a call was given for.
+    """
+    routes = APIRouter()
+
+    async def access_of(origid: str) -> Access | None:
+        return await registry.read(lambda book: book.access_of(origid))
+
+    @routes.get(
+        "/origids/{origid}",
+        summary="Trace an origid, also one that was rotated, or of a call",
+        responses=problems(c404="It names no access."),
+    )
+    async def trace(principal: Annotated[Principal, audit], origid: Origid) -> dict[str, Any]:
+        """The access as it is, or last was. `current` says whether the origid is its own now.
+
+        Of an origid that was given for one call (signer.origid = call) `call` says when, and by
+        which node it was signed. A call whose access was not known has `id` null, and the origid
+        that the proxy named.
+        """
+        access = await access_of(origid)
+        if access is not None:
+            return {**shown(access, principal), "current": access.origid == origid}
+        given = await given_for(origid)
+        if given is None:
+            raise HTTPException(404, f"no access has or had the origid {origid}, nor has a call")
+        call = {"at": given.at, "node": given.node}
+        access = await access_of(given.stable) if given.access else None
+        if access is None:
+            told = {"id": given.access or None, "origid": given.stable}
+            return {**told, "current": False, "call": call}
+        return {**shown(access, principal), "current": False, "call": call}
+
+    return routes

@@ -1,0 +1,1 @@
+"""Connections of any listener: bounds, names, and what no route ever sees."""

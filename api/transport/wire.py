@@ -1,0 +1,598 @@
+"""One connection of any listener: how much a peer may send, and what it may let us wait for.
+
+uvicorn's protocol reads HTTP with httptools, which tells neither how many octets a head has so far
+nor where in a segment a message ends. So octets are fed to it in pieces that end where a head (or a
+chunked body) ends, at CR LF CR LF, which it accepts as the only end; each piece then belongs to one
+message, and what it adds to head or trailers is known to the octet. The usual segment, one whole
+request, is fed at once.
+
+What is refused is answered in its turn, after the answers before it, and the connection is closed:
+nobody knows where the next request would begin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any, ClassVar, Final
+
+import httptools
+from msgspec import Struct
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from zhenxian.api.auth import ADDRESS, ADMITTED, PEER, Peer
+from zhenxian.api.calls.service import Headers
+from zhenxian.api.transport.connections import Connections
+from zhenxian.api.transport.hosts import Hosts, host_name, target_host
+from zhenxian.core.reasons import Reason
+
+MAX_HEAD: Final = 65_536  # octets of a request's head and trailers
+MAX_FIELDS: Final = 100  # fields of a request's head and trailers
+MAX_UNANSWERED: Final = 16  # requests of a connection that are read ahead of their answers
+HEAD_SECONDS: Final = 10.0  # for a head, and for the first octet of a new connection
+BODY_SECONDS: Final = 20.0  # for each _BODY_STEP octets of a body
+READ_SECONDS: Final = 60.0  # for a peer to read anything of what waits for it
+_BODY_STEP: Final = 16_384
+_LINGER_SECONDS: Final = 2.0  # for a peer to read why it is refused before the connection ends
+_LINGER_OCTETS: Final = 1_048_576  # it may go on sending meanwhile
+_QUICK: Final = 4096  # octets of a segment that is looked at as one whole request
+_FRAMING: Final = 16  # octets of a chunk's size and line ends that count as no trailers
+_MAX_NAMES: Final = 64  # Host values remembered as good
+
+_SLASH: Final = ord("/")
+_END: Final = b"\r\n\r\n"
+# Between messages; after line ends, which may stand before one; in its head; after that; none is
+# begun, for too many wait.
+REST, BLANK, HEAD, BODY, HELD = range(5)
+
+
+class _Awaited(Enum):
+    """What a peer has to do next."""
+
+    FIRST = auto()  # to say anything at all
+    HEAD = auto()
+    BODY = auto()
+    READER = auto()  # to read its answers
+    IDLE = auto()
+
+
+class Shared(Struct, frozen=True):
+    """What the connections of a listener have in common.
+
+    Attributes:
+        refusal: writes the answer for a reason: its variables, request target, method.
+        hosts: the names that are answered by; None for any.
+        certified: True for a client certificate that opens something.
+    """
+
+    book: Connections
+    refusal: Callable[[Reason, tuple[str, ...], bytes, bytes], bytes]
+    hosts: Hosts | None = None
+    certified: Callable[[Peer], bool] = lambda _: True
+
+
+class _Flow(FlowControl):
+    """uvicorn's, which a running request cannot resume while the connection is full."""
+
+    held = False
+
+    def resume_reading(self) -> None:
+        if not self.held:
+            super().resume_reading()
+
+
+class _Deaf:
+    """In the parser's place when nothing more is read: counts what still comes."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._left = _LINGER_OCTETS
+
+    def feed_data(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            self._transport.close()
+
+
+class WireProtocol(HttpToolsProtocol):
+    """Serves one connection. `shared` and `names` are set on a subclass by `bound`."""
+
+    shared: ClassVar[Shared]
+    names: ClassVar[set[bytes]]  # values of Host that were found good
+
+    # Slots are faster than the instance's dictionary; those of uvicorn's that each request uses
+    # are among them.
+    __slots__ = (
+        "_address", "_arrived", "_awaited", "_base", "_bodied", "_chunks", "_fields", "_held",
+        "_idle_since", "_left", "_octets", "_peer", "_piece", "_progress", "_refusal", "_running",
+        "_since", "_skipping", "_state", "_stranger", "_tail", "cycle", "flow", "headers",
+        "parser", "pipeline", "server_state", "transport", "url",
+    )  # fmt: skip
+
+    flow: _Flow
+    url: bytes
+    _peer: Peer | None
+    _address: str
+    _stranger: bool
+    _running: RequestResponseCycle | None
+    _idle_since: float | None
+
+    # What is being read.
+    _state: int
+    _octets: int  # of the message's head and trailers so far
+    _base: int  # of these, the head's
+    _fields: int  # of the head
+    _left: int  # octets of the body still to come, if its length is known
+    _bodied: int  # octets of the piece being fed that are a chunked body's
+    _chunks: int  # of the piece
+    _piece: int  # octets of the piece, if it is part of a chunked body
+    _arrived: int  # octets of the body
+    _tail: bytes
+    _held: bytes
+    _skipping: bool  # the message has no cycle: refused, or to be read once more
+    _refusal: bytes | None
+
+    # What was waited for at the last look, and since when.
+    _awaited: _Awaited | None
+    _progress: object
+    _since: float
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection, whose client certificate TLS has checked."""
+        super().connection_made(transport)
+        self.flow = _Flow(transport)
+        self.url = self._tail = self._held = b""
+        self._state = REST
+        self._octets = self._base = self._fields = self._left = 0
+        self._bodied = self._chunks = self._piece = self._arrived = 0
+        self._skipping = False
+        self._refusal = self._running = self._peer = self._idle_since = None
+        self._awaited = self._progress = None
+        self._since = 0.0
+        tls = transport.get_extra_info("ssl_object")
+        der = tls.getpeercert(binary_form=True) if tls is not None else None
+        if der:
+            with contextlib.suppress(ValueError):  # not one we can read: nobody's
+                self._peer = Peer.of(der)
+        known = self._peer is not None and self.shared.certified(self._peer)
+        self._address = self.client[0] if self.client is not None else ""
+        self._stranger = not known
+        if not self.shared.book.enter(self, self._address, known=known):
+            self._refusal = self.shared.refusal(Reason.TOO_MANY_CONNECTIONS, (), b"", b"")
+            self.parser = _Deaf(transport)  # type: ignore[assignment]
+            transport.write(self._refusal)
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone.
+
+        uvicorn tells the newest of several pipelined requests; the one that is being answered
+        must know, or it writes to a transport that is no more.
+        """
+        self.shared.book.leave(self)
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        self._held = b""
+        super().connection_lost(exc)
+
+    # Octets in ---------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """A segment."""
+        self._idle_since = None
+        if self._state == REST and len(data) <= _QUICK:
+            end = data.find(_END) + 4
+            # Most bodies have no line end, and one octet is found faster than four.
+            if data.find(b"\n", end) < 0 or data.find(_END, end) < 0:
+                self._state = BLANK
+                try:
+                    self.parser.feed_data(data)
+                except httptools.HttpParserUpgrade as upgrade:
+                    self._octets = end
+                    self._read_again()
+                    self._take(data[upgrade.args[0] :])
+                    return
+                except httptools.HttpParserError:
+                    self._malformed()
+                    return
+                if self._state != REST:
+                    self._begun(data, end if end >= 4 else 0)
+                elif self.pipeline and self._unanswered() >= MAX_UNANSWERED:
+                    self._hold(b"")
+                return
+        self._take(data)
+
+    def _begun(self, data: bytes, end: int) -> None:
+        """A segment with at most one end of a head was fed, and left something begun."""
+        if self._state == BODY:
+            self._octets = self._base = end
+            if self._left:
+                self._left -= len(data) - end
+            else:
+                self._piece = len(data) - end
+                self._count()
+        elif end and data[0] not in _END:
+            self._octets = len(data) - end - self._left  # of the message before
+        else:
+            self._octets = len(data)
+        self._tail = data[-3:]
+        self._bounded()
+
+    def _take(self, data: bytes) -> None:
+        """Feed octets to the parser, each piece part of one message."""
+        if self._refusal is not None:
+            self.parser.feed_data(data)
+            return
+        if self.flow.held:
+            self._held += data
+            return
+        start, size = 0, len(data)
+        while start < size:
+            if self._state != BODY and self._unanswered() >= MAX_UNANSWERED:
+                break
+            start += self._feed(data[start : self._stop(data, start)])
+            if not self._bounded():
+                return
+        if start:
+            self._tail = data[max(0, start - 3) : start]
+        if self._state != BODY and self._unanswered() >= MAX_UNANSWERED:
+            self._hold(data[start:])
+
+    def _stop(self, data: bytes, start: int) -> int:
+        """Where the piece that begins at `start` ends: within one message, and within bounds."""
+        if self._state == BODY and self._left:
+            return min(len(data), start + self._left)
+        room = _QUICK if self._state == BODY else MAX_HEAD - self._octets
+        stop = min(len(data), start + room)
+        if start == 0:
+            found = (self._tail + data[:3]).find(_END) + 4 - len(self._tail)
+            if 0 < found <= 3 and self._tail:
+                return min(found, stop)
+        found = data.find(_END, max(0, start - 3), stop) + 4
+        return found if found > start else stop
+
+    def _feed(self, piece: bytes) -> int:
+        """Feed a piece; how many of its octets were taken."""
+        before, known = self._state, self._left
+        self._bodied = self._chunks = 0
+        if before == REST:
+            self._state = BLANK
+        taken = len(piece)
+        self._piece = taken if before == BODY and not known else 0
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            taken = int(upgrade.args[0])
+            self._octets += taken
+            self._read_again()
+            return taken
+        except httptools.HttpParserError:
+            self._malformed()
+            return taken
+        if self._state == REST:
+            self._octets = 0
+        elif before != BODY:
+            self._octets += taken
+            self._base = self._octets
+        elif known:
+            self._left = known - taken
+        elif self._piece:
+            self._count()
+        return taken
+
+    def _count(self) -> None:
+        """Count a piece of a chunked body: sizes and extensions of its chunks, and trailers."""
+        more = self._piece - self._bodied - _FRAMING * self._chunks
+        self._octets = max(self._base, self._octets + more)
+        self._piece = 0
+
+    def _bounded(self) -> bool:
+        """See that head and trailers are within bounds; False when they are refused."""
+        if self._refusal is not None:
+            return False
+        fields = len(self.headers or ()) + (self._fields if self._state == BODY else 0)
+        if self._state not in (REST, HELD) and (
+            (fields > MAX_FIELDS and self._state != BLANK)
+            or self._octets > MAX_HEAD
+            or (self._octets == MAX_HEAD and self._state != BODY)
+        ):
+            self._too_large()
+            return False
+        return True
+
+    def _too_large(self) -> None:
+        if self._state == HEAD and len(self.url) * 2 > MAX_HEAD:
+            self._refuse(Reason.TARGET_TOO_LONG, str(MAX_HEAD))
+        else:
+            self._refuse(Reason.HEAD_TOO_LARGE, str(MAX_HEAD), str(MAX_FIELDS))
+
+    def _malformed(self) -> None:
+        self._refuse(Reason.MALFORMED_HTTP, "it does not follow the grammar")
+
+    def _read_again(self) -> None:
+        """Read the head that ends here without its Upgrade field, which we do not follow.
+
+        RFC 9110 section 7.8 lets a server ignore it; the parser would take all that follows for
+        another protocol's, the body included.
+        """
+        if self._refusal is not None:
+            return
+        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self._version(), b"\r\n"]
+        for name, value in self.headers:
+            if name != b"upgrade":
+                head += [name, b": ", value, b"\r\n"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        octets = self._octets
+        try:
+            self.parser.feed_data(b"".join([*head, b"\r\n"]))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._malformed()
+        self._octets = self._base = octets if self._state != REST else 0
+
+    def _version(self) -> bytes:
+        return self.parser.get_http_version().encode()
+
+    def _hold(self, rest: bytes) -> None:
+        """As many requests are unanswered as may be: the rest is read later."""
+        self._held = rest
+        self.flow.pause_reading()
+        self.flow.held = True
+        if self._state == REST:
+            self._state = HELD
+
+    def _go_on(self) -> None:
+        """Read on after `_hold`."""
+        if not self.flow.held or self._refusal is not None or self.transport.is_closing():
+            return
+        held, self._held = self._held, b""
+        self.flow.held = False
+        if self._state == HELD:
+            self._state = REST
+        if held:
+            self._take(held)
+        self.flow.resume_reading()
+
+    # What the parser tells ----------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A request starts."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self._state = HEAD
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head, or of the trailers, of which there are only bounds to see."""
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The head is read: see whether the request is answered at all, then begin it."""
+        self._state = BODY
+        fields = self.headers
+        headers = Headers.of(fields)
+        if (
+            headers.unusual is None
+            and headers.host in self.names
+            and len(fields) <= MAX_FIELDS
+            and self.url[0] == _SLASH
+        ) or self.usable():
+            length = headers.content_length
+            self._left = int(length) if length is not None else 0
+            self.begin()
+
+    def begin(self) -> None:
+        """Begin a request: here by the application."""
+        self._skipping = False
+        self._fields = len(self.headers)
+        self._arrived = self._bodied = self._chunks = 0
+        self.prepare()
+        super().on_headers_complete()
+        self.headers = []  # trailers are no part of the head (RFC 9110 section 6.5.1)
+
+    def prepare(self) -> None:
+        """What uvicorn prepares at the start of a message, which only its own way needs."""
+        fields, url = self.headers, self.url
+        super().on_message_begin()
+        self.url = url
+        self.headers.extend(fields)
+        self.expect_100_continue = (b"expect", b"100-continue") in [
+            (name, value.lower()) for name, value in fields if name == b"expect"
+        ]
+        self.scope["state"][ADDRESS] = self._address
+        if self._peer is not None:
+            self.scope["state"][PEER] = self._peer
+
+    def on_body(self, body: bytes) -> None:
+        """Part of a body that the application reads."""
+        self._bodied += len(body)
+        self._arrived += len(body)
+        if not self._skipping:
+            super().on_body(body)
+
+    def on_chunk_header(self) -> None:
+        """A chunk starts."""
+        self._chunks += 1
+
+    def on_message_complete(self) -> None:
+        """The request is read."""
+        if self._piece:
+            self._count()
+            self._bounded()
+        self._state = REST
+        if not self._skipping:
+            super().on_message_complete()
+
+    def usable(self) -> bool:
+        """Look at what is unusual about a head. False: it is refused, or read once more."""
+        fields, method = self.headers, self.parser.get_method()
+        self._skipping = True
+        if len(fields) > MAX_FIELDS:
+            self._too_large()
+            return False
+        if method == b"CONNECT":
+            self._refuse(Reason.METHOD_NOT_ALLOWED)
+            return False
+        if self.parser.should_upgrade():
+            return False
+        hosts = [value for name, value in fields if name == b"host"]
+        if len(hosts) > 1 or not (hosts or self.parser.get_http_version() < "1.1"):
+            self._refuse(Reason.MALFORMED_HTTP, "exactly one Host is expected")
+            return False
+        if hosts and host_name(hosts[0]) is None:
+            self._refuse(Reason.MALFORMED_HTTP, "Host is no name or address")
+            return False
+        try:
+            target = target_host(self.url)
+        except ValueError:
+            self._refuse(Reason.MALFORMED_HTTP, "the request target is none")
+            return False
+        if self.shared.hosts is not None:
+            for host in (hosts[0] if hosts else None, target):
+                foreign = self.shared.hosts.foreign(host, fields)
+                if foreign is not None:
+                    self._refuse(foreign[0], foreign[1])
+                    return False
+        if hosts:
+            if len(self.names) >= _MAX_NAMES:  # whoever filled it must not keep others out
+                self.names.clear()
+            self.names.add(hosts[0])
+        return True
+
+    # Answers ------------------------------------------------------------------------------------
+
+    def _unanswered(self) -> int:
+        return len(self.pipeline) + (self._running is not None)
+
+    def flush(self) -> None:
+        """Give the answers that can be given now."""
+
+    def _refuse(self, reason: Reason, *variables: str) -> None:
+        """Answer the request that is being read with an error, in its turn; read nothing more."""
+        if self._refusal is not None or self.transport.is_closing():
+            return
+        self.flush()
+        begun = self._state != REST
+        method = self.parser.get_method() if self._state == BODY else b""
+        self._refusal = self.shared.refusal(reason, variables, self.url or b"", method)
+        self.parser = _Deaf(self.transport)  # type: ignore[assignment]
+        self._skipping = True
+        cycle = self.cycle
+        if begun and self._state == BODY and cycle is not None and cycle.more_body:
+            # The application is, or would be, at it already.
+            if self.pipeline and self.pipeline[0][0] is cycle:
+                self.pipeline.popleft()
+            elif self._running is cycle and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+                self._running = None
+                if cycle.response_started:
+                    self.transport.close()
+                    return
+        if self._unanswered():
+            self.flow.pause_reading()
+            self.flow.held = True
+        else:
+            self._say()
+
+    def _say(self) -> None:
+        """Send the refusal, and close when it can be thought to be read."""
+        if self._refusal:
+            self.transport.write(self._refusal)
+        if not self.transport.can_write_eof():  # TLS
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.flow.held = False
+        self.flow.resume_reading()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """The application has answered; the next request's turn."""
+        self.server_state.total_requests += 1
+        running, self._running = self._running, None
+        if self._stranger and running is not None and running.scope["state"].get(ADMITTED):
+            self.admitted()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._refusal is not None:
+            self._say()
+        elif self._stranger and self._state == BODY and not 0 < self._left <= _QUICK:
+            # Answered by its head, and nobody vouches for who goes on sending.
+            self._refusal = b""
+            self.parser = _Deaf(self.transport)  # type: ignore[assignment]
+            self._say()
+        else:
+            self._idle_since = self.loop.time()
+        if self.flow.held:
+            self.loop.call_soon(self._go_on)
+
+    def admitted(self) -> None:
+        """A request of this connection showed credentials."""
+        self._stranger = False
+        self.shared.book.admit(self)
+
+    # Waiting ------------------------------------------------------------------------------------
+
+    def look(self, now: float) -> None:
+        """End a connection that makes us wait too long."""
+        what, progress, limit = self._waits()
+        if what is not self._awaited or not _same(progress, self._progress):
+            self._awaited, self._progress, self._since = what, progress, now
+        if what is _Awaited.IDLE and self._idle_since is not None:
+            self._since = self._idle_since
+        if what is None or now - self._since < limit:
+            return
+        if what in (_Awaited.HEAD, _Awaited.BODY):
+            self._refuse(Reason.TOO_SLOW)
+        elif what is _Awaited.READER:
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def _waits(self) -> tuple[_Awaited | None, object, float]:
+        """What the peer has to do next, what changes as it does, how long that may take."""
+        if self.flow.write_paused or self.transport.is_closing():
+            return _Awaited.READER, self.transport.get_write_buffer_size(), READ_SECONDS
+        if self.flow.read_paused or self._refusal is not None:
+            return None, None, 0
+        if self._state == BODY:
+            return _Awaited.BODY, self.arrived() // _BODY_STEP, BODY_SECONDS
+        if self._state == HEAD:
+            return _Awaited.HEAD, self.headers, HEAD_SECONDS
+        if self._unanswered():
+            return None, None, 0
+        if self._idle_since is None:
+            return _Awaited.FIRST, None, HEAD_SECONDS
+        return _Awaited.IDLE, None, self.timeout_keep_alive
+
+    def arrived(self) -> int:
+        """Octets of the body that arrived so far."""
+        return self._arrived
+
+    def _unset_keepalive_if_required(self) -> None:
+        """No timer is set for each request, as uvicorn does: `look` sees to it."""
+
+
+def _same(progress: object, before: object) -> bool:
+    """Figures are compared, a head's fields are the same only when they are of one message."""
+    return progress is before if isinstance(progress, list) else progress == before
+
+
+def bound(protocol: type[WireProtocol], shared: Shared, **more: Any) -> type[WireProtocol]:
+    """The protocol class of one listener."""
+    attributes: dict[str, Any] = {"__slots__": (), "shared": shared, "names": set(), **more}
+    return type(f"Bound{protocol.__name__}", (protocol,), attributes)

@@ -1,0 +1,90 @@
+"""The `zhenxian` command line. Every command teaches with --help; --json is for machines.
+
+Exit status: 0 done, and the answer is good; 1 done, and the answer is not (a call that is refused
+or does not verify, a finding of doctor, a demonstration verdict that differs); 2 wrong usage;
+3 it could not be done (configuration, files, network).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from zhenxian import __version__
+from zhenxian.cli import (
+    calls,
+    demo,
+    displays,
+    doctor,
+    fleet,
+    inspect,
+    keys,
+    orders,
+    pki,
+    registry,
+    serve,
+    simulate,
+)
+from zhenxian.core.errors import ZhenxianError
+
+EXIT_BAD_ANSWER: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_FAILED: Final = 3
+
+app = typer.Typer(
+    name="zhenxian",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Zhenxian (真显): caller ID that can be believed.\n\n"
+    "Signs calls from verified numbers with STIR/SHAKEN PASSporTs, and verifies them.\n\n"
+    "Begin with [bold]zhenxian demo[/bold]; then [bold]zhenxian doctor[/bold] tells what your own"
+    " settings still lack, and [bold]zhenxian serve[/bold] runs the service.\n\n"
+    "Exit status: 0 good answer, 1 bad answer (refused, not verified, findings), 2 wrong usage,"
+    " 3 could not be done.",
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"zhenxian {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+serve.register(app)
+calls.register(app)
+inspect.register(app)
+app.add_typer(pki.app, name="pki")
+app.add_typer(keys.app, name="key")
+app.add_typer(registry.app, name="registry")
+app.add_typer(orders.app, name="orders")
+app.add_typer(fleet.app, name="fleet")
+app.add_typer(displays.app, name="displays")
+doctor.register(app)
+demo.register(app)
+simulate.register(app)
+
+
+def main() -> None:
+    """Run the command line; errors of ours become one sentence and exit status 3."""
+    try:
+        app(prog_name="zhenxian")
+    except ZhenxianError as error:
+        for line in str(error).splitlines():
+            print(f"zhenxian: {line}", file=sys.stderr)
+        sys.exit(EXIT_FAILED)

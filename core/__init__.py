@@ -1,0 +1,1 @@
+"""What every room speaks: telephone numbers, reasons, errors. Pure values."""

@@ -1,0 +1,350 @@
+"""How an identity is read: one policy for signing and verifying, for numbers and URIs alike.
+
+RFC 8224 section 8.1 leaves it to local policy which user parts are telephone numbers. Whatever a
+phone would show as a number is one here, however it is written: else a number that is refused as
+`tn` could be shown as a URI.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import unquote
+
+import phonenumbers
+from msgspec import Struct
+
+from zhenxian.core.errors import ParseError, shown
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import (
+    ANONYMOUS,
+    MAX_LONG,
+    MAX_TN_LENGTH,
+    MAX_URI_LENGTH,
+    TN,
+    URI,
+    Private,
+    national_number,
+    undressed,
+)
+
+MIN_DIGITS: Final = 7  # a user part of so many is a number; of fewer it may be an extension
+_NOWHERE: Final = "anonymous.invalid"  # the host of who is withheld (RFC 3323 section 4.1.1.3)
+_ABROAD: Final = "00"  # before a country code, where numbers are read as dialled
+MAX_CODED: Final = 10  # digits of a national-form number behind its country code
+
+_ABSOLUTE_URN = re.compile(r"urn:[!#-;=?-~]+\Z", re.IGNORECASE)
+_SIP_URI = re.compile(
+    r"(?P<scheme>sips?):"
+    r"(?:(?P<user>[^@]+)@)?"
+    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._\-]+)"
+    r"(?::[0-9]{0,5})?"
+    r"(?P<params>;[^?@]*)?(?:\?[^@]*)?\Z",
+    re.IGNORECASE | re.ASCII,
+)
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_UNRESERVED: Final = frozenset(  # RFC 3261 section 25.1: alphanum and mark
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()"
+)
+_MARKS: Final = str.maketrans("", "", "_!~' \t")  # those of RFC 3261 that no dial pad has
+_AFTER_NUMBER = re.compile(r"[;:@?]")  # what ends a number in a user part, escaped or not
+_BEFORE_MORE = re.compile(r"[&=+$,/]")  # what else may stand between a number and something else
+_LOCAL = re.compile(r"[0-9A-Fa-f*#]{1,32}\Z")
+_DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9\-]*[a-z0-9])?\.)*[a-z](?:[a-z0-9\-]*[a-z0-9])?\.?\Z")
+
+
+def none_special(_: TN) -> bool:
+    """No short number is more than an extension."""
+    return False
+
+
+def _no_national_form(_: str) -> str | None:
+    return None
+
+
+class Reading(Struct, frozen=True):
+    """What decides how identities are read.
+
+    Attributes:
+        country: as in TN.parse.
+        hosts: the carrier's own hosts and domains, lower case; what lies below a domain is own,
+            too.
+        special: whether a short number is a service, emergency or registered one.
+        national_form: of digits that begin with a country code, the number that has none in its
+            plan ("8610086" is 10086); None for all others.
+        long_codes: country codes whose numbers may have 16 digits, for a portability prefix.
+    """
+
+    country: str | None = None
+    hosts: frozenset[str] = frozenset()
+    special: Callable[[TN], bool] = none_special
+    national_form: Callable[[str], str | None] = _no_national_form
+    long_codes: tuple[str, ...] = ()
+
+    def number(self, text: str, where: str = "tn") -> TN:
+        """Read a number that is called one.
+
+        Raises:
+            ParseError: TN_INVALID, TN_NATIONAL.
+        """
+        try:
+            tn = TN.parse(text, self.country, where)
+        except ParseError:
+            long = self._long(text)
+            if long is None:
+                raise
+            return long
+        return self.claimed_number(tn) if len(tn) <= MAX_CODED else tn
+
+    def _long(self, text: str) -> TN | None:
+        """A number of more digits than E.164 has.
+
+        A national one behind a country code, as China's 700 numbers are then of 17 digits; or one
+        with a portability prefix.
+        """
+        bare = undressed(text)
+        digits = bare.removeprefix("+")
+        if bare is digits and self.country is not None:
+            digits = digits.removeprefix(_ABROAD)
+        if not (digits.isascii() and digits.isdecimal() and len(digits) > MAX_TN_LENGTH):
+            return None
+        form = self.national_form(digits)
+        if form is not None:
+            return TN(form)
+        if self.long_codes and len(digits) == MAX_LONG and digits.startswith(self.long_codes):
+            return TN.long(digits)
+        return None
+
+    def recorded(self, text: str, where: str) -> TN:
+        """Read a number of a record: with its country code, or national and beginning with 0.
+
+        Raises:
+            ParseError: TN_INVALID, TN_NATIONAL.
+        """
+        if undressed(text).startswith("0"):
+            return self.number(text, where)
+        try:
+            return self.claimed_number(TN.parse(text, None, where))
+        except ParseError:
+            long = self._long(text)
+            if long is None or len(long) > MAX_TN_LENGTH:
+                raise
+            return long
+
+    def filed(self, text: str, where: str) -> TN:
+        """Read a number of a record that may be from before national numbers were refused.
+
+        Raises:
+            ParseError: TN_INVALID (438).
+        """
+        try:
+            return self.recorded(text, where)
+        except ParseError as error:
+            if error.reason is not Reason.TN_NATIONAL:
+                raise
+            return TN(undressed(text).removeprefix("+"))
+
+    def claimed_number(self, tn: TN) -> TN:
+        """A number as a token has it: whole, but perhaps with a country code it does not have."""
+        if len(tn) <= MAX_CODED:
+            form = self.national_form(tn)
+            if form is not None:
+                return TN(form)
+        return tn
+
+    def claimed(self, identity: TN | URI) -> TN | URI:
+        """An identity of a token as this service reads it; a URI that is no number as it is."""
+        if isinstance(identity, TN):
+            return self.claimed_number(identity)
+        try:
+            read = self.identity(identity)
+        except ParseError:
+            return identity
+        return read if isinstance(read, TN) else identity
+
+    def identity(self, text: str, where: str = "uri") -> TN | URI:
+        """Read the canonical identity in a tel, SIP or service URI (RFC 8224 section 8).
+
+        | a SIP or SIPS user part                                   | is                         |
+        |-----------------------------------------------------------|----------------------------|
+        | at anonymous.invalid                                      | ANONYMOUS                  |
+        | with letters                                              | a URI                      |
+        | of seven digits or more                                   | that number                |
+        | shorter, with + or user=phone: a special number           | that number                |
+        | shorter, at one of our hosts or an address: the same      | that number                |
+        | shorter otherwise, or of more digits than a number has    | private                    |
+
+        Digits are counted after escapes, separators, parameters and password went. A user part
+        with digits that are not ASCII is refused, for a phone shows them as digits.
+
+        A tel URI is a number. One that is local to a country ("phone-context=+86", RFC 3966
+        section 5.1.5) is read there; to a domain of ours, here; to any other domain, it is
+        private. A longer context names a range and is no prefix: such a number is refused.
+
+        The canonical form of a SIP URI (section 8.5) is scheme:user@host in lower case, with
+        password, port, parameters and headers left out and escapes of unreserved characters
+        decoded. A host without user, which section 8.5 does not foresee, is kept. An address
+        without scheme ("alice@example.com") is read as sip. Emergency calls are made to
+        urn:service URIs (RFC 9027).
+
+        Args:
+            text: the URI, with or without angle brackets.
+            where: named in the error.
+
+        Raises:
+            ParseError: URI_INVALID, TN_INVALID, TN_NATIONAL or TN_CONTEXT.
+        """
+        if len(text) > MAX_URI_LENGTH:
+            raise ParseError(Reason.URI_INVALID, where, f"longer than {MAX_URI_LENGTH} characters")
+        uri = text.strip(" \t")
+        if uri.startswith("<") and uri.endswith(">"):
+            uri = uri[1:-1]
+        if _BROKEN_ESCAPE.search(uri) is not None:
+            raise ParseError(
+                Reason.URI_INVALID, where, f"{shown(text)} has a % that escapes nothing"
+            )
+        uri = _ESCAPE.sub(_unescaped, uri)
+        scheme, colon, rest = uri.partition(":")
+        scheme = scheme.lower()
+        if colon and scheme == "tel":
+            number, _, parameters = rest.partition(";")
+            return self._subscriber(unquote(number, errors="replace"), parameters, where)
+        if colon and scheme == "urn" and _ABSOLUTE_URN.match(uri) is not None:
+            return URI(uri.lower())
+        match = _SIP_URI.match(uri if colon and scheme in ("sip", "sips") else _as_sip(uri))
+        if match is None:
+            raise ParseError(Reason.URI_INVALID, where, f"{shown(text)} is not a SIP or tel URI")
+        try:
+            return self._sip(match, where)
+        except ParseError as error:
+            raise ParseError(error.reason, where, error.detail) from None
+
+    def _sip(self, match: re.Match[str], where: str) -> TN | URI:
+        host = match["host"].lower()
+        if host == _NOWHERE:
+            return ANONYMOUS
+        user = (match["user"] or "").partition(":")[0]
+        address = f"{match['scheme']}:{user}@{host}" if user else f"{match['scheme']}:{host}"
+        address = address.lower()
+        if not user and _is_address(host):
+            return URI(address)
+        subscriber, _, parameters = (user or host).partition(";")
+        written = unquote(subscriber, errors="replace")
+        if any(char.isdigit() and not char.isascii() for char in written):
+            raise ParseError(
+                Reason.URI_INVALID, where, f"{shown(written)} has digits that are not 0 to 9"
+            )
+        number = _AFTER_NUMBER.split(unicodedata.normalize("NFKC", written))[0]
+        if any(map(str.isalpha, number)):
+            number = _BEFORE_MORE.split(number)[0]
+        bare = undressed(number.translate(_MARKS))
+        digits = sum(map(str.isdigit, bare))
+        if not digits or any(map(str.isalpha, bare)):
+            return URI(address)
+        if digits < MIN_DIGITS:
+            labelled = bare.startswith("+") or "user=phone" in _parameters(match["params"])
+            dialled = labelled and not bare.removeprefix("+").isdecimal()  # such as *67
+            if not (labelled or self._own(host) or _is_address(host)) or not (
+                dialled or self._is_special(bare)
+            ):
+                return Private(address)
+        try:
+            return self._subscriber(bare, parameters, where, within_sip=True)
+        except ParseError:
+            if digits > MAX_TN_LENGTH and bare.removeprefix("+").isdecimal():
+                return Private(address)
+            raise
+
+    def _subscriber(
+        self, number: str, parameters: str, where: str, *, within_sip: bool = False
+    ) -> TN | URI:
+        """Read number and parameters (RFC 3966 section 3), of a tel URI or a SIP user part."""
+        contexts = [
+            value
+            for name, _, value in (p.partition("=") for p in _parameters(parameters))
+            if name == "phone-context"
+        ]
+        if not contexts or number.startswith("+"):
+            return self.number(number, where)
+        context = unquote(contexts[0], errors="replace")
+        if len(contexts) > 1:
+            raise ParseError(Reason.TN_CONTEXT, where, "two phone-contexts")
+        if context.startswith("+"):
+            return self._in_country(number, context, where)
+        if _DOMAIN.match(context) is None:
+            raise ParseError(
+                Reason.TN_CONTEXT, where, f"phone-context={shown(context)} is no country code"
+            )
+        if within_sip or self._own(context):
+            return self.number(number, where)
+        local = undressed(number).lower()
+        if _LOCAL.match(local) is None:
+            raise ParseError(Reason.TN_INVALID, where, f"{shown(number)} is no local number")
+        return Private(f"tel:{local};phone-context={context.rstrip('.')}")
+
+    def _in_country(self, number: str, context: str, where: str) -> TN:
+        code = undressed(context)[1:]
+        known = code.isascii() and code.isdecimal() and len(code) <= 3 and code[0] != "0"
+        region = phonenumbers.region_code_for_country_code(int(code)) if known else None
+        if region is None or region == "ZZ":
+            raise ParseError(
+                Reason.TN_CONTEXT,
+                where,
+                f"phone-context={shown(context)} is not exactly a country code",
+            )
+        bare = undressed(number)
+        found = national_number(bare, region) if region != "001" else None
+        if found is not None:
+            return found
+        form = self.national_form(f"{code}{bare}")
+        if form is not None:
+            return TN(form)
+        ours = phonenumbers.country_code_for_region(self.country) if self.country else int(code)
+        if len(bare) < MIN_DIGITS and ours == int(code):
+            return self.number(bare, where)
+        raise ParseError(Reason.TN_CONTEXT, where, f"{shown(number)} is no number of +{code}")
+
+    def _own(self, host: str) -> bool:
+        host = host.rstrip(".")
+        while host:
+            if host in self.hosts:
+                return True
+            host = host.partition(".")[2]
+        return False
+
+    def _is_special(self, bare: str) -> bool:
+        try:
+            return self.special(self.number(bare))
+        except ParseError:
+            return False
+
+
+def is_withheld(number: str) -> bool:
+    """True for what clients write in place of a number that is withheld."""
+    return number.strip().lower() in ("", "anonymous")
+
+
+def _parameters(text: str | None) -> list[str]:
+    return (text or "").lower().split(";")
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    char = chr(int(match[1], 16))
+    return char if char in _UNRESERVED else match[0]
+
+
+def _as_sip(address: str) -> str:
+    """Read "alice@example.com:5060" as sip, but "mailto:alice@example.com" as what it is."""
+    return f"sip:{address}" if ":" not in address.partition("@")[0] and "@" in address else address
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True

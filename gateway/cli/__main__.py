@@ -1,8 +1,0 @@
-"""`python -m gateway.cli` is `zhenxian`."""
-
-from __future__ import annotations
-
-from gateway.cli import main
-
-if __name__ == "__main__":
-    main()

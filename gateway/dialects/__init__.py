@@ -1,1 +1,0 @@
-"""REST dialects: bytes to requests, results to bytes. One file each, no decisions."""

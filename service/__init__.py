@@ -1,0 +1,1 @@
+"""The running service: settings, the parts put together, workers, trust kept fresh."""

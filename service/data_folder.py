@@ -1,0 +1,71 @@
+"""One service a data folder: a lock that the processes of that service share.
+
+Two services on one folder would each keep a replay store, counts and a copy of the registry of
+their own, and a token would pass in both. Commands of the command line that read or change the
+registry's file beside a service are meant, and take no lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from zhenxian.core.errors import ConfigError
+
+LOCK_FILE: Final = "service.lock"  # below the data folder
+_WAIT: Final = 3.0  # seconds that workers whose supervisor was killed may take to end
+_LOOK_EVERY: Final = 0.05
+
+
+def make_data_folder(data: Path) -> None:
+    """Raises ConfigError."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"data folder {data}: {error.strerror}") from None
+
+
+def lock_data_folder(data: Path, listener: str) -> int:
+    """Make the folder this process's; the descriptor that holds it, for children to inherit.
+
+    The kernel lets go of it when the last process that has the descriptor has ended, however.
+
+    Args:
+        listener: where calls are served, for whoever is refused.
+
+    Raises:
+        ConfigError: another service has it, and which; or the folder cannot be written.
+    """
+    make_data_folder(data)
+    path = data / LOCK_FILE
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    until = time.monotonic() + _WAIT
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() < until:
+                time.sleep(_LOOK_EVERY)
+                continue
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise ConfigError(
+                f"data folder {data} is in use by another service ({holder or 'unknown'}): stop"
+                " that one, or set another folder (data)"
+            ) from None
+        except OSError as error:
+            os.close(descriptor)
+            raise ConfigError(f"{path} cannot be locked: {error.strerror}") from None
+    begun = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    os.ftruncate(descriptor, 0)
+    os.pwrite(
+        descriptor, f"process {os.getpid()}, calls on {listener}, since {begun}\n".encode(), 0
+    )
+    return descriptor

@@ -1,0 +1,102 @@
+"""Figures of a node that are read when somebody asks for its metrics."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING
+
+from zhenxian import __version__
+from zhenxian.analytics.model import State
+from zhenxian.stores.fleet.registry import FleetRegistry
+
+if TYPE_CHECKING:
+    from zhenxian.service.build import Service
+
+
+def publish(service: Service) -> None:
+    """Have the metrics of a service tell what it is, and how it is now."""
+    metrics = service.metrics
+    metrics.gauge(
+        "zhenxian_calls_waiting",
+        "Calls that wait for a certificate.",
+        lambda: service.calls.waiting,
+    )
+    registry = service.registry
+    metrics.info(
+        "zhenxian_build",
+        "Which release runs, on what.",
+        version=__version__,
+        python=platform.python_version(),
+        engine="fleet" if isinstance(registry, FleetRegistry) else "embedded",
+    )
+    metrics.figure(
+        "zhenxian_ready",
+        "1 when /readyz answers 200, else 0.",
+        lambda: float(not service.problems()),
+    )
+    metrics.figure(
+        "zhenxian_remarks",
+        "What is to be looked at, and keeps this node neither from signing nor from verifying.",
+        lambda: float(len(service.remarks())),
+    )
+    metrics.figure(
+        "zhenxian_certificate_age_seconds",
+        "Since when the signing certificate is valid.",
+        lambda: _certificate_age(service),
+    )
+    metrics.figure(
+        "zhenxian_certificate_left_seconds",
+        "Until the signing certificate, or one above it, expires; below 0 when it has.",
+        lambda: (
+            service.keys.current.not_after - service.clock() if service.keys is not None else None
+        ),
+    )
+    metrics.figure(
+        "zhenxian_revocation_lists",
+        "Revocation lists in use.",
+        lambda: len(service.verifier.trust.revocation.issued),
+    )
+    metrics.figure(
+        "zhenxian_revocation_list_age_seconds",
+        "Since the oldest revocation list in use was issued.",
+        lambda: service.clock() - min(service.verifier.trust.revocation.issued),
+    )
+    if isinstance(registry, FleetRegistry):
+        metrics.figure(
+            "zhenxian_fleet_lag_seconds",
+            "For how long commits of the fleet may be missing here.",
+            lambda: registry.lag,
+        )
+    metrics.gauge(
+        "zhenxian_origids_unsent",
+        "Origids of calls that the fleet does not know yet.",
+        service.origids.unsent,
+    )
+    keeper = service.keeper
+    if keeper is None:
+        return
+    metrics.gauge(
+        "zhenxian_conduct_keys", "Callers and signers remembered.", lambda: len(keeper.conduct)
+    )
+    metrics.gauge(
+        "zhenxian_conduct_pooled",
+        "Keys found pooled now.",
+        lambda: keeper.standing(State.POOLED),
+    )
+    metrics.gauge(
+        "zhenxian_conduct_suspected",
+        "Keys suspected now.",
+        lambda: keeper.standing(State.SUSPECTED),
+    )
+    metrics.gauge(
+        "zhenxian_conduct_lost",
+        "Calls that other nodes will not learn of.",
+        lambda: keeper.conduct.lost,
+    )
+
+
+def _certificate_age(service: Service) -> float | None:
+    if service.keys is None:
+        return None
+    leaf = service.keys.current.chain.certificates[0]
+    return service.clock() - leaf.not_valid_before_utc.timestamp()

@@ -1,0 +1,74 @@
+"""The protocols of a process's listeners, with the bounds and names that its settings tell."""
+
+from __future__ import annotations
+
+import resource
+from typing import Final
+from urllib.parse import urlsplit
+
+from zhenxian.api.calls.fastpath import protocol_for
+from zhenxian.api.transport.connections import Connections, Limits, networks
+from zhenxian.api.transport.hosts import Hosts
+from zhenxian.api.transport.refusals import refusal, spoken
+from zhenxian.api.transport.wire import Shared, WireProtocol, bound
+from zhenxian.core.reasons import Reason
+from zhenxian.service.build import Service
+from zhenxian.service.settings import Settings, listener_address
+
+_OTHER_DESCRIPTORS: Final = 256  # files, stores, fetches, and connections about to be refused
+
+
+def protocols(service: Service) -> tuple[type[WireProtocol], type[WireProtocol]]:
+    """That of the calls listener, and that of the admin listener."""
+    settings, metrics = service.settings, service.metrics
+    anonymous = service.authenticator.anonymous
+    book = Connections(_limits(settings, anonymous=anonymous), metrics.connection_refused)
+    metrics.gauge("zhenxian_connections", "Open connections.", lambda: len(book))
+    metrics.gauge(
+        "zhenxian_connections_strangers",
+        "Open connections that have shown no credentials, where these are asked for.",
+        lambda: book.strangers,
+    )
+    dialect = spoken(settings.server.dialect)
+
+    def refused(reason: Reason, variables: tuple[str, ...], url: bytes, method: bytes) -> bytes:
+        metrics.error("http", reason.name)
+        return refusal(reason, variables, url, method, dialect)
+
+    shared = Shared(
+        book,
+        refused,
+        Hosts(_names(settings)) if anonymous else None,
+        service.authenticator.certified,
+    )
+    return protocol_for(service.calls, shared), bound(WireProtocol, shared)
+
+
+def _limits(settings: Settings, *, anonymous: bool) -> Limits:
+    server = settings.server
+    return Limits(
+        min(server.max_connections, descriptors()),
+        server.max_strangers,
+        server.max_strangers_per_address,
+        networks(server.proxies),
+        anonymous,
+    )
+
+
+def descriptors() -> int:
+    """Connections that this process may have open, after raising its limit as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return 1_000_000
+    return max(16, hard - _OTHER_DESCRIPTORS)
+
+
+def _names(settings: Settings) -> list[str]:
+    """What we are called besides the names of this machine alone."""
+    server = settings.server
+    names = [listener_address(each)[0] for each in (server.calls, server.admin) if each is not None]
+    names = [f"[{name}]" if ":" in name else name for name in [*names, *server.hosts]]
+    public = urlsplit(settings.signer.publish_base or "").hostname
+    return [*names, public] if public is not None else names

@@ -1,0 +1,46 @@
+"""The national plan and the reading of numbers, as the settings have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, time
+
+import phonenumbers
+
+from zhenxian.core.reading import Reading, none_special
+from zhenxian.core.tn import TN
+from zhenxian.registry.kinds import Plan, load_plan
+from zhenxian.service.settings import Settings
+
+
+def plan_of(settings: Settings) -> Plan:
+    """The plan of the country, with the operator's tables.
+
+    Raises:
+        ConfigError: a table that cannot be read.
+    """
+    ended = {
+        str(phonenumbers.country_code_for_region(rule.country)): int(
+            datetime.combine(rule.until, time(), UTC).timestamp()
+        )
+        for rule in settings.numbers.middle
+    }
+    return load_plan(settings.registry.kinds, settings.country, ended)
+
+
+def reading_of(
+    settings: Settings, plan: Plan, special: Callable[[TN], bool] = none_special
+) -> Reading:
+    """How identities are read.
+
+    Args:
+        special: as of Reading.
+    """
+    numbers = settings.numbers
+    return Reading(
+        settings.country,
+        frozenset(numbers.hosts),
+        special,
+        plan.national_form,
+        tuple(str(phonenumbers.country_code_for_region(one)) for one in numbers.sixteen_digits),
+    )

@@ -1,0 +1,67 @@
+"""Whether a node can sign and verify, and what else is to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from zhenxian.certs.keys import moment
+from zhenxian.stores.fleet.registry import FleetRegistry
+
+if TYPE_CHECKING:
+    from zhenxian.service.build import Service
+
+
+def problems(service: Service, told: Mapping[str, str], replays: str | None) -> list[str]:
+    """Why a node cannot sign or verify as configured, one sentence each; empty if it can.
+
+    Also what is wrong with the operator's own files: the node goes on with what it read before,
+    but would not start with them.
+
+    Args:
+        told: what its own files and stores fail with, by name.
+        replays: why tokens seen before cannot be told.
+    """
+    found = []
+    if service.keys is None:
+        found.append("signing: no key and chain are configured (signer.key, signer.chain)")
+    elif service.clock() < service.keys.current.not_before:
+        begin = moment(service.keys.current.not_before)
+        found.append(f"signing: the certificate is not valid before {begin}")
+    elif service.credential() is None:
+        found.append("signing: the certificate has expired")
+    if not service.verifier.trust.roots.roots:
+        found.append("verifying: the trust list is empty (trust.roots)")
+    if isinstance(service.registry, FleetRegistry):
+        found.extend(f"registry: {text}" for text in service.registry.faults())
+    if replays is not None:
+        found.append(f"replays: {replays}")
+    found.extend(f"{name}: {text}" for name, text in sorted(told.items()))
+    found.extend(service.crls.faults)
+    if service.settings.trust.revocation == "require":
+        found.extend(service.lists.missing())
+    return found
+
+
+def remarks(service: Service, unreadable: Iterable[str]) -> list[str]:
+    """What is to be looked at and keeps nobody from signing or verifying.
+
+    All that strangers can cause is here: what certificates name, what stands in Redis.
+
+    Args:
+        unreadable: fetched lists that cannot be read.
+    """
+    found = [*service.crls.remarks, *unreadable]
+    if service.settings.trust.revocation != "require":
+        found.extend(service.lists.missing())
+    if isinstance(service.registry, FleetRegistry):
+        found.extend(f"registry: {text}" for text in service.registry.remarks())
+    if service.keeper is not None:
+        found.extend(f"displays: {text}" for text in service.keeper.problems())
+    node = service.node
+    if service.pins is not None and node.thumbprint not in service.pins.get(node.name, ()):
+        found.append(
+            f"orders: registry.nodes does not name this node ({node.name}) with its key"
+            f" ({node.thumbprint}): its acknowledgements count for nothing"
+        )
+    return found

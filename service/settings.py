@@ -1,0 +1,672 @@
+"""One typed settings object from a TOML file and the environment: the only reader of either.
+
+A member `verifier.date_window` is the key `date_window` of table `[verifier]` in the file, and
+the variable ZHENXIAN_VERIFIER__DATE_WINDOW in the environment, which wins over the file.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from zhenxian.api.words import member, sentence
+from zhenxian.core.errors import ConfigError, ParseError, shown
+from zhenxian.core.reading import Reading
+from zhenxian.registry.consent import MARKETING
+from zhenxian.service.setting_types import (
+    Country,
+    Email,
+    HttpsUrl,
+    LanguageTag,
+    Name,
+    NetworkText,
+    Phone,
+    RejectionCode,
+    Text,
+)
+
+ENV_PREFIX = "ZHENXIAN_"
+
+
+class Section(BaseModel):
+    """A table of the settings file: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def _listener(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 <= int(port) <= 65535:
+        raise ValueError('expected "address:port", e.g. "127.0.0.1:8080" or "[::1]:8080"')
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        raise ValueError("expected an IP address before the port, not a name") from None
+    return value
+
+
+Listener = Annotated[str, BeforeValidator(_listener)]
+
+
+def listener_address(listener: str) -> tuple[str, int]:
+    """Split a validated "address:port"."""
+    host, _, port = listener.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+class Server(Section):
+    """Where the service listens and how it answers."""
+
+    calls: Listener = Field(
+        "127.0.0.1:8080", description="Address and port of the signing and verification routes."
+    )
+    admin: Listener | None = Field(
+        None,
+        description="Address and port for administration, metrics and docs, apart from the calls."
+        " Unset: on the calls listener.",
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Worker processes. More than one share the replay store through the"
+        " data folder.",
+    )
+    dialect: Literal["auto", "atis", "3gpp"] = Field(
+        "auto",
+        description="REST dialect of the answers. auto: by the body, ATIS-1000082 where both fit.",
+    )
+    max_body: int = Field(
+        65_536, ge=1024, le=1_048_576, description="Largest request body accepted, bytes."
+    )
+    max_import: int = Field(
+        268_435_456,
+        ge=1024,
+        le=17_179_869_184,
+        description="Largest CSV file that the management API imports at once, bytes. It is put"
+        " into the data folder while it arrives.",
+    )
+    explain: bool = Field(
+        True,
+        description="Add members of our own to answers: why A, B, C or a refusal, and which"
+        " checks were made.",
+    )
+    hosts: tuple[Name, ...] = Field(
+        (),
+        description="Names or addresses, besides those of this machine alone and the one in"
+        " signer.publish_base, that a service without credentials is called by: in Host, and as"
+        " origin of a page. Others are refused, or a page could reach it through the browser of"
+        " somebody on this machine.",
+    )
+    proxies: tuple[NetworkText, ...] = Field(
+        (),
+        description="Addresses or networks of SIP proxies and load balancers. Their connections,"
+        " like those that have shown credentials, count against max_connections only.",
+    )
+    max_connections: int = Field(
+        8192,
+        ge=16,
+        le=1_000_000,
+        description="Open connections of a worker process; further ones are answered 503. Fewer"
+        " where the process may not open so many descriptors.",
+    )
+    max_strangers: int = Field(
+        1024,
+        ge=1,
+        le=1_000_000,
+        description="Of these, connections that have shown no credentials yet, where credentials"
+        " are asked for.",
+    )
+    max_strangers_per_address: int = Field(
+        128,
+        ge=1,
+        le=1_000_000,
+        description="Of these, connections from one IPv4 address, or one IPv6 network of 64 bits.",
+    )
+    shutdown_seconds: int = Field(
+        10, ge=1, le=300, description="How long a graceful stop waits for calls in flight."
+    )
+    tls_cert: Path | None = Field(None, description="PEM certificate chain: serve TLS.")
+    tls_key: Path | None = Field(None, description="PEM private key of tls_cert, mode 0600.")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM bundle: require client certificates issued by these (mTLS)."
+    )
+
+
+class Auth(Section):
+    """API credentials."""
+
+    keys: Path | None = Field(
+        None,
+        description="TOML file of hashed API keys (made by `zhenxian key add`). Required to listen"
+        " beyond loopback unless client certificates are.",
+    )
+
+
+class Signer(Section):
+    """The STI-AS role."""
+
+    key: Path | None = Field(None, description="PEM private key, P-256, mode 0600.")
+    chain: Path | None = Field(None, description="PEM chain, the SHAKEN certificate first.")
+    x5u: str | None = Field(
+        None,
+        description="Where others fetch the chain, if it is published elsewhere. Unset: below"
+        " publish_base, by content.",
+    )
+    publish_base: str | None = Field(
+        None,
+        description="Public base URL of this service for its own certificates, e.g."
+        " https://cert.example.com. Unset: the calls listener.",
+    )
+    iat_window: int = Field(
+        60, ge=1, le=3600, description="Seconds iat of a signing request may lie from now."
+    )
+    origid: Literal["access", "call"] = Field(
+        "access",
+        description="What a token's origid stands for: the access, so that whoever verifies can"
+        " tell one caller's conduct from another's; or the call, random, as RFC 8588 section 10"
+        " recommends. `zhenxian registry trace` finds the access of either.",
+    )
+    origid_days: int = Field(
+        90,
+        ge=1,
+        le=3660,
+        description="How long it is remembered whose the origids of calls were, on this node's disk"
+        " (about 105 octets each) and, in a fleet, on Redis (about 250).",
+    )
+
+
+class Unsigned(Section):
+    """One table of verifier.unsigned: whose calls are to be signed, and what if one is not."""
+
+    spc: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,32}$")] | None = None
+    country: Country | None = None
+    action: Literal["none", "label", "fail"]
+
+    @model_validator(mode="after")
+    def _of_one(self) -> Self:
+        if (self.spc is None) == (self.country is None):
+            raise ValueError("expected either spc or country")
+        return self
+
+
+def _host(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if not value.isascii() or not value.isprintable() or set(value) & set(' /@;?"<>*'):
+        raise ValueError("expected a host or domain, e.g. ims.example.com")
+    return value.rstrip(".").lower()
+
+
+Host = Annotated[str, Field(min_length=1, max_length=253), BeforeValidator(_host)]
+
+
+class Middle(Section):
+    """One table of numbers.middle."""
+
+    country: Country
+    until: date
+
+
+class Numbers(Section):
+    """How numbers and URIs are read, in signing and in verifying alike."""
+
+    country: Country | None = Field(
+        None,
+        description="ISO code of the country whose national numbers are read, in signing,"
+        " verifying and the registry, and whose emergency numbers are known. In calls a number"
+        " without + that is valid there is taken as national; in records one that begins with 0."
+        " Unset: numbers need their country code, and of emergency calls only urn:service:sos is"
+        " known.",
+    )
+    hosts: tuple[Host, ...] = Field(
+        (),
+        description="Hosts and domains of this carrier in SIP URIs, with what lies below them. A"
+        " user part of fewer than seven digits is a service, emergency or registered number only"
+        " there or at an IP address; elsewhere it is an extension.",
+    )
+    middle: tuple[Middle, ...] = Field(
+        (),
+        description="Since when numbers outside of the range for privacy numbers (700 in China) may"
+        " be middle numbers no more: tables with country and until, a date (UTC). Signing refuses"
+        " them from then on, and verifying fails them.",
+    )
+    sixteen_digits: tuple[Country, ...] = Field(
+        (),
+        description="Countries whose numbers may have 16 digits with a portability prefix, one more"
+        " than E.164 has. Such a number is read and compared; it cannot be registered.",
+    )
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        named = [rule.country for rule in self.middle]
+        if len(named) != len(set(named)):
+            raise ValueError("middle: a country is named twice")
+        return self
+
+
+class Verifier(Section):
+    """The STI-VS role."""
+
+    date_window: int = Field(
+        60, ge=1, le=3600, description="Seconds Date may lie from now (RFC 8224: 60)."
+    )
+    iat_window: int = Field(60, ge=1, le=3600, description="Seconds iat may lie from now.")
+    repeat_seconds: float = Field(
+        2.0,
+        ge=0,
+        le=30,
+        description="How long the same credential, or address without credentials, may ask about a"
+        " call again: with the same callId, or the same body and X-RequestID. 0: never.",
+    )
+    types: tuple[Literal["shaken", "baseline"], ...] = Field(
+        ("shaken",), description="PASSporT types whose verification decides a call."
+    )
+    country: Country | None = Field(
+        None,
+        description="The older name of numbers.country, which governs signing as well.",
+    )
+    unsigned: tuple[Unsigned, ...] = Field(
+        (),
+        description="What becomes of a call that is not signed: tables with spc or country, and"
+        " action none, label or fail. An spc that holds the number goes before its country;"
+        " whoever is not named: none.",
+    )
+    health_numbers: tuple[str, ...] = Field(
+        ("9999999999", "7777777777"),
+        description="Numbers that health requests of SBCs carry on both sides. A request without"
+        " Identity header between them is none of the calls that should be signed.",
+    )
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        named = [entry.spc or entry.country for entry in self.unsigned]
+        if len(named) != len(set(named)):
+            raise ValueError("unsigned: an spc or country is named twice")
+        return self
+
+    @field_validator("health_numbers")
+    @classmethod
+    def _numbers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for number in value:
+                Reading().filed(number, "health_numbers")
+        except ParseError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+
+class ListIssuers(Section):
+    """One table of trust.crl_issuers: who may sign indirect revocation lists, and about what."""
+
+    certificates: Path
+    roots: Path | None = None
+    addresses: tuple[Annotated[str, Field(pattern=r"^(https?|HTTPS?)://[!-~]+$")], ...] = ()
+
+
+def _list_issuers(value: object) -> object:
+    """A path alone is one table, and the environment gives tables as JSON."""
+    if value is None:
+        return ()
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            return msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"not JSON: {error}") from None
+    return ({"certificates": value},) if isinstance(value, str | Path) else value
+
+
+ListIssuersSetting = Annotated[tuple[ListIssuers, ...], NoDecode, BeforeValidator(_list_issuers)]
+
+
+class Trust(Section):
+    """What certificates are judged by."""
+
+    roots: Path | None = Field(
+        None, description="PEM bundle, or folder of PEM files: the trusted roots (STI-PA list)."
+    )
+    crl_issuers: ListIssuersSetting = Field(
+        (),
+        description="Who may sign indirect revocation lists: a PEM bundle or folder, or tables"
+        " with certificates (the same), roots (bundle or folder of the roots below which their"
+        " lists hold) and addresses (URLs of lists that do not tell theirs). With roots, or with a"
+        " single trusted root, their lists also cover certificates that point to the list's own"
+        " address without naming its issuer, and those without any point that an STI-CA issued;"
+        " otherwise only certificates that name the list's issuer.",
+    )
+    crl_folder: Path | None = Field(
+        None, description="Folder of revocation lists. Unset: crl in the data folder."
+    )
+    crl_urls: tuple[str, ...] = Field(
+        (), description="Revocation lists to fetch besides those certificates name."
+    )
+    revocation: Literal["require", "prefer"] = Field(
+        "require",
+        description="Without a fresh list a certificate is refused (require), or passes with a"
+        " note in the verdict and a metric (prefer). A revoked one never passes.",
+    )
+    profile: Literal["lenient", "strict"] = Field(
+        "lenient",
+        description="What departs from the SHAKEN profile without bearing on trust (key usages"
+        " beside digitalSignature, policies, forms of subjects, length of serial numbers, form of"
+        " distribution points, algorithms of CAs) passes with a note in the verdict and a metric"
+        " (lenient), or is refused (strict).",
+    )
+
+
+class Fetch(Section):
+    """Fetching certificates and revocation lists."""
+
+    repositories: tuple[str, ...] = Field(
+        (), description="Hosts or URL prefixes certificates may come from. Empty: any public host."
+    )
+    allow_http_loopback: bool = Field(
+        False, description="Development only: also http on the loopback address, any port."
+    )
+    ca_file: Path | None = Field(
+        None, description="PEM bundle that authenticates https hosts. Unset: the system's."
+    )
+    seconds: float = Field(5.0, gt=0, le=60, description="Total time of one fetch.")
+    stale_seconds: int = Field(
+        86_400,
+        ge=0,
+        description="How long a chain stays usable while its host is down.",
+    )
+    failure_seconds: int = Field(
+        30, ge=1, le=3600, description="How long a failed fetch is not tried again."
+    )
+
+
+class Registry(Section):
+    """Who may show what: subjects, holdings, accesses, bindings, orders."""
+
+    node: str = Field(
+        "", max_length=64, description="This node's name in acknowledgements. Empty: host name."
+    )
+    issuers: Path | None = Field(
+        None, description="TOML: who may give orders, with their public keys. Unset: nobody."
+    )
+    nodes: Path | None = Field(
+        None,
+        description="TOML: the nodes and the thumbprints of their keys (`zhenxian fleet node`)."
+        " Unset: a node's key is taken as it comes.",
+    )
+    identity_key: Path | None = Field(
+        None,
+        description="File with the key that identity document numbers are hashed with; the same"
+        " on every node. Unset: made in the data folder.",
+    )
+    kinds: tuple[Path, ...] = Field(
+        (), description="CSV tables of number kinds, such as MVNO prefixes; the later wins."
+    )
+
+
+class Consent(Section):
+    """Calls that their callee refuses, by the purpose that the caller states."""
+
+    marketing: Literal["refuse", "label", "off"] = Field(
+        "label",
+        description="A call stated to be marketing, to a callee on record as refusing that. refuse:"
+        " no token when signing, 607 when verifying; label: says so in the answer.",
+    )
+    marketing_terms: tuple[str, ...] = Field(
+        MARKETING,
+        description="A purpose with one of these is marketing. Case, full width and spaces make no"
+        " difference; Latin letters are matched by whole words; non, not, no, 非 or 不是 before a"
+        " term denies it.",
+    )
+
+
+class Fleet(Section):
+    """Many nodes, one registry, on Redis. Unset url: this machine's file is the registry."""
+
+    url: str = Field(
+        "",
+        repr=False,
+        description="redis://host:port/db, sentinel://host:port,host:port/primary-name or"
+        " cluster://host:port,host:port; rediss, sentinels and clusters over TLS.",
+    )
+    password: Path | None = Field(None, description="File with the password of Redis.")
+    sentinel_password: Path | None = Field(
+        None, description="File with the password of the Sentinels, if they have one."
+    )
+    tls_ca: Path | None = Field(
+        None, description="PEM bundle that authenticates Redis. Unset: the system's."
+    )
+    name: str = Field(
+        "zx",
+        pattern=r"^[A-Za-z0-9._-]{1,32}$",
+        description="First part of every key, so that fleets can share one Redis.",
+    )
+    lag_limit: float = Field(
+        5.0,
+        gt=0,
+        le=3600,
+        description="Seconds without word from Redis after which this node signs no A.",
+    )
+    timeout: float = Field(2.0, gt=0, le=60, description="Seconds an answer of Redis may take.")
+    wait_replicas: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="Replicas that must confirm a write before it is acknowledged.",
+    )
+    allow_volatile: bool = Field(
+        False,
+        description="Trust a Redis that keeps nothing on disk, or that may evict keys: a restart"
+        " of it can lose the registry.",
+    )
+    take_over_foreign: bool = Field(
+        False,
+        description="Replace this node's copy when Redis holds another registry than it.",
+    )
+
+
+class Redress(Section):
+    """How a call is rejected that is genuine but from a pool, and whom its caller may write to.
+
+    The contact is a jCard in a JWS that the Call-Info header field of a 608 leads to (RFC 8688).
+    """
+
+    status: RejectionCode = Field(
+        608,
+        description="SIP answer to a genuine call from a pool of numbers. 608 needs a contact, a"
+        " signing key and an https publish_base; without a contact it is 603. 607 says that a"
+        " person did not want the call.",
+    )
+    organisation: Text | None = Field(
+        None, description="Name of who rejects the call. Set, with a way to reach it: a contact."
+    )
+    phone: Phone | None = Field(
+        None, description="Telephone number of the contact, with + and country code."
+    )
+    email: Email | None = Field(None, description="Mail address of the contact.")
+    url: HttpsUrl | None = Field(None, description="https page where a caller can object.")
+    address: Text | None = Field(None, description="Postal address of the contact, on one line.")
+    language: LanguageTag | None = Field(
+        None, description="BCP 47 tag of the contact's name and people, e.g. zh-Hans."
+    )
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        reached = self.phone or self.email or self.url or self.address
+        if reached and self.organisation is None:
+            raise ValueError("a contact has an organisation")
+        if self.organisation is not None and not reached:
+            raise ValueError("a contact has a phone, an email, a url or an address (RFC 8688)")
+        return self
+
+
+class Displays(Section):
+    """How displays behave over time: pools (打显), local presence, rates, rotation."""
+
+    signing: Literal["refuse", "lower", "label", "off"] = Field(
+        "refuse",
+        description="What signing does with a caller found pooled: no token, nothing above B,"
+        " only say so, or not look.",
+    )
+    verifying: Literal["fail", "label", "off"] = Field(
+        "fail",
+        description="What verifying does with a signer, one SPC and origid, found pooled:"
+        " TN-Validation-Failed with 608, only a label, or not look.",
+    )
+    carriers: Literal["fail", "label", "off"] = Field(
+        "label",
+        description="The same for an SPC that is found over all its origids. Where these change"
+        " with each call, which alone says nothing against anybody, and the calls taken as one"
+        " signer's are a pool's, displays.verifying decides. fail fails every call that carrier"
+        " signs; some honest ones have a pool for a customer.",
+    )
+    thresholds: Path | None = Field(
+        None, description="TOML file of thresholds, see docs/detection.md. Unset: the defaults."
+    )
+    max_keys: int = Field(
+        100_000,
+        ge=16,
+        le=10_000_000,
+        description="Callers and signers remembered, 1.2 to 72 KB each.",
+    )
+    clear_samples: bool = Field(
+        False,
+        description="Keep the calls that led to a finding with numbers in clear. Otherwise hashed"
+        " as in the log.",
+    )
+
+
+class Log(Section):
+    """Structured logs: one JSON object a line on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level logged. Calls are logged at info."
+    )
+    clear_numbers: bool = Field(
+        False,
+        description="Write telephone numbers in clear. Otherwise a keyed hash, stable for the"
+        " life of the data folder.",
+    )
+
+
+class Settings(BaseSettings):
+    """All settings. Frozen; a bad value is named with what was expected."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter="__"
+    )
+
+    data: Path = Field(Path("data"), description="Folder for state; created with mode 0700.")
+    server: Server = Server()
+    auth: Auth = Auth()
+    signer: Signer = Signer()
+    verifier: Verifier = Verifier()
+    numbers: Numbers = Numbers()
+    trust: Trust = Trust()
+    fetch: Fetch = Fetch()
+    registry: Registry = Registry()
+    consent: Consent = Consent()
+    fleet: Fleet = Fleet()
+    redress: Redress = Redress()
+    displays: Displays = Displays()
+    log: Log = Log()
+
+    @property
+    def country(self) -> str | None:
+        """The country whose national numbers are read."""
+        return self.numbers.country or self.verifier.country
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then the file."""
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+
+def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
+    """Read the settings file and the environment.
+
+    Relative paths in a file are taken from the file's own folder.
+
+    Raises:
+        ConfigError: names each bad key, what was given and what was expected.
+    """
+    if file is not None and not file.is_file():
+        raise ConfigError(f"settings file {file} does not exist")
+
+    class Located(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    Located.__name__ = "Settings"
+    try:
+        settings = Located(**overrides)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_problems(error, file))) from None
+    except ValueError as error:
+        raise ConfigError(f"settings file {file}: {error}") from None
+    newer, older = settings.numbers.country, settings.verifier.country
+    if newer is not None and older is not None and newer != older:
+        raise ConfigError(
+            f"numbers.country is {newer}, and verifier.country, its older name, {older}: set one"
+        )
+    return _rooted(settings, file.parent.resolve() if file is not None else None)
+
+
+def _problems(error: ValidationError, file: Path | None) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        name = member(problem["loc"])
+        variable = ENV_PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
+        kind, value = problem["type"], problem["input"]
+        given = "" if kind in ("extra_forbidden", "missing") else f" (given: {shown(value)})"
+        place = f"{file} or " if file is not None else ""
+        lines.append(f"{name}: {sentence(problem)}{given}; set in {place}{variable}")
+    return lines
+
+
+def _rooted(settings: Settings, folder: Path | None) -> Settings:
+    """Make relative paths that came from a file relative to that file's folder."""
+
+    def rooted(value: Any) -> Any:
+        if isinstance(value, BaseModel):
+            return type(value).model_construct(**members(value))
+        if isinstance(value, tuple):
+            return tuple(rooted(item) for item in value)
+        if folder is not None and isinstance(value, Path) and not value.is_absolute():
+            return folder / value
+        return value
+
+    def members(model: BaseModel) -> dict[str, Any]:
+        return {name: rooted(getattr(model, name)) for name in type(model).model_fields}
+
+    return Settings.model_construct(**members(settings))
+
+
+def loopback(listener: str) -> bool:
+    """True when the listener can be reached from this machine only."""
+    return ipaddress.ip_address(listener_address(listener)[0]).is_loopback

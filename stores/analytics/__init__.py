@@ -1,0 +1,1 @@
+"""What detection counted: kept over restarts, exchanged between processes."""

@@ -1,0 +1,225 @@
+"""What is known of conduct, in a file: for a restart, and between the workers of one machine.
+
+Apart from the registry's file: it is written all the time, may be deleted, and is no record.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from zhenxian.analytics.codec import Saved
+from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.stores.private import make_private
+
+DELTAS_FOR: Final = 120  # seconds that a delta waits for the other workers
+_BUSY_MS: Final = 100  # milliseconds to wait for another worker's write
+_FORM: Final = 1  # of the tables; a file of another form is begun anew
+_TABLES: Final = """
+CREATE TABLE counts (key TEXT PRIMARY KEY, saved INTEGER NOT NULL, content BLOB NOT NULL)
+    WITHOUT ROWID;
+CREATE INDEX counts_saved ON counts (saved);
+CREATE TABLE findings (key TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE deltas (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, node TEXT NOT NULL, at INTEGER NOT NULL,
+    content BLOB NOT NULL);
+"""
+
+
+class Exchange(Protocol):
+    """How nodes that count the same callers send each other what they saw.
+
+    Every method raises StoreUnavailableError when the others cannot be reached; what was to be
+    sent was not sent then.
+    """
+
+    async def send(self, deltas: Sequence[bytes], findings: Sequence[Saved], now: int) -> None:
+        """Give deltas, and findings that are new or over, to the others."""
+        ...
+
+    async def receive(self, now: int) -> list[tuple[str, bytes]]:
+        """What others gave since the last time, as (node, delta), in order."""
+        ...
+
+    async def standing(self) -> list[bytes]:
+        """Findings of the others that deltas may not have told: at first, and after a gap."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class ConductFile:
+    """Counts and findings by key, and the deltas of workers. For one event loop.
+
+    Writes survive the end of the process; a power cut may take the latest.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises StoreUnavailableError when the file cannot be opened."""
+        self.path = path
+        try:
+            make_private(path)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._begin()
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailableError(f"{path}: {error}") from None
+        self._lock: int | None = None
+        self._heard = self._last_delta()
+
+    def _begin(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            form = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if form != _FORM:
+                for name in ("counts", "findings", "deltas"):
+                    self._db.execute(f"DROP TABLE IF EXISTS {name}")
+                for statement in _TABLES.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {_FORM}")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def leads(self) -> bool:
+        """True in one process of those that have the file open: it saves the counts for all."""
+        if self._lock is not None:
+            return True
+        try:
+            lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            return False
+        self._lock = lock
+        return True
+
+    def save(self, counts: Iterable[Saved], findings: Iterable[Saved], now: int) -> None:
+        """Write what changed; all of it, or nothing.
+
+        Args:
+            now: seconds since the epoch.
+
+        Raises:
+            StoreUnavailableError: nothing was written.
+        """
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._put("counts", counts, now)
+                self._put("findings", findings, None)
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"{self.path.name}: {error}") from None
+
+    def trim(self, keep: int) -> None:
+        """Leave so many keys; those saved longest ago go first. Raises StoreUnavailableError."""
+        try:
+            self._db.execute(
+                "DELETE FROM counts WHERE key IN"
+                " (SELECT key FROM counts ORDER BY saved DESC LIMIT -1 OFFSET ?)",
+                (keep,),
+            )
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"{self.path.name}: {error}") from None
+
+    def _put(self, table: str, saved: Iterable[Saved], now: int | None) -> None:
+        values = "?, ?, ?" if now is not None else "?, ?"
+        for one in saved:
+            if one.content is None:
+                self._db.execute(f"DELETE FROM {table} WHERE key = ?", (one.key,))  # noqa: S608
+                continue
+            row = (one.key, now, one.content) if now is not None else (one.key, one.content)
+            self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({values})", row)  # noqa: S608
+
+    def load(self, since: int, most: int) -> tuple[list[bytes], list[bytes]]:
+        """Counts saved from `since` on, the latest `most` of them, and all findings.
+
+        Raises:
+            StoreUnavailableError: the file cannot be read.
+        """
+        try:
+            counts = self._db.execute(
+                "SELECT content FROM counts WHERE saved >= ? ORDER BY saved DESC LIMIT ?",
+                (since, most),
+            ).fetchall()
+            findings = self._db.execute("SELECT content FROM findings").fetchall()
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"{self.path.name}: {error}") from None
+        return [row[0] for row in counts], [row[0] for row in findings]
+
+    def give(self, node: str, delta: bytes, now: int) -> None:
+        """Leave a delta for the other workers. Raises StoreUnavailableError."""
+        try:
+            self._db.execute(
+                "INSERT INTO deltas (node, at, content) VALUES (?, ?, ?)", (node, now, delta)
+            )
+            self._db.execute("DELETE FROM deltas WHERE at < ?", (now - DELTAS_FOR,))
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"{self.path.name}: {error}") from None
+
+    def take(self, node: str) -> list[tuple[str, bytes]]:
+        """What other workers left since the last time. Raises StoreUnavailableError."""
+        try:
+            rows = self._db.execute(
+                "SELECT seq, node, content FROM deltas WHERE seq > ? ORDER BY seq", (self._heard,)
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"{self.path.name}: {error}") from None
+        if rows:
+            self._heard = rows[-1][0]
+        return [(row[1], row[2]) for row in rows if row[1] != node]
+
+    def _last_delta(self) -> int:
+        try:
+            row = self._db.execute("SELECT max(seq) FROM deltas").fetchone()
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"{self.path.name}: {error}") from None
+        return row[0] or 0
+
+    def close(self) -> None:
+        """Close the file and let another worker lead."""
+        self._db.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+class WorkerExchange:
+    """An Exchange of the workers of one machine, through their file."""
+
+    def __init__(self, file: ConductFile, node: str) -> None:
+        self._file = file
+        self._node = node
+
+    async def send(self, deltas: Sequence[bytes], findings: Sequence[Saved], now: int) -> None:
+        """See Exchange. Findings are in the file already."""
+        del findings
+        for delta in deltas:
+            self._file.give(self._node, delta, now)
+
+    async def receive(self, now: int) -> list[tuple[str, bytes]]:
+        """See Exchange."""
+        del now
+        return self._file.take(self._node)
+
+    async def standing(self) -> list[bytes]:
+        """None: the file was read at the start."""
+        return []
+
+    async def close(self) -> None:
+        """Nothing: the file is its owner's."""

@@ -1,0 +1,365 @@
+"""The keeper of conduct: what calls tell is saved and exchanged in the background.
+
+A finding that somebody is pooled is on disk before any call is answered by it, so that no restart
+takes it back. Counts follow within half a minute, which is what a crash can lose.
+
+What a registrar clears is a record of the registry. Each process applies it when it learns of it,
+and tells nothing that it found before it knows what was cleared while it was cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import time
+import tomllib
+from collections.abc import Callable, Container
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from zhenxian.analytics.codec import ConductFormatError, Saved
+from zhenxian.analytics.detector import Conduct
+from zhenxian.analytics.model import Key, KeyKind, Observation, State
+from zhenxian.analytics.thresholds import Policy
+from zhenxian.core.errors import ConfigError, StoreUnavailableError
+from zhenxian.passport.words import fault
+from zhenxian.registry.model import Clearing, clearing_id
+from zhenxian.stores.analytics.file import ConductFile, Exchange
+
+EVERY: Final = 0.5  # seconds between two looks: what one node saw, the others count a second later
+SAVED_WITHIN: Final = 30  # seconds until changed counts are on disk
+_LOOKS: Final = int(SAVED_WITHIN / EVERY) - 10  # a look takes time, too
+_SLICE: Final = 50  # keys saved in one go, a few milliseconds
+_EXPIRE_EVERY: Final = 60.0  # seconds
+_STRANGE_FOR: Final = 120.0  # seconds; a node that was mended comes back under another name
+_MOST_DELTAS: Final = 100  # waiting to be sent; the rest waits in Conduct, which is bounded
+_UNINFORMED_FOR: Final = 30.0  # seconds; a registry that stays behind is no reason to count alone
+MOST_AHEAD: Final = 300  # seconds that a clock may be ahead of others and is believed
+
+_logger = logging.getLogger("zhenxian")
+
+
+def load_policy(path: Path | None, **own: object) -> Policy:
+    """Thresholds from a TOML file with the members of analytics.thresholds.Policy, all optional.
+
+    Args:
+        own: members that the file does not decide, such as the salt.
+
+    Raises:
+        ConfigError: the file cannot be read, or names what there is not.
+    """
+    told: dict[str, object] = {}
+    if path is not None:
+        try:
+            told = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from None
+        except ValueError as error:
+            raise ConfigError(f"{path}: {error}") from None
+        for name in own.keys() & told.keys():
+            raise ConfigError(f"{path}: {name} is not decided here")
+    try:
+        return msgspec.convert({**told, **own}, Policy)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {fault(error)}") from None
+
+
+def salt_of(identity_key: bytes) -> int:
+    """What hashes of numbers are salted with: the same on all nodes that share the registry."""
+    digest = hashlib.blake2b(key=identity_key[:64], person=b"displays", digest_size=7).digest()
+    return int.from_bytes(digest, "big")
+
+
+class Clearings(Protocol):
+    """What a registry knows of clearings; a stores.sqlite.view.LocalRegistry."""
+
+    @property
+    def clearings_stamp(self) -> int:
+        """Changes when there may be some that were not there before."""
+        ...
+
+    def clearings(self, since: int, but: Container[str]) -> list[Clearing]:
+        """Those from a time on, without those of some ids. Raises StoreUnavailableError."""
+        ...
+
+    def whole_since(self, moment: float) -> bool:
+        """True when none from before that moment (of time.monotonic) is missing here."""
+        ...
+
+
+class Unhurried:
+    """What calls ask and tell of conduct: told at once, counted when they are answered.
+
+    An analytics.model.DisplayConduct. No call waits until it is counted, and calls that are
+    answered together do not see each other.
+    """
+
+    def __init__(self, conduct: Conduct) -> None:
+        self._conduct = conduct
+        self._uncounted: list[Observation] = []
+        self.finding = conduct.finding
+        self.observe = self._uncounted.append
+
+    def count(self) -> None:
+        """Count what was told."""
+        told = self._uncounted.copy()
+        self._uncounted.clear()
+        for one in told:
+            try:
+                self._conduct.observe(one)
+            except Exception:  # the others answered beside it count all the same
+                _logger.exception("a call is not counted")
+
+
+class ConductKeeper:
+    """Saves and exchanges one process's Conduct, and applies what registrars clear."""
+
+    def __init__(
+        self,
+        conduct: Conduct,
+        file: ConductFile,
+        exchange: Exchange | None,
+        clock: Callable[[], float],
+        clearings: Clearings | None = None,
+    ) -> None:
+        self.conduct = conduct
+        self.calls = Unhurried(conduct)
+        self._clearings = clearings
+        self._applied: set[str] = set()  # ids of clearings
+        self._stamp = -1
+        self._apart: float | None = None  # when the others could last not be reached
+        self._unheard: str | None = None
+        self._file = file
+        self._exchange = exchange
+        self._clock = clock
+        self._findings: dict[str, Saved] = {}  # still to be saved
+        self._told: dict[str, Saved] = {}  # still to be told to the others
+        self._counts: list[Saved] = []
+        self._deltas: list[bytes] = []
+        self._pace = 0  # keys saved at each look
+        self._expired = 0.0
+        self._unread: str | None = None
+        self._file_problem: str | None = None
+        self._exchange_problem: str | None = None
+        self._fault: str | None = None
+        self._strangers: dict[
+            str, float
+        ] = {}  # nodes that cannot be read, and when they were heard
+
+    def restore(self) -> None:
+        """Take over what was saved; before the first call is answered.
+
+        A file that cannot be read is told and tried again each minute, and counting begins anew.
+        """
+        self._take_findings()  # those that came before it could be read are still to be saved
+        policy = self.conduct.policy
+        try:
+            counts, findings = self._file.load(int(self._clock()) - policy.window, policy.max_keys)
+        except StoreUnavailableError as error:
+            self._unread = f"conduct cannot be read, and who was found is forgotten: {error}"
+            return
+        self._unread = None
+        self.conduct.restore(counts, findings)
+        self.conduct.take_findings()  # they are in the file
+        self._applied = set()  # it may have been killed before the file said so
+        self._apply()
+
+    def turn(self) -> None:
+        """Before a batch of calls: count those before, and apply what was cleared."""
+        self.calls.count()
+        if self._clearings is not None and self._clearings.clearings_stamp != self._stamp:
+            self._apply()
+        self.keep()
+
+    def keep(self) -> None:
+        """Before answers go out: whoever was found pooled is on disk."""
+        if self.conduct.flagged:
+            self._take_findings()
+            self._save([])
+
+    def problems(self) -> list[str]:
+        """What keeps conduct from being saved or exchanged, one sentence each."""
+        told = (
+            self._fault,
+            self._unread,
+            self._unheard,
+            self._file_problem,
+            self._exchange_problem,
+        )
+        found = [text for text in told if text is not None]
+        since = self._clock() - _STRANGE_FOR
+        strangers = sorted(name for name, heard in self._strangers.items() if heard > since)
+        if strangers:
+            names = ", ".join(strangers)
+            found.append(
+                f"conduct counted by {names} cannot be read: another release, or another"
+                " registry.identity_key"
+            )
+        return found
+
+    def standing(self, state: State) -> int:
+        """How many keys are in a state now."""
+        now = int(self._clock())
+        return sum(found.state is state for found in self.conduct.standing(now))
+
+    async def run(self) -> None:
+        """Save and exchange until cancelled."""
+        while True:
+            try:
+                await self.look()  # at once: what others tell counts from here on
+                self._fault = None
+            except Exception:  # a fault here must not keep calls from being answered
+                if self._fault is None:
+                    _logger.exception("conduct is not saved or exchanged")
+                self._fault = "conduct is not saved or exchanged: an error that the log tells"
+            await asyncio.sleep(EVERY)
+
+    async def look(self) -> None:
+        """Save and exchange once. Never raises for what cannot be reached; see `problems`."""
+        self.calls.count()
+        now = self._clock()
+        if now - self._expired >= _EXPIRE_EVERY or now < self._expired:
+            self._expired = now
+            if self._unread is not None:
+                self.restore()
+            self.conduct.expire(int(now))
+            oldest = clearing_id(int(now) - self.conduct.clearings_for)
+            self._applied = {name for name in self._applied if name >= oldest}
+            self._strangers = {
+                name: heard for name, heard in self._strangers.items() if heard > now - _STRANGE_FOR
+            }
+            self._trim()
+        if self._unheard is not None:
+            self._apply()
+        self.turn()
+        self._take_findings()
+        self._save([])
+        if self._file.leads():
+            # As many each time until none is left: a share of the rest would never come to its end.
+            untaken = self.conduct.untaken
+            self._pace = max(self._pace if untaken else 0, _SLICE, -(-untaken // _LOOKS))
+            left = self._pace
+            # What cannot be written stays where it is bounded, and is not written in one go later.
+            while left > 0 and self.conduct.untaken and self._file_problem is None:
+                self._save(self.conduct.take_touched(_SLICE))
+                left -= _SLICE
+                await asyncio.sleep(0)  # calls go first
+        if self._exchange is not None:
+            await self._swap(self._exchange, int(now))
+
+    def _trim(self) -> None:
+        if self._file.leads():
+            with contextlib.suppress(StoreUnavailableError):  # saving says so, and a minute is soon
+                self._file.trim(self.conduct.policy.max_keys)
+
+    def clear(self, clearing: Clearing) -> None:
+        """Apply a clearing that was committed here, and tell the others."""
+        self.turn()
+        self.conduct.clear(_whose(clearing))  # also what was confirmed while it was committed
+        self._take_findings()
+        self._save([])
+
+    def _apply(self) -> None:
+        """Apply the clearings on record that were not applied yet."""
+        if self._clearings is None:
+            return
+        now = int(self._clock())
+        self._stamp = self._clearings.clearings_stamp
+        try:
+            found = self._clearings.clearings(now - self.conduct.clearings_for, self._applied)
+        except StoreUnavailableError as error:
+            self._unheard = f"what was cleared cannot be read, and may still stand: {error}"
+            return
+        self._unheard = None
+        for clearing in found:
+            self.conduct.cleared(_whose(clearing), min(clearing.at, now + MOST_AHEAD))
+            self._applied.add(clearing.id)
+
+    def _informed(self) -> bool:
+        """True when what was cleared while this node was cut off is known here.
+
+        What it found goes to others only then: they would take it for found since.
+        """
+        if self._apart is None or self._clearings is None:
+            return True
+        if self._clearings.whole_since(self._apart):
+            self._apart = None
+            return True
+        return time.monotonic() - self._apart > _UNINFORMED_FOR
+
+    def _take_findings(self) -> None:
+        for saved in self.conduct.take_findings():
+            self._findings[saved.key] = saved
+            if self._exchange is not None:
+                self._told[saved.key] = saved
+
+    def _save(self, counts: list[Saved]) -> None:
+        self._counts += counts
+        if not (self._counts or self._findings):
+            return
+        try:
+            self._file.save(self._counts, self._findings.values(), int(self._clock()))
+        except StoreUnavailableError as error:
+            self._file_problem = f"conduct is not saved, and a restart would forget it: {error}"
+            return
+        self._counts, self._findings, self._file_problem = [], {}, None
+
+    async def _swap(self, exchange: Exchange, now: int) -> None:
+        if not self._informed():
+            return
+        try:
+            # First: what cannot be sent yet is not put into a delta, from which nothing is cleared.
+            received = await exchange.receive(now)
+            standing = await exchange.standing()
+        except StoreUnavailableError as error:
+            self._cut_off(error)
+            return
+        self.turn()
+        for node, delta in received:
+            try:
+                self.conduct.merge(node, delta)
+                self._strangers.pop(node, None)
+            except ConductFormatError:
+                self._strangers[node] = now
+            await asyncio.sleep(0)  # calls go first
+        if standing:
+            self.conduct.restore([], standing)
+        while len(self._deltas) < _MOST_DELTAS:
+            seen = self.conduct.take_delta()
+            if seen is None:
+                break
+            self._deltas.append(seen)
+        told, self._told = self._told, {}  # what is found while this waits is told next time
+        try:
+            await exchange.send(self._deltas, list(told.values()), now)
+            self._deltas, told = [], {}
+        except StoreUnavailableError as error:
+            self._cut_off(error)
+            return
+        finally:
+            self._told = told | self._told
+        self._exchange_problem = None
+
+    def _cut_off(self, error: StoreUnavailableError) -> None:
+        self._exchange_problem = f"conduct is counted by this node alone: {error}"
+        self._apart = time.monotonic()
+
+    async def close(self) -> None:
+        """Save everything and let go."""
+        self.calls.count()
+        if self._exchange is not None:
+            await self.look()
+            await self._exchange.close()
+        self._take_findings()
+        counts = self.conduct.take_touched(1 << 62) if self._file.leads() else []
+        self._save(counts)
+        self._trim()
+        self._file.close()
+
+
+def _whose(clearing: Clearing) -> Key:
+    return Key(KeyKind(clearing.kind.value), clearing.target)

@@ -1,0 +1,1 @@
+"""Which tokens were seen: in memory, in a file of one machine, in a fleet."""

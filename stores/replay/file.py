@@ -1,0 +1,91 @@
+"""The embedded engine on SQLite: replay shared by several processes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.stores.private import make_private
+from zhenxian.stores.replay.recent import marked, packed, seen_with
+from zhenxian.verifier.replay import NEW, REPEAT_SECONDS, REPLAY, Sighted, Sighting
+
+_BUSY_MS: Final = 100  # milliseconds a call may wait for another process's write
+_PURGE_EVERY: Final = 4096  # insertions between two removals of stale tokens
+
+_Value = TypeVar("_Value")
+
+
+def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
+    make_private(path)
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+    except sqlite3.Error as error:
+        raise StoreUnavailableError(f"{path}: {error}") from None
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Make the table; tokens that an earlier release has seen stay seen."""
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS sightings"
+            " (key BLOB PRIMARY KEY, value BLOB NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID"
+        )
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'replay'").fetchone():
+            connection.execute("INSERT OR IGNORE INTO sightings SELECT key, x'', until FROM replay")
+            connection.execute("DROP TABLE replay")
+
+
+class SqliteReplayStore:
+    """A verifier.replay.ReplayStore that worker processes share through one file.
+
+    Losing the newest records to a power cut is accepted: they matter for one freshness window.
+    """
+
+    def __init__(self, path: Path, window: float = REPEAT_SECONDS) -> None:
+        """Raises StoreUnavailableError when the file cannot be opened."""
+        self._connection = _connect(path, "OFF")
+        self._window = window
+        self._since_purge = 0
+        self._run(_prepare)
+
+    def sight(self, sighting: Sighting, now: int) -> Sighted:
+        """See ReplayStore. Raises StoreUnavailableError when the file cannot be written."""
+        self._since_purge += 1
+        if self._since_purge >= _PURGE_EVERY:
+            self._since_purge = 0
+            self._run(lambda c: c.execute("DELETE FROM sightings WHERE until < ?", (now,)))
+        sighting = marked(sighting)
+        key, until, value = sighting.key, sighting.until, packed(sighting)
+        added = self._run(
+            lambda c: (
+                c.execute(
+                    "INSERT INTO sightings VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE"
+                    " SET value = ?2, until = ?3 WHERE sightings.until < ?4",
+                    (key, value, until, now),
+                ).rowcount
+            )
+        )
+        if added:
+            return NEW
+        row = self._run(
+            lambda c: c.execute("SELECT value FROM sightings WHERE key = ?", (key,)).fetchone()
+        )
+        # Removed between the two as stale: by then nobody may ask again.
+        return seen_with(row[0], sighting.question, self._window) if row is not None else REPLAY
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _run(self, work: Callable[[sqlite3.Connection], _Value]) -> _Value:
+        try:
+            return work(self._connection)
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(str(error)) from None

@@ -1,0 +1,1 @@
+"""The registry in one SQLite file: journal, records in force, past versions."""

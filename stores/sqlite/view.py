@@ -1,0 +1,249 @@
+"""The registry as calls ask it: a file's records, with what was read lately kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Hashable
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+from zhenxian.core.tn import TN
+from zhenxian.registry.model import (
+    MAX_CHAIN,
+    Access,
+    Binding,
+    CalleeRefusal,
+    Clearing,
+    Exemption,
+    Holding,
+    Kind,
+    Order,
+    Reseller,
+    Scope,
+    Standing,
+    State,
+    Subject,
+    Who,
+)
+from zhenxian.registry.orders import OrderIndex
+from zhenxian.stores.sqlite.file import Book
+
+MAX_KEPT: Final = 100_000  # answers kept of each kind; some 300 octets each
+
+_Key = TypeVar("_Key", bound=Hashable)
+_Value = TypeVar("_Value")
+
+
+class _Kept(Generic[_Key, _Value]):
+    """Answers by question; the oldest goes when there are too many."""
+
+    def __init__(self, limit: int) -> None:
+        self.answers: dict[_Key, _Value] = {}
+        self._limit = limit
+
+    def keep(self, key: _Key, value: _Value) -> _Value:
+        if len(self.answers) >= self._limit:
+            del self.answers[next(iter(self.answers))]
+        self.answers[key] = value
+        return value
+
+
+class LocalRegistry:
+    """A registry.model.Registry on a local file; for one thread.
+
+    `turn` takes over what was committed since, by whichever process: the service asks it before
+    each batch of calls, so that a commit counts from the next batch on.
+    """
+
+    def __init__(self, path: Path, *, limit: int = MAX_KEPT) -> None:
+        """Raises StoreUnavailableError, or ConfigError for a file of a newer release."""
+        self._book = Book(path)
+        self._holdings: _Kept[TN, Holding | None] = _Kept(limit)
+        self._accesses: _Kept[str, Access | None] = _Kept(limit)
+        self._origids: _Kept[str, Access | None] = _Kept(limit)
+        self._standings: _Kept[tuple[str, str], Standing] = _Kept(limit)
+        self._exemptions: _Kept[tuple[str, str], list[Exemption]] = _Kept(limit)
+        self._refusals: _Kept[TN, list[CalleeRefusal]] = _Kept(limit)
+        self._clearings = 0
+        self._orders: OrderIndex = self._book.order_index()
+        self._data_version = self._book.data_version()
+        self._seq = self._book.last()[0]
+
+    @property
+    def book(self) -> Book:
+        """The file, for questions that are not of the call path."""
+        return self._book
+
+    @property
+    def current(self) -> bool:
+        """True: the file is the registry."""
+        return True
+
+    @property
+    def seq(self) -> int:
+        """The last commit that calls are answered by."""
+        return self._seq
+
+    @property
+    def clearings_stamp(self) -> int:
+        """Changes when there may be clearings that were not there before."""
+        return self._clearings
+
+    def whole_since(self, moment: float) -> bool:
+        """True when no commit from before that moment is missing here.
+
+        Args:
+            moment: of time.monotonic.
+        """
+        del moment  # the file is the registry
+        return True
+
+    def turn(self) -> bool:
+        """Take over what was committed; True when there was something."""
+        version = self._book.data_version()
+        if version == self._data_version:
+            return False
+        seq = self._book.last()[0]
+        touched = self._book.touched(self._seq)
+        if touched is None:
+            self._forget()
+        else:
+            for kind, key in touched:
+                self._drop(kind, key)
+        self._data_version, self._seq = version, seq
+        return True
+
+    def _drop(self, kind: Kind, key: str) -> None:
+        if kind is Kind.HOLDING:
+            if "-" in key:
+                self._holdings.answers.clear()
+            else:
+                self._holdings.answers.pop(TN(key), None)
+        elif kind is Kind.ACCESS:
+            # By either name, and where an absence was kept: accesses change seldom.
+            self._accesses.answers.clear()
+            self._origids.answers.clear()
+        elif kind in (Kind.SUBJECT, Kind.RESELLER):
+            self._standings.answers.clear()
+        elif kind is Kind.EXEMPTION:
+            self._exemptions.answers.clear()
+        elif kind is Kind.REFUSAL:
+            if "-" in key:
+                self._refusals.answers.clear()
+            else:
+                self._refusals.answers.pop(TN(key), None)
+        elif kind is Kind.CLEARING:
+            self._clearings += 1
+        elif kind is Kind.ORDER:
+            self._orders = self._book.order_index()
+
+    def _forget(self) -> None:
+        for kept in (
+            self._holdings,
+            self._accesses,
+            self._origids,
+            self._standings,
+            self._exemptions,
+            self._refusals,
+        ):
+            kept.answers.clear()
+        self._clearings += 1
+        self._orders = self._book.order_index()
+
+    def holding(self, tn: TN) -> Holding | None:
+        """The most specific holding that covers the number."""
+        try:
+            return self._holdings.answers[tn]
+        except KeyError:
+            return self._holdings.keep(tn, self._book.covering(tn))
+
+    def access(self, name: str | None, origid: str | None) -> Access | None:
+        """The access of that id, else the one with that origid.
+
+        An id that is not registered is not looked up by origid: a proxy that names the access
+        is taken at its word. An origid that was rotated away names no access any more.
+        """
+        if name is not None:
+            try:
+                return self._accesses.answers[name]
+            except KeyError:
+                found = self._book.get(Kind.ACCESS, name)
+                value = found[1] if found is not None else None
+                return self._accesses.keep(name, value if isinstance(value, Access) else None)
+        if origid is None:
+            return None
+        try:
+            return self._origids.answers[origid]
+        except KeyError:
+            access = self._book.access_of(origid)
+            if access is not None and (
+                access.origid != origid or self._book.get(Kind.ACCESS, access.id) is None
+            ):
+                access = None
+            return self._origids.keep(origid, access)
+
+    def standing(self, subject: str, reseller: str = "") -> Standing:
+        """How the subject and the chain of resellers before it stand."""
+        try:
+            return self._standings.answers[subject, reseller]
+        except KeyError:
+            return self._standings.keep((subject, reseller), self._standing(subject, reseller))
+
+    def _standing(self, subject: str, reseller: str) -> Standing:
+        found = self._book.get(Kind.SUBJECT, subject)
+        holder = found[1] if found is not None else None
+        closed = None
+        chain: list[str] = []
+        while reseller and len(chain) <= MAX_CHAIN:
+            chain.append(reseller)
+            entry = self._book.get(Kind.RESELLER, reseller)
+            above = entry[1] if entry is not None else None
+            if not isinstance(above, Reseller):
+                break
+            if above.state is not State.ACTIVE:
+                closed = f"reseller {reseller} is {above.state.value}"
+            reseller = above.parent
+            if len(chain) > MAX_CHAIN:  # never in a registry that was checked: none may pass
+                closed = f"reseller {chain[0]} has more than {MAX_CHAIN} resellers before it"
+        if isinstance(holder, Subject) and holder.state is not State.ACTIVE:
+            closed = f"subject {subject} is {holder.state.value}"
+        return Standing(
+            holder if isinstance(holder, Subject) else None, tuple(reversed(chain)), closed
+        )
+
+    def binding(
+        self, caller: TN, display: TN, callee: TN, extension: str, now: float
+    ) -> Binding | None:
+        """An active binding that permits the display."""
+        return self._book.binding(caller, display, callee, extension, now)
+
+    def shown(self, display: TN, callee: TN, now: float) -> Binding | None:
+        """An active binding that shows the display to the callee, whoever calls."""
+        return self._book.shown(display, callee, now)
+
+    def order(self, who: Who, now: int) -> Order | None:
+        """An order in force that covers any of these; the oldest of several."""
+        return self._orders.find(who, now)
+
+    def exemption(self, kind: str, target: str, now: int) -> Exemption | None:
+        """The exemption of that conduct in force, one at most; look at its measures too."""
+        try:
+            found = self._exemptions.answers[kind, target]
+        except KeyError:
+            found = self._exemptions.keep((kind, target), self._book.exempted(kind, target))
+        return next((exemption for exemption in found if exemption.active(now)), None)
+
+    def refusal(self, callee: TN, scope: Scope, now: int) -> CalleeRefusal | None:
+        """A refusal of the callee in force, of calls of that scope."""
+        try:
+            found = self._refusals.answers[callee]
+        except KeyError:
+            found = self._refusals.keep(callee, self._book.refusals(callee))
+        return next((one for one in found if scope in one.scopes and one.active(now)), None)
+
+    def clearings(self, since: int, but: Container[str] = ()) -> list[Clearing]:
+        """The clearings from a time on, the earliest first, without those of some ids."""
+        return self._book.clearings(since, but)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._book.close()

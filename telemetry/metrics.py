@@ -1,0 +1,210 @@
+"""Prometheus metrics: counts and latencies of calls, bounded in cardinality."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from zhenxian.core.errors import ZhenxianError
+
+MAX_SPCS: Final = 1000  # service provider codes with a series of their own; others are "other"
+_BUCKETS: Final = (
+    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
+)  # fmt: skip
+
+
+class _Node:
+    """What is true of the node, so that any of its workers can tell it."""
+
+    def __init__(self) -> None:
+        self.figures: list[tuple[str, str, Callable[[], float | None]]] = []
+        self.infos: list[tuple[str, str, dict[str, str]]] = []
+
+    def collect(self) -> Iterable[Metric]:
+        """The figures that there are now."""
+        for name, text, labels in self.infos:
+            yield InfoMetricFamily(name, text, value=labels)
+        for name, text, value in self.figures:
+            try:
+                figure = value()
+            except (ValueError, LookupError, RuntimeError, ZhenxianError):  # not there now
+                continue
+            if figure is not None:
+                yield GaugeMetricFamily(name, text, value=figure)
+
+
+class Metrics:
+    """All series of the service, in one registry. Label children are looked up once and kept."""
+
+    def __init__(self, folder: str | None = None) -> None:
+        """With a folder, series are shared by the worker processes that name the same one."""
+        self.registry = CollectorRegistry()
+        self._folder = folder
+        self._node = _Node()
+        self._own(self.registry)
+        self._signings = Counter(
+            "zhenxian_signings",
+            "Signing requests by attestation given and reason.",
+            ("attest", "reason"),
+            registry=self.registry,
+        )
+        self._verifications = Counter(
+            "zhenxian_verifications",
+            "Verification requests by verstat and reason.",
+            ("verstat", "reason"),
+            registry=self.registry,
+        )
+        self._passed = Counter(
+            "zhenxian_passed",
+            "Calls whose token passed, by attestation and the service provider code that signed.",
+            ("attest", "spc"),
+            registry=self.registry,
+        )
+        self._labels = Counter(
+            "zhenxian_labels",
+            "Labels given to calls, by label and verstat.",
+            ("label", "verstat"),
+            registry=self.registry,
+        )
+        self._unchecked = Counter(
+            "zhenxian_revocation_unchecked",
+            "Passed calls whose certificate no fresh revocation list covered.",
+            registry=self.registry,
+        )
+        self._repeats = Counter(
+            "zhenxian_repeats",
+            "Verifications that were asked for again, by what told: call (callId) or request"
+            " (X-RequestID and body).",
+            ("by",),
+            registry=self.registry,
+        )
+        self._lists = Counter(
+            "zhenxian_lists",
+            "Fetches of revocation lists by outcome: fetched, unchanged, failed; no_place for an"
+            " address that a certificate names and that is not asked.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self._departures = Counter(
+            "zhenxian_profile_departures",
+            "Departures from the SHAKEN profile in the certificates of passed calls, by the"
+            " certificate's role and the departure's code.",
+            ("role", "code"),
+            registry=self.registry,
+        )
+        self._errors = Counter(
+            "zhenxian_request_errors",
+            "Requests refused before a decision, by route and reason.",
+            ("route", "reason"),
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "zhenxian_request_seconds",
+            "Time from complete request to answer, by route and outcome (attestation or verstat).",
+            ("route", "outcome"),
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._connections = Counter(
+            "zhenxian_connections_refused",
+            "Connections beyond a bound: of all, of strangers, of strangers from one address.",
+            ("bound",),
+            registry=self.registry,
+        )
+        self._observers: dict[tuple[str, str], Callable[[float], None]] = {}
+        self._children: dict[tuple[Counter, str, str], Callable[[], None]] = {}
+        self._spcs: set[str] = set()
+
+    def signing(self, attest: str, reason: str, seconds: float) -> None:
+        """Count one decision."""
+        self._count(self._signings, attest, reason)
+        self._observe("signing", attest, seconds)
+
+    def verification(self, verstat: str, reason: str, seconds: float) -> None:
+        """Count one verdict."""
+        self._count(self._verifications, verstat, reason)
+        self._observe("verification", verstat, seconds)
+
+    def label(self, label: str, verstat: str) -> None:
+        """Count one label of a call."""
+        self._count(self._labels, label, verstat)
+
+    def passed(self, attest: str, spc: str | None, *, unchecked: bool) -> None:
+        """Count a passed call at its signer."""
+        name = spc or "none"
+        if name not in self._spcs:
+            if len(self._spcs) >= MAX_SPCS:
+                name = "other"
+            self._spcs.add(name)
+        self._count(self._passed, attest, name)
+        if unchecked:
+            self._unchecked.inc()
+
+    def repeated(self, by: str) -> None:
+        """Count a question that was asked again."""
+        self._repeats.labels(by).inc()
+
+    def lists(self, outcome: str) -> None:
+        """Count one fetch of a revocation list."""
+        self._lists.labels(outcome).inc()
+
+    def departure(self, role: str, code: str) -> None:
+        """Count one departure from the profile that was forgiven."""
+        self._count(self._departures, role, code)
+
+    def error(self, route: str, reason: str) -> None:
+        """Count a request that got no decision."""
+        self._count(self._errors, route, reason)
+
+    def connection_refused(self, bound: str) -> None:
+        """Count a connection that was one too many: all, strangers or address."""
+        self._connections.labels(bound).inc()
+
+    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Publish a figure that is read when asked for; only a single process can."""
+        if self._folder is None:
+            Gauge(name, text, registry=self.registry).set_function(value)
+
+    def figure(self, name: str, text: str, value: Callable[[], float | None]) -> None:
+        """Publish a figure of the node; None while there is none."""
+        self._node.figures.append((name, text, value))
+
+    def info(self, name: str, text: str, **labels: str) -> None:
+        """Publish what the node is: a series of value 1 with these labels."""
+        self._node.infos.append((name, text, labels))
+
+    def _own(self, registry: CollectorRegistry) -> None:
+        """Let a registry tell the node's figures and the process that answers."""
+        registry.register(self._node)
+        ProcessCollector(registry=registry)
+
+    def collected(self) -> CollectorRegistry:
+        """What is to be exposed: this process's series, or those of all workers.
+
+        With several workers the processes write to files in a folder of the run
+        (PROMETHEUS_MULTIPROC_DIR, set by the supervisor), and any of them can tell the sum.
+        """
+        if self._folder is None:
+            return self.registry
+        together = CollectorRegistry()
+        self._own(together)
+        MultiProcessCollector(together, path=self._folder)  # type: ignore[no-untyped-call]
+        return together
+
+    def _observe(self, route: str, outcome: str, seconds: float) -> None:
+        key = (route, outcome)
+        observe = self._observers.get(key)
+        if observe is None:
+            observe = self._observers[key] = self._seconds.labels(route, outcome).observe
+        observe(seconds)
+
+    def _count(self, counter: Counter, first: str, second: str) -> None:
+        key = (counter, first, second)
+        inc = self._children.get(key)
+        if inc is None:
+            inc = self._children[key] = counter.labels(first, second).inc
+        inc()

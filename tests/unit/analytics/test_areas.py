@@ -1,0 +1,52 @@
+from random import Random
+
+import pytest
+
+from zhenxian.analytics.areas import CELLS, area, cell
+from zhenxian.analytics.hashing import Hashing
+from zhenxian.core.tn import TN
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        ("8613800100000", "北京"),
+        ("861062345678", "北京"),
+        ("8675583765566", "广东省深圳"),
+        ("862861234567", "四川省成都"),  # the code of three cities; the first named
+        ("12125550100", "New York, NY"),
+        ("442079460000", "London"),
+        ("81312345678", "Tokyo"),
+    ],
+)
+def test_area_of_numbers_that_have_one(number, name):
+    assert area(TN(number)) == name
+    assert 0 <= cell(TN(number)) < CELLS
+
+
+def test_mobile_and_fixed_numbers_of_a_city_share_its_area():
+    assert area(TN("8613005400000")) == area(TN("8675512345678")) is not None
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "95588", "95551234", "955512345"[:8], "10086", "110", "12345", "*86",
+        "864008123456", "868008123456", "4008123456", "8008123456", "18005550100",
+    ],
+)  # fmt: skip
+def test_service_numbers_have_none(number):
+    assert area(TN(number)) is None
+    assert cell(TN(number)) == -1
+
+
+def test_the_table_of_mobile_numbers_says_what_the_library_does():
+    random, number = Random(1), Hashing(1).number_once
+    for _ in range(5_000):
+        tn = TN(f"861{random.randrange(10**10):010d}")
+        assert number(tn)[1] == cell(tn)
+
+
+def test_cells_are_the_same_everywhere():
+    """Written down, because nodes of a fleet must agree."""
+    assert cell(TN("861062345678")) == cell(TN("8613800100000")) == 145

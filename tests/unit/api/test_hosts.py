@@ -1,0 +1,79 @@
+"""Names of this machine, and pages of others."""
+
+import pytest
+
+from zhenxian.api.transport.hosts import Hosts, host_name, target_host
+from zhenxian.core.reasons import Reason
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (b"localhost", "localhost"),
+        (b"LocalHost.:8080", "localhost"),
+        (b"127.0.0.1:1", "127.0.0.1"),
+        (b"[::1]:8080", "::1"),
+        (b"a_b.example:", "a_b.example"),
+        (b"", ""),
+        (b":80", ""),
+        (b"a b", None),
+        (b"a/b", None),
+        (b"a@b", None),
+        (b"a:b", None),
+        (b"a:1:2", None),
+        (b"[::1", None),
+        (b"::1", None),
+        (b"a\xff", None),
+        (b"a,b", "a,b"),
+        (b"a\n", None),
+    ],
+)
+def test_the_name_in_a_host_field(value, name):
+    assert host_name(value) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("localhost", True),
+        ("a.localhost", True),
+        ("alocalhost", False),
+        ("localhost.example", False),
+        ("127.0.0.1", True),
+        ("127.255.255.254", True),
+        ("128.0.0.1", False),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("::ffff:192.0.2.1", False),
+        ("::2", False),
+        ("0.0.0.0", False),
+        ("2130706433", False),
+        ("sti.example.net", True),
+        ("x.sti.example.net", False),
+        ("", False),
+    ],
+)
+def test_which_names_are_ours(name, known):
+    assert Hosts(["STI.example.net", ""]).known(name) is known
+
+
+def test_http_1_0_has_no_host_and_no_browser():
+    assert Hosts().foreign(None, [(b"accept", b"*/*")]) is None
+    assert Hosts().foreign(None, [(b"origin", b"null")]) == (Reason.ORIGIN_FOREIGN, "null")
+
+
+@pytest.mark.parametrize("target", [b"/x", b"*", b"//evil.example/x"])
+def test_a_target_without_a_host(target):
+    assert target_host(target) is None
+
+
+@pytest.mark.parametrize(
+    "target", [b"a:1", b"http:x", b"http:///x", b"x", b"http://u@a/", b"http://[/"]
+)
+def test_a_target_that_is_none(target):
+    with pytest.raises(ValueError, match=r"target|URL"):
+        target_host(target)
+
+
+def test_a_target_with_a_host():
+    assert target_host(b"HTTP://Evil.example:80/x?y") == b"Evil.example:80"

@@ -1,0 +1,341 @@
+"""What is known of conduct survives: saved in the background, and at once where it must be."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+from streams import ACCESS, NOON, SUBJECT, calls, fed, number, pool
+
+from zhenxian.analytics import Conduct, Key, KeyKind, Observation, Policy, State
+from zhenxian.core.errors import ConfigError, StoreUnavailableError
+from zhenxian.stores.analytics.file import ConductFile
+from zhenxian.stores.analytics.sync import SAVED_WITHIN, ConductKeeper, load_policy, salt_of
+
+AT = NOON + 3_000
+POLICY = Policy(max_keys=64)
+
+
+def keeper(path, policy=POLICY, now=NOON):
+    made = ConductKeeper(Conduct(policy), ConductFile(path), None, lambda: now)
+    made.restore()
+    return made
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "conduct.db"
+
+
+def test_a_graceful_stop_loses_nothing(path):
+    before = keeper(path)
+    fed(before.conduct, calls(ACCESS, pool(Random(1), 100)))
+    asyncio.run(before.close())
+    after = keeper(path)
+    assert after.conduct.picture(ACCESS, AT) == before.conduct.picture(ACCESS, AT)
+    assert after.conduct.picture(ACCESS, AT).state is State.POOLED
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from random import Random
+sys.path[:0] = {paths!r}
+from streams import ACCESS, calls, pool
+from test_analytics_sync import keeper
+kept = keeper(Path({path!r}))
+for observation in calls(ACCESS, pool(Random(1), 100)):
+    kept.turn()  # as before each batch of calls
+    found = kept.conduct.finding(ACCESS, observation.at)
+    if found is not None and found.state == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    kept.conduct.observe(observation)
+"""
+
+
+def test_killed_at_the_first_call_that_was_answered_by_a_finding_it_stands(path):
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    code = KILLED.format(paths=[*folders, str(Path(__file__).parents[3])], path=str(path))
+    ended = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    assert ended.returncode == -9
+    assert keeper(path).conduct.finding(ACCESS, AT).state is State.POOLED
+
+
+def test_counts_are_saved_within_the_stated_time(path):
+    kept = keeper(path, Policy())
+    keys = [Key(KeyKind.ACCESS, f"a-{index}") for index in range(12_000)]
+    for index, key in enumerate(keys):
+        seen = (key,), number("28", index), number("10", index)
+        kept.conduct.observe(Observation(NOON, *seen))
+
+    async def looks():
+        for _ in range(SAVED_WITHIN * 2):
+            await kept.look()
+
+    asyncio.run(looks())
+    assert kept.conduct.untaken == 0
+    again = keeper(path, Policy())
+    assert all(again.conduct.picture(key, NOON).calls == 1 for key in keys)
+
+
+def test_no_more_keys_are_kept_than_are_remembered(path):
+    kept = keeper(path)
+    for index in range(400):
+        seen = (Key(KeyKind.ACCESS, f"a-{index}"),), number("28", index), number("10", index)
+        kept.conduct.observe(Observation(NOON + index, *seen))
+        if index % 20 == 0:
+            asyncio.run(kept.look())
+    asyncio.run(kept.close())
+    with sqlite3.connect(path) as file:
+        (rows,) = file.execute("SELECT count(*) FROM counts").fetchone()
+    file.close()
+    assert 0 < rows <= POLICY.max_keys
+
+
+def test_what_is_older_than_the_window_is_left(path):
+    before = keeper(path)
+    fed(before.conduct, calls(ACCESS, pool(Random(1), 10)))
+    asyncio.run(before.close())
+    assert len(keeper(path, now=NOON + POLICY.window + 1).conduct) == 0
+
+
+def test_a_file_that_cannot_be_written_is_told_and_written_when_it_can(path):
+    kept = keeper(path)
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    fed(kept.conduct, calls(ACCESS, pool(Random(1), 100)))
+    kept.turn()
+    (problem,) = kept.problems()
+    assert "restart" in problem
+    assert kept.conduct.finding(ACCESS, AT) is not None  # in force all the same
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    asyncio.run(kept.look())
+    assert kept.problems() == []
+    assert keeper(path).conduct.finding(ACCESS, AT) is not None
+
+
+def test_while_nothing_can_be_written_counts_wait_where_they_are_bounded(path):
+    kept = keeper(path, Policy())
+    for index in range(1_000):
+        seen = (Key(KeyKind.ACCESS, f"a-{index}"),), number("28", index), number("10", index)
+        kept.conduct.observe(Observation(NOON, *seen))
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+
+    async def looks(times):
+        for _ in range(times):
+            await kept.look()
+
+    asyncio.run(looks(3))
+    assert kept.conduct.untaken >= 900
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    asyncio.run(looks(SAVED_WITHIN * 2))
+    assert kept.conduct.untaken == 0
+    again = keeper(path, Policy())
+    assert len(again.conduct) == 1_000
+
+
+class Slow:
+    """An exchange; while it is sent to, something happens."""
+
+    def __init__(self, meanwhile):
+        self.meanwhile, self.told, self.fails = meanwhile, [], 0
+
+    async def send(self, deltas, findings, now):
+        self.meanwhile()
+        if self.fails:
+            self.fails -= 1
+            raise StoreUnavailableError("away")
+        self.told += [(one.key, one.content is None) for one in findings]
+
+    async def receive(self, now):
+        return []
+
+    async def standing(self):
+        return []
+
+    async def close(self):
+        pass
+
+
+@pytest.mark.parametrize("fails", [0, 1])
+def test_what_is_found_while_the_others_are_told_is_told_next(path, fails):
+    def found():
+        if not kept.conduct.standing(AT):
+            fed(kept.conduct, calls(ACCESS, pool(Random(1), 100)))
+            kept.turn()  # as before a batch of calls
+
+    exchange = Slow(found)
+    exchange.fails = fails
+    kept = ConductKeeper(Conduct(POLICY, fleet=True), ConductFile(path), exchange, lambda: NOON)
+
+    async def looks():
+        for _ in range(3):
+            await kept.look()
+
+    asyncio.run(looks())
+    assert exchange.told == [(str(ACCESS), False)]
+
+
+def test_a_node_that_cannot_be_read_is_told_of_until_it_is_silent(path):
+    clock = [float(NOON)]
+    exchange = Slow(lambda: None)
+    conduct = Conduct(POLICY, fleet=True)
+    kept = ConductKeeper(conduct, ConductFile(path), exchange, lambda: clock[0])
+    other = Conduct(Policy(salt=9), fleet=True)
+    fed(other, calls(ACCESS, pool(Random(1), 3)))
+    heard = [[("other/7", other.take_delta())], [], []]
+
+    async def receive(now):
+        return heard.pop(0)
+
+    exchange.receive = receive
+    asyncio.run(kept.look())
+    assert "other/7" in kept.problems()[0]
+    clock[0] += 130
+    assert kept.problems() == []
+    asyncio.run(kept.look())
+    assert kept.problems() == []
+
+
+def test_a_file_that_cannot_be_read_is_told_until_it_can(path):
+    before = keeper(path)
+    fed(before.conduct, calls(ACCESS, pool(Random(1), 100)))
+    asyncio.run(before.close())
+    with sqlite3.connect(path) as file:
+        file.execute("ALTER TABLE counts RENAME TO away")
+    clock = [float(NOON)]
+    kept = ConductKeeper(Conduct(POLICY), ConductFile(path), None, lambda: clock[0])
+    kept.restore()
+    assert "cannot be read" in kept.problems()[0]
+    fed(kept.conduct, calls(SUBJECT, pool(Random(2), 100)))
+    kept.turn()  # saved, which reads nothing
+    asyncio.run(kept.look())
+    assert "cannot be read" in kept.problems()[0]
+    file.execute("ALTER TABLE away RENAME TO counts")
+    file.close()
+    clock[0] += 61
+    asyncio.run(kept.look())
+    assert kept.problems() == []
+    for key in (ACCESS, SUBJECT):
+        assert kept.conduct.finding(key, AT).state is State.POOLED
+    again = keeper(path)
+    for key in (ACCESS, SUBJECT):
+        assert again.conduct.finding(key, AT).state is State.POOLED
+
+
+def test_a_file_that_is_none_is_told_at_start(path):
+    path.write_bytes(b"no database" * 1_000)
+    with pytest.raises(StoreUnavailableError, match=r"conduct\.db"):
+        ConductFile(path)
+
+
+def test_a_damaged_row_costs_that_row_only(path):
+    before = keeper(path)
+    fed(before.conduct, calls(ACCESS, pool(Random(1), 100)))
+    asyncio.run(before.close())
+    with sqlite3.connect(path) as file:
+        file.execute("INSERT INTO counts VALUES ('access:b', ?, x'c1')", (NOON,))
+    file.close()
+    assert keeper(path).conduct.finding(ACCESS, AT) is not None
+
+
+def test_a_call_that_cannot_be_counted_costs_that_call_only(path, monkeypatch, caplog):
+    kept = keeper(path)
+    first, second, third = calls(ACCESS, pool(Random(1), 3))
+    observe = kept.conduct.observe
+
+    def faulty(one):
+        if one is second:
+            raise TypeError("odd")
+        observe(one)
+
+    monkeypatch.setattr(kept.conduct, "observe", faulty)
+    for one in (first, second, third):
+        kept.calls.observe(one)
+    kept.turn()
+    kept.turn()
+    assert kept.conduct.picture(ACCESS, AT).calls == 2
+    assert caplog.text.count("a call is not counted") == 1
+
+
+def test_a_fault_of_ours_is_told_and_ends_nothing(path, monkeypatch, caplog):
+    kept = keeper(path)
+    monkeypatch.setattr("zhenxian.stores.analytics.sync.EVERY", 0.001)
+    faults = [TypeError("odd"), TypeError("odd")]
+
+    def expire(now):
+        if faults:
+            raise faults.pop()
+
+    monkeypatch.setattr(kept.conduct, "expire", expire)
+    monkeypatch.setattr("zhenxian.stores.analytics.sync._EXPIRE_EVERY", 0.0)
+    seen = []
+
+    async def run():
+        running = asyncio.create_task(kept.run())
+        while faults or kept.problems():
+            seen.extend(kept.problems())
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+    assert any("the log tells" in problem for problem in seen)
+    assert not any("TypeError" in problem for problem in seen)
+    assert caplog.text.count("conduct is not saved") == 1
+
+
+def test_one_worker_saves_for_all(path):
+    one, two = ConductFile(path), ConductFile(path)
+    assert one.leads()
+    assert not two.leads()
+    assert one.leads()
+    one.close()
+    assert two.leads()
+    two.close()
+
+
+def test_the_file_is_its_owners(path):
+    ConductFile(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+# -- thresholds
+
+
+def test_thresholds_come_from_a_file(tmp_path):
+    file = tmp_path / "thresholds.toml"
+    file.write_text('measures = ["spread"]\nwindow = 7200\n[spread]\ndisplays = 12\n')
+    policy = load_policy(file, salt=7)
+    assert (policy.window, policy.spread.displays, policy.salt) == (7200, 12, 7)
+    assert [measure.value for measure in policy.measures] == ["spread"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[spread]\nnothing = 1\n", "nothing"),
+        ("window = 5\n", "window"),
+        ("window =\n", "thresholds.toml"),
+        ("salt = 3\n", "salt"),
+        ('measures = ["astrology"]\n', "astrology"),
+    ],
+)
+def test_thresholds_that_make_no_sense_are_refused(tmp_path, text, told):
+    file = tmp_path / "thresholds.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        load_policy(file, salt=0)
+
+
+def test_nodes_that_share_an_identity_key_share_a_salt_that_does_not_tell_it():
+    assert salt_of(b"k" * 32) == salt_of(b"k" * 32) != salt_of(b"l" * 32)
+    assert 0 <= salt_of(b"k" * 32) < 1 << 56
