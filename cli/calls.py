@@ -68,7 +68,7 @@ def register(app: typer.Typer) -> None:
         orig: Annotated[str, typer.Argument(help="The display: the number the callee sees.")],
         dest: Annotated[list[str], typer.Argument(help="The called number or numbers.")],
         attest: Annotated[
-            str, typer.Option(help="The most to ask for: A, B or C. The registry decides.")
+            str, typer.Option(help="Highest attestation to request: A, B, C. The registry decides.")
         ] = "A",
         access: Annotated[
             str | None, typer.Option(help="The access the call came in by, as registered.")

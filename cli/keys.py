@@ -26,7 +26,7 @@ def add(
     role: Annotated[
         list[Role],
         typer.Option(
-            help="What it may do; give several times for several. proxy: sign and verify calls;"
+            help="What the key may do; may be repeated. proxy: sign and verify calls;"
             " registrar: subjects, resellers, holdings, accesses, exemptions, callees' refusals,"
             " objections; platform: bindings of its --subject; regulator: orders; auditor: all of"
             " the history; operator: metrics and reading, but no names."

@@ -143,7 +143,7 @@ class RenamedBody(Struct, forbid_unknown_fields=True):
 
 
 class Echo(Struct, frozen=True):
-    """What of a request only returns in its answer."""
+    """Request members that are echoed in the answer."""
 
     dialect: Dialect
     request_id: str | None = None

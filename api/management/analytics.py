@@ -184,7 +184,7 @@ def displays_router(
         now = int(clock())
         found = conduct.finding(Key.parse(key), now)
         if found is None:
-            raise HTTPException(404, f"nothing stands against {key}")
+            raise HTTPException(404, f"{key} is neither suspected nor pooled")
         author = f"{principal.name} ({principal.id})"
         clearing = clearing_of(found, conduct.confirmed(found), author, reason, now)
         await registry.write([put(clearing, 0)], author=author, reason=reason, now=now)
