@@ -39,7 +39,13 @@ from msgspec import Struct
 from bench.machine import BenchError, free_port, output, pinned
 from bench.services import our_settings, signing_body, verification_body
 from bench.world import World, load_world
-from zhenxian.api.calls.service import SIGNING, VERIFICATION, Answer, Headers, Incoming
+from zhenxian.api.calls.messages import (
+    SIGNING,
+    VERIFICATION,
+    Answer,
+    Headers,
+    Incoming,
+)
 from zhenxian.core.reasons import Verstat
 from zhenxian.core.tn import TN
 from zhenxian.passport.claims import Destination

@@ -9,7 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from zhenxian.api.calls.service import SIGNING, VERIFICATION, Answer, Headers, Incoming
+from zhenxian.api.calls.messages import (
+    SIGNING,
+    VERIFICATION,
+    Answer,
+    Headers,
+    Incoming,
+)
 from zhenxian.cli.common import (
     Config,
     Json,

@@ -18,7 +18,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from zhenxian.api.calls.service import SIGNING, VERIFICATION
+from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.api.management.records import NAMES
 from zhenxian.cli.client import DEFAULT_URL, Client, KeyFile, ServiceUnreachableError, segment
 from zhenxian.cli.common import Json, console, errors, print_json

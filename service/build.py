@@ -49,6 +49,8 @@ from zhenxian.api.published.redress import router as redress_router
 from zhenxian.api.transport.refusals import of_calls, spoken
 from zhenxian.api.words import member, sentence
 from zhenxian.calls.lists import LearntLists
+from zhenxian.calls.pipeline import Around, Pipeline, SigningSide, VerifyingSide
+from zhenxian.calls.record import Recorder
 from zhenxian.certs.chain import Chain
 from zhenxian.certs.crlstore import FETCHED, CrlStore
 from zhenxian.certs.fetch import FetchLimits, HttpFetcher
@@ -208,34 +210,40 @@ class Service:
             lacking=self.lists.lacking,
         )
         dialect = settings.server.dialect
-        self.calls = Calls(
-            policy=CallPolicy(
-                None if dialect == "auto" else Dialect(dialect),
-                settings.server.max_body,
-                settings.server.explain,
-                self.reading,
-                settings.signer.iat_window,
-                PooledSigning(settings.displays.signing),
+        keeper = self.keeper
+        self.pipeline = Pipeline(
+            signing=SigningSide(
+                credential=self.credential,
+                registry=self.registry,
+                plan=self.plan,
+                origids=self.origids.origids,
+                pooled=PooledSigning(settings.displays.signing),
                 consent=consent,
+                conduct=conduct,
             ),
-            credential=self.credential,
-            registry=self.registry,
-            replay=self._seen,
-            origids=self.origids.origids,
-            turn=self._turn,
-            settle=self.keeper.keep if self.keeper is not None else lambda: None,
-            count=self.keeper.calls.count if self.keeper is not None else lambda: None,
-            plan=self.plan,
-            conduct=conduct,
-            rejection=self.redress.rejection,
-            verifier=self.verifier,
-            repository=self.repository,
-            lists=self.lists,
-            authenticator=self.authenticator,
-            metrics=self.metrics,
-            log=self.log,
-            pseudonym=self.pseudonym,
+            verifying=VerifyingSide(
+                verifier=self.verifier,
+                repository=self.repository,
+                lists=self.lists,
+                replay=self._seen,
+            ),
+            recorder=Recorder(self.metrics, self.log, self.pseudonym, clock),
+            around=Around(refresh=self._turn, keep=keeper.keep, count=keeper.calls.count)
+            if keeper is not None
+            else Around(refresh=self._turn),
             clock=clock,
+        )
+        self.calls = Calls(
+            CallPolicy(
+                dialect=None if dialect == "auto" else Dialect(dialect),
+                max_body=settings.server.max_body,
+                explain=settings.server.explain,
+                reading=self.reading,
+                iat_window=settings.signer.iat_window,
+            ),
+            self.pipeline,
+            self.authenticator,
+            self.redress.rejection,
         )
         publish(self)
 

@@ -19,7 +19,7 @@ def publish(service: Service) -> None:
     metrics.gauge(
         "zhenxian_calls_waiting",
         "Calls that wait for a certificate.",
-        lambda: service.calls.waiting,
+        lambda: service.pipeline.waiting,
     )
     registry = service.registry
     metrics.info(

@@ -12,7 +12,7 @@ import httpcore
 import msgspec
 from msgspec.structs import replace
 
-from zhenxian.api.calls.service import SIGNING, VERIFICATION
+from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.api.published.certificates import PATH, Publisher
 from zhenxian.certs.ca import DevelopmentPki, create_development_pki
 from zhenxian.core.errors import ZhenxianError

@@ -14,7 +14,8 @@ import httpcore
 import httpx
 import pytest
 
-from zhenxian.api.calls.service import Headers, Incoming, Waiting
+from zhenxian.api.calls.messages import Headers, Incoming
+from zhenxian.calls.pipeline import Waiting
 from zhenxian.cli import client as client_module
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.service.build import Service, applications

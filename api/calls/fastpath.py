@@ -14,7 +14,8 @@ import asyncio
 from http import HTTPStatus
 from typing import ClassVar, Final
 
-from zhenxian.api.calls.service import ROUTES, Answer, Asking, Calls, Headers, Incoming, Waiting
+from zhenxian.api.calls.messages import ROUTES, Answer, Headers, Incoming
+from zhenxian.api.calls.service import Calls, Later
 from zhenxian.api.transport.wire import BODY, HEAD, MAX_FIELDS, REST, Shared, WireProtocol, bound
 
 MAX_BATCH: Final = 64  # calls answered in one go; more would make the first wait for the last
@@ -153,7 +154,7 @@ class CallProtocol(WireProtocol):
         """Octets of the body that arrived so far."""
         return len(self._body) if self._path is not None else super().arrived()
 
-    def answered(self, answer: Answer | Waiting | Asking) -> None:
+    def answered(self, answer: Answer | Later) -> None:
         """Send the answer of the pending call, or hand it on to wait."""
         self._pending = False
         self._path = None
@@ -196,7 +197,7 @@ class CallProtocol(WireProtocol):
         self._idle_since = self.loop.time()
 
 
-def answer_admits(answer: Answer | Waiting | Asking) -> bool:
+def answer_admits(answer: Answer | Later) -> bool:
     """True when a call was answered as it is only for who has credentials."""
     return not isinstance(answer, Answer) or answer.status != HTTPStatus.UNAUTHORIZED
 

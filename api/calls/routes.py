@@ -9,17 +9,16 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from zhenxian.api.auth import ADDRESS, ADMITTED, PEER
-from zhenxian.api.calls.requests import SigningBody, VerificationBody
-from zhenxian.api.calls.service import (
+from zhenxian.api.calls.messages import (
     SIGNING,
     VERIFICATION,
     Answer,
-    Asking,
-    Calls,
     Headers,
     Incoming,
-    Waiting,
 )
+from zhenxian.api.calls.requests import SigningBody, VerificationBody
+from zhenxian.api.calls.service import Calls
+from zhenxian.calls.pipeline import Asking, Waiting
 from zhenxian.verifier.verdict import Label
 
 _OTHER_METHODS: Final = ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"]

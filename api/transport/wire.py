@@ -25,7 +25,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from zhenxian.api.auth import ADDRESS, ADMITTED, PEER, Peer
-from zhenxian.api.calls.service import Headers
+from zhenxian.api.calls.messages import Headers
 from zhenxian.api.transport.connections import Connections
 from zhenxian.api.transport.hosts import Hosts, host_name, target_host
 from zhenxian.core.reasons import Reason

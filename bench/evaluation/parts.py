@@ -17,7 +17,13 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from bench.evaluation import plan
-from zhenxian.api.calls.service import SIGNING, VERIFICATION, Answer, Headers, Incoming
+from zhenxian.api.calls.messages import (
+    SIGNING,
+    VERIFICATION,
+    Answer,
+    Headers,
+    Incoming,
+)
 from zhenxian.certs.chain import Chain, parse_chain
 from zhenxian.certs.repository import Failure
 from zhenxian.core.errors import ConfigError

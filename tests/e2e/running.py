@@ -23,7 +23,7 @@ import httpx
 from cryptography import x509
 from ports import free_port
 
-from zhenxian.api.calls.service import SIGNING, VERIFICATION
+from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.api.published.certificates import PATH, Publisher
 from zhenxian.certs import ca
 from zhenxian.certs.ca import Authority

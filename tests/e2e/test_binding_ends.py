@@ -7,7 +7,7 @@ import time
 
 from running import signing, until, verdict
 
-from zhenxian.api.calls.service import SIGNING
+from zhenxian.api.calls.messages import SIGNING
 from zhenxian.simulation.demo import PRIVACY, RIDER
 
 LEFT = 3  # seconds from setting the end to it

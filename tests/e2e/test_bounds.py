@@ -15,7 +15,7 @@ import pytest
 from running import Service, Wire, dumps, metric, raw, signing, tls_files, until, verification
 
 from zhenxian.api.auth import Role, add_key
-from zhenxian.api.calls.service import SIGNING, VERIFICATION
+from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.simulation.demo import BANK
 
 MEGABYTE = 1_000_000

@@ -11,7 +11,7 @@ import pytest
 from running import Wire, dumps, raw, signing, verification
 
 from zhenxian.api.auth import Role, add_key
-from zhenxian.api.calls.service import SIGNING, VERIFICATION
+from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.simulation.demo import BANK
 
 JSON = "content-type: application/json"

@@ -13,7 +13,7 @@ from running import Service, signing, until, verdict
 from test_fleet import zhenxian
 
 from zhenxian.api.auth import Role, add_key
-from zhenxian.api.calls.service import SIGNING
+from zhenxian.api.calls.messages import SIGNING
 from zhenxian.simulation.demo import POOL_ORIGID, SOUTH, pool_calls
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 

@@ -11,7 +11,7 @@ import pytest
 from fleet.redis_server import RedisServer
 from running import Service, environment, signed, signing, until, verdict, verification
 
-from zhenxian.api.calls.service import SIGNING, VERIFICATION
+from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.registry.model import Use
 from zhenxian.simulation.demo import BANK, BANK_ORIGID
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE

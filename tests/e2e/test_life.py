@@ -24,7 +24,7 @@ from running import (
     verification,
 )
 
-from zhenxian.api.calls.service import SIGNING, VERIFICATION
+from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.simulation.demo import BANK
 
 

@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from running import verdict, verification
 
-from zhenxian.api.calls.service import VERIFICATION
+from zhenxian.api.calls.messages import VERIFICATION
 from zhenxian.api.published.redress import FRESH_FOR, MEDIA_TYPE, PATH
 
 CONTACT = {

@@ -13,7 +13,7 @@ import pytest
 from running import OwnPki, replace, signed, signing, tls_context, tls_files, until, verdict
 
 from zhenxian.api.auth import Role, add_certificate, add_key
-from zhenxian.api.calls.service import SIGNING
+from zhenxian.api.calls.messages import SIGNING
 from zhenxian.simulation.demo import BANK
 
 

@@ -31,8 +31,8 @@ from running import (
 )
 
 from zhenxian.api.auth import Role, add_certificate, add_key
+from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.api.calls.requests import Dialect
-from zhenxian.api.calls.service import SIGNING, VERIFICATION
 from zhenxian.registry.model import State, Subject
 from zhenxian.simulation.demo import BANK, CENTRE_ORIGID, COURIER, register
 from zhenxian.stores.sqlite.file import Book

@@ -8,7 +8,7 @@ import time
 import pytest
 from running import metric, until, verdict
 
-from zhenxian.api.calls.service import VERIFICATION
+from zhenxian.api.calls.messages import VERIFICATION
 from zhenxian.passport.jws import SigningKey
 from zhenxian.registry.model import TargetKind
 from zhenxian.registry.orders import Action, Instruction, sign_instruction

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from running import Wire, dumps, raw, signing, verification
 
-from zhenxian.api.calls.service import SIGNING, VERIFICATION
+from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.simulation.demo import BANK, HOTLINE, SHOP
 
 ASGI = "?way=asgi"

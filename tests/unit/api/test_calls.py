@@ -8,15 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from zhenxian.api.calls.service import (
-    MAX_REQUEST_ID,
-    MAX_WAITING,
-    SIGNING,
-    VERIFICATION,
-    Headers,
-    Incoming,
-)
+from zhenxian.api.calls.messages import SIGNING, VERIFICATION, Headers, Incoming
+from zhenxian.api.calls.service import MAX_REQUEST_ID
+from zhenxian.calls.pipeline import MAX_WAITING
 from zhenxian.certs.chain import parse_chain
 from zhenxian.certs.repository import Failure
 from zhenxian.core.reasons import Reason
@@ -67,7 +63,7 @@ class Chains:
 def _judged(desk, body):
     """Verify, and fetch what that waits for."""
     calls = desk.service.calls
-    calls._repository = Chains(desk)
+    calls.pipeline.verifying = replace(calls.pipeline.verifying, repository=Chains(desk))
     encoded = json.dumps(body).encode()
     headers = Headers(content_length=b"1")
     answer = asyncio.run(calls.answer_waiting(Incoming(VERIFICATION, b"POST", headers, encoded)))
@@ -97,7 +93,7 @@ def test_a_failure_that_is_forgotten_while_another_chain_is_fetched_is_fetched_a
     desk.service.verifier.certificates = Forgetful()
     told = _judged(desk, _verify([identity, second]))
     assert told["verstat"] == "TN-Validation-Passed"
-    assert desk.service.calls._repository.asked == [own, other]
+    assert desk.service.pipeline.verifying.repository.asked == [own, other]
     assert remembered == []
 
 
@@ -254,10 +250,10 @@ def test_without_a_usable_key_nothing_is_signed_and_the_rest_goes_on(desk_with, 
 
 def test_not_more_calls_wait_than_is_healthy(desk):
     _, signed = desk.call(SIGNING, _sign())
-    desk.service.calls.waiting = MAX_WAITING
+    desk.service.pipeline.waiting = MAX_WAITING
     judged = _judged(desk, _verify(signed["signingResponse"]["identity"]))
     assert (judged["verstat"], judged["reason"]) == ("No-TN-Validation", "CERT_UNREACHABLE")
-    assert desk.service.calls._repository.asked == []
+    assert desk.service.pipeline.verifying.repository.asked == []
 
 
 def test_request_ids_are_echoed_up_to_a_length_and_logged(desk):
@@ -294,7 +290,8 @@ class Shared:
 
 
 def test_a_shared_replay_store_is_asked_once_for_genuine_tokens_only(desk):
-    shared = desk.service.calls._replay = Shared(NEW, REPLAY, UNKNOWN, OSError("gone"))
+    shared = Shared(NEW, REPLAY, UNKNOWN, OSError("gone"))
+    desk.service.pipeline.verifying = replace(desk.service.pipeline.verifying, replay=shared)
     _, answer = desk.call(SIGNING, _sign())
     identity = answer["signingResponse"]["identity"]
     expected = ["VERIFIED", "REPLAYED", "REPLAY_UNKNOWN", "REPLAY_UNKNOWN"]
@@ -329,7 +326,9 @@ def test_an_outdated_time_is_a_note_while_replays_are_seen_and_none_is_needed(de
     del (body := _verify())["verificationRequest"]["time"]
     assert _judged(desk, body)["reason"] == "NO_IDENTITY"
     # With the store away an outdated time is what it was.
-    desk.service.calls._replay = Shared(UNKNOWN, UNKNOWN)
+    desk.service.pipeline.verifying = replace(
+        desk.service.pipeline.verifying, replay=Shared(UNKNOWN, UNKNOWN)
+    )
     judged = _judged(desk, _verify(identity(), time=old))
     assert (judged["verstat"], judged["reason"]) == ("No-TN-Validation", "DATE_STALE")
     assert (judged["reasoncode"], judged["reasontext"]) == (403, "Stale Date")

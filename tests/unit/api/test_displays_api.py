@@ -9,7 +9,7 @@ import pytest
 from pools import ACCESS, SUBJECT, make_pool
 
 from zhenxian.api.auth import Role, add_key
-from zhenxian.api.calls.service import SIGNING
+from zhenxian.api.calls.messages import SIGNING
 from zhenxian.passport.ppt.shaken import MAX_ORIGID_LENGTH
 from zhenxian.simulation.demo import BANK, BANK_ORIGID, CALLEE, COURIER
 

@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from zhenxian.api.calls.service import VERIFICATION, Headers, Incoming
+from zhenxian.api.calls.messages import VERIFICATION, Headers, Incoming
 from zhenxian.certs.chain import parse_chain
 from zhenxian.passport.identity import parse_identity_header
 from zhenxian.passport.jws import b64url_decode, b64url_encode
@@ -37,7 +38,8 @@ class Chains:
 
 @pytest.fixture
 def own(desk):
-    desk.service.calls._repository = Chains(parse_chain(desk.service.keys.current.chain_pem))
+    chains = Chains(parse_chain(desk.service.keys.current.chain_pem))
+    desk.service.pipeline.verifying = replace(desk.service.pipeline.verifying, repository=chains)
     return desk
 
 

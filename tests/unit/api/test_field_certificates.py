@@ -11,7 +11,7 @@ from cryptography import x509
 from simulator import World, served
 from test_calls import CALLEE, _verify
 
-from zhenxian.api.calls.service import VERIFICATION, Headers, Incoming
+from zhenxian.api.calls.messages import VERIFICATION, Headers, Incoming
 from zhenxian.certs.ca import pem
 
 ORIG = "12155550100"

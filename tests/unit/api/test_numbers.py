@@ -7,8 +7,9 @@ import json
 import time
 
 import pytest
+from msgspec.structs import replace
 
-from zhenxian.api.calls.service import SIGNING, VERIFICATION, Headers, Incoming
+from zhenxian.api.calls.messages import SIGNING, VERIFICATION, Headers, Incoming
 from zhenxian.certs.chain import parse_chain
 from zhenxian.core.tn import TN, URI, TNRange
 from zhenxian.passport.claims import Destination, Header, PASSporT
@@ -126,7 +127,9 @@ def _verify(desk, installation, orig, identity=None, to=None):
     if identity is not None:
         members["identity"] = identity
     calls = desk.service.calls
-    calls._repository = Chains(installation.pki)
+    calls.pipeline.verifying = replace(
+        calls.pipeline.verifying, repository=Chains(installation.pki)
+    )
     encoded = json.dumps({"verificationRequest": members}).encode()
     waiting = calls.answer_waiting(
         Incoming(VERIFICATION, b"POST", Headers(content_length=b"1"), encoded)

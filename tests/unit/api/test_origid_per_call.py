@@ -12,7 +12,7 @@ import time
 import pytest
 
 from zhenxian.api.auth import Role, add_key
-from zhenxian.api.calls.service import SIGNING
+from zhenxian.api.calls.messages import SIGNING
 from zhenxian.passport.identity import parse_identity_header
 from zhenxian.signer.sign import unknown_origid
 from zhenxian.simulation.demo import BANK, BANK_ORIGID, CALLEE, COURIER

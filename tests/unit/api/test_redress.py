@@ -9,11 +9,12 @@ import time
 import jwt
 import pytest
 from found import Found, finding
+from msgspec.structs import replace
 
 from zhenxian.analytics.model import KeyKind
+from zhenxian.api.calls.messages import SIGNING, VERIFICATION, Headers, Incoming
 from zhenxian.api.calls.requests import Dialect, Echo
 from zhenxian.api.calls.responses import judged
-from zhenxian.api.calls.service import SIGNING, VERIFICATION, Headers, Incoming
 from zhenxian.api.published.redress import FRESH_FOR, MEDIA_TYPE, PATH
 from zhenxian.certs.chain import parse_chain
 from zhenxian.core.errors import ConfigError
@@ -125,7 +126,9 @@ def _verified(desk, identity):
     body = {"from": {"tn": BANK}, "to": {"tn": [CALLEE]}, "time": int(time.time())}
     encoded = json.dumps({"verificationRequest": body | {"identity": identity}}).encode()
     incoming = Incoming(VERIFICATION, b"POST", Headers(content_length=b"1"), encoded)
-    desk.service.calls._repository = Chains(desk)
+    desk.service.pipeline.verifying = replace(
+        desk.service.pipeline.verifying, repository=Chains(desk)
+    )
     answer = asyncio.run(desk.service.calls.answer_waiting(incoming))
     return json.loads(answer.body)["verificationResponse"]
 

@@ -9,9 +9,16 @@ import shutil
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from zhenxian.api.auth import Peer, Role, add_key
-from zhenxian.api.calls.service import SIGNING, VERIFICATION, Answer, Headers, Incoming
+from zhenxian.api.calls.messages import (
+    SIGNING,
+    VERIFICATION,
+    Answer,
+    Headers,
+    Incoming,
+)
 from zhenxian.certs.chain import parse_chain
 from zhenxian.simulation.demo import BANK, BANK_ORIGID, CALLEE
 
@@ -49,7 +56,8 @@ class Asker:
     def __init__(self, desk):
         self.desk = desk
         self.calls = desk.service.calls
-        self.chains = self.calls._repository = _Chains(desk)
+        self.chains, pipeline = _Chains(desk), desk.service.pipeline
+        pipeline.verifying = replace(pipeline.verifying, repository=self.chains)
 
     def incoming(self, body, request_id=None, address="192.0.2.1", **headers):
         encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -286,8 +294,8 @@ def test_a_call_that_is_asked_about_again_tells_conduct_once(two):
     first, second = two
     told = []
     for asker in {id(one): one for one in two}.values():
-        observe = asker.calls._verifier._conduct.observe
-        asker.calls._verifier._conduct = _Observed(observe, told)
+        observe = asker.calls.pipeline.verifying.verifier._conduct.observe
+        asker.calls.pipeline.verifying.verifier._conduct = _Observed(observe, told)
     body = first.question(callId="a")
     first.ask(body, b"via-1")
     second.ask(body, b"via-1")

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
+from zhenxian.api.calls.messages import VERIFICATION
 from zhenxian.api.calls.requests import Dialect, Echo
 from zhenxian.api.calls.responses import judged
-from zhenxian.api.calls.service import VERIFICATION
 from zhenxian.core.reasons import Reason
 from zhenxian.simulation.demo import BANK, CALLEE
 from zhenxian.verifier.verdict import Label, Verdict

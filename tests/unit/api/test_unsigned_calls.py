@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from zhenxian.api.calls.service import VERIFICATION
+from zhenxian.api.calls.messages import VERIFICATION
 from zhenxian.core.tn import TN
 from zhenxian.registry.model import TargetKind
 from zhenxian.simulation.demo import BANK, CALLEE

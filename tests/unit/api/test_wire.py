@@ -13,8 +13,9 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from zhenxian.api.calls.fastpath import protocol_for
+from zhenxian.api.calls.messages import SIGNING, Answer
 from zhenxian.api.calls.requests import Dialect
-from zhenxian.api.calls.service import SIGNING, Answer, CallPolicy
+from zhenxian.api.calls.service import CallPolicy
 from zhenxian.api.transport.connections import Connections, Limits
 from zhenxian.api.transport.hosts import Hosts
 from zhenxian.api.transport.refusals import refusal

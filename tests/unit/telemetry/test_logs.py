@@ -11,7 +11,7 @@ import time
 import pytest
 
 from zhenxian import __version__
-from zhenxian.api.calls.service import SIGNING, VERIFICATION
+from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.simulation.demo import BANK, CALLEE
 from zhenxian.telemetry.logs import (
     CallLog,

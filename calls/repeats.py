@@ -1,4 +1,4 @@
-"""Whether a verification is asked for again: who asks, and what says that it is the same."""
+"""Whether a verification is asked for again: what says that it is the same."""
 
 from __future__ import annotations
 
@@ -6,22 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from zhenxian.api.auth import LOCAL, Peer, Principal
 from zhenxian.verifier.replay import Question, Sight, Sighted
 
 _LONG: Final = 64  # octets of a Call-ID above which its digest stands for it
 _ASKED_AGAIN: Final = (Sight.CALL, Sight.REQUEST)
-
-
-def asker(principal: Principal, peer: Peer | None, address: str) -> bytes:
-    """Who asks: the key that was presented, with the connection's certificate if it has one.
-
-    Without credentials, where the connection comes from: all behind one address are one asker.
-    """
-    name = principal.id.encode()
-    if peer is not None:
-        return name + b" " + peer.fingerprint
-    return name + b" " + address.encode() if principal is LOCAL else name
 
 
 def question_of(

@@ -1,0 +1,428 @@
+"""A call's way from request to decision or verdict, whatever the wire format.
+
+A front end turns octets into a SigningRequest or VerificationRequest, and a Decision or Verdict
+into octets. What lies between is the same for all front ends and is here. Calls that arrive
+together pass through it together:
+
+    with pipeline.batch:                 changes of the registry are taken over
+        call = pipeline.decide(...)      everything before the signature,
+        call = pipeline.open(...)        for each call
+        compute(calls)                   all signatures are made or checked
+        pipeline.signed(call)            everything after the signature,
+        pipeline.judge(call, write)      for each call
+                                         on leaving, what the answers rest on is kept
+    the answers go out
+    pipeline.count()                     what the calls told is counted; no answer waits for it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from zhenxian.analytics.model import DisplayConduct
+from zhenxian.calls.lists import LearntLists
+from zhenxian.calls.record import Recorder
+from zhenxian.calls.repeats import asked_again
+from zhenxian.certs.chain import Chain
+from zhenxian.certs.keys import Credential
+from zhenxian.certs.repository import Failure
+from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.core.reasons import Reason
+from zhenxian.registry.consent import Consent, ConsentPolicy
+from zhenxian.registry.kinds import NO_PLAN, Plan
+from zhenxian.registry.model import Registry
+from zhenxian.signer.analytics import PooledSigning, observation
+from zhenxian.signer.decide import Decision, decide, gather
+from zhenxian.signer.origids import Origids
+from zhenxian.signer.request import SigningRequest
+from zhenxian.signer.sign import SignedHeader, sign, unknown_origid
+from zhenxian.verifier.replay import UNKNOWN, Question, SharedReplayStore, Sighted, Sighting
+from zhenxian.verifier.request import VerificationRequest
+from zhenxian.verifier.verdict import Verdict
+from zhenxian.verifier.verify import NeedCertificates, Opened, Verifier
+
+MAX_WAITING: Final = 512  # calls that wait for certificates at once; more get No-TN-Validation
+
+_logger = logging.getLogger("zhenxian.calls")
+
+
+class Asked(Struct):
+    """A question as a front end took it; front ends derive from it.
+
+    Attributes:
+        name: what the log names the question by.
+        started: when it was complete, by `Pipeline.timer`.
+    """
+
+    name: bytes
+    started: float
+
+
+A = TypeVar("A", bound=Asked)
+Write: TypeAlias = Callable[[Verdict, A], bytes]  # a front end's answer to a question
+
+
+class Signing(Struct, Generic[A]):
+    """A signing request that was decided.
+
+    Attributes:
+        signed: what `compute` makes of it; stays None where the decision is a refusal.
+    """
+
+    asked: A
+    request: SigningRequest
+    decision: Decision
+    credential: Credential
+    signed: SignedHeader | None = None
+
+    def compute(self) -> None:
+        """Sign, unless it is refused."""
+        if self.decision.attest is not None:
+            self.signed = sign(self.request, self.decision, self.credential)
+
+
+class Verifying(Struct, Generic[A]):
+    """A verification request whose cheap checks are done.
+
+    Attributes:
+        question: what tells a repetition; None for nothing.
+    """
+
+    asked: A
+    opened: Opened
+    question: Question | None = None
+
+    def compute(self) -> None:
+        """Check the signatures."""
+        self.opened.check()
+
+
+class Waiting(Struct, Generic[A], frozen=True):
+    """A verification that needs certificates first; `Pipeline.resume` goes on from here."""
+
+    asked: A
+    request: VerificationRequest
+    needed: NeedCertificates
+    question: Question | None = None
+
+
+class Asking(Struct, Generic[A], frozen=True):
+    """A verification that must ask a shared replay store; `Pipeline.ask` goes on from here.
+
+    Attributes:
+        presumed, answer: what follows if every token is new.
+    """
+
+    call: Verifying[A]
+    sightings: list[Sighting]
+    presumed: Verdict
+    answer: bytes
+
+
+class Judged(Struct, Generic[A], frozen=True):
+    """A verification that is over.
+
+    Attributes:
+        answer: as the front end wrote it.
+        again: True when that is what the same question was answered before.
+    """
+
+    asked: A
+    answer: bytes
+    again: bool = False
+
+
+class Repository(Protocol):
+    """Fetches chains (certs.repository.CertificateRepository)."""
+
+    async def get(self, x5u: str) -> Chain | Failure:
+        """The chain, or why there is none."""
+        ...
+
+
+class SigningSide(Struct, frozen=True, kw_only=True):
+    """What signing works with.
+
+    Attributes:
+        credential: the key and chain in use; None when there is none.
+        plan: the national numbering plan.
+        origids: gives each call an origid of its own; None where that is not wanted.
+    """
+
+    credential: Callable[[], Credential | None]
+    registry: Registry
+    plan: Plan = NO_PLAN
+    origids: Origids | None = None
+    pooled: PooledSigning = PooledSigning.REFUSE
+    consent: ConsentPolicy | None = None
+    conduct: DisplayConduct | None = None
+
+
+class VerifyingSide(Struct, frozen=True, kw_only=True):
+    """What verifying works with.
+
+    Attributes:
+        lists: fetches the revocation lists that chains name; None where that is not wanted.
+        replay: a store that must be asked over the network; None where the verifier has its own.
+    """
+
+    verifier: Verifier
+    repository: Repository
+    lists: LearntLists | None = None
+    replay: SharedReplayStore | None = None
+
+
+class Around(Struct, frozen=True, kw_only=True):
+    """What happens around a batch of calls. None of it may fail a call.
+
+    Attributes:
+        refresh: takes over what was committed to the registry since the last batch.
+        keep: before answers go out, makes durable what they rest on.
+        count: after answers went out, counts what the calls told.
+    """
+
+    refresh: Callable[[], object] = lambda: None
+    keep: Callable[[], object] = lambda: None
+    count: Callable[[], object] = lambda: None
+
+
+class _Batch:
+    """Entered before calls are looked at, left before their answers go out."""
+
+    __slots__ = ("_around",)
+
+    def __init__(self, around: Around) -> None:
+        self._around = around
+
+    def __enter__(self) -> None:
+        try:
+            self._around.refresh()
+        except StoreUnavailableError:
+            pass  # each call finds the registry unavailable by itself
+        except Exception:
+            _logger.exception("the registry's changes could not be taken over")
+
+    def __exit__(self, *_: object) -> None:
+        self.keep()
+
+    def keep(self) -> None:
+        """Keep what answers rest on."""
+        try:
+            self._around.keep()
+        except Exception:
+            _logger.exception("what calls told could not be kept")
+
+
+def compute(calls: Iterable[object]) -> None:
+    """Make or check the signatures of those that have any; others are passed over.
+
+    One after the other: OpenSSL's table for P-256 is larger than the first caches, and code
+    between two signatures throws it out of them (docs/performance.md).
+    """
+    for call in calls:
+        if isinstance(call, Signing | Verifying):
+            try:
+                call.compute()
+            except Exception:
+                _logger.exception("a signature failed")
+
+
+class Pipeline:
+    """Decides and judges calls, and tells what became of them.
+
+    Attributes:
+        batch: entered and left around calls that are answered together.
+        timer: seconds, for durations.
+        waiting: verifications that wait for certificates.
+    """
+
+    def __init__(
+        self,
+        *,
+        signing: SigningSide,
+        verifying: VerifyingSide,
+        recorder: Recorder,
+        around: Around | None = None,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.signing = signing
+        self.verifying = verifying
+        self.recorder = recorder
+        self.timer = timer
+        self.clock = clock
+        self._around = Around() if around is None else around
+        self.batch = _Batch(self._around)
+        self.waiting = 0
+
+    def count(self) -> None:
+        """After answers went out: what calls told is counted, for which none of them waits."""
+        try:
+            self._around.count()
+        except Exception:
+            _logger.exception("what calls told could not be counted")
+
+    # Signing
+
+    def decide(self, request: SigningRequest, asked: A) -> Signing[A] | None:
+        """Everything before the signature; None when there is no key to sign with."""
+        side = self.signing
+        credential = side.credential()
+        if credential is None:
+            return None
+        now = self.clock()
+        facts = gather(
+            request,
+            side.registry,
+            now,
+            plan=side.plan,
+            spc=credential.spc,
+            conduct=side.conduct,
+            consent=side.consent,
+        )
+        marketing = side.consent.marketing if side.consent is not None else Consent.OFF
+        decision = decide(request, facts, side.pooled, marketing)
+        if side.conduct is not None and facts.access is not None and decision.counts:
+            # What is refused for conduct counts on: a pool that goes on trying is not cleared.
+            told = observation(request, facts.access, facts.binding, int(now))
+            if told is not None:
+                side.conduct.observe(told)
+        if decision.attest is not None and side.origids is not None:
+            access = facts.access.id if facts.access is not None else ""
+            stable = decision.origid or unknown_origid(credential.spc)
+            fresh = side.origids.give(access, stable, int(now))
+            decision = replace(decision, origid=fresh or stable)
+        return Signing(asked, request, decision, credential)
+
+    def signed(self, call: Signing[A]) -> None:
+        """Tell of a decision whose answer is written."""
+        asked = call.asked
+        self.recorder.signing(call.request, call.decision, asked.name, self.timer() - asked.started)
+
+    # Verifying
+
+    def open(
+        self,
+        request: VerificationRequest,
+        asked: A,
+        write: Write[A],
+        question: Question | None = None,
+    ) -> Verifying[A] | Waiting[A] | Judged[A]:
+        """Everything before the signature."""
+        opened = self.verifying.verifier.open(request, int(self.clock()))
+        if isinstance(opened, Opened):
+            return Verifying(asked, opened, question)
+        if isinstance(opened, NeedCertificates):
+            return Waiting(asked, request, opened, question)
+        return self._judged(asked, request, opened, write(opened, asked))
+
+    def judge(self, call: Verifying[A], write: Write[A]) -> Judged[A] | Asking[A]:
+        """Everything after the signature.
+
+        The answer comes first: the store that may know the token keeps it for who asks again.
+        """
+        side = self.verifying
+        presumed = side.verifier.presume(call.opened)
+        answer = write(presumed, call.asked)
+        sightings = side.verifier.sightings(call.opened, call.question, answer)
+        if side.replay is not None and sightings:
+            return Asking(call, sightings, presumed, answer)
+        seen = side.verifier.ask(sightings, call.opened.now)
+        return self._settle(call, presumed, answer, seen, write)
+
+    async def resume(self, waiting: Waiting[A], write: Write[A]) -> Judged[A]:
+        """Fetch the certificates that a verification waits for, then finish it.
+
+        Each URL is fetched once, then lists; what could not be had is a check that failed. A
+        failure that was remembered when the call began may be forgotten by the time that another
+        URL was fetched: then that one is fetched, too.
+        """
+        asked, question = waiting.asked, waiting.question
+        fetched: dict[str, Chain | Failure] = {}
+        opened: Verdict | NeedCertificates | Opened = waiting.needed
+        while isinstance(opened, NeedCertificates):
+            missing = tuple(url for url in opened.urls if url not in fetched)
+            if opened.urls and not missing:
+                raise RuntimeError("a fetched certificate is still missing")
+            fetched |= await self._fetch(missing, opened.chains)
+            now, lists = int(self.clock()), not opened.chains
+            opened = self.verifying.verifier.open(waiting.request, now, fetched, lists=lists)
+        if not isinstance(opened, Opened):
+            return self._judged(asked, waiting.request, opened, write(opened, asked))
+        if question is not None:  # from now on: whoever asks again waited as long
+            question = replace(question, at=self.clock())
+        call = Verifying(asked, opened, question)
+        compute((call,))
+        try:
+            judged = self.judge(call, write)
+        finally:
+            self.batch.keep()
+        return judged if isinstance(judged, Judged) else await self.ask(judged, write)
+
+    async def ask(self, asking: Asking[A], write: Write[A]) -> Judged[A]:
+        """Ask the shared replay store, then finish."""
+        replay, sightings = self.verifying.replay, asking.sightings
+        seen = [UNKNOWN] * len(sightings)
+        if replay is not None:
+            try:
+                seen = await replay.sight_all(sightings, int(self.clock()))
+            except Exception:  # what is not known to be new does not pass
+                _logger.exception("the shared replay store failed")
+        try:
+            return self._settle(asking.call, asking.presumed, asking.answer, seen, write)
+        finally:
+            self.batch.keep()
+
+    def _settle(
+        self,
+        call: Verifying[A],
+        presumed: Verdict,
+        answer: bytes,
+        seen: Sequence[Sighted],
+        write: Write[A],
+    ) -> Judged[A]:
+        """What follows once the replay store has told about the tokens."""
+        asked, request, repeated = call.asked, call.opened.request, asked_again(seen)
+        if repeated is not None and repeated.answer:
+            elapsed = self.timer() - asked.started
+            self.recorder.repetition(request, presumed, asked.name, elapsed, repeated)
+            return Judged(asked, repeated.answer, again=True)
+        verdict = self.verifying.verifier.settle(call.opened, presumed, seen)
+        if verdict is not presumed:
+            answer = write(verdict, asked)
+        return self._judged(asked, request, verdict, answer, repeated)
+
+    def _judged(
+        self,
+        asked: A,
+        request: VerificationRequest,
+        verdict: Verdict,
+        answer: bytes,
+        repeated: Sighted | None = None,
+    ) -> Judged[A]:
+        elapsed = self.timer() - asked.started
+        self.recorder.verification(request, verdict, asked.name, elapsed, repeated)
+        return Judged(asked, answer)
+
+    async def _fetch(
+        self, urls: tuple[str, ...], lacking: tuple[Chain, ...]
+    ) -> dict[str, Chain | Failure]:
+        if self.waiting >= MAX_WAITING:
+            busy = Failure(Reason.CERT_UNREACHABLE, "too many calls wait for certificates", 0)
+            return dict.fromkeys(urls, busy)
+        self.waiting += 1
+        try:
+            side = self.verifying
+            chains = await asyncio.gather(*(side.repository.get(url) for url in urls))
+            if side.lists is not None:
+                await asyncio.gather(*(side.lists.fetch(chain) for chain in lacking))
+            return dict(zip(urls, chains, strict=True))
+        finally:
+            self.waiting -= 1
