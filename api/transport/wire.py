@@ -187,8 +187,8 @@ class WireProtocol(HttpToolsProtocol):
         self._idle_since = None
         if self._state == REST and len(data) <= _QUICK:
             end = data.find(_END) + 4
-            # Most bodies have no line end, and one octet is found faster than four.
-            if data.find(b"\n", end) < 0 or data.find(_END, end) < 0:
+            # Few bodies have a carriage return, and one octet is found faster than four.
+            if data.find(b"\r", end) < 0 or data.find(_END, end) < 0:
                 self._state = BLANK
                 try:
                     self.parser.feed_data(data)
