@@ -104,6 +104,9 @@ class Verifying(Struct, Generic[A]):
         self.opened.check()
 
 
+STAGED: Final = (Signing, Verifying)  # what a signature is made or checked for
+
+
 class Waiting(Struct, Generic[A], frozen=True):
     """A verification that needs certificates first; `Pipeline.resume` goes on from here."""
 
@@ -227,7 +230,7 @@ def compute(calls: Iterable[object]) -> None:
     between two signatures throws it out of them (docs/performance.md).
     """
     for call in calls:
-        if isinstance(call, Signing | Verifying):
+        if isinstance(call, STAGED):
             try:
                 call.compute()
             except Exception:

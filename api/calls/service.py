@@ -37,6 +37,7 @@ from zhenxian.api.calls.requests import (
     read_verification,
 )
 from zhenxian.calls.pipeline import (
+    STAGED,
     Asked,
     Asking,
     Judged,
@@ -101,10 +102,7 @@ class Calls:
         with self.pipeline.batch:
             staged = [self._stage(request) for request in requests]
             compute(staged)
-            return [
-                self._finish(item) if isinstance(item, Signing | Verifying) else item
-                for item in staged
-            ]
+            return [self._finish(item) if isinstance(item, STAGED) else item for item in staged]
 
     def answered(self) -> None:
         """After answers went out: what calls told is counted, for which none of them waits."""
