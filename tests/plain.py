@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from zhenxian.core.errors import ConfigError
-from zhenxian.registry.journal import Commit, RegistryConflictError, Version, put
+from zhenxian.registry.journal import Commit, KeyReusedError, Version, put
 from zhenxian.registry.model import Kind, Standing, State, Subject, TargetKind
 from zhenxian.registry.rules import FOREVER, check, displays, parties
 
@@ -36,7 +36,7 @@ class PlainRegistry:
         if request and request in self.requests:
             before, commit = self.requests[request]
             if before != fingerprint:
-                raise RegistryConflictError("used for another request")
+                raise KeyReusedError("used for another request")
             return replace(commit, changes=())
         if len({(c.kind, c.key) for c in changes}) != len(changes):
             raise ConfigError("twice")
