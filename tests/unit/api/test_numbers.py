@@ -201,6 +201,56 @@ def test_no_spelling_gets_what_the_number_does_not(desk, number, reason):
         assert _decided(desk, {"uri": uri}) == (None, reason), uri
 
 
+HIDING = [
+    "sip:{}@anonymous.invalid",
+    "sip:{}@anonymous.invalid.;user=phone",
+    "sip:{}%E3%85%A4@a.example",
+    "sip:{}%EF%BE%A0@192.0.2.9",
+    "sip:{}%CA%BC@a.example;user=phone",
+    "sip:;{}@a.example",
+    "sip:%3B{}@a.example",
+    "sip::{}@a.example",
+    "sip:%3F{}@a.example",
+    "sip:+{},pause@a.example",
+]
+
+
+@pytest.mark.parametrize("number", [BANK, PRIVACY, COURIER])
+def test_no_number_is_hidden_in_a_uri(desk, installation, number):
+    for uri in HIDING:
+        assert _decided(desk, {"uri": uri.format(number)})[0] is None, uri
+    nobody = _token(installation, URI("sip:anonymous@anonymous.invalid"))
+    uri = f"sip:{number}@anonymous.invalid"
+    told = _verify(desk, installation, {"uri": uri}, nobody)
+    assert (told["verstat"], told["reason"]) == (FAILED, "ORIG_MISMATCH")
+
+
+def test_an_order_stops_what_is_shown_at_the_host_of_who_is_withheld(desk, installation):
+    _order(desk, installation, TargetKind.NUMBER, "8675511112222", 1)
+    uri = "sip:8675511112222@anonymous.invalid"
+    assert _decided(desk, {"uri": uri}) == (None, "ORDERED")
+    told = _verify(desk, installation, {"uri": uri})
+    assert (told["verstat"], told["reason"]) == (FAILED, "DISPLAY_ORDERED")
+
+
+TRUNK_0 = ["442079460000", "+4402079460000", "4402079460000", "44 (0)20 7946 0000"]
+
+
+@pytest.mark.parametrize("country", [None, "CN"])
+def test_a_holding_and_an_order_count_with_and_without_the_trunk_0(
+    desk_with, installation, country
+):
+    desk = desk_with(numbers={"country": country})
+    row = {"subject": "bank", "verification": "verified"}
+    ask = {"params": {"reason": "r"}, "json": row}
+    assert desk.http("PUT", "/v1/holdings/4402079460000", **ask).status_code == 200
+    _order(desk, installation, TargetKind.NUMBER, "4402079460001", 1)
+    for written in (f"+{one.removeprefix('+')}" if country else one for one in TRUNK_0):
+        for orig in ({"tn": written}, {"uri": f"sip:{written.replace(' ', '')}@{HOSTS}"}):
+            assert _decided(desk, orig) == (None, "DISPLAY_OF_ANOTHER"), orig
+        assert _decided(desk, written[:-1] + "1") == (None, "ORDERED")
+
+
 def test_whoever_holds_a_number_may_write_it_as_he_likes(desk, installation):
     for uri in _spellings(BANK):
         own = {"access": "bank-trunk", "origid": BANK_ORIGID}
