@@ -34,6 +34,7 @@ from zhenxian.core.tn import (
 MIN_DIGITS: Final = 7  # a user part of so many is a number; of fewer it may be an extension
 _NOWHERE: Final = "anonymous.invalid"  # the host of who is withheld (RFC 3323 section 4.1.1.3)
 _ABROAD: Final = "00"  # before a country code, where numbers are read as dialled
+_AREA_CODES: Final = (2, 3)  # their digits, where an emergency number may stand behind one
 MAX_CODED: Final = 10  # digits of a national-form number behind its country code
 
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9\-]{0,61}[a-z0-9])?"
@@ -67,6 +68,11 @@ def none_special(_: TN) -> bool:
     return False
 
 
+def none_for_help(_: TN | URI) -> bool:
+    """Nobody called is an emergency service."""
+    return False
+
+
 def _no_national_form(_: str) -> str | None:
     return None
 
@@ -81,6 +87,7 @@ class Reading(Struct, frozen=True):
         special: whether a short number is a service, emergency or registered one.
         national_form: of digits that begin with a country code, the number that has none in its
             plan ("8610086" is 10086); None for all others.
+        emergency: whether who is called is an emergency number or service.
         long_codes: country codes whose numbers may have 16 digits, for a portability prefix.
     """
 
@@ -89,6 +96,7 @@ class Reading(Struct, frozen=True):
     special: Callable[[TN], bool] = none_special
     national_form: Callable[[str], str | None] = _no_national_form
     long_codes: tuple[str, ...] = ()
+    emergency: Callable[[TN | URI], bool] = none_for_help
 
     def number(self, text: str, where: str = "tn") -> TN:
         """Read a number that is called one.
@@ -99,11 +107,54 @@ class Reading(Struct, frozen=True):
         try:
             tn = TN.parse(text, self.country, where)
         except ParseError:
-            long = self._long(text)
-            if long is None:
+            found = self._long(text) or self._behind_0(text)
+            if found is None:
                 raise
-            return long
+            return found
         return self.claimed_number(tn) if len(tn) <= MAX_CODED else tn
+
+    def _behind_0(self, text: str) -> TN | None:
+        """A number as dialled in the country that its plan does not know to be one.
+
+        It is what it is with "+": behind the international prefix as it stands, behind a trunk 0
+        with the country code. But an emergency number behind an area code is that number.
+        """
+        digits = undressed(text)
+        if self.country is None or not (digits.isascii() and digits.isdecimal()):
+            return None
+        rest = digits.removeprefix(_ABROAD) if digits.startswith(_ABROAD) else digits[1:]
+        if not digits.startswith("0") or rest[:1] in ("", "0") or len(rest) > MAX_TN_LENGTH:
+            return None
+        if digits.startswith(_ABROAD):
+            return self.claimed_number(TN(rest))
+        for end in _AREA_CODES:
+            behind = rest[end:]
+            if behind and self.emergency(TN(behind)):
+                return TN(behind)
+        code = phonenumbers.country_code_for_region(self.country)
+        if MIN_DIGITS <= len(rest) <= MAX_TN_LENGTH - len(str(code)):
+            return TN(f"{code}{rest}")
+        return None
+
+    def shown(self, identity: TN | URI, where: str) -> TN | URI:
+        """Who a phone shows, of whoever is said to call.
+
+        Of a number with * or # before or behind it, which are dialled and belong to no number, it
+        shows the number. A service is called, and calls nobody.
+
+        Raises:
+            ParseError: URI_INVALID, TN_NATIONAL.
+        """
+        if isinstance(identity, TN):
+            digits = identity.strip("*#")
+            if digits == identity or not digits.isdecimal():
+                return identity
+            if len(digits) < MIN_DIGITS and not self._is_special(digits):
+                return identity
+            return self.number(digits, where)
+        if identity.startswith("urn:"):
+            raise ParseError(Reason.URI_INVALID, where, f"{identity} is called, and calls nobody")
+        return identity
 
     def _long(self, text: str) -> TN | None:
         """A number of more digits than E.164 has.

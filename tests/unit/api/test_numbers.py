@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION, Headers, Incoming
 from zhenxian.certs.chain import parse_chain
-from zhenxian.core.tn import TN, URI, TNRange
+from zhenxian.core.tn import ANONYMOUS, TN, URI, TNRange
 from zhenxian.passport.claims import Destination, Header, PASSporT
 from zhenxian.passport.identity import IdentityHeader
 from zhenxian.passport.jws import SigningKey, Token, b64url_encode
@@ -684,3 +684,106 @@ def test_numbers_of_sixteen_digits_where_a_setting_permits_them(desk_with, insta
     shown = _token(installation, TN.long(long))
     assert _verify(desk, installation, f"+{long}", shown)["verstat"] == PASSED
     assert _decided(desk, f"+{long}", **own) == ("B", "DISPLAY_UNKNOWN")
+
+
+# What only a call for help may, and what a short number may not -------------------------------------
+
+UNREADABLE = [
+    {"tn": "00"},
+    {"tn": "Restricted"},
+    {"tn": "1234567890123456"},
+    {"tn": [BANK, SHOP]},
+    {"uri": "sip:0123456@pbx.example"},
+    {"uri": "tel:123;phone-context=+86755"},
+    {"uri": "urn:service:sos"},
+    {"uri": "urn:x:8675588880001"},
+    {"uri": f"sip:;{BANK}@pbx.example"},
+]
+
+
+@pytest.mark.parametrize("dest", [{"tn": ["110"]}, {"uri": ["urn:service:sos"]}])
+def test_a_call_for_help_goes_on_whatever_calls(desk, installation, dest):
+    nobody = _token(installation, ANONYMOUS, (TN("110"),))
+    for orig in UNREADABLE:
+        assert _ask_to_sign(desk, orig)[0] == 400, orig
+        status, *decided, text = _ask_to_sign(desk, orig, dest=dest)
+        assert (status, *decided) == (200, "C", "EMERGENCY_CALL"), orig
+        assert "could not be read" in text
+        for identity in (None, nobody):
+            told = _verify(desk, installation, orig, identity, dest)
+            assert (told["verstat"], told["labels"]) == (NONE, ["emergency-call"]), orig
+    mixed = {"tn": ["110", CALLEE]}
+    assert _ask_to_sign(desk, UNREADABLE[0], dest=mixed)[0] == 400
+
+
+def test_without_a_country_a_national_caller_may_call_for_help(desk_with):
+    desk = desk_with(numbers={"country": None})
+    decided = _ask_to_sign(desk, NATIONAL[0], dest={"uri": ["urn:service:sos"]})
+    assert decided[:3] == (200, "C", "EMERGENCY_CALL")
+
+
+@pytest.mark.parametrize("x5u", ["https://10.0.0.1/x", "http://evil.example/x.pem"])
+@pytest.mark.parametrize("age", [0, 3000])
+def test_a_privacy_number_fails_with_a_header_of_the_callers_own_making(
+    desk, installation, x5u, age
+):
+    made = PASSporT(
+        Header(x5u, "shaken"),
+        TN(PRIVACY),
+        Destination(CALLED_TN),
+        int(time.time()) - age,
+        Shaken(Attestation("A"), ELSEWHERE),
+    )
+    header, payload = b64url_encode(made.header.dumps()), b64url_encode(made.payload())
+    token = Token(header, payload, b64url_encode(b"x" * 64))
+    identity = IdentityHeader(token, x5u, "ES256", "shaken").dumps()
+    told = _verify(desk, installation, PRIVACY, identity)
+    assert (told["verstat"], told["reason"]) == (FAILED, "SIGNATURE_MISSING")
+
+
+@pytest.mark.parametrize("mark", ["{}#", "*{}", "#{}*", "{}**"])
+def test_what_is_dialled_beside_a_number_makes_no_other_of_it(desk, installation, mark):
+    expected = {BANK: "DISPLAY_OF_ANOTHER", "110": "DO_NOT_ORIGINATE", "10086": "DO_NOT_ORIGINATE"}
+    for number, reason in expected.items():
+        written = mark.format(number)
+        assert _decided(desk, written) == (None, reason), written
+        uri = f"sip:{written.replace('#', '%23')}@192.0.2.9"
+        assert _decided(desk, {"uri": uri}) == (None, reason), uri
+    told = _verify(desk, installation, mark.format("110"), _token(installation, TN("110#")))
+    assert told["verstat"] == FAILED
+    assert _decided(desk, "8675*588880001") == ("C", "DISPLAY_UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        ("075512345", "8675512345"),
+        ("0755-12345", "8675512345"),
+        ("0755110", "110"),
+        ("010110", "110"),
+        ("0086110", "110"),
+        ("008610086", "10086"),
+        ("0086-95588", "95588"),
+    ],
+)
+def test_a_short_number_behind_an_area_code_is_read(desk, installation, written, number):
+    assert desk.service.reading.number(written) == number
+    status, _, *told = _ask_to_sign(desk, written)
+    assert (status, told[0]) != (400, "orig.tn")
+    assert _verify(desk, installation, written)["verstat"] in (NONE, FAILED)
+    if number == "110":
+        assert _decided(desk, written) == (None, "DO_NOT_ORIGINATE")
+        assert _decided(desk, BANK, dest={"tn": [written]}) == ("C", "EMERGENCY_CALL")
+
+
+def test_a_token_may_write_an_address_differently(desk, installation):
+    token = _token(installation, URI("sip:Alice@X.example:5060;transport=udp"))
+    told = _verify(desk, installation, {"uri": "sip:alice@x.example"}, token)
+    assert told["verstat"] == PASSED
+    told = _verify(desk, installation, {"uri": "sips:alice@x.example"}, token)
+    assert told["reason"] == "ORIG_MISMATCH"
+
+
+@pytest.mark.parametrize("uri", ["sip:anonymous@192.0.2.1", "sip:Anonymous@pbx.example"])
+def test_who_is_withheld_gets_c_at_any_host(desk, uri):
+    assert _decided(desk, {"uri": uri}) == ("C", "ANONYMOUS")
