@@ -317,10 +317,10 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
     if facts.emergency and not own:
         return _refuse(Reason.DO_NOT_ORIGINATE, "it is an emergency number")
     if facts.privacy and facts.binding is None and (holding is None or access is None):
-        return _refuse(
-            Reason.NOT_BOUND,
-            "nobody is known to hold it" if holding is None else "the access is not known",
-        )
+        why = "nobody is known to hold it" if holding is None else "the access is not known"
+        if not facts.available:
+            why = "the registry cannot be asked for its binding"
+        return _refuse(Reason.NOT_BOUND, why)
     if access is None:
         return _grant(request, Attestation.C, Reason.ACCESS_UNKNOWN, request.origid)
     if holding is not None:

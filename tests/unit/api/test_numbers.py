@@ -27,6 +27,7 @@ from zhenxian.registry.model import (
     Verification,
 )
 from zhenxian.registry.orders import Action, Instruction, sign_instruction
+from zhenxian.service.settings import Unsigned
 from zhenxian.simulation.demo import (
     BANK,
     BANK_ORIGID,
@@ -686,7 +687,7 @@ def test_numbers_of_sixteen_digits_where_a_setting_permits_them(desk_with, insta
     assert _decided(desk, f"+{long}", **own) == ("B", "DISPLAY_UNKNOWN")
 
 
-# What only a call for help may, and what a short number may not -------------------------------------
+# What only a call for help may, and what a short number may not ------------------------------
 
 UNREADABLE = [
     {"tn": "00"},
@@ -739,6 +740,28 @@ def test_a_privacy_number_fails_with_a_header_of_the_callers_own_making(
     identity = IdentityHeader(token, x5u, "ES256", "shaken").dumps()
     told = _verify(desk, installation, PRIVACY, identity)
     assert (told["verstat"], told["reason"]) == (FAILED, "SIGNATURE_MISSING")
+
+
+def test_a_number_of_a_carrier_that_signs_fails_with_an_x5u_that_may_not_be(
+    desk_with, installation
+):
+    rule = Unsigned(country="CN", action="fail")
+    desk = desk_with(verifier={"unsigned": (rule,)})
+    for x5u, verstat in (
+        ("http://evil.example/x.pem", FAILED),
+        (f"http://127.0.0.1:9/{SOUTH}", NONE),
+    ):
+        made = PASSporT(
+            Header(x5u, "shaken"),
+            TN(COURIER),
+            Destination(CALLED_TN),
+            int(time.time()) - (0 if verstat is FAILED else 3000),
+            Shaken(Attestation("A"), ELSEWHERE),
+        )
+        header, payload = b64url_encode(made.header.dumps()), b64url_encode(made.payload())
+        token = Token(header, payload, b64url_encode(b"x" * 64))
+        identity = IdentityHeader(token, x5u, "ES256", "shaken").dumps()
+        assert _verify(desk, installation, COURIER, identity)["verstat"] == verstat
 
 
 @pytest.mark.parametrize("mark", ["{}#", "*{}", "#{}*", "{}**"])
