@@ -233,8 +233,8 @@ class Reading(Struct, frozen=True):
         | with letters                                              | a URI                      |
         | of seven digits or more                                   | that number                |
         | shorter, with + or user=phone: a special number           | that number                |
-        | shorter, at one of our hosts, an address, anonymous.invalid |                          |
-        | or no host at all: the same                               | that number                |
+        | shorter, at one of our hosts or an address: the same      | that number                |
+        | shorter, at anonymous.invalid or at no host: the same     | that number                |
         | shorter otherwise, or of more digits than a number has    | private                    |
 
         Digits are counted after escapes, separators, parameters and password went. A user part
