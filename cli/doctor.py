@@ -110,6 +110,14 @@ def _numbers(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "numbers", f"national and emergency numbers are those of {country}")
+        if not settings.numbers.hosts:
+            yield Finding(
+                "warning",
+                "hosts",
+                "no host is known to be this carrier's own: sip:110@ims.example is an extension"
+                " there, so a call to it is no call for help, and who shows it gets C",
+                "set numbers.hosts",
+            )
     if country == "CN" and not settings.numbers.middle:
         yield Finding(
             "warning",

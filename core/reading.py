@@ -34,9 +34,11 @@ from zhenxian.core.tn import (
 MIN_DIGITS: Final = 7  # a user part of so many is a number; of fewer it may be an extension
 _NOWHERE: Final = "anonymous.invalid"  # the host of who is withheld (RFC 3323 section 4.1.1.3)
 _ABROAD: Final = "00"  # before a country code, where numbers are read as dialled
+_AREA_CODES: Final = (2, 3)  # their digits, where an emergency number may stand behind one
 MAX_CODED: Final = 10  # digits of a national-form number behind its country code
 
-_ABSOLUTE_URN = re.compile(r"urn:[!#-;=?-~]+\Z", re.IGNORECASE)
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9\-]{0,61}[a-z0-9])?"
+_SERVICE = re.compile(rf"urn:service:{_LABEL}(?:\.{_LABEL})*\Z", re.IGNORECASE)  # RFC 5031
 _SIP_URI = re.compile(
     r"(?P<scheme>sips?):"
     r"(?:(?P<user>[^@]+)@)?"
@@ -52,13 +54,22 @@ _UNRESERVED: Final = frozenset(  # RFC 3261 section 25.1: alphanum and mark
 )
 _MARKS: Final = str.maketrans("", "", "_!~' \t")  # those of RFC 3261 that no dial pad has
 _AFTER_NUMBER = re.compile(r"[;:@?]")  # what ends a number in a user part, escaped or not
-_BEFORE_MORE = re.compile(r"[&=+$,/]")  # what else may stand between a number and something else
+_BEFORE_MORE = re.compile(r"(?!^)[&=+$,/]")  # what else may stand behind a number, before more
+_NO_LETTERS: Final = frozenset(  # by their category they are, but they look like nothing or a mark
+    "\u115f\u1160\u3164\uffa0\u01c0\u01c1\u01c2\u01c3\ua78b\ua78c"
+)
+_NUMERIC_HOST = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\Z")  # an address, to the URL standard
 _LOCAL = re.compile(r"[0-9A-Fa-f*#]{1,32}\Z")
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9\-]*[a-z0-9])?\.)*[a-z](?:[a-z0-9\-]*[a-z0-9])?\.?\Z")
 
 
 def none_special(_: TN) -> bool:
     """No short number is more than an extension."""
+    return False
+
+
+def none_for_help(_: TN | URI) -> bool:
+    """Nobody called is an emergency service."""
     return False
 
 
@@ -76,6 +87,7 @@ class Reading(Struct, frozen=True):
         special: whether a short number is a service, emergency or registered one.
         national_form: of digits that begin with a country code, the number that has none in its
             plan ("8610086" is 10086); None for all others.
+        emergency: whether who is called is an emergency number or service.
         long_codes: country codes whose numbers may have 16 digits, for a portability prefix.
     """
 
@@ -84,6 +96,7 @@ class Reading(Struct, frozen=True):
     special: Callable[[TN], bool] = none_special
     national_form: Callable[[str], str | None] = _no_national_form
     long_codes: tuple[str, ...] = ()
+    emergency: Callable[[TN | URI], bool] = none_for_help
 
     def number(self, text: str, where: str = "tn") -> TN:
         """Read a number that is called one.
@@ -94,11 +107,54 @@ class Reading(Struct, frozen=True):
         try:
             tn = TN.parse(text, self.country, where)
         except ParseError:
-            long = self._long(text)
-            if long is None:
+            found = self._long(text) or self._behind_0(text)
+            if found is None:
                 raise
-            return long
+            return found
         return self.claimed_number(tn) if len(tn) <= MAX_CODED else tn
+
+    def _behind_0(self, text: str) -> TN | None:
+        """A number as dialled in the country that its plan does not know to be one.
+
+        It is what it is with "+": behind the international prefix as it stands, behind a trunk 0
+        with the country code. But an emergency number behind an area code is that number.
+        """
+        digits = undressed(text)
+        if self.country is None or not (digits.isascii() and digits.isdecimal()):
+            return None
+        rest = digits.removeprefix(_ABROAD) if digits.startswith(_ABROAD) else digits[1:]
+        if not digits.startswith("0") or rest[:1] in ("", "0") or len(rest) > MAX_TN_LENGTH:
+            return None
+        if digits.startswith(_ABROAD):
+            return self.claimed_number(TN(rest))
+        for end in _AREA_CODES:
+            behind = rest[end:]
+            if behind and self.emergency(TN(behind)):
+                return TN(behind)
+        code = phonenumbers.country_code_for_region(self.country)
+        if MIN_DIGITS <= len(rest) <= MAX_TN_LENGTH - len(str(code)):
+            return TN(f"{code}{rest}")
+        return None
+
+    def shown(self, identity: TN | URI, where: str) -> TN | URI:
+        """Who a phone shows, of whoever is said to call.
+
+        Of a number with * or # before or behind it, which are dialled and belong to no number, it
+        shows the number. A service is called, and calls nobody.
+
+        Raises:
+            ParseError: URI_INVALID, TN_NATIONAL.
+        """
+        if isinstance(identity, TN):
+            digits = identity.strip("*#")
+            if digits == identity or not digits.isdecimal():
+                return identity
+            if len(digits) < MIN_DIGITS and not self._is_special(digits):
+                return identity
+            return self.number(digits, where)
+        if identity.startswith("urn:"):
+            raise ParseError(Reason.URI_INVALID, where, f"{identity} is called, and calls nobody")
+        return identity
 
     def _long(self, text: str) -> TN | None:
         """A number of more digits than E.164 has.
@@ -157,29 +213,34 @@ class Reading(Struct, frozen=True):
         return tn
 
     def claimed(self, identity: TN | URI) -> TN | URI:
-        """An identity of a token as this service reads it; a URI that is no number as it is."""
+        """An identity of a token as this service reads it; what it cannot read as it is.
+
+        Both sides make the canonical form (RFC 8224 section 8.5).
+        """
         if isinstance(identity, TN):
             return self.claimed_number(identity)
         try:
-            read = self.identity(identity)
+            return self.identity(identity)
         except ParseError:
             return identity
-        return read if isinstance(read, TN) else identity
 
     def identity(self, text: str, where: str = "uri") -> TN | URI:
         """Read the canonical identity in a tel, SIP or service URI (RFC 8224 section 8).
 
         | a SIP or SIPS user part                                   | is                         |
         |-----------------------------------------------------------|----------------------------|
-        | at anonymous.invalid                                      | ANONYMOUS                  |
+        | "anonymous", or none at anonymous.invalid                 | ANONYMOUS                  |
         | with letters                                              | a URI                      |
         | of seven digits or more                                   | that number                |
         | shorter, with + or user=phone: a special number           | that number                |
         | shorter, at one of our hosts or an address: the same      | that number                |
+        | shorter, at anonymous.invalid or at no host: the same     | that number                |
         | shorter otherwise, or of more digits than a number has    | private                    |
 
         Digits are counted after escapes, separators, parameters and password went. A user part
-        with digits that are not ASCII is refused, for a phone shows them as digits.
+        with digits that are not ASCII is refused, for a phone shows them as digits; so is one
+        that mixes a number with anything else that is not ASCII, or has digits behind what ends
+        a number alone (";8675588880001"). Blanks and marks that Unicode calls letters are none.
 
         A tel URI is a number. One that is local to a country ("phone-context=+86", RFC 3966
         section 5.1.5) is read there; to a domain of ours, here; to any other domain, it is
@@ -213,7 +274,7 @@ class Reading(Struct, frozen=True):
         if colon and scheme == "tel":
             number, _, parameters = rest.partition(";")
             return self._subscriber(unquote(number, errors="replace"), parameters, where)
-        if colon and scheme == "urn" and _ABSOLUTE_URN.match(uri) is not None:
+        if colon and scheme == "urn" and _SERVICE.match(uri) is not None:
             return URI(uri.lower())
         match = _SIP_URI.match(uri if colon and scheme in ("sip", "sips") else _as_sip(uri))
         if match is None:
@@ -225,11 +286,14 @@ class Reading(Struct, frozen=True):
 
     def _sip(self, match: re.Match[str], where: str) -> TN | URI:
         host = match["host"].lower()
-        if host == _NOWHERE:
-            return ANONYMOUS
+        nowhere = host.rstrip(".") == _NOWHERE
         user = (match["user"] or "").partition(":")[0]
+        if match["user"] and not user:
+            raise ParseError(Reason.URI_INVALID, where, "before the : stands nobody")
         address = f"{match['scheme']}:{user}@{host}" if user else f"{match['scheme']}:{host}"
         address = address.lower()
+        if not user and nowhere:
+            return ANONYMOUS
         if not user and _is_address(host):
             return URI(address)
         subscriber, _, parameters = (user or host).partition(";")
@@ -239,23 +303,32 @@ class Reading(Struct, frozen=True):
                 Reason.URI_INVALID, where, f"{shown(written)} has digits that are not 0 to 9"
             )
         number = _AFTER_NUMBER.split(unicodedata.normalize("NFKC", written))[0]
-        if any(map(str.isalpha, number)):
+        if any(map(_is_letter, number)):
             number = _BEFORE_MORE.split(number)[0]
         bare = undressed(number.translate(_MARKS))
-        digits = sum(map(str.isdigit, bare))
-        if not digits or any(map(str.isalpha, bare)):
+        digits = "".join(filter(str.isdigit, bare))
+        letters = any(map(_is_letter, bare))
+        if letters or not digits:
+            mixed = len(digits) >= MIN_DIGITS and not bare.isascii()
+            behind = not letters and any(map(str.isdigit, unquote(user, errors="replace")))
+            if mixed or behind:
+                raise ParseError(
+                    Reason.URI_INVALID, where, f"{shown(user)} hides a number behind something else"
+                )
+            if is_withheld(written):
+                return Private(address) if parameters else ANONYMOUS
             return URI(address)
-        if digits < MIN_DIGITS:
+        if len(digits) < MIN_DIGITS:
             labelled = bare.startswith("+") or "user=phone" in _parameters(match["params"])
             dialled = labelled and not bare.removeprefix("+").isdecimal()  # such as *67
-            if not (labelled or self._own(host) or _is_address(host)) or not (
-                dialled or self._is_special(bare)
-            ):
+            alone = not user or nowhere or self._own(host) or _is_numeric(host)
+            if not (labelled or alone) or not (dialled or self._is_special(digits)):
                 return Private(address)
         try:
             return self._subscriber(bare, parameters, where, within_sip=True)
         except ParseError:
-            if digits > MAX_TN_LENGTH and bare.removeprefix("+").isdecimal():
+            significant = digits.lstrip("0")
+            if len(significant) > MAX_TN_LENGTH and bare.removeprefix("+").isdecimal():
                 return Private(address)
             raise
 
@@ -316,9 +389,9 @@ class Reading(Struct, frozen=True):
             host = host.partition(".")[2]
         return False
 
-    def _is_special(self, bare: str) -> bool:
+    def _is_special(self, digits: str) -> bool:
         try:
-            return self.special(self.number(bare))
+            return self.special(self.number(digits))
         except ParseError:
             return False
 
@@ -342,9 +415,18 @@ def _as_sip(address: str) -> str:
     return f"sip:{address}" if ":" not in address.partition("@")[0] and "@" in address else address
 
 
+def _is_letter(char: str) -> bool:
+    return char.isalpha() and unicodedata.category(char) != "Lm" and char not in _NO_LETTERS
+
+
+def _is_numeric(host: str) -> bool:
+    """True for an address, however its numbers are written: a phone shows the user part alone."""
+    return host.startswith("[") or _NUMERIC_HOST.match(host.rstrip(".")) is not None
+
+
 def _is_address(host: str) -> bool:
     try:
-        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+        ipaddress.ip_address(host.rstrip(".").removeprefix("[").removesuffix("]"))
     except ValueError:
         return False
     return True

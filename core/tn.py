@@ -19,8 +19,22 @@ _MAX_WRITTEN: Final = 64  # characters of a number with its separators, before t
 
 _new = str.__new__
 _CANONICAL = re.compile(r"[0-9*#]{1,15}\Z")
-# What is canonical for certain; 860… is looked at twice, because +86 (0)755… is often written so.
-_GLOBAL = re.compile(r"(?!860)[1-9*#][0-9*#]{0,14}\Z")
+
+
+def _one_of(words: list[str]) -> str:
+    """A pattern of words, none of which begins another, that tries each beginning once."""
+    if words == [""]:
+        return ""
+    tails: dict[str, list[str]] = {}
+    for word in words:
+        tails.setdefault(word[0], []).append(word[1:])
+    return f"(?:{'|'.join(head + _one_of(rest) for head, rest in tails.items())})"
+
+
+# What is canonical for certain; a 0 behind the country code is looked at twice, because
+# +44 (0)20… and +86 (0)755… are often written so.
+_TRUNK_0: Final = _one_of([str(code) for code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE]) + "0"
+_GLOBAL = re.compile(rf"(?:(?=[1-9]{{4}})|(?!{_TRUNK_0}))[1-9*#][0-9*#]{{0,14}}\Z")
 _DIALLED = re.compile(r"[0-9]{1,20}\Z")  # an international prefix of up to five digits included
 _VISUAL_SEPARATORS: Final = str.maketrans("", "", "-.() ")
 

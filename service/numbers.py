@@ -43,4 +43,5 @@ def reading_of(
         special,
         plan.national_form,
         tuple(str(phonenumbers.country_code_for_region(one)) for one in numbers.sixteen_digits),
+        emergency=plan.emergency,
     )

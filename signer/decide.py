@@ -125,13 +125,15 @@ def gather(
     to_emergency = (bool(dest.uri) or len(dest.tn[0]) < MIN_DIGITS) and all(
         plan.emergency(one) for one in dest.identities
     )
+    display = request.orig if isinstance(request.orig, TN) else None
+    service = display is not None and plan.service_number(display)
+    emergency = display is not None and len(display) < MIN_DIGITS and plan.emergency(display)
+    privacy, middle = display is not None and plan.privacy(display), False
     try:
         access = registry.access(request.access, request.origid)
         caller = registry.standing(access.subject) if access is not None else _NOBODY
-        display = request.orig if isinstance(request.orig, TN) else None
         holding = registry.holding(display) if display is not None else None
         holder, binding, finding = _NOBODY, None, None
-        privacy, middle = display is not None and plan.privacy(display), False
         if holding is not None:
             holder = registry.standing(holding.subject, holding.reseller)
             if holding.use is Use.PRIVACY or privacy:
@@ -145,21 +147,25 @@ def gather(
             caller,
             holding,
             holder,
-            display is not None and plan.service_number(display),
+            service,
             binding,
             registry.order(_who(request, access, holding, holder, registry, spc), int(now)),
             finding,
             _unwanted(request, registry, consent, int(now)),
             current=registry.current,
-            emergency=(
-                display is not None and len(display) < MIN_DIGITS and plan.emergency(display)
-            ),
+            emergency=emergency,
             to_emergency=to_emergency,
             privacy=privacy,
             middle=middle,
         )
     except StoreUnavailableError:
-        return Facts(available=False, to_emergency=to_emergency)
+        return Facts(
+            service=service,
+            available=False,
+            emergency=emergency,
+            to_emergency=to_emergency,
+            privacy=privacy,
+        )
 
 
 def _unwanted(
@@ -227,7 +233,8 @@ def decide(
 
     | what is known                                            | result       |
     |----------------------------------------------------------|--------------|
-    | the registry cannot be asked                             | C at most    |
+    | the registry cannot be asked, and it is none of the      | C at most    |
+    | service, emergency and privacy numbers below             |              |
     | an order covers subject, reseller, SPC, range or number  | refused      |
     | the access, or its subject, is suspended or closed       | refused      |
     | the display never originates calls                       | refused      |
@@ -244,6 +251,7 @@ def decide(
     | the conduct of access or subject shows a pool            | refused, or  |
     |                                                          | B at most    |
     | the display is a private number, or withheld             | C at most    |
+    | it has * or #, so that nobody can hold it                | C at most    |
     | the display is held by nobody known, or is a URI         | B at most    |
     | the local copy of the registry may lag behind            | B at most    |
     | a privacy number with a binding for caller and callee    | A            |
@@ -271,10 +279,10 @@ def decide(
 
 
 def _to_emergency(request: SigningRequest, facts: Facts, decision: Decision) -> Decision:
-    if decision.attest is not None:
+    if decision.attest is not None and request.unread is None:
         return replace(decision, to_emergency=True)
     origid = facts.access.origid if facts.access is not None else request.origid
-    detail = f"{Reason.EMERGENCY_CALL.text}: {decision.detail}"
+    detail = f"{Reason.EMERGENCY_CALL.text}: {request.unread or decision.detail}"
     return replace(
         decision,
         attest=Attestation.C,
@@ -287,7 +295,7 @@ def _to_emergency(request: SigningRequest, facts: Facts, decision: Decision) -> 
 
 def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Decision:
     access, holding = facts.access, facts.holding
-    if not facts.available:
+    if not facts.available and not (facts.service or facts.emergency or facts.privacy):
         return _grant(request, Attestation.C, Reason.REGISTRY_UNAVAILABLE, request.origid)
     if facts.order is not None:
         order = facts.order
@@ -309,10 +317,10 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
     if facts.emergency and not own:
         return _refuse(Reason.DO_NOT_ORIGINATE, "it is an emergency number")
     if facts.privacy and facts.binding is None and (holding is None or access is None):
-        return _refuse(
-            Reason.NOT_BOUND,
-            "nobody is known to hold it" if holding is None else "the access is not known",
-        )
+        why = "nobody is known to hold it" if holding is None else "the access is not known"
+        if not facts.available:
+            why = "the registry cannot be asked for its binding"
+        return _refuse(Reason.NOT_BOUND, why)
     if access is None:
         return _grant(request, Attestation.C, Reason.ACCESS_UNKNOWN, request.origid)
     if holding is not None:
@@ -346,10 +354,10 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
     if found is not None and found.state is Conduct.POOLED and pooled is PooledSigning.LOWER:
         return _grant(request, Attestation.B, Reason.POOLED_LOWERED, access.origid)
     if holding is None:
-        reason = (
-            Reason.DISPLAY_UNKNOWN if isinstance(request.orig, TN) else Reason.ORIG_NOT_A_NUMBER
-        )
-        return _grant(request, Attestation.B, reason, access.origid)
+        if not isinstance(request.orig, TN):
+            return _grant(request, Attestation.B, Reason.ORIG_NOT_A_NUMBER, access.origid)
+        level = Attestation.B if request.orig.isdecimal() else Attestation.C  # * and # are dialled
+        return _grant(request, level, Reason.DISPLAY_UNKNOWN, access.origid)
     if not facts.current:
         return _grant(request, Attestation.B, Reason.REGISTRY_STALE, access.origid)
     reason = Reason.HELD_AND_VERIFIED if facts.binding is None else Reason.BOUND

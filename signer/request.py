@@ -22,6 +22,8 @@ class SigningRequest(Struct, frozen=True):
         extension: what the caller dialled after a privacy number (AXE); empty for nothing.
         purpose: why it calls, as stated to us alone; None when it is not stated.
         crn: why it calls, as the token is to state it (RFC 9795).
+        unread: what of the caller could not be read, as a sentence, in a call for help that goes
+            on as one of nobody; None for all others.
     """
 
     orig: TN | URI
@@ -34,3 +36,4 @@ class SigningRequest(Struct, frozen=True):
     extension: str = ""
     purpose: str | None = None
     crn: str | None = None
+    unread: str | None = None

@@ -34,6 +34,7 @@ class Action(str, Enum):
 
 
 _MILDEST_FIRST: Final = tuple(Action)
+_OF_THE_CALLERS_OWN_MAKING: Final = frozenset({Check.SYNTAX, Check.X5U})
 _NONE: Final[Mapping[str, Action]] = MappingProxyType({})
 
 
@@ -135,11 +136,12 @@ def judge_unsigned(verdict: Verdict, facts: UnsignedFacts, policy: UnsignedPolic
     1. An order that covers the display or its holder: the call fails.
     2. An emergency number that nobody is known to hold, or a middle number outside of the range
        for such where that may not be: the call fails.
-    3. A privacy number: as if the policy said that such calls fail, and that needs no registry.
-    4. The policy's action. To fail a call takes that it is not signed at all: no Identity header,
-       or none that is a token of a supported type (RFC 8224 section 6.2). A token that could not
-       be checked is labelled instead, and so is a call while the registry cannot be asked: an
-       outage must not fail honest calls.
+    3. A privacy number that no valid token covers: the call fails, and that needs no registry.
+    4. The policy's action. To fail a call takes that it is as good as not signed: no Identity
+       header, or none that is a token of a supported type (RFC 8224 section 6.2) with its
+       certificate where such may be: a caller can write any other himself. A token that could not
+       be checked is labelled instead, a stale one too, for the clock that is wrong may be ours;
+       and so is a call while the registry cannot be asked: an outage must not fail honest calls.
     """
     order = facts.order
     if order is not None:
@@ -157,12 +159,12 @@ def judge_unsigned(verdict: Verdict, facts: UnsignedFacts, policy: UnsignedPolic
     if action is Action.NONE:
         return verdict
     unsigned = all(
-        result.refusal is not None and result.refusal.check is Check.SYNTAX
+        result.refusal is not None and result.refusal.check in _OF_THE_CALLERS_OWN_MAKING
         for result in verdict.results
     )
-    if action is Action.FAIL and unsigned and (facts.privacy or facts.spcs is not None):
+    if facts.privacy or (action is Action.FAIL and unsigned and facts.spcs is not None):
         if facts.privacy:
-            detail = "not signed; the number is a privacy number"
+            detail = "no token vouches for it; the number is a privacy number"
         elif facts.spcs:
             detail = f"not signed; the number is held at {', '.join(facts.spcs)}"
         else:

@@ -280,7 +280,20 @@ def _caller(party: Party, name: str, reading: Reading, dialect: Dialect) -> TN |
         raise RequestError(
             Reason.PARAMETER_INVALID, name, "exactly one of tn and uri", dialect=dialect
         )
+    if not found[0].isdecimal():
+        try:
+            return reading.shown(found[0], f"{name}.{'tn' if party.uri is None else 'uri'}")
+        except ParseError as error:
+            raise _invalid(error, dialect) from None
     return found[0]
+
+
+def _for_help(party: Party, name: str, reading: Reading, dialect: Dialect) -> bool:
+    """True when everyone called is an emergency number or service."""
+    try:
+        return all(map(reading.emergency, _identities(party, name, reading, dialect)))
+    except RequestError:
+        return False
 
 
 def _asserted(party: Party) -> tuple[Party, bool]:
@@ -378,8 +391,14 @@ def read_signing(
             parse_crn(members.crn)
     except ParseError as error:
         raise _invalid(error, dialect) from None
-    orig = _caller(members.orig, "orig", reading, dialect)
-    caller = _own_number(members.caller, "caller", reading, dialect)
+    unread = None
+    try:
+        orig = _caller(members.orig, "orig", reading, dialect)
+        caller = _own_number(members.caller, "caller", reading, dialect)
+    except RequestError as error:
+        if not _for_help(members.dest, "dest", reading, dialect):
+            raise
+        orig, caller, unread = ANONYMOUS, None, f"{error.variables[0]} could not be read"
     if orig is ANONYMOUS and caller is not None:  # the number that is asserted
         orig, caller = caller, None
     request = SigningRequest(
@@ -393,6 +412,7 @@ def read_signing(
         members.extension or "",
         members.purpose,
         members.crn,
+        unread,
     )
     return request, Echo(dialect, members.requestId)
 
@@ -457,8 +477,14 @@ def read_verification(
     else:
         others = (*_one(members.identityHeader), *_one(members.identityHeaders))
         identities = tuple([value for value in (*_one(identity), *others) if value.strip()])
+    try:
+        orig = _caller(members.from_, "from", reading, dialect)
+    except RequestError:
+        if not _for_help(members.to, "to", reading, dialect):
+            raise
+        orig, identities = ANONYMOUS, ()  # no token can be for who cannot be read
     request = VerificationRequest(
-        _caller(members.from_, "from", reading, dialect),
+        orig,
         _identities(members.to, "to", reading, dialect),
         members.time,
         identities,

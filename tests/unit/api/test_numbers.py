@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION, Headers, Incoming
 from zhenxian.certs.chain import parse_chain
-from zhenxian.core.tn import TN, URI, TNRange
+from zhenxian.core.tn import ANONYMOUS, TN, URI, TNRange
 from zhenxian.passport.claims import Destination, Header, PASSporT
 from zhenxian.passport.identity import IdentityHeader
 from zhenxian.passport.jws import SigningKey, Token, b64url_encode
@@ -27,6 +27,7 @@ from zhenxian.registry.model import (
     Verification,
 )
 from zhenxian.registry.orders import Action, Instruction, sign_instruction
+from zhenxian.service.settings import Unsigned
 from zhenxian.simulation.demo import (
     BANK,
     BANK_ORIGID,
@@ -199,6 +200,56 @@ def test_no_spelling_gets_what_the_number_does_not(desk, number, reason):
     assert _decided(desk, number) == (None, reason)
     for uri in _spellings(number):
         assert _decided(desk, {"uri": uri}) == (None, reason), uri
+
+
+HIDING = [
+    "sip:{}@anonymous.invalid",
+    "sip:{}@anonymous.invalid.;user=phone",
+    "sip:{}%E3%85%A4@a.example",
+    "sip:{}%EF%BE%A0@192.0.2.9",
+    "sip:{}%CA%BC@a.example;user=phone",
+    "sip:;{}@a.example",
+    "sip:%3B{}@a.example",
+    "sip::{}@a.example",
+    "sip:%3F{}@a.example",
+    "sip:+{},pause@a.example",
+]
+
+
+@pytest.mark.parametrize("number", [BANK, PRIVACY, COURIER])
+def test_no_number_is_hidden_in_a_uri(desk, installation, number):
+    for uri in HIDING:
+        assert _decided(desk, {"uri": uri.format(number)})[0] is None, uri
+    nobody = _token(installation, URI("sip:anonymous@anonymous.invalid"))
+    uri = f"sip:{number}@anonymous.invalid"
+    told = _verify(desk, installation, {"uri": uri}, nobody)
+    assert (told["verstat"], told["reason"]) == (FAILED, "ORIG_MISMATCH")
+
+
+def test_an_order_stops_what_is_shown_at_the_host_of_who_is_withheld(desk, installation):
+    _order(desk, installation, TargetKind.NUMBER, "8675511112222", 1)
+    uri = "sip:8675511112222@anonymous.invalid"
+    assert _decided(desk, {"uri": uri}) == (None, "ORDERED")
+    told = _verify(desk, installation, {"uri": uri})
+    assert (told["verstat"], told["reason"]) == (FAILED, "DISPLAY_ORDERED")
+
+
+TRUNK_0 = ["442079460000", "+4402079460000", "4402079460000", "44 (0)20 7946 0000"]
+
+
+@pytest.mark.parametrize("country", [None, "CN"])
+def test_a_holding_and_an_order_count_with_and_without_the_trunk_0(
+    desk_with, installation, country
+):
+    desk = desk_with(numbers={"country": country})
+    row = {"subject": "bank", "verification": "verified"}
+    ask = {"params": {"reason": "r"}, "json": row}
+    assert desk.http("PUT", "/v1/holdings/4402079460000", **ask).status_code == 200
+    _order(desk, installation, TargetKind.NUMBER, "4402079460001", 1)
+    for written in (f"+{one.removeprefix('+')}" if country else one for one in TRUNK_0):
+        for orig in ({"tn": written}, {"uri": f"sip:{written.replace(' ', '')}@{HOSTS}"}):
+            assert _decided(desk, orig) == (None, "DISPLAY_OF_ANOTHER"), orig
+        assert _decided(desk, written[:-1] + "1") == (None, "ORDERED")
 
 
 def test_whoever_holds_a_number_may_write_it_as_he_likes(desk, installation):
@@ -634,3 +685,128 @@ def test_numbers_of_sixteen_digits_where_a_setting_permits_them(desk_with, insta
     shown = _token(installation, TN.long(long))
     assert _verify(desk, installation, f"+{long}", shown)["verstat"] == PASSED
     assert _decided(desk, f"+{long}", **own) == ("B", "DISPLAY_UNKNOWN")
+
+
+# What only a call for help may, and what a short number may not ------------------------------
+
+UNREADABLE = [
+    {"tn": "00"},
+    {"tn": "Restricted"},
+    {"tn": "1234567890123456"},
+    {"tn": [BANK, SHOP]},
+    {"uri": "sip:0123456@pbx.example"},
+    {"uri": "tel:123;phone-context=+86755"},
+    {"uri": "urn:service:sos"},
+    {"uri": "urn:x:8675588880001"},
+    {"uri": f"sip:;{BANK}@pbx.example"},
+]
+
+
+@pytest.mark.parametrize("dest", [{"tn": ["110"]}, {"uri": ["urn:service:sos"]}])
+def test_a_call_for_help_goes_on_whatever_calls(desk, installation, dest):
+    nobody = _token(installation, ANONYMOUS, (TN("110"),))
+    for orig in UNREADABLE:
+        assert _ask_to_sign(desk, orig)[0] == 400, orig
+        status, *decided, text = _ask_to_sign(desk, orig, dest=dest)
+        assert (status, *decided) == (200, "C", "EMERGENCY_CALL"), orig
+        assert "could not be read" in text
+        for identity in (None, nobody):
+            told = _verify(desk, installation, orig, identity, dest)
+            assert (told["verstat"], told["labels"]) == (NONE, ["emergency-call"]), orig
+    mixed = {"tn": ["110", CALLEE]}
+    assert _ask_to_sign(desk, UNREADABLE[0], dest=mixed)[0] == 400
+
+
+def test_without_a_country_a_national_caller_may_call_for_help(desk_with):
+    desk = desk_with(numbers={"country": None})
+    decided = _ask_to_sign(desk, NATIONAL[0], dest={"uri": ["urn:service:sos"]})
+    assert decided[:3] == (200, "C", "EMERGENCY_CALL")
+
+
+@pytest.mark.parametrize("x5u", ["https://10.0.0.1/x", "http://evil.example/x.pem"])
+@pytest.mark.parametrize("age", [0, 3000])
+def test_a_privacy_number_fails_with_a_header_of_the_callers_own_making(
+    desk, installation, x5u, age
+):
+    made = PASSporT(
+        Header(x5u, "shaken"),
+        TN(PRIVACY),
+        Destination(CALLED_TN),
+        int(time.time()) - age,
+        Shaken(Attestation("A"), ELSEWHERE),
+    )
+    header, payload = b64url_encode(made.header.dumps()), b64url_encode(made.payload())
+    token = Token(header, payload, b64url_encode(b"x" * 64))
+    identity = IdentityHeader(token, x5u, "ES256", "shaken").dumps()
+    told = _verify(desk, installation, PRIVACY, identity)
+    assert (told["verstat"], told["reason"]) == (FAILED, "SIGNATURE_MISSING")
+
+
+def test_a_number_of_a_carrier_that_signs_fails_with_an_x5u_that_may_not_be(
+    desk_with, installation
+):
+    rule = Unsigned(country="CN", action="fail")
+    desk = desk_with(verifier={"unsigned": (rule,)})
+    for x5u, verstat in (
+        ("http://evil.example/x.pem", FAILED),
+        (f"http://127.0.0.1:9/{SOUTH}", NONE),
+    ):
+        made = PASSporT(
+            Header(x5u, "shaken"),
+            TN(COURIER),
+            Destination(CALLED_TN),
+            int(time.time()) - (0 if verstat is FAILED else 3000),
+            Shaken(Attestation("A"), ELSEWHERE),
+        )
+        header, payload = b64url_encode(made.header.dumps()), b64url_encode(made.payload())
+        token = Token(header, payload, b64url_encode(b"x" * 64))
+        identity = IdentityHeader(token, x5u, "ES256", "shaken").dumps()
+        assert _verify(desk, installation, COURIER, identity)["verstat"] == verstat
+
+
+@pytest.mark.parametrize("mark", ["{}#", "*{}", "#{}*", "{}**"])
+def test_what_is_dialled_beside_a_number_makes_no_other_of_it(desk, installation, mark):
+    expected = {BANK: "DISPLAY_OF_ANOTHER", "110": "DO_NOT_ORIGINATE", "10086": "DO_NOT_ORIGINATE"}
+    for number, reason in expected.items():
+        written = mark.format(number)
+        assert _decided(desk, written) == (None, reason), written
+        uri = f"sip:{written.replace('#', '%23')}@192.0.2.9"
+        assert _decided(desk, {"uri": uri}) == (None, reason), uri
+    told = _verify(desk, installation, mark.format("110"), _token(installation, TN("110#")))
+    assert told["verstat"] == FAILED
+    assert _decided(desk, "8675*588880001") == ("C", "DISPLAY_UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        ("075512345", "8675512345"),
+        ("0755-12345", "8675512345"),
+        ("0755110", "110"),
+        ("010110", "110"),
+        ("0086110", "110"),
+        ("008610086", "10086"),
+        ("0086-95588", "95588"),
+    ],
+)
+def test_a_short_number_behind_an_area_code_is_read(desk, installation, written, number):
+    assert desk.service.reading.number(written) == number
+    status, _, *told = _ask_to_sign(desk, written)
+    assert (status, told[0]) != (400, "orig.tn")
+    assert _verify(desk, installation, written)["verstat"] in (NONE, FAILED)
+    if number == "110":
+        assert _decided(desk, written) == (None, "DO_NOT_ORIGINATE")
+        assert _decided(desk, BANK, dest={"tn": [written]}) == ("C", "EMERGENCY_CALL")
+
+
+def test_a_token_may_write_an_address_differently(desk, installation):
+    token = _token(installation, URI("sip:Alice@X.example:5060;transport=udp"))
+    told = _verify(desk, installation, {"uri": "sip:alice@x.example"}, token)
+    assert told["verstat"] == PASSED
+    told = _verify(desk, installation, {"uri": "sips:alice@x.example"}, token)
+    assert told["reason"] == "ORIG_MISMATCH"
+
+
+@pytest.mark.parametrize("uri", ["sip:anonymous@192.0.2.1", "sip:Anonymous@pbx.example"])
+def test_who_is_withheld_gets_c_at_any_host(desk, uri):
+    assert _decided(desk, {"uri": uri}) == ("C", "ANONYMOUS")

@@ -256,6 +256,16 @@ def test_doctor_says_what_is_not_known_without_a_country(installation):
     (told,) = [finding for finding in findings if finding["subject"] == "numbers"]
     assert (status, told["state"], told["advice"]) == (0, "warning", "set numbers.country")
     assert "urn:service:sos" in told["text"]
+    assert "hosts" not in {finding["subject"] for finding in findings}
+
+
+def test_doctor_says_what_is_not_known_without_own_hosts(installation):
+    (told,) = [f for f in _findings(installation.config)[1] if f["subject"] == "hosts"]
+    assert (told["state"], told["advice"]) == ("warning", "set numbers.hosts")
+    config = installation.config
+    text = config.read_text().replace("[numbers]", '[numbers]\nhosts = ["ims.north.example"]')
+    config.write_text(text)
+    assert "hosts" not in {finding["subject"] for finding in _findings(config)[1]}
 
 
 BROKEN = {

@@ -1,5 +1,7 @@
 """How identities are read: every spelling of a number is that number, on every way in."""
 
+from urllib.parse import quote
+
 import pytest
 
 from zhenxian.core.errors import ParseError
@@ -284,7 +286,8 @@ OWN = Reading(
         ("sip:10086@other.example", Private("sip:10086@other.example")),
         ("sip:10086@notims.example", Private("sip:10086@notims.example")),
         ("sip:10086@ims.example.evil.example", Private("sip:10086@ims.example.evil.example")),
-        ("sip:10086", Private("sip:10086")),
+        ("sip:10086", TN("10086")),
+        ("sip:4711", Private("sip:4711")),
         ("sip:4711@ims.example", Private("sip:4711@ims.example")),
         ("sip:4711@192.0.2.7", Private("sip:4711@192.0.2.7")),
         ("sip:4711@other.example;user=phone", Private("sip:4711@other.example")),
@@ -363,11 +366,137 @@ def test_sixteen_digits_are_a_number_where_a_portability_prefix_makes_them():
     [
         "sip:anonymous@anonymous.invalid",
         "<SIP:Anonymous@Anonymous.Invalid:5060>",
-        "sip:8675588880001@anonymous.invalid",
+        "sip:anonymous@anonymous.invalid.",
+        "sip:anon%79mous:secret@anonymous.invalid",
+        "sip:anonymous.invalid",
+        "sip:anonymous@192.0.2.1",
+        "anonymous@ims.example",
     ],
 )
 def test_who_is_withheld_is_nobody(uri):
     assert Reading().identity(uri) is ANONYMOUS
+
+
+NOT_WITHHELD = [
+    ("sip:8675588880001@anonymous.invalid", BANK),
+    ("sip:+86-755-88880001@Anonymous.Invalid.;user=phone", BANK),
+    ("sip:110@anonymous.invalid", TN("110")),
+    ("sip:4711@anonymous.invalid", Private("sip:4711@anonymous.invalid")),
+    ("sip:bank@anonymous.invalid", URI("sip:bank@anonymous.invalid")),
+    (
+        "sip:anonymous;8675588880001@anonymous.invalid",
+        Private("sip:anonymous;8675588880001@anonymous.invalid"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("uri", "identity"), NOT_WITHHELD)
+def test_nobody_hides_behind_the_host_of_who_is_withheld(uri, identity):
+    found = OWN.identity(uri)
+    assert (found, type(found)) == (identity, type(identity))
+
+
+# Blanks, dashes and marks that Unicode calls letters: Hangul fillers, long vowels, apostrophes.
+NO_LETTERS = ["ㅤ", "ᅟ", "ᅠ", "ﾠ", "ー", "ｰ", "ʼ", "ʹ", "ː", "ـ", "ꞌ", "ǀ"]
+
+
+@pytest.mark.parametrize("mark", NO_LETTERS)
+def test_a_mark_makes_no_name_of_a_number(mark):
+    for written in (f"8675588880001{mark}", f"86755{mark}88880001", f"{mark}8675588880001"):
+        for uri in (f"sip:{quote(written)}@a.example", f"sip:+{quote(written)}@192.0.2.9"):
+            with pytest.raises(ParseError) as refused:
+                OWN.identity(uri)
+            assert refused.value.reason in (Reason.URI_INVALID, Reason.TN_INVALID)
+    for host in ("192.0.2.9", "ims.example", "a.example;user=phone"):
+        with pytest.raises(ParseError):
+            OWN.identity(f"sip:110{quote(mark)}@{host}")
+
+
+def test_a_name_in_any_script_stays_a_uri():
+    for name in ("张三2", "müller7", "Иван", "+alice2", "_", "alice;1234567"):
+        assert type(OWN.identity(f"sip:{quote(name, safe='+;')}@a.example")) is URI
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        *(f"{before}8675588880001" for before in (";", "%3B", ":", "%3A", "%40", "?", "%3F")),
+        *(f"{before}8675588880001" for before in ("-;", "*;", "%EF%BC%9B", "%E3%83%BC;", "()%3f")),
+        "+8675588880001%3B;,",
+        "&,8675588880001,pause",
+        ";110",
+        ":110",
+    ],
+)
+def test_no_number_stands_behind_nobody(user):
+    try:
+        found = OWN.identity(f"sip:{user}@a.example")
+    except ParseError as error:
+        assert error.reason in (Reason.URI_INVALID, Reason.TN_INVALID)
+    else:
+        assert found == BANK
+
+
+def test_what_stands_behind_a_number_with_its_plus_changes_nothing():
+    assert OWN.identity("sip:+8675588880001,pause@a.example") == BANK
+    assert OWN.identity("sip:+13105551234&x@a.example") == TN("13105551234")
+
+
+@pytest.mark.parametrize("host", ["192.000.002.009", "192.0.2.9.", "3221225985", "0xC0000209"])
+def test_a_special_number_at_an_address_is_that_number_however_the_address_is_written(host):
+    assert OWN.identity(f"sip:10086@{host}") == TN("10086")
+
+
+@pytest.mark.parametrize("user", ["110,", "110/", "110&", "%22110%22", "110%00", "110%E2%80%8B"])
+def test_a_special_number_with_more_is_none_and_no_extension(user):
+    for uri in (f"sip:{user}@192.0.2.9", f"sip:{user}@ims.example", f"sip:1{'-' * 62}10@192.0.2.9"):
+        with pytest.raises(ParseError) as refused:
+            OWN.identity(uri)
+        assert refused.value.reason is Reason.TN_INVALID
+
+
+@pytest.mark.parametrize("zeros", ["000", "0000"])
+def test_zeros_make_no_long_number_of_a_number(zeros):
+    for country in (None, "CN"):
+        with pytest.raises(ParseError):
+            Reading(country).identity(f"sip:{zeros}8675588880001@a.example")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "urn:x:8675588880001",
+        "urn:service:sos.;8613800138000",
+        "urn:service:",
+        "urn:service:sos.",
+        "urn:service:sos..fire",
+        "urn:service:-sos",
+        f"urn:service:{'a' * 64}",
+    ],
+)
+def test_a_urn_names_a_service_by_labels(uri):
+    with pytest.raises(ParseError) as refused:
+        Reading().identity(uri)
+    assert refused.value.reason is Reason.URI_INVALID
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        ("4402079460000", "442079460000"),
+        ("44 (0)20 7946 0000", "442079460000"),
+        ("490301234567", "49301234567"),
+        ("390612345678", "390612345678"),  # Italy dials its 0 from everywhere
+        ("86075588880001", "8675588880001"),
+        ("12025550100", "12025550100"),
+    ],
+)
+def test_a_trunk_0_behind_any_country_code_goes(written, number):
+    for reading in (Reading(), Reading("CN")):
+        assert reading.recorded(written, "first") == TN(number)
+        assert reading.identity(f"sip:+{quote(written)}@a.example") == TN(number)
+    assert Reading().number(written) == TN(number)
+    assert Reading().identity(f"sip:{quote(written)}@a.example") == TN(number)
 
 
 def test_a_token_is_read_as_the_call_is_but_its_numbers_are_global():
@@ -375,8 +504,7 @@ def test_a_token_is_read_as_the_call_is_but_its_numbers_are_global():
     assert reading.claimed(TN("13105551234")) == TN("13105551234")
     assert reading.number("13105551234") == TN("8613105551234")
     assert reading.claimed(URI("sip:075588880001@a.example")) == BANK
-    alice = URI("sip:Alice@a.example")
-    assert reading.claimed(alice) is alice
+    assert reading.claimed(URI("sip:Alice@A.example:5060")) == URI("sip:alice@a.example")
     bad = URI("tel:5550100;phone-context=+1-215")
     assert reading.claimed(bad) is bad
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from found import Found, finding
+from msgspec.structs import replace
 from plain import PlainRegistry
 
 from zhenxian.analytics.model import KeyKind, Measure
@@ -14,6 +15,7 @@ from zhenxian.core.tn import TN, URI, TNRange
 from zhenxian.passport.claims import Destination
 from zhenxian.passport.ppt.shaken import Attestation
 from zhenxian.registry.consent import Consent, ConsentPolicy
+from zhenxian.registry.kinds import load_plan
 from zhenxian.registry.model import (
     Access,
     Binding,
@@ -148,6 +150,9 @@ TABLE = [
     (known(held=PRIVATE, finding=POOL), A, None, Reason.NOT_BOUND),
     (Facts(available=False), A, C, Reason.REGISTRY_UNAVAILABLE),
     (Facts(available=False), None, C, Reason.REGISTRY_UNAVAILABLE),
+    (Facts(available=False, service=True), A, None, Reason.DO_NOT_ORIGINATE),
+    (Facts(available=False, emergency=True), A, None, Reason.DO_NOT_ORIGINATE),
+    (Facts(available=False, privacy=True), A, None, Reason.NOT_BOUND),
 ]
 
 
@@ -194,6 +199,13 @@ def test_an_unavailable_registry_never_earns_more_than_c():
     facts = gather(request(A, access="bank-trunk"), Broken([holding()], [TRUNK]), NOW)
     assert facts == Facts(available=False)
     assert decide(request(A), facts).attest is C
+
+
+@pytest.mark.parametrize("display", ["110", "10086", "700100020000001"])
+def test_an_unavailable_registry_leaves_what_the_plan_alone_knows(display):
+    asked = replace(request(A, access="bank-trunk"), orig=TN(display))
+    facts = gather(asked, Broken([holding()], [TRUNK]), NOW, plan=load_plan((), "CN"))
+    assert decide(asked, facts).attest is None
 
 
 def test_gather_reads_access_by_name_then_by_origid():
