@@ -216,8 +216,10 @@ class CrlStore:
         except (OSError, msgspec.DecodeError):
             return "", False  # from somewhere that was forgotten
         url = source.url
-        here = names_loopback(host_of(url) or "")
-        return url, source.secured and (here or url.lower().startswith("https:"))
+        # At an address of its own a delegate can serve a copy of anybody's list.
+        if source.delegated or not source.secured:
+            return url, False
+        return url, names_loopback(host_of(url) or "") or url.lower().startswith("https:")
 
     async def refresh_due(self, now: int) -> bool:
         """Fetch the lists that are due; True when a new one is in the folder.
@@ -246,13 +248,17 @@ class CrlStore:
 
     def lacks(self, named: Iterable[Named]) -> bool:
         """True when one of these addresses is to be asked, or is being asked."""
-        return any(self._askable(url) for one in named for url in _few(one))
+        return any(self._askable(url, one) for one in named for url in _few(one))
 
-    def _askable(self, url: str) -> bool:
+    def _askable(self, url: str, named: Named) -> bool:
         if url in self._flights:
             return True
         # What is known and not held is asked in the background; no call waits for it again.
-        known = self._path(url).exists() if url in self._urls else self._source(url).used
+        if url in self._urls:
+            known = self._path(url).exists()
+        else:
+            source = self._source(url)
+            known = bool(source.used) and not _outranks(named, source)
         return not known and self._retry_at.get(url, 0) <= self._now
 
     async def fetch_for(self, named: Iterable[Named]) -> bool:
@@ -264,13 +270,27 @@ class CrlStore:
             True when a new list is in the folder. False, without waiting, when there is nothing
             to fetch, no place for it, or it failed a moment ago.
         """
-        flights = [
-            self._flight(url)
-            for one in named
-            for url in _few(one)
-            if self._askable(url) and (url in self._flights or self._learn(url, one))
-        ]
-        return any([await asyncio.shield(flight) for flight in flights])
+        flights, anew = [], False
+        for one in named:
+            for url in _few(one):
+                if not self._askable(url, one):
+                    continue
+                if url not in self._flights:
+                    if not self._learn(url, one):
+                        continue
+                    anew = self._told_anew(url) or anew
+                flights.append(self._flight(url))
+        return any([await asyncio.shield(flight) for flight in flights]) or anew
+
+    def _told_anew(self, url: str) -> bool:
+        """Have a list that is held read again, after what is known of its address changed."""
+        if url in self._urls:
+            return False
+        try:
+            os.utime(self._path(url))
+        except OSError:
+            return False
+        return True
 
     def used(self, urls: Iterable[str], now: int) -> None:
         """Note that certificates in use name these, so that they are not forgotten."""
@@ -287,7 +307,7 @@ class CrlStore:
             return True
         sources = self._sources()
         source = sources.get(url)
-        if source is None or (source.delegated and not named.delegated):
+        if source is None or _outranks(named, source):
             source = source or _Source(url)
             source.authority, source.delegated = named.authority, named.delegated
             learnt = [
@@ -493,6 +513,11 @@ def _few(named: Named) -> tuple[str, ...]:
     """The first addresses that can be fetched at all."""
     urls = (url for url in named.urls if url[:5].lower() in ("http:", "https"))
     return tuple(itertools.islice(urls, MAX_OF_CERTIFICATE))
+
+
+def _outranks(named: Named, source: _Source) -> bool:
+    """True when an STI-CA's certificate names what only a delegate's did so far."""
+    return source.delegated and not named.delegated
 
 
 def _name(url: str) -> str:

@@ -308,6 +308,11 @@ def _is_ca(certificate: x509.Certificate) -> bool:
     return basic is not None and basic.ca
 
 
+def _signs(certificate: x509.Certificate, role: Role) -> bool:
+    """True for what signs calls: a carrier's certificate, and a delegate's that is no CA."""
+    return role is Role.LEAF or (role is Role.DELEGATE and not _is_ca(certificate))
+
+
 def algorithm_text(certificate: x509.Certificate) -> str:
     """By what a certificate is signed, by the name that standards give it."""
     oid = certificate.signature_algorithm_oid
@@ -398,11 +403,14 @@ def _subject(certificate: x509.Certificate, role: Role, expect: _Expect) -> None
             f"the subject has exactly one {name}",
         )
     common = [str(a.value) for a in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    if role is not Role.LEAF:
-        expect(len(common) == 1, "SUBJECT_CN", False, "the subject has exactly one CN")
-        return
     match = _COMMON_NAME.match(common[0]) if len(common) == 1 else None
-    expect(match is not None, "SUBJECT_CN", False, 'a CN of the form "SHAKEN <SPC>" is expected')
+    if role is Role.LEAF:
+        text = 'a CN of the form "SHAKEN <SPC>" is expected'
+        expect(match is not None, "SUBJECT_CN", False, text)
+    else:
+        expect(len(common) == 1, "SUBJECT_CN", False, "the subject has exactly one CN")
+    if not _signs(certificate, role):
+        return
     try:
         listed = tnauthlist.tnauthlist_of(certificate)
     except ParseError:
@@ -501,4 +509,11 @@ def _tnauthlist(certificate: x509.Certificate, role: Role, expect: _Expect) -> N
             "TNAUTHLIST_SPC",
             True,
             f"a TNAuthList of exactly one SPC is expected, not {str(listed)[:80]}",
+        )
+    elif _signs(certificate, role):
+        expect(
+            len(listed.spcs) <= 1,
+            "TNAUTHLIST_SPC",
+            True,
+            f"a TNAuthList of one SPC at most is expected, not {str(listed)[:80]}",
         )

@@ -131,6 +131,7 @@ class _Vouched(Struct):
         assigned: of those who may speak for the certificate's root.
         places: where their list is; None: wherever a certificate points to.
         unassigned: the certificate points to it, and it is of somebody assigned to no root.
+        keys: with which its signature verifies.
     """
 
     anybody: int = -1
@@ -138,6 +139,7 @@ class _Vouched(Struct):
     assigned: int = -1
     places: frozenset[str] | None = frozenset()
     unassigned: bool = False
+    keys: frozenset[bytes] = frozenset()
 
 
 class RevocationView:
@@ -198,7 +200,8 @@ class RevocationView:
         that no newer one of its scope has replaced, also when it is stale, not valid yet, of
         another distribution point, or when its signer's certificate has expired since: each of
         these could take back a revocation otherwise. For the same reason only a list that has
-        begun and whose signer's certificate is valid replaces older ones.
+        begun and whose signer's certificate is valid replaces older ones, and only those that the
+        same key signed: whoever is named like another does not take that one's word back.
         """
         asked = self._asked(certificate, issuer, above)
         key = (asked.issuer, certificate.serial_number)
@@ -210,11 +213,12 @@ class RevocationView:
                 continue
             authentic.append((item, vouched))
             if item.this_update <= now <= vouched.anybody:
-                newest[item.scope] = max(newest.get(item.scope, item.rank), item.rank)
+                scope = (*item.scope, vouched.keys)
+                newest[scope] = max(newest.get(scope, item.rank), item.rank)
         good: dict[Ground, tuple[int, RevocationList, _Vouched]] = {}
         stale = False
         for item, vouched in authentic:
-            if item.rank < newest.get(item.scope, item.rank):
+            if item.rank < newest.get((*item.scope, vouched.keys), item.rank):
                 continue
             if key in item.revoked:
                 return Status(State.REVOKED, now, f"serial {certificate.serial_number:x} is listed")
@@ -263,8 +267,9 @@ class RevocationView:
         """Until when somebody who may speak of the certificate vouches for the list.
 
         That is the certificate's issuer; for an indirect list whoever the operator trusts with
-        lists below its root, and a root that the certificate names: one root's list does not
-        revoke what another issued.
+        lists below its root, and its root. A root of another path revokes it if it names that one,
+        and covers nothing of it: the path of a list ends where the certificate's does (RFC 5280
+        section 6.3.3, f). Roots are told apart by name and key.
         """
         found = _Vouched()
         own, named = item.issuer == asked.issuer, item.issuer in asked.speakers
@@ -275,10 +280,15 @@ class RevocationView:
             if not (speaks or named):
                 continue
             until = _signed_until(item, entry.certificate, now)
-            found.anybody = max(found.anybody, until)
-            if not speaks or until < 0:
+            if until < 0:
                 continue
-            found.letter = max(found.letter, until)
+            found.anybody = max(found.anybody, until)
+            found.keys |= {anchor(entry.certificate)[1]}
+            if not speaks:
+                continue
+            # Somebody to whom numbers were delegated names CAs as it likes, like this issuer too.
+            if named or asked.direct:
+                found.letter = max(found.letter, until)
             if asked.root is None:
                 continue
             places = _places(item, entry)
@@ -289,12 +299,17 @@ class RevocationView:
                 )
             elif places and _points_to(asked, places):
                 found.unassigned = True
-        others = (asked.signer,) if own else ()
-        if own or named:
-            others = (*others, *self._roots.get(item.issuer, ()))
-        for other in others:
-            found.letter = max(found.letter, _signed_until(item, other, now))
-        found.anybody = max(found.anybody, found.letter)
+        others = [(asked.signer, True)] if own else []
+        roots = self._roots.get(item.issuer, ()) if own or named else ()
+        others.extend((root, anchor(root) == asked.root) for root in roots)
+        for other, on_path in others:
+            until = _signed_until(item, other, now) if on_path or named else -1
+            if until < 0:
+                continue
+            found.anybody = max(found.anybody, until)
+            found.keys |= {anchor(other)[1]}
+            if on_path:
+                found.letter = max(found.letter, until)
         return found
 
 
@@ -363,7 +378,8 @@ def _places(item: RevocationList, issuer: ListIssuer) -> frozenset[str] | None:
 
     They are what it says itself; else where it was fetched from, unless over http, where an
     issuer's list can be put in the place of another; else what the operator says. Where nobody
-    says anything, the list was put there by hand to be used for whatever its issuer speaks for.
+    says anything, the list was put there by hand to be used for whatever its issuer speaks for, and
+    which no delegate issued.
     """
     if item.points:
         return item.points
@@ -393,6 +409,9 @@ def _ground(item: RevocationList, asked: _Asked, vouched: _Vouched) -> Ground | 
     if not asked.points:
         pointless = asked.direct and not _has_points(asked.certificate)
         return Ground.ASSIGNED if pointless else None
+    # Below a delegate any address may stand: it covers nothing without being the list's own.
+    if vouched.places is None and not asked.direct:
+        return None
     return Ground.ADDRESS if _points_to(asked, vouched.places) else None
 
 

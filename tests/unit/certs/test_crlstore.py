@@ -271,13 +271,20 @@ class TestPlaces:
         self.learn(store, named(url_of("ca"), authority="0"))
         assert world.repository.fetched[-1] == url_of("ca")
         self.learn(store, named(url_of("delegate", 0), authority="0"))
-        assert store._sources()[url_of("delegate", 0)].delegated is True  # it is held already
 
     def test_an_address_of_a_delegate_that_a_ca_names_too_is_the_cas(self, store, world):
+        """The list there is told anew to every worker, for it counts for more."""
+        self.publish(world, url_of(1))
         self.learn(store, named(url_of(1), authority="a", delegated=True))
-        store._path(url_of(1), "json").unlink()
-        self.learn(store, named(url_of(1), authority="a"), now=NOW + 100)
+        assert [held.sure for held in store.held()] == [False]
+        version = store.version()
+        assert not store.lacks([named(url_of(1), authority="b", delegated=True)])
+        assert store.lacks([named(url_of(1), authority="a")])
+        assert asyncio.run(store.fetch_for([named(url_of(1), authority="a")])) is True
         assert store._sources()[url_of(1)].delegated is False
+        assert [held.sure for held in store.held()] == [True]
+        assert store.version() != version
+        assert not store.lacks([named(url_of(1), authority="a")])
 
     def test_what_is_configured_takes_no_place(self, open_store, world):
         store = open_store(url_of("own"))

@@ -49,7 +49,8 @@ class World:
             policy=RevocationPolicy.REQUIRE,
         )
         assert not problems
-        return view.status(leaf or self.leaf, self.ca.certificate, now)
+        path = (self.root.certificate,)
+        return view.status(leaf or self.leaf, self.ca.certificate, now, path)
 
     def state(self, *lists, **more):
         return self.status(*lists, **more).state
