@@ -47,11 +47,14 @@ class Named(Struct, frozen=True):
         authority: who shares places with whom: the CA below the root that the path goes through,
             or the root for what it issued itself.
         delegated: somebody issued the certificate to whom numbers were delegated.
+        keys: of the CAs above the certificate, who may sign its lists: SubjectPublicKeyInfo in
+            base64.
     """
 
     urls: tuple[str, ...]
     authority: str = ""
     delegated: bool = False
+    keys: tuple[str, ...] = ()
 
 
 class RevocationList(Struct, frozen=True):

@@ -4,8 +4,9 @@ The folder is the whole state. Every list fetched is one file, replaced atomical
 JSON file beside it that says where it came from and when it is due; an operator may drop further
 *.crl and *.pem files in. Workers share the folder and compare `version()` about once a second.
 
-Lists are not judged here: certs.revocation checks signature, issuer and dates, for every list and
-wherever it came from. Only what is no list at all, or older than the one held, is not stored.
+Whom a list covers is not judged here: certs.revocation does that, for every list and wherever it
+came from. What is no list at all, what nobody signed who may, and what is older than the list held
+or begins in the future while one is held, is not stored.
 
 Addresses that certificates name are learnt from chains under a trusted root whose key has signed a
 token, and from nothing else. Even so a CA, or somebody a CA delegated numbers to, may name what it
@@ -31,7 +32,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from zhenxian.certs.crl import HeldList, Named, parse_crl
+from zhenxian.certs.crl import HeldList, Named, RevocationList, parse_crl
 from zhenxian.certs.fetch import Fetched, Fetcher, FetchError, Purpose
 from zhenxian.certs.files import read_file
 from zhenxian.certs.x5u import host_of, names_loopback
@@ -50,6 +51,8 @@ FORGET_SILENT_SECONDS: Final = 86_400  # likewise, of one that never gave a list
 _LONGEST_RETRY: Final = 3_600  # seconds; for those that never gave a list
 MAX_FILE: Final = 64 * 1024 * 1024  # octets; some 1.5 million entries
 _NOTE_USE_EVERY: Final = 86_400  # seconds; what is in use is written down no more often
+MAX_LEARNT: Final = 1024 * 1024  # octets of a list that the operator did not configure
+_MAX_KEYS: Final = 16  # of CAs that may sign the list at one address; the last that named it
 _FOLDER: Final = "folder"
 _NO_PLACE: Final = "no place"
 _SCAN_EVERY: Final = 10  # seconds between two looks for what other workers have learnt
@@ -64,6 +67,7 @@ class _Source(Struct):
     Attributes:
         gave: when it last gave a list. used: when a certificate was last known to name it.
         secured: what it gave came over https all the way.
+        keys: as of Named, of all that named it.
     """
 
     url: str
@@ -74,6 +78,7 @@ class _Source(Struct):
     authority: str = ""
     delegated: bool = False
     secured: bool = True
+    keys: tuple[str, ...] = ()
 
     @property
     def forgotten_at(self) -> int:
@@ -92,7 +97,7 @@ class CrlStore:
         urls: Sequence[str] = (),
         refresh_seconds: int = REFRESH_SECONDS,
         retry_seconds: int = RETRY_SECONDS,
-        refusal: Callable[[bytes], str | None] | None = None,
+        signed: Callable[[RevocationList, Sequence[str]], bool] = lambda *_: True,
         count: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Open the folder, and create it if only its last part is missing.
@@ -103,9 +108,8 @@ class CrlStore:
             urls: lists to fetch besides those that certificates name.
             refresh_seconds: how often each is asked for; sooner when it says it will be replaced.
             retry_seconds: after a failure.
-            refusal: tells why a fetched list may not replace the one held, None when it may.
-                Lists come over plain http too; with a check of the signature here, an attacker
-                on the way cannot take a good list out of force.
+            signed: tells whether somebody signed a list who may, these keys included. Lists come
+                over plain http too: nobody on the way may take a good one out of force.
             count: told the outcome of each fetch: fetched, unchanged, failed; no_place for an
                 address that is not learnt.
 
@@ -117,7 +121,7 @@ class CrlStore:
         self._urls = tuple(dict.fromkeys(urls))
         self._refresh_seconds = refresh_seconds
         self._retry_seconds = retry_seconds
-        self._refusal = refusal
+        self._signed = signed
         self._count = count
         self._now = 0
         self._scan_at = 0
@@ -258,7 +262,9 @@ class CrlStore:
             known = self._path(url).exists()
         else:
             source = self._source(url)
-            known = bool(source.used) and not _outranks(named, source)
+            # Records of an earlier release do not tell who may sign.
+            told = bool(source.keys) or not named.keys
+            known = bool(source.used) and told and not _outranks(named, source)
         return not known and self._retry_at.get(url, 0) <= self._now
 
     async def fetch_for(self, named: Iterable[Named]) -> bool:
@@ -292,12 +298,19 @@ class CrlStore:
             return False
         return True
 
-    def used(self, urls: Iterable[str], now: int) -> None:
-        """Note that certificates in use name these, so that they are not forgotten."""
-        for url in set(urls):
+    def used(self, named: Iterable[Named], now: int) -> None:
+        """Note that certificates of paths in use name these, so that they are not forgotten."""
+        keys: dict[str, list[str]] = {}
+        for one in named:
+            for url in one.urls:
+                keys.setdefault(url, []).extend(one.keys)
+        for url, more in keys.items():
             source = self._source(url)
-            if source.used and source.used + _NOTE_USE_EVERY <= now:
-                source.used = now
+            if not source.used:
+                continue
+            news = _add_keys(source, more)
+            if news or source.used + _NOTE_USE_EVERY <= now:
+                source.used = max(source.used, now)
                 with suppress(OSError):
                     self._write(self._path(url, "json"), msgspec.json.encode(source))
 
@@ -330,6 +343,7 @@ class CrlStore:
                     self._count("no_place")
                     return False
         source.used = self._now
+        _add_keys(source, named.keys)
         with suppress(OSError):  # the fetch will say why
             self._write(self._path(url, "json"), msgspec.json.encode(source))
         return True
@@ -389,7 +403,7 @@ class CrlStore:
                 source.etag = answer.caching.etag
                 source.secured = answer.secured
                 # A list of a hundred thousand entries takes a second to read.
-                source.due = await asyncio.to_thread(self._store, url, answer.body, held)
+                source.due = await asyncio.to_thread(self._store, source, answer.body, held)
             else:
                 source.due = self._now + self._refresh_seconds
             source.gave = self._now
@@ -417,18 +431,31 @@ class CrlStore:
         longest = max(self._retry_seconds, _LONGEST_RETRY)
         return min(self._retry_seconds << (failures - 1), longest)
 
-    def _store(self, url: str, body: bytes, held: bytes | None) -> int:
+    def _store(self, source: _Source, body: bytes, held: bytes | None) -> int:
         """Store a list; returns when it is due again. Raises ParseError, OSError."""
+        url = source.url
+        if url not in self._urls and len(body) > MAX_LEARNT:
+            raise _not_taken(f"larger than {MAX_LEARNT} octets, and not in trust.crl_urls")
         new = parse_crl(body)
-        why_not = self._refusal(body) if self._refusal is not None else None
-        if why_not is None and held is not None:
-            try:
-                if parse_crl(held).this_update > new.this_update:
-                    why_not = "older than the list held"
-            except ParseError:
-                pass  # what is held is of no use
-        if why_not is not None:
-            raise ParseError(Reason.CRL_UNAVAILABLE, "crl", f"not taken over: {why_not}")
+        before = None
+        if held is not None:
+            with suppress(ParseError):  # what cannot be read is of no use
+                before = parse_crl(held)
+        signed = self._signed(new, source.keys)
+        # What a CA that nobody has met yet says of its own certificates comes from where the
+        # operator says, if nobody on the way can put another list there.
+        if not signed and not (url in self._urls and source.secured):
+            raise _not_taken("nobody signed it who may")
+        if before is not None and (not signed or before.this_update > new.this_update):
+            genuine = self._signed(before, source.keys)
+            if genuine and not signed:
+                raise _not_taken("nobody signed it who may, and the list held is signed")
+            # A list of the future, or of nobody, must not stand in the way of all that follow.
+            held_counts = before.this_update <= self._now and (genuine or not signed)
+            if held_counts and before.this_update > new.this_update:
+                raise _not_taken("older than the list held")
+        if before is not None and new.this_update > self._now:
+            raise _not_taken("it begins in the future")
         self._write(self._path(url), body)
         soonest = self._now + self._retry_seconds
         return min(self._now + self._refresh_seconds, max(new.next_update, soonest))
@@ -513,6 +540,17 @@ def _few(named: Named) -> tuple[str, ...]:
     """The first addresses that can be fetched at all."""
     urls = (url for url in named.urls if url[:5].lower() in ("http:", "https"))
     return tuple(itertools.islice(urls, MAX_OF_CERTIFICATE))
+
+
+def _not_taken(why: str) -> ParseError:
+    return ParseError(Reason.CRL_UNAVAILABLE, "crl", f"not taken over: {why}")
+
+
+def _add_keys(source: _Source, keys: Iterable[str]) -> bool:
+    """Note who may sign the list at an address; True when somebody is new."""
+    new = [key for key in dict.fromkeys(keys) if key not in source.keys]
+    source.keys = (*source.keys, *new)[-_MAX_KEYS:]
+    return bool(new)
 
 
 def _outranks(named: Named, source: _Source) -> bool:

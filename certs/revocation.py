@@ -8,6 +8,7 @@ of the certificate's issuer. All names are compared in their normal form (certs.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+)
 from msgspec import Struct, structs
 
 from zhenxian.certs import tnauthlist
@@ -171,6 +176,17 @@ class RevocationView:
     def by_source(self) -> dict[bytes, RevocationList]:
         """The lists, by what they were read from."""
         return {item.source: item for item in self._lists}
+
+    def signed(self, item: RevocationList, keys: Iterable[str] = ()) -> bool:
+        """True when somebody signed a list who may: for whom, and how fresh, is another matter.
+
+        That is an issuer of lists or a root of its issuer's name; or else one of these keys, given
+        as SubjectPublicKeyInfo in base64.
+        """
+        known = (entry.certificate for entry in self._issuers.get(item.issuer, ()))
+        if any(_signed(item.crl, c) for c in (*known, *self._roots.get(item.issuer, ()))):
+            return True
+        return any(_verifies(item.crl, key) for key in keys)
 
     def without_fresh(self, urls: Iterable[str], now: int) -> tuple[str, ...]:
         """Those of some addresses from which no list is held that is valid now by its dates."""
@@ -335,6 +351,16 @@ def _signed(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bo
             return False
         return isinstance(key, EllipticCurvePublicKey | RSAPublicKey) and crl.is_signature_valid(
             key
+        )
+    except (InvalidSignature, *UNREADABLE):
+        return False
+
+
+def _verifies(crl: x509.CertificateRevocationList, key: str) -> bool:
+    try:
+        read = load_der_public_key(base64.b64decode(key))
+        return isinstance(read, EllipticCurvePublicKey | RSAPublicKey) and crl.is_signature_valid(
+            read
         )
     except (InvalidSignature, *UNREADABLE):
         return False

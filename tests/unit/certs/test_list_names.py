@@ -25,10 +25,13 @@ from test_list_issuers import (
     refused,
 )
 
-from zhenxian.certs.ca import Authority
-from zhenxian.certs.crl import HeldList
-from zhenxian.certs.revocation import Ground, RevocationPolicy
+from zhenxian.calls.lists import LearntLists
+from zhenxian.certs.ca import Authority, pem
+from zhenxian.certs.chain import named, parse_chain
+from zhenxian.certs.crl import HeldList, parse_crl
+from zhenxian.certs.revocation import Ground, RevocationPolicy, build_view
 from zhenxian.certs.tnauthlist import SPC, TNAuthList
+from zhenxian.certs.trustlist import TrustList
 from zhenxian.core.reasons import Reason
 
 EITHER = list(RevocationPolicy)
@@ -59,8 +62,8 @@ def listed(signer, *revoked, at=NOW - 60, point=None, indirect=False):
         entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number)
         entry = entry.revocation_date(datetime.fromtimestamp(at, UTC))
         if indirect:
-            named = x509.CertificateIssuer([x509.DirectoryName(certificate.issuer)])
-            entry = entry.add_extension(named, critical=True)
+            issuer = x509.CertificateIssuer([x509.DirectoryName(certificate.issuer)])
+            entry = entry.add_extension(issuer, critical=True)
         builder = builder.add_revoked_certificate(entry.build())
     return builder.sign(signer.key, hashes.SHA256()).public_bytes(Encoding.DER)
 
@@ -182,3 +185,34 @@ def test_a_list_put_there_by_hand_covers_no_address_of_a_delegate():
     direct = leaf_of(REALM.ca, pointing(OTHER))
     covered = judged(direct, held, assigned=[REALM.speaks_for()], roots=(REALM,))
     assert set(grounds(covered)) == {Ground.ADDRESS}
+
+
+def test_only_the_path_says_where_lists_are():
+    """Anybody can put a certificate beside the others that names whatever it likes."""
+    stray = Authority.create_root("Stray", change=pointing(OTHER), **DATES)
+    chain = parse_chain(pem(*leaf_of(DELEGATE, pointing(URL)), stray.certificate))
+    trust = TrustList((REALM.root.certificate,), "t")
+    found = named(chain, now=NOW, trust=trust)
+    assert {url for one in found for url in one.urls} == {URL}
+    assert [one.delegated for one in found] == [True, False, False]
+    assert [len(one.keys) for one in found] == [3, 2, 1]
+    view, _ = build_view([], issuers=TrustList(), trust=trust, policy=RevocationPolicy.REQUIRE)
+    (leaf, _, _) = found
+    assert view.signed(parse_crl(listed(DELEGATE)), leaf.keys)
+    assert not view.signed(parse_crl(listed(DELEGATE)))
+    assert view.signed(parse_crl(listed(REALM.root)))
+    assert not view.signed(parse_crl(listed(stray)), leaf.keys)
+    asked = []
+
+    class Crls:
+        def used(self, given, now):
+            asked.extend(url for one in given for url in one.urls)
+
+    lists = LearntLists(Crls(), lambda: Judging(trust), lambda: NOW, None)
+    lists.used([chain], NOW)
+    assert set(asked) == {URL}
+
+
+class Judging:
+    def __init__(self, roots):
+        self.roots = roots
