@@ -441,24 +441,41 @@ class CrlStore:
         if held is not None:
             with suppress(ParseError):  # what cannot be read is of no use
                 before = parse_crl(held)
-        signed = self._signed(new, source.keys)
-        # What a CA that nobody has met yet says of its own certificates comes from where the
-        # operator says, if nobody on the way can put another list there.
-        if not signed and not (url in self._urls and source.secured):
-            raise _not_taken("nobody signed it who may")
-        if before is not None and (not signed or before.this_update > new.this_update):
-            genuine = self._signed(before, source.keys)
-            if genuine and not signed:
-                raise _not_taken("nobody signed it who may, and the list held is signed")
-            # A list of the future, or of nobody, must not stand in the way of all that follow.
-            held_counts = before.this_update <= self._now and (genuine or not signed)
-            if held_counts and before.this_update > new.this_update:
-                raise _not_taken("older than the list held")
-        if before is not None and new.this_update > self._now:
-            raise _not_taken("it begins in the future")
+        why_not = self._why_not(source, new, before)
+        if why_not is not None:
+            raise _not_taken(why_not)
         self._write(self._path(url), body)
         soonest = self._now + self._retry_seconds
         return min(self._now + self._refresh_seconds, max(new.next_update, soonest))
+
+    def _why_not(
+        self, source: _Source, new: RevocationList, held: RevocationList | None
+    ) -> str | None:
+        """Why a list is not stored in the place of the one held; None when it is."""
+        signed = self._signed(new, source.keys)
+        # What a CA that nobody has met yet says of its own certificates comes from where the
+        # operator says, if nobody on the way can put another list there.
+        if not signed and not (source.url in self._urls and source.secured):
+            return "nobody signed it who may"
+        if held is None:
+            return None
+        if new.this_update > self._now:
+            return "it begins in the future"
+        genuine = self._signed(held, source.keys)
+        if genuine and not signed:
+            return "nobody signed it who may, and the list held is signed"
+        # A list of the future, or of nobody, must not stand in the way of all that follow.
+        if held.this_update > self._now or (signed and not genuine):
+            return None
+        if held.this_update > new.this_update:
+            return "older than the list held"
+        # A genuine list of another scope would take this one's revocations back.
+        fresh = held.next_update > self._now
+        if new.scope != held.scope and (
+            (new.partial and not held.partial) or (fresh and not source.secured)
+        ):
+            return "it is about other certificates or reasons than the list held"
+        return None
 
     def _path(self, url: str, suffix: str = "crl") -> Path:
         return self._folder / f"{_name(url)}.{suffix}"

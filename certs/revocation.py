@@ -190,7 +190,11 @@ class RevocationView:
 
     def without_fresh(self, urls: Iterable[str], now: int) -> tuple[str, ...]:
         """Those of some addresses from which no list is held that is valid now by its dates."""
-        fresh = {item.address for item in self._lists if item.this_update <= now < item.next_update}
+        fresh = {
+            item.address
+            for item in self._lists
+            if item.this_update <= now < item.next_update and not item.partial
+        }
         return tuple(url for url in urls if f"uri:{uri_key(url)}" not in fresh)
 
     def statuses(self, path: Sequence[x509.Certificate], now: int) -> tuple[Status, ...]:
@@ -417,6 +421,8 @@ def _places(item: RevocationList, issuer: ListIssuer) -> frozenset[str] | None:
 
 def _ground(item: RevocationList, asked: _Asked, vouched: _Vouched) -> Ground | None:
     """Why absence from the list means that the certificate is good; None when it does not."""
+    if item.partial:
+        return None
     try:
         basic = _extension(asked.certificate, x509.BasicConstraints)
     except UNREADABLE:

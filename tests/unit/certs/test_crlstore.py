@@ -471,6 +471,25 @@ class TestBadLists:
         assert "future" in store.problems[0]
         assert refresh(store, NOW + DAY + 10) is True
 
+    @pytest.mark.parametrize(("secured", "taken"), [(True, True), (False, False)])
+    def test_a_list_of_another_scope_does_not_replace_one_over_http(
+        self, world, folder, secured, taken
+    ):
+        host = Host(world.other_root.issue_crl(this_update=NOW - 60, next_update=NOW + DAY))
+        store = CrlStore(folder, host, urls=[CRL_URL])
+        refresh(store)
+        host.body, host.secured = world.crl(), secured
+        assert refresh(store, NOW + 910) is taken
+        assert refresh(store, NOW + DAY + 20) is not taken  # what is stale gives way
+
+    def test_a_signed_list_takes_the_place_of_what_nobody_signed_over_http_too(self, world, folder):
+        forged = forgery(world, NOW - 30)
+        host = Host(forged)
+        store = CrlStore(folder, host, urls=[CRL_URL], signed=unless(forged))
+        refresh(store)
+        host.body, host.secured = world.crl(), False
+        assert refresh(store, NOW + 910) is True
+
     def test_junk_that_a_certificate_names_is_none_and_makes_room(self, world, folder):
         junk = forgery(world, NOW - 30)
         host = Host(junk)
