@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from zhenxian.certs.crl import HeldList, Named, RevocationList, parse_crl
+from zhenxian.certs.crlsource import FORGET_SECONDS, Source, add_keys, outranks
 from zhenxian.certs.fetch import Fetched, Fetcher, FetchError, Purpose
 from zhenxian.certs.files import read_file
 from zhenxian.certs.x5u import host_of, names_loopback
@@ -46,44 +46,17 @@ MAX_OF_CERTIFICATE: Final = 2  # the profile has one
 MAX_OF_AUTHORITY: Final = 8
 MAX_BELOW_DELEGATES: Final = 16  # learnt from certificates of delegates, besides MAX_URLS
 MAX_OF_DELEGATES: Final = 2  # of one STI-CA
-FORGET_SECONDS: Final = 30 * 86_400  # after a certificate last named it
-FORGET_SILENT_SECONDS: Final = 86_400  # likewise, of one that never gave a list
 _LONGEST_RETRY: Final = 3_600  # seconds; for those that never gave a list
 MAX_FILE: Final = 64 * 1024 * 1024  # octets; some 1.5 million entries
 _NOTE_USE_EVERY: Final = 86_400  # seconds; what is in use is written down no more often
 MAX_LEARNT: Final = 1024 * 1024  # octets of a list that the operator did not configure
-_MAX_KEYS: Final = 16  # of CAs that may sign the list at one address; the last that named it
 _FOLDER: Final = "folder"
 _NO_PLACE: Final = "no place"
+_SWEEP_EVERY: Final = 86_400  # seconds between two looks for what was forgotten
 _SCAN_EVERY: Final = 10  # seconds between two looks for what other workers have learnt
 FETCHED: Final = ("http:", "https:", "url-")  # how names of fetched lists begin
 _FETCHED = re.compile(r"url-[0-9a-f]{32}")
 _PEM = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
-
-
-class _Source(Struct):
-    """Where a fetched list comes from; times are epoch seconds, 0 for never.
-
-    Attributes:
-        gave: when it last gave a list. used: when a certificate was last known to name it.
-        secured: what it gave came over https all the way.
-        keys: as of Named, of all that named it.
-    """
-
-    url: str
-    etag: str | None = None
-    due: int = 0
-    gave: int = 0
-    used: int = 0
-    authority: str = ""
-    delegated: bool = False
-    secured: bool = True
-    keys: tuple[str, ...] = ()
-
-    @property
-    def forgotten_at(self) -> int:
-        """When it is forgotten, should no certificate name it until then."""
-        return self.used + (FORGET_SECONDS if self.gave else FORGET_SILENT_SECONDS)
 
 
 class CrlStore:
@@ -125,6 +98,7 @@ class CrlStore:
         self._count = count
         self._now = 0
         self._scan_at = 0
+        self._swept_at = 0
         self._flights: dict[str, asyncio.Task[bool]] = {}
         self._retry_at: dict[str, int] = {}
         self._failures: dict[str, int] = {}
@@ -216,7 +190,7 @@ class CrlStore:
                 return url, True
         try:
             content = (self._folder / f"{stem}.json").read_bytes()
-            source = msgspec.json.decode(content, type=_Source)
+            source = msgspec.json.decode(content, type=Source)
         except (OSError, msgspec.DecodeError):
             return "", False  # from somewhere that was forgotten
         url = source.url
@@ -240,6 +214,9 @@ class CrlStore:
                 return False
             sources = self._sources()
             self._forget(sources)
+            if not 0 <= now - self._swept_at < _SWEEP_EVERY:
+                self._swept_at = now
+                await asyncio.to_thread(self._sweep, frozenset(map(_name, sources)))
             self._fetch_problems.pop(_NO_PLACE, None)
             due = [
                 source.url
@@ -264,7 +241,7 @@ class CrlStore:
             source = self._source(url)
             # Records of an earlier release do not tell who may sign.
             told = bool(source.keys) or not named.keys
-            known = bool(source.used) and told and not _outranks(named, source)
+            known = bool(source.used) and told and not outranks(named, source)
         return not known and self._retry_at.get(url, 0) <= self._now
 
     async def fetch_for(self, named: Iterable[Named]) -> bool:
@@ -308,7 +285,7 @@ class CrlStore:
             source = self._source(url)
             if not source.used:
                 continue
-            news = _add_keys(source, more)
+            news = add_keys(source, more)
             if news or source.used + _NOTE_USE_EVERY <= now:
                 source.used = max(source.used, now)
                 with suppress(OSError):
@@ -320,8 +297,8 @@ class CrlStore:
             return True
         sources = self._sources()
         source = sources.get(url)
-        if source is None or _outranks(named, source):
-            source = source or _Source(url)
+        if source is None or outranks(named, source):
+            source = source or Source(url)
             source.authority, source.delegated = named.authority, named.delegated
             learnt = [
                 other
@@ -343,12 +320,12 @@ class CrlStore:
                     self._count("no_place")
                     return False
         source.used = self._now
-        _add_keys(source, named.keys)
+        add_keys(source, named.keys)
         with suppress(OSError):  # the fetch will say why
             self._write(self._path(url, "json"), msgspec.json.encode(source))
         return True
 
-    def _make_room(self, group: Sequence[_Source]) -> bool:
+    def _make_room(self, group: Sequence[Source]) -> bool:
         """Forget the longest unused of those that never gave a list."""
         silent = [other for other in group if not other.gave and other.url not in self._flights]
         if not silent:
@@ -356,7 +333,7 @@ class CrlStore:
         self._drop(min(silent, key=lambda other: other.used))
         return True
 
-    def _forget(self, sources: dict[str, _Source]) -> None:
+    def _forget(self, sources: dict[str, Source]) -> None:
         """Forget what no certificate has named for long; the operator's never."""
         for url, source in list(sources.items()):
             if url in self._urls:
@@ -370,8 +347,11 @@ class CrlStore:
                 self._drop(source)
                 del sources[url]
 
-    def _drop(self, source: _Source) -> None:
-        """Ask an address no more. What an STI-CA's certificates named stays: it may revoke."""
+    def _drop(self, source: Source) -> None:
+        """Ask an address no more.
+
+        What an STI-CA's certificates named stays for a time: it may revoke.
+        """
         url = source.url
         for known in (self._retry_at, self._failures, self._fetch_problems):
             known.pop(url, None)
@@ -379,6 +359,19 @@ class CrlStore:
             self._path(url, "json").unlink(missing_ok=True)
             if source.delegated:
                 self._path(url).unlink(missing_ok=True)
+
+    def _sweep(self, known: frozenset[str]) -> None:
+        """Remove the lists of forgotten addresses that nobody can have relied on for long."""
+        for path in self._folder.glob("url-*.crl"):
+            if path.stem in known or not _FETCHED.fullmatch(path.stem):
+                continue
+            with suppress(OSError):
+                try:
+                    over = parse_crl(path.read_bytes()).next_update + FORGET_SECONDS < self._now
+                except ParseError:
+                    over = True
+                if over and not path.with_suffix(".json").exists():  # not learnt again meanwhile
+                    path.unlink()
 
     def _flight(self, url: str) -> asyncio.Task[bool]:
         flight = self._flights.get(url)
@@ -422,7 +415,7 @@ class CrlStore:
         self._count("fetched" if isinstance(answer, Fetched) else "unchanged")
         return isinstance(answer, Fetched) and answer.body != held
 
-    def _pause(self, source: _Source) -> int:
+    def _pause(self, source: Source) -> int:
         """How long to leave an address alone after a failure: longer each time if it is silent."""
         url = source.url
         if source.gave or url in self._urls:
@@ -431,7 +424,7 @@ class CrlStore:
         longest = max(self._retry_seconds, _LONGEST_RETRY)
         return min(self._retry_seconds << (failures - 1), longest)
 
-    def _store(self, source: _Source, body: bytes, held: bytes | None) -> int:
+    def _store(self, source: Source, body: bytes, held: bytes | None) -> int:
         """Store a list; returns when it is due again. Raises ParseError, OSError."""
         url = source.url
         if url not in self._urls and len(body) > MAX_LEARNT:
@@ -449,7 +442,7 @@ class CrlStore:
         return min(self._now + self._refresh_seconds, max(new.next_update, soonest))
 
     def _why_not(
-        self, source: _Source, new: RevocationList, held: RevocationList | None
+        self, source: Source, new: RevocationList, held: RevocationList | None
     ) -> str | None:
         """Why a list is not stored in the place of the one held; None when it is."""
         signed = self._signed(new, source.keys)
@@ -480,19 +473,19 @@ class CrlStore:
     def _path(self, url: str, suffix: str = "crl") -> Path:
         return self._folder / f"{_name(url)}.{suffix}"
 
-    def _source(self, url: str) -> _Source:
+    def _source(self, url: str) -> Source:
         try:
-            source = msgspec.json.decode(self._path(url, "json").read_bytes(), type=_Source)
+            source = msgspec.json.decode(self._path(url, "json").read_bytes(), type=Source)
         except (OSError, msgspec.DecodeError):
-            return _Source(url)
-        return source if source.url == url else _Source(url)
+            return Source(url)
+        return source if source.url == url else Source(url)
 
-    def _sources(self) -> dict[str, _Source]:
+    def _sources(self) -> dict[str, Source]:
         """The configured lists, and those that some worker has learnt."""
         sources = {url: self._source(url) for url in self._urls}
         for path in sorted(self._folder.glob("url-*.json")):
             with suppress(OSError, msgspec.DecodeError):
-                source = msgspec.json.decode(path.read_bytes(), type=_Source)
+                source = msgspec.json.decode(path.read_bytes(), type=Source)
                 if path.stem == _name(source.url):
                     sources.setdefault(source.url, source)
         return sources
@@ -561,18 +554,6 @@ def _few(named: Named) -> tuple[str, ...]:
 
 def _not_taken(why: str) -> ParseError:
     return ParseError(Reason.CRL_UNAVAILABLE, "crl", f"not taken over: {why}")
-
-
-def _add_keys(source: _Source, keys: Iterable[str]) -> bool:
-    """Note who may sign the list at an address; True when somebody is new."""
-    new = [key for key in dict.fromkeys(keys) if key not in source.keys]
-    source.keys = (*source.keys, *new)[-_MAX_KEYS:]
-    return bool(new)
-
-
-def _outranks(named: Named, source: _Source) -> bool:
-    """True when an STI-CA's certificate names what only a delegate's did so far."""
-    return source.delegated and not named.delegated
 
 
 def _name(url: str) -> str:

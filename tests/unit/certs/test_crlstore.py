@@ -325,7 +325,7 @@ class TestPlaces:
         assert store.problems == ()
 
     def test_one_that_gives_lists_after_thirty_days_without_use(self, store, world, folder):
-        self.publish(world, url_of(1))
+        world.repository.publish(url_of(1), world.crl(next_update=NOW + 40 * DAY))
         self.learn(store, named(url_of(1)), now=NOW)
         store.used([named(url_of(1))], NOW + 20 * DAY)
         refresh(store, NOW + 49 * DAY)
@@ -336,6 +336,20 @@ class TestPlaces:
         (kept,) = store.held()
         assert (kept.url, kept.sure) == ("", False)
         assert store.lacks([named(url_of(1))])
+        refresh(store, NOW + 69 * DAY)
+        assert len(store.snapshot()) == 1
+        refresh(store, NOW + 71 * DAY)  # thirty days after the list itself was over
+        assert store.snapshot() == ()
+
+    def test_what_stands_in_the_folder_otherwise_is_not_removed(self, open_store, world, folder):
+        store = open_store(url_of("own"))
+        self.publish(world, url_of("own"))
+        refresh(store)
+        (folder / "by-hand.crl").write_bytes(world.crl())
+        (folder / "url-old.pem").write_bytes(world.crl())
+        world.repository.down()
+        refresh(store, NOW + 400 * DAY)
+        assert len(store.snapshot()) == 3
 
     def test_a_delegates_list_goes_with_its_address(self, store, world, folder):
         self.publish(world, url_of(1))
