@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
-from zhenxian.certs.chain import Chain, uncovered
+from zhenxian.certs.chain import Chain, named, uncovered
 from zhenxian.certs.crl import Named
 from zhenxian.certs.crlstore import CrlStore
 from zhenxian.verifier.verify import Trust
@@ -50,7 +50,10 @@ class LearntLists:
 
     def used(self, chains: Iterable[Chain], now: int) -> None:
         """Note that what these chains name is in use."""
-        self._crls.used((url for chain in chains for url in chain.crl_urls), now)
+        roots = self._trust().roots
+        self._crls.used(
+            (one for chain in chains for one in named(chain, now=now, trust=roots)), now
+        )
 
     def missing(self) -> list[str]:
         """The configured lists without which what they cover is not known to be good."""

@@ -6,7 +6,10 @@ profile, TNAuthList, delegation (RFC 9060).
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from cryptography import x509
@@ -182,15 +185,25 @@ def uncovered(
     if isinstance(path, NoPath):
         return ()
     statuses = revocation.statuses(path, now)
-    found = []
-    for index, (certificate, status) in enumerate(zip(path[:-1], statuses, strict=True)):
-        urls = tuple(_crl_urls(certificate)) if status.state is State.UNKNOWN else ()
-        if urls:
-            name, key = anchor(path[max(index + 1, len(path) - 2)])
-            authority = hashlib.sha256(name.encode() + key).hexdigest()
-            delegated = any(map(delegates, path[index + 1 :]))
-            found.append(Named(urls, authority, delegated))
-    return tuple(found)
+    unknown = [status.state is State.UNKNOWN for status in statuses]
+    return tuple(itertools.compress(_named(path), unknown))
+
+
+def named(chain: Chain, *, now: int, trust: TrustList) -> tuple[Named, ...]:
+    """As `uncovered`, of all certificates of the path."""
+    path = find_path(chain.certificates[0], chain.certificates[1:], now, trust.roots)
+    return () if isinstance(path, NoPath) else tuple(_named(path))
+
+
+def _named(path: Sequence[x509.Certificate]) -> Iterator[Named]:
+    """Of each certificate of a path, the root left out, where it says that its lists are."""
+    anchors = [anchor(certificate) for certificate in path]
+    for index, certificate in enumerate(path[:-1]):
+        name, key = anchors[max(index + 1, len(path) - 2)]
+        authority = hashlib.sha256(name.encode() + key).hexdigest()
+        delegated = any(map(delegates, path[index + 1 :]))
+        keys = (base64.b64encode(key).decode() for _, key in anchors[index + 1 :])
+        yield Named(tuple(_crl_urls(certificate)), authority, delegated, tuple(keys))
 
 
 def _crl_urls(certificate: x509.Certificate) -> list[str]:

@@ -15,7 +15,7 @@ from zhenxian.core.errors import ParseError
 from zhenxian.core.reasons import Reason
 
 MAX_LENGTH: Final = 8 * 1024 * 1024  # octets of one list
-_KNOWN_CRITICAL: Final = {x509.IssuingDistributionPoint.oid}
+_KNOWN_CRITICAL: Final = {x509.IssuingDistributionPoint.oid, x509.DeltaCRLIndicator.oid}
 _KNOWN_ENTRY: Final = {
     x509.CertificateIssuer.oid,
     x509.CRLReason.oid,
@@ -47,11 +47,14 @@ class Named(Struct, frozen=True):
         authority: who shares places with whom: the CA below the root that the path goes through,
             or the root for what it issued itself.
         delegated: somebody issued the certificate to whom numbers were delegated.
+        keys: of the CAs above the certificate, who may sign its lists: SubjectPublicKeyInfo in
+            base64.
     """
 
     urls: tuple[str, ...]
     authority: str = ""
     delegated: bool = False
+    keys: tuple[str, ...] = ()
 
 
 class RevocationList(Struct, frozen=True):
@@ -71,6 +74,8 @@ class RevocationList(Struct, frozen=True):
         url, address: where it was fetched from, as written and in its normal form; empty when it
             was put there by hand.
         sure: as of HeldList.
+        reasons: why it revokes, where it is for some reasons only.
+        delta: it tells what changed since a complete list.
     """
 
     crl: x509.CertificateRevocationList
@@ -88,6 +93,13 @@ class RevocationList(Struct, frozen=True):
     url: str = ""
     source: bytes = b""
     sure: bool = False
+    reasons: frozenset[x509.ReasonFlags] | None = None
+    delta: bool = False
+
+    @property
+    def partial(self) -> bool:
+        """True when absence from it says nothing: what it lists is revoked all the same."""
+        return self.delta or self.reasons is not None
 
     @property
     def scope(self) -> tuple[object, ...]:
@@ -97,7 +109,8 @@ class RevocationList(Struct, frozen=True):
         that fail to say so must not take each other's revocations back.
         """
         points = self.points or self.address
-        return (self.issuer, self.indirect, self.only_users, self.only_authorities, points)
+        kind = (self.indirect, self.only_users, self.only_authorities, self.reasons, self.delta)
+        return (self.issuer, *kind, points)
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -114,7 +127,7 @@ def parse_crl(data: bytes) -> RevocationList:
 
     Raises:
         ParseError: CRL_UNAVAILABLE; also for what this reader does not support and therefore must
-            not use: delta lists, lists for some reasons only, unknown critical extensions.
+            not use: lists of attribute certificates, unknown critical extensions.
     """
     if len(data) > MAX_LENGTH:
         raise _malformed(f"larger than {MAX_LENGTH} octets")
@@ -133,16 +146,18 @@ def parse_crl(data: bytes) -> RevocationList:
 
 
 def _read(crl: x509.CertificateRevocationList) -> RevocationList:
-    indirect = only_users = only_authorities = False
+    indirect = only_users = only_authorities = delta = False
+    reasons = None
     points: frozenset[str] = frozenset()
     number = -1
     for extension in crl.extensions:
         if isinstance(extension.value, x509.DeltaCRLIndicator):
-            raise _malformed("a delta list")
+            delta = True
         if isinstance(extension.value, x509.IssuingDistributionPoint):
             point = extension.value
-            if point.only_some_reasons or point.only_contains_attribute_certs:
-                raise _malformed("a list for some reasons or attribute certificates only")
+            if point.only_contains_attribute_certs:
+                raise _malformed("a list of attribute certificates only")
+            reasons = point.only_some_reasons
             if point.relative_name is not None:
                 raise _malformed("a distribution point named relative to the issuer")
             points = frozenset(general_key(name) for name in point.full_name or ())
@@ -157,6 +172,7 @@ def _read(crl: x509.CertificateRevocationList) -> RevocationList:
     current = [issuer]
     revoked: set[tuple[str, int]] = set()
     for entry in crl:
+        removed = False
         for extension in entry.extensions:
             if isinstance(extension.value, x509.CertificateIssuer):
                 if not indirect:
@@ -164,11 +180,13 @@ def _read(crl: x509.CertificateRevocationList) -> RevocationList:
                 # It holds for this entry and all after it (RFC 5280 section 5.3.3).
                 current = _names(extension.value)
             elif isinstance(extension.value, x509.CRLReason):
-                if extension.value.reason is x509.ReasonFlags.remove_from_crl:
+                removed = extension.value.reason is x509.ReasonFlags.remove_from_crl
+                if removed and not delta:
                     raise _malformed("removeFromCRL in a complete list")
             elif extension.critical and extension.oid not in _KNOWN_ENTRY:
                 raise _malformed("an entry with an unknown critical extension")
-        revoked.update((name, entry.serial_number) for name in current)
+        if not removed:  # what a complete list says of it holds until the next
+            revoked.update((name, entry.serial_number) for name in current)
     following = crl.next_update_utc
     return RevocationList(
         crl,
@@ -182,6 +200,8 @@ def _read(crl: x509.CertificateRevocationList) -> RevocationList:
         frozenset(revoked),
         int(crl.last_update_utc.timestamp()),
         int(following.timestamp()) if following is not None else 0,
+        reasons=reasons,
+        delta=delta,
     )
 
 

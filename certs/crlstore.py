@@ -4,8 +4,9 @@ The folder is the whole state. Every list fetched is one file, replaced atomical
 JSON file beside it that says where it came from and when it is due; an operator may drop further
 *.crl and *.pem files in. Workers share the folder and compare `version()` about once a second.
 
-Lists are not judged here: certs.revocation checks signature, issuer and dates, for every list and
-wherever it came from. Only what is no list at all, or older than the one held, is not stored.
+Whom a list covers is not judged here: certs.revocation does that, for every list and wherever it
+came from. What is no list at all, what nobody signed who may, and what is older than the list held
+or begins in the future while one is held, is not stored.
 
 Addresses that certificates name are learnt from chains under a trusted root whose key has signed a
 token, and from nothing else. Even so a CA, or somebody a CA delegated numbers to, may name what it
@@ -29,9 +30,9 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
-from zhenxian.certs.crl import HeldList, Named, parse_crl
+from zhenxian.certs.crl import HeldList, Named, RevocationList, parse_crl
+from zhenxian.certs.crlsource import FORGET_SECONDS, Source, add_keys, outranks
 from zhenxian.certs.fetch import Fetched, Fetcher, FetchError, Purpose
 from zhenxian.certs.files import read_file
 from zhenxian.certs.x5u import host_of, names_loopback
@@ -45,40 +46,17 @@ MAX_OF_CERTIFICATE: Final = 2  # the profile has one
 MAX_OF_AUTHORITY: Final = 8
 MAX_BELOW_DELEGATES: Final = 16  # learnt from certificates of delegates, besides MAX_URLS
 MAX_OF_DELEGATES: Final = 2  # of one STI-CA
-FORGET_SECONDS: Final = 30 * 86_400  # after a certificate last named it
-FORGET_SILENT_SECONDS: Final = 86_400  # likewise, of one that never gave a list
 _LONGEST_RETRY: Final = 3_600  # seconds; for those that never gave a list
 MAX_FILE: Final = 64 * 1024 * 1024  # octets; some 1.5 million entries
 _NOTE_USE_EVERY: Final = 86_400  # seconds; what is in use is written down no more often
+MAX_LEARNT: Final = 1024 * 1024  # octets of a list that the operator did not configure
 _FOLDER: Final = "folder"
 _NO_PLACE: Final = "no place"
+_SWEEP_EVERY: Final = 86_400  # seconds between two looks for what was forgotten
 _SCAN_EVERY: Final = 10  # seconds between two looks for what other workers have learnt
 FETCHED: Final = ("http:", "https:", "url-")  # how names of fetched lists begin
 _FETCHED = re.compile(r"url-[0-9a-f]{32}")
 _PEM = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
-
-
-class _Source(Struct):
-    """Where a fetched list comes from; times are epoch seconds, 0 for never.
-
-    Attributes:
-        gave: when it last gave a list. used: when a certificate was last known to name it.
-        secured: what it gave came over https all the way.
-    """
-
-    url: str
-    etag: str | None = None
-    due: int = 0
-    gave: int = 0
-    used: int = 0
-    authority: str = ""
-    delegated: bool = False
-    secured: bool = True
-
-    @property
-    def forgotten_at(self) -> int:
-        """When it is forgotten, should no certificate name it until then."""
-        return self.used + (FORGET_SECONDS if self.gave else FORGET_SILENT_SECONDS)
 
 
 class CrlStore:
@@ -92,7 +70,7 @@ class CrlStore:
         urls: Sequence[str] = (),
         refresh_seconds: int = REFRESH_SECONDS,
         retry_seconds: int = RETRY_SECONDS,
-        refusal: Callable[[bytes], str | None] | None = None,
+        signed: Callable[[RevocationList, Sequence[str]], bool] = lambda *_: True,
         count: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Open the folder, and create it if only its last part is missing.
@@ -103,9 +81,8 @@ class CrlStore:
             urls: lists to fetch besides those that certificates name.
             refresh_seconds: how often each is asked for; sooner when it says it will be replaced.
             retry_seconds: after a failure.
-            refusal: tells why a fetched list may not replace the one held, None when it may.
-                Lists come over plain http too; with a check of the signature here, an attacker
-                on the way cannot take a good list out of force.
+            signed: tells whether somebody signed a list who may, these keys included. Lists come
+                over plain http too: nobody on the way may take a good one out of force.
             count: told the outcome of each fetch: fetched, unchanged, failed; no_place for an
                 address that is not learnt.
 
@@ -117,10 +94,11 @@ class CrlStore:
         self._urls = tuple(dict.fromkeys(urls))
         self._refresh_seconds = refresh_seconds
         self._retry_seconds = retry_seconds
-        self._refusal = refusal
+        self._signed = signed
         self._count = count
         self._now = 0
         self._scan_at = 0
+        self._swept_at = 0
         self._flights: dict[str, asyncio.Task[bool]] = {}
         self._retry_at: dict[str, int] = {}
         self._failures: dict[str, int] = {}
@@ -212,12 +190,14 @@ class CrlStore:
                 return url, True
         try:
             content = (self._folder / f"{stem}.json").read_bytes()
-            source = msgspec.json.decode(content, type=_Source)
+            source = msgspec.json.decode(content, type=Source)
         except (OSError, msgspec.DecodeError):
             return "", False  # from somewhere that was forgotten
         url = source.url
-        here = names_loopback(host_of(url) or "")
-        return url, source.secured and (here or url.lower().startswith("https:"))
+        # At an address of its own a delegate can serve a copy of anybody's list.
+        if source.delegated or not source.secured:
+            return url, False
+        return url, names_loopback(host_of(url) or "") or url.lower().startswith("https:")
 
     async def refresh_due(self, now: int) -> bool:
         """Fetch the lists that are due; True when a new one is in the folder.
@@ -234,6 +214,9 @@ class CrlStore:
                 return False
             sources = self._sources()
             self._forget(sources)
+            if not 0 <= now - self._swept_at < _SWEEP_EVERY:
+                self._swept_at = now
+                await asyncio.to_thread(self._sweep, frozenset(map(_name, sources)))
             self._fetch_problems.pop(_NO_PLACE, None)
             due = [
                 source.url
@@ -246,13 +229,19 @@ class CrlStore:
 
     def lacks(self, named: Iterable[Named]) -> bool:
         """True when one of these addresses is to be asked, or is being asked."""
-        return any(self._askable(url) for one in named for url in _few(one))
+        return any(self._askable(url, one) for one in named for url in _few(one))
 
-    def _askable(self, url: str) -> bool:
+    def _askable(self, url: str, named: Named) -> bool:
         if url in self._flights:
             return True
         # What is known and not held is asked in the background; no call waits for it again.
-        known = self._path(url).exists() if url in self._urls else self._source(url).used
+        if url in self._urls:
+            known = self._path(url).exists()
+        else:
+            source = self._source(url)
+            # Records of an earlier release do not tell who may sign.
+            told = bool(source.keys) or not named.keys
+            known = bool(source.used) and told and not outranks(named, source)
         return not known and self._retry_at.get(url, 0) <= self._now
 
     async def fetch_for(self, named: Iterable[Named]) -> bool:
@@ -264,20 +253,41 @@ class CrlStore:
             True when a new list is in the folder. False, without waiting, when there is nothing
             to fetch, no place for it, or it failed a moment ago.
         """
-        flights = [
-            self._flight(url)
-            for one in named
-            for url in _few(one)
-            if self._askable(url) and (url in self._flights or self._learn(url, one))
-        ]
-        return any([await asyncio.shield(flight) for flight in flights])
+        flights, anew = [], False
+        for one in named:
+            for url in _few(one):
+                if not self._askable(url, one):
+                    continue
+                if url not in self._flights:
+                    if not self._learn(url, one):
+                        continue
+                    anew = self._told_anew(url) or anew
+                flights.append(self._flight(url))
+        return any([await asyncio.shield(flight) for flight in flights]) or anew
 
-    def used(self, urls: Iterable[str], now: int) -> None:
-        """Note that certificates in use name these, so that they are not forgotten."""
-        for url in set(urls):
+    def _told_anew(self, url: str) -> bool:
+        """Have a list that is held read again, after what is known of its address changed."""
+        if url in self._urls:
+            return False
+        try:
+            os.utime(self._path(url))
+        except OSError:
+            return False
+        return True
+
+    def used(self, named: Iterable[Named], now: int) -> None:
+        """Note that certificates of paths in use name these, so that they are not forgotten."""
+        keys: dict[str, list[str]] = {}
+        for one in named:
+            for url in one.urls:
+                keys.setdefault(url, []).extend(one.keys)
+        for url, more in keys.items():
             source = self._source(url)
-            if source.used and source.used + _NOTE_USE_EVERY <= now:
-                source.used = now
+            if not source.used:
+                continue
+            news = add_keys(source, more)
+            if news or source.used + _NOTE_USE_EVERY <= now:
+                source.used = max(source.used, now)
                 with suppress(OSError):
                     self._write(self._path(url, "json"), msgspec.json.encode(source))
 
@@ -287,8 +297,8 @@ class CrlStore:
             return True
         sources = self._sources()
         source = sources.get(url)
-        if source is None or (source.delegated and not named.delegated):
-            source = source or _Source(url)
+        if source is None or outranks(named, source):
+            source = source or Source(url)
             source.authority, source.delegated = named.authority, named.delegated
             learnt = [
                 other
@@ -310,11 +320,12 @@ class CrlStore:
                     self._count("no_place")
                     return False
         source.used = self._now
+        add_keys(source, named.keys)
         with suppress(OSError):  # the fetch will say why
             self._write(self._path(url, "json"), msgspec.json.encode(source))
         return True
 
-    def _make_room(self, group: Sequence[_Source]) -> bool:
+    def _make_room(self, group: Sequence[Source]) -> bool:
         """Forget the longest unused of those that never gave a list."""
         silent = [other for other in group if not other.gave and other.url not in self._flights]
         if not silent:
@@ -322,7 +333,7 @@ class CrlStore:
         self._drop(min(silent, key=lambda other: other.used))
         return True
 
-    def _forget(self, sources: dict[str, _Source]) -> None:
+    def _forget(self, sources: dict[str, Source]) -> None:
         """Forget what no certificate has named for long; the operator's never."""
         for url, source in list(sources.items()):
             if url in self._urls:
@@ -336,8 +347,11 @@ class CrlStore:
                 self._drop(source)
                 del sources[url]
 
-    def _drop(self, source: _Source) -> None:
-        """Ask an address no more. What an STI-CA's certificates named stays: it may revoke."""
+    def _drop(self, source: Source) -> None:
+        """Ask an address no more.
+
+        What an STI-CA's certificates named stays for a time: it may revoke.
+        """
         url = source.url
         for known in (self._retry_at, self._failures, self._fetch_problems):
             known.pop(url, None)
@@ -345,6 +359,19 @@ class CrlStore:
             self._path(url, "json").unlink(missing_ok=True)
             if source.delegated:
                 self._path(url).unlink(missing_ok=True)
+
+    def _sweep(self, known: frozenset[str]) -> None:
+        """Remove the lists of forgotten addresses that nobody can have relied on for long."""
+        for path in self._folder.glob("url-*.crl"):
+            if path.stem in known or not _FETCHED.fullmatch(path.stem):
+                continue
+            with suppress(OSError):
+                try:
+                    over = parse_crl(path.read_bytes()).next_update + FORGET_SECONDS < self._now
+                except ParseError:
+                    over = True
+                if over and not path.with_suffix(".json").exists():  # not learnt again meanwhile
+                    path.unlink()
 
     def _flight(self, url: str) -> asyncio.Task[bool]:
         flight = self._flights.get(url)
@@ -369,7 +396,7 @@ class CrlStore:
                 source.etag = answer.caching.etag
                 source.secured = answer.secured
                 # A list of a hundred thousand entries takes a second to read.
-                source.due = await asyncio.to_thread(self._store, url, answer.body, held)
+                source.due = await asyncio.to_thread(self._store, source, answer.body, held)
             else:
                 source.due = self._now + self._refresh_seconds
             source.gave = self._now
@@ -388,7 +415,7 @@ class CrlStore:
         self._count("fetched" if isinstance(answer, Fetched) else "unchanged")
         return isinstance(answer, Fetched) and answer.body != held
 
-    def _pause(self, source: _Source) -> int:
+    def _pause(self, source: Source) -> int:
         """How long to leave an address alone after a failure: longer each time if it is silent."""
         url = source.url
         if source.gave or url in self._urls:
@@ -397,38 +424,68 @@ class CrlStore:
         longest = max(self._retry_seconds, _LONGEST_RETRY)
         return min(self._retry_seconds << (failures - 1), longest)
 
-    def _store(self, url: str, body: bytes, held: bytes | None) -> int:
+    def _store(self, source: Source, body: bytes, held: bytes | None) -> int:
         """Store a list; returns when it is due again. Raises ParseError, OSError."""
+        url = source.url
+        if url not in self._urls and len(body) > MAX_LEARNT:
+            raise _not_taken(f"larger than {MAX_LEARNT} octets, and not in trust.crl_urls")
         new = parse_crl(body)
-        why_not = self._refusal(body) if self._refusal is not None else None
-        if why_not is None and held is not None:
-            try:
-                if parse_crl(held).this_update > new.this_update:
-                    why_not = "older than the list held"
-            except ParseError:
-                pass  # what is held is of no use
+        before = None
+        if held is not None:
+            with suppress(ParseError):  # what cannot be read is of no use
+                before = parse_crl(held)
+        why_not = self._why_not(source, new, before)
         if why_not is not None:
-            raise ParseError(Reason.CRL_UNAVAILABLE, "crl", f"not taken over: {why_not}")
+            raise _not_taken(why_not)
         self._write(self._path(url), body)
         soonest = self._now + self._retry_seconds
         return min(self._now + self._refresh_seconds, max(new.next_update, soonest))
 
+    def _why_not(
+        self, source: Source, new: RevocationList, held: RevocationList | None
+    ) -> str | None:
+        """Why a list is not stored in the place of the one held; None when it is."""
+        signed = self._signed(new, source.keys)
+        # What a CA that nobody has met yet says of its own certificates comes from where the
+        # operator says, if nobody on the way can put another list there.
+        if not signed and not (source.url in self._urls and source.secured):
+            return "nobody signed it who may"
+        if held is None:
+            return None
+        if new.this_update > self._now:
+            return "it begins in the future"
+        genuine = self._signed(held, source.keys)
+        if genuine and not signed:
+            return "nobody signed it who may, and the list held is signed"
+        # A list of the future, or of nobody, must not stand in the way of all that follow.
+        if held.this_update > self._now or (signed and not genuine):
+            return None
+        if held.this_update > new.this_update:
+            return "older than the list held"
+        # A genuine list of another scope would take this one's revocations back.
+        fresh = held.next_update > self._now
+        if new.scope != held.scope and (
+            (new.partial and not held.partial) or (fresh and not source.secured)
+        ):
+            return "it is about other certificates or reasons than the list held"
+        return None
+
     def _path(self, url: str, suffix: str = "crl") -> Path:
         return self._folder / f"{_name(url)}.{suffix}"
 
-    def _source(self, url: str) -> _Source:
+    def _source(self, url: str) -> Source:
         try:
-            source = msgspec.json.decode(self._path(url, "json").read_bytes(), type=_Source)
+            source = msgspec.json.decode(self._path(url, "json").read_bytes(), type=Source)
         except (OSError, msgspec.DecodeError):
-            return _Source(url)
-        return source if source.url == url else _Source(url)
+            return Source(url)
+        return source if source.url == url else Source(url)
 
-    def _sources(self) -> dict[str, _Source]:
+    def _sources(self) -> dict[str, Source]:
         """The configured lists, and those that some worker has learnt."""
         sources = {url: self._source(url) for url in self._urls}
         for path in sorted(self._folder.glob("url-*.json")):
             with suppress(OSError, msgspec.DecodeError):
-                source = msgspec.json.decode(path.read_bytes(), type=_Source)
+                source = msgspec.json.decode(path.read_bytes(), type=Source)
                 if path.stem == _name(source.url):
                     sources.setdefault(source.url, source)
         return sources
@@ -493,6 +550,10 @@ def _few(named: Named) -> tuple[str, ...]:
     """The first addresses that can be fetched at all."""
     urls = (url for url in named.urls if url[:5].lower() in ("http:", "https"))
     return tuple(itertools.islice(urls, MAX_OF_CERTIFICATE))
+
+
+def _not_taken(why: str) -> ParseError:
+    return ParseError(Reason.CRL_UNAVAILABLE, "crl", f"not taken over: {why}")
 
 
 def _name(url: str) -> str:

@@ -67,10 +67,11 @@ def find_path(
 
 def unfit_anchor(certificate: x509.Certificate) -> str | None:
     """Why the library cannot take a certificate as a root, in a sentence; None when it can."""
-    for violation in check_profile(certificate, Role.ROOT):
-        if violation.must and violation.code != "CA":
-            return violation.text
-    return refused_alone(certificate)
+    flaws = [violation for violation in check_profile(certificate, Role.ROOT) if violation.must]
+    if not flaws:
+        return refused_alone(certificate)
+    # Without basicConstraints it is no CA either, which says less.
+    return next((flaw for flaw in flaws if flaw.code != "CA"), flaws[0]).text
 
 
 def refused_alone(certificate: x509.Certificate) -> str | None:

@@ -223,7 +223,7 @@ def check_profile(certificate: x509.Certificate, role: Role) -> tuple[Violation,
     expect(
         basic is not None and basic.critical,
         "BASIC_CONSTRAINTS",
-        basic is None if root else issues,
+        basic is None or not root,
         "basicConstraints are expected, which path validation needs of a root"
         if root and basic is None
         else "critical basicConstraints are expected, of a carrier's certificate too",
@@ -231,7 +231,7 @@ def check_profile(certificate: x509.Certificate, role: Role) -> tuple[Violation,
     expect(
         extension(certificate, x509.SubjectKeyIdentifier) is not None,
         "SKI",
-        False,
+        not root,
         "a subject key identifier is expected",
     )
     if role is not Role.ROOT:
@@ -239,7 +239,7 @@ def check_profile(certificate: x509.Certificate, role: Role) -> tuple[Violation,
         expect(
             above is not None and above.key_identifier is not None,
             "AKI",
-            issues and above is not None,
+            True,
             "an authority key identifier is expected"
             if above is None
             else "an authority key identifier without the identifier of a key",
@@ -306,6 +306,11 @@ def _has(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> bool:
 def _is_ca(certificate: x509.Certificate) -> bool:
     basic = extension(certificate, x509.BasicConstraints)
     return basic is not None and basic.ca
+
+
+def _signs(certificate: x509.Certificate, role: Role) -> bool:
+    """True for what signs calls: a carrier's certificate, and a delegate's that is no CA."""
+    return role is Role.LEAF or (role is Role.DELEGATE and not _is_ca(certificate))
 
 
 def algorithm_text(certificate: x509.Certificate) -> str:
@@ -398,11 +403,14 @@ def _subject(certificate: x509.Certificate, role: Role, expect: _Expect) -> None
             f"the subject has exactly one {name}",
         )
     common = [str(a.value) for a in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    if role is not Role.LEAF:
-        expect(len(common) == 1, "SUBJECT_CN", False, "the subject has exactly one CN")
-        return
     match = _COMMON_NAME.match(common[0]) if len(common) == 1 else None
-    expect(match is not None, "SUBJECT_CN", False, 'a CN of the form "SHAKEN <SPC>" is expected')
+    if role is Role.LEAF:
+        text = 'a CN of the form "SHAKEN <SPC>" is expected'
+        expect(match is not None, "SUBJECT_CN", False, text)
+    else:
+        expect(len(common) == 1, "SUBJECT_CN", False, "the subject has exactly one CN")
+    if not _signs(certificate, role):
+        return
     try:
         listed = tnauthlist.tnauthlist_of(certificate)
     except ParseError:
@@ -436,7 +444,7 @@ def _usage(certificate: x509.Certificate, role: Role, expect: _Expect) -> None:
     expect(
         item is None or item.critical,
         "KEY_USAGE_CRITICAL",
-        False,
+        role is not Role.ROOT,
         "the key usage is expected to be critical",
     )
     found = _usages(usage)
@@ -501,4 +509,11 @@ def _tnauthlist(certificate: x509.Certificate, role: Role, expect: _Expect) -> N
             "TNAUTHLIST_SPC",
             True,
             f"a TNAuthList of exactly one SPC is expected, not {str(listed)[:80]}",
+        )
+    elif _signs(certificate, role):
+        expect(
+            len(listed.spcs) <= 1,
+            "TNAUTHLIST_SPC",
+            True,
+            f"a TNAuthList of one SPC at most is expected, not {str(listed)[:80]}",
         )

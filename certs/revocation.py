@@ -8,6 +8,7 @@ of the certificate's issuer. All names are compared in their normal form (certs.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+)
 from msgspec import Struct, structs
 
 from zhenxian.certs import tnauthlist
@@ -131,6 +136,7 @@ class _Vouched(Struct):
         assigned: of those who may speak for the certificate's root.
         places: where their list is; None: wherever a certificate points to.
         unassigned: the certificate points to it, and it is of somebody assigned to no root.
+        keys: with which its signature verifies.
     """
 
     anybody: int = -1
@@ -138,6 +144,7 @@ class _Vouched(Struct):
     assigned: int = -1
     places: frozenset[str] | None = frozenset()
     unassigned: bool = False
+    keys: frozenset[bytes] = frozenset()
 
 
 class RevocationView:
@@ -170,9 +177,24 @@ class RevocationView:
         """The lists, by what they were read from."""
         return {item.source: item for item in self._lists}
 
+    def signed(self, item: RevocationList, keys: Iterable[str] = ()) -> bool:
+        """True when somebody signed a list who may: for whom, and how fresh, is another matter.
+
+        That is an issuer of lists or a root of its issuer's name; or else one of these keys, given
+        as SubjectPublicKeyInfo in base64.
+        """
+        known = (entry.certificate for entry in self._issuers.get(item.issuer, ()))
+        if any(_signed(item.crl, c) for c in (*known, *self._roots.get(item.issuer, ()))):
+            return True
+        return any(_verifies(item.crl, key) for key in keys)
+
     def without_fresh(self, urls: Iterable[str], now: int) -> tuple[str, ...]:
         """Those of some addresses from which no list is held that is valid now by its dates."""
-        fresh = {item.address for item in self._lists if item.this_update <= now < item.next_update}
+        fresh = {
+            item.address
+            for item in self._lists
+            if item.this_update <= now < item.next_update and not item.partial
+        }
         return tuple(url for url in urls if f"uri:{uri_key(url)}" not in fresh)
 
     def statuses(self, path: Sequence[x509.Certificate], now: int) -> tuple[Status, ...]:
@@ -198,7 +220,8 @@ class RevocationView:
         that no newer one of its scope has replaced, also when it is stale, not valid yet, of
         another distribution point, or when its signer's certificate has expired since: each of
         these could take back a revocation otherwise. For the same reason only a list that has
-        begun and whose signer's certificate is valid replaces older ones.
+        begun and whose signer's certificate is valid replaces older ones, and only those that the
+        same key signed: whoever is named like another does not take that one's word back.
         """
         asked = self._asked(certificate, issuer, above)
         key = (asked.issuer, certificate.serial_number)
@@ -210,11 +233,12 @@ class RevocationView:
                 continue
             authentic.append((item, vouched))
             if item.this_update <= now <= vouched.anybody:
-                newest[item.scope] = max(newest.get(item.scope, item.rank), item.rank)
+                scope = (*item.scope, vouched.keys)
+                newest[scope] = max(newest.get(scope, item.rank), item.rank)
         good: dict[Ground, tuple[int, RevocationList, _Vouched]] = {}
         stale = False
         for item, vouched in authentic:
-            if item.rank < newest.get(item.scope, item.rank):
+            if item.rank < newest.get((*item.scope, vouched.keys), item.rank):
                 continue
             if key in item.revoked:
                 return Status(State.REVOKED, now, f"serial {certificate.serial_number:x} is listed")
@@ -263,8 +287,9 @@ class RevocationView:
         """Until when somebody who may speak of the certificate vouches for the list.
 
         That is the certificate's issuer; for an indirect list whoever the operator trusts with
-        lists below its root, and a root that the certificate names: one root's list does not
-        revoke what another issued.
+        lists below its root, and its root. A root of another path revokes it if it names that one,
+        and covers nothing of it: the path of a list ends where the certificate's does (RFC 5280
+        section 6.3.3, f). Roots are told apart by name and key.
         """
         found = _Vouched()
         own, named = item.issuer == asked.issuer, item.issuer in asked.speakers
@@ -275,10 +300,15 @@ class RevocationView:
             if not (speaks or named):
                 continue
             until = _signed_until(item, entry.certificate, now)
-            found.anybody = max(found.anybody, until)
-            if not speaks or until < 0:
+            if until < 0:
                 continue
-            found.letter = max(found.letter, until)
+            found.anybody = max(found.anybody, until)
+            found.keys |= {anchor(entry.certificate)[1]}
+            if not speaks:
+                continue
+            # Somebody to whom numbers were delegated names CAs as it likes, like this issuer too.
+            if named or asked.direct:
+                found.letter = max(found.letter, until)
             if asked.root is None:
                 continue
             places = _places(item, entry)
@@ -289,12 +319,17 @@ class RevocationView:
                 )
             elif places and _points_to(asked, places):
                 found.unassigned = True
-        others = (asked.signer,) if own else ()
-        if own or named:
-            others = (*others, *self._roots.get(item.issuer, ()))
-        for other in others:
-            found.letter = max(found.letter, _signed_until(item, other, now))
-        found.anybody = max(found.anybody, found.letter)
+        others = [(asked.signer, True)] if own else []
+        roots = self._roots.get(item.issuer, ()) if own or named else ()
+        others.extend((root, anchor(root) == asked.root) for root in roots)
+        for other, on_path in others:
+            until = _signed_until(item, other, now) if on_path or named else -1
+            if until < 0:
+                continue
+            found.anybody = max(found.anybody, until)
+            found.keys |= {anchor(other)[1]}
+            if on_path:
+                found.letter = max(found.letter, until)
         return found
 
 
@@ -320,6 +355,16 @@ def _signed(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bo
             return False
         return isinstance(key, EllipticCurvePublicKey | RSAPublicKey) and crl.is_signature_valid(
             key
+        )
+    except (InvalidSignature, *UNREADABLE):
+        return False
+
+
+def _verifies(crl: x509.CertificateRevocationList, key: str) -> bool:
+    try:
+        read = load_der_public_key(base64.b64decode(key))
+        return isinstance(read, EllipticCurvePublicKey | RSAPublicKey) and crl.is_signature_valid(
+            read
         )
     except (InvalidSignature, *UNREADABLE):
         return False
@@ -363,7 +408,8 @@ def _places(item: RevocationList, issuer: ListIssuer) -> frozenset[str] | None:
 
     They are what it says itself; else where it was fetched from, unless over http, where an
     issuer's list can be put in the place of another; else what the operator says. Where nobody
-    says anything, the list was put there by hand to be used for whatever its issuer speaks for.
+    says anything, the list was put there by hand to be used for whatever its issuer speaks for, and
+    which no delegate issued.
     """
     if item.points:
         return item.points
@@ -375,6 +421,8 @@ def _places(item: RevocationList, issuer: ListIssuer) -> frozenset[str] | None:
 
 def _ground(item: RevocationList, asked: _Asked, vouched: _Vouched) -> Ground | None:
     """Why absence from the list means that the certificate is good; None when it does not."""
+    if item.partial:
+        return None
     try:
         basic = _extension(asked.certificate, x509.BasicConstraints)
     except UNREADABLE:
@@ -393,6 +441,9 @@ def _ground(item: RevocationList, asked: _Asked, vouched: _Vouched) -> Ground | 
     if not asked.points:
         pointless = asked.direct and not _has_points(asked.certificate)
         return Ground.ASSIGNED if pointless else None
+    # Below a delegate any address may stand: it covers nothing without being the list's own.
+    if vouched.places is None and not asked.direct:
+        return None
     return Ground.ADDRESS if _points_to(asked, vouched.places) else None
 
 

@@ -28,7 +28,7 @@ OID: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.26")
 MAX_ENTRIES: Final = 10_000  # entries; a list of more is served by reference, not in a certificate
 MAX_LENGTH: Final = 64 * 1024  # octets of DER
 _MAX_COUNT: Final = 10**15  # numbers of one range: no number has more than 15 digits
-_SPC = re.compile(r"[ -~]{1,64}\Z")
+_SPC = re.compile(r"[!-~](?:[ -~]{0,62}[!-~])?\Z")
 
 
 class SPC(str):
@@ -209,7 +209,9 @@ def _entry(entry: Any) -> SPC | TNRange | TN:
     content = entry.getComponent()
     if kind == "spc":
         if _SPC.match(str(content)) is None:
-            raise _invalid("a service provider code is 1 to 64 printable characters")
+            raise _invalid(
+                "a service provider code is 1 to 64 printable characters, no blank at its ends"
+            )
         return SPC(str(content))
     if kind == "one":
         return TN(str(content))

@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -52,6 +52,7 @@ from zhenxian.calls.lists import LearntLists
 from zhenxian.calls.pipeline import Around, Pipeline, SigningSide, VerifyingSide
 from zhenxian.calls.record import Recorder
 from zhenxian.certs.chain import Chain
+from zhenxian.certs.crl import RevocationList
 from zhenxian.certs.crlstore import FETCHED, CrlStore
 from zhenxian.certs.fetch import FetchLimits, HttpFetcher
 from zhenxian.certs.files import Looks, folder_stamp
@@ -170,6 +171,7 @@ class Service:
             settings.trust.crl_folder or data / "crl",
             fetcher,
             urls=settings.trust.crl_urls,
+            signed=self._list_signed,
             count=self.metrics.lists,
         )
         self.lists = LearntLists(self.crls, lambda: self.verifier.trust, clock, self._refresh_trust)
@@ -406,6 +408,9 @@ class Service:
             self._report("TLS certificate", self.tls.problem)
         self._roots_whole = whole("trust", self._root_files())
         await self._refresh_trust()
+
+    def _list_signed(self, listed: RevocationList, keys: Sequence[str]) -> bool:
+        return self.verifier.trust.revocation.signed(listed, keys)
 
     async def _refresh_registry(self) -> None:
         try:

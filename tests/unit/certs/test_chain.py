@@ -312,17 +312,17 @@ def test_any_octets_give_a_list_or_our_error(data):
             parse_crl(octets)
 
 
-def test_delta_and_partial_lists_are_refused(pki):
+def test_lists_that_are_not_read_are_refused(pki):
     base = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(pki.admin.certificate.subject)
         .last_update(_time(NOW))
         .next_update(_time(NOW + DAY))
     )
-    partial = x509.IssuingDistributionPoint(
+    attributes = x509.IssuingDistributionPoint(
         full_name=None, relative_name=None, only_contains_user_certs=False,
-        only_contains_ca_certs=False, only_some_reasons=frozenset({x509.ReasonFlags.superseded}),
-        indirect_crl=False, only_contains_attribute_certs=False,
+        only_contains_ca_certs=False, only_some_reasons=None,
+        indirect_crl=False, only_contains_attribute_certs=True,
     )  # fmt: skip
     unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
     removed = (
@@ -333,8 +333,7 @@ def test_delta_and_partial_lists_are_refused(pki):
         .build()
     )
     for builder in (
-        base.add_extension(x509.DeltaCRLIndicator(1), critical=True),
-        base.add_extension(partial, critical=True),
+        base.add_extension(attributes, critical=True),
         base.add_extension(unknown, critical=True),
         base.add_revoked_certificate(removed),
     ):
@@ -449,7 +448,8 @@ def test_no_key_usage_or_a_ca_flag_refuses(pki):
 
 
 def test_naming_refuses_only_when_strict(pki):
-    leaf = pki.leaf(change=lambda b: _without(b, x509.SubjectKeyIdentifier))
+    another = x509.SubjectAlternativeName([x509.DNSName("carrier.example")])
+    leaf = pki.leaf(change=lambda b: b.add_extension(another, critical=False))
     assert isinstance(pki.validate(leaf), TrustedSigner)
     assert reason(pki.validate(leaf, profile=ProfilePolicy(strict=True))) is Reason.CERT_PROFILE
 

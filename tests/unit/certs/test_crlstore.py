@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from simulator import CRL_URL, DAY, NOW, Fault
 
+from zhenxian.certs import crlstore
 from zhenxian.certs.chain import Untrusted, validate
 from zhenxian.certs.crl import Named, parse_crl
 from zhenxian.certs.crlstore import (
@@ -198,6 +199,26 @@ class TestChains:
         assert world.repository.fetched == [CRL_URL]
 
 
+class Host:
+    """One list, at whatever address."""
+
+    def __init__(self, body, secured=True):
+        self.body, self.secured = body, secured
+
+    async def fetch(self, url, **_):
+        return Fetched(self.body, secured=self.secured)
+
+
+def forgery(world, begin):
+    return world.other_root.issue_crl(this_update=begin, next_update=begin + DAY)
+
+
+def unless(*forged):
+    """All lists are signed by somebody who may, except these."""
+    digests = {parse_crl(body).digest for body in forged}
+    return lambda listed, _: listed.digest not in digests
+
+
 def url_of(*parts):
     return "https://lists.example/" + "-".join(str(part) for part in parts)
 
@@ -271,13 +292,20 @@ class TestPlaces:
         self.learn(store, named(url_of("ca"), authority="0"))
         assert world.repository.fetched[-1] == url_of("ca")
         self.learn(store, named(url_of("delegate", 0), authority="0"))
-        assert store._sources()[url_of("delegate", 0)].delegated is True  # it is held already
 
     def test_an_address_of_a_delegate_that_a_ca_names_too_is_the_cas(self, store, world):
+        """The list there is told anew to every worker, for it counts for more."""
+        self.publish(world, url_of(1))
         self.learn(store, named(url_of(1), authority="a", delegated=True))
-        store._path(url_of(1), "json").unlink()
-        self.learn(store, named(url_of(1), authority="a"), now=NOW + 100)
+        assert [held.sure for held in store.held()] == [False]
+        version = store.version()
+        assert not store.lacks([named(url_of(1), authority="b", delegated=True)])
+        assert store.lacks([named(url_of(1), authority="a")])
+        assert asyncio.run(store.fetch_for([named(url_of(1), authority="a")])) is True
         assert store._sources()[url_of(1)].delegated is False
+        assert [held.sure for held in store.held()] == [True]
+        assert store.version() != version
+        assert not store.lacks([named(url_of(1), authority="a")])
 
     def test_what_is_configured_takes_no_place(self, open_store, world):
         store = open_store(url_of("own"))
@@ -297,9 +325,9 @@ class TestPlaces:
         assert store.problems == ()
 
     def test_one_that_gives_lists_after_thirty_days_without_use(self, store, world, folder):
-        self.publish(world, url_of(1))
+        world.repository.publish(url_of(1), world.crl(next_update=NOW + 40 * DAY))
         self.learn(store, named(url_of(1)), now=NOW)
-        store.used([url_of(1)], NOW + 20 * DAY)
+        store.used([named(url_of(1))], NOW + 20 * DAY)
         refresh(store, NOW + 49 * DAY)
         assert self.held(folder) == 1
         refresh(store, NOW + 51 * DAY)
@@ -308,6 +336,20 @@ class TestPlaces:
         (kept,) = store.held()
         assert (kept.url, kept.sure) == ("", False)
         assert store.lacks([named(url_of(1))])
+        refresh(store, NOW + 69 * DAY)
+        assert len(store.snapshot()) == 1
+        refresh(store, NOW + 71 * DAY)  # thirty days after the list itself was over
+        assert store.snapshot() == ()
+
+    def test_what_stands_in_the_folder_otherwise_is_not_removed(self, open_store, world, folder):
+        store = open_store(url_of("own"))
+        self.publish(world, url_of("own"))
+        refresh(store)
+        (folder / "by-hand.crl").write_bytes(world.crl())
+        (folder / "url-old.pem").write_bytes(world.crl())
+        world.repository.down()
+        refresh(store, NOW + 400 * DAY)
+        assert len(store.snapshot()) == 3
 
     def test_a_delegates_list_goes_with_its_address(self, store, world, folder):
         self.publish(world, url_of(1))
@@ -398,19 +440,108 @@ class TestBadLists:
         assert store.snapshot() == held
         assert "older" in store.problems[0]
 
-    def test_a_refusal_keeps_the_list_held(self, open_store, world):
-        genuine = []
-        store = open_store(
-            CRL_URL, refusal=lambda body: None if body in genuine else "not signed by the STI-PA"
-        )
-        genuine.append(world.crl())
-        world.repository.publish(CRL_URL, genuine[0])
+    @pytest.mark.parametrize("secured", [True, False])
+    def test_what_nobody_signed_who_may_does_not_replace_what_somebody_did(
+        self, world, folder, secured
+    ):
+        good, forged = world.crl(), forgery(world, NOW - 30)
+        host = Host(good, secured)
+        store = CrlStore(folder, host, urls=[CRL_URL], signed=unless(forged))
         refresh(store)
-        forged = world.other_root.issue_crl(this_update=NOW + 1, next_update=NOW + DAY)
-        world.repository.publish(CRL_URL, forged)
-        refresh(store, NOW + 910)
-        assert [body.strip() for body in store.snapshot()] == [genuine[0].strip()]
-        assert "not signed" in store.problems[0]
+        host.body = forged
+        assert refresh(store, NOW + 910) is False
+        assert [body.strip() for body in store.snapshot()] == [good.strip()]
+        assert "nobody signed it" in store.problems[0]
+
+    @pytest.mark.parametrize("begin", [NOW - 30, NOW + 700 * DAY])
+    def test_over_plain_http_it_is_not_stored_at_all(self, world, folder, begin):
+        forged = forgery(world, begin)
+        host = Host(forged, secured=False)
+        store = CrlStore(folder, host, urls=[CRL_URL], signed=unless(forged))
+        assert refresh(store) is False
+        assert store.snapshot() == ()
+        host.body = world.crl()
+        assert refresh(store, NOW + 70) is True
+        assert store.problems == ()
+
+    def test_from_where_the_operator_says_it_counts_until_a_signed_one_comes(self, world, folder):
+        """The list of a CA that nobody has met yet."""
+        forged = forgery(world, NOW + 700 * DAY)
+        host = Host(forged)
+        store = CrlStore(folder, host, urls=[CRL_URL], signed=unless(forged))
+        assert refresh(store) is True
+        host.body = world.crl()
+        assert refresh(store, NOW + 910) is True
+        assert [body.strip() for body in store.snapshot()] == [host.body.strip()]
+
+    def test_a_list_of_the_future_stops_none_and_replaces_none(self, world, folder):
+        host = Host(world.crl(this_update=NOW + DAY, next_update=NOW + 2 * DAY))
+        store = CrlStore(folder, host, urls=[CRL_URL])
+        assert refresh(store) is True
+        future, host.body = host.body, world.crl()
+        assert refresh(store, NOW + 910) is True
+        host.body = future
+        assert refresh(store, NOW + 1_900) is False
+        assert "future" in store.problems[0]
+        assert refresh(store, NOW + DAY + 10) is True
+
+    @pytest.mark.parametrize(("secured", "taken"), [(True, True), (False, False)])
+    def test_a_list_of_another_scope_does_not_replace_one_over_http(
+        self, world, folder, secured, taken
+    ):
+        host = Host(world.other_root.issue_crl(this_update=NOW - 60, next_update=NOW + DAY))
+        store = CrlStore(folder, host, urls=[CRL_URL])
+        refresh(store)
+        host.body, host.secured = world.crl(), secured
+        assert refresh(store, NOW + 910) is taken
+        assert refresh(store, NOW + DAY + 20) is not taken  # what is stale gives way
+
+    def test_a_signed_list_takes_the_place_of_what_nobody_signed_over_http_too(self, world, folder):
+        forged = forgery(world, NOW - 30)
+        host = Host(forged)
+        store = CrlStore(folder, host, urls=[CRL_URL], signed=unless(forged))
+        refresh(store)
+        host.body, host.secured = world.crl(), False
+        assert refresh(store, NOW + 910) is True
+
+    def test_junk_that_a_certificate_names_is_none_and_makes_room(self, world, folder):
+        junk = forgery(world, NOW - 30)
+        host = Host(junk)
+        store = CrlStore(folder, host, signed=unless(junk))
+        refresh(store)
+        urls = [url_of("evil", number) for number in range(2)]
+        asyncio.run(store.fetch_for([named(*urls, delegated=True)]))
+        assert store.snapshot() == ()
+        assert not any(source.gave for source in store._sources().values())
+        host.body = world.crl()
+        assert asyncio.run(store.fetch_for([named(url_of("good"), delegated=True)])) is True
+
+    def test_who_may_sign_is_remembered_with_the_address(self, world, folder):
+        asked = []
+
+        def signed(_, keys):
+            asked.append(tuple(keys))
+            return "new" in keys
+
+        store = CrlStore(folder, Host(world.crl()), signed=signed)
+        refresh(store)
+        one = Named((url_of(1),), "ca", keys=("old",))
+        assert asyncio.run(store.fetch_for([one])) is False
+        store.used([Named((url_of(1),), "ca", keys=("old", "new"))], NOW + 30)
+        assert refresh(store, NOW + 70) is True
+        assert asked == [("old",), ("old", "new")]
+        many = tuple(str(number) for number in range(50))
+        store.used([Named((url_of(1),), "ca", keys=many)], NOW + 80)
+        assert store._sources()[url_of(1)].keys == many[-16:]
+
+    def test_a_large_list_is_taken_only_from_where_the_operator_says(
+        self, world, folder, monkeypatch
+    ):
+        monkeypatch.setattr(crlstore, "MAX_LEARNT", 100)
+        store = CrlStore(folder, Host(world.crl()), urls=[CRL_URL])
+        assert refresh(store) is True
+        assert asyncio.run(store.fetch_for([named(url_of(1))])) is False
+        assert "larger than 100 octets" in store.problems[0]
 
     def test_a_spoilt_record_is_as_none(self, open_store, world, folder):
         store = open_store(CRL_URL)

@@ -181,6 +181,9 @@ def test_a_root_that_cannot_be_one_is_refused_at_load_by_name(tmp_path):
         "basicConstraints are expected, which path validation needs": Path(
             root=lambda b: without(b, x509.BasicConstraints)
         ).root,
+        "cA true are expected of what issues certificates, not cA false": Path(
+            root=replaced(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        ).root,
         "RSA of 1024 bits": Path(root_key=rsa.generate_private_key(65537, 1024)).root,
         "secp224r1": Path(root_key=ec.generate_private_key(ec.SECP224R1())).root,
         "directory names": Path(

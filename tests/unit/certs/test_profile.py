@@ -71,9 +71,9 @@ SIGN = "digital_signature"
             (replaced(usage(SIGN, other), critical=True), "KEY_USAGE_OTHERS", False)
             for other in USAGES[1:7]
         ),
-        (replaced(usage(SIGN)), "KEY_USAGE_CRITICAL", False),
-        (lambda b: without(b, x509.BasicConstraints), "BASIC_CONSTRAINTS", False),
-        (replaced(x509.BasicConstraints(ca=False, path_length=None)), "BASIC_CONSTRAINTS", False),
+        (replaced(usage(SIGN)), "KEY_USAGE_CRITICAL", True),
+        (lambda b: without(b, x509.BasicConstraints), "BASIC_CONSTRAINTS", True),
+        (replaced(x509.BasicConstraints(ca=False, path_length=None)), "BASIC_CONSTRAINTS", True),
         (replaced(policy(f"{US}.4", f"{US}.3")), "POLICY", False),
         (replaced(policy("1.2.3.4")), "POLICY", False),
         (replaced(x509.CRLDistributionPoints([point(), point("http://b.invalid/")])),
@@ -181,3 +181,47 @@ def test_the_development_crl_covers_its_carriers(tmp_path):
     assert outcomes[0].key.public_bytes == x509.load_pem_x509_certificate(
         made.carriers["1"].chain.read_bytes()
     ).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+# Contradictions between codes ---------------------------------------------------------------------
+
+NUMBER = TN("12155550100")
+
+
+@pytest.mark.parametrize(
+    ("common", "entries", "code"),
+    [
+        ("SHAKEN 9999", (SPC("1234"),), "SPC_CONTRADICTION"),
+        ("SHAKEN 9999", (SPC("1234"), NUMBER), "SPC_CONTRADICTION"),
+        ("Carrier SHAKEN 9999", (SPC("1234"), NUMBER), "SPC_CONTRADICTION"),
+        ("SHAKEN 1234", (SPC("1234"), SPC("5678")), "TNAUTHLIST_SPC"),
+        ("SHAKEN 1234", (SPC("1234"), SPC("5678"), NUMBER), "TNAUTHLIST_SPC"),
+        ("SHAKEN 1234", (SPC("1234"), SPC("1234"), NUMBER), "TNAUTHLIST_SPC"),
+        ("SHAKEN 1234", (SPC("1234"), NUMBER), None),
+        ("Customer", (SPC("1234"), NUMBER), None),
+        ("SHAKEN 9999", (NUMBER,), None),
+    ],
+)
+def test_what_signs_calls_claims_one_code_whatever_numbers_it_names_too(common, entries, code):
+    leaf = CA.issue(name(common), TNAuthList(entries), KEY, **DATES)
+    trust = TrustList((ROOT.certificate,), "t")
+    chain = parse_chain(pem(*CA.chain(leaf)))
+    outcome = validate(chain, now=NOW, trust=trust, revocation=VIEW)
+    role = Role.LEAF if NUMBER not in entries else Role.DELEGATE
+    found = {item.code for item in check_profile(leaf, role) if item.must}
+    if code is None:
+        assert isinstance(outcome, TrustedSigner), outcome
+    else:
+        assert isinstance(outcome, Untrusted)
+        assert outcome.reason is Reason.CERT_PROFILE
+    assert found == ({code} if code else set())
+
+
+@pytest.mark.parametrize("kind", [x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier])
+def test_lenient_takes_no_certificate_without_the_identifiers_of_keys(kind):
+    leaf = CA.issue_shaken("1234", KEY, change=lambda b: without(b, kind), **DATES)
+    (departure,) = check_profile(leaf, Role.LEAF)
+    assert departure.must
+    ca = ROOT.create_intermediate(change=lambda b: without(b, kind), **DATES)
+    (departure,) = check_profile(ca.certificate, Role.INTERMEDIATE)
+    assert departure.must

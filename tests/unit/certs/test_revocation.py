@@ -49,7 +49,8 @@ class World:
             policy=RevocationPolicy.REQUIRE,
         )
         assert not problems
-        return view.status(leaf or self.leaf, self.ca.certificate, now)
+        path = (self.root.certificate,)
+        return view.status(leaf or self.leaf, self.ca.certificate, now, path)
 
     def state(self, *lists, **more):
         return self.status(*lists, **more).state
@@ -320,6 +321,51 @@ def refused(data):
         parse_crl(data)
     assert caught.value.reason is Reason.CRL_UNAVAILABLE
     return caught.value.detail
+
+
+REASONS = frozenset({x509.ReasonFlags.key_compromise})
+
+
+def delta(made, *revoked, this=NOW - 30, reason=None):
+    """What changed since a complete list."""
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(made.ca.certificate.subject)
+        .last_update(time(this))
+        .next_update(time(NOW + DAY))
+        .add_extension(x509.DeltaCRLIndicator(1), critical=True)
+    )
+    for certificate in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number)
+        entry = entry.revocation_date(time(this))
+        if reason is not None:
+            entry = entry.add_extension(x509.CRLReason(reason), critical=False)
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(made.ca.key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def test_a_list_for_some_reasons_revokes_and_never_covers(made):
+    whole = crl(made.ca, url=None, indirect=False)
+    part = {"url": None, "indirect": False, "only_some_reasons": REASONS}
+    gone = crl(made.ca, [made.leaf], **part)
+    assert made.state(gone) is State.REVOKED
+    assert made.state(gone, whole) is State.REVOKED
+    assert made.state(crl(made.ca, this=NOW - 5, **part)) is State.UNKNOWN
+    assert made.state(crl(made.ca, this=NOW - 5, **part), whole) is State.GOOD
+    listed = crl(made.ca, [made.leaf], url=None, indirect=False)
+    assert made.state(listed, crl(made.ca, this=NOW - 5, **part)) is State.REVOKED
+
+
+def test_so_does_a_delta_list(made):
+    whole = crl(made.ca, url=None, indirect=False)
+    listed = crl(made.ca, [made.leaf], url=None, indirect=False)
+    assert made.state(delta(made, made.leaf), whole) is State.REVOKED
+    assert made.state(delta(made)) is State.UNKNOWN
+    assert made.state(delta(made), whole) is State.GOOD
+    assert made.state(delta(made), listed) is State.REVOKED
+    removed = delta(made, made.leaf, reason=x509.ReasonFlags.remove_from_crl)
+    assert made.state(removed, listed) is State.REVOKED
+    assert made.state(removed, whole) is State.GOOD
 
 
 def test_an_impossible_version_is_our_error(made):

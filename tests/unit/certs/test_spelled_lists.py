@@ -96,7 +96,7 @@ class Made:
         key = self.office_key if indirect else self.ca_key
         return builder.sign(key, hashes.SHA256())
 
-    def ours(self, *lists, issuers=None):
+    def ours(self, *lists, issuers=None, above=()):
         view, problems = build_view(
             [crl.public_bytes(Encoding.DER) for crl in lists],
             issuers=TrustList((self.office,) if issuers is None else issuers),
@@ -104,7 +104,7 @@ class Made:
             policy=RevocationPolicy.REQUIRE,
         )
         assert not problems
-        return view.status(self.leaf, self.ca, NOW).state
+        return view.status(self.leaf, self.ca, NOW, above).state
 
     def openssl(self, folder, crl):
         """What OpenSSL says of the leaf."""
@@ -309,7 +309,8 @@ def test_roots_are_looked_up_however_a_certificate_spells_them():
     builder = builder.add_extension(
         x509.IssuingDistributionPoint(at, None, False, False, None, True, False), critical=True
     )
-    assert made.ours(builder.sign(made.root.key, hashes.SHA256()), issuers=()) is State.GOOD
+    crl = builder.sign(made.root.key, hashes.SHA256())
+    assert made.ours(crl, issuers=(), above=(made.root.certificate,)) is State.GOOD
 
 
 def test_another_cas_list_of_nearly_the_same_name_does_not_count():

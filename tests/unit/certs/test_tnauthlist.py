@@ -149,3 +149,10 @@ def test_plain_constraints_know_no_exclusion_and_must_constrain():
         parse_constraints(RFC_9118, enhanced=False)
     with pytest.raises(ParseError):
         parse_constraints(bytes.fromhex("3000"), enhanced=True)
+
+
+@pytest.mark.parametrize("code", [" ", " 1234", "1234 ", "", "\t"])
+def test_a_code_of_blanks_is_refused(code):
+    with pytest.raises(ParseError, match="printable"):
+        parse_tnauthlist(TNAuthList((SPC(code),)).dumps())
+    assert parse_tnauthlist(TNAuthList((SPC("12 34"),)).dumps()).spcs == ("12 34",)
