@@ -117,8 +117,8 @@ class Server(Section):
         (),
         description="Names or addresses, besides those of this machine alone and the one in"
         " signer.publish_base, that a service without credentials is called by: in Host, and as"
-        " origin of a page. Others are refused, or a page could reach it through the browser of"
-        " somebody on this machine.",
+        " origin of a page (one of this machine's with its port). Others are refused, or a page"
+        " could reach it through the browser of somebody on this machine.",
     )
     proxies: tuple[NetworkText, ...] = Field(
         (),

@@ -142,6 +142,7 @@ class CallProtocol(WireProtocol):
             headers.connection is None or parser.get_http_version() != "1.0"
         )
         self._pending = True
+        self._served += 1
         body = self._body if isinstance(self._body, bytes) else bytes(self._body)
         self.batch.add(self, Incoming(path, b"POST", headers, body))
 

@@ -33,6 +33,7 @@ from zhenxian.core.reasons import Reason
 MAX_HEAD: Final = 65_536  # octets of a request's head and trailers
 MAX_FIELDS: Final = 100  # fields of a request's head and trailers
 MAX_UNANSWERED: Final = 16  # requests of a connection that are read ahead of their answers
+MAX_AT_ONCE: Final = 16  # of its calls, or pieces of a chunked body, in a turn of the loop
 HEAD_SECONDS: Final = 10.0  # for a head, and for the first octet of a new connection
 BODY_SECONDS: Final = 20.0  # for each _BODY_STEP octets of a body
 READ_SECONDS: Final = 60.0  # for a peer to read anything of what waits for it
@@ -107,10 +108,10 @@ class WireProtocol(HttpToolsProtocol):
     # Slots are faster than the instance's dictionary; those of uvicorn's that each request uses
     # are among them.
     __slots__ = (
-        "_address", "_arrived", "_awaited", "_base", "_bodied", "_chunks", "_fields", "_held",
-        "_idle_since", "_left", "_octets", "_peer", "_piece", "_progress", "_refusal", "_running",
-        "_since", "_skipping", "_state", "_stranger", "_tail", "cycle", "flow", "headers",
-        "parser", "pipeline", "server_state", "transport", "url",
+        "_address", "_arrived", "_awaited", "_base", "_bodied", "_chunks", "_due", "_fields",
+        "_held", "_idle_since", "_left", "_octets", "_peer", "_piece", "_progress", "_refusal",
+        "_running", "_served", "_since", "_skipping", "_state", "_stranger", "_tail", "cycle",
+        "flow", "headers", "parser", "pipeline", "server_state", "transport", "url",
     )  # fmt: skip
 
     flow: _Flow
@@ -120,6 +121,8 @@ class WireProtocol(HttpToolsProtocol):
     _stranger: bool
     _running: RequestResponseCycle | None
     _idle_since: float | None
+    _served: int  # calls that were answered, and pieces of a body read, in this turn of the loop
+    _due: bool  # `_go_on` comes soon
 
     # What is being read.
     _state: int
@@ -149,7 +152,8 @@ class WireProtocol(HttpToolsProtocol):
         self._state = REST
         self._octets = self._base = self._fields = self._left = 0
         self._bodied = self._chunks = self._piece = self._arrived = 0
-        self._skipping = False
+        self._served = 0
+        self._skipping = self._due = False
         self._refusal = self._running = self._peer = self._idle_since = None
         self._awaited = self._progress = None
         self._since = 0.0
@@ -185,6 +189,7 @@ class WireProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """A segment."""
         self._idle_since = None
+        self._served = 0
         if self._state == REST and len(data) <= _QUICK:
             end = data.find(_END) + 4
             # Few bodies have a carriage return, and one octet is found faster than four.
@@ -233,15 +238,28 @@ class WireProtocol(HttpToolsProtocol):
             return
         start, size = 0, len(data)
         while start < size:
-            if self._state != BODY and self._unanswered() >= MAX_UNANSWERED:
+            if self._full():
                 break
             start += self._feed(data[start : self._stop(data, start)])
             if not self._bounded():
                 return
         if start:
             self._tail = data[max(0, start - 3) : start]
-        if self._state != BODY and self._unanswered() >= MAX_UNANSWERED:
+        if self._full():
             self._hold(data[start:])
+            if self._served >= MAX_AT_ONCE:
+                self._soon()
+
+    def _full(self) -> bool:
+        """True when this connection has had its share: no more of it is read for now.
+
+        What is answered while it is read, and a body in tiny chunks, would otherwise keep the
+        event loop from all others for as long as somebody goes on sending. Where the application
+        has yet to read a body, reading is paused already and goes on with it.
+        """
+        if self._state == BODY:
+            return self._served >= MAX_AT_ONCE and not self.flow.read_paused
+        return self._served >= MAX_AT_ONCE or self._unanswered() >= MAX_UNANSWERED
 
     def _stop(self, data: bytes, start: int) -> int:
         """Where the piece that begins at `start` ends: within one message, and within bounds."""
@@ -282,6 +300,7 @@ class WireProtocol(HttpToolsProtocol):
         elif known:
             self._left = known - taken
         elif self._piece:
+            self._served += 1
             self._count()
         return taken
 
@@ -346,17 +365,25 @@ class WireProtocol(HttpToolsProtocol):
         if self._state == REST:
             self._state = HELD
 
+    def _soon(self) -> None:
+        """Read on in the next turn of the event loop, once however often it is asked for."""
+        if not self._due:
+            self._due = True
+            self.loop.call_soon(self._go_on)
+
     def _go_on(self) -> None:
         """Read on after `_hold`."""
+        self._due = False
         if not self.flow.held or self._refusal is not None or self.transport.is_closing():
             return
         held, self._held = self._held, b""
+        self._served = 0
         self.flow.held = False
         if self._state == HELD:
             self._state = REST
+        self.flow.resume_reading()  # before what is taken may pause it again
         if held:
             self._take(held)
-        self.flow.resume_reading()
 
     # What the parser tells ----------------------------------------------------------------------
 
@@ -453,11 +480,10 @@ class WireProtocol(HttpToolsProtocol):
             self._refuse(Reason.MALFORMED_HTTP, "the request target is none")
             return False
         if self.shared.hosts is not None:
-            for host in (hosts[0] if hosts else None, target):
-                foreign = self.shared.hosts.foreign(host, fields)
-                if foreign is not None:
-                    self._refuse(foreign[0], foreign[1])
-                    return False
+            foreign = self.shared.hosts.foreign(hosts[0] if hosts else None, fields, target)
+            if foreign is not None:
+                self._refuse(foreign[0], foreign[1])
+                return False
         if hosts:
             if len(self.names) >= _MAX_NAMES:  # whoever filled it must not keep others out
                 self.names.clear()
@@ -538,7 +564,7 @@ class WireProtocol(HttpToolsProtocol):
         else:
             self._idle_since = self.loop.time()
         if self.flow.held:
-            self.loop.call_soon(self._go_on)
+            self._soon()
 
     def admitted(self) -> None:
         """A request of this connection showed credentials."""

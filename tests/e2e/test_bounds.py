@@ -6,6 +6,8 @@ import contextlib
 import select
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -487,3 +489,63 @@ def test_connection_close_is_obeyed_by_calls_that_wait(service, host, path, cach
         assert (status, fields["connection"]) == (200, "close")
         assert b"TN-Validation-Passed" in told
         assert wire.closed(3)
+
+
+# One connection and the others -------------------------------------------------------------------
+
+
+def _pump(port, data, seconds, *, reads=True):
+    """Send the same again and again, from a process of its own, as one client may."""
+    script = (
+        "import socket, sys, time\n"
+        "data, until = sys.stdin.buffer.read(), time.monotonic() + float(sys.argv[2])\n"
+        "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+        "s.setblocking(False)\n"
+        "at = 0\n"
+        "while time.monotonic() < until:\n"
+        "    try: at = (at + s.send(memoryview(data)[at:])) % len(data)\n"
+        "    except BlockingIOError: time.sleep(0.001)\n"
+        "    except OSError: break\n"
+        "    try: s.recv(1 << 20) if sys.argv[3] == 'True' else 0\n"
+        "    except OSError: pass\n"
+    )
+    pumping = subprocess.Popen(
+        [sys.executable, "-c", script, str(port), str(seconds), str(reads)], stdin=subprocess.PIPE
+    )
+    pumping.stdin.write(data)
+    pumping.stdin.close()
+    return pumping
+
+
+@pytest.mark.parametrize("reads", [True, False])
+@pytest.mark.parametrize("credentials", [False, True])
+def test_one_connection_that_pipelines_calls_stops_nobody(keyed, credentials, reads):
+    service, key = keyed
+    shown = (f"x-api-key: {key}",) if credentials else ()
+    data = raw(SIGNING, b"1", "content-length: 1", *shown) * 400
+    pumping = _pump(service.port, data, 4, reads=reads)
+    time.sleep(0.7)
+    with Calls(service, key) as calls:
+        time.sleep(2.5)
+    assert pumping.wait(10) == 0
+    assert calls.slowest < 1.0
+
+
+@pytest.mark.parametrize("path", [SIGNING, VERIFICATION])
+def test_who_breaks_off_writes_nothing_into_the_log(keyed, path):
+    service, key = keyed
+    for shown in ((), (f"x-api-key: {key}",)):
+        for length in (100, 60_000, 1_000_000_000):
+            with Wire(service) as wire:
+                wire.send(raw(path, b"{", f"content-length: {length}", "expect: x", *shown))
+                time.sleep(0.05)
+    time.sleep(0.3)
+    assert "Traceback" not in service.logged()
+
+
+@pytest.mark.parametrize("path", [SIGNING, VERIFICATION])
+def test_a_large_call_of_nobody_is_refused_by_its_head(keyed, path):
+    service, _ = keyed
+    with Wire(service) as wire:
+        wire.send(raw(path, b"", "content-length: 1000000000", "expect: 100-continue"))
+        assert wire._socket.recv(12) == b"HTTP/1.1 401"
