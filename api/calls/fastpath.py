@@ -151,6 +151,10 @@ class CallProtocol(WireProtocol):
         if self._pending:
             self.batch.answer()
 
+    def settled(self) -> bool:
+        """True when no call waits for its answer."""
+        return not self._pending
+
     def arrived(self) -> int:
         """Octets of the body that arrived so far."""
         return len(self._body) if self._path is not None else super().arrived()

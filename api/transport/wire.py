@@ -467,7 +467,7 @@ class WireProtocol(HttpToolsProtocol):
             return False
         if self.parser.should_upgrade():
             return False
-        hosts = [value for name, value in fields if name == b"host"]
+        hosts = [value.strip(b" \t") for name, value in fields if name == b"host"]
         if len(hosts) > 1 or not (hosts or self.parser.get_http_version() < "1.1"):
             self._refuse(Reason.MALFORMED_HTTP, "exactly one Host is expected")
             return False
@@ -556,8 +556,8 @@ class WireProtocol(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
         elif self._refusal is not None:
             self._say()
-        elif self._stranger and self._state == BODY and not 0 < self._left <= _QUICK:
-            # Answered by its head, and nobody vouches for who goes on sending.
+        elif self._state == BODY and not 0 < self._left <= _QUICK:
+            # Answered by its head: what still comes, for ever perhaps, is for nobody.
             self._refusal = b""
             self.parser = _Deaf(self.transport)  # type: ignore[assignment]
             self._say()
@@ -565,6 +565,18 @@ class WireProtocol(HttpToolsProtocol):
             self._idle_since = self.loop.time()
         if self.flow.held:
             self._soon()
+
+    def give_way(self) -> bool:
+        """Close for another connection's sake, unless something is under way here."""
+        idle = self._state in (REST, BLANK) and not self._unanswered() and self._refusal is None
+        if not idle or self.flow.write_paused or not self.settled():
+            return False
+        self.transport.close()
+        return True
+
+    def settled(self) -> bool:
+        """True when no call waits for its answer."""
+        return True
 
     def admitted(self) -> None:
         """A request of this connection showed credentials."""

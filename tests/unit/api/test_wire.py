@@ -599,6 +599,50 @@ def test_a_body_in_tiny_chunks_has_its_share_of_a_turn():
     run(scenario)
 
 
+@pytest.mark.parametrize("target", ["/x", SIGNING])
+def test_only_a_connection_with_nothing_under_way_gives_way(target):
+    async def scenario():
+        request = head("content-length: 2", method="POST", target=target) + b"{}"
+        for sent, gives_way in ((b"", True), (request[:9], False), (request[:-1], False)):
+            connection = Connection()
+            await connection.send(sent)
+            assert connection.protocol.give_way() is gives_way
+            assert connection.transport.closing is gives_way
+        connection = Connection()
+        connection.app.may.clear()
+        connection.protocol.data_received(request)
+        assert not connection.protocol.give_way()
+        connection.app.may.set()
+        await connection.settle()
+        assert connection.protocol.give_way()
+        assert connection.statuses() == [200]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", " \t "])
+def test_blanks_after_a_value_are_no_part_of_a_host(blank):
+    async def scenario():
+        connection = Connection(hosts=Hosts())
+        await connection.send(f"GET /x HTTP/1.1\r\nhost: localhost:80{blank}\r\n\r\n".encode())
+        assert connection.statuses() == [200]
+
+    run(scenario)
+
+
+def test_nobody_goes_on_sending_a_body_after_the_answer():
+    async def scenario():
+        for fields in ("content-length: 100000000", "transfer-encoding: chunked"):
+            connection = Connection(limits=Limits(anonymous=True))
+            connection.protocol.admitted()
+            connection.app.early = True
+            await connection.send(head(fields, method="POST"), b"1\r\na\r\n")
+            assert connection.statuses() == [200]
+            assert connection.transport.ended
+
+    run(scenario)
+
+
 def test_what_is_waited_for_and_how_long():
     async def scenario():
         def opened():
