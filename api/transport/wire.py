@@ -15,18 +15,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import Any, ClassVar, Final
 
 import httptools
 from msgspec import Struct
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from zhenxian.api.auth import ADDRESS, ADMITTED, PEER, Peer
 from zhenxian.api.calls.messages import Headers
 from zhenxian.api.transport.connections import Connections
+from zhenxian.api.transport.flow import Awaited, Deaf, Flow, same
 from zhenxian.api.transport.hosts import Hosts, host_name, target_host
 from zhenxian.core.reasons import Reason
 
@@ -39,7 +38,6 @@ BODY_SECONDS: Final = 20.0  # for each _BODY_STEP octets of a body
 READ_SECONDS: Final = 60.0  # for a peer to read anything of what waits for it
 _BODY_STEP: Final = 16_384
 _LINGER_SECONDS: Final = 2.0  # for a peer to read why it is refused before the connection ends
-_LINGER_OCTETS: Final = 1_048_576  # it may go on sending meanwhile
 _QUICK: Final = 4096  # octets of a segment that is looked at as one whole request
 _FRAMING: Final = 16  # octets of a chunk's size and line ends that count as no trailers
 _MAX_NAMES: Final = 64  # Host values remembered as good
@@ -49,16 +47,6 @@ _END: Final = b"\r\n\r\n"
 # Between messages; after line ends, which may stand before one; in its head; after that; none is
 # begun, for too many wait.
 REST, BLANK, HEAD, BODY, HELD = range(5)
-
-
-class _Awaited(Enum):
-    """What a peer has to do next."""
-
-    FIRST = auto()  # to say anything at all
-    HEAD = auto()
-    BODY = auto()
-    READER = auto()  # to read its answers
-    IDLE = auto()
 
 
 class Shared(Struct, frozen=True):
@@ -76,29 +64,6 @@ class Shared(Struct, frozen=True):
     certified: Callable[[Peer], bool] = lambda _: True
 
 
-class _Flow(FlowControl):
-    """uvicorn's, which a running request cannot resume while the connection is full."""
-
-    held = False
-
-    def resume_reading(self) -> None:
-        if not self.held:
-            super().resume_reading()
-
-
-class _Deaf:
-    """In the parser's place when nothing more is read: counts what still comes."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._left = _LINGER_OCTETS
-
-    def feed_data(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left < 0:
-            self._transport.close()
-
-
 class WireProtocol(HttpToolsProtocol):
     """Serves one connection. `shared` and `names` are set on a subclass by `bound`."""
 
@@ -114,7 +79,7 @@ class WireProtocol(HttpToolsProtocol):
         "flow", "headers", "parser", "pipeline", "server_state", "transport", "url",
     )  # fmt: skip
 
-    flow: _Flow
+    flow: Flow
     url: bytes
     _peer: Peer | None
     _address: str
@@ -140,14 +105,14 @@ class WireProtocol(HttpToolsProtocol):
     _refusal: bytes | None
 
     # What was waited for at the last look, and since when.
-    _awaited: _Awaited | None
+    _awaited: Awaited | None
     _progress: object
     _since: float
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection, whose client certificate TLS has checked."""
         super().connection_made(transport)
-        self.flow = _Flow(transport)
+        self.flow = Flow(transport)
         self.url = self._tail = self._held = b""
         self._state = REST
         self._octets = self._base = self._fields = self._left = 0
@@ -167,7 +132,7 @@ class WireProtocol(HttpToolsProtocol):
         self._stranger = not known
         if not self.shared.book.enter(self, self._address, known=known):
             self._refusal = self.shared.refusal(Reason.TOO_MANY_CONNECTIONS, (), b"", b"")
-            self.parser = _Deaf(transport)  # type: ignore[assignment]
+            self.parser = Deaf(transport)  # type: ignore[assignment]
             transport.write(self._refusal)
             transport.close()
 
@@ -506,7 +471,7 @@ class WireProtocol(HttpToolsProtocol):
         begun = self._state != REST
         method = self.parser.get_method() if self._state == BODY else b""
         self._refusal = self.shared.refusal(reason, variables, self.url or b"", method)
-        self.parser = _Deaf(self.transport)  # type: ignore[assignment]
+        self.parser = Deaf(self.transport)  # type: ignore[assignment]
         self._skipping = True
         cycle = self.cycle
         if begun and self._state == BODY and cycle is not None and cycle.more_body:
@@ -559,7 +524,7 @@ class WireProtocol(HttpToolsProtocol):
         elif self._state == BODY and not 0 < self._left <= _QUICK:
             # Answered by its head: what still comes, for ever perhaps, is for nobody.
             self._refusal = b""
-            self.parser = _Deaf(self.transport)  # type: ignore[assignment]
+            self.parser = Deaf(self.transport)  # type: ignore[assignment]
             self._say()
         else:
             self._idle_since = self.loop.time()
@@ -588,34 +553,34 @@ class WireProtocol(HttpToolsProtocol):
     def look(self, now: float) -> None:
         """End a connection that makes us wait too long."""
         what, progress, limit = self._waits()
-        if what is not self._awaited or not _same(progress, self._progress):
+        if what is not self._awaited or not same(progress, self._progress):
             self._awaited, self._progress, self._since = what, progress, now
-        if what is _Awaited.IDLE and self._idle_since is not None:
+        if what is Awaited.IDLE and self._idle_since is not None:
             self._since = self._idle_since
         if what is None or now - self._since < limit:
             return
-        if what in (_Awaited.HEAD, _Awaited.BODY):
+        if what in (Awaited.HEAD, Awaited.BODY):
             self._refuse(Reason.TOO_SLOW)
-        elif what is _Awaited.READER:
+        elif what is Awaited.READER:
             self.transport.abort()
         else:
             self.transport.close()
 
-    def _waits(self) -> tuple[_Awaited | None, object, float]:
+    def _waits(self) -> tuple[Awaited | None, object, float]:
         """What the peer has to do next, what changes as it does, how long that may take."""
         if self.flow.write_paused or self.transport.is_closing():
-            return _Awaited.READER, self.transport.get_write_buffer_size(), READ_SECONDS
+            return Awaited.READER, self.transport.get_write_buffer_size(), READ_SECONDS
         if self.flow.read_paused or self._refusal is not None:
             return None, None, 0
         if self._state == BODY:
-            return _Awaited.BODY, self.arrived() // _BODY_STEP, BODY_SECONDS
+            return Awaited.BODY, self.arrived() // _BODY_STEP, BODY_SECONDS
         if self._state == HEAD:
-            return _Awaited.HEAD, self.headers, HEAD_SECONDS
+            return Awaited.HEAD, self.headers, HEAD_SECONDS
         if self._unanswered():
             return None, None, 0
         if self._idle_since is None:
-            return _Awaited.FIRST, None, HEAD_SECONDS
-        return _Awaited.IDLE, None, self.timeout_keep_alive
+            return Awaited.FIRST, None, HEAD_SECONDS
+        return Awaited.IDLE, None, self.timeout_keep_alive
 
     def arrived(self) -> int:
         """Octets of the body that arrived so far."""
@@ -623,11 +588,6 @@ class WireProtocol(HttpToolsProtocol):
 
     def _unset_keepalive_if_required(self) -> None:
         """No timer is set for each request, as uvicorn does: `look` sees to it."""
-
-
-def _same(progress: object, before: object) -> bool:
-    """Figures are compared, a head's fields are the same only when they are of one message."""
-    return progress is before if isinstance(progress, list) else progress == before
 
 
 def bound(protocol: type[WireProtocol], shared: Shared, **more: Any) -> type[WireProtocol]:
