@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import time
 from pathlib import Path
 from typing import Final
 
 from zhenxian.core.errors import ConfigError
 
+_HOLDER: Final = re.compile(r"process (\d{1,9}),")
 LOCK_FILE: Final = "service.lock"  # below the data folder
-_WAIT: Final = 3.0  # seconds that workers whose supervisor was killed may take to end
+_WAIT: Final = 3.0  # seconds that a service may take to end
+_WAIT_ORPHANS: Final = 8.0  # workers whose supervisor was killed: they finish calls in flight
 _LOOK_EVERY: Final = 0.05
 
 
@@ -45,16 +48,16 @@ def lock_data_folder(data: Path, listener: str) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    until = time.monotonic() + _WAIT
+    began = time.monotonic()
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
-            if time.monotonic() < until:
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+            if time.monotonic() - began < (_WAIT if _lives(holder) else _WAIT_ORPHANS):
                 time.sleep(_LOOK_EVERY)
                 continue
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
             os.close(descriptor)
             raise ConfigError(
                 f"data folder {data} is in use by another service ({holder or 'unknown'}): stop"
@@ -69,3 +72,17 @@ def lock_data_folder(data: Path, listener: str) -> int:
         descriptor, f"process {os.getpid()}, calls on {listener}, since {begun}\n".encode(), 0
     )
     return descriptor
+
+
+def _lives(holder: str) -> bool:
+    """Whether the process that a lock file names still is."""
+    found = _HOLDER.match(holder)
+    if found is None:
+        return True
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

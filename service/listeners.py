@@ -69,6 +69,9 @@ def _names(settings: Settings) -> list[str]:
     """What we are called besides the names of this machine alone."""
     server = settings.server
     names = [listener_address(each)[0] for each in (server.calls, server.admin) if each is not None]
-    names = [f"[{name}]" if ":" in name else name for name in [*names, *server.hosts]]
+    names = [
+        f"[{name}]" if name.count(":") > 1 and "[" not in name else name
+        for name in [*names, *server.hosts]
+    ]
     public = urlsplit(settings.signer.publish_base or "").hostname
     return [*names, public] if public is not None else names

@@ -37,6 +37,7 @@ from zhenxian.telemetry.logs import configure_logging
 _BACKLOG: Final = 2048  # connections the kernel holds while a worker is busy
 _LOOK_EVERY: Final = 0.2  # seconds between two looks whether all workers live
 _GRACE: Final = 5  # seconds beyond the graceful stop before a worker is killed
+_ORPHAN_GRACE: Final = 3.0  # seconds for a worker without supervisor: the next waits for its lock
 _RESTART_AFTER: Final = 1.0  # seconds before a worker that died is replaced
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -319,7 +320,7 @@ def work() -> int:
     orders = WorkerOrders(*json.loads(line))
     settings = Settings(**orders.settings)
     configure_logging(settings.log.level)
-    _end_with_input(settings.server.shutdown_seconds + _GRACE)
+    _end_with_input(_ORPHAN_GRACE)
     # It may replace another while a file is being written, and has none read before.
     wait_until_still([path for path in (settings.auth.keys, settings.trust.roots) if path])
     sockets = [socket.socket(fileno=number) for number in orders.sockets]

@@ -117,8 +117,8 @@ class Server(Section):
         (),
         description="Names or addresses, besides those of this machine alone and the one in"
         " signer.publish_base, that a service without credentials is called by: in Host, and as"
-        " origin of a page. Others are refused, or a page could reach it through the browser of"
-        " somebody on this machine.",
+        " origin of a page (one of this machine's with its port). Others are refused, or a page"
+        " could reach it through the browser of somebody on this machine.",
     )
     proxies: tuple[NetworkText, ...] = Field(
         (),
@@ -140,10 +140,11 @@ class Server(Section):
         " are asked for.",
     )
     max_strangers_per_address: int = Field(
-        128,
+        256,
         ge=1,
         le=1_000_000,
-        description="Of these, connections from one IPv4 address, or one IPv6 network of 64 bits.",
+        description="Of these, connections from one IPv4 address, or one IPv6 network of 64 bits."
+        " Beyond it the oldest that is idle is closed.",
     )
     shutdown_seconds: int = Field(
         10, ge=1, le=300, description="How long a graceful stop waits for calls in flight."

@@ -142,6 +142,7 @@ class CallProtocol(WireProtocol):
             headers.connection is None or parser.get_http_version() != "1.0"
         )
         self._pending = True
+        self._served += 1
         body = self._body if isinstance(self._body, bytes) else bytes(self._body)
         self.batch.add(self, Incoming(path, b"POST", headers, body))
 
@@ -149,6 +150,10 @@ class CallProtocol(WireProtocol):
         """Answer the call that waits for the end of the event loop's turn."""
         if self._pending:
             self.batch.answer()
+
+    def settled(self) -> bool:
+        """True when no call waits for its answer."""
+        return not self._pending
 
     def arrived(self) -> int:
         """Octets of the body that arrived so far."""

@@ -21,6 +21,8 @@ class Headers(Struct):
     Attributes:
         host: what the client calls us.
         connection: "close" or, for HTTP/1.0 only of consequence, "keep-alive".
+        request_id: X-RequestID, which the proxy makes: it names the question.
+        trace_id: X-Request-Id, which whatever is between may make anew for each attempt.
         unusual: of a field that only the ASGI way handles, or that must be looked at: a second
             Host, Transfer-Encoding, Expect, Upgrade, and what a browser says of its page.
         peer: the connection's client certificate; of no header.
@@ -33,6 +35,7 @@ class Headers(Struct):
     authorization: bytes | None = None
     api_key: bytes | None = None
     request_id: bytes | None = None
+    trace_id: bytes | None = None
     host: bytes | None = None
     connection: bytes | None = None
     unusual: bytes | None = None
@@ -69,7 +72,7 @@ _NAMES: Final = {
     b"authorization": "authorization",
     b"x-api-key": "api_key",
     b"x-requestid": "request_id",
-    b"x-request-id": "request_id",
+    b"x-request-id": "trace_id",
     b"transfer-encoding": _UNUSUAL,
     b"expect": _UNUSUAL,
     b"upgrade": _UNUSUAL,

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Request, Response
+from starlette.requests import ClientDisconnect
 
 from zhenxian.api.auth import ADDRESS, ADMITTED, PEER
 from zhenxian.api.calls.messages import (
@@ -232,11 +233,14 @@ def calls_router(calls: Calls) -> APIRouter:
         if isinstance(waiting, Waiting | Asking):
             return _response(await calls.go_on(waiting))
         body = b""
-        if headers.content_length is not None:
-            async for part in request.stream():
-                body += part
-                if len(body) > calls.policy.max_body:
-                    break
+        if headers.content_length is not None and calls.reads_body(headers):
+            try:
+                async for part in request.stream():
+                    body += part
+                    if len(body) > calls.policy.max_body:
+                        break
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody is there to read it
         method = request.method.encode()
         incoming = Incoming(path, method, headers, body)
         answer = await calls.answer_waiting(incoming)

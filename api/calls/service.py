@@ -53,13 +53,17 @@ from zhenxian.core.reasons import Reason
 from zhenxian.verifier.redress import Rejection
 from zhenxian.verifier.verdict import Verdict
 
+_SMALL_DIGITS: Final = 4  # of the Content-Length of a body that anybody may send
 MAX_REQUEST_ID: Final = 128  # octets of X-RequestID that are echoed and logged
 
 _logger = logging.getLogger("zhenxian.calls")
 
 
 class RestCall(Asked):
-    """A question over REST: named by its X-RequestID. `echo` is what its answer repeats of it."""
+    """A question over REST, named by its X-RequestID or else X-Request-Id.
+
+    `echo` is what its answer repeats of it.
+    """
 
     echo: Echo
 
@@ -104,6 +108,19 @@ class Calls:
             compute(staged)
             return [self._finish(item) if isinstance(item, STAGED) else item for item in staged]
 
+    def reads_body(self, headers: Headers) -> bool:
+        """False where the head alone is refused: nobody's, with a body that is not small.
+
+        A small one is read, for it tells the dialect of the refusal.
+        """
+        length = headers.content_length
+        if length is None or len(length) <= _SMALL_DIGITS:
+            return length is not None
+        principal = self._authenticator.principal(
+            headers.authorization, headers.api_key, headers.peer
+        )
+        return principal is not None
+
     def answered(self) -> None:
         """After answers went out: what calls told is counted, for which none of them waits."""
         self.pipeline.count()
@@ -137,8 +154,8 @@ class Calls:
         """Everything about a request up to the signature."""
         started = self.pipeline.timer()
         path, headers, body = incoming.path, incoming.headers, incoming.body
-        name = headers.request_id
-        if name is None:
+        name = headers.request_id or headers.trace_id
+        if name is None or name.isspace() or not name:
             name = b"%b-%x" % (self._run, next(self._numbers))
         elif len(name) > MAX_REQUEST_ID:
             name = name[:MAX_REQUEST_ID]
@@ -234,10 +251,12 @@ class Calls:
     ) -> Answer | Waiting[RestCall] | Verifying[RestCall]:
         headers, body = incoming.headers, incoming.body
         request, echo = read_verification(body, configured=dialect, reading=self.policy.reading)
-        question = None
-        if request.call_id is not None or headers.request_id is not None:
+        question, request_id = None, headers.request_id
+        if request_id is not None and not request_id.strip():
+            request_id = None  # a variable of the proxy that is not set names no question
+        if request.call_id is not None or request_id is not None:
             by, now = _asker(principal, headers), self.pipeline.clock()
-            question = question_of(by, request.call_id, headers.request_id, body, now)
+            question = question_of(by, request.call_id, request_id, body, now)
         call = self.pipeline.open(request, RestCall(name, started, echo), self._written, question)
         return self._judged(call) if isinstance(call, Judged) else call
 

@@ -33,7 +33,7 @@ class Limits(Struct, frozen=True):
 
     total: int = 8192
     strangers: int = 1024
-    strangers_per_address: int = 128
+    strangers_per_address: int = 256
     proxies: tuple[Network, ...] = ()
     anonymous: bool = False
 
@@ -43,6 +43,10 @@ class Connection(Protocol):
 
     def look(self, now: float) -> None:
         """See whether its peer lets us wait too long; `now` is the event loop's time."""
+        ...
+
+    def give_way(self) -> bool:
+        """Close when nothing is under way; False when something is."""
         ...
 
 
@@ -69,6 +73,10 @@ class Connections:
     def enter(self, connection: Connection, address: str, *, known: bool = False) -> bool:
         """Take a new connection; False when it would be one too many.
 
+        At the bound of its address the oldest stranger there that is idle makes place: behind a
+        translator of addresses nobody who only holds connections keeps others out, and a pool
+        connects again where it has to.
+
         Args:
             address: the peer's; empty when the transport tells none.
             known: it has shown credentials already.
@@ -83,7 +91,8 @@ class Connections:
                 if len(self._strangers) >= limits.strangers:
                     self._refused("strangers")
                     return False
-                if self._of_address[site] >= limits.strangers_per_address:
+                full = self._of_address[site] >= limits.strangers_per_address
+                if full and not self._made_place(site):
                     self._refused("address")
                     return False
                 self._strangers[connection] = site
@@ -108,6 +117,13 @@ class Connections:
         if not self._open and self._looking is not None:
             self._looking.cancel()
             self._looking = None
+
+    def _made_place(self, site: str) -> bool:
+        for connection, of in self._strangers.items():  # the oldest first
+            if of == site and connection.give_way():
+                self.leave(connection)
+                return True
+        return False
 
     def _site(self, address: str) -> tuple[str, bool]:
         """What an address is counted as, and whether it is a listed proxy's."""

@@ -15,30 +15,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import Any, ClassVar, Final
 
 import httptools
 from msgspec import Struct
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from zhenxian.api.auth import ADDRESS, ADMITTED, PEER, Peer
 from zhenxian.api.calls.messages import Headers
 from zhenxian.api.transport.connections import Connections
+from zhenxian.api.transport.flow import Awaited, Deaf, Flow, same
 from zhenxian.api.transport.hosts import Hosts, host_name, target_host
 from zhenxian.core.reasons import Reason
 
 MAX_HEAD: Final = 65_536  # octets of a request's head and trailers
 MAX_FIELDS: Final = 100  # fields of a request's head and trailers
 MAX_UNANSWERED: Final = 16  # requests of a connection that are read ahead of their answers
+MAX_AT_ONCE: Final = 16  # of its calls, or pieces of a chunked body, in a turn of the loop
 HEAD_SECONDS: Final = 10.0  # for a head, and for the first octet of a new connection
 BODY_SECONDS: Final = 20.0  # for each _BODY_STEP octets of a body
 READ_SECONDS: Final = 60.0  # for a peer to read anything of what waits for it
 _BODY_STEP: Final = 16_384
 _LINGER_SECONDS: Final = 2.0  # for a peer to read why it is refused before the connection ends
-_LINGER_OCTETS: Final = 1_048_576  # it may go on sending meanwhile
 _QUICK: Final = 4096  # octets of a segment that is looked at as one whole request
 _FRAMING: Final = 16  # octets of a chunk's size and line ends that count as no trailers
 _MAX_NAMES: Final = 64  # Host values remembered as good
@@ -48,16 +47,6 @@ _END: Final = b"\r\n\r\n"
 # Between messages; after line ends, which may stand before one; in its head; after that; none is
 # begun, for too many wait.
 REST, BLANK, HEAD, BODY, HELD = range(5)
-
-
-class _Awaited(Enum):
-    """What a peer has to do next."""
-
-    FIRST = auto()  # to say anything at all
-    HEAD = auto()
-    BODY = auto()
-    READER = auto()  # to read its answers
-    IDLE = auto()
 
 
 class Shared(Struct, frozen=True):
@@ -75,29 +64,6 @@ class Shared(Struct, frozen=True):
     certified: Callable[[Peer], bool] = lambda _: True
 
 
-class _Flow(FlowControl):
-    """uvicorn's, which a running request cannot resume while the connection is full."""
-
-    held = False
-
-    def resume_reading(self) -> None:
-        if not self.held:
-            super().resume_reading()
-
-
-class _Deaf:
-    """In the parser's place when nothing more is read: counts what still comes."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._left = _LINGER_OCTETS
-
-    def feed_data(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left < 0:
-            self._transport.close()
-
-
 class WireProtocol(HttpToolsProtocol):
     """Serves one connection. `shared` and `names` are set on a subclass by `bound`."""
 
@@ -107,19 +73,21 @@ class WireProtocol(HttpToolsProtocol):
     # Slots are faster than the instance's dictionary; those of uvicorn's that each request uses
     # are among them.
     __slots__ = (
-        "_address", "_arrived", "_awaited", "_base", "_bodied", "_chunks", "_fields", "_held",
-        "_idle_since", "_left", "_octets", "_peer", "_piece", "_progress", "_refusal", "_running",
-        "_since", "_skipping", "_state", "_stranger", "_tail", "cycle", "flow", "headers",
-        "parser", "pipeline", "server_state", "transport", "url",
+        "_address", "_arrived", "_awaited", "_base", "_bodied", "_chunks", "_due", "_fields",
+        "_held", "_idle_since", "_left", "_octets", "_peer", "_piece", "_progress", "_refusal",
+        "_running", "_served", "_since", "_skipping", "_state", "_stranger", "_tail", "cycle",
+        "flow", "headers", "parser", "pipeline", "server_state", "transport", "url",
     )  # fmt: skip
 
-    flow: _Flow
+    flow: Flow
     url: bytes
     _peer: Peer | None
     _address: str
     _stranger: bool
     _running: RequestResponseCycle | None
     _idle_since: float | None
+    _served: int  # calls that were answered, and pieces of a body read, in this turn of the loop
+    _due: bool  # `_go_on` comes soon
 
     # What is being read.
     _state: int
@@ -137,19 +105,20 @@ class WireProtocol(HttpToolsProtocol):
     _refusal: bytes | None
 
     # What was waited for at the last look, and since when.
-    _awaited: _Awaited | None
+    _awaited: Awaited | None
     _progress: object
     _since: float
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection, whose client certificate TLS has checked."""
         super().connection_made(transport)
-        self.flow = _Flow(transport)
+        self.flow = Flow(transport)
         self.url = self._tail = self._held = b""
         self._state = REST
         self._octets = self._base = self._fields = self._left = 0
         self._bodied = self._chunks = self._piece = self._arrived = 0
-        self._skipping = False
+        self._served = 0
+        self._skipping = self._due = False
         self._refusal = self._running = self._peer = self._idle_since = None
         self._awaited = self._progress = None
         self._since = 0.0
@@ -163,7 +132,7 @@ class WireProtocol(HttpToolsProtocol):
         self._stranger = not known
         if not self.shared.book.enter(self, self._address, known=known):
             self._refusal = self.shared.refusal(Reason.TOO_MANY_CONNECTIONS, (), b"", b"")
-            self.parser = _Deaf(transport)  # type: ignore[assignment]
+            self.parser = Deaf(transport)  # type: ignore[assignment]
             transport.write(self._refusal)
             transport.close()
 
@@ -185,6 +154,7 @@ class WireProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """A segment."""
         self._idle_since = None
+        self._served = 0
         if self._state == REST and len(data) <= _QUICK:
             end = data.find(_END) + 4
             # Few bodies have a carriage return, and one octet is found faster than four.
@@ -233,15 +203,28 @@ class WireProtocol(HttpToolsProtocol):
             return
         start, size = 0, len(data)
         while start < size:
-            if self._state != BODY and self._unanswered() >= MAX_UNANSWERED:
+            if self._full():
                 break
             start += self._feed(data[start : self._stop(data, start)])
             if not self._bounded():
                 return
         if start:
             self._tail = data[max(0, start - 3) : start]
-        if self._state != BODY and self._unanswered() >= MAX_UNANSWERED:
+        if self._full():
             self._hold(data[start:])
+            if self._served >= MAX_AT_ONCE:
+                self._soon()
+
+    def _full(self) -> bool:
+        """True when this connection has had its share: no more of it is read for now.
+
+        What is answered while it is read, and a body in tiny chunks, would otherwise keep the
+        event loop from all others for as long as somebody goes on sending. Where the application
+        has yet to read a body, reading is paused already and goes on with it.
+        """
+        if self._state == BODY:
+            return self._served >= MAX_AT_ONCE and not self.flow.read_paused
+        return self._served >= MAX_AT_ONCE or self._unanswered() >= MAX_UNANSWERED
 
     def _stop(self, data: bytes, start: int) -> int:
         """Where the piece that begins at `start` ends: within one message, and within bounds."""
@@ -282,6 +265,7 @@ class WireProtocol(HttpToolsProtocol):
         elif known:
             self._left = known - taken
         elif self._piece:
+            self._served += 1
             self._count()
         return taken
 
@@ -346,17 +330,25 @@ class WireProtocol(HttpToolsProtocol):
         if self._state == REST:
             self._state = HELD
 
+    def _soon(self) -> None:
+        """Read on in the next turn of the event loop, once however often it is asked for."""
+        if not self._due:
+            self._due = True
+            self.loop.call_soon(self._go_on)
+
     def _go_on(self) -> None:
         """Read on after `_hold`."""
+        self._due = False
         if not self.flow.held or self._refusal is not None or self.transport.is_closing():
             return
         held, self._held = self._held, b""
+        self._served = 0
         self.flow.held = False
         if self._state == HELD:
             self._state = REST
+        self.flow.resume_reading()  # before what is taken may pause it again
         if held:
             self._take(held)
-        self.flow.resume_reading()
 
     # What the parser tells ----------------------------------------------------------------------
 
@@ -440,7 +432,7 @@ class WireProtocol(HttpToolsProtocol):
             return False
         if self.parser.should_upgrade():
             return False
-        hosts = [value for name, value in fields if name == b"host"]
+        hosts = [value.strip(b" \t") for name, value in fields if name == b"host"]
         if len(hosts) > 1 or not (hosts or self.parser.get_http_version() < "1.1"):
             self._refuse(Reason.MALFORMED_HTTP, "exactly one Host is expected")
             return False
@@ -453,11 +445,10 @@ class WireProtocol(HttpToolsProtocol):
             self._refuse(Reason.MALFORMED_HTTP, "the request target is none")
             return False
         if self.shared.hosts is not None:
-            for host in (hosts[0] if hosts else None, target):
-                foreign = self.shared.hosts.foreign(host, fields)
-                if foreign is not None:
-                    self._refuse(foreign[0], foreign[1])
-                    return False
+            foreign = self.shared.hosts.foreign(hosts[0] if hosts else None, fields, target)
+            if foreign is not None:
+                self._refuse(foreign[0], foreign[1])
+                return False
         if hosts:
             if len(self.names) >= _MAX_NAMES:  # whoever filled it must not keep others out
                 self.names.clear()
@@ -480,7 +471,7 @@ class WireProtocol(HttpToolsProtocol):
         begun = self._state != REST
         method = self.parser.get_method() if self._state == BODY else b""
         self._refusal = self.shared.refusal(reason, variables, self.url or b"", method)
-        self.parser = _Deaf(self.transport)  # type: ignore[assignment]
+        self.parser = Deaf(self.transport)  # type: ignore[assignment]
         self._skipping = True
         cycle = self.cycle
         if begun and self._state == BODY and cycle is not None and cycle.more_body:
@@ -530,15 +521,27 @@ class WireProtocol(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
         elif self._refusal is not None:
             self._say()
-        elif self._stranger and self._state == BODY and not 0 < self._left <= _QUICK:
-            # Answered by its head, and nobody vouches for who goes on sending.
+        elif self._state == BODY and not 0 < self._left <= _QUICK:
+            # Answered by its head: what still comes, for ever perhaps, is for nobody.
             self._refusal = b""
-            self.parser = _Deaf(self.transport)  # type: ignore[assignment]
+            self.parser = Deaf(self.transport)  # type: ignore[assignment]
             self._say()
         else:
             self._idle_since = self.loop.time()
         if self.flow.held:
-            self.loop.call_soon(self._go_on)
+            self._soon()
+
+    def give_way(self) -> bool:
+        """Close for another connection's sake, unless something is under way here."""
+        idle = self._state in (REST, BLANK) and not self._unanswered() and self._refusal is None
+        if not idle or self.flow.write_paused or not self.settled():
+            return False
+        self.transport.close()
+        return True
+
+    def settled(self) -> bool:
+        """True when no call waits for its answer."""
+        return True
 
     def admitted(self) -> None:
         """A request of this connection showed credentials."""
@@ -550,34 +553,34 @@ class WireProtocol(HttpToolsProtocol):
     def look(self, now: float) -> None:
         """End a connection that makes us wait too long."""
         what, progress, limit = self._waits()
-        if what is not self._awaited or not _same(progress, self._progress):
+        if what is not self._awaited or not same(progress, self._progress):
             self._awaited, self._progress, self._since = what, progress, now
-        if what is _Awaited.IDLE and self._idle_since is not None:
+        if what is Awaited.IDLE and self._idle_since is not None:
             self._since = self._idle_since
         if what is None or now - self._since < limit:
             return
-        if what in (_Awaited.HEAD, _Awaited.BODY):
+        if what in (Awaited.HEAD, Awaited.BODY):
             self._refuse(Reason.TOO_SLOW)
-        elif what is _Awaited.READER:
+        elif what is Awaited.READER:
             self.transport.abort()
         else:
             self.transport.close()
 
-    def _waits(self) -> tuple[_Awaited | None, object, float]:
+    def _waits(self) -> tuple[Awaited | None, object, float]:
         """What the peer has to do next, what changes as it does, how long that may take."""
         if self.flow.write_paused or self.transport.is_closing():
-            return _Awaited.READER, self.transport.get_write_buffer_size(), READ_SECONDS
+            return Awaited.READER, self.transport.get_write_buffer_size(), READ_SECONDS
         if self.flow.read_paused or self._refusal is not None:
             return None, None, 0
         if self._state == BODY:
-            return _Awaited.BODY, self.arrived() // _BODY_STEP, BODY_SECONDS
+            return Awaited.BODY, self.arrived() // _BODY_STEP, BODY_SECONDS
         if self._state == HEAD:
-            return _Awaited.HEAD, self.headers, HEAD_SECONDS
+            return Awaited.HEAD, self.headers, HEAD_SECONDS
         if self._unanswered():
             return None, None, 0
         if self._idle_since is None:
-            return _Awaited.FIRST, None, HEAD_SECONDS
-        return _Awaited.IDLE, None, self.timeout_keep_alive
+            return Awaited.FIRST, None, HEAD_SECONDS
+        return Awaited.IDLE, None, self.timeout_keep_alive
 
     def arrived(self) -> int:
         """Octets of the body that arrived so far."""
@@ -585,11 +588,6 @@ class WireProtocol(HttpToolsProtocol):
 
     def _unset_keepalive_if_required(self) -> None:
         """No timer is set for each request, as uvicorn does: `look` sees to it."""
-
-
-def _same(progress: object, before: object) -> bool:
-    """Figures are compared, a head's fields are the same only when they are of one message."""
-    return progress is before if isinstance(progress, list) else progress == before
 
 
 def bound(protocol: type[WireProtocol], shared: Shared, **more: Any) -> type[WireProtocol]:

@@ -6,6 +6,8 @@ import contextlib
 import select
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -249,8 +251,13 @@ def test_strangers_are_bounded_and_who_has_credentials_is_not(serve, tmp_path, p
         for wire in strangers:
             wire.send(wrong)
             assert wire.answer()[0] == 401
-        more = [_refused(service) for _ in range(6)]
-        assert sum(each is not None for each in more) == 4  # 8, four of which asked wrongly
+        more = []
+        for _ in range(10):  # those that asked wrongly give way; who is in the midst of one stays
+            more.append(_refused(service))
+            if more[-1] is not None:
+                more[-1].sendall(call[:9])
+                time.sleep(0.05)
+        assert [each is not None for each in more] == [True] * 8 + [False] * 2
         assert known[0].send(call) is None
         assert known[0].answer()[0] == 200
         for each in more:
@@ -259,6 +266,43 @@ def test_strangers_are_bounded_and_who_has_credentials_is_not(serve, tmp_path, p
         told = until(lambda: (t := _bounds(service, desk))["unknown"] <= 5 and t)
         assert told["address"] == 2
         assert told["open"] >= 16
+
+
+def test_who_only_holds_connections_keeps_nobody_out(serve, tmp_path):
+    keys, proxy, _ = _keyed(tmp_path)
+    service = serve(auth__keys=keys, server__max_strangers_per_address=8)
+    body = dumps(signing(BANK))
+    call = raw(SIGNING, body, f"x-api-key: {proxy}", f"content-length: {len(body)}")
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(Wire(service)) for _ in range(8)]
+        wire = stack.enter_context(Wire(service))
+        wire.send(call)
+        assert wire.answer()[0] == 200
+        assert held[0].closed(2)
+        for each in held[1:]:  # a request that is begun is not given up
+            each.send(call[:-1])
+        time.sleep(0.2)
+        more = stack.enter_context(Wire(service))
+        newest = _refused(service)
+        assert newest is not None
+        newest.close()
+        assert more.closed(2)
+        for each in held[1:]:
+            each.send(call[-1:])
+            assert each.answer()[0] == 200
+
+
+def test_a_pool_that_connects_ahead_is_served(serve, tmp_path):
+    keys, proxy, _ = _keyed(tmp_path)
+    service = serve(auth__keys=keys)
+    body = dumps(signing(BANK))
+    call = raw(SIGNING, body, f"x-api-key: {proxy}", f"content-length: {len(body)}")
+    with contextlib.ExitStack() as stack:
+        pool = [stack.enter_context(Wire(service)) for _ in range(200)]
+        time.sleep(0.5)
+        for wire in pool:
+            wire.send(call)
+        assert {wire.answer()[0] for wire in pool} == {200}
 
 
 def test_listed_proxies_are_bounded_by_the_whole_only(serve, tmp_path):
@@ -355,7 +399,10 @@ def test_over_tls_the_same_holds(serve, tmp_path):
         for number in range(4):
             connection = stack.enter_context(connect())
             connection.settimeout(0.5)
-            if number == 3:
+            if number < 3:
+                connection.sendall(b"GET /")  # begun, so it does not give way
+                time.sleep(0.1)
+            else:
                 assert connection.recv(4096).startswith(b"HTTP/1.1 503 ")
 
 
@@ -487,3 +534,63 @@ def test_connection_close_is_obeyed_by_calls_that_wait(service, host, path, cach
         assert (status, fields["connection"]) == (200, "close")
         assert b"TN-Validation-Passed" in told
         assert wire.closed(3)
+
+
+# One connection and the others -------------------------------------------------------------------
+
+
+def _pump(port, data, seconds, *, reads=True):
+    """Send the same again and again, from a process of its own, as one client may."""
+    script = (
+        "import socket, sys, time\n"
+        "data, until = sys.stdin.buffer.read(), time.monotonic() + float(sys.argv[2])\n"
+        "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+        "s.setblocking(False)\n"
+        "at = 0\n"
+        "while time.monotonic() < until:\n"
+        "    try: at = (at + s.send(memoryview(data)[at:])) % len(data)\n"
+        "    except BlockingIOError: time.sleep(0.001)\n"
+        "    except OSError: break\n"
+        "    try: s.recv(1 << 20) if sys.argv[3] == 'True' else 0\n"
+        "    except OSError: pass\n"
+    )
+    pumping = subprocess.Popen(
+        [sys.executable, "-c", script, str(port), str(seconds), str(reads)], stdin=subprocess.PIPE
+    )
+    pumping.stdin.write(data)
+    pumping.stdin.close()
+    return pumping
+
+
+@pytest.mark.parametrize("reads", [True, False])
+@pytest.mark.parametrize("credentials", [False, True])
+def test_one_connection_that_pipelines_calls_stops_nobody(keyed, credentials, reads):
+    service, key = keyed
+    shown = (f"x-api-key: {key}",) if credentials else ()
+    data = raw(SIGNING, b"1", "content-length: 1", *shown) * 400
+    pumping = _pump(service.port, data, 4, reads=reads)
+    time.sleep(0.7)
+    with Calls(service, key) as calls:
+        time.sleep(2.5)
+    assert pumping.wait(10) == 0
+    assert calls.slowest < 1.0
+
+
+@pytest.mark.parametrize("path", [SIGNING, VERIFICATION])
+def test_who_breaks_off_writes_nothing_into_the_log(keyed, path):
+    service, key = keyed
+    for shown in ((), (f"x-api-key: {key}",)):
+        for length in (100, 60_000, 1_000_000_000):
+            with Wire(service) as wire:
+                wire.send(raw(path, b"{", f"content-length: {length}", "expect: x", *shown))
+                time.sleep(0.05)
+    time.sleep(0.3)
+    assert "Traceback" not in service.logged()
+
+
+@pytest.mark.parametrize("path", [SIGNING, VERIFICATION])
+def test_a_large_call_of_nobody_is_refused_by_its_head(keyed, path):
+    service, _ = keyed
+    with Wire(service) as wire:
+        wire.send(raw(path, b"", "content-length: 1000000000", "expect: 100-continue"))
+        assert wire._socket.recv(12) == b"HTTP/1.1 401"

@@ -62,6 +62,24 @@ def test_workers_end_with_their_supervisor_and_the_next_start_succeeds(serve):
     assert not any(map(_alive, workers))
 
 
+def test_half_sent_requests_do_not_keep_the_next_start(serve):
+    """Nor do they keep the workers: nobody's half a body is worth a node."""
+    service = serve(server__workers=2)
+    workers = service.workers()
+    wires = [Wire(service) for _ in range(12)]
+    try:
+        for number, wire in enumerate(wires):
+            whole = raw(SIGNING, b"{", "content-length: 100")
+            wire.send(whole if number % 2 else whole[:20])
+        time.sleep(0.3)
+        os.kill(service.pid, signal.SIGKILL)
+        _start_again(service)
+        assert not any(map(_alive, workers))
+    finally:
+        for wire in wires:
+            wire.__exit__()
+
+
 def test_so_do_workers_that_are_only_being_started(serve):
     service = serve(server__workers=2)
     workers = service.workers()

@@ -10,8 +10,13 @@ from zhenxian.api.transport.connections import LOOK_EVERY, Connections, Limits, 
 class Open:
     """A connection that notes when it was looked at."""
 
-    def __init__(self):
+    def __init__(self, *, idle=False):
         self.looks = []
+        self.idle, self.closed = idle, False
+
+    def give_way(self):
+        self.closed = self.idle
+        return self.idle
 
     def look(self, now):
         self.looks.append(now)
@@ -38,6 +43,23 @@ def test_strangers_of_one_address_are_bounded():
         assert enter_all(book, "::ffff:198.51.100.1", "198.51.100.2") == [False, True]
         assert refused == ["address", "address"]
         assert (len(book), book.strangers) == (3, 3)
+
+    run(check)
+
+
+def test_the_oldest_idle_stranger_of_an_address_gives_way():
+    def check(book, refused):
+        other, busy, idle, newest = Open(idle=True), Open(), Open(idle=True), Open(idle=True)
+        assert book.enter(other, "198.51.100.2")
+        assert book.enter(busy, "198.51.100.1")
+        assert book.enter(idle, "198.51.100.1")
+        assert book.enter(newest, "198.51.100.1")
+        assert (idle.closed, busy.closed, other.closed) == (True, False, False)
+        book.leave(idle)  # as it is told later
+        assert (len(book), book.strangers) == (3, 3)
+        newest.idle = False
+        assert enter_all(book, "198.51.100.1") == [False]
+        assert refused == ["address"]
 
     run(check)
 

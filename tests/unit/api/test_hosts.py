@@ -57,6 +57,31 @@ def test_which_names_are_ours(name, known):
     assert Hosts(["STI.example.net", ""]).known(name) is known
 
 
+@pytest.mark.parametrize(
+    ("origin", "host", "ours"),
+    [
+        (b"http://localhost:8080", b"localhost:8080", True),
+        (b"http://[::1]:8080", b"[::1]:8080", True),
+        (b"http://localhost", b"localhost:80", True),
+        (b"https://localhost", b"localhost:443", True),
+        (b"http://localhost:9999", b"localhost:8080", False),
+        (b"http://localhost", b"localhost:8080", False),
+        (b"http://127.0.0.1:8080", b"localhost:8080", False),
+        (b"http://localhost:8080", None, False),
+        (b"http://localhost:3000", b"localhost:8080", True),
+        (b"http://sti.example.net:1", b"localhost:8080", True),
+        (b"http://127.0.0.1:1", b"localhost:8080", False),
+        (b"http://desk.example:8443", b"localhost:8080", True),
+        (b"http://desk.example:8444", b"localhost:8080", False),
+        (b"ftp://localhost:8080", b"localhost:8080", False),
+        (b"localhost:8080", b"localhost:8080", False),
+    ],
+)
+def test_a_page_of_another_port_is_of_another_origin(origin, host, ours):
+    hosts = Hosts(["sti.example.net", "localhost:3000", "127.0.0.1", "desk.example:8443"])
+    assert (hosts.foreign(host, [(b"origin", origin)]) is None) is ours
+
+
 def test_http_1_0_has_no_host_and_no_browser():
     assert Hosts().foreign(None, [(b"accept", b"*/*")]) is None
     assert Hosts().foreign(None, [(b"origin", b"null")]) == (Reason.ORIGIN_FOREIGN, "null")

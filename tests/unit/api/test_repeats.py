@@ -204,6 +204,41 @@ def test_the_same_body_under_another_id_or_none_is_a_replay(two):
     assert _reasons(second.ask(body, b"via-2"), second.ask(body)) == ["REPLAYED"] * 2
 
 
+@pytest.mark.parametrize("empty", [b"", b" ", b" \t"])
+def test_an_empty_id_is_none(two, empty):
+    first, second = two
+    body = first.question()
+    assert first.ask(body, empty)["verstat"] == PASSED
+    assert _reasons(second.ask(body, empty), second.ask(body, b"via-1")) == ["REPLAYED"] * 2
+
+
+def _between(request_id, attempt, *, turned=False):
+    """Fields of a request to which something on its way has added an id of its own."""
+    fields = [(b"x-requestid", request_id)] if request_id is not None else []
+    fields.append((b"x-request-id", attempt))
+    return Headers.of(fields[::-1] if turned else fields)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_id_that_the_proxy_makes_names_the_question(two, turned):
+    first, second = two
+    body = first.question()
+
+    def asked(asker, *ids):
+        headers = replace(_between(*ids, turned=turned), content_length=b"1", address="192.0.2.1")
+        incoming = Incoming(VERIFICATION, b"POST", headers, body)
+        answer = asker.run(asker.calls.answer_waiting(incoming))
+        return asker.told(answer), answer.request_id
+
+    told, echoed = asked(first, b"via-1", b"lb-1")
+    assert (told["verstat"], echoed) == (PASSED, b"via-1")
+    assert asked(second, b"via-1", b"lb-2")[0]["notes"] == [AGAIN]
+    assert asked(second, b"via-2", b"lb-1")[0]["reason"] == "REPLAYED"
+    told, echoed = asked(second, None, b"lb-1")
+    assert (told["reason"], echoed) == ("REPLAYED", b"lb-1")
+    assert asked(second, b" ", b"lb-1")[1] not in (b"", b" ")
+
+
 def test_ids_that_differ_beyond_what_is_echoed_are_different(two):
     first, second = two
     body = first.question()

@@ -20,6 +20,7 @@ from zhenxian.api.transport.connections import Connections, Limits
 from zhenxian.api.transport.hosts import Hosts
 from zhenxian.api.transport.refusals import refusal
 from zhenxian.api.transport.wire import (
+    MAX_AT_ONCE,
     MAX_FIELDS,
     MAX_HEAD,
     MAX_UNANSWERED,
@@ -509,7 +510,12 @@ def test_foreign_names_and_pages_are_refused_on_every_way():
                 (("host: localhost", "origin: http://evil.example"), 403),
                 (("host: localhost", "origin: null"), 403),
                 (("host: localhost", "sec-fetch-site: cross-site"), 403),
-                (("host: localhost", "origin: http://localhost:8080"), 200),
+                (("host: localhost:8080", "origin: http://localhost:8080"), 200),
+                (("host: localhost", "origin: http://LOCALHOST:80"), 200),
+                (("host: localhost", "origin: https://localhost"), 200),
+                (("host: localhost:8080", "origin: http://localhost:9999"), 403),
+                (("host: localhost:8080", "origin: http://127.0.0.1:8080"), 403),
+                (("host: localhost", "origin: http://localhost:8080"), 403),
             ):
                 expected = 421 if status == 200 and "evil" in target else status
                 connection = Connection(hosts=Hosts())
@@ -522,6 +528,117 @@ def test_foreign_names_and_pages_are_refused_on_every_way():
                 else:
                     assert connection.statuses() == [expected]
                     assert connection.app.seen == []
+
+    run(scenario)
+
+
+class Stopwatch:
+    """How many calls were answered between two turns of the loop, at most."""
+
+    def __init__(self, connection):
+        self.connection, self.most = connection, 0
+
+    async def run(self, turns):
+        before = self._answered()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+            after = self._answered()
+            self.most, before = max(self.most, after - before), after
+
+    def _answered(self):
+        return self.connection.transport.written.count(b"HTTP/1.1 ")
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_one_connection_has_its_share_of_a_turn_and_no_more(mixed):
+    """Calls that are answered as they are read leave the loop to others in between."""
+
+    async def scenario():
+        connection = Connection()
+        call = head("content-length: 2", method="POST", target=SIGNING) + b"{}"
+        plan = (call * 15 + head()) * 100 if mixed else call * 1600
+        before = connection.transport.written.count(b"HTTP/1.1 ")
+        connection.protocol.data_received(plan)
+        assert connection.transport.written.count(b"HTTP/1.1 ") - before <= MAX_AT_ONCE
+        assert connection.transport.paused
+        watch = Stopwatch(connection)
+        await watch.run(2000)
+        assert watch.most <= 2 * MAX_AT_ONCE
+        assert connection.statuses() == [200] * 1600
+        assert not connection.transport.paused
+        await connection.send(call)
+        assert connection.statuses() == [200] * 1601
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("number", [1, 15, 16, 17, 32, 64, 500])
+def test_a_pipeline_of_calls_is_answered_whole_and_in_order(number):
+    async def scenario():
+        connection = Connection()
+        call = head("content-length: 3", method="POST", target=SIGNING)
+        await connection.send(b"".join(call + b"%03d" % n for n in range(number)))
+        assert [body[2] for _, body in connection.answers()] == [f"{n:03d}" for n in range(number)]
+
+    run(scenario)
+
+
+def test_a_body_in_tiny_chunks_has_its_share_of_a_turn():
+    async def scenario():
+        connection = Connection()
+        connection.protocol.data_received(
+            head("transfer-encoding: chunked", method="POST") + b"1\r\na\r\n" * 60_000
+        )
+        assert connection.transport.paused
+        assert connection.protocol.arrived() < 20_000
+        await connection.settle()
+        await connection.send(b"0\r\n\r\n" + head())
+        assert connection.statuses() == [200, 200]
+        assert len(connection.app.seen[0][2]) == 60_000
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("target", ["/x", SIGNING])
+def test_only_a_connection_with_nothing_under_way_gives_way(target):
+    async def scenario():
+        request = head("content-length: 2", method="POST", target=target) + b"{}"
+        for sent, gives_way in ((b"", True), (request[:9], False), (request[:-1], False)):
+            connection = Connection()
+            await connection.send(sent)
+            assert connection.protocol.give_way() is gives_way
+            assert connection.transport.closing is gives_way
+        connection = Connection()
+        connection.app.may.clear()
+        connection.protocol.data_received(request)
+        assert not connection.protocol.give_way()
+        connection.app.may.set()
+        await connection.settle()
+        assert connection.protocol.give_way()
+        assert connection.statuses() == [200]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", " \t "])
+def test_blanks_after_a_value_are_no_part_of_a_host(blank):
+    async def scenario():
+        connection = Connection(hosts=Hosts())
+        await connection.send(f"GET /x HTTP/1.1\r\nhost: localhost:80{blank}\r\n\r\n".encode())
+        assert connection.statuses() == [200]
+
+    run(scenario)
+
+
+def test_nobody_goes_on_sending_a_body_after_the_answer():
+    async def scenario():
+        for fields in ("content-length: 100000000", "transfer-encoding: chunked"):
+            connection = Connection(limits=Limits(anonymous=True))
+            connection.protocol.admitted()
+            connection.app.early = True
+            await connection.send(head(fields, method="POST"), b"1\r\na\r\n")
+            assert connection.statuses() == [200]
+            assert connection.transport.ended
 
     run(scenario)
 
