@@ -223,7 +223,7 @@ def check_profile(certificate: x509.Certificate, role: Role) -> tuple[Violation,
     expect(
         basic is not None and basic.critical,
         "BASIC_CONSTRAINTS",
-        basic is None or not root,
+        basic is None if root else issues,
         "basicConstraints are expected, which path validation needs of a root"
         if root and basic is None
         else "critical basicConstraints are expected, of a carrier's certificate too",
@@ -231,7 +231,7 @@ def check_profile(certificate: x509.Certificate, role: Role) -> tuple[Violation,
     expect(
         extension(certificate, x509.SubjectKeyIdentifier) is not None,
         "SKI",
-        not root,
+        False,
         "a subject key identifier is expected",
     )
     if role is not Role.ROOT:
@@ -239,7 +239,7 @@ def check_profile(certificate: x509.Certificate, role: Role) -> tuple[Violation,
         expect(
             above is not None and above.key_identifier is not None,
             "AKI",
-            True,
+            issues and above is not None,
             "an authority key identifier is expected"
             if above is None
             else "an authority key identifier without the identifier of a key",
@@ -444,7 +444,7 @@ def _usage(certificate: x509.Certificate, role: Role, expect: _Expect) -> None:
     expect(
         item is None or item.critical,
         "KEY_USAGE_CRITICAL",
-        role is not Role.ROOT,
+        False,
         "the key usage is expected to be critical",
     )
     found = _usages(usage)

@@ -71,9 +71,9 @@ SIGN = "digital_signature"
             (replaced(usage(SIGN, other), critical=True), "KEY_USAGE_OTHERS", False)
             for other in USAGES[1:7]
         ),
-        (replaced(usage(SIGN)), "KEY_USAGE_CRITICAL", True),
-        (lambda b: without(b, x509.BasicConstraints), "BASIC_CONSTRAINTS", True),
-        (replaced(x509.BasicConstraints(ca=False, path_length=None)), "BASIC_CONSTRAINTS", True),
+        (replaced(usage(SIGN)), "KEY_USAGE_CRITICAL", False),
+        (lambda b: without(b, x509.BasicConstraints), "BASIC_CONSTRAINTS", False),
+        (replaced(x509.BasicConstraints(ca=False, path_length=None)), "BASIC_CONSTRAINTS", False),
         (replaced(policy(f"{US}.4", f"{US}.3")), "POLICY", False),
         (replaced(policy("1.2.3.4")), "POLICY", False),
         (replaced(x509.CRLDistributionPoints([point(), point("http://b.invalid/")])),
@@ -215,13 +215,3 @@ def test_what_signs_calls_claims_one_code_whatever_numbers_it_names_too(common, 
         assert isinstance(outcome, Untrusted)
         assert outcome.reason is Reason.CERT_PROFILE
     assert found == ({code} if code else set())
-
-
-@pytest.mark.parametrize("kind", [x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier])
-def test_lenient_takes_no_certificate_without_the_identifiers_of_keys(kind):
-    leaf = CA.issue_shaken("1234", KEY, change=lambda b: without(b, kind), **DATES)
-    (departure,) = check_profile(leaf, Role.LEAF)
-    assert departure.must
-    ca = ROOT.create_intermediate(change=lambda b: without(b, kind), **DATES)
-    (departure,) = check_profile(ca.certificate, Role.INTERMEDIATE)
-    assert departure.must
