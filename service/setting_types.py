@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import phonenumbers
 from pydantic import BeforeValidator, Field
 
+_PORT: Final = re.compile(r"(?<!:):[0-9]{1,5}\Z", re.ASCII)
 _NAME: Final = re.compile(r"\[?[0-9A-Fa-f:.]+\]?|[A-Za-z0-9._-]+")
 
 
@@ -57,8 +58,8 @@ def _network(value: object) -> object:
 
 
 def _name(value: object) -> object:
-    if isinstance(value, str) and not (value and _NAME.fullmatch(value)):
-        raise ValueError("expected a name or an address without port, e.g. sti.example.net")
+    if isinstance(value, str) and not (value and _NAME.fullmatch(_PORT.sub("", value))):
+        raise ValueError("expected a name or an address, e.g. sti.example.net or localhost:3000")
     return value
 
 

@@ -4,6 +4,8 @@ import pytest
 
 from zhenxian.api.transport.hosts import Hosts, host_name, target_host
 from zhenxian.core.reasons import Reason
+from zhenxian.service.listeners import _names
+from zhenxian.service.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -102,3 +104,11 @@ def test_a_target_that_is_none(target):
 
 def test_a_target_with_a_host():
     assert target_host(b"HTTP://Evil.example:80/x?y") == b"Evil.example:80"
+
+
+@pytest.mark.parametrize("listed", ["localhost:3000", "127.0.0.1:3000", "[::1]:3000"])
+def test_a_listed_name_may_have_a_port(listed):
+    hosts = Hosts(_names(Settings(server={"hosts": [listed]})))
+    for port, ours in ((b"3000", True), (b"3001", False)):
+        page = b"http://" + listed.encode().rpartition(b":")[0] + b":" + port
+        assert (hosts.foreign(b"localhost:8080", [(b"origin", page)]) is None) is ours
