@@ -30,14 +30,14 @@ class Recorder:
     ) -> None:
         """One decision."""
         attest = decision.attest.value if decision.attest is not None else "refused"
-        self._metrics.signing(attest, decision.reason.name, elapsed)
+        self._metrics.signing(attest, decision.reason.code, elapsed)
         if self._log.enabled:
             pseudonym, dest = self._pseudonym, request.dest
             self._log.add(
                 CallRecord(
                     instant(self._clock()),
                     "signing",
-                    decision.reason.name,
+                    decision.reason.code,
                     name.decode("latin-1"),
                     int(elapsed * 1e6),
                     attest=attest,
@@ -56,7 +56,7 @@ class Recorder:
         repeated: Sighted | None = None,
     ) -> None:
         """One verdict. `repeated` tells of a question that was asked before."""
-        self._metrics.verification(verdict.verstat.value, verdict.reason.name, elapsed)
+        self._metrics.verification(verdict.verstat.value, verdict.reason.code, elapsed)
         for label in verdict.labels:
             self._metrics.label(label.value, verdict.verstat.value)
         decisive = verdict.decisive
@@ -90,13 +90,13 @@ class Recorder:
             status: of the front end's protocol.
             parameter: what the request has wrong, as the client wrote it; logged hashed.
         """
-        self._metrics.error(route, reason.name)
+        self._metrics.error(route, reason.code)
         if self._log.enabled:
             self._log.add(
                 CallRecord(
                     instant(self._clock()),
                     route,
-                    reason.name,
+                    reason.code,
                     name.decode("latin-1"),
                     status=status,
                     parameter=self._pseudonym.text(parameter) if parameter is not None else None,
@@ -119,7 +119,7 @@ class Recorder:
                 CallRecord(
                     instant(self._clock()),
                     "verification",
-                    verdict.reason.name,
+                    verdict.reason.code,
                     name.decode("latin-1"),
                     int(elapsed * 1e6),
                     verstat=verdict.verstat.value,

@@ -484,7 +484,8 @@ class Reason(Enum):
     )
     INTERNAL = Row("Error: Internal Server Issue", "ATIS-1000082", http=500, message_id="POL5000")
 
-    # Enum's own `value` walks descriptors on each access; the hot path reads these many times.
+    # Enum's own `name` and `value` walk descriptors on each access; the hot path reads these often.
+    code: str  # the member's name
     text: str
     source: str
     sip: SipStatus | None
@@ -493,6 +494,7 @@ class Reason(Enum):
     message_id: str | None
 
     def __init__(self, *row: object) -> None:
+        self.code = self._name_
         self.text, self.source, self.sip, self.verstat, self.http, self.message_id = row  # type: ignore[assignment]
 
     @property

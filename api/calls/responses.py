@@ -34,7 +34,7 @@ def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) 
         members.setdefault("labels", []).append(Label.CALLEE_REFUSES_MARKETING)
     if explain:
         members["attest"] = decision.attest
-        members["decision"] = decision.reason.name
+        members["decision"] = decision.reason.code
         members["decisionText"] = decision.detail
         if decision.finding is not None:
             members["finding"] = finding_told(decision.finding)
@@ -63,14 +63,14 @@ def denied(decision: Decision, dialect: Dialect, explain: bool) -> bytes:
     With `explain`: what the caller's conduct shows, as a member of our own.
     """
     if dialect is Dialect.THREEGPP:
-        members: dict[str, Any] = {"error": f"{decision.reason.name}: {decision.detail}"}
+        members: dict[str, Any] = {"error": f"{decision.reason.code}: {decision.detail}"}
     else:
         members = {
             "requestError": {
                 "policyException": {
                     "messageId": decision.reason.message_id,
                     "text": "Error: Signing refused by policy: %1: %2.",
-                    "variables": [decision.reason.name, decision.detail],
+                    "variables": [decision.reason.code, decision.detail],
                 }
             }
         }
@@ -193,7 +193,7 @@ def _result(result: Result, rejection: Rejection) -> dict[str, Any]:
 
 def _own(verdict: Verdict, echo: Echo, members: dict[str, Any]) -> None:
     decisive = verdict.decisive
-    members["reason"] = verdict.reason.name
+    members["reason"] = verdict.reason.code
     if verdict.verstat is Verstat.PASSED:
         members["attest"] = verdict.attest
         if decisive is not None and decisive.passport is not None:
@@ -218,7 +218,7 @@ def _own(verdict: Verdict, echo: Echo, members: dict[str, Any]) -> None:
                 "ppt": result.ppt,
                 "passed": [check.name for check in result.passed],
                 "failed": result.refusal.check.name if result.refusal else None,
-                "reason": result.refusal.reason.name if result.refusal else None,
+                "reason": result.refusal.reason.code if result.refusal else None,
                 "detail": result.refusal.detail if result.refusal else None,
             }
             for result in verdict.results
