@@ -239,6 +239,8 @@ FOREIGN = [
     (("host: localhost", "origin: http://evil.example"), 403),
     (("host: localhost", "origin: https://evil.example:8080"), 403),
     (("host: localhost", "origin: null"), 403),
+    (("host: localhost", "origin: http://127.0.0.1:8080", "sec-fetch-site: same-site"), 403),
+    (("host: localhost:8080", "origin: http://localhost:3000", "sec-fetch-site: same-site"), 403),
     (("host: localhost", "origin: http://localhost.evil.example"), 403),
     (("host: localhost", "origin: localhost"), 403),
     (("host: localhost", "sec-fetch-site: cross-site"), 403),
@@ -256,8 +258,8 @@ OURS = [
     ("host: 127.9.9.9:1",),
     ("host: [::1]:8080",),
     ("host: [::ffff:127.0.0.1]",),
-    ("host: localhost", "origin: http://127.0.0.1:8080", "sec-fetch-site: same-origin"),
-    ("host: localhost", "origin: http://localhost:3000", "sec-fetch-site: same-site"),
+    ("host: localhost:8080", "origin: http://localhost:8080", "sec-fetch-site: same-origin"),
+    ("host: 127.0.0.1", "origin: http://127.0.0.1:80", "sec-fetch-site: same-origin"),
     ("host: localhost", "sec-fetch-site: none"),
 ]
 

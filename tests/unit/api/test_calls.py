@@ -267,7 +267,7 @@ def test_request_ids_are_echoed_up_to_a_length_and_logged(desk):
 
 def test_headers_are_read_whatever_their_name_s_variant():
     headers = Headers.of([(b"x-request-id", b"1"), (b"accept", b"a"), (b"cookie", b"c")])
-    assert (headers.request_id, headers.accept) == (b"1", b"a")
+    assert (headers.trace_id, headers.request_id, headers.accept) == (b"1", None, b"a")
     assert Headers.of([(b"x-requestid", b"2")]).request_id == b"2"
 
 
