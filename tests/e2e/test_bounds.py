@@ -122,7 +122,7 @@ def test_what_never_ends_is_refused_early(apart, name, listener):
     assert sent < 16 * MEGABYTE  # most of it in the kernel's buffers
     assert said.rpartition(b"HTTP/1.1 ")[2][:3] in statuses.split(), said
     assert b"connection: close" in said
-    assert calls.slowest < 2.5  # it was stopped for as long as somebody sent, 3.3 s here
+    assert calls.slowest < 1.0
     assert _resident(apart.pid) - before < 8 * MEGABYTE
 
 
