@@ -417,6 +417,16 @@ class Reason(Enum):
         http=400,
         message_id="SVC4006",
     )
+    IN_DIALOG = Row(
+        "the request belongs to a dialog, which is not asked about again",
+        "RFC 3261 section 12.2",
+    )
+    SIP_SYNTAX = Row(
+        "the SIP request does not follow the grammar",
+        "RFC 3261 section 25",
+        http=400,
+        message_id="SVC4008",
+    )
     LENGTH_MISSING = Row(
         "Error: Missing mandatory Content-Length header.",
         "ATIS-1000082",

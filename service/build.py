@@ -73,8 +73,10 @@ from zhenxian.service.figures import publish
 from zhenxian.service.numbers import plan_of, reading_of
 from zhenxian.service.origids import OrigidKeeper
 from zhenxian.service.settings import Settings, listener_address
+from zhenxian.service.sip_rules import sip_policy
 from zhenxian.service.tls import ListenerCertificate
 from zhenxian.signer.analytics import PooledSigning
+from zhenxian.sip.answering import SipCalls
 from zhenxian.stores.analytics.file import ConductFile, Exchange, WorkerExchange
 from zhenxian.stores.analytics.fleet import FleetExchange
 from zhenxian.stores.analytics.sync import ConductKeeper, load_policy, salt_of
@@ -246,6 +248,9 @@ class Service:
             self.pipeline,
             self.authenticator,
             self.redress.rejection,
+        )
+        self.sip = SipCalls(
+            sip_policy(settings, self.reading), self.pipeline, self.redress.rejection
         )
         publish(self)
 

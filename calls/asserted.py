@@ -1,0 +1,44 @@
+"""What a proxy tells the callee's side about who calls: a ready P-Asserted-Identity.
+
+The number is the canonical one, and its verification status stands in it as a parameter of the tel
+URI (3GPP TS 24.229 section 7.2A.20).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import phonenumbers
+
+from zhenxian.core.reading import MIN_DIGITS, Reading
+from zhenxian.core.reasons import Verstat
+from zhenxian.core.tn import TN, URI, Private
+
+
+def tel_uri(number: TN, reading: Reading) -> str:
+    """A number as tel URI (RFC 3966 section 5): with "+", or local to its country."""
+    context = _country_code(reading.country)
+    local = len(number) < MIN_DIGITS or not number.isdecimal()
+    if not local and context:
+        # Numbers that have no country code, such as 95588 or China's 700, are written without.
+        local = reading.national_form(context + number) == number
+    if not local:
+        return f"tel:+{number}"
+    return f"tel:{number};phone-context=+{context}" if context else f"tel:{number}"
+
+
+def asserted(identity: TN | URI, verstat: Verstat, reading: Reading) -> str | None:
+    """The value of P-Asserted-Identity; None for who is withheld.
+
+    An address that is no number has no verification status: 3GPP defines it for numbers alone.
+    """
+    if isinstance(identity, TN):
+        return f"<{tel_uri(identity, reading)};verstat={verstat.value}>"
+    if isinstance(identity, Private) and "@anonymous.invalid" in identity:
+        return None
+    return f"<{identity}>"
+
+
+@lru_cache(maxsize=8)
+def _country_code(country: str | None) -> str:
+    return str(phonenumbers.country_code_for_region(country)) if country is not None else ""

@@ -1,0 +1,38 @@
+"""The rules that the table [sip] of the settings tells."""
+
+from __future__ import annotations
+
+from zhenxian.core.reading import Reading
+from zhenxian.service.settings import Settings
+from zhenxian.sip.admission import AccessRules, Trunk, networks
+from zhenxian.sip.answering import SipPolicy
+from zhenxian.sip.chosen import Callee, Caller, Choice
+
+
+def sip_policy(settings: Settings, reading: Reading) -> SipPolicy:
+    """What INVITEs are answered, however they come."""
+    sip = settings.sip
+    return SipPolicy(
+        choice=Choice(caller=Caller(sip.caller), callee=Callee(sip.callee), reading=reading),
+        reject_failed=sip.failed == "reject",
+        as_608=sip.refused == 608,
+        date_window=settings.signer.iat_window,
+        fork_seconds=settings.verifier.repeat_seconds,
+    )
+
+
+def access_rules(settings: Settings) -> AccessRules:
+    """What tells by which access a call came in."""
+    sip = settings.sip
+    return AccessRules(
+        parameter=sip.access_parameter,
+        header=sip.access_header,
+        trunks=tuple(
+            Trunk(
+                access=trunk.access,
+                source=networks((trunk.source,))[0] if trunk.source is not None else None,
+                host=trunk.host,
+            )
+            for trunk in sip.trunks
+        ),
+    )

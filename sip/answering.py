@@ -1,0 +1,322 @@
+"""INVITEs to advice, by the pipeline that all front ends share.
+
+    with batch: staged, then all signatures, then all advice
+
+An INVITE of a dialog is not asked about: its To has a tag. Forks of one call are one question.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from zhenxian.calls.pipeline import (
+    STAGED,
+    Asked,
+    Asking,
+    Judged,
+    Pipeline,
+    Signing,
+    Verifying,
+    Waiting,
+    compute,
+)
+from zhenxian.calls.repeats import question_of
+from zhenxian.core.errors import ParseError
+from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import TN, URI
+from zhenxian.passport.claims import Destination
+from zhenxian.signer.request import SigningRequest
+from zhenxian.sip import advice as answers
+from zhenxian.sip.advice import Action, Advice
+from zhenxian.sip.chosen import Choice, Parties, date_of, parties
+from zhenxian.sip.fields import sip_date
+from zhenxian.sip.message import SipRequest
+from zhenxian.verifier.redress import Rejection
+from zhenxian.verifier.request import VerificationRequest
+from zhenxian.verifier.verdict import Verdict
+
+MAX_NAME: Final = 128  # characters of a Call-ID that are logged
+MAX_RECENT: Final = 16_384  # answers to INVITEs that are kept for their forks
+
+_logger = logging.getLogger("zhenxian.sip")
+_encode: Final = msgspec.json.Encoder(enc_hook=str).encode
+_decode: Final = msgspec.json.Decoder(Advice).decode
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """One INVITE, and how it came.
+
+    Attributes:
+        signing: True where it is to be signed, False where it is to be verified.
+        by: who asks.
+        access: by which access it came in; None when nothing tells.
+    """
+
+    request: SipRequest
+    signing: bool
+    by: bytes
+    access: str | None = None
+
+
+class SipCall(Asked):
+    """A question on its way; `advice` is what it was last answered."""
+
+    question: Question
+    who: Parties
+    advice: Advice | None = None
+
+
+Later: TypeAlias = Waiting[SipCall] | Asking[SipCall]
+_Staged: TypeAlias = Advice | Waiting[SipCall] | Signing[SipCall] | Verifying[SipCall]
+_Key: TypeAlias = tuple[object, ...]
+
+
+class SipPolicy(Struct, frozen=True, kw_only=True):
+    """Settings of what INVITEs are answered.
+
+    Attributes:
+        reject_failed: whether a call that fails is rejected, or goes on as one that failed.
+        as_608: whether a call that is not signed by policy is answered 608 where there is a
+            contact, in place of 403.
+        date_window: seconds that Date may lie from now before signing replaces it.
+        fork_seconds: how long INVITEs of one call are one question.
+    """
+
+    choice: Choice = Choice()
+    reject_failed: bool = False
+    as_608: bool = False
+    date_window: int = 60
+    fork_seconds: float = 2.0
+
+
+class SipCalls:
+    """Answers INVITEs."""
+
+    def __init__(
+        self,
+        policy: SipPolicy,
+        pipeline: Pipeline,
+        rejection: Callable[[], Rejection] = Rejection,
+    ) -> None:
+        self.policy = policy
+        self.pipeline = pipeline
+        self._rejection = rejection
+        self._recent: OrderedDict[_Key, tuple[float, Advice]] = OrderedDict()
+
+    def answer_all(self, questions: Sequence[Question]) -> list[Advice | Later]:
+        """Answer INVITEs that arrived together, each with its own advice. Never raises."""
+        with self.pipeline.batch:
+            first: dict[_Key, int] = {}  # forks that came together
+            staged = [self._stage(question, first, at) for at, question in enumerate(questions)]
+            compute(staged)
+            done: list[Advice | Later] = []
+            for item in staged:
+                if isinstance(item, int):
+                    done.append(done[item])
+                else:
+                    done.append(self._finish(item) if isinstance(item, STAGED) else item)
+            return done
+
+    def answered(self) -> None:
+        """After answers went out: what calls told is counted, for which none of them waits."""
+        self.pipeline.count()
+
+    async def go_on(self, waiting: Later) -> Advice:
+        """Fetch or ask what a verification waits for, then finish it. Never raises."""
+        call = asked_of(waiting)
+        try:
+            if isinstance(waiting, Asking):
+                judged = await self.pipeline.ask(waiting, self._written)
+            else:
+                judged = await self.pipeline.resume(waiting, self._written)
+            found = self._judged(judged)
+        except Exception:
+            _logger.exception("verification failed after waiting")
+            found = self.unverified(call, Reason.INTERNAL)
+        self.answered()
+        return found
+
+    def unverified(self, call: SipCall, reason: Reason) -> Advice:
+        """The call goes on without a verdict."""
+        return answers.unverified(
+            call.question.request, call.who, reason, self.policy.choice.reading
+        )
+
+    def _stage(self, question: Question, first: dict[_Key, int], at: int) -> _Staged | int:
+        """Everything about an INVITE up to the signature; an index for a fork of another."""
+        started, request = self.pipeline.timer(), question.request
+        if request.to_tag:
+            return answers.go_on(Reason.IN_DIALOG)
+        try:
+            who = parties(request, self.policy.choice)
+        except ParseError as error:
+            return self._unread(question, error)
+        call = SipCall(request.call_id[:MAX_NAME].encode("latin-1"), started, question, who)
+        try:
+            if not question.signing:
+                return self._verify(call)
+            key = _fork(call)
+            if key in first:
+                return first[key]
+            kept = self._recent.get(key)
+            if kept is not None and 0 <= started - kept[0] < self.policy.fork_seconds:
+                return kept[1]
+            staged = self._sign(call)
+        except Exception:
+            _logger.exception("an INVITE failed")
+            return self._failed(call)
+        first[key] = at
+        return staged
+
+    def _finish(self, call: Signing[SipCall] | Verifying[SipCall]) -> Advice | Later:
+        """Everything about an INVITE after its signature."""
+        try:
+            if isinstance(call, Signing):
+                return self._signed(call)
+            judged = self.pipeline.judge(call, self._written)
+            return self._judged(judged) if isinstance(judged, Judged) else judged
+        except Exception:
+            _logger.exception("an INVITE failed")
+            return self._failed(call.asked)
+
+    # Signing
+
+    def _sign(self, call: SipCall) -> Advice | Signing[SipCall]:
+        pipeline, who = self.pipeline, call.who
+        if who.other is not None:
+            # Some phones show From, some P-Asserted-Identity: a caller may show both or neither.
+            other = pipeline.decide(self._to_sign(call, who.other), call)
+            if other is not None and other.decision.attest is None and not who.emergency:
+                return self._refused(other)
+        staged = pipeline.decide(self._to_sign(call, who.orig), call)
+        if staged is None:
+            pipeline.recorder.error("signing", Reason.NOT_READY, call.name, 503, None)
+            return answers.go_on(Reason.NOT_READY)
+        if staged.decision.attest is not None:
+            return staged
+        return self._refused(staged)
+
+    def _to_sign(self, call: SipCall, orig: TN | URI) -> SigningRequest:
+        who = call.who
+        return SigningRequest(
+            orig,
+            Destination(
+                tuple(one for one in who.to if isinstance(one, TN)),
+                tuple(one for one in who.to if isinstance(one, URI)),
+            ),
+            int(self.pipeline.clock()),
+            access=call.question.access,
+            unread=who.unread,
+        )
+
+    def _refused(self, staged: Signing[SipCall]) -> Advice:
+        call = staged.asked
+        self.pipeline.signed(staged)
+        if call.who.emergency:  # by its Request-URI alone
+            return answers.go_on(Reason.EMERGENCY_CALL)
+        found = answers.refused(
+            staged.decision, call.who, self._rejection(), as_608=self.policy.as_608
+        )
+        return self._remembered(call, found)
+
+    def _signed(self, staged: Signing[SipCall]) -> Advice:
+        if staged.signed is None:
+            raise RuntimeError("not signed")
+        call = staged.asked
+        now = staged.request.iat
+        date = date_of(call.question.request)
+        fresh = date is not None and abs(now - date) <= self.policy.date_window
+        found = answers.signed(
+            staged.signed.identity, staged.decision, call.who, None if fresh else sip_date(now)
+        )
+        self.pipeline.signed(staged)
+        return self._remembered(call, found)
+
+    def _remembered(self, call: SipCall, found: Advice) -> Advice:
+        """Keep it for the call's forks."""
+        self._recent[_fork(call)] = (call.started, found)
+        if len(self._recent) > MAX_RECENT:
+            self._recent.popitem(last=False)
+        return found
+
+    # Verifying
+
+    def _verify(self, call: SipCall) -> Advice | Waiting[SipCall] | Verifying[SipCall]:
+        question, who = call.question, call.who
+        request = question.request
+        asked = VerificationRequest(
+            who.orig,
+            who.to,
+            date_of(request),
+            () if who.unread is not None else request.identities,
+            request.call_id,
+        )
+        mark = f"{request.call_id} {request.from_tag} {request.number}"
+        repeated = question_of(question.by, mark, None, b"", self.pipeline.clock())
+        staged = self.pipeline.open(asked, call, self._written, repeated)
+        return self._judged(staged) if isinstance(staged, Judged) else staged
+
+    def _written(self, verdict: Verdict, call: SipCall) -> bytes:
+        """The advice, as the replay store keeps it for whoever asks again."""
+        policy = self.policy
+        call.advice = answers.judged(
+            verdict,
+            call.question.request,
+            call.who,
+            self._rejection(),
+            policy.choice.reading,
+            reject_failed=policy.reject_failed,
+        )
+        return _encode(call.advice)
+
+    def _judged(self, judged: Judged[SipCall]) -> Advice:
+        found = judged.asked.advice
+        return _decode(judged.answer) if judged.again or found is None else found
+
+    # What cannot be asked
+
+    def _unread(self, question: Question, error: ParseError) -> Advice:
+        """A caller or callee that cannot be read: not signed by us, and not vouched for.
+
+        A customer's display that hides a number is refused; what comes from elsewhere goes on.
+        """
+        name = question.request.call_id[:MAX_NAME].encode("latin-1")
+        route = "signing" if question.signing else "verification"
+        self.pipeline.recorder.error(route, error.reason, name, 400, error.where)
+        text = f"{error.where}: {error.detail}"
+        if not question.signing:
+            return answers.go_on(error.reason, text, answers.OURS)
+        return Advice(
+            action=Action.REJECT,
+            reason=error.reason.code,
+            text=text,
+            code=400,
+            phrase=f"Bad {error.where}",
+        )
+
+    def _failed(self, call: SipCall) -> Advice:
+        """Whatever fails here must not end a call."""
+        if call.question.signing:
+            return answers.go_on(Reason.INTERNAL)
+        return self.unverified(call, Reason.INTERNAL)
+
+
+def asked_of(waiting: Later) -> SipCall:
+    """The question that waits."""
+    return waiting.call.asked if isinstance(waiting, Asking) else waiting.asked
+
+
+def _fork(call: SipCall) -> _Key:
+    """What the branches of one call have in common (RFC 3261 section 16.6)."""
+    question, who = call.question, call.who
+    request = question.request
+    return (
+        question.by, question.access, request.call_id, request.from_tag, request.number,
+        who.orig, who.to,
+    )  # fmt: skip
