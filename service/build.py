@@ -24,7 +24,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from zhenxian import __version__
 from zhenxian.analytics.detector import Conduct
-from zhenxian.api.auth import Authenticator
+from zhenxian.api.auth import Authenticator, Role
 from zhenxian.api.calls import responses as answers
 from zhenxian.api.calls.requests import Dialect
 from zhenxian.api.calls.routes import calls_router
@@ -38,6 +38,7 @@ from zhenxian.api.management.common import (
     health_router,
     metrics_router,
     problem,
+    requires,
 )
 from zhenxian.api.management.records import registry_router
 from zhenxian.api.openapi import router as docs_router
@@ -73,10 +74,11 @@ from zhenxian.service.figures import publish
 from zhenxian.service.numbers import plan_of, reading_of
 from zhenxian.service.origids import OrigidKeeper
 from zhenxian.service.settings import Settings, listener_address
-from zhenxian.service.sip_rules import sip_policy
+from zhenxian.service.sip_rules import access_rules, sip_policy
 from zhenxian.service.tls import ListenerCertificate
 from zhenxian.signer.analytics import PooledSigning
 from zhenxian.sip.answering import SipCalls
+from zhenxian.sip.routes import sip_router
 from zhenxian.stores.analytics.file import ConductFile, Exchange, WorkerExchange
 from zhenxian.stores.analytics.fleet import FleetExchange
 from zhenxian.stores.analytics.sync import ConductKeeper, load_policy, salt_of
@@ -659,6 +661,11 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
         calls_router(service.calls),
         publish_router(service.publisher),
         redress_router(service.redress),
+        sip_router(
+            service.sip,
+            access_rules(service.settings),
+            requires(service.authenticator, Role.PROXY),
+        ),
     ]
     text = service.pseudonym.text
     health = health_router(

@@ -16,7 +16,8 @@ from zhenxian.service.build import Service
 from zhenxian.service.settings import Settings
 from zhenxian.service.sip_rules import access_rules
 from zhenxian.service.sip_settings import SipAddress
-from zhenxian.sip.admission import Door, networks
+from zhenxian.sip.access import networks
+from zhenxian.sip.admission import Door
 from zhenxian.sip.redirect import Redirector
 from zhenxian.sip.responses import Carried, Redirection
 from zhenxian.sip.stream import StreamProtocol
@@ -117,7 +118,6 @@ class SipListeners:
                 carried=Carried(settings.sip.carried),
             ),
             ready=_Readiness(service),
-            wait_seconds=settings.sip.wait_ms / 1000,
         )
         self._datagrams: list[asyncio.BaseTransport] = []
         self._servers: list[asyncio.Server] = []

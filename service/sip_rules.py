@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zhenxian.core.reading import Reading
 from zhenxian.service.settings import Settings
-from zhenxian.sip.admission import AccessRules, Trunk, networks
+from zhenxian.sip.access import AccessRules, Trunk, networks
 from zhenxian.sip.answering import SipPolicy
 from zhenxian.sip.chosen import Callee, Caller, Choice
 
@@ -17,6 +17,7 @@ def sip_policy(settings: Settings, reading: Reading) -> SipPolicy:
         reject_failed=sip.failed == "reject",
         as_608=sip.refused == 608,
         date_window=settings.signer.iat_window,
+        wait_seconds=sip.wait_ms / 1000,
         fork_seconds=settings.verifier.repeat_seconds,
     )
 

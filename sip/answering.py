@@ -7,6 +7,7 @@ An INVITE of a dialog is not asked about: its To has a tag. Forks of one call ar
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -86,6 +87,7 @@ class SipPolicy(Struct, frozen=True, kw_only=True):
             contact, in place of 403.
         date_window: seconds that Date may lie from now before signing replaces it.
         fork_seconds: how long INVITEs of one call are one question.
+        wait_seconds: how long an INVITE may wait for certificates; a call for help does not.
     """
 
     choice: Choice = Choice()
@@ -93,6 +95,7 @@ class SipPolicy(Struct, frozen=True, kw_only=True):
     as_608: bool = False
     date_window: int = 60
     fork_seconds: float = 2.0
+    wait_seconds: float = 0.4
 
 
 class SipCalls:
@@ -107,6 +110,7 @@ class SipCalls:
         self.policy = policy
         self.pipeline = pipeline
         self._rejection = rejection
+        self._tasks: set[asyncio.Task[Advice]] = set()
         self._recent: OrderedDict[_Key, tuple[float, Advice]] = OrderedDict()
 
     def answer_all(self, questions: Sequence[Question]) -> list[Advice | Later]:
@@ -126,6 +130,16 @@ class SipCalls:
     def answered(self) -> None:
         """After answers went out: what calls told is counted, for which none of them waits."""
         self.pipeline.count()
+
+    async def within(self, waiting: Later) -> Advice:
+        """Finish a verification, or let the call go on without when it has waited long enough."""
+        call = asked_of(waiting)
+        task = asyncio.get_running_loop().create_task(self.go_on(waiting))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        seconds = 0.0 if call.who.emergency else self.policy.wait_seconds
+        await asyncio.wait({task}, timeout=seconds)
+        return task.result() if task.done() else self.unverified(call, Reason.CERT_UNREACHABLE)
 
     async def go_on(self, waiting: Later) -> Advice:
         """Fetch or ask what a verification waits for, then finish it. Never raises."""

@@ -17,9 +17,8 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from zhenxian.core.errors import ParseError
-from zhenxian.core.reasons import Reason
 from zhenxian.sip.advice import Advice
-from zhenxian.sip.answering import Later, Question, SipCalls, asked_of
+from zhenxian.sip.answering import Later, Question, SipCalls
 from zhenxian.sip.fields import Via, parse_via, plain
 from zhenxian.sip.message import Head, SipRequest, read_head, request_of, required
 from zhenxian.sip.responses import ALLOW, Origin, Redirection, answered, response
@@ -123,7 +122,6 @@ class Redirector:
         *,
         ready: Callable[[], bool] = lambda: True,
         count: Callable[[str, str, int], None] = lambda *_: None,
-        wait_seconds: float = 0.4,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args: ready: whether OPTIONS is answered 200; count is told transport, method, code."""
@@ -132,7 +130,6 @@ class Redirector:
         self._redirection = redirection
         self._ready = ready
         self._count = count
-        self._wait_seconds = wait_seconds
         self._run = secrets.token_hex(4)
         self._numbers = itertools.count(1)
         self._waiting: list[Waiter] = []
@@ -173,7 +170,7 @@ class Redirector:
         """Let the verifications that still run finish."""
         self.flush()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._wait_seconds)
+            await asyncio.wait(self._tasks)
 
     def _received(self, data: bytes, peer: Peer, *, framed: bool) -> None:
         if not data.strip(b"\r\n\0 "):
@@ -263,26 +260,14 @@ class Redirector:
 
     def _later(self, waiter: Waiter, waiting: Later) -> None:
         """Answer when certificates are there, or the proxy has waited as long as it may."""
-        task = asyncio.get_running_loop().create_task(self._calls.go_on(waiting))
+        task = asyncio.get_running_loop().create_task(self._calls.within(waiting))
         self._tasks.add(task)
-        call = asked_of(waiting)
-
-        def finish(found: Advice) -> None:
-            timeout.cancel()
-            if waiter.transaction.answer is None:
-                self._complete(waiter, found)
-
-        def late() -> None:
-            finish(self._calls.unverified(call, Reason.CERT_UNREACHABLE))
 
         def done(ended: asyncio.Task[Advice]) -> None:
             self._tasks.discard(ended)
-            if not ended.cancelled():
-                finish(ended.result())
+            if not ended.cancelled() and waiter.transaction.answer is None:
+                self._complete(waiter, ended.result())
 
-        # A call for help does not wait.
-        seconds = 0.0 if call.who.emergency else self._wait_seconds
-        timeout = asyncio.get_running_loop().call_later(seconds, late)
         task.add_done_callback(done)
 
     def _complete(self, waiter: Waiter, advice: Advice) -> None:
