@@ -74,7 +74,7 @@ from zhenxian.service.figures import publish
 from zhenxian.service.numbers import plan_of, reading_of
 from zhenxian.service.origids import OrigidKeeper
 from zhenxian.service.settings import Settings, listener_address
-from zhenxian.service.sip_rules import access_rules, sip_policy
+from zhenxian.service.sip_rules import access_rules, digest_of, sip_policy
 from zhenxian.service.tls import ListenerCertificate
 from zhenxian.signer.analytics import PooledSigning
 from zhenxian.sip.answering import SipCalls
@@ -251,6 +251,7 @@ class Service:
             self.authenticator,
             self.redress.rejection,
         )
+        self.sip_digest = digest_of(settings, clock)
         self.sip = SipCalls(
             sip_policy(settings, self.reading), self.pipeline, self.redress.rejection
         )

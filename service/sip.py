@@ -111,7 +111,12 @@ class SipListeners:
         self._context = context
         self._redirector = Redirector(
             service.sip,
-            Door(access_rules(settings), networks(settings.sip.allow)),
+            Door(
+                access_rules(settings),
+                allowed=networks(settings.sip.allow),
+                rate=settings.sip.rate,
+                digest=service.sip_digest,
+            ),
             Redirection(
                 go_on=settings.sip.go_on,
                 moved=settings.sip.redirection,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from zhenxian.core.reading import Reading
 from zhenxian.service.settings import Settings
 from zhenxian.sip.access import AccessRules, Trunk, networks
 from zhenxian.sip.answering import SipPolicy
 from zhenxian.sip.chosen import Callee, Caller, Choice
+from zhenxian.sip.digest import Digest, load_users
+from zhenxian.telemetry.logs import pseudonym_key
 
 
 def sip_policy(settings: Settings, reading: Reading) -> SipPolicy:
@@ -20,6 +24,14 @@ def sip_policy(settings: Settings, reading: Reading) -> SipPolicy:
         wait_seconds=sip.wait_ms / 1000,
         fork_seconds=settings.verifier.repeat_seconds,
     )
+
+
+def digest_of(settings: Settings, clock: Callable[[], float]) -> Digest | None:
+    """Who must authenticate; None where nobody is asked. Raises ConfigError."""
+    if settings.sip.digest is None:
+        return None
+    key = pseudonym_key(settings.data / "sip.key")  # the same for all workers
+    return Digest(load_users(settings.sip.digest), key, clock)
 
 
 def access_rules(settings: Settings) -> AccessRules:

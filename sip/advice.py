@@ -203,6 +203,32 @@ def unverified(request: SipRequest, who: Parties, reason: Reason, reading: Readi
     )
 
 
+def forged(request: SipRequest, advice: Advice) -> bool:
+    """Whether From says that the caller was verified, and it was not.
+
+    A redirection cannot take that out of the INVITE.
+    """
+    sender = request.from_
+    told = f"{plain(sender.uri)};{sender.parameter('verstat') or ''}".lower()
+    return Verstat.PASSED.value.lower() in told and advice.verstat != Verstat.PASSED.value
+
+
+def forgery(advice: Advice) -> Advice:
+    """The rejection of such a call."""
+    text = "From has a verstat that nobody here gave"
+    return Advice(
+        action=Action.REJECT,
+        reason=advice.reason,
+        text=text,
+        code=403,
+        phrase="Forbidden",
+        headers=(f'Reason: SIP;cause=403;text="{text}"',),
+        verstat=advice.verstat,
+        orig=advice.orig,
+        dest=advice.dest,
+    )
+
+
 def quoted(text: str) -> str:
     """The inside of a quoted-string (RFC 3261 section 25.1), on one line."""
     bare = "".join(char if char.isprintable() else " " for char in text)

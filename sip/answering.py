@@ -131,6 +131,13 @@ class SipCalls:
         """After answers went out: what calls told is counted, for which none of them waits."""
         self.pipeline.count()
 
+    def for_help(self, request: SipRequest) -> bool:
+        """Whether an INVITE calls an emergency number or service."""
+        try:
+            return parties(request, self.policy.choice).emergency
+        except ParseError:
+            return False
+
     async def within(self, waiting: Later) -> Advice:
         """Finish a verification, or let the call go on without when it has waited long enough."""
         call = asked_of(waiting)

@@ -54,7 +54,7 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[!#-;=?-~]+\Z")
 _VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+\Z", re.IGNORECASE)
 _CALL_ID = re.compile(r"[^\s@]+(?:@[^\s@]+)?\Z")
 _LENGTH = re.compile(r"[0-9]{1,9}\Z")
-_HOPS = re.compile(r"[0-9]{1,3}\Z")
+_HOPS = re.compile(r"[0-9]{1,10}\Z")
 _BETWEEN = re.compile(r"\s*,\s*")
 
 Fields = dict[str, list[str]]
@@ -190,6 +190,8 @@ def request_of(head: Head, *, framed: bool = False) -> SipRequest:
         raise syntax("Request-Line", f"{shown(plain(head.method))} is no method")
     if _URI.match(head.uri) is None:
         raise syntax("Request-URI", f"{shown(plain(head.uri))} is no URI")
+    if "?" in head.uri and head.uri[:3].lower() == "sip":
+        raise syntax("Request-URI", "it has header fields, which RFC 3261 section 19.1.1 forbids")
     if "" in fields:
         raise syntax("header", "a line is no header field")
     for values in fields.values():

@@ -17,7 +17,8 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from zhenxian.core.errors import ParseError
-from zhenxian.sip.advice import Advice
+from zhenxian.core.reasons import Reason
+from zhenxian.sip.advice import Action, Advice, forged, forgery, go_on
 from zhenxian.sip.answering import Later, Question, SipCalls
 from zhenxian.sip.fields import Via, parse_via, plain
 from zhenxian.sip.message import Head, SipRequest, read_head, request_of, required
@@ -65,6 +66,10 @@ class Admission(Protocol):
 
     def known(self, host: str) -> bool:
         """Whether requests from the address are looked at."""
+        ...
+
+    def hears(self) -> bool:
+        """Whether a stranger is told that it is one."""
         ...
 
     def admit(self, request: SipRequest, origin: Origin) -> Admitted | Refused:
@@ -186,7 +191,8 @@ class Redirector:
         with contextlib.suppress(ParseError):  # else the refusal goes where it came from
             peer.heed(parse_via(value)[0])
         if not self._admission.known(peer.origin.host):
-            self._refuse(head, peer, Refused(403))
+            if self._admission.hears():
+                self._refuse(head, peer, Refused(403))
             return
         if head.version.upper() != "SIP/2.0":
             self._refuse(head, peer, Refused(505 if head.version.upper()[:4] == "SIP/" else 400))
@@ -221,6 +227,11 @@ class Redirector:
         transaction = Transaction(self._tag(), peer.reply, request.number)
         taken = _misunderstood(request) or self._admission.admit(request, peer.origin)
         self.transactions.begin(key, transaction)
+        if isinstance(taken, Refused) and self._calls.for_help(request):
+            taken = Admitted(b"")  # it goes on, and nothing is asked about it
+            waiter = Waiter(self._question(request, peer, taken), key, transaction, peer)
+            self._complete(waiter, go_on(Reason.EMERGENCY_CALL))
+            return
         if isinstance(taken, Refused):
             answer = response(
                 request.head,
@@ -233,12 +244,15 @@ class Redirector:
             self._count(peer.origin.transport, "INVITE", taken.code)
             self.transactions.complete(key, transaction, answer, reliable=peer.reliable)
             return
-        question = Question(request=request, signing=peer.signing, by=taken.by, access=taken.access)
+        question = self._question(request, peer, taken)
         self._waiting.append(Waiter(question, key, transaction, peer))
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_soon(self.flush)
         elif len(self._waiting) >= MAX_BATCH:
             self.flush()
+
+    def _question(self, request: SipRequest, peer: Peer, taken: Admitted) -> Question:
+        return Question(request=request, signing=peer.signing, by=taken.by, access=taken.access)
 
     def _cancel(self, request: SipRequest, peer: Peer) -> None:
         """Section 9.2: the CANCEL is answered, and an INVITE without final response ended."""
@@ -271,7 +285,16 @@ class Redirector:
         task.add_done_callback(done)
 
     def _complete(self, waiter: Waiter, advice: Advice) -> None:
-        head, peer = waiter.question.request.head, waiter.peer
+        request, peer = waiter.question.request, waiter.peer
+        head = request.head
+        if (
+            not peer.signing
+            and advice.action is Action.CONTINUE
+            and not request.to_tag
+            and forged(request, advice)
+            and not self._calls.for_help(request)
+        ):
+            advice = forgery(advice)
         code, phrase, lines = answered(advice, head, self._redirection)
         answer = response(head, peer.origin, code, phrase, tag=waiter.transaction.tag, lines=lines)
         self._count(peer.origin.transport, "INVITE", code)
