@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from zhenxian.calls.asserted import asserted, tel_uri
+from zhenxian.calls.asserted import asserted
 from zhenxian.core.reading import MIN_DIGITS, Reading
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
 from zhenxian.core.tn import TN
@@ -309,6 +309,3 @@ def _sender(request: SipRequest, who: Parties) -> str | None:
         name, uri = plain(sender.name), bare
     tag = f";tag={request.from_tag}" if request.from_tag else ""
     return f"{name} <{uri}>{tag}".lstrip()
-
-
-__all__ = ["Action", "Advice", "go_on", "judged", "refused", "signed", "tel_uri", "unverified"]

@@ -104,7 +104,9 @@ def is_token(text: str) -> bool:
 
 def plain(value: str) -> str:
     """A value whose octets were taken as Latin-1, as the UTF-8 that it is."""
-    return value if value.isascii() else value.encode("latin-1").decode("utf-8", "replace")
+    return (
+        value if value.isascii() else value.encode("latin-1", "replace").decode("utf-8", "replace")
+    )
 
 
 def _parameters(text: str, at: int, where: str) -> tuple[tuple[tuple[str, str | None], ...], int]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from zhenxian.core.errors import ParseError, shown
+from zhenxian.core.errors import shown
 from zhenxian.sip.fields import (
     Address,
     Via,
@@ -25,7 +25,6 @@ from zhenxian.sip.fields import (
 
 MAX_MESSAGE: Final = 65_535  # octets; what one datagram may have
 MAX_FIELDS: Final = 256
-MAX_IDENTITIES: Final = 64  # values that are looked at; the verifier has a lower bound of its own
 
 _COMPACT: Final = {  # the registry of SIP header field names and their compact forms
     "a": "accept-contact",
@@ -116,33 +115,8 @@ class SipRequest(Struct, frozen=True):
 
     @property
     def identities(self) -> tuple[str, ...]:
-        """The Identity values: of fields that are repeated, comma-joined, or both."""
-        return split_identities(self.head.fields.get("identity", ()))
-
-
-def split_identities(values: tuple[str, ...] | list[str]) -> tuple[str, ...]:
-    """Identity values one by one, however they came (RFC 3261 section 7.3.1).
-
-    A comma within angle brackets or quotation marks is of the value.
-    """
-    found: list[str] = []
-    for value in values:
-        if "," not in value:
-            found.append(value)
-            continue
-        start, closed = 0, ""
-        for at, char in enumerate(value):
-            if closed:
-                closed = "" if char == closed else closed
-            elif char == "<":
-                closed = ">"
-            elif char == '"':
-                closed = '"'
-            elif char == ",":
-                found.append(value[start:at])
-                start = at + 1
-        found.append(value[start:])
-    return tuple([value for value in map(str.strip, found) if value][:MAX_IDENTITIES])
+        """The Identity fields as they came; each may have several values, comma-joined."""
+        return tuple([plain(value) for value in self.head.fields.get("identity", ()) if value])
 
 
 def read_head(data: bytes) -> Head:
@@ -190,7 +164,7 @@ def request_of(head: Head, *, framed: bool = False) -> SipRequest:
         raise syntax("Request-Line", f"{shown(plain(head.method))} is no method")
     if _URI.match(head.uri) is None:
         raise syntax("Request-URI", f"{shown(plain(head.uri))} is no URI")
-    if "?" in head.uri and head.uri[:3].lower() == "sip":
+    if "?" in head.uri.rpartition("@")[2] and head.uri[:3].lower() == "sip":
         raise syntax("Request-URI", "it has header fields, which RFC 3261 section 19.1.1 forbids")
     if "" in fields:
         raise syntax("header", "a line is no header field")
@@ -268,6 +242,3 @@ def parse(data: bytes) -> SipRequest:
     if head.version.upper() != "SIP/2.0":
         raise syntax("Request-Line", f"{shown(plain(head.version))} is not SIP/2.0")
     return request_of(head)
-
-
-__all__ = ["Head", "ParseError", "SipRequest", "parse", "read_head", "request_of"]

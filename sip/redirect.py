@@ -200,8 +200,8 @@ class Redirector:
         try:
             request = request_of(head, framed=framed)
         except ParseError as error:
-            phrase = plain(f"Bad Request ({error.where}: {error.detail})")
-            self._refuse(head, peer, Refused(400, _one_line(phrase)))
+            phrase = _one_line(f"Bad Request ({error.where}: {error.detail})")
+            self._refuse(head, peer, Refused(400, phrase))
             return
         method = request.method
         if method == "INVITE":

@@ -18,6 +18,7 @@ from zhenxian.sip.message import Head
 ALLOW: Final = "Allow: INVITE, ACK, CANCEL, OPTIONS"
 _RPORT = re.compile(r";\s*rport(?=\s*(?:;|\Z))", re.IGNORECASE)
 _RECEIVED = re.compile(r";\s*received\s*=[^;]*", re.IGNORECASE)
+_BREAKS = re.compile(r"[\r\n]")
 _TAG = re.compile(r";\s*tag\s*=", re.IGNORECASE)
 _PHRASES: Final = {
     200: "OK",
@@ -93,7 +94,8 @@ def response(
     for value in fields.get("to", ())[:1]:
         has = _TAG.search(value.rpartition(">")[2]) is not None
         parts.append(f"To: {value}" if has or not tag else f"To: {value};tag={tag}")
-    octets = "\r\n".join(parts).encode("latin-1", "replace")
+    # A CR or LF alone would, to some, begin a header field of somebody else's making.
+    octets = "\r\n".join([_BREAKS.sub(" ", part) for part in parts]).encode("latin-1", "replace")
     added = "".join(f"\r\n{line}" for line in lines).encode()
     return b"%b%b\r\nContent-Length: 0\r\n\r\n" % (octets, added)
 
