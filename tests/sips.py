@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 
+from msgspec.structs import replace
+
+from zhenxian.certs.chain import parse_chain
 from zhenxian.simulation.demo import BANK, CALLEE
 from zhenxian.sip.access import AccessRules, Trunk, networks
 from zhenxian.sip.admission import Door
@@ -112,3 +115,21 @@ class Line:
         sent = {name: more.pop(name) for name in ("host", "port", "reliable") if name in more}
         (reply,) = self.send(invite(*lines, **more), signing=signing, **sent)
         return reply
+
+
+class Chains:
+    """Serves the service's own chain for every address."""
+
+    def __init__(self, service):
+        self._chain = parse_chain(service.keys.current.chain_pem)
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def get(self, x5u):
+        await self.open.wait()
+        return self._chain
+
+
+def with_chains(service):
+    service.pipeline.verifying = replace(service.pipeline.verifying, repository=Chains(service))
+    return service

@@ -1,6 +1,5 @@
 """The service in process, and a redirect service on it."""
 
-import asyncio
 import contextlib
 import time
 
@@ -14,28 +13,7 @@ from desk import (  # noqa: F401
     on_either_engine,
     prepared,
 )
-from msgspec.structs import replace
-from sips import Line
-
-from zhenxian.certs.chain import parse_chain
-
-
-class Chains:
-    """Serves the service's own chain for every address."""
-
-    def __init__(self, service):
-        self._chain = parse_chain(service.keys.current.chain_pem)
-        self.open = asyncio.Event()
-        self.open.set()
-
-    async def get(self, x5u):
-        await self.open.wait()
-        return self._chain
-
-
-def with_chains(service):
-    service.pipeline.verifying = replace(service.pipeline.verifying, repository=Chains(service))
-    return service
+from sips import Line, with_chains
 
 
 @pytest.fixture
