@@ -23,7 +23,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from zhenxian import __version__
-from zhenxian.analytics.detector import Conduct
+from zhenxian.analytics.detector import Detector
 from zhenxian.api.auth import Authenticator
 from zhenxian.api.calls import responses as answers
 from zhenxian.api.calls.requests import Dialect
@@ -77,7 +77,7 @@ from zhenxian.service.tls import ListenerCertificate
 from zhenxian.signer.analytics import PooledSigning
 from zhenxian.stores.analytics.file import ConductFile, Exchange, WorkerExchange
 from zhenxian.stores.analytics.fleet import FleetExchange
-from zhenxian.stores.analytics.sync import ConductKeeper, load_policy, salt_of
+from zhenxian.stores.analytics.sync import AnalyticsSync, load_policy, salt_of
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.stores.fleet.node_key import NodeKey, load_pins
 from zhenxian.stores.fleet.registry import FleetRegistry
@@ -249,7 +249,7 @@ class Service:
         )
         publish(self)
 
-    def _conduct(self, fleet: FleetOptions | None) -> ConductKeeper | None:
+    def _conduct(self, fleet: FleetOptions | None) -> AnalyticsSync | None:
         """What counts conduct; None when nobody wants to know."""
         displays = self.settings.displays
         if {displays.signing, displays.verifying, displays.carriers} == {"off"}:
@@ -266,13 +266,13 @@ class Service:
             exchange = FleetExchange(fleet, name)
         elif self.settings.server.workers > 1:
             exchange = WorkerExchange(file, name)
-        conduct = Conduct(
+        conduct = Detector(
             policy,
             show=str if displays.clear_samples else self.pseudonym,
             fleet=exchange is not None,
             boot=int(self._clock() * 1_000),
         )
-        return ConductKeeper(conduct, file, exchange, self._clock, self.registry)
+        return AnalyticsSync(conduct, file, exchange, self._clock, self.registry)
 
     def _turn(self) -> None:
         """What each batch of calls is preceded by."""

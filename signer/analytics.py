@@ -95,7 +95,7 @@ def observation(
     if binding is None or caller is None:
         return Observation(at, keys, request.orig, callee)
     keys = (*keys, agent(binding.platform, caller))
-    return Observation(at, keys, request.orig, callee, bound=True, behind=caller)
+    return Observation(at, keys, request.orig, callee, bound=True, hidden_caller=caller)
 
 
 def agent_of(request: SigningRequest, binding: Binding | None) -> Key | None:
