@@ -48,7 +48,7 @@ from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.verdict import Verdict
 from zhenxian.verifier.verify import NeedCertificates, Opened, Verifier
 
-MAX_WAITING: Final = 512  # calls that wait for certificates at once; more get No-TN-Validation
+MAX_WAITING: Final = 2048  # calls that wait for certificates at once; more get No-TN-Validation
 
 _logger = logging.getLogger("zhenxian.calls")
 
