@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from zhenxian.api.auth import LOCAL, Authenticator, Principal, Role
 from zhenxian.api.calls import responses as answers
+from zhenxian.api.calls.errors import SPOKEN
 from zhenxian.api.calls.messages import (
     JSON,
     ROUTES,
@@ -231,7 +232,7 @@ class Calls:
             return call
         self.pipeline.signed(call)
         denied = answers.denied(call.decision, echo.dialect, policy.explain)
-        return Answer(call.decision.reason.http, denied, name)
+        return Answer(SPOKEN[call.decision.reason].status, denied, name)
 
     def _signed(self, call: Signing[RestCall]) -> Answer:
         if call.signed is None:
@@ -273,11 +274,11 @@ class Calls:
         return self._error(path, RequestError(Reason.INTERNAL), dialect, name)
 
     def _error(self, path: str, error: RequestError, dialect: Dialect, name: bytes) -> Answer:
-        reason = error.reason
+        reason, status = error.reason, SPOKEN[error.reason].status
         self.pipeline.recorder.error(
-            ROUTES[path], reason, name, reason.http, error.variables[0] if error.variables else None
+            ROUTES[path], reason, name, status, error.variables[0] if error.variables else None
         )
-        return Answer(reason.http, answers.refused(reason, error.variables, dialect), name)
+        return Answer(status, answers.refused(reason, error.variables, dialect), name)
 
 
 def _asker(principal: Principal, headers: Headers) -> bytes:

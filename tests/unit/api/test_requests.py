@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zhenxian.api.calls.errors import SPOKEN
 from zhenxian.api.calls.requests import Dialect, RequestError, read_signing, read_verification
 from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason
@@ -135,7 +136,7 @@ def test_missing_objects_are_named(missing):
 def test_bodies_that_are_not_requests(read, data):
     with pytest.raises(RequestError) as caught:
         read(data)
-    assert caught.value.reason.http == 400
+    assert SPOKEN[caught.value.reason].status == 400
 
 
 def test_health_request_of_an_sbc_is_not_an_error():
@@ -190,7 +191,7 @@ def test_any_bytes_give_a_request_or_our_error(data):
         try:
             read(data)
         except RequestError as error:
-            assert error.reason.http == 400
+            assert SPOKEN[error.reason].status == 400
 
 
 JSON = st.recursive(
@@ -210,5 +211,5 @@ def test_any_json_gives_a_request_or_our_error(value, sign_member, verify_member
             try:
                 read(body)
             except RequestError as error:
-                assert error.reason.http == 400
+                assert SPOKEN[error.reason].status == 400
                 assert "%" not in str(error) or "%" in json.dumps(body)
