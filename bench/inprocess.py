@@ -56,8 +56,8 @@ from zhenxian.service.settings import load_settings
 from zhenxian.signer.decide import decide, gather
 from zhenxian.signer.request import SigningRequest
 from zhenxian.signer.sign import sign
+from zhenxian.verifier.opened import Opened
 from zhenxian.verifier.request import VerificationRequest
-from zhenxian.verifier.verify import Opened
 
 PATHS: Final = ("sign", "verify", "sign-one", "verify-one", "sign-request", "verify-request")
 BATCH: Final = 16  # requests a busy service finds waiting in one turn of its event loop

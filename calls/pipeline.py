@@ -43,10 +43,11 @@ from zhenxian.signer.decide import Decision, decide, gather
 from zhenxian.signer.origids import Origids
 from zhenxian.signer.request import SigningRequest
 from zhenxian.signer.sign import SignedHeader, sign, unknown_origid
+from zhenxian.verifier.opened import NeedCertificates, Opened
 from zhenxian.verifier.replay import UNKNOWN, Question, SharedReplayStore, Sighted, Sighting
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.verdict import Verdict
-from zhenxian.verifier.verify import NeedCertificates, Opened, Verifier
+from zhenxian.verifier.verify import Verifier
 
 MAX_WAITING: Final = 512  # calls that wait for certificates at once; more get No-TN-Validation
 

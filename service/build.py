@@ -90,8 +90,9 @@ from zhenxian.telemetry.metrics import Metrics
 from zhenxian.verifier.analytics import ConductPolicy, PooledVerifying
 from zhenxian.verifier.redress import Contact
 from zhenxian.verifier.screen import ScreenPolicy
+from zhenxian.verifier.trust import Trust
 from zhenxian.verifier.unsigned import Action, UnsignedPolicy, region
-from zhenxian.verifier.verify import Trust, Verifier
+from zhenxian.verifier.verify import Verifier
 
 WATCH_EVERY: Final = 1.0  # seconds between two looks at files that may have changed
 USED_EVERY: Final = 3600.0  # seconds between two notes of which lists are in use
