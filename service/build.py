@@ -218,6 +218,7 @@ class Service:
             signing=SigningSide(
                 credential=self.credential,
                 registry=self.registry,
+                iat_window=settings.signer.iat_window,
                 plan=self.plan,
                 origids=self.origids.origids,
                 pooled=PooledSigning(settings.displays.signing),
@@ -242,7 +243,6 @@ class Service:
                 max_body=settings.server.max_body,
                 explain=settings.server.explain,
                 reading=self.reading,
-                iat_window=settings.signer.iat_window,
             ),
             self.pipeline,
             self.authenticator,

@@ -35,7 +35,7 @@ VERIFY = {
 def sign(body, configured=None, country=None):
     data = body if isinstance(body, bytes) else json.dumps({"signingRequest": body}).encode()
     reading = Reading(country)
-    return read_signing(data, configured=configured, reading=reading, now=NOW, iat_window=60)
+    return read_signing(data, configured=configured, reading=reading)
 
 
 def verify(body, configured=None, country=None):
@@ -91,8 +91,6 @@ def test_national_numbers_with_a_country():
         ({"attest": 1}, Reason.PARAMETER_INVALID, "attest"),
         ({"origid": ""}, Reason.PARAMETER_INVALID, "origid"),
         ({"origid": "x" * 200}, Reason.PARAMETER_INVALID, "origid"),
-        ({"iat": NOW - 61}, Reason.PARAMETER_INVALID, "iat"),
-        ({"iat": NOW + 61}, Reason.PARAMETER_INVALID, "iat"),
         ({"iat": str(NOW)}, Reason.PARAMETER_INVALID, "iat"),
         ({"iat": NOW + 0.5}, Reason.PARAMETER_INVALID, "iat"),
         ({"iat": -1}, Reason.PARAMETER_INVALID, "iat"),
