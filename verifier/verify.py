@@ -148,6 +148,10 @@ class Verifier:
         self._marketing = consent.marketing if consent is not None else Consent.OFF
         self._signers = Signers()
 
+    def judge_by(self, trust: Trust) -> None:
+        """Judge certificates by this from now on."""
+        self.trust = trust
+
     def verify(
         self,
         request: VerificationRequest,
