@@ -20,7 +20,7 @@ def against(
     now: int,
     *,
     binding: Binding | None,
-    behind: TN | None,
+    hidden_caller: TN | None,
     weight: Callable[[Finding], int] = _by_state,
 ) -> Finding | None:
     """What stands against any of these and is not exempt: the heaviest, of equals the first.
@@ -31,14 +31,14 @@ def against(
         now: seconds since the epoch.
         binding: permits the display; then how bindings are used speaks against the call, and
             nothing else does.
-        behind: who calls by it; None when it may be anybody.
+        hidden_caller: who calls by it; None when it may be anybody.
         weight: how much a finding leads to; 0 for nothing. By default what is worse weighs more.
 
     Raises:
         StoreUnavailableError: the registry cannot be asked for exemptions.
     """
-    if binding is not None and behind is not None:
-        keys = (agent(binding.platform, behind), *keys)
+    if binding is not None and hidden_caller is not None:
+        keys = (agent(binding.platform, hidden_caller), *keys)
     worst, heaviest = None, 0
     for key in keys:
         found = conduct.finding(key, now)

@@ -57,7 +57,7 @@ def observation(
     at: int,
     *,
     binding: Binding | None,
-    behind: TN | None,
+    hidden_caller: TN | None,
     origid: str | None = None,
     mark: int = -1,
 ) -> Observation | None:
@@ -67,13 +67,13 @@ def observation(
         keys: whose conduct it counts for, whether or not a binding permits the display.
         callee: None when it is no number. at: seconds since the epoch.
         binding: a live one of a privacy number that permits the display.
-        behind: who calls by it, an agent of its platform; None when it may be anybody.
+        hidden_caller: who calls by it, an agent of its platform; None when it may be anybody.
         origid, mark: as in Observation.
     """
     if not isinstance(display, TN):
         return None
     if binding is None:
         return Observation(at, keys, display, callee, origid, False, mark)
-    if behind is not None:
-        keys = (*keys, agent(binding.platform, behind))
-    return Observation(at, keys, display, callee, origid, True, mark, behind)
+    if hidden_caller is not None:
+        keys = (*keys, agent(binding.platform, hidden_caller))
+    return Observation(at, keys, display, callee, origid, True, mark, hidden_caller)

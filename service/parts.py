@@ -18,7 +18,7 @@ from zhenxian.core.reading import Reading
 from zhenxian.service.settings import Settings, listener_address
 from zhenxian.stores.analytics.file import ConductFile, Exchange, WorkerExchange
 from zhenxian.stores.analytics.fleet import FleetExchange
-from zhenxian.stores.analytics.sync import Clearings, AnalyticsSync, load_policy, salt_of
+from zhenxian.stores.analytics.sync import AnalyticsSync, Clearings, load_policy, salt_of
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.telemetry.logs import Pseudonym
 from zhenxian.verifier.redress import Contact

@@ -54,5 +54,5 @@ def observation(
         called[0] if called else None,
         at,
         binding=binding,
-        behind=request.caller,
+        hidden_caller=request.caller,
     )

@@ -143,7 +143,12 @@ def gather(
                 middle = display is not None and plan.middle_ended(display, now)
         if access is not None and conduct is not None:
             finding = against(
-                keys(access), conduct, registry, int(now), binding=binding, behind=request.caller
+                keys(access),
+                conduct,
+                registry,
+                int(now),
+                binding=binding,
+                hidden_caller=request.caller,
             )
         return Facts(
             access,

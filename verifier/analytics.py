@@ -104,23 +104,23 @@ def against(
     now: int,
     *,
     binding: Binding | None = None,
-    behind: TN | None = None,
+    hidden_caller: TN | None = None,
 ) -> Finding | None:
     """What stands against the signer, its SPC or agent and is not exempt; what leads to most.
 
     Where the registry cannot be asked nobody is exempt.
 
     Args:
-        binding, behind: as in registry.exemptions.against.
+        binding, hidden_caller: as in registry.exemptions.against.
     """
     of, weight = keys(token), policy.weight
     try:
         return exemptions.against(
-            of, conduct, registry, now, binding=binding, behind=behind, weight=weight
+            of, conduct, registry, now, binding=binding, hidden_caller=hidden_caller, weight=weight
         )
     except StoreUnavailableError:
         return exemptions.against(
-            of, conduct, None, now, binding=binding, behind=behind, weight=weight
+            of, conduct, None, now, binding=binding, hidden_caller=hidden_caller, weight=weight
         )
 
 
@@ -129,7 +129,7 @@ def observation(
     callee: TN | None,
     *,
     binding: Binding | None,
-    behind: TN | None,
+    hidden_caller: TN | None,
     at: int,
     mark: int = -1,
 ) -> Observation | None:
@@ -137,7 +137,7 @@ def observation(
 
     Args:
         callee: whom the call is for, by the request: a token may name others beside.
-        binding, behind, mark: as in registry.parties.observation.
+        binding, hidden_caller, mark: as in registry.parties.observation.
     """
     extension = token.passport.extension
     if not isinstance(extension, Shaken):
@@ -148,7 +148,7 @@ def observation(
         callee,
         at,
         binding=binding,
-        behind=behind,
+        hidden_caller=hidden_caller,
         origid=extension.origid,
         mark=mark,
     )

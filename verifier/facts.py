@@ -43,7 +43,7 @@ class Facts(Struct, frozen=True):
         holder_spcs: codes that may sign for the calling number; empty when not known.
         order: an order that covers the number, its holder, a reseller, the SPC or certificate.
         binding: a live one of a privacy number that shows the display to the callee.
-        behind: who calls by it; None when it may be anybody.
+        hidden_caller: who calls by it; None when it may be anybody.
         finding: what the conduct of the signer or its SPC shows, unless it is exempt; of a bound
             call only how bindings are used, and not the company it keeps.
         unwanted: the callee's refusal of calls of the purpose that is stated.
@@ -56,7 +56,7 @@ class Facts(Struct, frozen=True):
     holder_spcs: tuple[str, ...] = ()
     order: Order | None = None
     binding: Binding | None = None
-    behind: TN | None = None
+    hidden_caller: TN | None = None
     finding: Finding | None = None
     unwanted: CalleeRefusal | None = None
     late: str | None = None
@@ -91,7 +91,7 @@ def gather(
     resellers: tuple[str, ...] = ()
     order: Order | None = None
     binding: Binding | None = None
-    behind: TN | None = None
+    hidden_caller: TN | None = None
     unwanted: CalleeRefusal | None = None
     orig = token.orig if isinstance(token.orig, TN) else None
     try:
@@ -105,7 +105,7 @@ def gather(
                 called = request.called
                 binding = _shown(orig, called, holding, registry, now)
                 if binding is not None:
-                    behind = binding.caller(orig, called[0])
+                    hidden_caller = binding.caller(orig, called[0])
         spcs = (signer.spc,) if signer.spc is not None else ()
         who = involved(orig, holding, resellers, spcs=spcs, serial=f"{signer.serial:X}")
         order = registry.order(who, now)
@@ -115,9 +115,15 @@ def gather(
     finding = None
     if conduct is not None:
         finding = against(
-            token, conduct, sources.policy, registry, now, binding=binding, behind=behind
+            token,
+            conduct,
+            sources.policy,
+            registry,
+            now,
+            binding=binding,
+            hidden_caller=hidden_caller,
         )
-    return Facts(True, holder, order, binding, behind, finding, unwanted, late, *wrong)
+    return Facts(True, holder, order, binding, hidden_caller, finding, unwanted, late, *wrong)
 
 
 def _unwanted(

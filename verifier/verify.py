@@ -382,7 +382,7 @@ class Verifier:
             token,
             called[0] if called else None,
             binding=facts.binding,
-            behind=facts.behind,
+            hidden_caller=facts.hidden_caller,
             at=opened.now,
             mark=int.from_bytes(candidate.key[:_MARK_OCTETS], "big"),
         )

@@ -18,8 +18,8 @@ SIGNER, SPC = Key(KeyKind.SIGNER, "1/o"), Key(KeyKind.SPC, "1")
 AGENT = Key(KeyKind.AGENT, f"platform/{OWN}")
 CALLING, SIGNING = (ACCESS, SUBJECT), (SIGNER, SPC)
 BINDING = Binding("b", "platform", BindingModel.AX, X, OWN, 1)
-BOUND = {"binding": BINDING, "behind": OWN}
-FREE = {"binding": None, "behind": None}
+BOUND = {"binding": BINDING, "hidden_caller": OWN}
+FREE = {"binding": None, "hidden_caller": None}
 
 
 def of(key, **more):
@@ -80,7 +80,7 @@ def test_only_how_bindings_are_used_speaks_against_a_bound_call():
     spread, bindings = of(ACCESS), of(SUBJECT, measure=Measure.BINDINGS)
     assert against(CALLING, Found(spread), None, 9, **BOUND) is None
     assert against(CALLING, Found(spread, bindings), None, 9, **BOUND) == bindings
-    anybody = {"binding": BINDING, "behind": None}
+    anybody = {"binding": BINDING, "hidden_caller": None}
     assert against(CALLING, Found(of(AGENT)), None, 9, **anybody) is None
 
 

@@ -37,7 +37,7 @@ def test_an_order_in_words():
 
 
 @pytest.mark.parametrize(
-    ("binding", "behind", "told"),
+    ("binding", "hidden_caller", "told"),
     [
         (None, None, Observation(9, KEYS, DISPLAY, CALLEE, "o", False, 5)),
         (None, OWN, Observation(9, KEYS, DISPLAY, CALLEE, "o", False, 5)),
@@ -45,7 +45,7 @@ def test_an_order_in_words():
         (BINDING, OWN, Observation(9, (*KEYS, AGENT), DISPLAY, CALLEE, "o", True, 5, OWN)),
     ],
 )
-def test_what_a_call_tells_of_conduct(binding, behind, told):
-    given = {"binding": binding, "behind": behind, "origid": "o", "mark": 5}
+def test_what_a_call_tells_of_conduct(binding, hidden_caller, told):
+    given = {"binding": binding, "hidden_caller": hidden_caller, "origid": "o", "mark": 5}
     assert observation(KEYS, DISPLAY, CALLEE, 9, **given) == told
     assert observation(KEYS, URI("sip:a@b.example"), CALLEE, 9, **given) is None
