@@ -172,9 +172,13 @@ def _verified_as_simulated(call):
     assert verifying.keys(token) == keys
     bound = binding(call, call.at) if call.bound else None
     behind = bound.caller(call.display, call.callee) if bound is not None else None
-    told = verifying.observation(token, keys, call.callee, binding=bound, behind=behind, at=call.at)
+    told = verifying.observation(
+        token, call.callee, binding=bound, hidden_caller=behind, at=call.at
+    )
     assert told == terminating(call)
-    unknown = verifying.observation(token, keys, call.callee, binding=None, behind=None, at=call.at)
+    unknown = verifying.observation(
+        token, call.callee, binding=None, hidden_caller=None, at=call.at
+    )
     assert unknown == terminating(call, bindings=False)
 
 
