@@ -58,6 +58,7 @@ from zhenxian.registry.kinds import Plan
 from zhenxian.registry.model import Registry
 from zhenxian.registry.orders import Issuer, load_issuers, unfounded
 from zhenxian.service import problems
+from zhenxian.service.chains import ChainKeeper
 from zhenxian.service.data_folder import make_data_folder
 from zhenxian.service.figures import publish
 from zhenxian.service.numbers import plan_of, reading_of
@@ -130,6 +131,7 @@ class Service(Struct, frozen=True, kw_only=True):
     credential: Callable[[], Credential | None]
     redress: Redress
     repository: CertificateRepository
+    chains: ChainKeeper
     reported: Problems
     trust: TrustKeeper
     lists: LearntLists
@@ -156,6 +158,7 @@ class Service(Struct, frozen=True, kw_only=True):
         """Write the last records and let go of connections."""
         self.log.flush()
         await self.repository.close()
+        self.chains.write(self.repository.kept())
         if self.keeper is not None:
             await self.keeper.close()
         if self.replays is not None:
@@ -316,6 +319,7 @@ def build(
         credential=credential,
         redress=redress,
         repository=repository,
+        chains=ChainKeeper(settings.data / "chains.json", repository, reported),
         reported=reported,
         trust=trust,
         lists=lists,

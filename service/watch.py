@@ -45,6 +45,7 @@ class Watcher:
             if service.keeper is not None:
                 tasks.create_task(service.keeper.run())
             tasks.create_task(service.origids.run())
+            tasks.create_task(service.chains.run())
             while True:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._now.wait(), WATCH_EVERY)
