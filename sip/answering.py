@@ -33,6 +33,7 @@ from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import TN, URI
 from zhenxian.passport.claims import Destination
 from zhenxian.signer.request import SigningRequest
+from zhenxian.signer.screen import Unfit
 from zhenxian.sip import advice as answers
 from zhenxian.sip.advice import Action, Advice
 from zhenxian.sip.chosen import Choice, Parties, date_of, parties
@@ -209,19 +210,17 @@ class SipCalls:
     # Signing
 
     def _sign(self, call: SipCall) -> Advice | Signing[SipCall]:
-        pipeline, who = self.pipeline, call.who
-        if who.other is not None:
+        who = call.who
+        if who.other is not None and not who.emergency:
             # Some phones show From, some P-Asserted-Identity: a caller may show both or neither.
-            other = pipeline.decide(self._to_sign(call, who.other), call)
-            if other is not None and other.decision.attest is None and not who.emergency:
+            other = self.pipeline.decide(self._to_sign(call, who.other), call)
+            if isinstance(other, Signing) and other.decision.attest is None:
                 return self._refused(other)
-        staged = pipeline.decide(self._to_sign(call, who.orig), call)
-        if staged is None:
-            pipeline.recorder.error("signing", Reason.NOT_READY, call.name, 503, None)
-            return answers.go_on(Reason.NOT_READY)
-        if staged.decision.attest is not None:
-            return staged
-        return self._refused(staged)
+        staged = self.pipeline.decide(self._to_sign(call, who.orig), call)
+        if isinstance(staged, Unfit):
+            self.pipeline.recorder.error("signing", staged.reason, call.name, 503, None)
+            return answers.go_on(staged.reason, staged.detail)
+        return self._refused(staged) if staged.decision.attest is None else staged
 
     def _to_sign(self, call: SipCall, orig: TN | URI) -> SigningRequest:
         who = call.who
