@@ -123,6 +123,7 @@ class SipListeners:
                 carried=Carried(settings.sip.carried),
             ),
             ready=_Readiness(service),
+            count=service.metrics.sip,
         )
         self._datagrams: list[asyncio.BaseTransport] = []
         self._servers: list[asyncio.Server] = []

@@ -126,10 +126,10 @@ class Redirector:
         redirection: Redirection,
         *,
         ready: Callable[[], bool] = lambda: True,
-        count: Callable[[str, str, int], None] = lambda *_: None,
+        count: Callable[[str, int], None] = lambda *_: None,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Args: ready: whether OPTIONS is answered 200; count is told transport, method, code."""
+        """Args: ready: whether OPTIONS is answered 200; count is told method and code."""
         self._calls = calls
         self._admission = admission
         self._redirection = redirection
@@ -183,7 +183,7 @@ class Redirector:
         try:
             head = read_head(data)
         except ParseError:
-            self._count(peer.origin.transport, "none", 0)
+            self._count("none", 0)
             return
         value = head.first("via")
         if not head.method or value is None:
@@ -241,7 +241,7 @@ class Redirector:
                 tag=transaction.tag,
                 lines=taken.lines,
             )
-            self._count(peer.origin.transport, "INVITE", taken.code)
+            self._count("INVITE", taken.code)
             self.transactions.complete(key, transaction, answer, reliable=peer.reliable)
             return
         question = self._question(request, peer, taken)
@@ -261,7 +261,7 @@ class Redirector:
         tag = known.tag if known is not None else self._tag()
         code = 200 if known is not None else 481
         peer.reply(response(request.head, peer.origin, code, tag=tag))
-        self._count(peer.origin.transport, "CANCEL", code)
+        self._count("CANCEL", code)
         if known is None or known.answer is not None:
             return
         self.flush()  # what waits for the end of this turn gets its answer
@@ -297,7 +297,7 @@ class Redirector:
             advice = forgery(advice)
         code, phrase, lines = answered(advice, head, self._redirection)
         answer = response(head, peer.origin, code, phrase, tag=waiter.transaction.tag, lines=lines)
-        self._count(peer.origin.transport, "INVITE", code)
+        self._count("INVITE", code)
         self.transactions.complete(waiter.key, waiter.transaction, answer, reliable=peer.reliable)
 
     def _refuse(self, head: Head, peer: Peer, refused: Refused) -> None:
@@ -309,7 +309,7 @@ class Redirector:
             response(head, peer.origin, refused.code, refused.phrase, tag=tag, lines=refused.lines)
         )
         method = head.method if head.method in ("INVITE", "OPTIONS") else "other"
-        self._count(peer.origin.transport, method, refused.code)
+        self._count(method, refused.code)
 
     def _tag(self) -> str:
         return f"{self._run}-{next(self._numbers):x}"

@@ -81,7 +81,9 @@ class Clock:
 class Line:
     """A redirect service, and somebody who talks to it."""
 
-    def __init__(self, service, *, trunk="bank-trunk", door=None, redirection=None, **more):
+    def __init__(
+        self, service, *, trunk="bank-trunk", door=None, redirection=None, loop=None, **more
+    ):
         self.clock = Clock()
         trunks = (Trunk(access=trunk, source=networks(("192.0.2.0/24",))[0]),) if trunk else ()
         self.redirector = Redirector(
@@ -92,10 +94,11 @@ class Line:
             **more,
         )
         self.replies = []
+        self._run = asyncio.run if loop is None else loop.run_until_complete
 
     def send(self, *messages, signing=True, host="192.0.2.1", port=5060, reliable=False):
         """Send messages together; what comes back within the turn, or when nothing waits more."""
-        return asyncio.run(self._exchange(messages, signing, host, port, reliable))
+        return self._run(self._exchange(messages, signing, host, port, reliable))
 
     async def _exchange(self, messages, signing, host, port, reliable):
         start = len(self.replies)

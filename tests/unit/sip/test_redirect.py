@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 from msgspec.structs import replace
-from sips import Line, Reply, invite
+from sips import Line, Reply, invite, with_chains
 
 from zhenxian.passport.identity import parse_identity_header
 from zhenxian.simulation.demo import BANK, CALLEE, COURIER
@@ -94,6 +94,21 @@ def test_a_replay_is_told_from_a_fork(line):
     assert line.ask(identity, signing=False, **call)["P-Asserted-Identity"] == PASSED
     copied = line.ask(identity, signing=False, call_id="one@a.example", tag="t2")
     assert copied["P-Asserted-Identity"].endswith("verstat=TN-Validation-Failed>")
+
+
+def test_on_either_engine(on_either_engine, desk_of):
+    desk = desk_of(on_either_engine.config)
+    line = Line(with_chains(desk.service), loop=desk._loop)
+    identity = _signed(line)
+    call = {"call_id": "one@a.example", "tag": "t1"}
+    first = line.ask(identity, signing=False, **call)
+    assert first["P-Asserted-Identity"] == PASSED
+    assert line.ask(identity, signing=False, **call)["P-Asserted-Identity"] == PASSED
+    again = line.ask(identity, signing=False)
+    assert again["P-Asserted-Identity"].endswith("verstat=TN-Validation-Failed>")
+    assert again["Reason"].startswith("STIR;cause=438;")
+    (repeated,) = [one for one in desk.logged() if one.get("repeated") == "call"]
+    assert repeated["verstat"] == "TN-Validation-Passed"
 
 
 def test_forks_are_signed_once(line):
