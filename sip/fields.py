@@ -82,7 +82,7 @@ class Address(Struct, frozen=True):
         return None
 
 
-class Via(Struct, frozen=True):
+class Via(Struct, frozen=True, kw_only=True):
     """The topmost Via value: who sent the request, and where the answer goes.
 
     Attributes:
@@ -179,11 +179,11 @@ def parse_via(text: str) -> tuple[Via, int]:
     if port is not None and not 0 < int(port) <= 65535:
         raise syntax("Via", f"{port} is no port")
     via = Via(
-        match["transport"].upper(),
-        match["host"].lower(),
-        int(port) if port is not None else None,
-        given.get("branch") or "",
-        "rport" in given,
+        transport=match["transport"].upper(),
+        host=match["host"].lower(),
+        port=int(port) if port is not None else None,
+        branch=given.get("branch") or "",
+        rport="rport" in given,
     )
     return via, end
 

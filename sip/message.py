@@ -59,7 +59,7 @@ _BETWEEN = re.compile(r"\s*,\s*")
 Fields = dict[str, list[str]]
 
 
-class Head(Struct, frozen=True):
+class Head(Struct, frozen=True, kw_only=True):
     """First line and header fields; octets stand as Latin-1 characters.
 
     Attributes:
@@ -82,7 +82,7 @@ class Head(Struct, frozen=True):
         return values[0] if values else None
 
 
-class SipRequest(Struct, frozen=True):
+class SipRequest(Struct, frozen=True, kw_only=True):
     """A request that follows the grammar, as far as we look.
 
     Attributes:
@@ -146,8 +146,8 @@ def read_head(data: bytes) -> Head:
     method, _, rest = lines[0].partition(" ")
     uri, _, version = rest.rpartition(" ")
     if _VERSION.match(method) is not None:
-        return Head("", "", method, fields, body)
-    return Head(method, uri, version, fields, body)
+        method, uri, version = "", "", method
+    return Head(method=method, uri=uri, version=version, fields=fields, body=body)
 
 
 def request_of(head: Head, *, framed: bool = False) -> SipRequest:
@@ -193,14 +193,14 @@ def request_of(head: Head, *, framed: bool = False) -> SipRequest:
     _check_length(head, framed=framed)
     from_, to = parse_address(sender, "From"), parse_address(called, "To")
     return SipRequest(
-        head,
-        via,
-        from_,
-        to,
-        call_id,
-        number,
-        from_.parameter("tag") or "",
-        to.parameter("tag") or "",
+        head=head,
+        via=via,
+        from_=from_,
+        to=to,
+        call_id=call_id,
+        number=number,
+        from_tag=from_.parameter("tag") or "",
+        to_tag=to.parameter("tag") or "",
     )
 
 

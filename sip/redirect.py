@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from zhenxian.core.errors import ParseError
 from zhenxian.core.reasons import Reason
@@ -77,7 +78,7 @@ class Admission(Protocol):
         ...
 
 
-class Peer(Struct):
+class Peer(Struct, kw_only=True):
     """Where a message came from, and how it is answered.
 
     Attributes:
@@ -267,8 +268,8 @@ class Redirector:
         self.flush()  # what waits for the end of this turn gets its answer
         if known.answer is None:
             # The response is the INVITE's: all it repeats but the method is in the CANCEL, too.
-            cseq = {"cseq": [f"{known.number} INVITE"]}
-            head = Head("INVITE", request.uri, "SIP/2.0", request.head.fields | cseq, b"")
+            fields = request.head.fields | {"cseq": [f"{known.number} INVITE"]}
+            head = replace(request.head, method="INVITE", fields=fields)
             answer = response(head, peer.origin, 487, tag=tag)
             self.transactions.complete(key, known, answer, reliable=peer.reliable)
 

@@ -108,7 +108,9 @@ class StreamProtocol(asyncio.Protocol):
         self.close()
 
     def _peer(self) -> Peer:
-        return Peer(self._origin, self._send, 0, reliable=True, signing=self._signing)
+        return Peer(
+            origin=self._origin, send=self._send, port=0, reliable=True, signing=self._signing
+        )
 
     def _send(self, octets: bytes, _: int) -> None:
         transport = self._transport

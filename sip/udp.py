@@ -25,7 +25,11 @@ class UdpProtocol(asyncio.DatagramProtocol):
         """One message."""
         origin = Origin(addr[0], addr[1], "udp")
         peer = Peer(
-            origin, partial(self._send, addr), addr[1], reliable=False, signing=self._signing
+            origin=origin,
+            send=partial(self._send, addr),
+            port=addr[1],
+            reliable=False,
+            signing=self._signing,
         )
         self._redirector.received(data, peer)
 

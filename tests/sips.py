@@ -103,12 +103,16 @@ class Line:
     async def _exchange(self, messages, signing, host, port, reliable):
         start = len(self.replies)
         for data in messages:
-            peer = Peer(Origin(host, port, "udp"), self._taken, port, reliable, signing)
+            peer = self.peer(signing=signing, host=host, port=port, reliable=reliable)
             self.redirector.received(data, peer)
         await asyncio.sleep(0)
         await self.redirector.close()
         await asyncio.sleep(0)
         return self.replies[start:]
+
+    def peer(self, *, signing, host="192.0.2.1", port=5060, reliable=False):
+        origin = Origin(host, port, "udp")
+        return Peer(origin=origin, send=self._taken, port=port, reliable=reliable, signing=signing)
 
     def _taken(self, octets, port):
         self.replies.append(Reply(octets, port))

@@ -11,8 +11,7 @@ from sips import Line, Reply, invite, with_chains
 
 from zhenxian.passport.identity import parse_identity_header
 from zhenxian.simulation.demo import BANK, CALLEE, COURIER
-from zhenxian.sip.redirect import Peer
-from zhenxian.sip.responses import Carried, Origin, Redirection
+from zhenxian.sip.responses import Carried, Redirection
 from zhenxian.sip.transactions import COMPLETED, T1
 
 PASSED = f"<tel:+{BANK};verstat=TN-Validation-Passed>"
@@ -252,12 +251,12 @@ def test_cancel_while_certificates_are_fetched(line):
     async def talk():
         chains.open = asyncio.Event()
         start = len(line.replies)
-        peer = Peer(Origin("192.0.2.1", 5060, "udp"), line._taken, 5060, False, False)
+        peer = line.peer(signing=False)
         line.redirector.received(invite(identity, branch="z9hG4bKx", call_id="c@a"), peer)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert line.replies[start:] == []
-        peer = Peer(Origin("192.0.2.1", 5060, "udp"), line._taken, 5060, False, False)
+        peer = line.peer(signing=False)
         line.redirector.received(invite(method="CANCEL", branch="z9hG4bKx", call_id="c@a"), peer)
         told = line.replies[start:]
         assert [(reply.code, reply["CSeq"]) for reply in told] == [
@@ -279,7 +278,7 @@ def _slow(line, *lines, **more):
         chains.open = asyncio.Event()
         loop = asyncio.get_running_loop()
         start, began = len(line.replies), loop.time()
-        peer = Peer(Origin("192.0.2.1", 5060, "udp"), line._taken, 5060, False, False)
+        peer = line.peer(signing=False)
         line.redirector.received(invite(*lines, **more), peer)
         while len(line.replies) == start:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
