@@ -7,6 +7,7 @@ URI (3GPP TS 24.229 section 7.2A.20).
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
 import phonenumbers
 
@@ -14,15 +15,18 @@ from zhenxian.core.reading import MIN_DIGITS, Reading
 from zhenxian.core.reasons import Verstat
 from zhenxian.core.tn import TN, URI, Private
 
+_SAID: Final = {verstat: f";verstat={verstat.value}>" for verstat in Verstat}
+
 
 def tel_uri(number: TN, reading: Reading) -> str:
     """A number as tel URI (RFC 3966 section 5): with "+", or local to its country."""
     context = _country_code(reading.country)
-    local = len(number) < MIN_DIGITS or not number.isdecimal()
-    if not local and context:
-        # Numbers that have no country code, such as 95588 or China's 700, are written without.
-        local = reading.national_form(context + number) == number
-    if not local:
+    if (
+        len(number) >= MIN_DIGITS
+        and number.isdecimal()
+        # Numbers without country code, such as 95588 or China's 700, are written without one.
+        and (number.startswith(context) or reading.national_form(context + number) != number)
+    ):
         return f"tel:+{number}"
     return f"tel:{number};phone-context=+{context}" if context else f"tel:{number}"
 
@@ -33,7 +37,7 @@ def asserted(identity: TN | URI, verstat: Verstat, reading: Reading) -> str | No
     An address that is no number has no verification status: 3GPP defines it for numbers alone.
     """
     if isinstance(identity, TN):
-        return f"<{tel_uri(identity, reading)};verstat={verstat.value}>"
+        return f"<{tel_uri(identity, reading)}{_SAID[verstat]}"
     if isinstance(identity, Private) and "@anonymous.invalid" in identity:
         return None
     return f"<{identity}>"

@@ -74,7 +74,7 @@ from zhenxian.service.parts import (
 )
 from zhenxian.service.problems import Problems
 from zhenxian.service.settings import Settings
-from zhenxian.service.sip_rules import access_rules, digest_of, sip_policy
+from zhenxian.service.sip_rules import access_rules, digest_of, sip_policy, sip_responses
 from zhenxian.service.trust import TrustKeeper
 from zhenxian.signer.analytics import PooledSigning
 from zhenxian.sip.answering import SipCalls
@@ -511,6 +511,7 @@ def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRout
             service.sip,
             access_rules(service.settings),
             requires(service.authenticator, Role.PROXY),
+            sip_responses(),
         ),
     ]
     text = service.pseudonym.text

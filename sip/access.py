@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-from zhenxian.sip.fields import plain
+from zhenxian.core.header_fields import plain
 from zhenxian.sip.message import SipRequest
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -12,12 +12,12 @@ from typing import Final
 from msgspec import Struct
 
 from zhenxian.calls.asserted import asserted
+from zhenxian.core.header_fields import plain
 from zhenxian.core.reading import MIN_DIGITS, Reading
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
 from zhenxian.core.tn import TN
 from zhenxian.signer.decide import Decision
 from zhenxian.sip.chosen import Parties
-from zhenxian.sip.fields import plain
 from zhenxian.sip.message import SipRequest
 from zhenxian.verifier.redress import Rejection
 from zhenxian.verifier.verdict import Label, Verdict

@@ -29,6 +29,7 @@ from zhenxian.calls.pipeline import (
 )
 from zhenxian.calls.repeats import question_of
 from zhenxian.core.errors import ParseError
+from zhenxian.core.header_fields import sip_date
 from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import TN, URI
 from zhenxian.passport.claims import Destination
@@ -37,7 +38,6 @@ from zhenxian.signer.screen import Unfit
 from zhenxian.sip import advice as answers
 from zhenxian.sip.advice import Action, Advice
 from zhenxian.sip.chosen import Choice, Parties, date_of, parties
-from zhenxian.sip.fields import sip_date
 from zhenxian.sip.message import SipRequest
 from zhenxian.verifier.redress import Rejection
 from zhenxian.verifier.request import VerificationRequest

@@ -21,9 +21,9 @@ from typing import Final
 from msgspec import Struct
 
 from zhenxian.core.errors import ParseError
+from zhenxian.core.header_fields import parse_addresses, parse_date, plain, syntax
 from zhenxian.core.reading import Reading
 from zhenxian.core.tn import ANONYMOUS, TN, URI, Private
-from zhenxian.sip.fields import parse_addresses, parse_date, plain, syntax
 from zhenxian.sip.message import SipRequest
 
 _WITHHELD: Final = frozenset({"id", "user", "header"})

@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from zhenxian.certs.files import read_file
 from zhenxian.core.errors import ConfigError
-from zhenxian.sip.fields import unquoted
+from zhenxian.core.header_fields import unquoted
 from zhenxian.sip.message import SipRequest
 
 NONCE_SECONDS: Final = 300

@@ -12,16 +12,8 @@ from typing import Final
 from msgspec import Struct
 
 from zhenxian.core.errors import shown
-from zhenxian.sip.fields import (
-    Address,
-    Via,
-    is_token,
-    parse_address,
-    parse_cseq,
-    parse_via,
-    plain,
-    syntax,
-)
+from zhenxian.core.header_fields import Address, parse_address, plain, syntax
+from zhenxian.sip.fields import Via, is_token, parse_cseq, parse_via
 
 MAX_MESSAGE: Final = 65_535  # octets; what one datagram may have
 MAX_FIELDS: Final = 256

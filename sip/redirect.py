@@ -18,10 +18,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from zhenxian.core.errors import ParseError
+from zhenxian.core.header_fields import plain
 from zhenxian.core.reasons import Reason
 from zhenxian.sip.advice import Action, Advice, forged, forgery, go_on
 from zhenxian.sip.answering import Later, Question, SipCalls
-from zhenxian.sip.fields import Via, parse_via, plain
+from zhenxian.sip.fields import Via, parse_via
 from zhenxian.sip.message import Head, SipRequest, read_head, request_of, required
 from zhenxian.sip.responses import ALLOW, Origin, Redirection, answered, response
 from zhenxian.sip.transactions import Key, Transaction, Transactions, key_of

@@ -14,17 +14,21 @@ to the INVITE, or to the final response. With Accept: application/json they are 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Final, Literal, NotRequired, Protocol, TypedDict
 
 import msgspec
 from fastapi import APIRouter, HTTPException, Query, Request, Response
+from msgspec import Meta
 from starlette.requests import ClientDisconnect
 
 from zhenxian.core.errors import ParseError
+from zhenxian.core.reasons import Verstat
+from zhenxian.passport.ppt.shaken import Attestation
 from zhenxian.sip.access import AccessRules
 from zhenxian.sip.advice import Action, Advice
 from zhenxian.sip.answering import Question, SipCalls
 from zhenxian.sip.message import MAX_MESSAGE, parse
+from zhenxian.verifier.verdict import Label
 
 ORIGINATING: Final = "/sip/v1/originating"
 TERMINATING: Final = "/sip/v1/terminating"
@@ -44,39 +48,6 @@ _EXAMPLE: Final = (
     "CSeq: 314159 INVITE\r\n"
     "Content-Length: 0\r\n\r\n"
 )
-_SCHEMA: Final = {
-    "type": "object",
-    "required": ["action", "reason", "text", "remove", "headers"],
-    "properties": {
-        "action": {"enum": ["continue", "reject"]},
-        "reason": {"type": "string", "description": "A member of the table of reasons."},
-        "text": {"type": "string", "description": "It, as a sentence."},
-        "code": {"type": "integer", "description": "Of the final response that rejects."},
-        "phrase": {"type": "string"},
-        "remove": {
-            "type": "array",
-            "items": {"type": "string"},
-            "description": "Header fields to remove from the INVITE before headers are added.",
-        },
-        "headers": {
-            "type": "array",
-            "items": {"type": "string"},
-            "description": "Whole lines, for the INVITE or for the response that rejects it.",
-        },
-        "replies": {
-            "type": "array",
-            "items": {"type": "string"},
-            "description": "Whole lines for the responses to a call that goes on (RFC 9410).",
-        },
-        "attest": {"enum": ["A", "B", "C"]},
-        "verstat": {"enum": ["TN-Validation-Passed", "TN-Validation-Failed", "No-TN-Validation"]},
-        "orig": {"type": "string", "description": "The display in canonical form."},
-        "dest": {"type": "array", "items": {"type": "string"}},
-        "labels": {"type": "array", "items": {"type": "string"}},
-    },
-    "additionalProperties": False,
-}
-
 Access = Annotated[str | None, Query(max_length=128, description="The access the call came in by.")]
 Source = Annotated[
     str | None,
@@ -85,6 +56,30 @@ Source = Annotated[
         description="The address the INVITE came from, for sip.trunks that are told by it.",
     ),
 ]
+
+
+class AdviceAnswer(TypedDict):
+    """What to do with an INVITE."""
+
+    action: Annotated[Literal["continue", "reject"], Meta(title="AdviceAction")]
+    reason: Annotated[str, Meta(description="A member of the table of reasons.")]
+    text: Annotated[str, Meta(description="It, as a sentence.")]
+    remove: Annotated[
+        list[str], Meta(description="Header fields to remove from the INVITE before any is added.")
+    ]
+    headers: Annotated[
+        list[str], Meta(description="Whole lines, for the INVITE or for what rejects it.")
+    ]
+    code: NotRequired[Annotated[int, Meta(description="Of the final response that rejects.")]]
+    phrase: NotRequired[str]
+    replies: NotRequired[
+        Annotated[list[str], Meta(description="Whole lines for the responses (RFC 9410).")]
+    ]
+    attest: NotRequired[Attestation]
+    verstat: NotRequired[Verstat]
+    orig: NotRequired[Annotated[str, Meta(description="The display in canonical form.")]]
+    dest: NotRequired[list[str]]
+    labels: NotRequired[list[Label]]
 
 
 class Asker(Protocol):
@@ -140,11 +135,17 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def sip_router(calls: SipCalls, rules: AccessRules, admitted: Any) -> APIRouter:
+def sip_router(
+    calls: SipCalls,
+    rules: AccessRules,
+    admitted: Any,
+    responses: dict[int | str, dict[str, Any]],
+) -> APIRouter:
     """The two routes.
 
     Args:
         admitted: a dependency that gives the Asker, or refuses it.
+        responses: what the OpenAPI document says of the answers.
     """
     routes = APIRouter(tags=["SIP"])
 
@@ -180,21 +181,7 @@ def sip_router(calls: SipCalls, rules: AccessRules, admitted: Any) -> APIRouter:
 
     described: dict[str, Any] = {
         "response_class": Response,
-        "responses": {
-            200: {
-                "description": "What to do.",
-                "content": {
-                    LINES: {"schema": {"type": "string"}},
-                    JSON: {"schema": _SCHEMA},
-                },
-            },
-            400: {"description": "The body is no SIP request; says which header field is wrong."},
-            401: {"description": "Missing or unknown credentials."},
-            403: {"description": "The role does not permit it."},
-            406: {"description": "Neither lines nor JSON are accepted."},
-            413: {"description": "The message is too large."},
-            415: {"description": "The body is of another type."},
-        },
+        "responses": responses,
         "openapi_extra": {
             "requestBody": {
                 "required": True,

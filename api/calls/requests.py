@@ -154,12 +154,13 @@ class RenamedBody(Struct, forbid_unknown_fields=True):
 
 
 class Echo(Struct, frozen=True):
-    """Request members that are echoed in the answer."""
+    """Request members that are echoed in the answer; `orig` is the display as it was read."""
 
     dialect: Dialect
     request_id: str | None = None
     display_name: str | None = None
     explain: bool = False
+    orig: TN | URI | None = None
 
 
 _signing = msgspec.json.Decoder(SigningBody)
@@ -494,4 +495,4 @@ def read_verification(
         members.callId,
         members.purpose,
     )
-    return request, Echo(dialect, members.requestId, members.displayName, members.explain)
+    return request, Echo(dialect, members.requestId, members.displayName, members.explain, orig)

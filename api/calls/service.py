@@ -256,7 +256,9 @@ class Calls:
         return self._judged(call) if isinstance(call, Judged) else call
 
     def _written(self, verdict: Verdict, asked: RestCall) -> bytes:
-        return answers.judged(verdict, asked.echo, self.policy.explain, self._rejection())
+        return answers.judged(
+            verdict, asked.echo, self.policy.explain, self._rejection(), self.policy.reading
+        )
 
     def _judged(self, judged: Judged[RestCall]) -> Answer:
         answer = judged.answer

@@ -6,9 +6,9 @@ import pytest
 from sips import invite, with_chains
 
 from zhenxian.api.auth import Role, add_key
+from zhenxian.core.header_fields import sip_date
 from zhenxian.service.sip_settings import SipTrunk
 from zhenxian.simulation.demo import BANK, CALLEE, COURIER
-from zhenxian.sip.fields import sip_date
 from zhenxian.sip.routes import JSON, LINES, wanted
 
 ORIGINATING, TERMINATING = "/sip/v1/originating", "/sip/v1/terminating"

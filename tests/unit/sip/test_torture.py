@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sips import Reply, invite
 
 from zhenxian.core.errors import ParseError
-from zhenxian.sip.fields import parse_address, parse_addresses, parse_cseq, parse_date, parse_via
+from zhenxian.core.header_fields import parse_address, parse_addresses, parse_date
+from zhenxian.sip.fields import parse_cseq, parse_via
 from zhenxian.sip.message import parse, read_head, request_of
 
 FOLDER = Path(__file__).parents[2] / "vectors" / "rfc4475"
