@@ -16,6 +16,7 @@ from msgspec.structs import astuple
 
 from zhenxian.api.calls.twins import LEAST, refuse_twins
 from zhenxian.core.errors import ParseError, ZhenxianError, shown
+from zhenxian.core.header_fields import parse_addresses, parse_date
 from zhenxian.core.reading import Reading, is_withheld
 from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import ANONYMOUS, TN, URI
@@ -251,7 +252,11 @@ def _identities(
         try:
             found = (
                 *(_number(item, reading, name, dialect) for item in _one(tn)),
-                *(reading.identity(uri, f"{name}.uri") for uri in _one(party.uri)),
+                *(
+                    reading.identity(uri, f"{name}.uri")
+                    for text in _one(party.uri)
+                    for uri in _uris(text, f"{name}.uri")
+                ),
             )
         except ParseError as error:
             raise _invalid(error, dialect) from None
@@ -264,7 +269,36 @@ def _number(text: str, reading: Reading, name: str, dialect: Dialect) -> TN:
     try:
         return reading.number(text, f"{name}.tn")
     except ParseError as error:
-        raise _invalid(error, dialect) from None
+        found = _number_of_field(text, reading, f"{name}.tn")
+        if found is None:
+            raise _invalid(error, dialect) from None
+        return found
+
+
+def _uris(text: str, where: str) -> tuple[str, ...]:
+    """The URIs of a header field value as a proxy received it; a URI alone is itself.
+
+    From, To and P-Asserted-Identity have a display name, angle brackets and parameters, and the
+    latter may have two addresses.
+
+    Raises:
+        ParseError: SIP_SYNTAX.
+    """
+    if "<" not in text or (text.startswith("<") and text.endswith(">") and text.count("<") == 1):
+        return (text,)
+    return tuple(address.uri for address in parse_addresses((text,), where))
+
+
+def _number_of_field(text: str, reading: Reading, where: str) -> TN | None:
+    """The number that such a value has, given as `tn`; None for none."""
+    if ":" not in text:
+        return None
+    try:
+        found = {reading.identity(uri, where) for uri in _uris(text, where)}
+    except ParseError:
+        return None
+    numbers = [one for one in found if isinstance(one, TN)]
+    return numbers[0] if len(numbers) == 1 else None
 
 
 _NAMED: Final = frozenset({Reason.TN_NATIONAL, Reason.TN_CONTEXT})
@@ -288,6 +322,9 @@ def _caller(party: Party, name: str, reading: Reading, dialect: Dialect) -> TN |
         if withheld:
             return ANONYMOUS
     found = _identities(party, name, reading, dialect)
+    if len(found) > 1 and isinstance(party.uri, str) and tn is None:
+        # Of a SIP and a tel URI of one caller (RFC 3325 section 9.1) the number.
+        found = tuple({one for one in found if isinstance(one, TN)})
     if len(found) != 1:
         raise RequestError(
             Reason.PARAMETER_INVALID, name, "exactly one of tn and uri", dialect=dialect
@@ -357,6 +394,9 @@ def read_signing(
     try:
         members = _signing.decode(body).request
     except _NO_JSON as error:
+        dated = _dated(body, "signingRequest", "iat")
+        if dated is not None:
+            return read_signing(dated, configured=configured, reading=reading)
         raise _explain(error, body, guess(configured, body), "signingRequest") from None
     dialect = configured or (
         Dialect.THREEGPP
@@ -421,6 +461,19 @@ def read_signing(
     return request, Echo(dialect, members.requestId)
 
 
+def _dated(body: bytes, outer: str, name: str) -> bytes | None:
+    """The body with seconds where it has a Date header field value; None where it has none."""
+    if b" GMT" not in body:
+        return None
+    try:
+        told = loads_plain(body)
+        members = told[outer]
+        members[name] = parse_date(members[name].strip())
+    except (ParseError, KeyError, TypeError, AttributeError):
+        return None
+    return msgspec.json.encode(told)
+
+
 def _as_the_token(body: bytes) -> VerificationMembers | None:
     """Read orig, dest and iat for from, to and time: a published client names the call so."""
     try:
@@ -452,6 +505,9 @@ def read_verification(
     try:
         members = _verification.decode(body).request
     except _NO_JSON as error:
+        dated = _dated(body, "verificationRequest", "time")
+        if dated is not None:
+            return read_verification(dated, configured=configured, reading=reading)
         renamed = _as_the_token(body) if isinstance(error, msgspec.ValidationError) else None
         if renamed is None:
             dialect = guess(configured, body)
