@@ -244,11 +244,13 @@ def build(
 
     verifier = Verifier(
         ScreenPolicy(
-            settings.verifier.date_window,
-            settings.verifier.iat_window,
-            frozenset(None if name == "baseline" else name for name in settings.verifier.types),
-            x5u,
-            reading,
+            date_window=settings.verifier.date_window,
+            iat_window=settings.verifier.iat_window,
+            types=frozenset(
+                None if name == "baseline" else name for name in settings.verifier.types
+            ),
+            x5u=x5u,
+            reading=reading,
         ),
         repository,
         trust.current,

@@ -57,6 +57,7 @@ class Facts(Struct, frozen=True):
         current: False when what it says may be older than is permitted.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     access: Access | None = None
     caller: Standing = _NOBODY
     holding: Holding | None = None
@@ -81,6 +82,7 @@ class Decision(Struct, frozen=True):
     whether or not they made a difference. A call `to_emergency` is signed whatever there is.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     attest: Attestation | None
     reason: Reason
     detail: str
@@ -160,11 +162,12 @@ def gather(
             registry.order(_who(request, access, holding, holder, registry, spc), int(now)),
             finding,
             _unwanted(request, registry, consent, int(now)),
-            current=registry.current,
-            emergency=emergency,
-            to_emergency=to_emergency,
-            privacy=privacy,
-            middle=middle,
+            True,
+            registry.current,
+            emergency,
+            to_emergency,
+            privacy,
+            middle,
         )
     except StoreUnavailableError:
         return Facts(

@@ -52,6 +52,7 @@ class Facts(Struct, frozen=True):
         middle: it is a middle number outside of the range for such, where that may not be.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     first_seen: bool | None
     holder_spcs: tuple[str, ...] = ()
     order: Order | None = None

@@ -16,7 +16,7 @@ from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.verdict import Check, Refusal
 
 
-class ScreenPolicy(Struct, frozen=True):
+class ScreenPolicy(Struct, frozen=True, kw_only=True):
     """What is accepted before a key is looked at.
 
     Attributes:
