@@ -144,14 +144,7 @@ def gather(
                 binding = _binding(request, registry, holding, now)
                 middle = display is not None and plan.middle_ended(display, now)
         if access is not None and conduct is not None:
-            finding = against(
-                keys(access),
-                conduct,
-                registry,
-                int(now),
-                binding=binding,
-                hidden_caller=request.caller,
-            )
+            finding = against(keys(access), conduct, registry, int(now), binding, request.caller)
         return Facts(
             access,
             caller,
@@ -221,7 +214,7 @@ def _who(
     spcs: tuple[str, ...] = (spc,) if spc is not None else ()
     if holding is not None:
         spcs += holding.spcs[:1]
-    who = involved(display, holding, holder.chain, subjects=subjects, spcs=spcs)
+    who = involved(display, holding, holder.chain, subjects, spcs)
     if request.caller is None:
         return who
     own = registry.holding(request.caller)

@@ -183,11 +183,11 @@ def test_counting_joins_the_truth_last():
     gateway = _call(4, 0, subject=None, access=None)
     tally.add(gateway, Answer(call="c4", sent=5, signing="ACCESS_UNKNOWN", attest="C"))
     tally.add(stolen, None)
-    rest = (1, 1, 0, 0)
+    rest = {"operator": "o", "calls": 1, "numbers": 1, "first": 0, "last": 0}
     truth = [
-        Truth(Key.SUBJECT, "s", Kind.SHOP, True, "o", *rest),
-        Truth(Key.CALL, "c3", Kind.REPLAYED, False, "o", *rest),
-        Truth(Key.SIGNER, "1001/o", Kind.MINTER, False, "o", *rest),
+        Truth(key=Key.SUBJECT, id="s", kind=Kind.SHOP, honest=True, **rest),
+        Truth(key=Key.CALL, id="c3", kind=Kind.REPLAYED, honest=False, **rest),
+        Truth(key=Key.SIGNER, id="1001/o", kind=Kind.MINTER, honest=False, **rest),
     ]
     assert tally.lost == 1
     assert tally.by_kind(truth) == {
