@@ -247,12 +247,12 @@ class CertificateRepository:
         entries = ((x5u, self._entries[x5u]) for x5u in self._proven)
         return [
             KeptChain(
-                x5u,
-                entry.chain,
-                entry.caching.etag,
-                entry.caching.stale,
-                entry.fresh_until,
-                entry.stale_until,
+                x5u=x5u,
+                chain=entry.chain,
+                etag=entry.caching.etag,
+                stale=entry.caching.stale,
+                fresh_until=entry.fresh_until,
+                stale_until=entry.stale_until,
             )
             for x5u, entry in entries
             if entry.caching.store
