@@ -21,7 +21,13 @@ from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import ANONYMOUS, TN, URI
 from zhenxian.passport.claims import MAX_DESTINATIONS, MAX_IAT, Destination
 from zhenxian.passport.json import loads_plain
-from zhenxian.passport.ppt.shaken import MAX_CRN_LENGTH, parse_attest, parse_crn, parse_origid
+from zhenxian.passport.ppt.shaken import (
+    MAX_CRN_LENGTH,
+    Attestation,
+    parse_attest,
+    parse_crn,
+    parse_origid,
+)
 from zhenxian.passport.words import fault, unreadable
 from zhenxian.signer.request import SigningRequest
 from zhenxian.verifier.request import VerificationRequest
@@ -32,6 +38,11 @@ Name = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
 CallId = Annotated[str, Meta(min_length=1)]  # of any length: RFC 3261 section 25.1 has no bound
 Purpose = Annotated[str, Meta(min_length=1, max_length=MAX_CRN_LENGTH)]
 Digits = Annotated[str, Meta(pattern=r"^[0-9*#]{1,16}$")]
+
+
+# The schema alone names these values: the readers below check them, with errors of their own.
+Level = Annotated[str, Meta(title="Attestation", extra_json_schema={"enum": list(Attestation)})]
+Type = Annotated[str, Meta(title="Ppt", extra_json_schema={"enum": ["shaken"]})]
 
 
 class Dialect(str, Enum):
@@ -74,10 +85,10 @@ class SigningMembers(Struct, forbid_unknown_fields=True, kw_only=True):
 
     orig: Party
     dest: Party
-    attest: str | None = None
+    attest: Level | None = None
     iat: Seconds | None = None
     origid: str | None = None
-    ppt: str | None = None
+    ppt: Type | None = None
     profileId: Name | None = None  # noqa: N815, as the dialect spells it
     requestId: Name | None = None  # noqa: N815
     div: Any = None
