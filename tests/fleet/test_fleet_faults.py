@@ -15,7 +15,7 @@ from zhenxian.core.tn import TN
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import Who
 from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 
 EVER = 2**40  # seconds; any order is in force by then
 BANK = Who(subjects=("bank",))
@@ -99,20 +99,20 @@ def test_a_node_cut_off_recovers_with_nothing_missed(serve, tmp_path):
             async with node as b:
                 await write(a, subject("bank"))
                 await until(lambda: b.seq == 1)
-                answering = node.registry._link.client
+                answering = node.registry.node.link.client
 
                 async def cut():
                     raise ConnectionError("cut off")
 
-                node.registry._link.client = cut
-                await node.registry._link.lost()
+                node.registry.node.link.client = cut
+                await node.registry.node.link.lost()
                 for number in range(30):
                     await write(a, holding(str(100 + number)))
                 await write(a, put(order("o1", 1)))
                 await until(lambda: not b.current)
                 assert any("cut off" in problem for problem in b.problems())
                 assert b.order(BANK, EVER) is None
-                node.registry._link.client = answering
+                node.registry.node.link.client = answering
                 await until(lambda: b.current)
                 assert b.order(BANK, EVER).id == "o1"
                 assert state(a) == state(b)
@@ -253,7 +253,7 @@ def test_an_emptied_redis_replaces_nothing_and_can_be_reseeded(serve, tmp_path):
 
 def test_an_embedded_file_becomes_a_fleet(serve, tmp_path):
     server = serve()
-    book = Book(tmp_path / "a.db", writer=True)
+    book = RegistryFile(tmp_path / "a.db", writer=True)
     book.write([subject("bank"), holding("100")], author="t", reason="r", now=int(time.time()))
     book.close()
 
@@ -306,7 +306,7 @@ def test_an_old_backup_is_taken_over_and_no_order_is_lost(serve, tmp_path):
                 assert any("o1" in problem for problem in node.problems())
             lost = list(tmp_path.glob("a.lost-*.db"))
             assert len(lost) == 1
-            kept = Book(lost[0])
+            kept = RegistryFile(lost[0])
             assert kept.last()[0] == 3
             kept.close()
             # The issuer gives it again: the journal has it, and it is an ordinary order.

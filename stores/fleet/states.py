@@ -1,0 +1,238 @@
+"""The states of a fleet's node, and what brings it from one to another.
+
+`TRANSITIONS` is the only table of them: `Condition` moves by it, and docs/fleet.md is made from it.
+"""
+
+from __future__ import annotations
+
+import logging
+from enum import Enum
+from typing import Final
+
+from msgspec import Struct
+
+_logger = logging.getLogger(__name__)
+
+
+class NodeState(str, Enum):
+    """How a node's replica stands to the journal on Redis."""
+
+    STARTING = "starting"
+    CURRENT = "current"
+    BEHIND = "behind"
+    REBUILDING = "rebuilding"
+    UNREACHABLE = "unreachable"
+    STRANDED = "stranded"
+    STALLED = "stalled"
+    FOREIGN = "foreign"
+    UNSAFE = "unsafe"
+    UNREADABLE = "unreadable"
+
+
+class Event(Enum):
+    """What a node learns about its replica or about Redis; the value says it to operators."""
+
+    CAUGHT_UP = "The replica has every commit that Redis had when it was asked."
+    LACKING = "Commits are known to be missing here, and are being read."
+    NOT_FOLLOWING = (
+        "The stream no longer reaches back to the replica, or Redis lost or replaced commits that"
+        " the replica has."
+    )
+    REBUILT = "The replica was made anew from checkpoint and stream."
+    NO_ANSWER = "Redis does not answer, or refuses the credentials."
+    NOT_TAKEN = "A commit cannot be read, or the replica's file cannot be written."
+    NOT_OURS = "Redis holds no journal, a part of one, or another one than the replica is of."
+    NOT_SAFE = "Redis keeps nothing on disk, or may evict keys, and `fleet.allow_volatile` is off."
+    NOT_READABLE = (
+        "The replica cannot be made anew: the checkpoint is damaged, incomplete, forged, or of a"
+        " newer release."
+    )
+
+
+class Manner(Struct, frozen=True):
+    """What a state means.
+
+    Attributes:
+        meaning: how the replica stands. calls: how calls are answered. remedy: what an operator
+            does, if anything.
+        complete: no commit is known to be missing; whether one may be is a matter of time.
+        halted: nothing changes before somebody does something.
+    """
+
+    meaning: str
+    calls: str
+    remedy: str
+    complete: bool = False
+    halted: bool = False
+
+
+_B_AT_MOST: Final = "B at most (`REGISTRY_STALE`); unseen tokens get `No-TN-Validation`"
+_ITSELF: Final = "Nothing: the node goes on by itself."
+
+STATES: Final[dict[NodeState, Manner]] = {
+    NodeState.STARTING: Manner(
+        "The node has just started and has not compared its replica with Redis.",
+        _B_AT_MOST,
+        _ITSELF,
+    ),
+    NodeState.CURRENT: Manner(
+        "The replica has every commit that Redis had when it was last asked.",
+        "as usual",
+        _ITSELF,
+        complete=True,
+    ),
+    NodeState.BEHIND: Manner(
+        "Commits are missing here, and are being read from the stream.", _B_AT_MOST, _ITSELF
+    ),
+    NodeState.REBUILDING: Manner(
+        "The replica is being made anew from checkpoint and stream, in a file beside it.",
+        f"{_B_AT_MOST}; from the replica as it was",
+        "Nothing. If Redis lost commits, the replica as it was is kept beside the new one as"
+        " `registry.lost-<time>.db`.",
+    ),
+    NodeState.UNREACHABLE: Manner(
+        "Redis does not answer; the replica had every commit when it last did.",
+        "as usual for `fleet.lag_limit` from Redis's last answer, then B at most",
+        "See to Redis, the network, or the credentials, as `/readyz` says.",
+        complete=True,
+    ),
+    NodeState.STRANDED: Manner(
+        "Redis does not answer, and the replica lacked commits when it last did, or was never"
+        " compared with it.",
+        _B_AT_MOST,
+        "See to Redis, the network, or the credentials, as `/readyz` says.",
+    ),
+    NodeState.STALLED: Manner(
+        "There are commits that this node cannot take over.",
+        _B_AT_MOST,
+        "See to the disk of the data folder; or, if a newer release wrote the commits, install it"
+        " here too. The node tries again by itself.",
+    ),
+    NodeState.FOREIGN: Manner(
+        "Redis does not hold the journal that the replica is of. Nothing is replaced.",
+        _B_AT_MOST,
+        "Correct `fleet.url`; or restore Redis from its backup; or run `zhenxian fleet seed` on"
+        " the node that has most; or set `fleet.take_over_foreign` to replace the replica.",
+        halted=True,
+    ),
+    NodeState.UNSAFE: Manner(
+        "What Redis loses, the fleet would lose: its settings let it forget.",
+        _B_AT_MOST,
+        "Set `appendonly yes` and `maxmemory-policy noeviction` in Redis, or"
+        " `fleet.allow_volatile` here if that is meant. A node does not start in this state.",
+        halted=True,
+    ),
+    NodeState.UNREADABLE: Manner(
+        "The replica does not follow from Redis, and cannot be made anew from what is there.",
+        f"{_B_AT_MOST}; from the replica as it was",
+        "Restore Redis from its own backup; or install the release that wrote the checkpoint.",
+        halted=True,
+    ),
+}
+
+
+class Transition(Struct, frozen=True):
+    """What an event does. `to` is None where the node stays in the state it is in."""
+
+    event: Event
+    sources: frozenset[NodeState]
+    to: NodeState | None
+
+
+_ANY: Final = frozenset(NodeState)
+_COMPLETE: Final = frozenset(state for state in NodeState if STATES[state].complete)
+_HALTED: Final = frozenset(state for state in NodeState if STATES[state].halted)
+
+TRANSITIONS: Final = (
+    Transition(Event.CAUGHT_UP, _ANY, NodeState.CURRENT),
+    Transition(Event.LACKING, _ANY, NodeState.BEHIND),
+    Transition(Event.NOT_FOLLOWING, _ANY, NodeState.REBUILDING),
+    Transition(Event.REBUILT, _ANY, NodeState.BEHIND),
+    Transition(Event.NO_ANSWER, _COMPLETE, NodeState.UNREACHABLE),
+    Transition(Event.NO_ANSWER, _ANY - _COMPLETE, NodeState.STRANDED),
+    Transition(Event.NOT_TAKEN, _ANY - _HALTED, NodeState.STALLED),
+    Transition(Event.NOT_TAKEN, _HALTED, None),
+    Transition(Event.NOT_OURS, _ANY, NodeState.FOREIGN),
+    Transition(Event.NOT_SAFE, _ANY, NodeState.UNSAFE),
+    Transition(Event.NOT_READABLE, _ANY, NodeState.UNREADABLE),
+)
+_NEXT: Final = {
+    (source, step.event): step.to or source for step in TRANSITIONS for source in step.sources
+}
+
+
+class Condition:
+    """The state that a node is in, and the sentence that says why."""
+
+    def __init__(self) -> None:
+        self._state = NodeState.STARTING
+        self._why = ""
+
+    @property
+    def state(self) -> NodeState:
+        """The state now."""
+        return self._state
+
+    @property
+    def why(self) -> str:
+        """What an operator should know of it; empty when there is nothing."""
+        return self._why
+
+    @property
+    def complete(self) -> bool:
+        """True when no commit is known to be missing."""
+        return STATES[self._state].complete
+
+    @property
+    def halted(self) -> bool:
+        """True when nothing changes before somebody does something."""
+        return STATES[self._state].halted
+
+    def learn(self, event: Event, why: str = "") -> None:
+        """Move as the table says; a sentence that is new is logged.
+
+        Args:
+            why: the event in one sentence, where an operator should know of it.
+        """
+        before, after = self._state, _NEXT[self._state, event]
+        if after is before and STATES[before].halted and event is Event.NOT_TAKEN:
+            return  # what halted the node is what is to be told
+        self._state, told = after, self._why
+        self._why = why
+        if why and why != told:
+            _logger.warning("%s", why)
+        elif told and not why:
+            _logger.info("the registry here is %s", after.value)
+
+
+def fleet_page() -> str:
+    """docs/fleet.md: the states of a node and the transitions between them."""
+    lines = [
+        "# States of a fleet's node",
+        "",
+        "Generated by `make docs` from stores/fleet/states.py. A node of a fleet answers calls from"
+        " its replica of the registry. The metric `zhenxian_fleet_state` names the state that the"
+        " replica is in, and `/readyz` says why. [operating.md](operating.md) describes how a fleet"
+        " is set up.",
+        "",
+        "| state | meaning | calls are answered | what to do |",
+        "|---|---|---|---|",
+    ]
+    for state, manner in STATES.items():
+        lines.append(f"| `{state.value}` | {manner.meaning} | {manner.calls} | {manner.remedy} |")
+    lines += [
+        "",
+        "A node begins as `starting`. Each row below is a transition; there are no others.",
+        "",
+        "| what happens | in state | then |",
+        "|---|---|---|",
+    ]
+    for step in TRANSITIONS:
+        sources = "any" if step.sources == _ANY else _names(step.sources)
+        then = f"`{step.to.value}`" if step.to is not None else "stays as it is"
+        lines.append(f"| {step.event.value} | {sources} | {then} |")
+    return "\n".join([*lines, ""])
+
+
+def _names(states: frozenset[NodeState]) -> str:
+    return ", ".join(f"`{state.value}`" for state in NodeState if state in states)
