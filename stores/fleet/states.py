@@ -49,83 +49,103 @@ class Event(Enum):
     )
 
 
-class Manner(Struct, frozen=True):
+class Manner(Struct, frozen=True, kw_only=True):
     """What a state means.
 
     Attributes:
-        meaning: how the replica stands. calls: how calls are answered. remedy: what an operator
-            does, if anything.
+        meaning: how the replica stands. signing, verifying: how calls are answered.
+        remedy: what an operator does, if anything.
         complete: no commit is known to be missing; whether one may be is a matter of time.
         halted: nothing changes before somebody does something.
     """
 
     meaning: str
-    calls: str
+    signing: str
+    verifying: str
     remedy: str
     complete: bool = False
     halted: bool = False
 
 
-_B_AT_MOST: Final = "B at most (`REGISTRY_STALE`); unseen tokens get `No-TN-Validation`"
+_USUAL: Final = "as usual"
+_B_AT_MOST: Final = "B at most (`REGISTRY_STALE`)"
+_AS_IT_WAS: Final = "from the replica as it is"
+_NO_REPLAYS: Final = "`No-TN-Validation` for a token that this node has not seen"
 _ITSELF: Final = "Nothing: the node goes on by itself."
+_REDIS: Final = "See to Redis, the network, or the credentials, as `/readyz` says."
 
 STATES: Final[dict[NodeState, Manner]] = {
     NodeState.STARTING: Manner(
-        "The node has just started and has not compared its replica with Redis.",
-        _B_AT_MOST,
-        _ITSELF,
+        meaning="The node has just started and has not compared its replica with Redis.",
+        signing=_B_AT_MOST,
+        verifying=_AS_IT_WAS,
+        remedy=_ITSELF,
     ),
     NodeState.CURRENT: Manner(
-        "The replica has every commit that Redis had when it was last asked.",
-        "as usual",
-        _ITSELF,
+        meaning="The replica has every commit that Redis had when it was last asked.",
+        signing=_USUAL,
+        verifying=_USUAL,
+        remedy="Nothing.",
         complete=True,
     ),
     NodeState.BEHIND: Manner(
-        "Commits are missing here, and are being read from the stream.", _B_AT_MOST, _ITSELF
+        meaning="Commits are missing here, and are being read from the stream.",
+        signing=_B_AT_MOST,
+        verifying=_AS_IT_WAS,
+        remedy=_ITSELF,
     ),
     NodeState.REBUILDING: Manner(
-        "The replica is being made anew from checkpoint and stream, in a file beside it.",
-        f"{_B_AT_MOST}; from the replica as it was",
-        "Nothing. If Redis lost commits, the replica as it was is kept beside the new one as"
+        meaning="The replica is being made anew from checkpoint and stream, in a file beside it.",
+        signing=_B_AT_MOST,
+        verifying=_AS_IT_WAS,
+        remedy=f"{_ITSELF} If Redis lost commits, the replica as it was is kept as"
         " `registry.lost-<time>.db`.",
     ),
     NodeState.UNREACHABLE: Manner(
-        "Redis does not answer; the replica had every commit when it last did.",
-        "as usual for `fleet.lag_limit` from Redis's last answer, then B at most",
-        "See to Redis, the network, or the credentials, as `/readyz` says.",
+        meaning="Redis does not answer; the replica had every commit when it last did.",
+        signing=f"as usual for `fleet.lag_limit` seconds, then {_B_AT_MOST}",
+        verifying=_NO_REPLAYS,
+        remedy=_REDIS,
         complete=True,
     ),
     NodeState.STRANDED: Manner(
-        "Redis does not answer, and the replica lacked commits when it last did, or was never"
-        " compared with it.",
-        _B_AT_MOST,
-        "See to Redis, the network, or the credentials, as `/readyz` says.",
+        meaning="Redis does not answer, and the replica lacked commits when it last did, or was"
+        " never compared with it.",
+        signing=_B_AT_MOST,
+        verifying=_NO_REPLAYS,
+        remedy=_REDIS,
     ),
     NodeState.STALLED: Manner(
-        "There are commits that this node cannot take over.",
-        _B_AT_MOST,
-        "See to the disk of the data folder; or, if a newer release wrote the commits, install it"
-        " here too. The node tries again by itself.",
+        meaning="There are commits that this node cannot take over.",
+        signing=_B_AT_MOST,
+        verifying=_AS_IT_WAS,
+        remedy="See to the disk of the data folder; or, if a newer release wrote the commits,"
+        " install it here too. The node tries again by itself.",
     ),
     NodeState.FOREIGN: Manner(
-        "Redis does not hold the journal that the replica is of. Nothing is replaced.",
-        _B_AT_MOST,
-        "Correct `fleet.url`; or restore Redis from its backup; or run `zhenxian fleet seed` on"
-        " the node that has most; or set `fleet.take_over_foreign` to replace the replica.",
+        meaning="Redis does not hold the journal that the replica is of. Nothing is replaced.",
+        signing=_B_AT_MOST,
+        verifying=_AS_IT_WAS,
+        remedy="Correct `fleet.url`; or restore Redis from its backup; or run `zhenxian fleet seed`"
+        " on the node that has most; or set `fleet.take_over_foreign` to replace the replica.",
         halted=True,
     ),
     NodeState.UNSAFE: Manner(
-        "What Redis loses, the fleet would lose: its settings let it forget.",
-        _B_AT_MOST,
-        "Set `appendonly yes` and `maxmemory-policy noeviction` in Redis, or"
-        " `fleet.allow_volatile` here if that is meant. A node does not start in this state.",
+        meaning="The settings of Redis let it forget, and what it loses, the fleet would lose. A"
+        " node does not start like this.",
+        signing=_B_AT_MOST,
+        verifying=_AS_IT_WAS,
+        remedy="Set `appendonly yes` and `maxmemory-policy noeviction` in Redis, or"
+        " `fleet.allow_volatile` here if that is meant.",
         halted=True,
     ),
     NodeState.UNREADABLE: Manner(
-        "The replica does not follow from Redis, and cannot be made anew from what is there.",
-        f"{_B_AT_MOST}; from the replica as it was",
-        "Restore Redis from its own backup; or install the release that wrote the checkpoint.",
+        meaning="The replica does not follow from Redis, and cannot be made anew from what is"
+        " there.",
+        signing=_B_AT_MOST,
+        verifying=_AS_IT_WAS,
+        remedy="Restore Redis from its own backup; or install the release that wrote the"
+        " checkpoint.",
         halted=True,
     ),
 }
@@ -215,11 +235,18 @@ def fleet_page() -> str:
         " replica is in, and `/readyz` says why. [operating.md](operating.md) describes how a fleet"
         " is set up.",
         "",
-        "| state | meaning | calls are answered | what to do |",
-        "|---|---|---|---|",
+        "| state | meaning | signing | verifying | what to do |",
+        "|---|---|---|---|---|",
     ]
     for state, manner in STATES.items():
-        lines.append(f"| `{state.value}` | {manner.meaning} | {manner.calls} | {manner.remedy} |")
+        cells = (
+            f"`{state.value}`",
+            manner.meaning,
+            manner.signing,
+            manner.verifying,
+            manner.remedy,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
         "A node begins as `starting`. Each row below is a transition; there are no others.",
