@@ -94,7 +94,9 @@ class FleetNode:
     @property
     def current(self) -> bool:
         """False when a commit older than `lag_limit` seconds may be missing here."""
-        return self.condition.complete and self.lag <= self.options.lag_limit
+        return (
+            self.condition.complete and self.clock() - self._complete_at <= self.options.lag_limit
+        )
 
     def whole_since(self, moment: float) -> bool:
         """True when what was committed before that moment, on whichever node, is here."""

@@ -182,11 +182,16 @@ _NEXT: Final = {
 
 
 class Condition:
-    """The state that a node is in, and the sentence that says why."""
+    """The state that a node is in, and the sentence that says why.
+
+    Attributes:
+        complete: true when no commit is known to be missing; kept, since every call asks it.
+    """
 
     def __init__(self) -> None:
         self._state = NodeState.STARTING
         self._why = ""
+        self.complete = False
 
     @property
     def state(self) -> NodeState:
@@ -197,11 +202,6 @@ class Condition:
     def why(self) -> str:
         """What an operator should know of it; empty when there is nothing."""
         return self._why
-
-    @property
-    def complete(self) -> bool:
-        """True when no commit is known to be missing."""
-        return STATES[self._state].complete
 
     @property
     def halted(self) -> bool:
@@ -218,6 +218,7 @@ class Condition:
         if after is before and STATES[before].halted and event is Event.NOT_TAKEN:
             return  # what halted the node is what is to be told
         self._state, told = after, self._why
+        self.complete = STATES[after].complete
         self._why = why
         if why and why != told:
             _logger.warning("%s", why)
