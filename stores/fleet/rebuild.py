@@ -50,7 +50,7 @@ class Rebuild:
         folder = Path(tempfile.mkdtemp(prefix=".fleet-", dir=path.parent))
         try:
             image = folder / "image.db"
-            await self._build(image)
+            self._see_whose(await self._build(image), expected)
             if diverged and expected.seq:
                 await self._set_aside()
             epoch = secrets.token_hex(8)
@@ -67,6 +67,16 @@ class Rebuild:
         for order in self._view.kept:
             _logger.error("order %s was lost by Redis; it stays in force here", order.id)
 
+    def _see_whose(self, found: str, expected: Mark) -> None:
+        """Replace nothing by a journal that came into Redis since the replica was compared.
+
+        Raises:
+            UnreadableError: Redis was emptied meanwhile, or holds another journal now.
+        """
+        foreign = bool(expected.seq) and found != expected.journal
+        if not found or (foreign and not self._node.options.take_over_foreign):
+            raise UnreadableError("Redis lost or replaced its journal meanwhile")
+
     async def _set_aside(self) -> None:
         path = self._node.path
         aside = path.with_name(f"{path.stem}.lost-{time.time_ns()}.db")
@@ -75,8 +85,12 @@ class Rebuild:
         for name in bound_aside(aside.parent, f"{path.stem}.lost-*.db"):
             _logger.warning("%s, a copy kept before, was removed", name)
 
-    async def _build(self, image: Path) -> None:
-        """Write the registry as Redis has it to a new file. Raises UnreadableError."""
+    async def _build(self, image: Path) -> str:
+        """Write the registry as Redis has it to a new file; the id of its journal.
+
+        Raises:
+            UnreadableError: it cannot be written from what is there.
+        """
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="rebuild") as thread:
             run = partial(loop.run_in_executor, thread)
@@ -85,7 +99,7 @@ class Rebuild:
                 await run(lambda: check_image(image))
             replica = await run(lambda: Replica(image, synchronous="OFF"))
             try:
-                await self._fill(replica, mark, run)
+                return await self._fill(replica, mark, run)
             except (GapError, DivergedError) as error:
                 raise UnreadableError(
                     f"stream and checkpoint contradict each other: {error}"
@@ -93,7 +107,7 @@ class Rebuild:
             finally:
                 await run(replica.close)
 
-    async def _fill(self, replica: Replica, mark: Mark | None, run: _Run) -> None:
+    async def _fill(self, replica: Replica, mark: Mark | None, run: _Run) -> str:
         """Bring the checkpoint at `mark`, or an empty replica, to the stream's end."""
         journal, vet = self._node.journal, self._node.vet
         state = await journal.state()
@@ -108,3 +122,4 @@ class Rebuild:
                 raise UnreadableError(f"neither the stream nor a checkpoint has commit {seq + 1}")
             await run(partial(replica.follow, start.journal, entries, vet))
             seq = entries[-1].seq
+        return start.journal

@@ -15,6 +15,7 @@ from zhenxian.core.tn import TN
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import Who
 from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.fleet.states import NodeState
 from zhenxian.stores.sqlite.file import RegistryFile
 
 EVER = 2**40  # seconds; any order is in force by then
@@ -247,6 +248,36 @@ def test_an_emptied_redis_replaces_nothing_and_can_be_reseeded(serve, tmp_path):
                 assert state(c) == state(a) == state(b)
                 assert c.order(BANK, EVER).id == "o1"
             assert a.problems() == b.problems() == []
+
+    asyncio.run(run())
+
+
+def test_a_redis_emptied_while_a_node_catches_up_replaces_nothing(serve, tmp_path):
+    server = serve()
+
+    async def run():
+        opts = options(server.url)
+        async with Node(tmp_path, "a", opts) as a:
+            await write(a, subject("bank"), holding("100"))
+        node = Node(tmp_path, "a", opts)
+        other = Node(tmp_path, "b", opts)
+        async with other as b:
+            await write(b, holding("101"))
+        reading = node.registry.node.journal.range
+
+        async def emptied(first):
+            server.ask("FLUSHALL")
+            return await reading(first)
+
+        node.registry.node.journal.range = emptied
+        async with node as a:
+            assert a.state is not NodeState.CURRENT
+            await until(lambda: a.state is NodeState.FOREIGN)
+            assert any("lost its data" in problem for problem in a.problems())
+            assert a.holding(TN("100")).subject == "bank"
+            assert a.book.last()[0] == 1
+            await a.reseed()
+            await until(lambda: a.current)
 
     asyncio.run(run())
 

@@ -81,6 +81,7 @@ async def the_checkpoint_is_damaged(server, folder):
 async def redis_is_emptied(server, folder):
     async with Node(folder, "b", options(server.url)) as b:
         await write(b, subject("bank"))
+        await b.sync()
         server.ask("FLUSHALL")
         await until(lambda: b.state is FOREIGN)
         assert not b.current
