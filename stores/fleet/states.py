@@ -45,7 +45,7 @@ class Event(Enum):
     NOT_SAFE = "Redis keeps nothing on disk, or may evict keys, and `fleet.allow_volatile` is off."
     NOT_READABLE = (
         "The replica cannot be made anew: the checkpoint is damaged, incomplete, forged, or of a"
-        " newer release."
+        " newer release, or Redis lost its journal meanwhile."
     )
 
 
