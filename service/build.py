@@ -254,11 +254,13 @@ def build(
 
     verifier = Verifier(
         ScreenPolicy(
-            settings.verifier.date_window,
-            settings.verifier.iat_window,
-            frozenset(None if name == "baseline" else name for name in settings.verifier.types),
-            x5u,
-            reading,
+            date_window=settings.verifier.date_window,
+            iat_window=settings.verifier.iat_window,
+            types=frozenset(
+                None if name == "baseline" else name for name in settings.verifier.types
+            ),
+            x5u=x5u,
+            reading=reading,
         ),
         repository,
         trust.current,
@@ -365,11 +367,11 @@ def _replay_store(settings: Settings) -> ReplayStore:
 def _around(registry: EmbeddedRegistry | FleetRegistry, keeper: AnalyticsSync | None) -> Around:
     """What each batch of calls is preceded and followed by."""
     if keeper is None:
-        return Around(refresh=registry.turn)
+        return Around(refresh=registry.refresh)
 
     def refresh() -> None:
         try:
-            registry.turn()
+            registry.refresh()
         finally:
             keeper.turn()
 

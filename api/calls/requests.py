@@ -78,7 +78,7 @@ class Party(Struct, forbid_unknown_fields=True):
     uri: str | list[str] | None = None
 
 
-class SigningMembers(Struct, forbid_unknown_fields=True):
+class SigningMembers(Struct, forbid_unknown_fields=True, kw_only=True):
     """Members of signingRequest.
 
     `access`, `caller`, `extension`, `purpose` and `crn` are ours; the rest of dialects.
@@ -108,7 +108,7 @@ class SigningBody(Struct, forbid_unknown_fields=True):
     request: SigningMembers = field(name="signingRequest")
 
 
-class VerificationMembers(Struct, forbid_unknown_fields=True):
+class VerificationMembers(Struct, forbid_unknown_fields=True, kw_only=True):
     """Members of verificationRequest. `callId`, `purpose`, `explain` are ours."""
 
     from_: Party = field(name="from")
@@ -133,7 +133,7 @@ class VerificationBody(Struct, forbid_unknown_fields=True):
     request: VerificationMembers = field(name="verificationRequest")
 
 
-class RenamedMembers(Struct, forbid_unknown_fields=True):
+class RenamedMembers(Struct, forbid_unknown_fields=True, kw_only=True):
     """Members of verificationRequest as clients have them that name them as the token does.
 
     `orig`, `dest` and `iat` are the call's, and stand for `from`, `to` and `time`, all three.
@@ -481,10 +481,10 @@ def _as_the_token(body: bytes) -> VerificationMembers | None:
     except _NO_JSON:
         return None
     return VerificationMembers(
-        found.orig,
-        found.dest,
-        found.iat,
-        found.identity,
+        from_=found.orig,
+        to=found.dest,
+        time=found.iat,
+        identity=found.identity,
         requestId=found.requestId,
         callId=found.callId,
         explain=found.explain,

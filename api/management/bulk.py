@@ -38,7 +38,7 @@ from zhenxian.stores.bulk.csv_rows import Mode, Report
 from zhenxian.stores.bulk.importer import Import, cell
 from zhenxian.stores.fleet.importer import FleetImport
 from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 from zhenxian.stores.sqlite.requests import reached
 
@@ -283,7 +283,7 @@ class _Works:
 
             def work() -> Report:
                 # A connection of its own: single writes of others come in between its commits.
-                book = Book(registry.book.path, writer=True)
+                book = RegistryFile(registry.book.path, writer=True)
                 try:
                     local = Import(book, kind, **how)
                     local.report.told = told
@@ -319,7 +319,7 @@ def _answer(report: Report, *, refused: bool) -> JSONResponse:
     return JSONResponse({**trouble, **told}, 422, media_type=PROBLEM_JSON)
 
 
-def _page(book: Book, kind: Kind, after: str) -> tuple[str, str | None]:
+def _page(book: RegistryFile, kind: Kind, after: str) -> tuple[str, str | None]:
     """Some records as CSV, and where the next ones begin."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -66,7 +66,7 @@ from zhenxian.registry.parties import involved
 from zhenxian.signer.origids import Given
 from zhenxian.stores.fleet.node_key import Pins
 from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 from zhenxian.stores.sqlite.requests import done
 
@@ -455,7 +455,7 @@ def _record_routes(
         if subject is not None and not by_subject:
             raise HTTPException(422, f"subject: {name} are not listed by subject")
 
-        def page(book: Book) -> Any:
+        def page(book: RegistryFile) -> Any:
             return book.page(kind, after=after, limit=limit, subject=subject)
 
         part = await registry.read(page)
@@ -809,7 +809,7 @@ def _question_routes(routes: APIRouter, api: _Api, plan: Plan, read: Any, audit:
         label = plan.label(tn)
         instant = _instant(at) if at is not None else None
 
-        def ask(book: Book) -> dict[str, Any]:
+        def ask(book: RegistryFile) -> dict[str, Any]:
             answer: dict[str, Any] = {
                 "number": str(tn),
                 "kind": label.kind.value,
@@ -848,7 +848,7 @@ def _question_routes(routes: APIRouter, api: _Api, plan: Plan, read: Any, audit:
         return {"changes": rows, "following": rows[-1]["seq"] if len(rows) == limit else None}
 
 
-def _chain(book: Book, holding: Holding, at: int | None) -> list[str]:
+def _chain(book: RegistryFile, holding: Holding, at: int | None) -> list[str]:
     """The resellers of a holding, the carrier's side first."""
     chain: list[str] = []
     reseller = holding.reseller
