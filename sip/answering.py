@@ -44,7 +44,7 @@ from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.verdict import Verdict
 
 MAX_NAME: Final = 128  # characters of a Call-ID that are logged
-MAX_RECENT: Final = 16_384  # answers to INVITEs that are kept for their forks
+MAX_RECENT: Final = 8_192  # answers to INVITEs that are kept for their forks
 
 _logger = logging.getLogger("zhenxian.sip")
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode

@@ -182,6 +182,9 @@ class Redirector:
     def _received(self, data: bytes, peer: Peer, *, framed: bool) -> None:
         if not data.strip(b"\r\n\0 "):
             return  # keeps a mapping of addresses alive
+        known = self._admission.known(peer.origin.host)
+        if not known and not self._admission.hears():
+            return
         try:
             head = read_head(data)
         except ParseError:
@@ -192,9 +195,8 @@ class Redirector:
             return  # a response, or nobody is told where an answer goes
         with contextlib.suppress(ParseError):  # else the refusal goes where it came from
             peer.heed(parse_via(value)[0])
-        if not self._admission.known(peer.origin.host):
-            if self._admission.hears():
-                self._refuse(head, peer, Refused(403))
+        if not known:
+            self._refuse(head, peer, Refused(403))
             return
         if head.version.upper() != "SIP/2.0":
             self._refuse(head, peer, Refused(505 if head.version.upper()[:4] == "SIP/" else 400))
@@ -223,7 +225,7 @@ class Redirector:
         key = key_of(request, peer.origin.host)
         known = self.transactions.get(key)
         if known is not None:
-            if known.answer is not None and known.number == request.number:
+            if known.answer and known.number == request.number:
                 known.reply(known.answer)
             return
         transaction = Transaction(self._tag(), peer.reply, request.number)

@@ -39,7 +39,7 @@ class Transaction:
     """One INVITE.
 
     Attributes:
-        answer: the final response; None as long as there is none.
+        answer: the final response; None as long as there is none, empty after its ACK.
         again: seconds until it is sent again; 0 where the transport is reliable or ACK came.
     """
 
@@ -101,6 +101,7 @@ class Transactions:
         found = self._open.get(key)
         if found is not None and found.answer is not None:
             self._unacknowledged.pop(key, None)
+            found.answer = b""  # an INVITE that comes yet is taken in, and not answered
             found.again = 0.0
             found.ends = min(found.ends, self._timer() + T4)
 
@@ -111,7 +112,7 @@ class Transactions:
         for key, transaction in self._unacknowledged.items():
             if transaction.ends < now:
                 over.append(key)
-            elif transaction.due <= now and transaction.answer is not None:
+            elif transaction.due <= now and transaction.answer:
                 transaction.again = min(2 * transaction.again, T2)
                 transaction.due = now + transaction.again
                 transaction.reply(transaction.answer)
