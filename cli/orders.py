@@ -31,6 +31,7 @@ from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.passport.jws import SigningKey
 from zhenxian.registry.forms import row_of
 from zhenxian.registry.model import Order, TargetKind
+from zhenxian.registry.node_key import NodeKey, Pins, load_pins, public_key, thumbprint
 from zhenxian.registry.orders import (
     Action,
     Instruction,
@@ -44,7 +45,6 @@ from zhenxian.registry.orders import (
     read_instruction,
     sign_instruction,
 )
-from zhenxian.stores.fleet.node_key import NodeKey, Pins, load_pins, public_key, thumbprint
 
 app = typer.Typer(
     no_args_is_help=True, help="Orders: give and lift them, and see which nodes obey."

@@ -22,8 +22,8 @@ from zhenxian.cli.client import DEFAULT_URL, Client, KeyFile, Url, segment
 from zhenxian.cli.common import Json, console, errors, print_json
 from zhenxian.core.errors import ConfigError
 from zhenxian.registry.forms import COLUMNS
+from zhenxian.registry.imports import Mode
 from zhenxian.registry.model import TYPES, Kind, State
-from zhenxian.stores.bulk.csv_rows import Mode
 
 _TOLD: Final = 20  # refused rows shown to people; --json has all
 _IN_PATH: Final = ("id", "first", "last")  # members that a record's path names

@@ -25,12 +25,12 @@ from zhenxian.cli.common import Config, Json, console, errors, print_json, setti
 from zhenxian.cli.records import Which, kind_of
 from zhenxian.core.errors import ConfigError
 from zhenxian.passport.words import fault, said
+from zhenxian.registry.cells import HEAD, foreign, harmless
+from zhenxian.registry.imports import Mode, Rejected, Report
 from zhenxian.registry.model import Kind
 from zhenxian.service.build import open_fleet
 from zhenxian.service.numbers import plan_of, reading_of
 from zhenxian.service.settings import Settings
-from zhenxian.stores.bulk.cells import HEAD, foreign, harmless
-from zhenxian.stores.bulk.csv_rows import Mode, Rejected, Report
 from zhenxian.stores.bulk.importer import Import, export_rows
 from zhenxian.stores.fleet.importer import FleetImport
 from zhenxian.stores.sqlite.file import Book

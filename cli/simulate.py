@@ -24,13 +24,13 @@ from zhenxian.cli.client import DEFAULT_URL, Client, KeyFile, ServiceUnreachable
 from zhenxian.cli.common import Json, console, errors, print_json
 from zhenxian.core.errors import ConfigError
 from zhenxian.registry.forms import COLUMNS, row_of
+from zhenxian.registry.imports import Mode
 from zhenxian.registry.model import KINDS as RECORD_KINDS
 from zhenxian.registry.model import Binding, Record
 from zhenxian.registry.model import Kind as Records
 from zhenxian.simulation import COUNTRY, Call, Kind, Scenario, Traffic
 from zhenxian.simulation.flow import DAY
 from zhenxian.simulation.stream import Ask, Proxy, Tally, paced, registrable
-from zhenxian.stores.bulk.csv_rows import Mode
 
 KINDS: Final = {
     kind.name.lower().replace("_", "-"): kind for kind in Kind if kind is not Kind.CARRIER

@@ -66,6 +66,7 @@ from zhenxian.core.errors import ConfigError, StoreUnavailableError, ZhenxianErr
 from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import TN
 from zhenxian.registry.consent import Consent, ConsentPolicy
+from zhenxian.registry.node_key import NodeKey, load_pins
 from zhenxian.registry.orders import Issuer, load_issuers, unfounded
 from zhenxian.service import readiness
 from zhenxian.service.data_folder import make_data_folder
@@ -79,7 +80,6 @@ from zhenxian.stores.analytics.file import ConductFile, Exchange, WorkerExchange
 from zhenxian.stores.analytics.fleet import FleetExchange
 from zhenxian.stores.analytics.sync import ConductKeeper, load_policy, salt_of
 from zhenxian.stores.fleet.link import FleetOptions
-from zhenxian.stores.fleet.node_key import NodeKey, load_pins
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.replay.file import SqliteReplayStore
 from zhenxian.stores.replay.fleet import FleetReplayStore

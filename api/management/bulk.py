@@ -24,11 +24,11 @@ from zhenxian.api.management.records import NAMES, Reason
 from zhenxian.api.reading import PlainRoute
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.reading import Reading
+from zhenxian.registry.cells import HEAD, cell, foreign
 from zhenxian.registry.forms import AS_WRITTEN, COLUMNS, row_of
+from zhenxian.registry.imports import Mode, Report
 from zhenxian.registry.model import Kind
-from zhenxian.stores.bulk.cells import HEAD, foreign
-from zhenxian.stores.bulk.csv_rows import Mode, Report
-from zhenxian.stores.bulk.importer import Import, cell
+from zhenxian.stores.bulk.importer import Import
 from zhenxian.stores.fleet.importer import FleetImport
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.sqlite.file import Book

@@ -48,9 +48,9 @@ from zhenxian.registry.model import (
     Who,
     span,
 )
+from zhenxian.registry.node_key import Pins
 from zhenxian.registry.orders import Action, Issuer, lifted, order_of, read_instruction
 from zhenxian.signer.origids import Given
-from zhenxian.stores.fleet.node_key import Pins
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.sqlite.file import Book
 from zhenxian.stores.sqlite.registry import EmbeddedRegistry

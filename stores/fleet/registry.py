@@ -43,10 +43,10 @@ from redis.exceptions import ResponseError
 from zhenxian.core.errors import ConfigError, StoreUnavailableError, ZhenxianError
 from zhenxian.registry.journal import Change, Commit, RegistryConflictError, VersionConflictError
 from zhenxian.registry.model import Kind, Order, Who
+from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.orders import OrderFault, OrderIndex, order_digest
 from zhenxian.stores.fleet.journal import MAX_RANGE, Appended, Journal, NodeEntry, State
 from zhenxian.stores.fleet.link import UNREACHABLE, FleetOptions, Link, refused, told, unwritable
-from zhenxian.stores.fleet.node_key import NodeKey
 from zhenxian.stores.fleet.replica import (
     DivergedError,
     Entry,

@@ -16,6 +16,7 @@ from zhenxian.cli.orders import Pin, app, examine
 from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.registry.forms import row_of
 from zhenxian.registry.model import TargetKind
+from zhenxian.registry.node_key import NodeKey, load_pins
 from zhenxian.registry.orders import (
     Action,
     Instruction,
@@ -27,7 +28,6 @@ from zhenxian.registry.orders import (
     sign_instruction,
 )
 from zhenxian.simulation.demo import REGULATOR
-from zhenxian.stores.fleet.node_key import NodeKey, load_pins
 
 RUNNER = CliRunner()
 URL = "http://127.0.0.1:8080"

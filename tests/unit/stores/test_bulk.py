@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry.forms import COLUMNS, record_of
+from zhenxian.registry.imports import Mode
 from zhenxian.registry.journal import RegistryConflictError, end, put
 from zhenxian.registry.model import (
     Access,
@@ -27,7 +28,6 @@ from zhenxian.registry.model import (
 )
 from zhenxian.stores.bulk import importer as bulk
 from zhenxian.stores.bulk import staging
-from zhenxian.stores.bulk.csv_rows import Mode
 from zhenxian.stores.bulk.importer import Import, export_rows
 from zhenxian.stores.sqlite.file import Book
 
