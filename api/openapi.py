@@ -12,6 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse
 
 from zhenxian.api.calls.routes import schemas
+from zhenxian.api.permissions import Action, Thing, needs
 
 _STATIC: Final = Path(fastapi_offline.__file__).parent / "static"
 _FILES: Final = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
@@ -36,10 +37,12 @@ def router(app: FastAPI) -> APIRouter:
     described = lru_cache(maxsize=1)(lambda: document(app))
 
     @routes.get("/openapi.json")
+    @needs(Thing.DOCUMENTS, Action.READ)
     def openapi() -> dict[str, Any]:
         return described()
 
     @routes.get("/docs")
+    @needs(Thing.DOCUMENTS, Action.READ)
     def docs() -> HTMLResponse:
         return get_swagger_ui_html(
             openapi_url="openapi.json",
@@ -55,6 +58,7 @@ def router(app: FastAPI) -> APIRouter:
 
 
 def _file(path: Path) -> Any:
+    @needs(Thing.DOCUMENTS, Action.READ)
     def serve() -> FileResponse:
         return FileResponse(path)
 

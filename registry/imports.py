@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
-from typing import Final
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 from msgspec import Struct, field
 
+from zhenxian.registry.model import Kind
+
 MAX_TOLD: Final = 1_000  # refused rows a report lists; all are counted
+MOST_TOLD: Final = 100_000  # likewise, where more are asked for over HTTP
 MAX_REASONS: Final = 100  # reasons that are told apart
 MAX_BATCH: Final = 5_000  # rows of one batch request
 
@@ -78,3 +82,30 @@ def _without(reason: str, values: Sequence[str]) -> str:
         return "…" if text in own or text[0] in "'\"" or _LONG.search(text) else text
 
     return _SAID.sub(word, reason)
+
+
+class Imports(Protocol):
+    """Imports into the registry of a running service, whichever engine keeps it."""
+
+    @property
+    def folder(self) -> Path:
+        """Where an upload may be kept meanwhile."""
+        ...
+
+    async def reached(self, name: str) -> int:
+        """The last line committed of a file that is imported under the name; 0 for none."""
+        ...
+
+    async def run(self, kind: Kind, lines: Iterator[str], told: int, **how: Any) -> Report:
+        """Import the lines of a CSV file with a header line.
+
+        Args:
+            told: how many refused rows the report lists.
+            how: author, reason, now (seconds since the epoch), mode, dry_run, and resume: the name
+                under which progress is kept, or "".
+
+        Raises:
+            ConfigError: the first line does not name the columns, or quotes do not come in pairs.
+            StoreUnavailableError: it is not kept; what was committed before stays.
+        """
+        ...

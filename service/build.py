@@ -71,6 +71,7 @@ from zhenxian.registry.orders import Issuer, load_issuers, unfounded
 from zhenxian.service import readiness
 from zhenxian.service.data_folder import make_data_folder
 from zhenxian.service.figures import publish
+from zhenxian.service.imports import RunningImports
 from zhenxian.service.numbers import plan_of, reading_of
 from zhenxian.service.origids import OrigidKeeper
 from zhenxian.service.settings import Settings, listener_address
@@ -85,6 +86,7 @@ from zhenxian.stores.replay.file import SqliteReplayStore
 from zhenxian.stores.replay.fleet import FleetReplayStore
 from zhenxian.stores.replay.memory import MemoryReplayStore
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE, EmbeddedRegistry
+from zhenxian.stores.sqlite.requests import done
 from zhenxian.telemetry.logs import CallLog, Pseudonym, pseudonym_key
 from zhenxian.telemetry.metrics import Metrics
 from zhenxian.verifier.analytics import ConductPolicy, PooledVerifying
@@ -668,15 +670,15 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
             pins=service.pins,
             plan=service.plan,
             reading=service.reading,
+            done=lambda requests: service.registry.read(lambda book: done(book, requests)),
             given_for=service.origids.given_for,
             clock=service.clock,
         ),
         bulk_router(
             service.registry,
             service.authenticator,
-            identity_key=service.identity_key,
+            imports=RunningImports(service.registry, service.identity_key, service.reading),
             max_import=service.settings.server.max_import,
-            reading=service.reading,
             clock=service.clock,
         ),
         clearings_router(service.registry, service.authenticator),

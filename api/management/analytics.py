@@ -5,7 +5,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 from fastapi import APIRouter, Body, HTTPException, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,27 +13,31 @@ from pydantic import BaseModel, ConfigDict, Field
 from zhenxian.analytics.codec import Met
 from zhenxian.analytics.detector import Conduct
 from zhenxian.analytics.model import Assessment, Finding, Key, KeyKind, Picture, Sample, State
-from zhenxian.api.auth import Authenticator, Principal, Role
+from zhenxian.api.auth import Authenticator, Principal
 from zhenxian.api.calls.responses import finding_told
 from zhenxian.api.management.common import problems, requires
+from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.reading import PlainRoute
 from zhenxian.core.errors import ParseError, StoreUnavailableError
 from zhenxian.core.reading import Reading
 from zhenxian.passport.ppt.shaken import MAX_ORIGID_LENGTH
 from zhenxian.registry.forms import AS_WRITTEN, row_of
 from zhenxian.registry.journal import put
-from zhenxian.registry.model import Clearing, ConductKind, ConductMeasure, Kind, clearing_id
-from zhenxian.stores.analytics.sync import MOST_AHEAD, ConductKeeper
-from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.sqlite.registry import EmbeddedRegistry
+from zhenxian.registry.model import (
+    MOST_AHEAD,
+    Clearing,
+    ConductKind,
+    ConductMeasure,
+    Kind,
+    clearing_id,
+)
+from zhenxian.registry.store import RegistryStore
 
 MAX_ENDED: Final = 1_000  # ends of calls in one request
 _AT_ONCE: Final = 50
 _MAX_TN: Final = 64  # characters, separators included
 _MAX_KEY: Final = 208  # characters: "signer:", a code of 64, "/", and an origid
 
-_OVERSEERS: Final = (Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR, Role.OPERATOR)
-_READERS: Final = (Role.PROXY, *_OVERSEERS)
 _logger = logging.getLogger("zhenxian")
 
 _ENDED_EXAMPLE: Final = [
@@ -61,6 +65,19 @@ ClearingId = Annotated[
 ]
 
 
+class Keeper(Protocol):
+    """What keeps the conduct of this process."""
+
+    @property
+    def conduct(self) -> Conduct:
+        """Counts and findings."""
+        ...
+
+    def clear(self, clearing: Clearing) -> None:
+        """Apply a clearing that is on record."""
+        ...
+
+
 class EndedCall(BaseModel):
     """One call that is over: by its access where we signed it, by its signer where we verified."""
 
@@ -75,8 +92,8 @@ class EndedCall(BaseModel):
 
 
 def displays_router(
-    keeper: ConductKeeper,
-    registry: EmbeddedRegistry | FleetRegistry,
+    keeper: Keeper,
+    registry: RegistryStore,
     authenticator: Authenticator,
     *,
     clock: Callable[[], float],
@@ -101,9 +118,9 @@ def displays_router(
             c422="A value is missing or unusable; the detail names it.",
         ),
     )
-    read = requires(authenticator, *_READERS)
-    clear = requires(authenticator, Role.REGISTRAR)
-    tell = requires(authenticator, Role.PROXY)
+    read = requires(authenticator, Thing.DISPLAYS, Action.READ)
+    clear = requires(authenticator, Thing.DISPLAYS, Action.CLEAR)
+    tell = requires(authenticator, Thing.DISPLAYS, Action.REPORT)
 
     @routes.get("", summary="Who is found suspected or pooled", dependencies=[read])
     async def standing(
@@ -201,9 +218,7 @@ def displays_router(
     return routes
 
 
-def clearings_router(
-    registry: EmbeddedRegistry | FleetRegistry, authenticator: Authenticator
-) -> APIRouter:
+def clearings_router(registry: RegistryStore, authenticator: Authenticator) -> APIRouter:
     """What was cleared, for whoever oversees; also where conduct is not counted any more."""
     routes = APIRouter(
         route_class=PlainRoute,
@@ -215,7 +230,7 @@ def clearings_router(
             c422="A value is missing or unusable; the detail names it.",
             c503="The registry cannot be asked.",
         ),
-        dependencies=[requires(authenticator, *_OVERSEERS)],
+        dependencies=[requires(authenticator, Thing.CLEARINGS, Action.READ)],
     )
 
     @routes.get("", summary="What was cleared after objections, by whom and why")
@@ -224,13 +239,15 @@ def clearings_router(
         after: Annotated[str, Query(max_length=200, description="`following` before.")] = "",
     ) -> dict[str, Any]:
         """The earliest first."""
-        page = await registry.read(lambda book: book.page(Kind.CLEARING, after=after, limit=limit))
+        page = await registry.read(
+            lambda records: records.page(Kind.CLEARING, after=after, limit=limit)
+        )
         rows = [_recorded(record) for _, record in page.rows if isinstance(record, Clearing)]
         return {"clearings": rows, "following": page.following}
 
     @routes.get("/{key}", summary="Read a clearing", responses=problems(c404="No such clearing."))
     async def one(key: ClearingId) -> dict[str, Any]:
-        found = await registry.read(lambda book: book.get(Kind.CLEARING, key))
+        found = await registry.read(lambda records: records.get(Kind.CLEARING, key))
         if found is None or not isinstance(found[1], Clearing):
             raise HTTPException(404, f"there is no clearing {key}")
         return _recorded(found[1])
@@ -273,7 +290,7 @@ def _met(call: EndedCall, conduct: Conduct, reading: Reading) -> Met | None:
     return conduct.met(display, callee, answered=call.answered)
 
 
-def _ended_keys(call: EndedCall, registry: EmbeddedRegistry | FleetRegistry) -> tuple[Key, ...]:
+def _ended_keys(call: EndedCall, registry: RegistryStore) -> tuple[Key, ...]:
     if call.spc is not None and call.origid is not None:
         return Key(KeyKind.SIGNER, f"{call.spc}/{call.origid}"), Key(KeyKind.SPC, call.spc)
     if call.access is None and call.origid is None:

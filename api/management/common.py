@@ -11,7 +11,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from zhenxian.api.auth import ADMITTED, PEER, Authenticator, Principal, Role
+from zhenxian.api.auth import ADMITTED, PEER, Authenticator, Principal
+from zhenxian.api.permissions import Action, Thing, needs, roles_of
 from zhenxian.core.errors import ConfigError, ParseError, StoreUnavailableError, ZhenxianError
 from zhenxian.registry.journal import RegistryConflictError, VersionConflictError
 from zhenxian.registry.orders import OrderFault, OrderRefusedError
@@ -72,14 +73,17 @@ def asking(authenticator: Authenticator, scope: Scope) -> Principal | None:
     return known
 
 
-def requires(authenticator: Authenticator, *roles: Role) -> Any:
-    """A dependency that lets the given roles pass."""
+def requires(authenticator: Authenticator, thing: Thing, action: Action) -> Any:
+    """A dependency that lets those pass whom api.permissions names."""
+    roles = roles_of(thing, action)
+    may = frozenset(roles)
 
+    @needs(thing, action)
     def check(request: Request) -> Principal:
         principal = asking(authenticator, request.scope)
         if principal is None:
             raise HTTPException(401, UNKNOWN, CHALLENGE)
-        if not principal.roles & set(roles):
+        if not principal.roles & may:
             names = " or ".join(role.value for role in roles)
             raise HTTPException(403, f"this request needs the role {names}")
         return principal
@@ -102,10 +106,12 @@ def health_router(
 
     @routes.options("/healthz", include_in_schema=False)
     @routes.options("/readyz", include_in_schema=False)
+    @needs(Thing.HEALTH, Action.READ)
     async def methods() -> Response:
         return Response(status_code=204, headers={"allow": "GET, HEAD, OPTIONS"})
 
     @routes.get("/healthz", summary="Is the process alive?")
+    @needs(Thing.HEALTH, Action.READ)
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
@@ -114,6 +120,7 @@ def health_router(
         summary="Can it sign and verify?",
         responses={503: {"description": "Not ready; problems says why."}},
     )
+    @needs(Thing.HEALTH, Action.READ)
     async def readyz() -> JSONResponse:
         problems, told = ready(), remarks()
         body: dict[str, Any] = {"status": "ok" if not problems else "not ready"}
@@ -131,7 +138,7 @@ def metrics_router(metrics: Metrics, authenticator: Authenticator) -> APIRouter:
 
     @routes.get(
         "/metrics",
-        dependencies=[requires(authenticator, Role.OPERATOR)],
+        dependencies=[requires(authenticator, Thing.METRICS, Action.READ)],
         response_class=Response,
         responses={
             200: {"content": {"text/plain": {}}},

@@ -16,8 +16,9 @@ from msgspec import Struct
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.reading import Reading
 from zhenxian.registry.cells import plain
-from zhenxian.registry.forms import AS_WRITTEN, COLUMNS, record_of
+from zhenxian.registry.forms import AS_WRITTEN, record_of
 from zhenxian.registry.identity import document_hash
+from zhenxian.registry.members import COLUMNS
 from zhenxian.registry.model import Kind, Record
 
 # What quotes kept apart, in a text without them; neither character is printable, so no value of

@@ -21,9 +21,11 @@ from typing import Final, NamedTuple, TextIO
 from zhenxian.core.errors import ConfigError, ParseError, ZhenxianError
 from zhenxian.core.reading import Reading
 from zhenxian.registry.cells import cell
-from zhenxian.registry.forms import AS_WRITTEN, COLUMNS, MAX_TEXT, record_of, row_of
+from zhenxian.registry.forms import AS_WRITTEN, record_of, row_of
 from zhenxian.registry.imports import Mode, Report
 from zhenxian.registry.journal import Commit, RegistryConflictError, VersionConflictError, put
+from zhenxian.registry.members import COLUMNS
+from zhenxian.registry.meta import MAX_TEXT
 from zhenxian.registry.model import CalleeRefusal, Holding, Kind, Record, State, Subject, Who
 from zhenxian.registry.rules import check
 from zhenxian.stores.bulk.columns import WIDE, Columns, Layout

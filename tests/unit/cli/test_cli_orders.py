@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from zhenxian.cli.client import Client, ServiceUnreachableError
 from zhenxian.cli.fleet import app as fleet
-from zhenxian.cli.orders import Pin, app, examine
+from zhenxian.cli.obedience import Pin, examine
+from zhenxian.cli.orders import app
 from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.registry.forms import row_of
 from zhenxian.registry.model import TargetKind

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
-from zhenxian.registry.forms import COLUMNS, record_of
+from zhenxian.registry.forms import record_of
 from zhenxian.registry.imports import Mode
 from zhenxian.registry.journal import RegistryConflictError, end, put
+from zhenxian.registry.members import COLUMNS
 from zhenxian.registry.model import (
     Access,
     Binding,
