@@ -129,7 +129,7 @@ def permissions_page() -> str:
 
 
 def _public() -> list[Thing]:
-    return [thing for (thing, _), roles in PERMISSIONS.items() if roles is ANYBODY]
+    return [thing for (thing, _), roles in PERMISSIONS.items() if roles == ANYBODY]
 
 
 def _may(thing: Thing) -> Iterator[str]:
