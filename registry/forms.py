@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from zhenxian.core.errors import ConfigError, ParseError, shown
@@ -14,7 +15,7 @@ from zhenxian.core.tn import TN, TNRange
 from zhenxian.passport.ppt.shaken import parse_origid
 from zhenxian.registry.members import COLUMNS, MEMBERS, Member
 from zhenxian.registry.meta import MAX_ID, MAX_TEXT, MAX_TIME, Form
-from zhenxian.registry.model import KINDS, TYPES, ConductKind, Kind, Record
+from zhenxian.registry.model import TYPES, ConductKind, Kind, Record
 
 AS_WRITTEN: Final = Reading()
 
@@ -34,23 +35,25 @@ def record_of(kind: Kind, row: Mapping[str, Any], reading: Reading = AS_WRITTEN)
     Raises:
         ConfigError: names the member and what was expected.
     """
-    unknown = set(row) - set(COLUMNS[kind])
+    columns, record, readers = _READERS[kind]
+    unknown = row.keys() - columns
     if unknown:
         raise ConfigError(f"{', '.join(sorted(unknown))}: no member of a {kind.value}")
     given = {name: value for name, value in row.items() if value not in (None, "", [])}
     form = _Form(given, reading)
     try:
-        return TYPES[kind](**{name: read(form) for name, read in _READERS[kind]})
+        return record(**{name: read(form) for name, read in readers})
     except ParseError as error:
         raise ConfigError(str(error)) from None
 
 
 def row_of(record: Record) -> dict[str, Any]:
     """A record as a row that record_of reads back; empty members included."""
-    return {
-        name: write(getattr(record, attribute))
-        for name, attribute, write in _WRITERS[KINDS[type(record)]]
-    }
+    names, values_of, writers = _WRITERS[type(record)]
+    row = dict(zip(names, values_of(record), strict=True))
+    for name, write in writers:
+        row[name] = write(row[name])
+    return row
 
 
 def seconds_of(text: str) -> int:
@@ -241,36 +244,37 @@ def _or(seconds: int | None, absent: int | None) -> int | None:
     return absent if seconds is None else seconds
 
 
-def _writer(member: Member) -> Callable[[Any], Any]:
-    """What writes one member as a row has it."""
+def _writer(member: Member) -> Callable[[Any], Any] | None:
+    """What writes one member as a row has it; None where the record has it so."""
     if member.choices is not None:
-        return (lambda many: [one.value for one in many]) if member.is_list else _value
+        return (lambda many: [one.value for one in many]) if member.is_list else attrgetter("_value_")
     writers: dict[Form, Callable[[Any], Any]] = {
         Form.FIRST: lambda numbers: str(numbers.first),
         Form.LAST: lambda numbers: str(numbers.last),
         Form.NUMBER: lambda number: str(number) if number is not None else None,
-        Form.TIME: (lambda seconds: seconds or None) if member.absent == 0 else _same,
     }
-    return writers.get(member.form, list if member.is_list else _same)
-
-
-def _value(one: Enum) -> Any:
-    return one.value
-
-
-def _same(value: Any) -> Any:
-    return value
+    if member.form is Form.TIME and member.absent == 0:
+        return lambda seconds: seconds or None
+    return writers.get(member.form, list if member.is_list else None)
 
 
 _READERS: Final = {
-    kind: [
-        (member.attribute, _reader(member))
-        for member in MEMBERS[kind]
-        if member.form is not Form.LAST  # read with the first
-    ]
-    for kind in COLUMNS
+    kind: (
+        frozenset(columns),
+        TYPES[kind],
+        [
+            (member.attribute, _reader(member))
+            for member in MEMBERS[kind]
+            if member.form is not Form.LAST  # read with the first
+        ],
+    )
+    for kind, columns in COLUMNS.items()
 }
 _WRITERS: Final = {
-    kind: [(member.name, member.attribute, _writer(member)) for member in members]
+    TYPES[kind]: (
+        tuple(member.name for member in members),
+        attrgetter(*(member.attribute for member in members)),
+        [(member.name, write) for member in members if (write := _writer(member)) is not None],
+    )
     for kind, members in MEMBERS.items()
 }
