@@ -274,7 +274,7 @@ def test_chunks_take_and_refuse_what_single_writes_do(tmp_path_factory, rows, be
         patch.setattr(bulk, "CHUNK", chunk)
         report = run(many, text)
     # A row that another of its chunk replaced is refused there, and a change row by row.
-    repeated = {row.line for row in report.rejected if "in this import before" in row.reason}
+    repeated = {row.line for row in report.rejected if "in this import" in row.reason}
     assert {row.line: row.reason for row in report.rejected if row.line not in repeated} == {
         line: reason for line, reason in refused.items() if line not in repeated
     }
