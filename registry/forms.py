@@ -247,7 +247,9 @@ def _or(seconds: int | None, absent: int | None) -> int | None:
 def _writer(member: Member) -> Callable[[Any], Any] | None:
     """What writes one member as a row has it; None where the record has it so."""
     if member.choices is not None:
-        return (lambda many: [one.value for one in many]) if member.is_list else attrgetter("_value_")
+        return (
+            (lambda many: [one.value for one in many]) if member.is_list else attrgetter("_value_")
+        )
     writers: dict[Form, Callable[[Any], Any]] = {
         Form.FIRST: lambda numbers: str(numbers.first),
         Form.LAST: lambda numbers: str(numbers.last),

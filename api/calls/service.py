@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from zhenxian.api.auth import LOCAL, Authenticator, Principal
 from zhenxian.api.calls import responses as answers
+from zhenxian.api.calls.errors import SPOKEN
 from zhenxian.api.calls.messages import (
     JSON,
     ROUTES,
@@ -51,6 +52,7 @@ from zhenxian.calls.pipeline import (
 from zhenxian.calls.repeats import question_of
 from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason
+from zhenxian.signer.screen import Unfit
 from zhenxian.verifier.redress import Rejection
 from zhenxian.verifier.verdict import Verdict
 
@@ -80,7 +82,6 @@ class CallPolicy(Struct, frozen=True, kw_only=True):
     max_body: int = 65_536
     explain: bool = True
     reading: Reading = Reading()
-    iat_window: int = 60
 
 
 class Calls:
@@ -219,21 +220,15 @@ class Calls:
         self, body: bytes, dialect: Dialect | None, name: bytes, started: float
     ) -> Answer | Signing[RestCall]:
         policy = self.policy
-        request, echo = read_signing(
-            body,
-            configured=dialect,
-            reading=policy.reading,
-            now=int(self.pipeline.clock()),
-            iat_window=policy.iat_window,
-        )
+        request, echo = read_signing(body, configured=dialect, reading=policy.reading)
         call = self.pipeline.decide(request, RestCall(name, started, echo))
-        if call is None:
-            raise RequestError(Reason.NOT_READY, dialect=echo.dialect)
+        if isinstance(call, Unfit):
+            raise _unfit(call, echo.dialect)
         if call.decision.attest is not None:
             return call
         self.pipeline.signed(call)
         denied = answers.denied(call.decision, echo.dialect, policy.explain)
-        return Answer(call.decision.reason.http, denied, name)
+        return Answer(SPOKEN[call.decision.reason].status, denied, name)
 
     def _signed(self, call: Signing[RestCall]) -> Answer:
         if call.signed is None:
@@ -275,11 +270,18 @@ class Calls:
         return self._error(path, RequestError(Reason.INTERNAL), dialect, name)
 
     def _error(self, path: str, error: RequestError, dialect: Dialect, name: bytes) -> Answer:
-        reason = error.reason
+        reason, status = error.reason, SPOKEN[error.reason].status
         self.pipeline.recorder.error(
-            ROUTES[path], reason, name, reason.http, error.variables[0] if error.variables else None
+            ROUTES[path], reason, name, status, error.variables[0] if error.variables else None
         )
-        return Answer(reason.http, answers.refused(reason, error.variables, dialect), name)
+        return Answer(status, answers.refused(reason, error.variables, dialect), name)
+
+
+def _unfit(unfit: Unfit, dialect: Dialect) -> RequestError:
+    """The dialect's error: a member's, or what is said of this service."""
+    if not unfit.where:
+        return RequestError(unfit.reason, dialect=dialect)
+    return RequestError(Reason.PARAMETER_INVALID, unfit.where, unfit.detail, dialect=dialect)
 
 
 def _asker(principal: Principal, headers: Headers) -> bytes:

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final, Protocol
 from fastapi import APIRouter, Body, HTTPException, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from zhenxian.analytics.codec import Met
-from zhenxian.analytics.detector import Conduct
+from zhenxian.analytics.counted import Contact
+from zhenxian.analytics.detector import Detector
 from zhenxian.analytics.model import Assessment, Finding, Key, KeyKind, Picture, Sample, State
 from zhenxian.api.auth import Authenticator, Principal
 from zhenxian.api.calls.responses import finding_told
@@ -69,7 +69,7 @@ class Keeper(Protocol):
     """What keeps the conduct of this process."""
 
     @property
-    def conduct(self) -> Conduct:
+    def conduct(self) -> Detector:
         """Counts and findings."""
         ...
 
@@ -162,7 +162,7 @@ def displays_router(
         `taken` counts the keys that were told: two for a call signed here (access and subject) or
         verified here (signer and SPC), none for an access that is not registered.
         """
-        told: list[tuple[Key, Met | None]] = []
+        told: list[tuple[Key, Contact | None]] = []
         for index, call in enumerate(calls):
             if index % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # accesses may have to be read; calls go first
@@ -278,7 +278,7 @@ def _recorded(clearing: Clearing) -> dict[str, Any]:
     return {"id": row.pop("id"), "key": f"{row.pop('kind')}:{row.pop('target')}", **row}
 
 
-def _met(call: EndedCall, conduct: Conduct, reading: Reading) -> Met | None:
+def _met(call: EndedCall, conduct: Detector, reading: Reading) -> Contact | None:
     if call.orig is None and call.dest is None and call.answered is None:
         return None
     if call.orig is None or call.dest is None or call.answered is None:

@@ -11,7 +11,8 @@ from zhenxian.api.management.editing import Editor, shown, told
 from zhenxian.api.management.parameters import At, Key, Limit, instant
 from zhenxian.api.permissions import Action, Thing
 from zhenxian.registry.kinds import Plan
-from zhenxian.registry.model import Holding, Kind, Who
+from zhenxian.registry.model import Holding, Kind
+from zhenxian.registry.parties import involved
 from zhenxian.registry.store import Records
 
 
@@ -42,8 +43,8 @@ def question_routes(
                 levels = records.levels(tn)
                 answer["holdings"] = [shown(held, principal, v) for v, held in levels]
                 answer["chain"] = _chain(records, levels[0][1], None) if levels else []
-                subjects = tuple(held.subject for _, held in levels[:1])
-                who = Who(subjects, tuple(answer["chain"]), numbers=(tn,))
+                holding = levels[0][1] if levels else None
+                who = involved(tn, holding, tuple(answer["chain"]))
                 order = records.stopped(who)
                 answer["order"] = shown(order, principal) if order is not None else None
                 return answer
