@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any, Final, NamedTuple, TypeVar
 
 from zhenxian.api.auth import Role
-from zhenxian.registry.model import Kind
+from zhenxian.registry.model import NAMES
 
 _Endpoint = TypeVar("_Endpoint", bound=Callable[..., object])
 
@@ -63,15 +63,7 @@ class Permission(NamedTuple):
     action: Action
 
 
-RECORDS: Final[Mapping[Kind, Thing]] = {
-    Kind.SUBJECT: Thing.SUBJECTS,
-    Kind.RESELLER: Thing.RESELLERS,
-    Kind.HOLDING: Thing.HOLDINGS,
-    Kind.ACCESS: Thing.ACCESSES,
-    Kind.BINDING: Thing.BINDINGS,
-    Kind.EXEMPTION: Thing.EXEMPTIONS,
-    Kind.REFUSAL: Thing.REFUSALS,
-}
+RECORDS: Final = {kind: Thing(name) for kind, name in NAMES.items()}
 
 THINGS: Final[Mapping[Thing, str]] = {
     Thing.CALLS: "calls, to be signed or verified",

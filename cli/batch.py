@@ -12,12 +12,11 @@ from zhenxian.cli.client import DEFAULT_URL, Client, KeyFile, Url
 from zhenxian.cli.common import Json, console, errors, print_json
 from zhenxian.cli.record_options import Once, Reason, headers_of
 from zhenxian.cli.record_words import csv_rows, kind_of, opened
-from zhenxian.registry.imports import MAX_BATCH, Mode
-from zhenxian.registry.model import NAMES, Kind
+from zhenxian.registry.imports import BATCHES, MAX_BATCH, Mode
+from zhenxian.registry.model import NAMES
 
 _TOLD: Final = 20  # refused rows shown to people; --json has all
-_BATCHES: Final = (Kind.BINDING, Kind.HOLDING, Kind.REFUSAL)
-_WHICH: Final = ", ".join(NAMES[kind] for kind in _BATCHES)
+_WHICH: Final = ", ".join(NAMES[kind] for kind in BATCHES)
 
 
 def batch(
@@ -44,7 +43,7 @@ def batch(
     Exit status 1 when a row was refused.
     """
     kind = kind_of(which)
-    if kind not in _BATCHES:
+    if kind not in BATCHES:
         raise typer.BadParameter(f"{which} have no batches: put or import them")
     accepted = 0
     rejected: list[dict[str, Any]] = []

@@ -16,6 +16,7 @@ MAX_TOLD: Final = 1_000  # refused rows a report lists; all are counted
 MOST_TOLD: Final = 100_000  # likewise, where more are asked for over HTTP
 MAX_REASONS: Final = 100  # reasons that are told apart
 MAX_BATCH: Final = 5_000  # rows of one batch request
+BATCHES: Final = (Kind.BINDING, Kind.HOLDING, Kind.REFUSAL)  # of which there are such requests
 
 _OTHERS: Final = "other reasons"
 _SAID: Final = re.compile(r"'[^']*'|\"[^\"]*\"|[^\s,;:()]+")

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from zhenxian.registry.imports import BATCHES
 from zhenxian.registry.members import Member, given
 from zhenxian.registry.meta import Form
 from zhenxian.registry.model import NAMES, TYPES, Kind
@@ -62,6 +63,5 @@ BODIES: Final[dict[Kind, type[BaseModel]]] = {
     kind: _model(kind, f"{kind.value.capitalize()}Body", keyed=False) for kind in NAMES
 }
 ROWS: Final[dict[Kind, type[BaseModel]]] = {
-    kind: _model(kind, f"{kind.value.capitalize()}Row", keyed=True)
-    for kind in (Kind.BINDING, Kind.HOLDING, Kind.REFUSAL)
+    kind: _model(kind, f"{kind.value.capitalize()}Row", keyed=True) for kind in BATCHES
 }
