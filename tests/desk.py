@@ -13,6 +13,7 @@ import time
 import httpcore
 import httpx
 import pytest
+from described import check_response, departure
 
 from zhenxian.api.calls.messages import Headers, Incoming
 from zhenxian.calls.pipeline import Waiting
@@ -106,7 +107,10 @@ class Desk:
         self.service.calls.answered()
         if isinstance(answer, Waiting):
             return answer, None
-        return answer.status, json.loads(answer.body)
+        told = json.loads(answer.body)
+        wrong = departure(method.decode(), path, answer.status, "application/json", told)
+        assert wrong is None, wrong
+        return answer.status, told
 
     def http(self, method, path, *, admin=False, **more):
         """A request to the application, without a network."""
@@ -120,9 +124,11 @@ class Desk:
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
                 return await client.request(method, path, **more)
 
-        if self._loop is not None:
-            return self._loop.run_until_complete(ask())
-        return asyncio.run(ask())
+        answer = (
+            self._loop.run_until_complete(ask()) if self._loop is not None else asyncio.run(ask())
+        )
+        check_response(answer)
+        return answer
 
     def close(self):
         """Let go of connections to Redis."""

@@ -40,12 +40,14 @@ from zhenxian.core.errors import ParseError, StoreUnavailableError
 from zhenxian.core.reasons import Reason, Verstat
 from zhenxian.core.tn import TN
 from zhenxian.passport.identity import split_identity_headers
+from zhenxian.passport.ppt.shaken import Shaken
 from zhenxian.registry.consent import Consent, ConsentPolicy
 from zhenxian.registry.kinds import NO_PLAN, Plan
 from zhenxian.registry.model import CalleeRefusal, Registry
-from zhenxian.verifier.analytics import AS_USUAL, ConductPolicy, observation
+from zhenxian.registry.parties import observation
+from zhenxian.verifier.analytics import AS_USUAL, ConductPolicy, keys
 from zhenxian.verifier.decisive import verdict_of
-from zhenxian.verifier.facts import Facts, Sources, gather
+from zhenxian.verifier.facts import Sources, gather
 from zhenxian.verifier.judge import JUDGE_CHECKS, judge
 from zhenxian.verifier.marks import going_on, marked, to_emergency
 from zhenxian.verifier.opened import NOTHING_FETCHED, Candidate, NeedCertificates, Opened
@@ -258,7 +260,10 @@ class Verifier:
         for entry in opened.entries:
             if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT):
                 entry.key = replay_key(entry.token.header.token, entry.token.signature)
-                entry.facts = self._facts(entry.token, opened)
+                self.certificates.keep(entry.token.passport.header.x5u)
+                late = outdated(opened.request, opened.now, self.policy)
+                facts = gather(entry.token, opened.request, opened.now, self.sources, late)
+                entry.facts = facts.to_emergency() if opened.to_emergency else facts
             elif (
                 isinstance(entry, Candidate)
                 and isinstance(entry.token, Refusal)
@@ -377,23 +382,22 @@ class Verifier:
             return
         if refusal is not None and refusal.check not in _COUNTS:
             return
-        called = opened.request.called
+        extension, called = token.passport.extension, opened.request.called
+        if not isinstance(extension, Shaken):
+            return
+        # A token may name others beside whom the call is for, by the request.
         told = observation(
-            token,
+            keys(token),
+            token.orig,
             called[0] if called else None,
-            binding=facts.binding,
-            hidden_caller=facts.hidden_caller,
-            at=opened.now,
-            mark=int.from_bytes(candidate.key[:_MARK_OCTETS], "big"),
+            opened.now,
+            facts.binding,
+            facts.hidden_caller,
+            extension.origid,
+            int.from_bytes(candidate.key[:_MARK_OCTETS], "big"),
         )
         if told is not None:
             conduct.observe(told)
-
-    def _facts(self, token: VerifiedPASSporT, opened: Opened) -> Facts:
-        self.certificates.keep(token.passport.header.x5u)
-        late = outdated(opened.request, opened.now, self.policy)
-        facts = gather(token, opened.request, opened.now, self.sources, late)
-        return facts.to_emergency() if opened.to_emergency else facts
 
     def signer(self, chain: Chain, now: int) -> TrustedSigner | Untrusted:
         """Validate a chain, or remember doing so (verifier.trust)."""

@@ -9,12 +9,14 @@ from fastapi import APIRouter, Body, HTTPException
 from fastapi.responses import JSONResponse
 
 from zhenxian.api.auth import Authenticator, Principal
+from zhenxian.api.management.answers import BatchAnswer, BatchProblem
 from zhenxian.api.management.bodies import ROWS
 from zhenxian.api.management.common import PROBLEM_JSON, problem, problems, requires
 from zhenxian.api.management.editing import Editor, check_own
 from zhenxian.api.management.parameters import ModeOf, Reason
 from zhenxian.api.once import Once, OnceOnly
 from zhenxian.api.permissions import RECORDS, Action
+from zhenxian.api.schema import answered
 from zhenxian.core.errors import ConfigError
 from zhenxian.registry.forms import record_of
 from zhenxian.registry.imports import MAX_BATCH, Mode
@@ -99,7 +101,10 @@ def batch_routes(
         @routes.post(
             f"/{NAMES[kind]}/batch",
             summary=f"Put many {what}",
-            responses=problems(c409="A row contradicts what is registered; nothing was written."),
+            operation_id=f"put_many_{NAMES[kind]}",
+            responses=problems(c409="A row contradicts what is registered; nothing was written.")
+            | problems(BatchProblem, c422="A row is unusable, and nothing was written.")
+            | answered("What became of the rows.", BatchAnswer),
         )
         async def put_many(
             principal: Annotated[Principal, may],

@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import HTTPException
 
 from zhenxian.api.auth import Principal
+from zhenxian.api.management.answers import PRIVATE
 from zhenxian.api.once import Once
 from zhenxian.api.permissions import Action, Thing, everybodys
 from zhenxian.core.errors import ConfigError
@@ -19,7 +20,6 @@ from zhenxian.registry.model import Binding, Record, Subject
 from zhenxian.registry.orders import Issuer
 from zhenxian.registry.store import RegistryStore
 
-_PRIVATE: Final = ("name", "document_kind", "document")
 _SEE_IDENTITY: Final = everybodys(Thing.IDENTITIES, Action.READ)
 _SEE_ALL_BINDINGS: Final = everybodys(Thing.BINDINGS, Action.READ)
 _KEEP_ALL_BINDINGS: Final = everybodys(Thing.BINDINGS, Action.PUT)
@@ -80,7 +80,7 @@ def shown(record: Record, principal: Principal, version: int | None = None) -> d
     """A record as that principal may see it."""
     row = row_of(record)
     if isinstance(record, Subject) and not principal.roles & _SEE_IDENTITY:
-        for name in _PRIVATE:
+        for name in PRIVATE:
             row.pop(name)
     if version is not None:
         row["version"] = version

@@ -6,11 +6,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException
 
 from zhenxian.api.auth import Authenticator, Principal
+from zhenxian.api.management.answers import (
+    RECORDS,
+    AcknowledgementsAnswer,
+    NodesAnswer,
+    page_type,
+)
 from zhenxian.api.management.bodies import OrderBody
 from zhenxian.api.management.common import problems, requires
 from zhenxian.api.management.editing import Editor, shown
 from zhenxian.api.management.parameters import After, Key, Limit, Reason
 from zhenxian.api.permissions import Action, Thing
+from zhenxian.api.schema import answered
 from zhenxian.registry import orders
 from zhenxian.registry.journal import RegistryConflictError, put
 from zhenxian.registry.model import Kind, Order
@@ -30,7 +37,9 @@ def order_routes(
     @routes.post(
         "/orders",
         summary="Give or lift an order",
-        responses=problems(
+        operation_id="give_order",
+        responses=answered("The order as it now is.", RECORDS[Kind.ORDER])
+        | problems(
             c403="Forged, of an unknown issuer, or of one who is not entitled.",
             c404="There is no such order to lift.",
             c409="Replayed, rolled back, or in force already.",
@@ -55,7 +64,12 @@ def order_routes(
         commit = await editor.commit([put(order, expected)], principal, reason, None, None)
         return shown(order, principal, commit.seq)
 
-    @routes.get("/orders", summary="List orders")
+    @routes.get(
+        "/orders",
+        summary="List orders",
+        operation_id="list_orders",
+        responses=answered("A page of them.", page_type(Kind.ORDER, "orders")),
+    )
     async def listed(
         principal: Annotated[Principal, read], limit: Limit = 100, after: After = ""
     ) -> dict[str, Any]:
@@ -68,7 +82,9 @@ def order_routes(
     @routes.get(
         "/orders/{key}/acknowledgements",
         summary="Which nodes obey an order, and since when",
-        responses=problems(c404="No such order."),
+        operation_id="read_acknowledgements",
+        responses=problems(c404="No such order.")
+        | answered("The order, and who obeys it.", AcknowledgementsAnswer),
     )
     async def acknowledgements(principal: Annotated[Principal, read], key: Key) -> dict[str, Any]:
         entry = registry.book.get(Kind.ORDER, key)
@@ -84,6 +100,12 @@ def order_routes(
             "pins": pinned,
         }
 
-    @routes.get("/nodes", summary="The nodes that answer calls", dependencies=[nodes])
+    @routes.get(
+        "/nodes",
+        summary="The nodes that answer calls",
+        operation_id="list_nodes",
+        responses=answered("All of them.", NodesAnswer),
+        dependencies=[nodes],
+    )
     async def all_nodes() -> dict[str, Any]:
         return {"nodes": await registry.nodes(), "pins": pinned}

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from zhenxian.api.auth import Authenticator, Principal
+from zhenxian.api.management.answers import ChangesAnswer, NumberNow, NumberThen
 from zhenxian.api.management.common import requires
 from zhenxian.api.management.editing import Editor, shown, told
 from zhenxian.api.management.parameters import At, Key, Limit, instant
 from zhenxian.api.permissions import Action, Thing
+from zhenxian.api.schema import answered
 from zhenxian.registry.kinds import Plan
 from zhenxian.registry.model import Holding, Kind
 from zhenxian.registry.parties import involved
@@ -24,7 +26,12 @@ def question_routes(
     audit = requires(authenticator, Thing.CHANGES, Action.READ)
     registry = editor.registry
 
-    @routes.get("/numbers/{number}", summary="Who may show a number, now or at a past instant")
+    @routes.get(
+        "/numbers/{number}",
+        summary="Who may show a number, now or at a past instant",
+        operation_id="read_number",
+        responses=answered("Who holds it; with `at`, who held it.", NumberNow, NumberThen),
+    )
     async def number(
         principal: Annotated[Principal, read], number: Key, at: At = None
     ) -> dict[str, Any]:
@@ -57,7 +64,13 @@ def question_routes(
 
         return await registry.read(ask)
 
-    @routes.get("/changes", summary="What was committed, in order", dependencies=[audit])
+    @routes.get(
+        "/changes",
+        summary="What was committed, in order",
+        operation_id="list_changes",
+        responses=answered("A page of the commits.", ChangesAnswer),
+        dependencies=[audit],
+    )
     async def changes(
         after: Annotated[int, Query(ge=0, le=2**62)] = 0, limit: Limit = 100
     ) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from fastapi import APIRouter, Body, HTTPException, Response
 from msgspec.structs import replace
 
 from zhenxian.api.auth import Authenticator, Principal
+from zhenxian.api.management import answers
 from zhenxian.api.management.batches import batch_routes
 from zhenxian.api.management.bodies import BODIES
-from zhenxian.api.management.common import problems, requires
+from zhenxian.api.management.common import ALWAYS, problems, requires
 from zhenxian.api.management.editing import Editor, check_own, may_see, shown, told
 from zhenxian.api.management.orders import order_routes
 from zhenxian.api.management.parameters import (
@@ -37,6 +38,7 @@ from zhenxian.api.management.trace import trace_router
 from zhenxian.api.once import OnceOnly
 from zhenxian.api.permissions import RECORDS, Action, Thing
 from zhenxian.api.reading import PlainRoute
+from zhenxian.api.schema import answered
 from zhenxian.core.reading import Reading
 from zhenxian.registry.forms import AS_WRITTEN, record_of
 from zhenxian.registry.journal import Change, end, put
@@ -72,7 +74,8 @@ def registry_router(
         route_class=PlainRoute,
         prefix="/v1",
         tags=["Registry"],
-        responses=problems(
+        responses=ALWAYS
+        | problems(
             c400="The body is not JSON text.",
             c401="Missing or unknown credentials.",
             c403="The role does not permit it.",
@@ -108,6 +111,7 @@ def _record_routes(
         c409="Contradicts what is registered, and names both.",
         c412="Not at the version of If-Match.",
     )
+    as_it_is = answered("As it is.", answers.RECORDS[kind])
     place = f"/{name}/{{key}}"
     registry = editor.registry
     by_subject = kind in (Kind.HOLDING, Kind.ACCESS, Kind.EXEMPTION)
@@ -121,7 +125,12 @@ def _record_routes(
             raise HTTPException(404, f"there is no {kind.value} {key}")
         return entry
 
-    @routes.get(f"/{name}", summary=f"List {name}")
+    @routes.get(
+        f"/{name}",
+        summary=f"List {name}",
+        operation_id=f"list_{name}",
+        responses=answered("A page of them.", answers.page_type(kind, name)),
+    )
     async def listed(
         principal: Annotated[Principal, see],
         limit: Limit = 100,
@@ -142,7 +151,12 @@ def _record_routes(
         ]
         return {name: rows, "following": part.following}
 
-    @routes.get(place, summary=f"Read {_one(kind)}", responses=absent)
+    @routes.get(
+        place,
+        summary=f"Read {_one(kind)}",
+        operation_id=f"read_{kind.value}",
+        responses=absent | as_it_is,
+    )
     async def one(
         principal: Annotated[Principal, see], response: Response, key: Key
     ) -> dict[str, Any]:
@@ -152,7 +166,12 @@ def _record_routes(
         response.headers["etag"] = f'"{version}"'
         return shown(record, principal, version)
 
-    @routes.put(place, summary=f"Put {_one(kind)}", responses=conflict)
+    @routes.put(
+        place,
+        summary=f"Put {_one(kind)}",
+        operation_id=f"put_{kind.value}",
+        responses=conflict | as_it_is,
+    )
     async def put_one(
         principal: Annotated[Principal, may],
         response: Response,
@@ -172,7 +191,13 @@ def _record_routes(
         value = commit.changes[0].value if commit.changes else record
         return shown(value or record, principal, commit.seq)
 
-    @routes.delete(place, summary=f"End {_one(kind)}", status_code=204, responses=absent | conflict)
+    @routes.delete(
+        place,
+        summary=f"End {_one(kind)}",
+        operation_id=f"end_{kind.value}",
+        status_code=204,
+        responses=absent | conflict,
+    )
     async def end_one(
         principal: Annotated[Principal, ends],
         key: Key,
@@ -193,7 +218,12 @@ def _record_routes(
         )
         await editor.commit([change], principal, reason, once, None)
 
-    @routes.get(f"{place}/history", summary=f"All versions of {_one(kind)}", responses=absent)
+    @routes.get(
+        f"{place}/history",
+        summary=f"All versions of {_one(kind)}",
+        operation_id=f"read_{kind.value}_history",
+        responses=absent | answered("The earliest first.", answers.HISTORIES[kind]),
+    )
     async def history(principal: Annotated[Principal, see], key: Key) -> dict[str, Any]:
         wanted = canonical(key)
         versions = await registry.read(lambda records: records.history(kind, wanted))
@@ -211,7 +241,13 @@ def _rotation_route(routes: APIRouter, editor: Editor, authenticator: Authentica
     @routes.post(
         "/accesses/{key}/origid",
         summary="Rotate an access's origid",
-        responses=problems(c404="No such access.", c412="Not at the version of If-Match."),
+        operation_id="rotate_origid",
+        responses=problems(
+            c404="No such access.",
+            c409="The idempotency key was used for another request.",
+            c412="Not at the version of If-Match.",
+        )
+        | answered("The access with its new origid.", answers.RECORDS[Kind.ACCESS]),
     )
     async def rotate(
         principal: Annotated[Principal, write],

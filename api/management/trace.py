@@ -7,9 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Path
 
 from zhenxian.api.auth import Authenticator, Principal
+from zhenxian.api.management.answers import TracedAccess, TracedOrigid
 from zhenxian.api.management.common import problems, requires
 from zhenxian.api.management.editing import shown
 from zhenxian.api.permissions import Action, Thing
+from zhenxian.api.schema import answered
 from zhenxian.registry.model import Access
 from zhenxian.registry.store import RegistryStore
 from zhenxian.signer.origids import Given
@@ -36,7 +38,9 @@ def trace_router(
     @routes.get(
         "/origids/{origid}",
         summary="Trace an origid, also one that was rotated, or of a call",
-        responses=problems(c404="It names no access."),
+        operation_id="trace_origid",
+        responses=problems(c404="It names no access.")
+        | answered("Whose it is.", TracedAccess, TracedOrigid),
     )
     async def trace(principal: Annotated[Principal, audit], origid: Origid) -> dict[str, Any]:
         """The access as it is, or last was. `current` says whether the origid is its own now.

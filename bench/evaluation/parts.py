@@ -154,9 +154,16 @@ class Desk:
         self._orders += 1
         now = int(self.now)
         instruction = Instruction(
-            Action.STOP, f"bench-{self._orders}", REGULATOR, self._orders, "complaints",
-            TargetKind.SUBJECT, subject, now, now,
-        )  # fmt: skip
+            action=Action.STOP,
+            order=f"bench-{self._orders}",
+            issuer=REGULATOR,
+            number=self._orders,
+            reference="complaints",
+            kind=TargetKind.SUBJECT,
+            target=subject,
+            since=now,
+            iat=now,
+        )
         token = sign_instruction(instruction, self._regulator, REGULATOR)
         if not self.write(order_of(instruction, token)):
             raise RuntimeError(f"the order against {subject} was refused")

@@ -80,15 +80,15 @@ def privacy(first: str, of: str = "bank") -> Change:
 
 def order(name: str, number: int, target: str = "bank") -> Order:
     instruction = Instruction(
-        Action.STOP,
-        name,
-        "regulator",
-        number,
-        f"ref {name}",
-        TargetKind.SUBJECT,
-        target,
-        int(time.time()),
-        int(time.time()),
+        action=Action.STOP,
+        order=name,
+        issuer="regulator",
+        number=number,
+        reference=f"ref {name}",
+        kind=TargetKind.SUBJECT,
+        target=target,
+        since=int(time.time()),
+        iat=int(time.time()),
     )
     return order_of(instruction, sign_instruction(instruction, ISSUER, "k"))
 

@@ -71,9 +71,14 @@ def _rows(kind):
     return [(row, record_of(kind, row)) for row in FULL[kind]]
 
 
-def _served(member):
-    """A member's schema as the framework writes it, which leaves a default of null out."""
-    return {name: told for name, told in member.schema.items() if told is not None}
+def _plain(schema):
+    """Without what is served otherwise: a default of null is left out, and times are of today."""
+    times = any(isinstance(one, int) for one in schema.get("examples", ()))
+    return {
+        name: told
+        for name, told in schema.items()
+        if told is not None and not (times and name == "examples")
+    }
 
 
 def test_every_member_of_every_record_is_tried_here():
@@ -99,14 +104,17 @@ def test_rows_and_columns_are_the_declaration(kind):
         assert loads(kind, dumps(record)) == record
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate Operation ID")
 @pytest.mark.parametrize("kind", NAMES)
 def test_the_served_schema_is_the_declaration(desk, kind):
     schemas = desk.http("GET", "/openapi.json").json()["components"]["schemas"]
     described = schemas[f"{kind.value.capitalize()}Body"]
     body = [member for member in given(kind) if not member.in_path]
-    served = {name: one for name, one in described["properties"].items() if one.pop("title")}
-    assert served == {member.name: _served(member) for member in body}
+    served = described["properties"]
+    assert served.keys() == {member.name for member in body}
+    for member in body:
+        told = served[member.name]
+        told.pop("title", None)
+        assert _plain(told) == _plain(member.schema)
     assert described.get("required", []) == [one.name for one in body if one.required]
     assert described["additionalProperties"] is False
     for member in given(kind):
