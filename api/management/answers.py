@@ -11,7 +11,6 @@ from types import GenericAlias
 from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, TypedDict
 
 from msgspec import UNSET, Meta, UnsetType, defstruct
-from msgspec.structs import fields
 
 from zhenxian.analytics.model import Measure
 from zhenxian.api.calls.answers import FindingAnswer, StandingState
@@ -19,7 +18,7 @@ from zhenxian.core.tn import TN
 from zhenxian.registry.kinds import NumberKind
 from zhenxian.registry.members import MEMBERS, Member
 from zhenxian.registry.meta import Form
-from zhenxian.registry.model import TYPES, Access, ConductMeasure, Kind
+from zhenxian.registry.model import TYPES, ConductMeasure, Kind
 
 Seconds: TypeAlias = Annotated[int, Meta(description="Seconds since the epoch.")]
 Following: TypeAlias = Annotated[
@@ -217,7 +216,7 @@ class TracedCall(TypedDict):
 TracedAccess: Final[Any] = defstruct(
     "TracedAccess",
     [
-        *((member.name, member.type) for member in fields(Access)),
+        *_members(Kind.ACCESS),
         ("current", Annotated[bool, Meta(description="The origid is its own now.")]),
         ("call", TracedCall | UnsetType, UNSET),
     ],
