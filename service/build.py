@@ -357,11 +357,11 @@ def _replay_store(settings: Settings) -> ReplayStore:
 def _around(registry: EmbeddedRegistry | FleetRegistry, keeper: AnalyticsSync | None) -> Around:
     """What each batch of calls is preceded and followed by."""
     if keeper is None:
-        return Around(refresh=registry.turn)
+        return Around(refresh=registry.refresh)
 
     def refresh() -> None:
         try:
-            registry.turn()
+            registry.refresh()
         finally:
             keeper.turn()
 

@@ -13,7 +13,7 @@ from zhenxian.registry.model import Kind
 from zhenxian.stores.bulk.importer import Import
 from zhenxian.stores.fleet.importer import FleetImport
 from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 from zhenxian.stores.sqlite.requests import reached
 
@@ -50,7 +50,7 @@ class RunningImports:
 
             def work() -> Report:
                 # A connection of its own: single writes of others come in between its commits.
-                book = Book(registry.book.path, writer=True)
+                book = RegistryFile(registry.book.path, writer=True)
                 try:
                     local = Import(book, kind, **self._fixed, **how)
                     local.report.told = told

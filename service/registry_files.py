@@ -13,14 +13,14 @@ from zhenxian.service.settings import Settings
 from zhenxian.stores.bulk.importer import Import, export_rows
 from zhenxian.stores.fleet.importer import FleetImport
 from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 
 
-class RegistryFile:
+class LocalFile:
     """The registry file of this machine, opened to be written."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: RegistryFile) -> None:
         self._book = book
 
     def reached(self, name: str) -> int:
@@ -37,12 +37,12 @@ class RegistryFile:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[RegistryFile]:
+def opened(settings: Settings) -> Iterator[LocalFile]:
     """Open the file, and make it when there is none. Raises ConfigError, StoreUnavailableError."""
     make_data_folder(settings.data)
-    book = Book(settings.data / REGISTRY_FILE, writer=True)
+    book = RegistryFile(settings.data / REGISTRY_FILE, writer=True)
     try:
-        yield RegistryFile(book)
+        yield LocalFile(book)
     finally:
         book.close()
 

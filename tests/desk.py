@@ -93,6 +93,13 @@ class Desk:
     def _written(self, data):
         self.lines += [json.loads(line) for line in data.splitlines()]
 
+    def written_database(self):
+        """The writing connection to the registry's file, to be made unwritable."""
+        registry = self.service.registry
+        fleet = isinstance(registry, FleetRegistry)
+        file = registry.node._replica._file if fleet else registry._writer
+        return file.connection.db
+
     def logged(self):
         self.service.log.flush()
         return self.lines

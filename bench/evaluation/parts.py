@@ -38,7 +38,7 @@ from zhenxian.simulation import Key as TruthKey
 from zhenxian.simulation.demo import NORTH, REGULATOR, World, prepare, register
 from zhenxian.simulation.stream import Answer as Placed
 from zhenxian.simulation.stream import Proxy, Tally, registrable
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 
 COUNTS = {
@@ -114,7 +114,7 @@ class Desk:
         self._orders = 0
         records = map(documented, registrable(traffic.records(), traffic.shared_accesses()))
         register(folder / "state", list(records), start)
-        self._book = Book(folder / "state" / REGISTRY_FILE, writer=True)
+        self._book = RegistryFile(folder / "state" / REGISTRY_FILE, writer=True)
         self._service = _service(world, lambda: self.now, conduct=conduct)
         current = self._service.keys.current if self._service.keys is not None else None
         if current is None:

@@ -114,7 +114,9 @@ async def until(condition, seconds: float = 12.0, what: str = "the condition") -
 def state(registry: FleetRegistry) -> dict:
     """What a copy holds, as all nodes must have it."""
     book = registry.book
-    tables = {name: sorted(book._all(f"SELECT * FROM {name}"), key=repr) for name in COMMON}
+    tables = {
+        name: sorted(book.connection.all(f"SELECT * FROM {name}"), key=repr) for name in COMMON
+    }
     tables["holdings"] = sorted(book.holdings(), key=repr)
     tables["seq"] = book.last()
     return tables

@@ -216,3 +216,15 @@ def test_no_label_is_taken_from_a_request(desk):
         "PARAMETER_INVALID": 3,
         "METHOD_NOT_ALLOWED": 3,
     }
+
+
+def test_a_state_is_one_of_all_and_changes_with_the_node():
+    metrics = Metrics()
+    states = iter(("behind", "current"))
+    metrics.state("zhenxian_fleet_state", "A state.", ("behind", "current"), lambda: next(states))
+    for now in ("behind", "current"):
+        told = {
+            sample.labels["state"]: sample.value
+            for sample in _series(metrics, "zhenxian_fleet_state")
+        }
+        assert told == {one: float(one == now) for one in ("behind", "current")}
