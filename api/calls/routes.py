@@ -27,6 +27,7 @@ from zhenxian.api.calls.messages import (
 from zhenxian.api.calls.requests import SigningBody, VerificationBody
 from zhenxian.api.calls.service import Calls
 from zhenxian.api.examples import CALLEE, DISPLAY, EXAMPLE_TIME, IDENTITY, ORIGID
+from zhenxian.api.permissions import Action, Thing, needs
 from zhenxian.api.schema import JSON, answered, content
 from zhenxian.calls.pipeline import Asking, Waiting
 
@@ -122,6 +123,7 @@ def calls_router(calls: Calls) -> APIRouter:
     """The routes for everything the protocol does not answer itself."""
     routes = APIRouter(tags=["Calls"])
 
+    @needs(Thing.CALLS, Action.ASK)
     async def handle(request: Request) -> Response:
         path = request.scope["path"]
         headers = Headers.of(request.scope["headers"])
