@@ -44,7 +44,7 @@ def wrong_with(display: TN, holding: Holding | None, plan: Plan, now: int) -> Wr
 
 def to_emergency(request: VerificationRequest, plan: Plan) -> bool:
     """True when everyone called is an emergency number or service."""
-    to = request.to
+    to = request.target if request.dest else request.to
     if len(to[0]) >= MIN_DIGITS and not isinstance(to[0], URI):
         return False
     return all(map(plan.emergency, to))

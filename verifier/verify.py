@@ -19,6 +19,10 @@ For each Identity header of the call, the first check that fails ends that heade
 10. the token was not seen before; no order stops it; the number is held
     where it was signed; its signer's displays are not used as a pool; the
     callee does not refuse such calls                                         438, 437, 608, 607
+11. of a diverted call: genuine div tokens lead from the token to the target  438
+
+Step 11 is RFC 8946 section 4.2, in verifier/diversion.py; before step 6 it is made as far as it
+needs no key, in place of dest in step 5.
 
 Steps 1 to 5 need no key. Side effects come last: only a genuine token enters the replay store.
 A certificate that is not in the cache is a value, NeedCertificates: the caller fetches and asks
@@ -51,6 +55,7 @@ from zhenxian.registry.kinds import NO_PLAN, Plan
 from zhenxian.registry.model import Binding, CalleeRefusal, Holding, Order, Registry, Use, Who
 from zhenxian.verifier.analytics import AS_USUAL, ConductPolicy, against, keys, observation
 from zhenxian.verifier.decisive import verdict_of
+from zhenxian.verifier.diversion import Diversions, gather_diverting, unsigned_diversion
 from zhenxian.verifier.judge import JUDGE_CHECKS, Facts, judge
 from zhenxian.verifier.marks import NOTHING_WRONG, going_on, marked, to_emergency, wrong_with
 from zhenxian.verifier.replay import (
@@ -65,7 +70,15 @@ from zhenxian.verifier.replay import (
     replay_key,
 )
 from zhenxian.verifier.request import VerificationRequest
-from zhenxian.verifier.screen import SCREEN_CHECKS, Screened, ScreenPolicy, outdated, read, screen
+from zhenxian.verifier.screen import (
+    SCREEN_CHECKS,
+    Diverting,
+    Screened,
+    ScreenPolicy,
+    outdated,
+    read,
+    screen,
+)
 from zhenxian.verifier.token import TOKEN_CHECKS, VerifiedPASSporT, check_token, signed_by
 from zhenxian.verifier.unsigned import (
     UnsignedPolicy,
@@ -74,7 +87,7 @@ from zhenxian.verifier.unsigned import (
     judge_unsigned,
     region,
 )
-from zhenxian.verifier.verdict import Check, Refusal, Result, Verdict
+from zhenxian.verifier.verdict import Check, Label, Refusal, Result, Verdict
 
 MAX_REMEMBERED_CHAINS: Final = 4096  # validation results kept; a nation has fewer signers
 _MARK_OCTETS: Final = 7  # of replay_key
@@ -173,6 +186,7 @@ class Opened(Struct):
     entries: list[Result | Candidate]
     to_emergency: bool = False  # everyone called is an emergency number or service
     fetched: Mapping[str, Chain | Failure] = _NOTHING
+    diversions: Diversions | None = None  # of a call with several tokens, or a div
 
     def check(self) -> None:
         """Steps 8 and 9: what the certificate may speak for, and the signature."""
@@ -256,11 +270,15 @@ class Verifier:
         fetched: Mapping[str, Chain | Failure] = _NOTHING,
         *,
         lists: bool = True,
+        forwarding: bool = False,
+        diverted: bool = False,
     ) -> Verdict | NeedCertificates | Opened:
         """Steps 1 to 7, for all headers of a call. Arguments as of `verify`.
 
         Args:
             lists: False once revocation lists were asked for: go on without what is lacking.
+            forwarding: the call is about to be diverted from its target, who was called earlier.
+            diverted: a single header is known to be a div.
         """
         # 1. an Identity header is present
         if not request.identities:
@@ -277,14 +295,29 @@ class Verifier:
         missing: list[str] = []
         uncovered: list[Chain] = []
         entries: list[Result | Candidate] = []
-        for value in values:
+        diversions: Diversions | None = None
+        if forwarding or diverted or len(values) > 1:
+            tokens = [read(value, request, self.policy) for value in values]
+            diversions = Diversions(
+                tokens, values, request, self.policy, now, forwarding=forwarding
+            )
+            values = diversions.values
+        for place, value in enumerate(values):
             # 2, 3. header and token
-            token = read(value, request, self.policy)
+            if diversions is None:
+                token = read(value, request, self.policy)
+            else:
+                token = diversions.tokens[place]
             if isinstance(token, Refusal):
                 entries.append(Result(None, value, _passed(_ALL, token.check), token))
                 continue
             # 3, 4, 5. x5u, Date and iat, orig and dest
-            refused = screen(token, request, now, self.policy)
+            if diversions is not None:
+                refused = diversions.refused[place]
+            elif type(token) is Diverting:
+                return self.open(request, now, fetched, lists=lists, diverted=True)
+            else:
+                refused = screen(token, request, now, self.policy)
             if refused is not None:
                 entries.append(_result(token, value, _passed(_ALL, refused.check), refused))
                 continue
@@ -314,7 +347,7 @@ class Verifier:
             return NeedCertificates(tuple(dict.fromkeys(missing)))
         if uncovered:
             return NeedCertificates((), tuple(uncovered))
-        return Opened(request, now, entries, to_emergency(request, self._plan), fetched)
+        return Opened(request, now, entries, to_emergency(request, self._plan), fetched, diversions)
 
     def close(self, opened: Opened, question: Question | None = None) -> Verdict:
         """Step 10 with the replay store at hand: presume, ask, settle."""
@@ -327,10 +360,19 @@ class Verifier:
         It leaves no trace, but that a key may have been replaced where a signature fails. A call
         that is neither genuine nor found false is judged by its display alone.
         """
-        for entry in opened.entries:
+        diversions = opened.diversions
+        for place, entry in enumerate(opened.entries):
             if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT):
                 entry.key = replay_key(entry.token.header.token, entry.token.signature)
-                entry.facts = self._gather(entry.token, opened)
+                if type(entry.screened) is Diverting:
+                    entry.facts = self._gather_diverting(entry.token, entry.screened, opened)
+                    continue
+                called = opened.request.called
+                if diversions is not None:
+                    entry.key = diversions.key(place, entry.key)
+                    led = diversions.led(place)
+                    called = entry.token.passport.dest.tn if led else diversions.numbers
+                entry.facts = self._gather(entry.token, opened, called)
             elif (
                 isinstance(entry, Candidate)
                 and isinstance(entry.token, Refusal)
@@ -348,11 +390,13 @@ class Verifier:
             answer: to the presumed verdict; kept for who asks again, with the first token.
         """
         sightings: dict[bytes, Sighting] = {}
+        diversions = opened.diversions
+        window = self.policy.iat_window if diversions is None else diversions.kept
         for entry in opened.entries:
             if not isinstance(entry, Candidate) or entry.facts is None:
                 continue
             if entry.key not in sightings:
-                until = entry.screened.passport.iat + self.policy.iat_window + 1
+                until = entry.screened.passport.iat + window + 1
                 sightings[entry.key] = Sighting(
                     entry.key, until, question, b"" if sightings else answer
                 )
@@ -400,11 +444,15 @@ class Verifier:
             results.append(self._close(entry, sighted))
             if entry.key:
                 met.add(entry.key)
+        if opened.diversions is not None:
+            results = opened.diversions.settled(results, _ALL)
         verdict = verdict_of(tuple(results))
         request = opened.request
         if verdict.verstat is Verstat.NONE:
             return self._unvouched(verdict, request, opened.now)
         verdict = marked(verdict, request.orig, self._plan, self._registry)
+        if request.dest and unsigned_diversion(request, verdict):
+            verdict = replace(verdict, labels=(*verdict.labels, Label.DIVERSION_UNSIGNED))
         return going_on(verdict) if opened.to_emergency else verdict
 
     def _unvouched(self, verdict: Verdict, request: VerificationRequest, now: int) -> Verdict:
@@ -449,7 +497,8 @@ class Verifier:
             return
         if refusal is not None and refusal.check not in _COUNTS:
             return
-        called = opened.request.called
+        diversions = opened.diversions  # of a diverted call, who is reached counts
+        called = opened.request.called if diversions is None else diversions.numbers
         told = observation(
             token,
             keys(token),
@@ -505,8 +554,13 @@ class Verifier:
         self,
         token: VerifiedPASSporT,
         opened: Opened,
+        called: tuple[TN, ...],
     ) -> Facts:
-        """What the stores know, of a token that is taken to be new."""
+        """What the stores know, of a token that is taken to be new.
+
+        Args:
+            called: whom it was signed for.
+        """
         self.certificates.keep(token.passport.header.x5u)
         signer, now = token.signer, opened.now
         holder: tuple[str, ...] = ()
@@ -527,7 +581,6 @@ class Verifier:
                 subjects = (holding.subject,)
                 resellers = registry.standing(holding.subject, holding.reseller).chain
                 if holding.use is Use.PRIVACY and orig is not None and self._conduct is not None:
-                    called = opened.request.called
                     binding = _shown(orig, called, holding, registry, now)
                     if binding is not None:
                         behind = binding.caller(orig, called[0])
@@ -561,6 +614,13 @@ class Verifier:
         facts = Facts(True, holder, order, binding, behind, finding, unwanted, late, *wrong)
         return facts.to_emergency() if opened.to_emergency else facts
 
+    def _gather_diverting(
+        self, token: VerifiedPASSporT, screened: Diverting, opened: Opened
+    ) -> Facts:
+        self.certificates.keep(token.passport.header.x5u)
+        facts = gather_diverting(token, screened.diverting, self._registry, opened.now)
+        return facts.to_emergency() if opened.to_emergency else facts
+
     def _unwanted(
         self, token: VerifiedPASSporT, opened: Opened, registry: Registry
     ) -> CalleeRefusal | None:
@@ -570,7 +630,9 @@ class Verifier:
         purpose = opened.request.purpose
         if self._consent is None or (crn is None and purpose is None):
             return None
-        return self._consent.refusal((crn, purpose), opened.request.to, registry, opened.now)
+        request = opened.request
+        callees = request.to if not request.dest else (*request.to, *request.dest)
+        return self._consent.refusal((crn, purpose), callees, registry, opened.now)
 
 
 def _passed(checks: tuple[Check, ...], failed: Check) -> tuple[Check, ...]:
