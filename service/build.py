@@ -192,6 +192,7 @@ class Service:
                 frozenset(None if name == "baseline" else name for name in settings.verifier.types),
                 x5u,
                 self.reading,
+                settings.verifier.diverted_window,
             ),
             self.repository,
             trust,
@@ -222,6 +223,8 @@ class Service:
                 pooled=PooledSigning(settings.displays.signing),
                 consent=consent,
                 conduct=conduct,
+                claimed=settings.signer.claimed_diversions == "C",
+                destinations=settings.signer.diversions,
             ),
             verifying=VerifyingSide(
                 verifier=self.verifier,

@@ -8,6 +8,7 @@ proof: its signer said who calls, whom, and when (RFC 8946 section 4.1).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from msgspec import Struct
 
@@ -25,7 +26,8 @@ from zhenxian.signer.analytics import PooledSigning
 from zhenxian.signer.decide import Decision, Facts, closed, heard, pooling, refuse
 from zhenxian.signer.request import SigningRequest
 
-_NOBODY = Standing(None)
+_NOBODY: Final = Standing(None)
+_AROUND: Final = 1_400  # characters of a div-o with its parameters beside the token it holds
 
 
 class Proof(Struct, frozen=True, kw_only=True):
@@ -208,6 +210,6 @@ def extension_of(request: SigningRequest, forwarder: Forwarder, proof: Proof) ->
     hi = forwarded.hi if forwarded is not None else None
     if forwarded is None or forwarded.ppt != "div-o":
         return Div(forwarder.number, hi)
-    if len(proof.last) * 3 // 2 > MAX_HEADER_LENGTH:
+    if len(proof.last) * 4 // 3 + _AROUND > MAX_HEADER_LENGTH:
         return Unproven("the token received is too large to be held in another")
     return DivO(forwarder.number, hi, opt=proof.last)

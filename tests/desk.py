@@ -14,8 +14,7 @@ import httpcore
 import httpx
 import pytest
 
-from zhenxian.api.calls.messages import Headers, Incoming
-from zhenxian.calls.pipeline import Waiting
+from zhenxian.api.calls.messages import Answer, Headers, Incoming
 from zhenxian.cli import client as client_module
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.service.build import Service, applications
@@ -100,7 +99,7 @@ class Desk:
             (Incoming(path, method, Headers(**given), encoded),)
         )
         self.service.calls.answered()
-        if isinstance(answer, Waiting):
+        if not isinstance(answer, Answer):
             return answer, None
         return answer.status, json.loads(answer.body)
 

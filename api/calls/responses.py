@@ -9,6 +9,7 @@ import msgspec
 from zhenxian.analytics.model import Finding
 from zhenxian.api.calls.requests import Dialect, Echo, filled
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
+from zhenxian.core.tn import TN
 from zhenxian.signer.decide import Decision
 from zhenxian.signer.sign import SignedHeader
 from zhenxian.verifier.redress import Rejection
@@ -21,7 +22,7 @@ _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) -> bytes:
     """A signing answer: `identity` (ATIS-1000082) or `identityHeader` (3GPP).
 
-    With `explain`: attest, the decision's reason, a sentence, and what the caller's conduct shows,
+    With `explain`: attest, or ppt where that is no shaken, the decision's reason, a sentence, and what the caller's conduct shows,
     as members of our own. `labels` as in `judged`.
     """
     name = "identity" if echo.dialect is Dialect.ATIS else "identityHeader"
@@ -33,7 +34,10 @@ def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) 
     if decision.unwanted is not None:
         members.setdefault("labels", []).append(Label.CALLEE_REFUSES_MARKETING)
     if explain:
-        members["attest"] = decision.attest
+        if decision.attest is not None:
+            members["attest"] = decision.attest
+        else:
+            members["ppt"] = header.passport.header.ppt
         members["decision"] = decision.reason.code
         members["decisionText"] = decision.detail
         if decision.finding is not None:
@@ -100,7 +104,7 @@ def judged(verdict: Verdict, echo: Echo, explain: bool, rejection: Rejection = D
 
     ATIS-1000082: verstat, and reasoncode, reasontext, reasondesc on failure (running servers and
     clients spell them so; camel case is of 3GPP). 3GPP: verstatValue
-    and one verifyResult a header. With `explain`: attest, origid, spc, the Reason header of
+    and one verifyResult a header. Both: divResult of a diverted call. With `explain`: attest, origid, spc, the Reason header of
     RFC 9410, and with the request's `explain` every check.
 
     Three members of our own are there whatever `explain` says: `labels`, a list of strings; `kind`,
@@ -117,6 +121,10 @@ def judged(verdict: Verdict, echo: Echo, explain: bool, rejection: Rejection = D
         members["sipResponse"] = _response(
             rejection.of(verdict.sip), rejection.contact_for(verdict)
         )
+    if len(verdict.results) > 1 or verdict.verstat is not Verstat.PASSED:
+        diverted = _div_result(verdict)
+        if diverted:
+            members["divResult"] = diverted
     if verdict.labels:
         members["labels"] = verdict.labels
     if verdict.kind is not None:
@@ -167,6 +175,20 @@ def _threegpp(verdict: Verdict, echo: Echo, rejection: Rejection) -> dict[str, A
         {"verifyResult": _result(result, rejection)} for result in verdict.results
     ]
     return members
+
+
+def _div_result(verdict: Verdict) -> list[dict[str, Any]]:
+    """Who diverted the call, with what was verified of each (TS 24.229 Annex V)."""
+    return [
+        {
+            "div": {"tn" if isinstance(result.diverting, TN) else "uri": result.diverting},
+            "verstatValue": Verstat.PASSED
+            if result.refusal is None
+            else result.refusal.reason.verstat,
+        }
+        for result in verdict.results
+        if result.diverting is not None
+    ]
 
 
 def _result(result: Result, rejection: Rejection) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from zhenxian.api.calls.messages import (
     Incoming,
 )
 from zhenxian.api.calls.requests import SigningBody, VerificationBody
-from zhenxian.api.calls.service import Calls
-from zhenxian.calls.pipeline import Asking, Waiting
+from zhenxian.api.calls.service import LATER, Calls
 from zhenxian.verifier.verdict import Label
 
 _OTHER_METHODS: Final = ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"]
@@ -164,6 +163,7 @@ _SIGNED: Final = {
                 "identityHeader": _string(description="Identity header value (3GPP)."),
                 "requestId": _string(),
                 "attest": _string(enum=["A", "B", "C"], description="What was signed."),
+                "ppt": _string(enum=["div", "div-o"], description="Of a diverted call."),
                 "decision": _string(description="Why: a member of the table of reasons."),
                 "decisionText": _string(description="Why, as a sentence."),
                 "labels": _LABELS,
@@ -186,6 +186,19 @@ _JUDGED: Final = {
                 "verifyResults": {"type": "array", "items": {"type": "object"}},
                 "requestId": _string(),
                 "displayName": _string(),
+                "divResult": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["div", "verstatValue"],
+                        "properties": {
+                            "div": {"type": "object", "additionalProperties": _string()},
+                            "verstatValue": _string(),
+                        },
+                    },
+                    "description": "Of each div token: who diverted the call, and whether that"
+                    " is verified.",
+                },
                 "reason": _string(description="A member of the table of reasons."),
                 "reasonHeader": _string(description="SIP Reason header value, RFC 9410."),
                 "failedCheck": _string(),
@@ -230,7 +243,7 @@ def calls_router(calls: Calls) -> APIRouter:
         headers.peer = state.get(PEER)
         headers.address = state.get(ADDRESS, "")
         waiting = state.get("waiting")
-        if isinstance(waiting, Waiting | Asking):
+        if isinstance(waiting, LATER):
             return _response(await calls.go_on(waiting))
         body = b""
         if headers.content_length is not None and calls.reads_body(headers):
