@@ -22,8 +22,8 @@ _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) -> bytes:
     """A signing answer: `identity` (ATIS-1000082) or `identityHeader` (3GPP).
 
-    With `explain`: attest, or ppt where that is no shaken, the decision's reason, a sentence, and what the caller's conduct shows,
-    as members of our own. `labels` as in `judged`.
+    With `explain`: attest, or ppt where that is no shaken, the decision's reason, a sentence, and
+    what the caller's conduct shows, as members of our own. `labels` as in `judged`.
     """
     name = "identity" if echo.dialect is Dialect.ATIS else "identityHeader"
     members: dict[str, Any] = {name: header.identity}
@@ -103,8 +103,8 @@ def judged(verdict: Verdict, echo: Echo, explain: bool, rejection: Rejection = D
     """A verification answer.
 
     ATIS-1000082: verstat, and reasoncode, reasontext, reasondesc on failure (running servers and
-    clients spell them so; camel case is of 3GPP). 3GPP: verstatValue
-    and one verifyResult a header. Both: divResult of a diverted call. With `explain`: attest, origid, spc, the Reason header of
+    clients spell them so; camel case is of 3GPP). 3GPP: verstatValue and one verifyResult a header.
+    Both: divResult of a diverted call. With `explain`: attest, origid, spc, the Reason header of
     RFC 9410, and with the request's `explain` every check.
 
     Three members of our own are there whatever `explain` says: `labels`, a list of strings; `kind`,

@@ -162,10 +162,8 @@ class Calls:
         try:
             made = await divert(self.pipeline, call)
             if made is None:
-                raise RequestError(Reason.NOT_READY, dialect=echo.dialect)
+                return self._error(SIGNING, RequestError(Reason.NOT_READY), echo.dialect, name)
             return self._signed(made) if made.decision.signs else self._denied(made)
-        except RequestError as error:
-            return self._error(SIGNING, error, error.dialect, name)
         except Exception:
             _logger.exception("signing a forwarded call failed")
             return self._internal(SIGNING, echo.dialect, name)
