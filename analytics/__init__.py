@@ -1,7 +1,7 @@
 """How displays behave over time: pools, local presence, rates, rotation. Pure; no clock, no I/O."""
 
 from zhenxian.analytics.codec import ConductFormatError, Saved
-from zhenxian.analytics.detector import Conduct
+from zhenxian.analytics.detector import Detector
 from zhenxian.analytics.model import (
     Assessment,
     Finding,
@@ -17,8 +17,8 @@ from zhenxian.analytics.thresholds import Policy
 
 __all__ = [
     "Assessment",
-    "Conduct",
     "ConductFormatError",
+    "Detector",
     "Finding",
     "Key",
     "KeyKind",

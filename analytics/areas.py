@@ -16,6 +16,7 @@ from zlib import crc32
 from zhenxian.core.tn import TN
 
 CELLS: Final = 256  # areas are folded into so many cells, so that a key's counts stay small
+NO_AREA: Final = -1  # of a number that belongs nowhere
 LEAST_DIGITS: Final = 9  # shorter ones are service numbers (95588, 95551234, 10086, 110)
 _LONGEST: Final = 9  # digits of the longest prefix in the library's table
 _SHORTEST: Final = 3
@@ -89,7 +90,7 @@ def mobile_cells() -> array[int]:
     2 MB that are read with one access, while the library's table takes half a dozen that no cache
     of a processor holds. Made once, in half a second.
     """
-    cells = array("h", [-1]) * MOBILE_PLACES
+    cells = array("h", [NO_AREA]) * MOBILE_PLACES
     beginnings = ((digits, names) for digits, names in _table().items() if digits[:3] == _MOBILE)
     for digits, names in sorted(beginnings, key=lambda entry: len(entry[0])):
         wide = 10 ** (_LONGEST - len(digits))
@@ -99,10 +100,10 @@ def mobile_cells() -> array[int]:
 
 
 def cell(tn: TN) -> int:
-    """The area as an integer below CELLS, the same in every process; -1 when there is none.
+    """The area as an integer below CELLS, the same in every process; NO_AREA when there is none.
 
     Two of China's 340 cities share a cell with a chance of 1 in 256, which counts as a match
     whether or not the caller means it, and so cancels out of the comparison with chance.
     """
     name = area(tn)
-    return -1 if name is None else _cell(name)
+    return NO_AREA if name is None else _cell(name)

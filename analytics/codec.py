@@ -12,24 +12,29 @@ import msgspec
 from msgspec import Meta, Struct
 
 from zhenxian.analytics.areas import CELLS
-from zhenxian.analytics.counts import REDIALLED, Track
+from zhenxian.analytics.counted import Contact, CountedCall
+from zhenxian.analytics.counts import KeyCounts
 from zhenxian.analytics.model import Finding, Key
 from zhenxian.core.errors import ZhenxianError
 
-FORMAT: Final = 3  # of counts and deltas; others are refused
+FORMAT: Final = 3  # of deltas; others are refused
+_COUNTS: Final = 4  # of counts
+_RENAMED: Final = 3  # counts whose members had other names
+_REDIALLED: Final = -2  # stands for a pair of which the call was dialled again
+_NONE: Final = -1  # stands for a hash that there is not
 _FINDINGS: Final = frozenset({2, FORMAT})  # a new version must not forget who was found
-
-# When, whose, bound, hashes of display and of the pair with the callee, their areas, and hash of
-# display and origid; see Conduct.observe.
-Event: TypeAlias = tuple[int, tuple[Key, ...], bool, int, int, int, int, int]
-Met: TypeAlias = tuple[int, bool]  # hash of display and callee, and whether it was answered
 
 _Place: TypeAlias = Annotated[int, Meta(ge=0)]
 _Time: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 40)]
 _Hash: TypeAlias = Annotated[int, Meta(ge=-1, lt=1 << 32)]
-_Pair: TypeAlias = Annotated[int, Meta(ge=REDIALLED, lt=1 << 32)]
+_Pair: TypeAlias = Annotated[int, Meta(ge=_REDIALLED, lt=1 << 32)]
 _Mark: TypeAlias = Annotated[int, Meta(ge=-1, lt=1 << 56)]
 _Cell: TypeAlias = Annotated[int, Meta(ge=-1, lt=CELLS)]
+
+
+_Event: TypeAlias = tuple[_Time, list[_Place], bool, _Hash, _Pair, _Cell, _Cell, _Hash]
+_OLD_NAMES: Final = {"here": "display_area", "whole": "as_one_signer"}
+_OLD_HALF_NAMES: Final = {"bound": "privacy_calls", "lent": "privacy_calls_found"}
 
 
 class ConductFormatError(ZhenxianError):
@@ -41,15 +46,15 @@ class Delta(Struct, array_like=True):
 
     Attributes:
         sequence: when the node started, and number since. keys: named by their places in it.
-        events: calls; marks: of each. ended: calls that are over.
+        events: calls, as `event_of` writes them; marks: of each. ended: calls that are over.
     """
 
     version: int
     salt: int
     sequence: tuple[int, int]
     keys: list[Key]
-    events: list[tuple[_Time, list[_Place], bool, _Hash, _Pair, _Cell, _Cell, _Hash]]
-    ended: list[tuple[_Place, _Time, tuple[_Hash, bool] | None]]
+    events: list[_Event]
+    ended: list[tuple[_Place, _Time, Contact | None]]
     findings: list[Finding]
     cleared: list[Key]
     marks: list[_Mark]
@@ -62,7 +67,17 @@ class Kept(Struct, array_like=True):
     salt: int
     half: int
     key: Key
-    track: Track
+    counts: KeyCounts
+
+
+class _KeptAs(Struct, array_like=True):
+    """The same, the counts not read yet: how depends on the version."""
+
+    version: int
+    salt: int
+    half: int
+    key: Key
+    counts: msgspec.Raw
 
 
 class Saved(Struct, frozen=True):
@@ -72,19 +87,55 @@ class Saved(Struct, frozen=True):
     content: bytes | None
 
 
+def event_of(call: CountedCall, places: list[int]) -> _Event:
+    """A call as it stands in a delta.
+
+    Args:
+        places: of its keys, among those of the delta.
+    """
+    pair = _REDIALLED if call.redialled else _number(call.pair)
+    return (
+        call.at, places, call.bound, _number(call.display), pair,
+        call.display_area, call.callee_area, _number(call.link),
+    )  # fmt: skip
+
+
+def call_of(event: _Event, keys: tuple[Key, ...]) -> CountedCall:
+    """What `event_of` wrote, for these keys."""
+    at, _, bound, display, pair, display_area, callee_area, link = event
+    return CountedCall(
+        at, keys, bound, _hash(display), _hash(pair), pair == _REDIALLED,
+        display_area, callee_area, _hash(link),
+    )  # fmt: skip
+
+
+def _number(value: int | None) -> int:
+    return _NONE if value is None else value
+
+
+def _hash(number: int) -> int | None:
+    return None if number < 0 else number
+
+
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DELTA: Final = msgspec.msgpack.Decoder(Delta)
-_KEPT: Final = msgspec.msgpack.Decoder(Kept)
+_KEPT: Final = msgspec.msgpack.Decoder(_KeptAs)
+_KEY_COUNTS: Final = msgspec.msgpack.Decoder(KeyCounts)
 _FINDING: Final = msgspec.msgpack.Decoder(tuple[int, Finding])
 
 
-def write(content: Any) -> bytes:
-    """As octets: a Delta, a Kept, or FORMAT and a Finding."""
-    return _ENCODER.encode(content)
+def write_delta(delta: Delta) -> bytes:
+    """A delta as it is sent."""
+    return _ENCODER.encode(delta)
+
+
+def write_finding(found: Finding) -> bytes:
+    """A finding as it is saved."""
+    return _ENCODER.encode((FORMAT, found))
 
 
 def read_delta(content: bytes, salt: int) -> Delta:
-    """What `write` wrote. Raises ConductFormatError: not a delta of this version and salt."""
+    """What `write_delta` wrote. Raises ConductFormatError: not a delta of this version and salt."""
     try:
         read = _DELTA.decode(content)
     except msgspec.MsgspecError as error:
@@ -109,10 +160,37 @@ def read_finding(content: bytes) -> Finding | None:
     return found if version in _FINDINGS else None
 
 
+def write_counts(salt: int, half: int, key: Key, counts: KeyCounts) -> bytes:
+    """Counts as they are saved."""
+    return _ENCODER.encode(Kept(_COUNTS, salt, half, key, counts))
+
+
 def read_counts(content: bytes, salt: int, half: int) -> Kept | None:
     """Counts that were saved; None for what cannot be read or is of another salt or window."""
     try:
         kept = _KEPT.decode(content)
     except msgspec.MsgspecError:
         return None
-    return kept if (kept.version, kept.salt, kept.half) == (FORMAT, salt, half) else None
+    if (kept.salt, kept.half) != (salt, half):
+        return None
+    try:
+        if kept.version == _COUNTS:
+            return Kept(_COUNTS, salt, half, kept.key, _KEY_COUNTS.decode(kept.counts))
+        if kept.version == _RENAMED:
+            old = msgspec.msgpack.decode(kept.counts)
+            return Kept(_COUNTS, salt, half, kept.key, msgspec.convert(_renamed(old), KeyCounts))
+    except msgspec.MsgspecError:
+        pass
+    return None
+
+
+def _renamed(old: dict[str, Any]) -> dict[str, Any]:
+    """Counts of the release before, with the names of today."""
+    counts = {_OLD_NAMES.get(name, name): value for name, value in old.items()}
+    for name in ("now", "old"):
+        half = counts.get(name)
+        if half is not None:
+            counts[name] = {_OLD_HALF_NAMES.get(key, key): value for key, value in half.items()}
+    if counts.get("as_one_signer") is not None:
+        counts["as_one_signer"] = _renamed(counts["as_one_signer"])
+    return counts

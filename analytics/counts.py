@@ -13,9 +13,9 @@ from typing import Any, Final
 from msgspec import Struct
 
 from zhenxian.analytics.areas import CELLS
+from zhenxian.analytics.locality import AreaCounts, Bounds
 from zhenxian.analytics.model import Key, KeyKind
 from zhenxian.analytics.sketch import LEVEL_BITS, Distinct, Repeats
-from zhenxian.analytics.thresholds import Locality
 
 MAX_OCTETS: Final = 73_728  # of one key, as CPython counts them; most keys have about 1,200
 SLOT: Final = 300  # seconds
@@ -37,17 +37,16 @@ _SURE_CARRIER: Final = 0.9
 _SURE_LEVEL: Final = 3
 _LEFT_OUT: Final = 7  # bits of a display by which an SPC's are left out
 _RATED_FROM: Final = 24  # calls in half a window, before which there is no rate to speak of
-REDIALLED: Final = -2
 _NEVER: Final = 1 << 60
 _LONGEST_CALL: Final = 24  # slots; a call that did not end by then was not reported
 
 
 @dataclass(slots=True)
-class Half:
+class HalfWindow:
     """Half a window's counts.
 
     Attributes:
-        calls: judged ones. bound: those with a live binding, which are not.
+        calls: judged ones. privacy_calls: those with a live binding, which are not.
         arealess: calls whose display has no area.
         unknown: calls whose callee alone has no area. redialled: calls that were dialled again.
         matches: calls within one area, of those of which both areas are known.
@@ -58,13 +57,13 @@ class Half:
             origid for an SPC.
         origins: displays of a signer or SPC. moved: of their calls, those that showed a display
             seen before with a callee, or origid, not seen with it.
-        lent: bound calls of agents against whom something stands.
+        privacy_calls_found: those of them made by agents against whom something stands.
         begun, ended: calls since ends are told, and ends told. answers: ends of which was told who
             had called whom, and whether it was answered. contacts: pairs of which one answered.
     """
 
     calls: int = 0
-    bound: int = 0
+    privacy_calls: int = 0
     arealess: int = 0
     unknown: int = 0
     redialled: int = 0
@@ -72,7 +71,7 @@ class Half:
     turns: int = 0
     reach: int = 0
     moved: int = 0
-    lent: int = 0
+    privacy_calls_found: int = 0
     begun: int = 0
     ended: int = 0
     answers: int = 0
@@ -87,7 +86,7 @@ class Half:
         return self.calls - self.redialled - self.arealess - self.unknown
 
 
-class Left(Struct, array_like=True):
+class RetiredDisplay(Struct, array_like=True):
     """A display that was used for a while.
 
     Attributes:
@@ -100,78 +99,6 @@ class Left(Struct, array_like=True):
     area: int
 
 
-@dataclass(slots=True)
-class AreaCounts:
-    """How displays and callees of first contacts spread over areas.
-
-    Each list has a count for each cell; the `old_` ones are the part of the half window before.
-
-    Attributes:
-        calls: counted. matched: of those, display and callee of one area.
-        crossed: ordered pairs of two different calls (i, j) with display i and callee j of one
-            area; over calls * (calls - 1) it estimates without bias what chance would match.
-        same_displays, same_callees, same_matches: unordered pairs of calls alike in that.
-    """
-
-    displays: list[int]
-    callees: list[int]
-    matches: list[int]
-    old_displays: list[int]
-    old_callees: list[int]
-    old_matches: list[int]
-    calls: int = 0
-    matched: int = 0
-    crossed: int = 0
-    same_displays: int = 0
-    same_callees: int = 0
-    same_matches: int = 0
-
-    @property
-    def chance(self) -> float:
-        """The share of matches if callees did not depend on displays."""
-        return self.crossed / (self.calls * (self.calls - 1)) if self.calls > 1 else 0.0
-
-    def add(self, display: int, callee: int) -> None:
-        """Count one call."""
-        shown, called = self.displays, self.callees
-        self.crossed += called[display] + shown[callee]
-        self.same_displays += shown[display]
-        self.same_callees += called[callee]
-        shown[display] += 1
-        called[callee] += 1
-        if display == callee:
-            self.same_matches += self.matches[display]
-            self.matches[display] += 1
-            self.matched += 1
-        self.calls += 1
-
-    def turn(self) -> None:
-        """Forget the older half."""
-        self.displays, self.old_displays = _aged(self.displays, self.old_displays)
-        self.callees, self.old_callees = _aged(self.callees, self.old_callees)
-        self.matches, self.old_matches = _aged(self.matches, self.old_matches)
-        self.calls, self.matched = sum(self.displays), sum(self.matches)
-        both = sum(d * c for d, c in zip(self.displays, self.callees, strict=True))
-        self.crossed = both - self.matched
-        self.same_displays = _pairs(self.displays)
-        self.same_callees = _pairs(self.callees)
-        self.same_matches = _pairs(self.matches)
-
-
-def _aged(both: list[int], old: list[int]) -> tuple[list[int], list[int]]:
-    new = [b - o for b, o in zip(both, old, strict=True)]
-    return new, new.copy()
-
-
-def _pairs(counts: list[int]) -> int:
-    return sum(count * (count - 1) for count in counts) // 2
-
-
-def _area_counts() -> AreaCounts:
-    a, b, c, d, e, f = ([0] * CELLS for _ in range(6))
-    return AreaCounts(a, b, c, d, e, f)
-
-
 _NONE: Final[list[Any]] = []
 
 
@@ -181,17 +108,18 @@ def _none() -> list[Any]:
 
 
 @dataclass(slots=True)
-class Track:
+class KeyCounts:
     """All of one key.
 
     Attributes:
         carrier: the key is an SPC; origids are counted. switch: it is a SIGNER. agent: an AGENT.
-        whole: of an SPC: its calls counted as those of one signer, whatever their origid. minting:
-            its origids say nothing.
+        as_one_signer: of an SPC: its calls counted as those of one signer, whatever their origid.
+        minting: its origids say nothing.
         generation: number of the half window that `now` counts. turns_at: when it ends.
         first, last: seconds since the epoch.
         shown: the display of the latest call, hashed; -1 before the first.
-        here: its area. taken: calls of this half window before it. left: displays used up before.
+        display_area: its area. taken: calls of this half window before it.
+        left: displays used up before.
         home: the area of the first display that has one; -1 before.
         areas: from the first display of another area on.
         score: log-likelihood ratio of the sequential test. cleared: tests that ended in favour.
@@ -200,7 +128,7 @@ class Track:
             time, in each of the last slots; empty while there are few calls.
         active: calls in progress; -1 where nobody tells when calls end.
         due: calls at which it is judged next. fresh: among those with few calls.
-        samples: latest calls as (at, display, callee), clear.
+        samples: latest calls as (at, display, callee), clear or as configured.
         touched: changed since it was last saved.
         also: the subject that it serves, too. stranger: calls people anywhere, and nobody twice.
         tie: log-likelihood ratio that it is one with others (analytics.sim_box); tied: with how
@@ -214,12 +142,12 @@ class Track:
     turns_at: int
     first: int
     last: int
-    now: Half
-    old: Half | None = None
+    now: HalfWindow
+    old: HalfWindow | None = None
     shown: int = -1
-    here: int = -1
+    display_area: int = -1
     taken: int = 0
-    left: list[Left] = field(default_factory=_none)
+    left: list[RetiredDisplay] = field(default_factory=_none)
     home: int = -1
     areas: AreaCounts | None = None
     score: float = 0.0
@@ -238,16 +166,16 @@ class Track:
     tie: float = 0.0
     tied: int = 1
     fresh: bool = True
-    whole: Track | None = None
+    as_one_signer: KeyCounts | None = None
     minting: bool = False
 
     @classmethod
-    def begin(cls, kind: KeyKind, at: int, length: int) -> Track:
+    def begin(cls, kind: KeyKind, at: int, length: int) -> KeyCounts:
         """Before the first call. `length` is that of half a window, in seconds."""
         switch, agent = kind is KeyKind.SIGNER, kind is KeyKind.AGENT
         number = at // length
         ends = (number + 1) * length
-        return cls(kind is KeyKind.SPC, switch, agent, number, ends, at, at, Half())
+        return cls(kind is KeyKind.SPC, switch, agent, number, ends, at, at, HalfWindow())
 
     @property
     def run(self) -> int:
@@ -260,19 +188,21 @@ class Track:
         return self.now.calls + (self.old.calls if self.old is not None else 0)
 
     @property
-    def bound(self) -> int:
-        """Bound calls within the window."""
-        return self.now.bound + (self.old.bound if self.old is not None else 0)
+    def privacy_calls(self) -> int:
+        """Calls through privacy numbers within the window."""
+        return self.now.privacy_calls + (self.old.privacy_calls if self.old is not None else 0)
 
     @property
     def seen(self) -> int:
-        """Calls within the window, judged or bound."""
-        return self.calls + self.bound
+        """Calls within the window, judged ones and those through privacy numbers."""
+        return self.calls + self.privacy_calls
 
     @property
-    def lent(self) -> int:
+    def privacy_calls_found(self) -> int:
         """Of those, made by agents against whom something stands."""
-        return self.now.lent + (self.old.lent if self.old is not None else 0)
+        return self.now.privacy_calls_found + (
+            self.old.privacy_calls_found if self.old is not None else 0
+        )
 
     @property
     def turn_count(self) -> int:
@@ -290,8 +220,8 @@ class Track:
         step = generation - self.generation
         if -_STEPS_BACK <= step <= 0:
             return
-        if self.whole is not None:
-            self.whole.turn(at, length)
+        if self.as_one_signer is not None:
+            self.as_one_signer.turn(at, length)
         if step == 1:
             self.old = self.now
             if self.areas is not None:
@@ -303,32 +233,30 @@ class Track:
         if step > 0:
             self.taken -= self.now.calls
             self.slot_calls -= self.now.calls
-            self.now = Half()
+            self.now = HalfWindow()
             self.due = 4
         self.generation = generation
         self.turns_at = (generation + 1) * length
 
     def count(
-        self, at: int, display: int, pair: int, shown: int, called: int, bounds: Bounds
+        self,
+        at: int,
+        display: int,
+        pair: int | None,
+        display_area: int,
+        callee_area: int,
+        bounds: Bounds,
     ) -> None:
         """Count one call of an access, subject or signer.
 
         Args:
-            display, pair: hashes; pair is -1 when the callee is no number, REDIALLED when the same
-                was dialled lately, which says nothing of whether they know each other.
-            shown, called: areas of display and callee; -1 for none.
+            display, pair: hashes; pair is None when the callee is no number.
+            display_area, callee_area: NO_AREA for none.
         """
         half = self.now
         half.calls = calls = half.calls + 1
         same = display == self.shown
-        if pair < 0:
-            if pair == REDIALLED:  # a call like others by its rate, and of no use beside
-                half.redialled += 1
-                if at >= self.slot_ends:
-                    self._advance(at, calls - 1)
-                if self.active >= 0:
-                    self._begun()
-                return
+        if pair is None:
             first_contact = True
         elif self.switch and (half.origins is not None or not (same or calls == 1)):
             first_contact = self._linked(display, pair) is False
@@ -341,52 +269,76 @@ class Track:
                 half.displays.add(display)
         else:
             self._take(at, display)
-            self.here = shown
-        if shown < 0:
+            self.display_area = display_area
+        if display_area < 0:
             half.arealess += 1
-            if self.agent and called >= 0:  # whom a platform names may have any number
-                half.reach |= _BITS[called]
-        elif called < 0:
+            if self.agent and callee_area >= 0:  # whom a platform names may have any number
+                half.reach |= _BITS[callee_area]
+        elif callee_area < 0:
             half.unknown += 1
         else:
-            if shown == called:
-                half.matches += 1
-            else:
-                half.reach |= _BITS[called]
-            areas = self.areas
-            if areas is None:
-                if shown != self.home:
-                    if self.home < 0:
-                        self.home = shown
-                    else:
-                        areas = self.areas = _area_counts()
-                        if first_contact:
-                            self._test(areas, shown, called, bounds)
-            elif first_contact:
-                self._test(areas, shown, called, bounds)
+            self._located(half, display_area, callee_area, bounds, first_contact=first_contact)
+        self._timed(at, calls)
+
+    def count_redialled(self, at: int) -> None:
+        """Count a call to whom the same display called lately.
+
+        A call like others by its rate, which says nothing of whether the two know each other.
+        """
+        half = self.now
+        half.calls += 1
+        half.redialled += 1
+        self._timed(at, half.calls)
+
+    def _timed(self, at: int, calls: int) -> None:
         if at >= self.slot_ends:
             self._advance(at, calls - 1)
         if self.active >= 0:
             self._begun()
+
+    def _located(
+        self,
+        half: HalfWindow,
+        display_area: int,
+        callee_area: int,
+        bounds: Bounds,
+        *,
+        first_contact: bool,
+    ) -> None:
+        """Count a call of which both areas are known."""
+        if display_area == callee_area:
+            half.matches += 1
+        else:
+            half.reach |= _BITS[callee_area]
+        areas = self.areas
+        if areas is None:
+            if display_area == self.home:
+                return
+            if self.home < 0:
+                self.home = display_area
+                return
+            areas = self.areas = AreaCounts.empty()
+        if first_contact:
+            self._test(areas, display_area, callee_area, bounds)
 
     def count_origid(self, display: int, link: int) -> None:
         """Count one call of an SPC; `link` hashes display and origid."""
         self.now.calls += 1
         self._linked(display, link)
 
-    def of_whole(self, display: int) -> Track | None:
+    def of_one_signer(self, display: int) -> KeyCounts | None:
         """What counts an SPC's calls as those of one signer; None for displays left out.
 
         An eighth of them tells what a carrier's calls are; all count while it mints origids.
         """
         if not self.minting and display & _LEFT_OUT:
             return None
-        whole = self.whole
-        if whole is None:
+        counts = self.as_one_signer
+        if counts is None:
             length = self.turns_at // (self.generation + 1)
-            whole = self.whole = Track.begin(KeyKind.SIGNER, self.last, length)
-        whole.last = self.last
-        return whole
+            counts = self.as_one_signer = KeyCounts.begin(KeyKind.SIGNER, self.last, length)
+        counts.last = self.last
+        return counts
 
     def _linked(self, display: int, partner: int) -> bool | None:
         """Count a display with its callee or origid; tell whether they were together before.
@@ -463,7 +415,7 @@ class Track:
             displays.add(display)
             run = half.calls - 1 - self.taken
             if run >= _LEAST_LEFT:
-                used = Left(self.shown, run, at, self.here)
+                used = RetiredDisplay(self.shown, run, at, self.display_area)
                 self.left = [*self.left, used][-MAX_LEFT:]
                 self.due = min(self.due, half.calls + _LEAST_LEFT)
         if self.left:
@@ -485,7 +437,7 @@ class Track:
             self.score = min(bounds.most, score)
         areas.add(shown, called)
 
-    def _new(self, half: Half, pair: int) -> bool:
+    def _new(self, half: HalfWindow, pair: int) -> bool:
         """Tell whether display and callee were not together before; not of pairs left out."""
         pairs, old = half.pairs, self.old
         if pairs is None:
@@ -534,8 +486,8 @@ class Track:
         """Count on in an earlier slot: the clock was ahead."""
         if at < self.slot_ends - SLOT and self.ring:
             self._advance(at, self.now.calls)
-        if self.whole is not None:
-            self.whole.back(at)
+        if self.as_one_signer is not None:
+            self.as_one_signer.back(at)
 
     def begun(self, slots: int) -> list[int]:
         """Calls begun in each of the latest slots."""
@@ -554,24 +506,3 @@ class Track:
 
 
 _LEAST_LEFT: Final = 8  # calls of a display below which it was not used up, but only used
-
-
-class Bounds:
-    """The sequential test's constants, worked out once.
-
-    Attributes:
-        honest, pool: lifts of the two hypotheses.
-        apart: what a call without match adds: ln((1 - pool) / (1 - honest)), whatever chance is.
-        upper, lower: where the test ends, Wald's approximations ln((1 - beta) / alpha) and
-            ln(beta / (1 - alpha)). most: where the score stops rising.
-    """
-
-    __slots__ = ("apart", "honest", "lower", "most", "pool", "upper")
-
-    def __init__(self, locality: Locality) -> None:
-        self.honest = locality.honest_lift
-        self.pool = locality.pool_lift
-        self.apart = log((1 - self.pool) / (1 - self.honest))
-        self.upper = log((1 - locality.miss) / locality.false_alarm)
-        self.lower = log(locality.miss / (1 - locality.false_alarm))
-        self.most = 2 * self.upper

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from math import inf, log
 from typing import Final
 
-from zhenxian.analytics.counts import SLOT, SLOTS, AreaCounts, Bounds, Track
+from zhenxian.analytics.counts import SLOT, SLOTS, KeyCounts
+from zhenxian.analytics.locality import AreaCounts, Bounds
 from zhenxian.analytics.model import Assessment, Measure
 from zhenxian.analytics.sketch import Distinct, Repeats, Union, recurrence, union
 from zhenxian.analytics.thresholds import HOUR, Policy
@@ -63,14 +64,14 @@ class View:
     A strength that is not above `enough` decides nothing, so that a measure stops there.
     """
 
-    def __init__(self, track: Track, policy: Policy, bounds: Bounds, enough: float) -> None:
-        now, old = track.now, track.old
-        self.track = track
+    def __init__(self, counts: KeyCounts, policy: Policy, bounds: Bounds, enough: float) -> None:
+        now, old = counts.now, counts.old
+        self.counts = counts
         self.enough = enough
         self.policy = policy
         self.bounds = bounds
-        self.switch = track.switch
-        self.calls = track.calls
+        self.switch = counts.switch
+        self.calls = counts.calls
         self.known = now.known + (old.known if old else 0)
         self.matches = now.matches + (old.matches if old else 0)
         self.arealess = now.arealess + (old.arealess if old else 0)
@@ -82,8 +83,8 @@ class View:
     def displays(self) -> Union:
         """Distinct displays."""
         if self._displays is None:
-            old = self.track.old
-            found = union(self.track.now.displays or Distinct(), old.displays if old else None)
+            old = self.counts.old
+            found = union(self.counts.now.displays or Distinct(), old.displays if old else None)
             # One display alone is not counted.
             self._displays = found if found.distinct or not self.calls else Union(1.0, 0.0)
         return self._displays
@@ -91,7 +92,7 @@ class View:
     @property
     def recurring(self) -> float:
         """Share of calls that repeat a pair of display and callee."""
-        return recurring(self.track, self.policy)
+        return recurring(self.counts, self.policy)
 
     @property
     def matching(self) -> float:
@@ -101,7 +102,7 @@ class View:
     @property
     def ends_told(self) -> float:
         """Ends of calls that were told, to calls since any was."""
-        halves = [half for half in (self.track.now, self.track.old) if half is not None]
+        halves = [half for half in (self.counts.now, self.counts.old) if half is not None]
         begun = sum(half.begun for half in halves)
         return min(1.0, sum(half.ended for half in halves) / begun) if begun else 0.0
 
@@ -115,7 +116,7 @@ class View:
     def seen_again(self) -> tuple[int, int]:
         """Calls of a signer or SPC that showed a display seen before; those in new company."""
         again = moved = 0
-        for half in (self.track.now, self.track.old):
+        for half in (self.counts.now, self.counts.old):
             if half is not None and half.origins is not None:
                 again += half.origins.again
                 moved += half.moved
@@ -131,14 +132,14 @@ class View:
         again, moved = self.seen_again
         conditions.least("displays seen again", again, switch.repeated_displays)
         recurred = 1 - moved / again if again else 0.0
-        if answers_told(self.track, self.policy):
+        if answers_told(self.counts, self.policy):
             recurred = min(recurred, self.recurring)
         conditions.most("callees of those called before", recurred, switch.recurring)
 
 
 def spread(view: View) -> Assessment:
     """Many displays of many areas, each used little, for callees anywhere, each once."""
-    policy, areas = view.policy.spread, view.track.areas
+    policy, areas = view.policy.spread, view.counts.areas
     found = _Conditions()
     found.needs("calls", view.calls, policy.least_calls)
     found.least("areas of displays", _displayed(areas), policy.areas)
@@ -154,8 +155,8 @@ def spread(view: View) -> Assessment:
 
 def local_presence(view: View) -> Assessment:
     """Displays chosen to fit the callee: the sequential test, and what must hold beside it."""
-    policy, areas = view.policy.locality, view.track.areas
-    if view.track.score <= view.enough * view.bounds.upper:
+    policy, areas = view.policy.locality, view.counts.areas
+    if view.counts.score <= view.enough * view.bounds.upper:
         return Assessment(Measure.LOCAL_PRESENCE, 0.0, {}, {})
     long_way, short_way = _Conditions(), _Conditions()
     calls = areas.calls if areas is not None else 0
@@ -164,7 +165,7 @@ def local_presence(view: View) -> Assessment:
     lift = (matched - chance) / (1 - chance) if chance < 1 else 0.0
     for found in (long_way, short_way):
         found.needs("calls", calls, policy.least_calls)
-        found.least("log-likelihood ratio", max(view.track.score, 0.0), view.bounds.upper)
+        found.least("log-likelihood ratio", max(view.counts.score, 0.0), view.bounds.upper)
         deviation = (calls * chance * (1 - chance)) ** 0.5
         found.figures |= {
             "matches": matched * calls,
@@ -189,27 +190,27 @@ def local_presence(view: View) -> Assessment:
 
 def rate(view: View) -> Assessment:
     """More calls an hour than people make, for hours, to callees never called before."""
-    policy, track = view.policy.rate, view.track
-    if not track.ring:
+    policy, counts = view.policy.rate, view.counts
+    if not counts.ring:
         return Assessment(Measure.RATE, 0.0, {}, {})
     factor = policy.without_area if view.arealess * 2 > view.calls else 1.0
     per_display = policy.per_display * factor * max(view.displays.distinct, 1.0)
     limit = per_display if view.switch else min(per_display, policy.per_key * factor)
     found = _Conditions()
-    found.figures["calls in the last hour"] = sum(track.begun(_SLOTS_AN_HOUR))
+    found.figures["calls in the last hour"] = sum(counts.begun(_SLOTS_AN_HOUR))
     found.figures["displays"] = view.displays.distinct
-    _sustained(view, found, track.begun, limit / _SLOTS_AN_HOUR)
+    _sustained(view, found, counts.begun, limit / _SLOTS_AN_HOUR)
     found.thresholds["calls in the last hour"] = limit
     return found.assessment(Measure.RATE)
 
 
 def concurrency(view: View) -> Assessment:
     """More calls at a time than people hold, for an hour, where ends of calls are reported."""
-    track = view.track
-    if track.active < 0:
+    counts = view.counts
+    if counts.active < 0:
         return Assessment(Measure.CONCURRENCY, 0.0, {}, {})
     found = _Conditions()
-    found.figures["calls at a time"] = max(track.most(_SLOTS_AN_HOUR), default=0)
+    found.figures["calls at a time"] = max(counts.most(_SLOTS_AN_HOUR), default=0)
     limit: float = view.policy.rate.concurrent
     if view.switch:
         displays = found.figures["displays"] = view.displays.distinct
@@ -217,7 +218,7 @@ def concurrency(view: View) -> Assessment:
     found.thresholds["calls at a time"] = limit
     # Calls whose end nobody tells are no calls in progress.
     found.needs("share of ends told", view.ends_told, view.policy.rate.ends_told)
-    _sustained(view, found, track.most, limit)
+    _sustained(view, found, counts.most, limit)
     return found.assessment(Measure.CONCURRENCY)
 
 
@@ -262,7 +263,7 @@ def _in_turn(view: View) -> Assessment:
     found.needs("rounds", view.turns / max(displays, 1.0), policy.rounds)
     if found.strength > view.enough:
         # Chance: that two calls show the same display if each picks anew.
-        same = _same_display(view.track)
+        same = _same_display(view.counts)
         kept = 1 - view.turns / max(view.calls - 1, 1)
         persistence = (kept - same) / (1 - same) if same < 1 else 0.0
         found.least("persistence", max(persistence, 0.0), policy.persistence)
@@ -273,19 +274,20 @@ def _in_turn(view: View) -> Assessment:
 
 def _used_up(view: View) -> Assessment:
     """A number until it is stopped, then the next, with no way back."""
-    policy, track = view.policy.rotation, view.track
+    policy, counts = view.policy.rotation, view.counts
     found = _Conditions()
     gone = [
         left
-        for left in track.left
-        if left.calls >= policy.used_up and track.last - left.last < policy.memory
+        for left in counts.left
+        if left.calls >= policy.used_up and counts.last - left.last < policy.memory
     ]
     found.needs("calls", view.calls, policy.least_calls)
-    elsewhere = sum(left.area != track.here for left in gone) if track.here >= 0 else 0
-    few = elsewhere and track.run >= policy.elsewhere_calls
+    here = counts.display_area
+    elsewhere = sum(left.area != here for left in gone) if here >= 0 else 0
+    few = elsewhere and counts.run >= policy.elsewhere_calls
     found.figures["of them of another city than the present one"] = elsewhere
     found.least("displays used up", len(gone), 1 if few else policy.successors)
-    found.needs("calls of the present display", track.run, policy.successor_calls)
+    found.needs("calls of the present display", counts.run, policy.successor_calls)
     if found.strength > view.enough:
         _anywhere(view, found)
     return found.assessment(Measure.ROTATION)
@@ -306,58 +308,62 @@ def origids(view: View) -> Assessment:
     return found.assessment(Measure.ORIGIDS)
 
 
-def answers_told(track: Track, policy: Policy) -> bool:
+def answers_told(counts: KeyCounts, policy: Policy) -> bool:
     """Tell whether it is known which calls were answered."""
-    halves = [half for half in (track.now, track.old) if half is not None]
+    halves = [half for half in (counts.now, counts.old) if half is not None]
     begun = sum(half.begun for half in halves)
     answers = sum(half.answers for half in halves)
     return begun > 0 and answers >= policy.rate.ends_told * begun
 
 
-def recurring(track: Track, policy: Policy) -> float:
+def recurring(counts: KeyCounts, policy: Policy) -> float:
     """Share of calls that repeat a pair of display and callee; of answered ones, if that is told.
 
     Of calls that nobody answered, those to people who had not answered before count as well.
     """
-    now, old = track.now, track.old
-    if answers_told(track, policy):
+    now, old = counts.now, counts.old
+    if answers_told(counts, policy):
         return recurrence(now.contacts or Repeats(), old.contacts if old is not None else None)
     return recurrence(now.pairs or Repeats(), old.pairs if old is not None else None)
 
 
-def mints(track: Track, policy: Policy) -> bool:
+def mints(counts: KeyCounts, policy: Policy) -> bool:
     """Tell cheaply whether an SPC's origids say so little that it is one signer."""
     limits = policy.origids
     again = moved = 0
-    for half in (track.now, track.old):
+    for half in (counts.now, counts.old):
         if half is not None and half.origins is not None:
             again += half.origins.again
             moved += half.moved
-    least = policy.keep * limits.moved if track.minting else limits.moved
+    least = policy.keep * limits.moved if counts.minting else limits.moved
     return again >= limits.suspicious and moved >= least * again
 
 
 def bindings(view: View) -> Assessment:
     """An agent who calls strangers anywhere behind privacy numbers; a platform that lends them."""
-    policy, track = view.policy.bindings, view.track
+    policy, counts = view.policy.bindings, view.counts
     found = _Conditions()
-    if track.agent:
+    if counts.agent:
         found.needs("calls", view.calls, policy.least_calls)
         found.most("matching", view.matching, policy.matching)
         found.least("areas of callees", view.reach, policy.reach)
         if found.strength > view.enough:
             found.most("recurring", view.recurring, policy.recurring)
         return found.assessment(Measure.BINDINGS)
-    found.figures["bound calls"] = track.bound
-    found.needs("calls of agents found", track.lent, policy.lent_calls)
-    found.least("their share of bound calls", track.lent / max(track.bound, 1), policy.lent)
+    found.figures["bound calls"] = counts.privacy_calls
+    found.needs("calls of agents found", counts.privacy_calls_found, policy.lent_calls)
+    found.least(
+        "their share of bound calls",
+        counts.privacy_calls_found / max(counts.privacy_calls, 1),
+        policy.lent,
+    )
     return found.assessment(Measure.BINDINGS)
 
 
-def calls_strangers(track: Track, policy: Policy) -> bool:
+def calls_strangers(counts: KeyCounts, policy: Policy) -> bool:
     """Tell cheaply whether somebody calls people all over the country, and nobody twice."""
-    limits, now, old = policy.handover, track.now, track.old
-    if track.calls < limits.watched_calls:
+    limits, now, old = policy.handover, counts.now, counts.old
+    if counts.calls < limits.watched_calls:
         return False
     displays = now.displays
     if displays is not None and (displays.bits or len(displays.exact) > limits.most_displays):
@@ -368,19 +374,19 @@ def calls_strangers(track: Track, policy: Policy) -> bool:
     return (
         matches <= limits.matching * known
         and reach.bit_count() * 2 >= limits.reach_areas
-        and recurring(track, policy) <= max(limits.recurring, 1 / (track.calls + 1))
+        and recurring(counts, policy) <= max(limits.recurring, 1 / (counts.calls + 1))
     )
 
 
 def handover(view: View) -> Assessment:
     """Several who call strangers, of whom each begins when another one falls silent."""
-    policy, track = view.policy.handover, view.track
+    policy, counts = view.policy.handover, view.counts
     found = _Conditions()
-    found.figures["callers tied"] = track.tied
-    if track.tied < 2 and track.tie <= 0:
+    found.figures["callers tied"] = counts.tied
+    if counts.tied < 2 and counts.tie <= 0:
         return Assessment(Measure.HANDOVER, 0.0, found.figures, {})
     found.needs("calls", view.calls, policy.least_calls)
-    found.least("log-likelihood ratio", track.tie, log(1 / policy.false_alarm))
+    found.least("log-likelihood ratio", counts.tie, log(1 / policy.false_alarm))
     if found.strength > view.enough:
         found.limit("displays", view.displays.distinct, policy.most_displays)
         found.most("matching", view.matching, policy.matching)
@@ -389,17 +395,17 @@ def handover(view: View) -> Assessment:
     return found.assessment(Measure.HANDOVER)
 
 
-def _same_display(track: Track) -> float:
+def _same_display(counts: KeyCounts) -> float:
     """Probability that two calls, drawn anew, show the same display; exact for few displays."""
-    counts: dict[int, int] = {}
-    for half in (track.now, track.old):
+    shown: dict[int, int] = {}
+    for half in (counts.now, counts.old):
         if half is not None and half.displays is not None:
             for display, calls in half.displays.exact.items():
-                counts[display] = counts.get(display, 0) + calls
-    if track.now.displays is None:
-        counts[track.shown] = counts.get(track.shown, 0) + track.now.calls
-    total = sum(counts.values())
-    return sum(calls * calls for calls in counts.values()) / (total * total) if total else 0.0
+                shown[display] = shown.get(display, 0) + calls
+    if counts.now.displays is None:
+        shown[counts.shown] = shown.get(counts.shown, 0) + counts.now.calls
+    total = sum(shown.values())
+    return sum(calls * calls for calls in shown.values()) / (total * total) if total else 0.0
 
 
 def _areas(calls: int, same: int) -> float:
@@ -446,17 +452,17 @@ _OF_WHOLE: Final[dict[Measure, Callable[[View], Assessment]]] = {
 
 
 def assess(
-    track: Track, policy: Policy, bounds: Bounds, enough: float = _ALL_FIGURES
+    counts: KeyCounts, policy: Policy, bounds: Bounds, enough: float = _ALL_FIGURES
 ) -> tuple[Assessment, ...]:
     """All measures that are on and apply to the key.
 
     Args:
         enough: strengths that are not above are only bounds, and figures may be missing there.
     """
-    apply = _OF_CARRIERS if track.carrier else _OF_AGENTS if track.agent else _OF_CALLERS
-    view = View(track, policy, bounds, enough)
+    apply = _OF_CARRIERS if counts.carrier else _OF_AGENTS if counts.agent else _OF_CALLERS
+    view = View(counts, policy, bounds, enough)
     found = [judge(view) for measure, judge in apply.items() if measure in policy.measures]
-    if track.whole is not None:
-        view = View(track.whole, policy, bounds, enough)
+    if counts.as_one_signer is not None:
+        view = View(counts.as_one_signer, policy, bounds, enough)
         found += [judge(view) for name, judge in _OF_WHOLE.items() if name in policy.measures]
     return tuple(found)

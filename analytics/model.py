@@ -70,8 +70,8 @@ class Observation(Struct, frozen=True, gc=False):
         origid: of the token; None when there is none. Only keys of kind SPC use it.
         bound: a live privacy binding permits the display, so that it is no choice of the caller;
             such a call says nothing of spread, areas or rotation. It counts for an AGENT.
-        behind: number of the caller whom the binding hides, by which the AGENT is judged; None
-            when it is not known.
+        hidden_caller: number of the caller whom the binding hides, by which the AGENT is judged;
+            None when it is not known.
         mark: 56 bits of the token, by which a call that is asked about again, here or at another
             node, counts once; -1 for a call that counts in any case.
     """
@@ -83,7 +83,7 @@ class Observation(Struct, frozen=True, gc=False):
     origid: str | None = None
     bound: bool = False
     mark: int = -1
-    behind: TN | None = None
+    hidden_caller: TN | None = None
 
 
 class State(IntEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sys import maxsize
 
 
-class Lately:
+class RecentSet:
     """Remembers each of the latest `most` values, and up to as many before these.
 
     Where `period` is given, only those that came within it, by what clocks said of both: one that

@@ -11,11 +11,11 @@ For each ordered pair, a sequential test (Wald) over the times at which the seco
   together:  with probability `expected`.
 The test begins anew whenever it leans to chance, and finds at ln(1 / false_alarm).
 
-Only callers are looked at who call strangers all over the country (`Track.stranger`). Unseen stay
-boxes whose cards overlap in time or wait longer than `reach` between one and the next, those that
-draw the next card at random, of which each pair follows too seldom, and those among so many others
-that more than MAX_FOLLOWED begin before the next card does. Nodes of a fleet see it
-when their exchange lags by much less than `reach`.
+Only callers are looked at who call strangers all over the country (`KeyCounts.stranger`). Unseen
+stay boxes whose cards overlap in time or wait longer than `reach` between one and the next, those
+that draw the next card at random, of which each pair follows too seldom, and those among so many
+others that more than MAX_FOLLOWED begin before the next card does. Nodes of a fleet see it when
+their exchange lags by much less than `reach`.
 """
 
 from __future__ import annotations

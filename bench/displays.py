@@ -2,7 +2,7 @@
 
     python -m bench.displays
 
-A simulated country's day passes through `Conduct` as the front end would send it: keys and
+A simulated country's day passes through `Detector` as the front end would send it: keys and
 observation made for each call and the finding of each key asked for, before calls are answered;
 the calls counted, after that. Times are of the processor, median of nine parts of the day. Others
 on the machine still take its caches: an empty loop, timed beside, tells how busy they are
@@ -28,11 +28,11 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
-from zhenxian.analytics import Conduct, Key, KeyKind, Observation, Policy
+from zhenxian.analytics import Detector, Key, KeyKind, Observation, Policy
 from zhenxian.analytics.areas import cell
 from zhenxian.core.tn import TN
 from zhenxian.simulation import Call, Scenario, Traffic
-from zhenxian.stores.analytics.sync import Unhurried
+from zhenxian.stores.analytics.sync import DeferredObservations
 
 GOAL = 10.0  # microseconds that a call adds, at most
 PARTS = 9
@@ -75,8 +75,8 @@ def side(calls: list[Call], keys: Callable[[Call], tuple[Key, ...]]) -> dict[str
         calls = [call for call in calls if call.access is not None]
     gc.collect()
     gc.freeze()  # the day's calls are the bench's; a service holds none
-    conduct = Conduct()
-    late = Unhurried(conduct)
+    conduct = Detector()
+    late = DeferredObservations(conduct)
 
     before, after = [0.0], [0.0]
 
@@ -160,10 +160,10 @@ def room(make: str, count: int) -> float:
 
 def _room(make: str, count: int) -> float:
     calls = quiet if make == "quiet" else busy
-    warm = Conduct()
+    warm = Detector()
     for one in calls(20):
         warm.observe(one)
-    conduct = Conduct(Policy(max_keys=max(16, 4 * count)))
+    conduct = Detector(Policy(max_keys=max(16, 4 * count)))
     before = own_memory()
     for one in calls(count):
         conduct.observe(one)
@@ -172,7 +172,7 @@ def _room(make: str, count: int) -> float:
 
 def flood(policy: Policy) -> int:
     """Keys remembered after more came than fit, of both kinds: with many calls and with one."""
-    conduct = Conduct(policy)
+    conduct = Detector(policy)
     many = (f"a-{index // 10}" for index in range(10 * policy.max_keys * 3 // 4))
     few = (f"b-{index}" for index in range(2 * policy.max_keys))
     for turn, name in enumerate(chain(many, few)):

@@ -41,12 +41,13 @@ from zhenxian.signer.divert import (
     gather_forwarder,
 )
 from zhenxian.signer.request import Forwarding, SigningRequest
+from zhenxian.signer.screen import Unfit, screen
 from zhenxian.signer.sign import sign_diversion
+from zhenxian.verifier.opened import Candidate, Opened
 from zhenxian.verifier.replay import NEW, Question, Sight, Sighting
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.screen import Diverting, Screened
 from zhenxian.verifier.verdict import Verdict
-from zhenxian.verifier.verify import Candidate, Opened
 
 _KEY: Final = 16  # octets, as of verifier.replay.replay_key
 _AGAIN: Final = (Sight.CALL, Sight.REQUEST)
@@ -72,20 +73,25 @@ class _Received(Struct, frozen=True):
     until: int
 
 
-async def divert(pipeline: Pipeline, call: Forwarded[A]) -> Signing[A] | None:
-    """Decide and sign a forwarded call; None when there is no key to sign with.
+async def divert(pipeline: Pipeline, call: Forwarded[A]) -> Signing[A] | Unfit:
+    """Decide and sign a forwarded call.
 
     What comes back is signed already, unless it was refused. A call that is not proven to be
     forwarded, and need not get a div, is decided as `Pipeline.decide` does.
     """
-    request, forwarded = call.request, call.request.forwarded
+    forwarded, now = call.request.forwarded, int(pipeline.clock())
     credential = pipeline.signing.credential()
-    if credential is None or forwarded is None:
-        return pipeline.decide(request, call.asked) if forwarded is None else None
+    if forwarded is None or credential is None:
+        return pipeline.decide(call.request, call.asked)
+    if forwarded.ppt is not None and forwarded.iat is None:
+        call = replace(call, request=replace(call.request, iat=now))
+    unfit = screen(call.request, now, pipeline.signing.iat_window)
+    if unfit is not None:
+        return unfit
     made = await _made(pipeline, call, forwarded, credential)
     if not isinstance(made, Unproven):
         return made
-    return _like_any_other(pipeline, call, forwarded, made)
+    return _like_any_other(pipeline, call, forwarded, credential, made)
 
 
 async def _made(
@@ -251,18 +257,19 @@ def _digest(*parts: bytes) -> bytes:
 
 
 def _like_any_other(
-    pipeline: Pipeline, call: Forwarded[A], forwarded: Forwarding, unproven: Unproven
-) -> Signing[A] | None:
+    pipeline: Pipeline,
+    call: Forwarded[A],
+    forwarded: Forwarding,
+    credential: Credential,
+    unproven: Unproven,
+) -> Signing[A] | Unfit:
     """Decide without proof. Where a div is asked for there is none, and perhaps a reason at hand.
 
     What is refused anyway keeps its reason, and says why the proof was none.
     """
-    request, side = call.request, pipeline.signing
+    request = call.request
     with pipeline.batch:
-        if forwarded.ppt is not None and not _granted_by_claim(pipeline, request):
-            credential = side.credential()
-            if credential is None:
-                return None
+        if forwarded.ppt is not None and not _granted_by_claim(pipeline, request, credential):
             decision = _usual(pipeline, request, credential)
             if decision.signs:
                 decision = refuse(Reason.DIVERSION_UNPROVEN, unproven.why)
@@ -270,8 +277,8 @@ def _like_any_other(
                 decision = replace(decision, detail=f"{decision.detail}; {unproven.why}")
             return Signing(call.asked, request, decision, credential)
         made = pipeline.decide(request, call.asked)
-    if made is None:
-        return None
+    if isinstance(made, Unfit):
+        return made
     if made.decision.signs:
         made.compute()
     else:
@@ -289,8 +296,7 @@ def _usual(pipeline: Pipeline, request: SigningRequest, credential: Credential) 
     return decide(request, facts, side.pooled, side.marketing)
 
 
-def _granted_by_claim(pipeline: Pipeline, request: SigningRequest) -> bool:
-    credential = pipeline.signing.credential()
-    if not pipeline.signing.claimed or credential is None:
+def _granted_by_claim(pipeline: Pipeline, request: SigningRequest, credential: Credential) -> bool:
+    if not pipeline.signing.claimed:
         return False
     return _usual(pipeline, request, credential).reason is Reason.DIVERSION_CLAIMED

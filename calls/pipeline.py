@@ -42,13 +42,15 @@ from zhenxian.signer.analytics import PooledSigning, observation
 from zhenxian.signer.decide import Decision, decide, gather
 from zhenxian.signer.origids import Origids
 from zhenxian.signer.request import SigningRequest
+from zhenxian.signer.screen import IAT_WINDOW, NOT_READY, Unfit, screen
 from zhenxian.signer.sign import SignedHeader, sign, unknown_origid
+from zhenxian.verifier.opened import NeedCertificates, Opened
 from zhenxian.verifier.replay import UNKNOWN, Question, SharedReplayStore, Sighted, Sighting
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.verdict import Verdict
-from zhenxian.verifier.verify import NeedCertificates, Opened, Verifier
+from zhenxian.verifier.verify import Verifier
 
-MAX_WAITING: Final = 512  # calls that wait for certificates at once; more get No-TN-Validation
+MAX_WAITING: Final = 2048  # calls that wait for certificates at once; more get No-TN-Validation
 
 _logger = logging.getLogger("zhenxian.calls")
 
@@ -156,6 +158,7 @@ class SigningSide(Struct, frozen=True, kw_only=True):
     Attributes:
         credential: the key and chain in use; None when there is none.
         plan: the national numbering plan.
+        iat_window: seconds that iat may lie from now.
         origids: gives each call an origid of its own; None where that is not wanted.
         claimed: a call that is only said to be forwarded gets C, where it would be refused.
         destinations: to how many one received call may be diverted while it is fresh.
@@ -163,6 +166,7 @@ class SigningSide(Struct, frozen=True, kw_only=True):
 
     credential: Callable[[], Credential | None]
     registry: Registry
+    iat_window: int = IAT_WINDOW
     plan: Plan = NO_PLAN
     origids: Origids | None = None
     pooled: PooledSigning = PooledSigning.REFUSE
@@ -283,13 +287,15 @@ class Pipeline:
 
     # Signing
 
-    def decide(self, request: SigningRequest, asked: A) -> Signing[A] | None:
-        """Everything before the signature; None when there is no key to sign with."""
-        side = self.signing
+    def decide(self, request: SigningRequest, asked: A) -> Signing[A] | Unfit:
+        """Everything before the signature; or why nothing is decided, as without a key."""
+        side, now = self.signing, self.clock()
+        unfit = screen(request, int(now), side.iat_window)
+        if unfit is not None:
+            return unfit
         credential = side.credential()
         if credential is None:
-            return None
-        now = self.clock()
+            return NOT_READY
         facts = gather(
             request,
             side.registry,

@@ -58,7 +58,6 @@ class Chain(Struct, frozen=True):
         public_key_der: the signer's SubjectPublicKeyInfo.
         spc: the first service provider code the signer's certificate claims.
         not_after: epoch second from which on some certificate has expired.
-        crl_urls: where the certificates say that their revocation lists are.
     """
 
     certificates: tuple[x509.Certificate, ...]
@@ -66,7 +65,6 @@ class Chain(Struct, frozen=True):
     public_key_der: bytes
     spc: str | None
     not_after: int
-    crl_urls: tuple[str, ...]
 
 
 class Departure(Struct, frozen=True):
@@ -147,14 +145,12 @@ def parse_chain(data: bytes) -> Chain:
             certificates = (x509.load_der_x509_certificate(data),)
         ders = [certificate.public_bytes(Encoding.DER) for certificate in certificates]
         for certificate in certificates:
-            certificate.subject, certificate.issuer  # noqa: B018 - read now, so that none fails later
+            # Read now, so that none fails later.
+            certificate.subject, certificate.issuer, certificate.extensions  # noqa: B018
             if certificate.serial_number <= 0:
                 raise _malformed("a serial number that is not positive (RFC 5280 section 4.1.2.2)")
         leaf = certificates[0]
         key = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        urls = tuple(
-            dict.fromkeys(url for certificate in certificates for url in _crl_urls(certificate))
-        )
         not_after = min(int(c.not_valid_after_utc.timestamp()) for c in certificates)
     except UNREADABLE as error:
         raise _malformed(f"not a certificate chain: {described(error)}") from None
@@ -169,7 +165,6 @@ def parse_chain(data: bytes) -> Chain:
         key,
         spcs[0] if spcs else None,
         not_after,
-        urls,
     )
 
 

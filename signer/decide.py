@@ -13,6 +13,7 @@ from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import ANONYMOUS, TN, URI, Private
 from zhenxian.passport.ppt.shaken import Attestation
 from zhenxian.registry.consent import Consent, ConsentPolicy, told
+from zhenxian.registry.exemptions import against
 from zhenxian.registry.kinds import NO_PLAN, Plan
 from zhenxian.registry.model import (
     Access,
@@ -27,7 +28,8 @@ from zhenxian.registry.model import (
     Verification,
     Who,
 )
-from zhenxian.signer.analytics import PooledSigning, against, agent_of
+from zhenxian.registry.parties import involved, order_text, together
+from zhenxian.signer.analytics import PooledSigning, keys
 from zhenxian.signer.request import SigningRequest
 
 _NOBODY = Standing(None)
@@ -153,8 +155,14 @@ def gather(
                 binding = _binding(request, registry, holding, now)
                 middle = display is not None and plan.middle_ended(display, now)
         if access is not None and conduct is not None:
-            behind = agent_of(request, binding)
-            finding = against(access, behind, conduct, registry, int(now))
+            finding = against(
+                keys(access),
+                conduct,
+                registry,
+                int(now),
+                binding=binding,
+                hidden_caller=request.caller,
+            )
         return Facts(
             access,
             caller,
@@ -233,27 +241,21 @@ def _who(
     spc: str | None,
 ) -> Who:
     """Everyone a call involves: who calls behind a privacy number, and who forwards, too."""
-    subjects: tuple[str, ...] = (access.subject,) if access is not None else ()
+    display = request.orig if isinstance(request.orig, TN) else None
+    subjects = (access.subject,) if access is not None else ()
     spcs: tuple[str, ...] = (spc,) if spc is not None else ()
-    numbers: tuple[TN, ...] = (request.orig,) if isinstance(request.orig, TN) else ()
-    resellers = holder.chain
     if holding is not None:
-        subjects += (holding.subject,)
         spcs += holding.spcs[:1]
-    if request.caller is not None:
-        numbers += (request.caller,)
-        own = registry.holding(request.caller)
-        if own is not None:
-            subjects += (own.subject,)
-            resellers += registry.standing(own.subject, own.reseller).chain
+    who = involved(display, holding, holder.chain, subjects=subjects, spcs=spcs)
     forwarded = request.forwarded
-    if forwarded is not None and isinstance(forwarded.diverting, TN):
-        numbers += (forwarded.diverting,)
-        own = registry.holding(forwarded.diverting)
-        if own is not None:
-            subjects += (own.subject,)
-            resellers += registry.standing(own.subject, own.reseller).chain
-    return Who(subjects, resellers, spcs, numbers)
+    if request.caller is None and forwarded is None:
+        return who
+    for number in (request.caller, forwarded.diverting if forwarded is not None else None):
+        if isinstance(number, TN):
+            own = registry.holding(number)
+            chain = registry.standing(own.subject, own.reseller).chain if own is not None else ()
+            who = together(who, involved(number, own, chain))
+    return who
 
 
 def decide(
@@ -345,12 +347,7 @@ def closed(facts: Facts) -> Decision | None:
     """The refusal of a call that goes out in no way, whoever vouches for it; None for others."""
     access, holding = facts.access, facts.holding
     if facts.order is not None:
-        order = facts.order
-        return refuse(
-            Reason.ORDERED,
-            f"order {order.id} of {order.issuer} ({order.reference}) stops {order.kind.value}"
-            f" {order.target}",
-        )
+        return refuse(Reason.ORDERED, order_text(facts.order))
     if access is not None:
         if access.state is not State.ACTIVE:
             return refuse(Reason.ACCESS_SUSPENDED, f"access {access.id} is {access.state.value}")

@@ -21,7 +21,8 @@ from zhenxian.passport.identity import MAX_HEADER_LENGTH, MAX_HEADERS
 from zhenxian.passport.ppt.div import Div
 from zhenxian.passport.ppt.div_o import DivO
 from zhenxian.registry.consent import Consent
-from zhenxian.registry.model import Holding, Order, Registry, Standing, Use, Verification, Who
+from zhenxian.registry.model import Holding, Order, Registry, Standing, Use, Verification
+from zhenxian.registry.parties import involved, order_text
 from zhenxian.signer.analytics import PooledSigning
 from zhenxian.signer.decide import Decision, Facts, closed, heard, pooling, refuse
 from zhenxian.signer.request import SigningRequest
@@ -95,7 +96,7 @@ def gather_forwarder(number: TN, registry: Registry, credential: Credential, now
     if holding is None:
         return Forwarder(number)
     holder = registry.standing(holding.subject, holding.reseller)
-    who = Who((holding.subject,), holder.chain, holding.spcs[:1], (number,))
+    who = involved(number, holding, holder.chain, spcs=holding.spcs[:1])
     if credential.spc is not None:
         entitled = not holding.spcs or credential.spc in holding.spcs
     else:
@@ -166,12 +167,7 @@ def decide_diversion(
 def _stopped(facts: Facts, forwarder: Forwarder) -> Decision | None:
     """The refusal of what is stopped: the display, the access, or who forwards."""
     if forwarder.order is not None:
-        order = forwarder.order
-        return refuse(
-            Reason.ORDERED,
-            f"order {order.id} of {order.issuer} ({order.reference}) stops {order.kind.value}"
-            f" {order.target}",
-        )
+        return refuse(Reason.ORDERED, order_text(forwarder.order))
     stopped = closed(facts)
     if stopped is not None:
         return stopped

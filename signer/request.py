@@ -38,7 +38,7 @@ class SigningRequest(Struct, frozen=True):
 
     Attributes:
         orig: the display: the number or address the callee is to see.
-        iat: seconds since the epoch.
+        iat: seconds since the epoch; 0 where a forwarded call tells none.
         attest: the most the proxy asks for; None asks for whatever the registry proves.
         origid: as the proxy gives it; replaced by the access's own where the access is known.
         access: the proxy's name for the access the call came in by; None when it names none.

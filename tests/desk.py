@@ -17,7 +17,7 @@ import pytest
 from zhenxian.api.calls.messages import Answer, Headers, Incoming
 from zhenxian.cli import client as client_module
 from zhenxian.core.errors import StoreUnavailableError
-from zhenxian.service.build import Service, applications
+from zhenxian.service.build import applications, build
 from zhenxian.service.settings import load_settings
 from zhenxian.simulation.demo import prepare
 from zhenxian.stores.fleet.registry import FleetRegistry
@@ -73,7 +73,8 @@ class Desk:
             name: getattr(settings, name).model_copy(update=values)
             for name, values in sections.items()
         }
-        self.service = Service(settings.model_copy(update=changed), clock=clock)
+        self.clock = clock  # may be set
+        self.service = build(settings.model_copy(update=changed), clock=self._now)
         self._applications = None  # made once: that takes longer than most requests
         self._loop = None
         if isinstance(self.service.registry, FleetRegistry):
@@ -83,6 +84,9 @@ class Desk:
             self._loop.run_until_complete(self.service.start())
         self.lines: list[dict] = []
         self.service.log._write = self._written
+
+    def _now(self):
+        return self.clock()
 
     def _written(self, data):
         self.lines += [json.loads(line) for line in data.splitlines()]

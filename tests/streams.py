@@ -85,7 +85,7 @@ def lent(keys, calls, *, platform="p", start=NOON, every=20):
     for index, (behind, display, callee) in enumerate(calls):
         whose = (*keys, agent(platform, behind))
         at = int(start + index * every)
-        yield Observation(at, whose, display, callee, bound=True, behind=behind)
+        yield Observation(at, whose, display, callee, bound=True, hidden_caller=behind)
 
 
 def fed(conduct, observations):

@@ -21,11 +21,11 @@ from zhenxian.analytics.model import (
     Measure,
     Observation,
     State,
-    agent,
 )
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.core.tn import TN
 from zhenxian.passport.ppt.shaken import Shaken
+from zhenxian.registry import exemptions, parties
 from zhenxian.registry.model import Binding, Registry
 from zhenxian.verifier.token import VerifiedPASSporT
 
@@ -65,7 +65,15 @@ class ConductPolicy(Struct, frozen=True):
             return PooledVerifying.LABEL
         return said
 
+    def weight(self, finding: Finding) -> int:
+        """How much it leads to: what fails a call before what labels it; 0 for nothing."""
+        said = self.on(finding)
+        if said is PooledVerifying.FAIL:
+            return _FAILS
+        return finding.state if said is PooledVerifying.LABEL else 0
 
+
+_FAILS: Final = max(State) + 1
 AS_USUAL: Final = ConductPolicy()
 
 
@@ -89,64 +97,39 @@ def _keys(spc: str, origid: str) -> tuple[Key, Key]:
 
 
 def against(
-    keys: tuple[Key, ...],
+    token: VerifiedPASSporT,
     conduct: DisplayConduct,
     policy: ConductPolicy,
     registry: Registry,
     now: int,
     *,
     binding: Binding | None = None,
-    behind: TN | None = None,
+    hidden_caller: TN | None = None,
 ) -> Finding | None:
     """What stands against the signer, its SPC or agent and is not exempt; what leads to most.
 
     Where the registry cannot be asked nobody is exempt.
 
     Args:
-        binding: permits the display; then how bindings are used speaks against the call, and
-            nothing else does. behind: who calls by it; None when it may be anybody.
+        binding, hidden_caller: as in registry.exemptions.against.
     """
-    worst = None
-    if binding is not None and behind is not None:
-        keys = (agent(binding.platform, behind), *keys)
-    for key in keys:
-        found = conduct.finding(key, now)
-        if found is None or _exempt(found, registry, now):
-            continue
-        of_bindings = key.kind is KeyKind.AGENT or Measure.BINDINGS in found.measures
-        if binding is not None and not of_bindings:
-            continue
-        said = policy.on(found)
-        if said is PooledVerifying.FAIL:
-            return found
-        if said is PooledVerifying.LABEL and (worst is None or found.state > worst.state):
-            worst = found
-    return worst
-
-
-def _exempt(finding: Finding, registry: Registry, now: int) -> bool:
-    key = finding.key
-    whose = [(key.kind.value, key.id)]
-    if key.kind is KeyKind.AGENT:
-        whose.append((KeyKind.SUBJECT.value, key.id.rpartition("/")[0]))
+    of, weight = keys(token), policy.weight
     try:
-        exemptions = [registry.exemption(kind, target, now) for kind, target in whose]
+        return exemptions.against(
+            of, conduct, registry, now, binding=binding, hidden_caller=hidden_caller, weight=weight
+        )
     except StoreUnavailableError:
-        return False
-    return any(
-        exemption is not None
-        and all(exemption.covers(measure.value) for measure in finding.measures)
-        for exemption in exemptions
-    )
+        return exemptions.against(
+            of, conduct, None, now, binding=binding, hidden_caller=hidden_caller, weight=weight
+        )
 
 
 def observation(
     token: VerifiedPASSporT,
-    keys: tuple[Key, ...],
     callee: TN | None,
     *,
     binding: Binding | None,
-    behind: TN | None,
+    hidden_caller: TN | None,
     at: int,
     mark: int = -1,
 ) -> Observation | None:
@@ -154,15 +137,18 @@ def observation(
 
     Args:
         callee: whom the call is for, by the request: a token may name others beside.
-        binding: a live one of a privacy number that shows the display to the callee. behind: who
-            calls by it; None when it may be anybody.
-        mark: as in Observation.
+        binding, hidden_caller, mark: as in registry.parties.observation.
     """
     extension = token.passport.extension
-    orig = token.orig
-    if not keys or not isinstance(orig, TN) or not isinstance(extension, Shaken):
+    if not isinstance(extension, Shaken):
         return None
-    bound = binding is not None
-    if binding is not None and behind is not None:
-        keys = (*keys, agent(binding.platform, behind))
-    return Observation(at, keys, orig, callee, extension.origid, bound, mark, behind)
+    return parties.observation(
+        keys(token),
+        token.orig,
+        callee,
+        at,
+        binding=binding,
+        hidden_caller=hidden_caller,
+        origid=extension.origid,
+        mark=mark,
+    )

@@ -26,8 +26,9 @@ from zhenxian.core.tn import TN, URI
 from zhenxian.passport.claims import parse_header_segment
 from zhenxian.passport.identity import MAX_HEADERS
 from zhenxian.passport.jws import Token
-from zhenxian.registry.model import Registry, Who
-from zhenxian.verifier.judge import Facts
+from zhenxian.registry.model import Registry
+from zhenxian.registry.parties import involved
+from zhenxian.verifier.facts import Facts
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.screen import (
     Diverting,
@@ -316,18 +317,12 @@ def gather_diverting(
     number = diverting if isinstance(diverting, TN) else None
     try:
         holding = registry.holding(number) if number is not None else None
-        order = registry.order(
-            Who(
-                (holding.subject,) if holding is not None else (),
-                registry.standing(holding.subject, holding.reseller).chain
-                if holding is not None
-                else (),
-                (signer.spc,) if signer.spc is not None else (),
-                (number,) if number is not None else (),
-                f"{signer.serial:X}",
-            ),
-            now,
-        )
+        chain: tuple[str, ...] = ()
+        if holding is not None:
+            chain = registry.standing(holding.subject, holding.reseller).chain
+        spcs = (signer.spc,) if signer.spc is not None else ()
+        who = involved(number, holding, chain, spcs=spcs, serial=f"{signer.serial:X}")
+        order = registry.order(who, now)
     except StoreUnavailableError:  # what the registry would have said is left out
         return Facts(True)
     return Facts(True, holding.spcs if holding is not None else (), order)

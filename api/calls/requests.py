@@ -351,14 +351,13 @@ def _destination(party: Party, reading: Reading, dialect: Dialect) -> Destinatio
 
 
 def read_signing(
-    body: bytes, *, configured: Dialect | None, reading: Reading, now: int, iat_window: int
+    body: bytes, *, configured: Dialect | None, reading: Reading
 ) -> tuple[SigningRequest, Echo]:
     """Read the body of POST /stir/v1/signing.
 
     Args:
         configured: the dialect to answer in; None tells it from the body.
         reading: how identities are read.
-        now: seconds since the epoch, to refuse a stale or future iat.
 
     Raises:
         RequestError: names the member and what was expected.
@@ -387,19 +386,12 @@ def read_signing(
     if iat is None:
         if not diverts:
             raise RequestError(Reason.PARAMETER_MISSING, "iat", dialect=dialect)
-        iat = now
+        iat = 0
     if dialect is Dialect.ATIS and not diverts:
         if attest is None:
             raise RequestError(Reason.PARAMETER_MISSING, "attest", dialect=dialect)
         if origid is None and members.access is None and members.profileId is None:
             raise RequestError(Reason.PARAMETER_MISSING, "origid", dialect=dialect)
-    if abs(now - iat) > iat_window:
-        raise RequestError(
-            Reason.PARAMETER_INVALID,
-            "iat",
-            f"{iat} is not within {iat_window} s of now",
-            dialect=dialect,
-        )
     try:
         level = parse_attest(attest) if attest is not None else None
         if origid is not None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from zhenxian.analytics.model import Finding
+from zhenxian.api.calls.errors import SPOKEN
 from zhenxian.api.calls.requests import Dialect, Echo, filled
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
 from zhenxian.core.tn import TN
@@ -49,7 +50,7 @@ def refused(reason: Reason, variables: tuple[str, ...], dialect: Dialect) -> byt
     """An error answer: requestError of ATIS-1000082, or the plain error of 3GPP."""
     if dialect is Dialect.THREEGPP:
         return _encode({"error": filled(reason, variables).removeprefix("Error: ")})
-    message_id = reason.message_id or "POL5000"
+    message_id = SPOKEN[reason].message_id or "POL5000"
     kind = "policyException" if message_id.startswith("POL") else "serviceException"
     text = reason.text if reason.text.startswith("Error: ") else f"Error: {reason.text}."
     return _encode(
@@ -72,7 +73,7 @@ def denied(decision: Decision, dialect: Dialect, explain: bool) -> bytes:
         members = {
             "requestError": {
                 "policyException": {
-                    "messageId": decision.reason.message_id,
+                    "messageId": SPOKEN[decision.reason].message_id,
                     "text": "Error: Signing refused by policy: %1: %2.",
                     "variables": [decision.reason.code, decision.detail],
                 }

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from zhenxian.api.auth import LOCAL, Authenticator, Principal, Role
 from zhenxian.api.calls import responses as answers
+from zhenxian.api.calls.errors import SPOKEN
 from zhenxian.api.calls.messages import (
     JSON,
     ROUTES,
@@ -51,6 +52,7 @@ from zhenxian.calls.pipeline import (
 from zhenxian.calls.repeats import question_of
 from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason
+from zhenxian.signer.screen import Unfit
 from zhenxian.verifier.redress import Rejection
 from zhenxian.verifier.replay import Question
 from zhenxian.verifier.verdict import Verdict
@@ -82,7 +84,6 @@ class CallPolicy(Struct, frozen=True, kw_only=True):
     max_body: int = 65_536
     explain: bool = True
     reading: Reading = Reading()
-    iat_window: int = 60
 
 
 class Calls:
@@ -161,8 +162,8 @@ class Calls:
         echo, name = call.asked.echo, call.asked.name
         try:
             made = await divert(self.pipeline, call)
-            if made is None:
-                return self._error(SIGNING, RequestError(Reason.NOT_READY), echo.dialect, name)
+            if isinstance(made, Unfit):
+                return self._error(SIGNING, _unfit(made, echo.dialect), echo.dialect, name)
             return self._signed(made) if made.decision.signs else self._denied(made)
         except Exception:
             _logger.exception("signing a forwarded call failed")
@@ -241,28 +242,22 @@ class Calls:
         name: bytes,
         started: float,
     ) -> Answer | Signing[RestCall] | Forwarded[RestCall]:
-        policy = self.policy
-        request, echo = read_signing(
-            incoming.body,
-            configured=dialect,
-            reading=policy.reading,
-            now=int(self.pipeline.clock()),
-            iat_window=policy.iat_window,
-        )
+        body, reading = incoming.body, self.policy.reading
+        request, echo = read_signing(body, configured=dialect, reading=reading)
         asked = RestCall(name, started, echo)
         if request.forwarded is not None and request.forwarded.provable:
             question = self._question(incoming, principal, echo.call_id)
             return Forwarded(asked, request, question)
         call = self.pipeline.decide(request, asked)
-        if call is None:
-            raise RequestError(Reason.NOT_READY, dialect=echo.dialect)
+        if isinstance(call, Unfit):
+            raise _unfit(call, echo.dialect)
         return call if call.decision.attest is not None else self._denied(call)
 
     def _denied(self, call: Signing[RestCall]) -> Answer:
         self.pipeline.signed(call)
         asked, decision = call.asked, call.decision
         denied = answers.denied(decision, asked.echo.dialect, self.policy.explain)
-        return Answer(decision.reason.http, denied, asked.name)
+        return Answer(SPOKEN[decision.reason].status, denied, asked.name)
 
     def _signed(self, call: Signing[RestCall]) -> Answer:
         if call.signed is None:
@@ -312,11 +307,18 @@ class Calls:
         return self._error(path, RequestError(Reason.INTERNAL), dialect, name)
 
     def _error(self, path: str, error: RequestError, dialect: Dialect, name: bytes) -> Answer:
-        reason = error.reason
+        reason, status = error.reason, SPOKEN[error.reason].status
         self.pipeline.recorder.error(
-            ROUTES[path], reason, name, reason.http, error.variables[0] if error.variables else None
+            ROUTES[path], reason, name, status, error.variables[0] if error.variables else None
         )
-        return Answer(reason.http, answers.refused(reason, error.variables, dialect), name)
+        return Answer(status, answers.refused(reason, error.variables, dialect), name)
+
+
+def _unfit(unfit: Unfit, dialect: Dialect) -> RequestError:
+    """The dialect's error: a member's, or what is said of this service."""
+    if not unfit.where:
+        return RequestError(unfit.reason, dialect=dialect)
+    return RequestError(Reason.PARAMETER_INVALID, unfit.where, unfit.detail, dialect=dialect)
 
 
 def _asker(principal: Principal, headers: Headers) -> bytes:

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Body, HTTPException, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from zhenxian.analytics.codec import Met
-from zhenxian.analytics.detector import Conduct
+from zhenxian.analytics.counted import Contact
+from zhenxian.analytics.detector import Detector
 from zhenxian.analytics.model import Assessment, Finding, Key, KeyKind, Picture, Sample, State
 from zhenxian.api.auth import Authenticator, Principal, Role
 from zhenxian.api.calls.responses import finding_told
@@ -23,7 +23,7 @@ from zhenxian.passport.ppt.shaken import MAX_ORIGID_LENGTH
 from zhenxian.registry.forms import AS_WRITTEN, row_of
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import Clearing, ConductKind, ConductMeasure, Kind, clearing_id
-from zhenxian.stores.analytics.sync import MOST_AHEAD, ConductKeeper
+from zhenxian.stores.analytics.sync import MOST_AHEAD, AnalyticsSync
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 
@@ -75,7 +75,7 @@ class EndedCall(BaseModel):
 
 
 def displays_router(
-    keeper: ConductKeeper,
+    keeper: AnalyticsSync,
     registry: EmbeddedRegistry | FleetRegistry,
     authenticator: Authenticator,
     *,
@@ -145,7 +145,7 @@ def displays_router(
         `taken` counts the keys that were told: two for a call signed here (access and subject) or
         verified here (signer and SPC), none for an access that is not registered.
         """
-        told: list[tuple[Key, Met | None]] = []
+        told: list[tuple[Key, Contact | None]] = []
         for index, call in enumerate(calls):
             if index % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # accesses may have to be read; calls go first
@@ -261,7 +261,7 @@ def _recorded(clearing: Clearing) -> dict[str, Any]:
     return {"id": row.pop("id"), "key": f"{row.pop('kind')}:{row.pop('target')}", **row}
 
 
-def _met(call: EndedCall, conduct: Conduct, reading: Reading) -> Met | None:
+def _met(call: EndedCall, conduct: Detector, reading: Reading) -> Contact | None:
     if call.orig is None and call.dest is None and call.answered is None:
         return None
     if call.orig is None or call.dest is None or call.answered is None:

@@ -45,10 +45,10 @@ from zhenxian.registry.model import (
     Order,
     Record,
     Subject,
-    Who,
     span,
 )
 from zhenxian.registry.orders import Action, Issuer, lifted, order_of, read_instruction
+from zhenxian.registry.parties import involved
 from zhenxian.signer.origids import Given
 from zhenxian.stores.fleet.node_key import Pins
 from zhenxian.stores.fleet.registry import FleetRegistry
@@ -730,8 +730,8 @@ def _question_routes(routes: APIRouter, api: _Api, plan: Plan, read: Any, audit:
                 levels = book.levels(tn)
                 answer["holdings"] = [_shown(held, principal, v) for v, held in levels]
                 answer["chain"] = _chain(book, levels[0][1], None) if levels else []
-                subjects = tuple(held.subject for _, held in levels[:1])
-                who = Who(subjects, tuple(answer["chain"]), numbers=(tn,))
+                holding = levels[0][1] if levels else None
+                who = involved(tn, holding, tuple(answer["chain"]))
                 order = book.stopped(who)
                 answer["order"] = _shown(order, principal) if order is not None else None
                 return answer

@@ -5,8 +5,8 @@ is not among the arguments.
 
 The originating carrier judges access and subject, knows which privacy bindings are live, and is
 told when calls end. The terminating one judges the token's signer and its SPC. Whoever knows a
-binding also judges the agent whom it hides. Two carriers do not share a `Conduct`, so each side has
-its own.
+binding also judges the agent whom it hides. Two carriers do not share a `Detector`, so each
+side has its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from heapq import heappop, heappush
 from msgspec import Struct
 from msgspec.structs import replace
 
-from zhenxian.analytics import Conduct, Finding, Key, KeyKind, Measure, Observation, Policy, State
+from zhenxian.analytics import Detector, Finding, Key, KeyKind, Measure, Observation, Policy, State
 from zhenxian.core.tn import TN
 from zhenxian.simulation.model import Call
 from zhenxian.verifier.analytics import AS_USUAL, PooledVerifying
@@ -70,7 +70,7 @@ def originating(call: Call) -> Observation | None:
     behind = call.caller if call.bound else None
     return Observation(
         call.at, keys + _agent(call, behind), call.display, call.callee,
-        bound=call.bound, behind=behind,
+        bound=call.bound, hidden_caller=behind,
     )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def terminating(call: Call, *, bindings: bool = True) -> Observation:
     behind = call.caller if bound else None
     return Observation(
         call.at, keys + _agent(call, behind), call.display, call.callee, call.origid, bound,
-        behind=behind,
+        hidden_caller=behind,
     )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def steps(calls: Iterable[Call], *, bindings: bool = True) -> list[Step]:
 
 def drive(made: Sequence[Step], policy: Policy, *, strongest: bool = False) -> dict[str, Side]:
     """Let two carriers with this policy observe the calls; nothing is refused, only noted."""
-    here, there = Conduct(policy), Conduct(policy)
+    here, there = Detector(policy), Detector(policy)
     sides = {side: Side({}, bytearray(len(made)), {}) for side in SIDES}
     one, other = sides[ORIGINATING], sides[TERMINATING]
     for index, step in enumerate(made):
@@ -125,7 +125,7 @@ def drive(made: Sequence[Step], policy: Policy, *, strongest: bool = False) -> d
     return sides
 
 
-def _late(conduct: Conduct, side: Side, times: list[int]) -> None:
+def _late(conduct: Detector, side: Side, times: list[int]) -> None:
     """Keys that another key's call had found, and that made no call since."""
     for found in conduct.standing(times[-1]) if times else ():
         if found.state is State.POOLED and found.key not in side.first:
@@ -134,7 +134,7 @@ def _late(conduct: Conduct, side: Side, times: list[int]) -> None:
 
 
 def _one(
-    conduct: Conduct, side: Side, index: int, observation: Observation, strongest: bool
+    conduct: Detector, side: Side, index: int, observation: Observation, strongest: bool
 ) -> None:
     at, keys = observation.at, observation.keys
     for key in keys:

@@ -31,7 +31,7 @@ from zhenxian.passport.jws import SigningKey
 from zhenxian.registry.journal import RegistryConflictError, put
 from zhenxian.registry.model import ConductKind, Exemption, Record, Subject, TargetKind
 from zhenxian.registry.orders import Action, Instruction, order_of, sign_instruction
-from zhenxian.service.build import Service
+from zhenxian.service.build import Service, build
 from zhenxian.service.settings import load_settings
 from zhenxian.simulation import Call, Kind, Scenario, Traffic, Truth
 from zhenxian.simulation import Key as TruthKey
@@ -181,7 +181,7 @@ def _service(world: World, clock: Callable[[], float], *, conduct: bool) -> Serv
     if not conduct:
         off = {"signing": "off", "verifying": "off", "carriers": "off"}
         changed["displays"] = settings.displays.model_copy(update=off)
-    return Service(settings.model_copy(update=changed), clock=clock)
+    return build(settings.model_copy(update=changed), clock=clock)
 
 
 def documented(record: Record) -> Record:

@@ -22,7 +22,7 @@ from typing import Final, Protocol
 import msgspec
 
 from zhenxian.analytics.codec import ConductFormatError, Saved
-from zhenxian.analytics.detector import Conduct
+from zhenxian.analytics.detector import Detector
 from zhenxian.analytics.model import Key, KeyKind, Observation, State
 from zhenxian.analytics.thresholds import Policy
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
@@ -36,7 +36,7 @@ _LOOKS: Final = int(SAVED_WITHIN / EVERY) - 10  # a look takes time, too
 _SLICE: Final = 50  # keys saved in one go, a few milliseconds
 _EXPIRE_EVERY: Final = 60.0  # seconds
 _STRANGE_FOR: Final = 120.0  # seconds; a node that was mended comes back under another name
-_MOST_DELTAS: Final = 100  # waiting to be sent; the rest waits in Conduct, which is bounded
+_MOST_DELTAS: Final = 100  # waiting to be sent; the rest waits in the Detector, which is bounded
 _UNINFORMED_FOR: Final = 30.0  # seconds; a registry that stays behind is no reason to count alone
 MOST_AHEAD: Final = 300  # seconds that a clock may be ahead of others and is believed
 
@@ -91,14 +91,14 @@ class Clearings(Protocol):
         ...
 
 
-class Unhurried:
+class DeferredObservations:
     """What calls ask and tell of conduct: told at once, counted when they are answered.
 
     An analytics.model.DisplayConduct. No call waits until it is counted, and calls that are
     answered together do not see each other.
     """
 
-    def __init__(self, conduct: Conduct) -> None:
+    def __init__(self, conduct: Detector) -> None:
         self._conduct = conduct
         self._uncounted: list[Observation] = []
         self.finding = conduct.finding
@@ -115,19 +115,19 @@ class Unhurried:
                 _logger.exception("a call is not counted")
 
 
-class ConductKeeper:
-    """Saves and exchanges one process's Conduct, and applies what registrars clear."""
+class AnalyticsSync:
+    """Saves and exchanges one process's Detector, and applies what registrars clear."""
 
     def __init__(
         self,
-        conduct: Conduct,
+        conduct: Detector,
         file: ConductFile,
         exchange: Exchange | None,
         clock: Callable[[], float],
         clearings: Clearings | None = None,
     ) -> None:
         self.conduct = conduct
-        self.calls = Unhurried(conduct)
+        self.calls = DeferredObservations(conduct)
         self._clearings = clearings
         self._applied: set[str] = set()  # ids of clearings
         self._stamp = -1

@@ -10,12 +10,12 @@ import pytest
 from fleet_nodes import Node, options, until
 from streams import ACCESS, NOON, SIGNER, calls, fed, people, pool
 
-from zhenxian.analytics import Conduct, Policy, State
+from zhenxian.analytics import Detector, Policy, State
 from zhenxian.api.management.analytics import clearing_of
 from zhenxian.registry.journal import put
 from zhenxian.stores.analytics.file import ConductFile, WorkerExchange
 from zhenxian.stores.analytics.fleet import FleetExchange
-from zhenxian.stores.analytics.sync import ConductKeeper
+from zhenxian.stores.analytics.sync import AnalyticsSync
 from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 
 STREAM, FINDINGS = "{zx}:conduct", "{zx}:conduct:findings"
@@ -34,8 +34,8 @@ class Member:
 
     def __init__(self, name, registry, exchange, file, clock, boot):
         self.name, self.registry, self.clock = name, registry, clock
-        conduct = Conduct(Policy(), fleet=True, boot=boot)
-        self.keeper = ConductKeeper(conduct, file, exchange, clock, registry)
+        conduct = Detector(Policy(), fleet=True, boot=boot)
+        self.keeper = AnalyticsSync(conduct, file, exchange, clock, registry)
         self.conduct = conduct
         self._exchange = exchange
         self._links = {}

@@ -10,10 +10,10 @@ import pytest
 from fleet_nodes import options
 from streams import ACCESS, NOON, SIGNER, SPC, SUBJECT, calls, fed, pool
 
-from zhenxian.analytics import Conduct, Policy, State
+from zhenxian.analytics import Detector, Policy, State
 from zhenxian.stores.analytics.file import ConductFile, WorkerExchange
 from zhenxian.stores.analytics.fleet import FleetExchange
-from zhenxian.stores.analytics.sync import ConductKeeper
+from zhenxian.stores.analytics.sync import AnalyticsSync
 
 AT = NOON + 3_000
 KEYS = (ACCESS, SUBJECT, SIGNER, SPC)
@@ -41,8 +41,8 @@ class Together:
         shared = self.way == "file"
         file = ConductFile(self.folder / ("conduct.db" if shared else f"{name}.db"))
         exchange = WorkerExchange(file, name) if shared else FleetExchange(options(self.url), name)
-        conduct = Conduct(policy or Policy(), fleet=True, boot=number)
-        return ConductKeeper(conduct, file, exchange, self.clock)
+        conduct = Detector(policy or Policy(), fleet=True, boot=number)
+        return AnalyticsSync(conduct, file, exchange, self.clock)
 
 
 @pytest.fixture(params=["file", "redis", "cluster"])
@@ -67,7 +67,7 @@ async def closed(*keepers):
 def test_what_nodes_see_apart_they_find_together(together):
     """No node alone sees enough of a pool that is dealt out among three; each finds it."""
     stream = list(calls(KEYS[:3], pool(Random(5), 54)))
-    whole = Conduct()
+    whole = Detector()
     fed(whole, stream)
 
     async def work():

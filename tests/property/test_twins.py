@@ -47,7 +47,7 @@ MORE_VERIFY = {
 
 
 def sign(body: bytes):
-    return read_signing(body, configured=None, reading=Reading(None), now=NOW, iat_window=60)
+    return read_signing(body, configured=None, reading=Reading(None))
 
 
 def verify(body: bytes):

@@ -26,8 +26,8 @@ from streams import (
 )
 
 from zhenxian.analytics import (
-    Conduct,
     ConductFormatError,
+    Detector,
     Key,
     KeyKind,
     Measure,
@@ -36,7 +36,7 @@ from zhenxian.analytics import (
     State,
 )
 from zhenxian.analytics.counts import MAX_OCTETS, MAX_SAMPLES
-from zhenxian.analytics.recent import Lately
+from zhenxian.analytics.recent import RecentSet
 from zhenxian.analytics.thresholds import DAY, HOUR, Locality
 from zhenxian.core.errors import ConfigError
 
@@ -44,7 +44,7 @@ HALF = DAY // 2
 
 
 def pooled(seed=1, **more):
-    conduct = Conduct(**more)
+    conduct = Detector(**more)
     fed(conduct, calls((ACCESS, SUBJECT), pool(Random(seed), 100)))
     assert conduct.finding(ACCESS, NOON + 2_000).state is State.POOLED
     return conduct
@@ -54,7 +54,7 @@ def pooled(seed=1, **more):
 
 
 def test_suspected_before_pooled_and_never_back_and_forth():
-    conduct, states = Conduct(), []
+    conduct, states = Detector(), []
     for observation in calls(ACCESS, pool(Random(2), 200, local=0.5)):
         conduct.observe(observation)
         found = conduct.finding(ACCESS, observation.at)
@@ -101,7 +101,7 @@ def test_clear_forgets():
 
 
 def test_picture_of_the_unknown_and_of_the_innocent():
-    conduct = Conduct()
+    conduct = Detector()
     assert conduct.picture(ACCESS, NOON).measures == ()
     random = Random(5)
     fed(conduct, calls((ACCESS, SPC), ((number("28", 1), somebody(random)) for _ in range(40))))
@@ -120,7 +120,7 @@ def test_picture_of_the_unknown_and_of_the_innocent():
 
 
 def test_callee_that_is_no_number():
-    conduct = Conduct()
+    conduct = Detector()
     for index in range(50):
         conduct.observe(Observation(NOON + index, (ACCESS, SPC), number("28", index), None))
     assert conduct.picture(ACCESS, NOON + 50).calls == 50
@@ -167,7 +167,7 @@ def test_clock_that_leaps_ahead_and_back_has_cleared_nobody_for_good():
 
 @pytest.mark.parametrize("wrong", [-DAY, -2 * DAY])
 def test_one_node_with_a_wrong_clock_does_not_make_the_others_forget(wrong):
-    conduct, random = Conduct(), Random(19)
+    conduct, random = Detector(), Random(19)
     for turn, observation in enumerate(calls(ACCESS, pool(random, 80, local=0.7))):
         conduct.observe(observation)
         if turn % 4 == 0:
@@ -176,7 +176,7 @@ def test_one_node_with_a_wrong_clock_does_not_make_the_others_forget(wrong):
 
 
 def test_clock_far_ahead_does_not_keep_a_key_accused_for_ever():
-    conduct = Conduct()
+    conduct = Detector()
     fed(conduct, calls(ACCESS, pool(Random(7), 100), start=NOON + 1_000 * DAY))
     random = Random(7)
     honest = ((number("28", 1), somebody(random, "28")) for _ in range(300))
@@ -186,7 +186,7 @@ def test_clock_far_ahead_does_not_keep_a_key_accused_for_ever():
 
 def test_pool_is_found_over_the_turn_of_a_window():
     start = NOON // HALF * HALF + HALF - 300
-    assert fed(Conduct(), calls(ACCESS, pool(Random(8), 100), start=start, every=20))
+    assert fed(Detector(), calls(ACCESS, pool(Random(8), 100), start=start, every=20))
 
 
 # -- memory
@@ -210,38 +210,38 @@ def size(value, seen):
 
 
 def test_an_spc_that_is_counted_as_one_signer_stays_below_the_limit():
-    conduct = Conduct()
+    conduct = Detector()
     random = Random(9)
     for turn in range(60_000):
         pair = (number(random.choice(CODES), turn % 2_000), somebody(random))
         conduct.observe(next(calls(SPC, [pair], start=NOON + 2 * turn, origid=f"o-{turn}")))
         conduct.ended(SPC, NOON + 2 * turn, conduct.met(*pair, answered=True))
-    track = conduct._memory.tracks[SPC]
-    assert track.whole.old is not None
-    assert track.whole.areas is not None
-    assert size(track, set()) <= MAX_OCTETS
+    counts = conduct._counting.table.by_key[SPC]
+    assert counts.as_one_signer.old is not None
+    assert counts.as_one_signer.areas is not None
+    assert size(counts, set()) <= MAX_OCTETS
 
 
 @pytest.mark.parametrize("key", [ACCESS, SIGNER, SPC])
 def test_a_key_stays_below_its_limit_whatever_it_does(key):
-    conduct = Conduct()
+    conduct = Detector()
     random = Random(9)
     for turn in range(60_000):
         pair = (number(random.choice(CODES), turn), somebody(random))
         (one,) = calls(key, [pair], start=NOON + 2 * turn, origid=f"o-{turn}")
         conduct.observe(one)
         conduct.ended(key, one.at, conduct.met(*pair, answered=True))
-    track = conduct._memory.tracks[key]
-    assert track.old is not None
-    assert size(track, set()) <= MAX_OCTETS
-    assert len(track.samples) <= MAX_SAMPLES
+    counts = conduct._counting.table.by_key[key]
+    assert counts.old is not None
+    assert size(counts, set()) <= MAX_OCTETS
+    assert len(counts.samples) <= MAX_SAMPLES
 
 
 def test_most_keys_are_small():
-    conduct = Conduct()
+    conduct = Detector()
     random = Random(10)
     fed(conduct, calls(ACCESS, ((number("28", 1), somebody(random)) for _ in range(7))))
-    assert size(conduct._memory.tracks[ACCESS], set()) < 2_500
+    assert size(conduct._counting.table.by_key[ACCESS], set()) < 2_500
 
 
 def test_flood_of_new_keys_evicts_neither_the_established_nor_the_pooled():
@@ -262,7 +262,7 @@ def test_flood_of_new_keys_evicts_neither_the_established_nor_the_pooled():
 
 
 def test_a_platform_is_not_evicted_by_those_who_call_behind_its_numbers():
-    conduct = Conduct(Policy(max_keys=64))
+    conduct = Detector(Policy(max_keys=64))
     random = Random(12)
     fed(conduct, lent((ACCESS, SUBJECT), (
         (number("28", index), number("10", 1), somebody(random)) for index in range(2_000)
@@ -273,19 +273,19 @@ def test_a_platform_is_not_evicted_by_those_who_call_behind_its_numbers():
 
 
 def test_findings_are_bounded_and_suspected_ones_go_first():
-    conduct = Conduct(Policy(max_keys=16))
+    conduct = Detector(Policy(max_keys=16))
     finding = pooled().finding(ACCESS, NOON + 2_000)
     for index in range(40):
         state = State.POOLED if index < 10 else State.SUSPECTED
         key = Key(KeyKind.ACCESS, f"k-{index}")
-        conduct._set(msgspec.structs.replace(finding, key=key, state=state))
+        conduct._findings._set(msgspec.structs.replace(finding, key=key, state=state))
     assert len(conduct._findings) == 16
     for index in range(10):
         assert conduct.finding(Key(KeyKind.ACCESS, f"k-{index}"), NOON + 2_000) is not None
 
 
 def test_silent_keys_are_forgotten():
-    conduct = Conduct()
+    conduct = Detector()
     for index in range(100):
         pair = (number("28", index), number("28", 0))
         fed(conduct, calls(Key(KeyKind.ACCESS, f"old-{index}"), [pair] * (1 + index % 20)))
@@ -309,11 +309,11 @@ def kept(conduct):
 
 
 def test_restart_goes_on_as_if_nothing_had_been():
-    whole, before = Conduct(), Conduct()
+    whole, before = Detector(), Detector()
     stream = list(calls((ACCESS, SIGNER, SPC), pool(Random(12), 1_000, local=0.5), every=20))
     fed(whole, stream)
     fed(before, stream[:500])
-    after = Conduct()
+    after = Detector()
     assert after.restore(*kept(before)) == 0
     fed(after, stream[500:])
     at = stream[-1].at
@@ -325,19 +325,19 @@ def test_restart_goes_on_as_if_nothing_had_been():
 def test_restart_never_unflags(salt):
     before = pooled()
     _, findings = kept(before)
-    after = Conduct(Policy(salt=salt))
+    after = Detector(Policy(salt=salt))
     after.restore([], findings)
     assert after.finding(ACCESS, NOON + 2_000) == before.finding(ACCESS, NOON + 2_000)
 
 
 def test_counts_of_another_salt_are_left():
     counts, _ = kept(pooled())
-    assert Conduct(Policy(salt=5)).restore(counts, []) == len(counts) > 0
+    assert Detector(Policy(salt=5)).restore(counts, []) == len(counts) > 0
 
 
 def test_restore_keeps_what_is_worse():
     after = pooled()
-    after.restore(*kept(Conduct()))
+    after.restore(*kept(Detector()))
     assert after.finding(ACCESS, NOON + 2_000) is not None
 
 
@@ -377,15 +377,15 @@ def test_what_was_cleared_is_saved_as_gone():
 def test_who_was_found_by_the_release_before_stays_found():
     told = [msgspec.msgpack.decode(one.content) for one in pooled().take_findings()]
     before = [msgspec.msgpack.encode((2, finding)) for _, finding in told]
-    conduct = Conduct()
+    conduct = Detector()
     assert conduct.restore([], before) == 0
     assert conduct.finding(ACCESS, NOON + 2_000).state is State.POOLED
-    assert Conduct().restore([], [msgspec.msgpack.encode((1, told[0][1]))]) == 1
+    assert Detector().restore([], [msgspec.msgpack.encode((1, told[0][1]))]) == 1
 
 
 @pytest.mark.parametrize("broken", [b"", b"\x90", b"\xc1", b"\x98" + bytes(8), b"x" * 40])
 def test_what_cannot_be_read_is_left_or_refused(broken):
-    conduct = Conduct(fleet=True)
+    conduct = Detector(fleet=True)
     assert conduct.restore([broken], [broken]) == 2
     with pytest.raises(ConductFormatError):
         conduct.merge("n", broken)
@@ -396,7 +396,7 @@ def test_what_cannot_be_read_is_left_or_refused(broken):
     [(0, 1 << 41), (0, -1), (2, 5), (3, 1 << 32), (4, -3), (5, 256), (6, 999), (7, 1 << 40)],
 )
 def test_a_delta_with_a_call_out_of_bounds_is_refused(place, value):
-    one, other = Conduct(fleet=True), Conduct(fleet=True)
+    one, other = Detector(fleet=True), Detector(fleet=True)
     fed(one, calls((ACCESS, SUBJECT), pool(Random(1), 30)))
     told = msgspec.msgpack.decode(one.take_delta())
     told[4][7][place] = value
@@ -409,7 +409,7 @@ def test_a_delta_with_a_call_out_of_bounds_is_refused(place, value):
 
 
 def test_what_nobody_saves_is_bounded():
-    conduct = Conduct(Policy(max_keys=64))
+    conduct = Detector(Policy(max_keys=64))
     for index in range(5_000):
         flood = Key(KeyKind.ACCESS, f"flood-{index}")
         fed(conduct, calls(flood, [(number("28", index), number("10", index))]))
@@ -422,7 +422,7 @@ def test_what_nobody_saves_is_bounded():
 
 
 def test_a_call_that_several_nodes_were_asked_about_counts_once():
-    nodes = [Conduct(fleet=True) for _ in range(3)]
+    nodes = [Detector(fleet=True) for _ in range(3)]
     stream = [
         msgspec.structs.replace(observation, mark=index)
         for index, observation in enumerate(calls((ACCESS, SUBJECT), pool(Random(3), 90)))
@@ -436,7 +436,7 @@ def test_a_call_that_several_nodes_were_asked_about_counts_once():
         for other in nodes:
             if other is not node:
                 other.merge(str(name), delta)
-    whole = Conduct()
+    whole = Detector()
     fed(whole, stream)
     for node in nodes:
         assert node.picture(ACCESS, NOON + 2_000).calls == 90
@@ -446,8 +446,8 @@ def test_a_call_that_several_nodes_were_asked_about_counts_once():
 
 
 def test_marks_are_bounded_and_the_oldest_go_first(monkeypatch):
-    monkeypatch.setattr("zhenxian.analytics.detector._MAX_MARKS", 2)
-    conduct = Conduct()
+    monkeypatch.setattr("zhenxian.analytics.counting._MAX_MARKS", 2)
+    conduct = Detector()
     (observation,) = calls(ACCESS, [(number("28", 1), number("10", 1))])
     for mark in (1, 2, 3, 2, 4, 5, 1, -1, -1):
         conduct.observe(msgspec.structs.replace(observation, mark=mark))
@@ -455,7 +455,7 @@ def test_marks_are_bounded_and_the_oldest_go_first(monkeypatch):
 
 
 def test_lately_is_as_long_as_stated():
-    lately = Lately(3, 100)
+    lately = RecentSet(3, 100)
     assert [lately.again(value, 1_000) for value in (1, 1, 2)] == [False, True, False]
     assert lately.again(1, 1_099)
     assert not lately.again(1, 1_100)
@@ -467,26 +467,26 @@ def test_lately_is_as_long_as_stated():
 
 @pytest.mark.parametrize("ahead", [HOUR, DAY, 30 * DAY])
 def test_after_a_clock_was_ahead_lately_is_no_longer_than_before(ahead):
-    lately = Lately(1_000, 100)
+    lately = RecentSet(1_000, 100)
     lately.again(1, NOON + ahead)
     assert [lately.again(2, NOON + 200 * turn) for turn in range(5)] == [False] * 5
 
 
 def test_a_delta_without_a_mark_for_each_call_is_refused():
-    one = Conduct(fleet=True)
+    one = Detector(fleet=True)
     fed(one, calls(ACCESS, pool(Random(1), 5)))
     told = msgspec.msgpack.decode(one.take_delta())
     told[-1].pop()
     with pytest.raises(ConductFormatError):
-        Conduct(fleet=True).merge("n", msgspec.msgpack.encode(told))
+        Detector(fleet=True).merge("n", msgspec.msgpack.encode(told))
 
 
 def test_fleet_sums_what_its_nodes_saw():
     """A pool dealt out over three nodes is seen by each as by one; no node alone could tell."""
     stream = list(calls((ACCESS, SIGNER, SPC), pool(Random(13), 90, local=0.6)))
-    single = Conduct()
+    single = Detector()
     fed(single, stream)
-    nodes = [Conduct(fleet=True) for _ in range(3)]
+    nodes = [Detector(fleet=True) for _ in range(3)]
     for start in range(0, len(stream), 6):
         for index, observation in enumerate(stream[start : start + 6]):
             nodes[index % 3].observe(observation)
@@ -509,7 +509,7 @@ def test_fleet_sums_what_its_nodes_saw():
 
 
 def test_pooled_on_one_node_is_pooled_everywhere():
-    one, other = pooled(fleet=True), Conduct(fleet=True)
+    one, other = pooled(fleet=True), Detector(fleet=True)
     one.take_delta()
     fed(one, calls(ACCESS, pool(Random(14), 60), start=NOON + 2_100))
     other.merge("one", one.take_delta())
@@ -520,7 +520,7 @@ def test_pooled_on_one_node_is_pooled_everywhere():
 
 
 def test_delta_that_comes_twice_or_late_counts_once():
-    one, other = Conduct(fleet=True), Conduct()
+    one, other = Detector(fleet=True), Detector()
     fed(one, calls(ACCESS, pool(Random(15), 5)))
     first = one.take_delta()
     fed(one, calls(ACCESS, pool(Random(15), 5)))
@@ -529,55 +529,55 @@ def test_delta_that_comes_twice_or_late_counts_once():
     assert not other.merge("one", second)
     assert not other.merge("one", first)
     assert other.picture(ACCESS, NOON + 100).calls == 5
-    restarted = Conduct(fleet=True, boot=1)
+    restarted = Detector(fleet=True, boot=1)
     fed(restarted, calls(ACCESS, pool(Random(15), 5)))
     assert other.merge("one", restarted.take_delta())
 
 
 def test_what_nobody_takes_is_bounded_and_counted():
-    conduct = Conduct(Policy(max_backlog=10), fleet=True)
+    conduct = Detector(Policy(max_backlog=10), fleet=True)
     fed(conduct, calls(ACCESS, pool(Random(16), 15)))
     assert conduct.lost == 5
-    other = Conduct()
+    other = Detector()
     other.merge("n", conduct.take_delta())
     assert other.picture(ACCESS, NOON + 1_000).calls == 10
 
 
 def test_without_fleet_nothing_is_kept():
     with pytest.raises(RuntimeError, match="fleet"):
-        Conduct().take_delta()
+        Detector().take_delta()
 
 
 def test_delta_of_another_salt_is_refused():
     with pytest.raises(ConductFormatError, match="salt"):
-        Conduct(Policy(salt=1)).merge("n", delta_of(1))
+        Detector(Policy(salt=1)).merge("n", delta_of(1))
 
 
 def delta_of(*seeds):
-    conduct = Conduct(fleet=True)
+    conduct = Detector(fleet=True)
     for seed in seeds:
         fed(conduct, calls(ACCESS, pool(Random(seed), 5)))
     return conduct.take_delta()
 
 
 def test_a_delta_holds_so_many_calls_and_nothing_is_left_out():
-    conduct = Conduct(fleet=True)
+    conduct = Detector(fleet=True)
     assert conduct.take_delta() is None
     fed(conduct, calls(ACCESS, pool(Random(1), 25)))
-    other = Conduct()
+    other = Detector()
     while (delta := conduct.take_delta(most=10)) is not None:
         assert other.merge("n", delta)
     assert other.picture(ACCESS, NOON).calls == 25
 
 
 def test_reports_of_ended_calls_travel():
-    one, other = Conduct(fleet=True), Conduct()
+    one, other = Detector(fleet=True), Detector()
     fed(one, calls(ACCESS, pool(Random(17), 3)))
     one.ended(ACCESS, NOON + 100)
     one.ended(ACCESS, NOON + 100, one.met(number("28", 1), number("10", 1), answered=True))
     other.merge("one", one.take_delta())
-    track = other._memory.tracks[ACCESS]
-    assert (track.active, track.now.ended, track.now.answers) == (0, 2, 1)
+    counts = other._counting.table.by_key[ACCESS]
+    assert (counts.active, counts.now.ended, counts.now.answers) == (0, 2, 1)
 
 
 pairs = st.lists(
@@ -590,7 +590,7 @@ pairs = st.lists(
 def test_counts_do_not_depend_on_the_order_of_deltas(some, others):
     deltas = []
     for part in (some, others):
-        conduct = Conduct(fleet=True)
+        conduct = Detector(fleet=True)
         for shown, called, after in part:
             display = number(CODES[shown % 5], shown)
             callee = number(CODES[called % 7], called)
@@ -599,7 +599,7 @@ def test_counts_do_not_depend_on_the_order_of_deltas(some, others):
         deltas.append(conduct.take_delta())
     results = []
     for order in ((0, 1), (1, 0)):
-        conduct = Conduct()
+        conduct = Detector()
         for index in order:
             if deltas[index] is not None:
                 conduct.merge(f"n-{index}", deltas[index])
@@ -608,7 +608,7 @@ def test_counts_do_not_depend_on_the_order_of_deltas(some, others):
     at = NOON + 20_000
     for key in (ACCESS, SIGNER, SPC):
         assert one.picture(key, at).calls == other.picture(key, at).calls
-        mine, its = one._memory.get(key), other._memory.get(key)
+        mine, its = one._counting.table.get(key), other._counting.table.get(key)
         if mine is None:
             assert its is None
             continue
@@ -618,8 +618,9 @@ def test_counts_do_not_depend_on_the_order_of_deltas(some, others):
 
 def test_hashes_are_the_same_in_every_process():
     script = (
-        "from zhenxian.analytics import Conduct; from zhenxian.core.tn import TN;"
-        "print(Conduct()._number(TN('8613800100000')), Conduct()._hashing.text('o-1'))"
+        "from zhenxian.analytics import Detector; from zhenxian.core.tn import TN;"
+        "hashing = Detector()._counting.hashing;"
+        "print(hashing.number(TN('8613800100000')), hashing.text('o-1'))"
     )
     said = {
         subprocess.run(
@@ -635,7 +636,7 @@ def test_hashes_are_the_same_in_every_process():
 
 
 def test_people_on_one_switch_stay_unfound_over_days():
-    conduct = Conduct()
+    conduct = Detector()
     for day in range(3):
         stream = people(Random(18), 2_000, codes=CODES[:12])
         fed(conduct, calls(SIGNER, stream, start=NOON + day * DAY, every=20))
@@ -659,12 +660,12 @@ HISTORIES = st.lists(
 @given(HISTORIES, st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_one_track_for_two_keys_says_what_two_tracks_would(history, bound):
-    """Each key alone in a Conduct of its own, against all of them in one.
+    """Each key alone in a Detector of its own, against all of them in one.
 
     Dialling again is left out: that two subjects show one display to one callee is known to both.
     """
     policy = Policy(redial=1)
-    together, alone = Conduct(policy), {}
+    together, alone = Detector(policy), {}
     at = NOON
     for access, subject, shown, called in history:
         at += 20
@@ -677,7 +678,7 @@ def test_one_track_for_two_keys_says_what_two_tracks_would(history, bound):
         bound_here = bound and shown % 5 == 0
         together.observe(Observation(at, keys, display, callee, None, bound_here))
         for key in keys:
-            one = alone.setdefault(key, Conduct(policy))
+            one = alone.setdefault(key, Detector(policy))
             one.observe(Observation(at, (key,), display, callee, None, bound_here))
     for key, one in alone.items():
         assert together.picture(key, at) == one.picture(key, at)
@@ -685,8 +686,8 @@ def test_one_track_for_two_keys_says_what_two_tracks_would(history, bound):
     assert together.restore(*kept(together)) == 0
 
 
-def test_findings_of_two_keys_on_one_track_come_and_go_alike():
-    conduct, random = Conduct(), Random(40)
+def test_findings_of_two_keys_on_the_same_counts_come_and_go_alike():
+    conduct, random = Detector(), Random(40)
     pairs = [*pool(random, 300), *((number("28", 1), somebody(random, "28")) for _ in range(600))]
     for observation in calls((ACCESS, SUBJECT), pairs, every=400):
         conduct.observe(observation)
@@ -698,7 +699,7 @@ def test_findings_of_two_keys_on_one_track_come_and_go_alike():
 
 
 def test_end_of_a_call_is_told_for_both_and_counts_once():
-    conduct, random = Conduct(), Random(43)
+    conduct, random = Detector(), Random(43)
     own = number("28", 1)
     fed(conduct, calls((ACCESS, SUBJECT), ((own, somebody(random)) for _ in range(40))))
     for key in (ACCESS, SUBJECT):
@@ -707,13 +708,13 @@ def test_end_of_a_call_is_told_for_both_and_counts_once():
                        start=NOON + 801, every=1))  # fmt: skip
     for key in (ACCESS, SUBJECT):
         conduct.ended(key, NOON + 810)
-    track = conduct._memory.get(SUBJECT)
-    assert track is conduct._memory.get(ACCESS)
-    assert track.active == 4
+    counts = conduct._counting.table.get(SUBJECT)
+    assert counts is conduct._counting.table.get(ACCESS)
+    assert counts.active == 4
 
 
 def test_subject_keeps_what_was_counted_when_a_second_access_comes():
-    conduct, random = Conduct(), Random(41)
+    conduct, random = Detector(), Random(41)
     other = Key(KeyKind.ACCESS, "a-2")
     stream = list(pool(random, 60))
     fed(conduct, calls((ACCESS, SUBJECT), stream[:10]))
@@ -728,18 +729,18 @@ def test_subject_keeps_what_was_counted_when_a_second_access_comes():
 
 
 def test_an_access_that_is_evicted_takes_its_subject_along_and_nothing_stays_behind():
-    conduct = Conduct(Policy(max_keys=16))
+    conduct = Detector(Policy(max_keys=16))
     for index in range(200):
         keys = Key(KeyKind.ACCESS, f"a-{index}"), Key(KeyKind.SUBJECT, f"s-{index}")
         fed(conduct, calls(keys, [(number("28", 1), number("28", 2))]))
     assert len(conduct) <= 16
-    assert len(conduct._memory._with) <= 16
+    assert len(conduct._counting.table._with) <= 16
     assert conduct.picture(Key(KeyKind.SUBJECT, "s-0"), NOON + 1).calls == 0
     assert conduct.picture(Key(KeyKind.SUBJECT, "s-199"), NOON + 1).calls == 1
 
 
 def test_after_a_restart_an_access_and_its_subject_go_on_together():
-    before, after = Conduct(), Conduct()
+    before, after = Detector(), Detector()
     stream = list(calls((ACCESS, SUBJECT), pool(Random(42), 40)))
     fed(before, stream[:20])
     assert after.restore(*kept(before)) == 0

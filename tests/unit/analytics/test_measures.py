@@ -22,8 +22,8 @@ from streams import (
     somebody,
 )
 
-from zhenxian.analytics import Conduct, Key, Measure, Observation, Policy, State
-from zhenxian.analytics.counts import Bounds, Track
+from zhenxian.analytics import Detector, Key, Measure, Observation, Policy, State
+from zhenxian.analytics.counts import Bounds, KeyCounts
 from zhenxian.analytics.model import KeyKind, agent
 from zhenxian.analytics.sim_box import MAX_CALLERS, MAX_FOLLOWED, MAX_TIES, Handovers
 from zhenxian.analytics.thresholds import ALL_MEASURES, DAY, HOUR, Locality, Switch
@@ -33,7 +33,7 @@ TURN = (NOON // (DAY // 2) + 1) * (DAY // 2)  # half a window ends
 
 
 def only(*measures):
-    return Conduct(Policy(measures=frozenset(measures)))
+    return Detector(Policy(measures=frozenset(measures)))
 
 
 def untouched(conduct, observations):
@@ -49,7 +49,7 @@ def untouched(conduct, observations):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_national_pool_is_found_within_200_calls_on_both_sides(seed):
-    pooled = fed(Conduct(), calls((ACCESS, SUBJECT, SIGNER), pool(Random(seed), 200)))
+    pooled = fed(Detector(), calls((ACCESS, SUBJECT, SIGNER), pool(Random(seed), 200)))
     assert set(pooled) == {ACCESS, SUBJECT, SIGNER}
     assert pooled[ACCESS] < 60
 
@@ -67,19 +67,19 @@ def test_slow_pool_is_found_within_its_day():
     held = numbers(random, 400) * 2
     random.shuffle(held)
     pairs = [(d, somebody(random, c if random.random() < 0.9 else None)) for c, d in held]
-    pooled = fed(Conduct(), calls((ACCESS, SIGNER), pairs, every=45))
+    pooled = fed(Detector(), calls((ACCESS, SIGNER), pairs, every=45))
     assert set(pooled) == {ACCESS, SIGNER}
 
 
 @pytest.mark.parametrize("codes", [CODES[:1], CODES[:12], CODES], ids=["city", "province", "land"])
 def test_people_of_one_switch_are_local_and_left_alone(codes):
     stream = people(Random(2), 4_000, codes=codes)
-    untouched(Conduct(), calls(SIGNER, stream, every=10))
+    untouched(Detector(), calls(SIGNER, stream, every=10))
 
 
 def test_village_is_left_alone():
     stream = people(Random(3), 1_500, persons=400, codes=CODES[5:6], local=0.9)
-    untouched(Conduct(), calls((ACCESS, SIGNER), stream, every=20))
+    untouched(Detector(), calls((ACCESS, SIGNER), stream, every=20))
 
 
 def test_call_centre_with_regional_brands_is_left_alone():
@@ -93,12 +93,12 @@ def test_call_centre_with_regional_brands_is_left_alone():
             code, display = brands[brand]
             here = brand < 2 and random.random() < 0.8
             pairs.append((display, somebody(random, code if here else None)))
-    untouched(Conduct(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=16))
+    untouched(Detector(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=16))
 
 
 def test_live_bindings_are_no_choice_of_the_caller():
     stream = calls((ACCESS, SUBJECT, SIGNER), pool(Random(5), 1_000), bound=True)
-    conduct = Conduct()
+    conduct = Detector()
     untouched(conduct, stream)
     picture = conduct.picture(ACCESS, NOON + 20_000)
     assert picture.calls == 1_000
@@ -107,11 +107,11 @@ def test_live_bindings_are_no_choice_of_the_caller():
 
 def test_fewer_calls_than_stated_find_nothing():
     for local in (0.0, 1.0):
-        untouched(Conduct(), calls((ACCESS, SIGNER), pool(Random(6), 19, local=local)))
+        untouched(Detector(), calls((ACCESS, SIGNER), pool(Random(6), 19, local=local)))
 
 
 def test_finding_tells_its_figures():
-    conduct = Conduct(show=lambda tn: f"<{tn[-2:]}>")
+    conduct = Detector(show=lambda tn: f"<{tn[-2:]}>")
     fed(conduct, calls(ACCESS, pool(Random(7), 100)))
     found = conduct.finding(ACCESS, NOON + 2_000)
     assert (found.key, found.state) == (ACCESS, State.POOLED)
@@ -128,16 +128,16 @@ def test_finding_tells_its_figures():
     assert all(sample.callee.startswith("<") for sample in found.samples)
 
 
-def scored(track, bounds, matches, random, lift, most):
+def scored(counts, bounds, matches, random, lift, most):
     """Calls until the test ends, and the end: True for a pool. Cells as if of 200 areas."""
     for turn in range(1, most + 1):
         shown = random.randrange(200)
         called = shown if random.random() < lift else random.randrange(200)
-        before = track.cleared
-        track._test(track.areas, shown, called, bounds)
-        if track.score >= bounds.upper:
+        before = counts.cleared
+        counts._test(counts.areas, shown, called, bounds)
+        if counts.score >= bounds.upper:
             return turn, True
-        if track.cleared > before:
+        if counts.cleared > before:
             return turn, False
     return most, None
 
@@ -150,13 +150,13 @@ def test_sequential_test_keeps_its_stated_error_rates(lift, pool_expected):
     random = Random(f"wald {lift}")
     wrong = 0
     for _ in range(400):
-        track = Track.begin(KeyKind.ACCESS, 0, HOUR)
-        track.home = 0
-        track.count(0, 1, 1, 1, 1, bounds)
+        counts = KeyCounts.begin(KeyKind.ACCESS, 0, HOUR)
+        counts.home = 0
+        counts.count(0, 1, 1, 1, 1, bounds)
         for _ in range(300):  # the key's areas are known, as after some days
-            track.areas.add(random.randrange(200), random.randrange(200))
-        track.score, track.cleared = 0.0, 0
-        _, result = scored(track, bounds, 0, random, lift, 2_000)
+            counts.areas.add(random.randrange(200), random.randrange(200))
+        counts.score, counts.cleared = 0.0, 0
+        _, result = scored(counts, bounds, 0, random, lift, 2_000)
         wrong += result is not pool_expected
     # 5 % and three standard errors of 400 runs.
     assert wrong <= 400 * (0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5)
@@ -176,7 +176,7 @@ def test_a_pool_that_calls_its_friends_first_gains_nothing_by_being_looked_at_le
         (number(CODES[index], index), [somebody(random), somebody(random)]) for index in range(20)
     ]
     known = [(friends[turn % 20][0], friends[turn % 20][1][turn // 20 % 2]) for turn in range(200)]
-    conduct = Conduct()
+    conduct = Detector()
     assert not fed(conduct, calls(key, known))
     stream = calls(key, pool(random, 1_000), start=NOON + 4_000, every=2)
     assert 0 < fed(conduct, stream)[key] < within
@@ -188,13 +188,13 @@ def test_a_pool_that_calls_its_friends_first_gains_nothing_by_being_looked_at_le
 def test_few_calls_with_many_numbers_are_enough_of_one_access():
     """A reseller's fifty numbers on one of twenty accesses: 75 calls a day."""
     random = Random(27)
-    pooled = fed(Conduct(), calls(ACCESS, pool(random, 75, size=60, local=0.0), every=500))
+    pooled = fed(Detector(), calls(ACCESS, pool(random, 75, size=60, local=0.0), every=500))
     assert pooled[ACCESS] <= 75
 
 
 def test_many_numbers_for_anybody_are_found():
     stream = calls((ACCESS, SIGNER), pool(Random(8), 1_500, size=1_000, local=0.0), every=25)
-    conduct = Conduct()
+    conduct = Detector()
     pooled = fed(conduct, stream)
     assert pooled[ACCESS] < 250
     assert pooled[SIGNER] < 1_500
@@ -208,7 +208,7 @@ def test_hospital_is_left_alone():
         (random.choice(extensions), somebody(random, "28" if random.random() < 0.8 else None))
         for _ in range(1_500)
     ]
-    untouched(Conduct(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=25))
+    untouched(Detector(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=25))
 
 
 def test_ambulance_dispatch_is_left_alone():
@@ -221,7 +221,7 @@ def test_ambulance_dispatch_is_left_alone():
             pairs.append((TN("120"), somebody(random, "28")))
         else:
             pairs.append((number("28", 7), random.choice(wards)))
-    untouched(Conduct(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=25))
+    untouched(Detector(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=25))
 
 
 @pytest.mark.parametrize("home", ["28", None], ids=["own city", "number of another city"])
@@ -230,7 +230,7 @@ def test_rider_is_left_alone(home):
     random = Random(51)
     own = number(home or "755", 3)
     pairs = [(own, somebody(random, "28")) for _ in range(3 * 90)]
-    untouched(Conduct(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=400))
+    untouched(Detector(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=400))
 
 
 def test_staff_with_ported_numbers_of_all_the_country_are_not_pooled():
@@ -240,7 +240,7 @@ def test_staff_with_ported_numbers_of_all_the_country_are_not_pooled():
     staff = [display for _, display in numbers(random, 20)]
     known = [somebody(random) for _ in range(150)]
     pairs = [(random.choice(staff), random.choice(known)) for _ in range(1_500)]
-    conduct = Conduct()
+    conduct = Detector()
     assert not fed(conduct, calls((ACCESS, SUBJECT, SIGNER), pairs, every=40))
     assert conduct.finding(ACCESS, NOON + 60_000) is None
 
@@ -255,7 +255,7 @@ def test_roaming_people_are_left_alone():
         person = int(random.random() ** 2 * 500)
         friend = random.choice(known[person])
         pairs.append((homes[person][1], friend if random.random() < 0.7 else somebody(random)))
-    untouched(Conduct(), calls(SIGNER, pairs, every=14))
+    untouched(Detector(), calls(SIGNER, pairs, every=14))
 
 
 # -- rotation
@@ -268,7 +268,7 @@ def box(random, count):
 
 
 def test_box_of_five_cards_is_found():
-    conduct = Conduct()
+    conduct = Detector()
     pooled = fed(conduct, calls((ACCESS, SIGNER), box(Random(11), 300), every=55))
     assert max(pooled[ACCESS], pooled[SIGNER]) < 150
     assert conduct.finding(ACCESS, NOON + 15_000).measure is Measure.ROTATION
@@ -284,13 +284,13 @@ def test_office_with_six_lines_is_left_alone(hunting):
         )
         for turn in range(400)
     ]
-    untouched(Conduct(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=100))
+    untouched(Detector(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=100))
 
 
 def test_number_after_number_used_up_is_found():
     random = Random(13)
     pairs = [(number(CODES[turn // 120], 1), somebody(random)) for turn in range(300)]
-    conduct = Conduct()
+    conduct = Detector()
     pooled = fed(conduct, calls((ACCESS, SUBJECT), pairs, every=60))
     assert pooled[SUBJECT] < 280
     assert "displays used up" in conduct.finding(SUBJECT, NOON + 18_000).figures
@@ -299,7 +299,7 @@ def test_number_after_number_used_up_is_found():
 def test_calls_of_a_display_are_counted_over_the_end_of_half_a_window():
     random = Random(13)
     pairs = [(number(CODES[turn // 120], 1), somebody(random)) for turn in range(300)]
-    conduct = Conduct()
+    conduct = Detector()
     fed(conduct, calls(ACCESS, pairs, start=TURN - 270 * 60, every=60))
     picture = conduct.picture(ACCESS, TURN + 30 * 60)
     (rotation,) = [one for one in picture.measures if one.measure is Measure.ROTATION]
@@ -309,14 +309,14 @@ def test_calls_of_a_display_are_counted_over_the_end_of_half_a_window():
 def test_one_new_number_of_the_same_city_is_no_rotation():
     random = Random(14)
     pairs = [(number("28", turn // 200), somebody(random)) for turn in range(400)]
-    conduct = Conduct()
+    conduct = Detector()
     assert not fed(conduct, calls((ACCESS, SUBJECT), pairs, every=60))
 
 
 def test_one_new_number_of_another_city_is_found_when_it_goes_on_with_strangers():
     random = Random(14)
     pairs = [(number(CODES[turn // 200], 1), somebody(random)) for turn in range(400)]
-    conduct = Conduct()
+    conduct = Detector()
     pooled = fed(conduct, calls((ACCESS, SUBJECT), pairs, every=60))
     assert 200 < pooled[SUBJECT] < 270
     figures = conduct.finding(SUBJECT, NOON + 24_000).figures
@@ -327,14 +327,14 @@ def test_somebody_who_moves_with_a_new_number_and_calls_the_same_people_is_left_
     random = Random(14)
     known = [somebody(random) for _ in range(60)]
     pairs = [(number(CODES[turn // 200], 1), random.choice(known)) for turn in range(400)]
-    untouched(Conduct(), calls((ACCESS, SUBJECT), pairs, every=60))
+    untouched(Detector(), calls((ACCESS, SUBJECT), pairs, every=60))
 
 
 def test_a_number_that_comes_back_was_not_used_up():
     random = Random(14)
     turns = [0] * 100 + [1] * 20 + [0] * 100
     pairs = [(number(CODES[turn], 1), somebody(random)) for turn in turns]
-    conduct = Conduct(Policy(measures=frozenset({Measure.ROTATION})))
+    conduct = Detector(Policy(measures=frozenset({Measure.ROTATION})))
     assert not fed(conduct, calls((ACCESS, SUBJECT), pairs, every=60))
 
 
@@ -347,7 +347,7 @@ def test_robot_is_found_and_a_bank_is_not():
     robot = calls(
         ACCESS, ((random.choice(lines), somebody(random)) for _ in range(10_000)), every=0.4
     )
-    conduct = Conduct()
+    conduct = Detector()
     pooled = fed(conduct, robot)
     assert pooled[ACCESS] < 9_000
     assert conduct.finding(ACCESS, NOON + 4_000).measure is Measure.RATE
@@ -361,7 +361,7 @@ TN95 = number("10", 1)[:0].__class__("95588")
 @pytest.mark.parametrize("before", [30, 50, 90])
 def test_calls_in_the_last_hour_are_counted_over_the_end_of_half_a_window(before):
     random = Random(14)
-    conduct = Conduct()
+    conduct = Detector()
     start = TURN - before * 60
     robot = ((number("28", 1), somebody(random)) for _ in range(3_600))
     fed(conduct, calls(ACCESS, robot, start=start, every=2))
@@ -373,7 +373,7 @@ def test_calls_in_the_last_hour_are_counted_over_the_end_of_half_a_window(before
 @pytest.mark.parametrize("ahead", [5 * HOUR, DAY, 10 * DAY])
 def test_a_robot_is_found_after_the_clock_was_ahead(ahead):
     random = Random(13)
-    conduct = Conduct()
+    conduct = Detector()
     robot = [(number("28", 1), somebody(random)) for _ in range(4_000)]
     fed(conduct, calls(ACCESS, robot[:40], start=NOON + ahead, every=2))
     fed(conduct, calls(ACCESS, robot[40:], start=NOON + 100, every=2))
@@ -384,7 +384,7 @@ def test_emergency_broadcast_of_a_school_is_left_alone():
     random = Random(16)
     school = number("28", 1)
     alarm = calls(ACCESS, ((school, somebody(random, "28")) for _ in range(1_500)), every=0.6)
-    untouched(Conduct(), alarm)
+    untouched(Detector(), alarm)
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_nobody_tells_when_calls_end_and_concurrency_is_not_judged():
 
 
 def test_a_finding_names_every_measure_that_is_a_pool_by_itself():
-    conduct = Conduct()
+    conduct = Detector()
     fed(conduct, calls(ACCESS, pool(Random(1), 400)))
     found = conduct.finding(ACCESS, NOON + 8_000)
     assert {found.measure, *found.beside} == {Measure.LOCAL_PRESENCE, Measure.SPREAD}
@@ -483,7 +483,7 @@ def split_box(random, runs, *, cards=5, pause=30):
 
 
 def test_box_of_five_cards_behind_five_names_is_found():
-    conduct = Conduct()
+    conduct = Detector()
     pooled = fed(conduct, split_box(Random(22), 5 * 15))
     assert {key for index in range(5) for key in card(index)} == set(pooled)
     assert max(pooled.values()) < 5 * 8 * 15
@@ -510,7 +510,7 @@ def test_callers_who_know_nothing_of_each_other_are_left_alone():
     every = sorted((one for stream in streams for one in stream), key=lambda one: one.at)
     conduct = only(Measure.HANDOVER)
     untouched(conduct, every)
-    assert len(conduct._handovers[KeyKind.ACCESS]) == 60
+    assert len(conduct._counting.handovers[KeyKind.ACCESS]) == 60
 
 
 def test_two_colleagues_in_turn_who_call_people_again_are_left_alone():
@@ -520,11 +520,11 @@ def test_two_colleagues_in_turn_who_call_people_again_are_left_alone():
         Observation(one.at, one.keys, one.display, random.choice(known))
         for one in split_box(random, 60, cards=2)
     ]
-    untouched(Conduct(), stream)
+    untouched(Detector(), stream)
 
 
 def test_cards_that_are_no_longer_in_turn_are_cleared():
-    conduct, random = Conduct(), Random(25)
+    conduct, random = Detector(), Random(25)
     fed(conduct, split_box(random, 5 * 15))
     later = NOON + 40_000
     key, _ = card(0)
@@ -562,7 +562,7 @@ def test_minted_origids_are_no_finding_by_themselves():
     """RFC 8588 section 10 recommends them; nobody is even suspected for them."""
     random = Random(19)
     held = numbers(random, 2_000)
-    conduct = Conduct(Policy(measures=frozenset({Measure.ORIGIDS})))
+    conduct = Detector(Policy(measures=frozenset({Measure.ORIGIDS})))
     for turn in range(3_000):
         pair = (random.choice(held)[1], somebody(random))
         conduct.observe(next(calls(SPC, [pair], start=NOON + 10 * turn, origid=f"o-{turn}")))
@@ -576,13 +576,13 @@ def test_minted_origids_are_no_finding_by_themselves():
 
 
 def test_what_an_earlier_release_found_by_origids_alone_is_not_taken_over():
-    conduct = Conduct()
+    conduct = Detector()
     fed(conduct, minted(pool(Random(21), 1_500, size=2_000)))
     found = conduct.finding(SPC, NOON + 30_000)
     alone = replace(found, measure=Measure.ORIGIDS, beside=())
-    other = Conduct()
+    other = Detector()
     for one in (alone, found):
-        other._adopt(one)
+        other._findings.adopt(one)
         assert (other.finding(SPC, NOON + 30_000) is None) is (one is alone)
 
 
@@ -593,7 +593,7 @@ def minted(pairs, every=20):
 
 @pytest.mark.parametrize("local", [1.0, 0.9])
 def test_a_pool_behind_minted_origids_is_found_as_one_signer(local):
-    conduct = Conduct()
+    conduct = Detector()
     fed(conduct, minted(pool(Random(21), 1_500, size=2_000, local=local)))
     found = conduct.finding(SPC, NOON + 30_000)
     assert found.state is State.POOLED
@@ -606,7 +606,7 @@ def test_customers_of_a_carrier_who_take_turns_and_call_at_a_time_are_no_box():
     """A carrier that numbers its calls, with a few customers who call all over the country."""
     random = Random(22)
     pairs = [(number("28", turn // 8 % 5), somebody(random)) for turn in range(600)]
-    conduct = Conduct()
+    conduct = Detector()
     for one in minted(pairs, every=20):
         conduct.observe(one)
         if one.at == NOON:
@@ -616,17 +616,17 @@ def test_customers_of_a_carrier_who_take_turns_and_call_at_a_time_are_no_box():
 
 @pytest.mark.parametrize("codes", [CODES[:1], CODES], ids=["city", "land"])
 def test_a_carrier_that_numbers_its_calls_is_not_found(codes):
-    conduct = Conduct()
+    conduct = Detector()
     for observation in minted(people(Random(23), 4_000, codes=codes), every=10):
         conduct.observe(observation)
         assert conduct.finding(SPC, observation.at) is None
 
 
 def test_an_spc_of_which_more_is_found_is_to_be_saved_before_it_is_answered():
-    conduct = Conduct()
+    conduct = Detector()
     known = ()
     for observation in minted(pool(Random(21), 1_500, size=2_000)):
-        conduct.flagged = False
+        conduct._findings.flagged = False
         conduct.observe(observation)
         found = conduct.finding(SPC, observation.at)
         if found is not None and found.state is State.POOLED:
@@ -638,7 +638,7 @@ def test_an_spc_of_which_more_is_found_is_to_be_saved_before_it_is_answered():
 def test_what_was_found_is_confirmed_until_it_would_no_longer_be_suspected():
     """Else an SPC would fail and be labelled in turn."""
     both = frozenset({Measure.ORIGIDS, Measure.SPREAD})
-    conduct = Conduct(Policy(measures=both))
+    conduct = Detector(Policy(measures=both))
     fed(conduct, minted(pool(Random(21), 3_000, size=2_000)))
     at = NOON + 60_000
     (again,) = (
@@ -649,8 +649,8 @@ def test_what_was_found_is_confirmed_until_it_would_no_longer_be_suspected():
     told = []
     for turn, strength in enumerate((1.1, 0.9, 0.6, 0.4, 0.6)):
         switch = Switch(repeated_displays=int(again / strength))
-        conduct.policy = Policy(measures=both, switch=switch)
-        conduct._judge(SPC, conduct._memory.tracks[SPC], at + turn)
+        conduct._findings._policy = Policy(measures=both, switch=switch)
+        conduct._findings.judge(SPC, conduct._counting.table.by_key[SPC], at + turn)
         found = conduct.finding(SPC, at + turn)
         assert (found.measure, set(found.measures)) == (Measure.SPREAD, both)
         told.append(conduct.confirmed(found) == at + turn)
@@ -658,7 +658,7 @@ def test_what_was_found_is_confirmed_until_it_would_no_longer_be_suspected():
 
 
 def test_an_spc_that_mints_no_more_is_no_longer_taken_as_one_signer():
-    conduct = Conduct()
+    conduct = Detector()
     fed(conduct, minted(pool(Random(24), 400, size=300)))
     assert Measure.LOCAL_PRESENCE in {one.measure for one in conduct.picture(SPC, NOON).measures}
     random = Random(25)
@@ -676,7 +676,7 @@ def test_an_spc_that_mints_no_more_is_no_longer_taken_as_one_signer():
 
 @pytest.mark.parametrize("local", [1.0, 0.9])
 def test_a_carrier_that_is_a_pool_with_an_origid_for_each_number_is_found(local):
-    conduct = Conduct()
+    conduct = Detector()
     origids = {}
     for observation in calls(SPC, pool(Random(36), 4_000, size=2_000, local=local), every=10):
         origid = origids.setdefault(observation.display, f"o-{len(origids)}")
@@ -704,7 +704,7 @@ def lends(random, callers, calls, codes=CODES, displays=5_000):
 
 
 def test_a_platform_that_binds_for_spammers_and_its_agents_are_found():
-    callers, conduct = agents(4), Conduct()
+    callers, conduct = agents(4), Detector()
     stream = lends(Random(26), callers, 800)
     pooled = fed(conduct, lent((ACCESS, SUBJECT), stream))
     assert set(pooled) == {ACCESS, SUBJECT, *(agent("p", caller) for caller in callers)}
@@ -740,7 +740,7 @@ def twice(pairs, apart):
 def test_attempts_that_nobody_answers_make_no_acquaintance_where_that_is_told(told):
     stream = list(twice(pool(Random(33), 200), 4))  # again after 400 seconds
     keys, often = (ACCESS, SUBJECT), {"every": 100, "told": told}
-    found = dialled(Conduct(), stream, keys, answered=lambda index: index // 4 % 2 == 0, **often)
+    found = dialled(Detector(), stream, keys, answered=lambda index: index // 4 % 2 == 0, **often)
     assert found == (set(keys) if told else set())
 
 
@@ -750,11 +750,11 @@ def test_who_calls_the_same_people_is_left_alone_where_answers_are_told(share):
     stream = list(people(random, 3_000, persons=40, codes=CODES[:1]))
     answers = [random.random() < share for _ in stream]
     keys = (ACCESS, SUBJECT, SIGNER)
-    assert not dialled(Conduct(), stream, keys, answered=answers.__getitem__)
+    assert not dialled(Detector(), stream, keys, answered=answers.__getitem__)
 
 
 def test_a_proxy_that_ceases_to_tell_of_answers_makes_nobody_a_stranger():
-    conduct, stream = Conduct(), list(people(Random(35), 3_000, persons=40, codes=CODES[:1]))
+    conduct, stream = Detector(), list(people(Random(35), 3_000, persons=40, codes=CODES[:1]))
     dialled(conduct, stream[:300], (ACCESS,), answered=lambda _: True)
     for one in calls(ACCESS, stream[300:], start=NOON + 6_000):
         conduct.observe(one)
@@ -762,7 +762,7 @@ def test_a_proxy_that_ceases_to_tell_of_answers_makes_nobody_a_stranger():
 
 
 def test_a_service_that_signs_and_verifies_the_same_calls_finds_a_pool_on_both_sides():
-    conduct, stream = Conduct(), list(pool(Random(31), 150))
+    conduct, stream = Detector(), list(pool(Random(31), 150))
     sides = (calls((ACCESS, SUBJECT), stream, origid=None), calls((SIGNER, SPC), stream))
     for pair in zip(*sides, strict=True):
         for one in pair:
@@ -773,7 +773,7 @@ def test_a_service_that_signs_and_verifies_the_same_calls_finds_a_pool_on_both_s
 
 def test_a_pool_that_dials_each_callee_again_at_once_is_found():
     stream = [pair for pair in pool(Random(32), 100) for _ in range(2)]
-    conduct = Conduct()
+    conduct = Detector()
     pooled = fed(conduct, calls((ACCESS, SIGNER), stream))
     assert pooled[ACCESS] < 60
     assert SIGNER in pooled
@@ -781,7 +781,7 @@ def test_a_pool_that_dials_each_callee_again_at_once_is_found():
 
 def test_a_call_that_is_signed_and_verified_here_counts_once_for_its_agent():
     stream = list(lends(Random(30), agents(1), 100))
-    conduct = Conduct()
+    conduct = Detector()
     signed, verified = (lent(keys, stream) for keys in ((ACCESS, SUBJECT), (SIGNER, SPC)))
     for one, other in zip(signed, verified, strict=True):
         conduct.observe(one)
@@ -799,7 +799,7 @@ def test_couriers_of_a_platform_are_left_alone():
         people = [somebody(random, code) for _ in range(60)]
         stream += [(rider, number(code, 7), callee) for callee in people]
     random.shuffle(stream)
-    untouched(Conduct(), lent((ACCESS, SUBJECT), stream))
+    untouched(Detector(), lent((ACCESS, SUBJECT), stream))
 
 
 def test_merchants_of_a_platform_are_left_alone():
@@ -811,12 +811,12 @@ def test_merchants_of_a_platform_are_left_alone():
             callee = somebody(random, code)
             stream += [(merchant, number(code, 8), callee)] * random.choice([1, 1, 1, 2])
     random.shuffle(stream)
-    untouched(Conduct(), lent((ACCESS, SUBJECT), stream))
+    untouched(Detector(), lent((ACCESS, SUBJECT), stream))
 
 
 @pytest.mark.parametrize("behind", ["447700900123", "4006661234", "9501234"])
 def test_an_agent_whose_number_has_no_area_is_found(behind):
-    pooled = fed(Conduct(), lent((ACCESS, SUBJECT), lends(Random(37), [TN(behind)], 100)))
+    pooled = fed(Detector(), lent((ACCESS, SUBJECT), lends(Random(37), [TN(behind)], 100)))
     assert agent("p", TN(behind)) in pooled
 
 
@@ -829,13 +829,13 @@ def test_one_agent_among_many_does_not_make_a_platform():
         good += [(rider, number(code, 7), somebody(random, code)) for _ in range(20)]
     stream = bad + good
     random.shuffle(stream)
-    pooled = fed(Conduct(), lent((ACCESS, SUBJECT), stream))
+    pooled = fed(Detector(), lent((ACCESS, SUBJECT), stream))
     assert set(pooled) == {agent("p", agents(1)[0])}
 
 
 def test_who_calls_behind_a_binding_need_not_be_known():
     binding = Observation(NOON, (ACCESS, SUBJECT), number("28", 1), number("10", 2), bound=True)
-    conduct = Conduct()
+    conduct = Detector()
     conduct.observe(binding)
     assert conduct.picture(ACCESS, NOON).calls == 1
 
@@ -843,7 +843,7 @@ def test_who_calls_behind_a_binding_need_not_be_known():
 @pytest.mark.parametrize("customers", [50, 5_000, 1_000_000])
 def test_carrier_with_an_origid_for_each_customer_is_left_alone(customers):
     random = Random(20)
-    conduct = Conduct()
+    conduct = Detector()
     for turn in range(6_000):
         customer = int(random.random() ** 2 * customers)
         pair = (number("28", customer), somebody(random))
@@ -855,7 +855,7 @@ def test_carrier_of_which_one_customer_makes_most_calls_is_left_alone():
     """Whatever the salt: a table in which the customer's place is taken must not accuse."""
     for salt in range(16):
         random = Random(salt)
-        conduct = Conduct(Policy(salt=salt))
+        conduct = Detector(Policy(salt=salt))
         for turn in range(1_200):
             customer = int(random.random() * 400) if turn < 600 or turn % 4 == 0 else 0
             pair = (number("28", customer), somebody(random))

@@ -122,7 +122,7 @@ def test_clock_steps_keep_the_order_of_commits(bakery, step):
     right = time.time()
     versions = []
     for at in (right, right + step, right + 10):
-        bakery.service._clock = lambda at=at: at
+        bakery.clock = lambda at=at: at
         versions.append(_put(bakery, f"holdings/{RANGE}", HOLDING | {"evidence": str(at)}).json())
     history = bakery.http("GET", f"/v1/holdings/{RANGE}/history").json()["versions"]
     times = [version["time"] for version in history]

@@ -140,7 +140,8 @@ def test_a_genuine_call_of_a_pool_gets_the_contact_and_a_forged_one_does_not(con
     _, answer = desk.call(SIGNING, {"signingRequest": members})
     identity = answer["signingResponse"]["identity"]
     pool = finding(KeyKind.SIGNER, f"1001/{BANK_ORIGID}")
-    desk.service.verifier._conduct = Found(pool)
+    verifier = desk.service.verifier
+    verifier.sources = replace(verifier.sources, conduct=Found(pool))
     told = _verified(desk, identity)
     assert (told["verstat"], told["reason"]) == ("TN-Validation-Failed", "DISPLAY_POOLED")
     assert (told["reasoncode"], told["reasontext"]) == (608, "Rejected")

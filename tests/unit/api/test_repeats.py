@@ -329,8 +329,9 @@ def test_a_call_that_is_asked_about_again_tells_conduct_once(two):
     first, second = two
     told = []
     for asker in {id(one): one for one in two}.values():
-        observe = asker.calls.pipeline.verifying.verifier._conduct.observe
-        asker.calls.pipeline.verifying.verifier._conduct = _Observed(observe, told)
+        verifier = asker.calls.pipeline.verifying.verifier
+        observed = _Observed(verifier.sources.conduct.observe, told)
+        verifier.sources = replace(verifier.sources, conduct=observed)
     body = first.question(callId="a")
     first.ask(body, b"via-1")
     second.ask(body, b"via-1")

@@ -71,7 +71,7 @@ def test_no_seed_both_chooses_thresholds_and_judges_them():
 def test_what_is_observed_says_nothing_of_kind_operator_or_seed(drawn):
     calls, truth = drawn
     assert set(Observation.__struct_fields__) == {
-        "at", "keys", "display", "callee", "origid", "bound", "mark", "behind",
+        "at", "keys", "display", "callee", "origid", "bound", "mark", "hidden_caller",
     }  # fmt: skip
     names = {call.access for call in calls} | {call.subject for call in calls}
     names |= {call.spc for call in calls} | {f"{call.spc}/{call.origid}" for call in calls}
@@ -95,10 +95,10 @@ def test_what_is_observed_says_nothing_of_kind_operator_or_seed(drawn):
         for side in (seen, step.terminating):
             if side is not None:
                 assert side.keys[2:] == agent
-                assert side.behind == (call.caller if call.bound else None)
+                assert side.hidden_caller == (call.caller if call.bound else None)
     for step in steps(calls, bindings=False):
         assert len(step.terminating.keys) == 2
-        assert step.terminating.behind is None
+        assert step.terminating.hidden_caller is None
 
 
 def test_other_truth_gives_the_same_findings_and_other_figures(drawn):
@@ -172,9 +172,13 @@ def _verified_as_simulated(call):
     assert verifying.keys(token) == keys
     bound = binding(call, call.at) if call.bound else None
     behind = bound.caller(call.display, call.callee) if bound is not None else None
-    told = verifying.observation(token, keys, call.callee, binding=bound, behind=behind, at=call.at)
+    told = verifying.observation(
+        token, call.callee, binding=bound, hidden_caller=behind, at=call.at
+    )
     assert told == terminating(call)
-    unknown = verifying.observation(token, keys, call.callee, binding=None, behind=None, at=call.at)
+    unknown = verifying.observation(
+        token, call.callee, binding=None, hidden_caller=None, at=call.at
+    )
     assert unknown == terminating(call, bindings=False)
 
 

@@ -148,7 +148,7 @@ def test_who_held_a_number_and_under_which_reseller_when_a_call_was_signed(zhenx
     told = zhenxian("who", f"+{number}")
     assert "held by workshop" in told
     assert "through carrier > sample-mvno > sample-agent" in told
-    desk.service._clock = lambda: now + 100
+    desk.clock = lambda: now + 100
     version = zhenxian.json("show", "holdings", number)["version"]
     zhenxian("put", "holdings", number, "subject=bank", "--if-match", version, *WHY)
     assert "held by bank" in zhenxian("who", number)

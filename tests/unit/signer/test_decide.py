@@ -417,7 +417,7 @@ def test_what_a_call_tells_of_conduct():
     assert (told.at, told.display, told.callee, told.bound) == (NOW, NUMBER, CALLEE, False)
     assert [str(key) for key in told.keys] == ["access:bank-trunk", f"subject:{BANK}"]
     told = observation(request(caller=CALLER), TRUNK, BINDING, NOW)
-    assert (told.display, told.bound, told.behind) == (NUMBER, True, CALLER)
+    assert (told.display, told.bound, told.hidden_caller) == (NUMBER, True, CALLER)
     assert [str(key) for key in told.keys] == [
         "access:bank-trunk",
         f"subject:{BANK}",

@@ -12,17 +12,17 @@ from random import Random
 import pytest
 from streams import ACCESS, NOON, SUBJECT, calls, fed, number, pool
 
-from zhenxian.analytics import Conduct, Key, KeyKind, Observation, Policy, State
+from zhenxian.analytics import Detector, Key, KeyKind, Observation, Policy, State
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.stores.analytics.file import ConductFile
-from zhenxian.stores.analytics.sync import SAVED_WITHIN, ConductKeeper, load_policy, salt_of
+from zhenxian.stores.analytics.sync import SAVED_WITHIN, AnalyticsSync, load_policy, salt_of
 
 AT = NOON + 3_000
 POLICY = Policy(max_keys=64)
 
 
 def keeper(path, policy=POLICY, now=NOON):
-    made = ConductKeeper(Conduct(policy), ConductFile(path), None, lambda: now)
+    made = AnalyticsSync(Detector(policy), ConductFile(path), None, lambda: now)
     made.restore()
     return made
 
@@ -174,7 +174,7 @@ def test_what_is_found_while_the_others_are_told_is_told_next(path, fails):
 
     exchange = Slow(found)
     exchange.fails = fails
-    kept = ConductKeeper(Conduct(POLICY, fleet=True), ConductFile(path), exchange, lambda: NOON)
+    kept = AnalyticsSync(Detector(POLICY, fleet=True), ConductFile(path), exchange, lambda: NOON)
 
     async def looks():
         for _ in range(3):
@@ -187,9 +187,9 @@ def test_what_is_found_while_the_others_are_told_is_told_next(path, fails):
 def test_a_node_that_cannot_be_read_is_told_of_until_it_is_silent(path):
     clock = [float(NOON)]
     exchange = Slow(lambda: None)
-    conduct = Conduct(POLICY, fleet=True)
-    kept = ConductKeeper(conduct, ConductFile(path), exchange, lambda: clock[0])
-    other = Conduct(Policy(salt=9), fleet=True)
+    conduct = Detector(POLICY, fleet=True)
+    kept = AnalyticsSync(conduct, ConductFile(path), exchange, lambda: clock[0])
+    other = Detector(Policy(salt=9), fleet=True)
     fed(other, calls(ACCESS, pool(Random(1), 3)))
     heard = [[("other/7", other.take_delta())], [], []]
 
@@ -212,7 +212,7 @@ def test_a_file_that_cannot_be_read_is_told_until_it_can(path):
     with sqlite3.connect(path) as file:
         file.execute("ALTER TABLE counts RENAME TO away")
     clock = [float(NOON)]
-    kept = ConductKeeper(Conduct(POLICY), ConductFile(path), None, lambda: clock[0])
+    kept = AnalyticsSync(Detector(POLICY), ConductFile(path), None, lambda: clock[0])
     kept.restore()
     assert "cannot be read" in kept.problems()[0]
     fed(kept.conduct, calls(SUBJECT, pool(Random(2), 100)))

@@ -8,7 +8,7 @@ from found import Found, finding
 from simulator import NOW, Carrier
 from verification import DEST, ORIG, Case, Knows, forged, replayed
 
-from zhenxian.analytics.detector import Conduct
+from zhenxian.analytics.detector import Detector
 from zhenxian.analytics.model import KeyKind, Measure, State
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
 from zhenxian.core.tn import TN, TNRange
@@ -156,7 +156,7 @@ def test_a_privacy_number_is_judged_by_its_binding(case):
     case.conduct = Found(signer(case))
     assert case.ask().verstat is Verstat.PASSED
     (told,) = case.conduct.observed
-    assert (told.bound, told.behind) == (True, CALLER)
+    assert (told.bound, told.hidden_caller) == (True, CALLER)
     assert str(told.keys[-1]) == f"agent:platform/{CALLER}"
 
 
@@ -184,7 +184,7 @@ def test_who_calls_by_a_number_lent_for_all_callees_is_known_and_whoever_calls_t
     case.registry.add(PLATFORM)
     case.registry.add(bound(model=BindingModel.AX, b=None))
     case.ask()
-    assert case.conduct.observed[0].behind == CALLER
+    assert case.conduct.observed[0].hidden_caller == CALLER
     inward = bound(model=BindingModel.AX, b=None, a=TN(DEST))
     assert inward.caller(TN(ORIG), TN(DEST)) is None
     assert inward.shows(TN(ORIG), TN(DEST))
@@ -198,7 +198,7 @@ def test_nobody_answers_for_another_who_shares_the_number_by_an_extension(case):
     case.conduct = Found(finding(KeyKind.AGENT, f"platform/{CALLER}", measure=Measure.BINDINGS))
     assert case.ask().verstat is Verstat.PASSED
     (told,) = case.conduct.observed
-    assert (told.bound, told.behind) == (True, None)
+    assert (told.bound, told.hidden_caller) == (True, None)
     assert KeyKind.AGENT not in {key.kind for key in told.keys}
 
 
@@ -247,8 +247,8 @@ def test_a_binding_for_somebody_else_whom_the_token_names_permits_nothing(case):
 
 
 def told(case, *requests):
-    """What asking tells a Conduct of its own."""
-    conduct = Conduct()
+    """What asking tells a Detector of its own."""
+    conduct = Detector()
     for request in requests:
         case.ask(request)
     for observation in case.conduct.observed:

@@ -42,11 +42,12 @@ from zhenxian.passport.identity import IdentityHeader
 from zhenxian.passport.jws import VerifyingKey, b64url_decode
 from zhenxian.registry.consent import ConsentPolicy
 from zhenxian.verifier import judge as judging
+from zhenxian.verifier import trust
 from zhenxian.verifier import verify as procedure
 from zhenxian.verifier.analytics import ConductPolicy, PooledVerifying
+from zhenxian.verifier.opened import NeedCertificates
 from zhenxian.verifier.screen import screen
 from zhenxian.verifier.verdict import Check
-from zhenxian.verifier.verify import NeedCertificates
 
 
 class Removal(NamedTuple):
@@ -115,7 +116,7 @@ def any_failure(case, patch):
 
 
 def any_chain(case, patch):
-    patch.setattr(procedure, "validate", lambda chain, **_: trusting(chain))
+    patch.setattr(trust, "validate", lambda chain, **_: trusting(chain))
 
 
 def trusting(chain):

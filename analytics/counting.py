@@ -1,0 +1,248 @@
+"""Counting: a call counts for each of its keys, once for an access and its only subject.
+
+A key is judged anew only after its calls have grown by an eighth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from zhenxian.analytics.areas import NO_AREA
+from zhenxian.analytics.counted import Contact, CountedCall, pair_hash
+from zhenxian.analytics.counts import MAX_SAMPLES, SLOT, SLOTS, KeyCounts
+from zhenxian.analytics.findings import Findings
+from zhenxian.analytics.hashing import Hashing
+from zhenxian.analytics.measures import calls_strangers, mints
+from zhenxian.analytics.model import Key, KeyKind, Measure, Observation, State
+from zhenxian.analytics.recent import RecentSet
+from zhenxian.analytics.sim_box import Handovers
+from zhenxian.analytics.table import KeyTable
+from zhenxian.analytics.thresholds import Policy
+from zhenxian.core.tn import TN
+
+_MOST_STEP: Final = 256  # calls until a key is judged again, at most
+_QUIET: Final = 16  # calls of a single display, before which none is kept as a sample
+_RING: Final = SLOT * SLOTS  # seconds
+_AGENT: Final = KeyKind.AGENT
+_CALLERS: Final = (KeyKind.ACCESS, KeyKind.SUBJECT, KeyKind.SIGNER)
+_FOUND_STEP: Final = 16  # calls of agents found until a platform is judged again
+# Of tokens, and of pairs of display and callee, counted lately: 10 to 15 MB each when full.
+_MAX_MARKS: Final = 65_536
+_MAX_DIALLED: Final = 65_536
+_VERIFIED: Final = 1 << 32
+
+
+class Counting:
+    """The counts of all keys.
+
+    Attributes:
+        table: counts by key. handovers: from one caller to the next, by kind of key.
+    """
+
+    def __init__(self, policy: Policy, findings: Findings, show: Callable[[str], str]) -> None:
+        """Args: show: how numbers stand in samples."""
+        self.table = KeyTable(policy.max_keys, policy.established, policy.window, findings.stands)
+        self.handovers = {kind: Handovers(policy.handover) for kind in _CALLERS}
+        self.hashing = Hashing(policy.salt)
+        self._policy = policy
+        self._findings = findings
+        self._show = show
+        self._half = policy.window // 2
+        self._far = 2 * policy.window  # a clock further back than that was wrong before
+        self._number = self.hashing.number
+        self._callee = self.hashing.number_once
+        self._text = self.hashing.text
+        self._marks = RecentSet(_MAX_MARKS)
+        self._dialled = RecentSet(_MAX_DIALLED, policy.redial)
+
+    def again(self, mark: int) -> bool:
+        """Tell whether the call with that mark was counted, and take it for counted from now on.
+
+        Who sends each INVITE twice must not look like one who calls again.
+        """
+        return mark >= 0 and self._marks.again(mark)
+
+    def hashed(self, observation: Observation) -> CountedCall:
+        """What is counted of a call."""
+        at, bound = observation.at, observation.bound
+        # A bound display is no choice of the caller, who is judged as if the own number was shown.
+        number = observation.hidden_caller if bound else observation.display
+        if number is None:
+            return CountedCall(at, observation.keys, bound)
+        display, display_area = self._number(number)
+        pair = link = None
+        callee_area = NO_AREA
+        callee = observation.callee
+        if callee is not None:
+            called, callee_area = self._callee(callee)
+            pair = pair_hash(display, called)
+        origid = observation.origid
+        if origid is not None:
+            link = pair_hash(display, self._text(origid))
+        redialled = False
+        if pair is not None and not bound:
+            # One service may sign and verify the same call.
+            dialled = pair if link is None else pair | _VERIFIED
+            redialled = self._dialled.again(dialled, at)
+        return CountedCall(
+            at, observation.keys, bound, display, pair, redialled, display_area, callee_area, link
+        )
+
+    def contact(self, display: TN, callee: TN, *, answered: bool) -> Contact:
+        """What the end of a call says of whether the two know each other."""
+        return Contact(pair_hash(self._number(display)[0], self._callee(callee)[0]), answered)
+
+    def count(self, call: CountedCall, observation: Observation | None) -> None:
+        """Count a call for each of its keys, and judge those whose turn it is.
+
+        Args:
+            observation: what samples are made of; None for a call of another node.
+        """
+        at, keys, bound = call.at, call.keys, call.bound
+        table = self.table
+        by_key = table.by_key
+        together = None
+        found = bound and self._by_found_agent(keys, at)
+        for key in keys:
+            if key is together:
+                continue  # counted with its access
+            counts = by_key.get(key)
+            if counts is None or counts.fresh:
+                counts = table.settled(key, keys, at)
+                if self._findings.clearings:
+                    self._begun_after(key, counts)
+            also = counts.also
+            if also is not None:
+                together = keys[1] if len(keys) > 1 else None
+                if also is not together and also != together:
+                    table.part(key)
+                    together = None
+            if not counts.touched:
+                table.touch(key, counts)
+            if at > counts.last:
+                counts.last = at
+                if at >= counts.turns_at:
+                    counts.turn(at, self._half)
+            elif at < counts.last - _RING:
+                self._late(counts, at, own=observation is not None)
+            if bound and not counts.agent:
+                self._through_privacy_number(key, counts, found=found)
+            elif self._counted(key, counts, call):
+                calls = counts.now.calls
+                if calls >= counts.due:
+                    counts.due = calls + min(max(4, calls >> 3), _MOST_STEP)
+                    if observation is not None and (counts.now.turns or calls >= _QUIET):
+                        self._sample(counts, observation)
+                    self._due(key, counts)
+
+    def _counted(self, key: Key, counts: KeyCounts, call: CountedCall) -> bool:
+        """Count a call for one key; False when it says nothing of that."""
+        at, display, pair = call.at, call.display, call.pair
+        if display is None:
+            return False
+        # One service, or fleet, may sign and verify the same call.
+        if call.bound and pair is not None and self._dialled.again(pair, at):
+            return False
+        into: KeyCounts | None = counts
+        if counts.carrier:
+            if call.link is None:
+                return False
+            counts.count_origid(display, call.link)
+            into = counts.of_one_signer(display)
+        if into is not None:
+            if call.redialled:
+                into.count_redialled(at)
+            else:
+                into.count(
+                    at, display, pair, call.display_area, call.callee_area, self._findings.bounds
+                )
+            if counts.stranger and self.handovers[key.kind].call(key, at):
+                counts.due = counts.now.calls
+        return True
+
+    def _late(self, counts: KeyCounts, at: int, *, own: bool) -> None:
+        """Take in a call from long before the latest one: a clock was ahead."""
+        if at < counts.last - self._far:
+            counts.last = at
+            counts.turn(at, self._half)
+        if own:  # others' calls may only come late
+            counts.back(at)
+
+    def _begun_after(self, key: Key, counts: KeyCounts) -> None:
+        """Have counts that a clearing left nothing of begin after it.
+
+        Their first call may have come in the same second, or by a clock that is behind; when the
+        clearing is learnt of once more, as after a restart, they must not be taken for older.
+        """
+        clearings, also = self._findings.clearings, counts.also
+        at = clearings.get(key, -1)
+        if also is not None:
+            at = max(at, clearings.get(also, -1))
+        counts.first = max(counts.first, at + 1)
+
+    def _through_privacy_number(self, key: Key, counts: KeyCounts, *, found: bool) -> None:
+        """Count a bound call for the platform, which is judged by what its agents do."""
+        half = counts.now
+        half.privacy_calls += 1
+        if found:
+            half.privacy_calls_found += 1
+            if half.privacy_calls_found % _FOUND_STEP == 0:
+                self._due(key, counts)
+
+    def _by_found_agent(self, keys: tuple[Key, ...], at: int) -> bool:
+        """Tell whether a bound call is made by an agent against whom something stands."""
+        agent = keys[-1] if keys else None
+        if agent is None or agent.kind is not _AGENT:
+            return False
+        found = self._findings.at(agent, at)
+        return found is not None and found.state is State.POOLED
+
+    def _sample(self, counts: KeyCounts, observation: Observation) -> None:
+        callee = observation.callee
+        called = None if callee is None else self._show(callee)
+        sample = (observation.at, self._show(observation.display), called)
+        counts.samples = [*counts.samples, sample][-MAX_SAMPLES:]
+
+    def _due(self, key: Key, counts: KeyCounts) -> None:
+        """Judge a key, and the subject that shares its counts, if it is worth it."""
+        if counts.carrier:
+            counts.minting = mints(counts, self._policy)
+            if counts.as_one_signer is not None:
+                counts.as_one_signer.rated()
+        else:
+            counts.rated()
+            if not counts.agent:
+                self._tied(key, counts)
+        findings = self._findings
+        worth = findings.worth(counts)
+        if worth or key in findings:
+            findings.judge(key, counts, counts.last)
+        also = counts.also
+        if also is not None and (worth or also in findings):
+            findings.judge(also, counts, counts.last)
+
+    def _tied(self, key: Key, counts: KeyCounts) -> None:
+        """Note whether it calls strangers, and what ties it to others who do."""
+        if Measure.HANDOVER not in self._policy.measures:
+            return
+        if counts.stranger:
+            counts.tie, counts.tied = self.handovers[key.kind].standing(key)
+        counts.stranger = calls_strangers(counts, self._policy)
+
+    def ended(self, key: Key, at: int, contact: Contact | None) -> None:
+        """One call of the key is over."""
+        counts = self.table.by_key.get(key)
+        if counts is not None and counts.carrier:
+            counts = counts.as_one_signer
+        if counts is not None:
+            counts.ended(at)
+            if contact is not None:
+                counts.met(contact.pair, contact.answered)
+
+    def forget(self, key: Key) -> None:
+        """Know nothing of a key any more."""
+        self.table.forget(key)
+        handovers = self.handovers.get(key.kind)
+        if handovers is not None:
+            handovers.forget(key)

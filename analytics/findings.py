@@ -1,0 +1,237 @@
+"""Judging: what a key's counts amount to, what stands against whom, and until when."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from zhenxian.analytics.codec import Saved, write_finding
+from zhenxian.analytics.counts import SLOT, SLOTS, KeyCounts
+from zhenxian.analytics.locality import Bounds
+from zhenxian.analytics.measures import assess
+from zhenxian.analytics.model import Assessment, Finding, Key, Measure, Sample, State
+from zhenxian.analytics.thresholds import HOUR, Policy
+
+_ORIGIDS_ALONE: Final = (Measure.ORIGIDS,)
+
+
+class Findings:
+    """What stands against whom.
+
+    Attributes:
+        bounds: of the sequential test over areas.
+        flagged: somebody was found pooled since `take_unsaved`.
+        clearings: when each key was last cleared, in seconds since the epoch.
+        changed: those that others are to be told; None where there are no others.
+    """
+
+    def __init__(self, policy: Policy, *, fleet: bool) -> None:
+        self.bounds = Bounds(policy.locality)
+        self.flagged = False
+        self.clearings: dict[Key, int] = {}
+        self.changed: dict[Key, Finding] | None = {} if fleet else None
+        self._policy = policy
+        rate = policy.rate
+        self._busy = policy.keep * min(rate.per_display, rate.per_key) * SLOT / HOUR
+        self._standing: dict[Key, Finding] = {}
+        self._unsaved: dict[Key, Finding | None] = {}
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._standing
+
+    def __len__(self) -> int:
+        return len(self._standing)
+
+    def at(self, key: Key, now: int) -> Finding | None:
+        """What stands against a key at this time; None for nothing."""
+        found = self._standing.get(key)
+        if found is None or now >= found.until:
+            return None
+        return found
+
+    def standing(self, now: int) -> list[Finding]:
+        """What stands against anybody at this time."""
+        return [found for found in self._standing.values() if now < found.until]
+
+    # -- judging
+
+    def worth(self, counts: KeyCounts) -> bool:
+        """Tell cheaply whether a measure could find anything; most keys are nowhere near."""
+        if counts.carrier:
+            return True
+        policy = self._policy
+        keep = policy.keep
+        calls = counts.calls
+        if counts.agent and calls >= keep * policy.bindings.least_calls:
+            return True
+        if (
+            counts.score >= keep * self.bounds.upper
+            or counts.tied > 1
+            or counts.privacy_calls_found
+        ):
+            return True
+        if counts.areas is not None and calls >= policy.spread.least_calls:
+            return True
+        if counts.left:
+            return True
+        # In turn: displays change, but far less often than lines that hunt.
+        if calls >= policy.rotation.least_calls and 0 < counts.turn_count * 4 < calls * 3:
+            return True
+        if not counts.ring:
+            return False
+        busy, most = max(counts.begun(SLOTS)), max(counts.peaks)
+        return busy >= self._busy or most >= keep * policy.rate.concurrent
+
+    def judge(self, key: Key, counts: KeyCounts, at: int) -> None:
+        """Find, confirm, or drop what stands against a key."""
+        policy = self._policy
+        found = self._standing.get(key)
+        if found is not None and at >= found.until:
+            self.drop(key)
+            found = None
+            counts.score = 0.0
+        assessments = assess(counts, policy, self.bounds, policy.keep)
+        # RFC 8588 section 10 recommends an origid for each call: by itself it is nothing to find.
+        acts = [one for one in assessments if one.measure is not Measure.ORIGIDS]
+        best = max(acts, key=lambda one: one.strength, default=None)
+        strength = best.strength if best is not None else 0.0
+        if best is not None and strength >= 1:
+            self._find(key, counts, best, assessments, State.POOLED, at)
+        elif found is None:
+            if best is not None and strength >= policy.suspect:
+                self._find(key, counts, best, assessments, State.SUSPECTED, at)
+        elif found.state is State.POOLED:
+            # What brought it here must show again; anything else would be another finding.
+            same = [one for one in acts if one.measure is found.measure]
+            if same and same[0].strength > policy.keep:
+                self._find(key, counts, same[0], assessments, State.POOLED, at)
+            elif found.until > at + policy.pooled_for:
+                self._set(replace(found, until=at + policy.pooled_for))  # the clock was ahead
+        elif best is not None and strength > policy.keep:
+            self._find(key, counts, best, assessments, State.SUSPECTED, at)
+        else:
+            self.drop(key)
+
+    def drop(self, key: Key) -> None:
+        """Nothing stands against a key any more."""
+        if self._standing.pop(key, None) is not None:
+            self._unsaved[key] = None
+
+    def _find(
+        self,
+        key: Key,
+        counts: KeyCounts,
+        best: Assessment,
+        assessments: tuple[Assessment, ...],
+        state: State,
+        at: int,
+    ) -> None:
+        policy = self._policy
+        before = self._standing.get(key)
+        same = before is not None and before.state is state
+        known = before.measures if same and before is not None and state is State.POOLED else ()
+        self._set(
+            Finding(
+                key,
+                state,
+                best.measure,
+                best.strength,
+                best.figures,
+                best.thresholds,
+                policy.window,
+                tuple(Sample(*sample) for sample in counts.samples),
+                min(before.since, at) if before is not None and same else at,
+                at + (policy.pooled_for if state is State.POOLED else policy.suspected_for),
+                tuple(
+                    one.measure
+                    for one in assessments
+                    if one is not best
+                    and (
+                        one.strength >= 1
+                        or (one.measure in known and one.strength > policy.keep)
+                        or (counts.minting and one.measure is Measure.ORIGIDS)
+                    )
+                ),
+            )
+        )
+
+    def _set(self, found: Finding, *, told: bool = True) -> None:
+        standing = self._standing
+        if found.measures == _ORIGIDS_ALONE:
+            return  # saved, or told, by an earlier release
+        if found.key not in standing and len(standing) >= self._policy.max_keys:
+            # The one that would end first; suspected ones before pooled ones.
+            self.drop(min(standing, key=lambda key: (standing[key].state, standing[key].until)))
+        before = standing.get(found.key)
+        standing[found.key] = self._unsaved[found.key] = found
+        if found.state is State.POOLED and (
+            before is None
+            or before.state is not State.POOLED
+            or not set(found.measures) <= set(before.measures)  # it may lead to more
+        ):
+            self.flagged = True
+        if told and self.changed is not None:
+            self.changed[found.key] = found
+
+    # -- what comes from elsewhere, and how long it stands
+
+    def adopt(self, found: Finding) -> None:
+        """Take over a finding unless a worse or longer one stands, or it was cleared since."""
+        if self.confirmed(found) <= self.clearings.get(found.key, -1):
+            return
+        mine = self._standing.get(found.key)
+        if mine is None or (found.state, found.until) > (mine.state, mine.until):
+            self._set(found, told=False)
+
+    def confirmed(self, found: Finding) -> int:
+        """When a finding was last confirmed, in seconds since the epoch."""
+        policy = self._policy
+        pooled = found.state is State.POOLED
+        return found.until - (policy.pooled_for if pooled else policy.suspected_for)
+
+    @property
+    def clearings_for(self) -> int:
+        """Seconds for which a clearing matters: what it forgot is over by itself then."""
+        policy = self._policy
+        return max(policy.pooled_for, policy.suspected_for) + policy.window
+
+    def cleared(self, key: Key, at: int) -> bool:
+        """Note a clearing; tell whether what stands against the key was confirmed before it."""
+        self.clearings[key] = at = max(at, self.clearings.get(key, at))
+        found = self._standing.get(key)
+        return found is not None and self.confirmed(found) <= at
+
+    def untold(self, key: Key) -> None:
+        """Tell others nothing that was found of a key."""
+        if self.changed is not None:
+            self.changed.pop(key, None)
+
+    def stands(self, key: Key, at: int) -> bool:
+        """Tell whether something stands against a key; forget what ended a window ago.
+
+        Kept that long, so that a clock that leaps ahead and back clears nobody for good.
+        """
+        found = self._standing.get(key)
+        if found is None:
+            return False
+        if at < found.until + self._policy.window:
+            return True
+        self.drop(key)
+        return False
+
+    def expire(self, now: int) -> None:
+        """Forget findings that ended a window ago, of keys that nobody hears of any more."""
+        for key in list(self._standing):
+            self.stands(key, now)
+        for key in [one for one, at in self.clearings.items() if now - at > self.clearings_for]:
+            del self.clearings[key]
+
+    def take_unsaved(self) -> list[Saved]:
+        """Findings that are new, changed or over since they were last taken."""
+        unsaved, self._unsaved = self._unsaved, {}
+        self.flagged = False
+        return [
+            Saved(str(key), write_finding(found) if found is not None else None)
+            for key, found in unsaved.items()
+        ]
