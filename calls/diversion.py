@@ -73,6 +73,33 @@ class _Received(Struct, frozen=True):
     until: int
 
 
+def unproven(pipeline: Pipeline, call: Forwarded[A]) -> Signing[A] | Unfit | None:
+    """What can be answered at once, as no token was received; None where `divert` is to be asked.
+
+    Whoever only says that a call is forwarded takes no more of this service than any other call.
+    """
+    forwarded, credential = call.request.forwarded, pipeline.signing.credential()
+    if forwarded is None or credential is None:
+        return pipeline.decide(call.request, call.asked)
+    if _readable(forwarded.identities):
+        return None
+    why = "no Identity header was received"
+    if forwarded.identities:
+        why = "the Identity header received cannot be read"
+    call = _dated(pipeline, call, forwarded)
+    unfit = screen(call.request, int(pipeline.clock()), pipeline.signing.iat_window)
+    if unfit is not None:
+        return unfit
+    return _like_any_other(pipeline, call, forwarded, credential, Unproven(why))
+
+
+def _dated(pipeline: Pipeline, call: Forwarded[A], forwarded: Forwarding) -> Forwarded[A]:
+    """The call with the present time where it must tell none."""
+    if forwarded.ppt is None or forwarded.iat is not None:
+        return call
+    return replace(call, request=replace(call.request, iat=int(pipeline.clock())))
+
+
 async def divert(pipeline: Pipeline, call: Forwarded[A]) -> Signing[A] | Unfit:
     """Decide and sign a forwarded call.
 
@@ -83,8 +110,7 @@ async def divert(pipeline: Pipeline, call: Forwarded[A]) -> Signing[A] | Unfit:
     credential = pipeline.signing.credential()
     if forwarded is None or credential is None:
         return pipeline.decide(call.request, call.asked)
-    if forwarded.ppt is not None and forwarded.iat is None:
-        call = replace(call, request=replace(call.request, iat=now))
+    call = _dated(pipeline, call, forwarded)
     unfit = screen(call.request, now, pipeline.signing.iat_window)
     if unfit is not None:
         return unfit
@@ -99,8 +125,6 @@ async def _made(
 ) -> Signing[A] | Unproven:
     """The signed diversion or its refusal, or why there is none."""
     request, side = call.request, pipeline.signing
-    if not forwarded.identities:
-        return Unproven("no Identity header was received")
     with pipeline.batch:
         number = _forwarder(pipeline, request, forwarded)
     if isinstance(number, Unproven):
@@ -261,7 +285,7 @@ def _like_any_other(
     call: Forwarded[A],
     forwarded: Forwarding,
     credential: Credential,
-    unproven: Unproven,
+    lacking: Unproven,
 ) -> Signing[A] | Unfit:
     """Decide without proof. Where a div is asked for there is none, and perhaps a reason at hand.
 
@@ -272,9 +296,9 @@ def _like_any_other(
         if forwarded.ppt is not None and not _granted_by_claim(pipeline, request, credential):
             decision = _usual(pipeline, request, credential)
             if decision.signs:
-                decision = refuse(Reason.DIVERSION_UNPROVEN, unproven.why)
+                decision = refuse(Reason.DIVERSION_UNPROVEN, lacking.why)
             else:
-                decision = replace(decision, detail=f"{decision.detail}; {unproven.why}")
+                decision = replace(decision, detail=f"{decision.detail}; {lacking.why}")
             return Signing(call.asked, request, decision, credential)
         made = pipeline.decide(request, call.asked)
     if isinstance(made, Unfit):
@@ -282,7 +306,7 @@ def _like_any_other(
     if made.decision.signs:
         made.compute()
     else:
-        made.decision = replace(made.decision, detail=f"{made.decision.detail}; {unproven.why}")
+        made.decision = replace(made.decision, detail=f"{made.decision.detail}; {lacking.why}")
     return made
 
 

@@ -17,6 +17,7 @@ class Forwarding(Struct, frozen=True, kw_only=True):
         diverting: who forwards, by Diversion, History-Info or the proxy; None when not told.
         hi: index of its entry in History-Info, as the div token is to have it.
         iat: that of the div; None keeps the original's while it is fresh (RFC 8946 section 3).
+        call_id: the SIP Call-ID; lets a repeated question be told from a second call.
         ppt: "div" or "div-o" where the answer must be one; None for what can be had: a div where
             what was received proves that the call is forwarded, else what any other call gets.
     """
@@ -25,6 +26,7 @@ class Forwarding(Struct, frozen=True, kw_only=True):
     diverting: TN | URI | None = None
     hi: str | None = None
     iat: int | None = None
+    call_id: str | None = None
     ppt: str | None = None
 
     @property

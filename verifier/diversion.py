@@ -36,7 +36,6 @@ from zhenxian.verifier.screen import (
     ScreenPolicy,
     read,
     screen,
-    screen_caller,
 )
 from zhenxian.verifier.token import VerifiedPASSporT
 from zhenxian.verifier.verdict import Check, Refusal, Result, Verdict
@@ -143,7 +142,7 @@ class Diversions:
             covered = bool(self._children[place])
         else:
             covered = self._forwarding or not self._direct(place)
-        return screen_caller(token, self._request, now, self._policy, covered=covered)
+        return screen(token, self._request, now, self._policy, led=True, covered=covered)
 
     def _direct(self, place: int) -> bool:
         """True for a token that is for where the call goes."""

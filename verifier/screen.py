@@ -109,32 +109,18 @@ def read(raw: str, request: VerificationRequest, policy: ScreenPolicy) -> Screen
 
 
 def screen(
-    screened: Screened, request: VerificationRequest, now: int, policy: ScreenPolicy
-) -> Refusal | None:
-    """Steps 4 and 5 of the procedure, in the order of SCREEN_CHECKS; None when all hold."""
-    refused = screen_caller(screened, request, now, policy)
-    if refused is not None:
-        return refused
-    dest, reading = screened.passport.dest, policy.reading
-    for identity in request.to:
-        if identity not in dest and not any(
-            reading.claimed(one) == identity for one in dest.identities
-        ):
-            return Refusal(Check.DEST, Reason.DEST_MISMATCH, Reason.DEST_MISMATCH.text)
-    return None
-
-
-def screen_caller(
     screened: Screened,
     request: VerificationRequest,
     now: int,
     policy: ScreenPolicy,
     *,
+    led: bool = False,
     covered: bool = False,
 ) -> Refusal | None:
-    """All of `screen` but dest.
+    """Steps 4 and 5 of the procedure, in the order of SCREEN_CHECKS; None when all hold.
 
     Args:
+        led: dest is left to who links the tokens of a diverted call.
         covered: a div token that is fresh itself diverts the call: then iat may be older, and Date,
             which who diverts may have changed, says nothing of it (RFC 8946 section 3).
     """
@@ -142,7 +128,7 @@ def screen_caller(
     refused = check_x5u(passport.header.x5u, policy.x5u)
     if refused is not None:
         return Refusal(Check.X5U, refused.reason, refused.detail)
-    late = outdated(request, now, policy) if not covered else None
+    late = None if covered else outdated(request, now, policy)
     # The iat of a compact form is its Date, so what is outdated there ends here.
     if late is not None and abs(now - passport.iat) > policy.date_window:
         return Refusal(Check.DATE, Reason.DATE_STALE, late)
@@ -155,9 +141,14 @@ def screen_caller(
             Reason.IAT_STALE,
             f"iat is {_apart(passport.iat, now)} now; {window} s are accepted",
         )
-    orig, reading = passport.orig, policy.reading
+    orig, dest, reading = passport.orig, passport.dest, policy.reading
     if orig != request.orig and reading.claimed(orig) != request.orig:
         return Refusal(Check.ORIG, Reason.ORIG_MISMATCH, Reason.ORIG_MISMATCH.text)
+    for identity in request.to if not led else ():
+        if identity not in dest and not any(
+            reading.claimed(one) == identity for one in dest.identities
+        ):
+            return Refusal(Check.DEST, Reason.DEST_MISMATCH, Reason.DEST_MISMATCH.text)
     return None
 
 

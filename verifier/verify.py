@@ -229,21 +229,20 @@ class Verifier:
                 tokens, values, request, self.policy, now, forwarding=forwarding
             )
             values = diversions.values
-        for place, value in enumerate(values):
+            linked = zip(diversions.tokens, diversions.refused, strict=True)
+        for value in values:
             # 2, 3. header and token
             if diversions is None:
                 token = read(value, request, self.policy)
             else:
-                token = diversions.tokens[place]
+                token, refused = next(linked)
             if isinstance(token, Refusal):
                 entries.append(Result(None, value, _passed(_ALL, token.check), token))
                 continue
             # 3, 4, 5. x5u, Date and iat, orig and dest
-            if diversions is not None:
-                refused = diversions.refused[place]
-            elif type(token) is Diverting:
-                return self.open(request, now, fetched, lists=lists, diverted=True)
-            else:
+            if diversions is None:
+                if type(token) is Diverting:
+                    return self.open(request, now, fetched, lists=lists, diverted=True)
                 refused = screen(token, request, now, self.policy)
             if refused is not None:
                 entries.append(_result(token, value, _passed(_ALL, refused.check), refused))
@@ -289,14 +288,13 @@ class Verifier:
         that is neither genuine nor found false is judged by its display alone.
         """
         diversions = opened.diversions
-        for place, entry in enumerate(opened.entries):
+        for entry in opened.entries:
             if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT):
                 entry.key = replay_key(entry.token.header.token, entry.token.signature)
                 if diversions is None:
                     entry.facts = self._facts(entry.token, opened)
                 else:
-                    entry.key = diversions.key(place, entry.key)
-                    entry.facts = self._facts_diverted(entry.token, opened, diversions, place)
+                    self._gather_linked(entry, entry.token, opened, diversions)
             elif (
                 isinstance(entry, Candidate)
                 and isinstance(entry.token, Refusal)
@@ -442,18 +440,24 @@ class Verifier:
         facts = gather(token, opened.request, opened.now, self.sources, late, called=called)
         return facts.to_emergency() if opened.to_emergency else facts
 
-    def _facts_diverted(
-        self, token: VerifiedPASSporT, opened: Opened, diversions: Diversions, place: int
-    ) -> Facts:
-        """Of one of several tokens. It was signed for who was called, whoever is reached."""
-        screened = diversions.tokens[place]
-        if isinstance(screened, Diverting):
+    def _gather_linked(
+        self,
+        entry: Candidate,
+        token: VerifiedPASSporT,
+        opened: Opened,
+        diversions: Diversions,
+    ) -> None:
+        """Key and facts of one of several tokens: signed for who was called, whoever is reached."""
+        place = next(at for at, one in enumerate(opened.entries) if one is entry)
+        entry.key = diversions.key(place, entry.key)
+        if isinstance(entry.screened, Diverting):
             self.certificates.keep(token.passport.header.x5u)
-            number, registry = screened.diverting, self.sources.registry
+            number, registry = entry.screened.diverting, self.sources.registry
             facts = gather_diverting(token, number, registry, opened.now)
-            return facts.to_emergency() if opened.to_emergency else facts
-        called = token.passport.dest.tn if diversions.led(place) else diversions.numbers
-        return self._facts(token, opened, called)
+            entry.facts = facts.to_emergency() if opened.to_emergency else facts
+        else:
+            called = token.passport.dest.tn if diversions.led(place) else diversions.numbers
+            entry.facts = self._facts(token, opened, called)
 
     def signer(self, chain: Chain, now: int) -> TrustedSigner | Untrusted:
         """Validate a chain, or remember doing so (verifier.trust)."""

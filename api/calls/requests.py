@@ -165,7 +165,6 @@ class Echo(Struct, frozen=True):
     request_id: str | None = None
     display_name: str | None = None
     explain: bool = False
-    call_id: str | None = None
 
 
 _signing = msgspec.json.Decoder(SigningBody)
@@ -379,7 +378,16 @@ def read_signing(
     ):
         _once(body, members, (members.orig, members.dest, members.caller), dialect)
     forwarded = None
-    if members.ppt not in _PLAIN or _forwards(members):
+    if (
+        members.ppt not in _PLAIN
+        or members.div is not None
+        or members.identity is not None
+        or members.identityHeader is not None
+        or members.identityHeaders is not None
+        or members.diversion is not None
+        or members.rph
+        or members.sph
+    ):
         forwarded = _forwarding(members, reading, dialect)
     iat, attest, origid = members.iat, members.attest, members.origid
     diverts = forwarded is not None and forwarded.ppt is not None
@@ -426,23 +434,7 @@ def read_signing(
         unread,
         forwarded,
     )
-    return request, Echo(dialect, members.requestId, call_id=members.callId)
-
-
-def _forwards(members: SigningMembers) -> bool:
-    """True for a request that has any member of a forwarded call, or of a type not signed here."""
-    return any(
-        value is not None
-        for value in (
-            members.div,
-            members.rph,
-            members.sph,
-            members.identity,
-            members.identityHeader,
-            members.identityHeaders,
-            members.diversion,
-        )
-    )
+    return request, Echo(dialect, members.requestId)
 
 
 def _forwarding(members: SigningMembers, reading: Reading, dialect: Dialect) -> Forwarding:
@@ -487,6 +479,7 @@ def _forwarding(members: SigningMembers, reading: Reading, dialect: Dialect) -> 
         diverting=told[0] if told else None,
         hi=div.hi if div is not None else None,
         iat=members.iat,
+        call_id=members.callId,
         ppt=ppt if ppt != "shaken" else None,
     )
 

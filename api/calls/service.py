@@ -37,7 +37,7 @@ from zhenxian.api.calls.requests import (
     read_signing,
     read_verification,
 )
-from zhenxian.calls.diversion import Forwarded, divert
+from zhenxian.calls.diversion import Forwarded, divert, unproven
 from zhenxian.calls.pipeline import (
     STAGED,
     Asked,
@@ -161,13 +161,16 @@ class Calls:
         """A signing request of a forwarded call."""
         echo, name = call.asked.echo, call.asked.name
         try:
-            made = await divert(self.pipeline, call)
-            if isinstance(made, Unfit):
-                return self._error(SIGNING, _unfit(made, echo.dialect), echo.dialect, name)
-            return self._signed(made) if made.decision.signs else self._denied(made)
+            return self._forwarded(call, await divert(self.pipeline, call))
         except Exception:
             _logger.exception("signing a forwarded call failed")
             return self._internal(SIGNING, echo.dialect, name)
+
+    def _forwarded(self, call: Forwarded[RestCall], made: Signing[RestCall] | Unfit) -> Answer:
+        if isinstance(made, Unfit):
+            echo, name = call.asked.echo, call.asked.name
+            return self._error(SIGNING, _unfit(made, echo.dialect), echo.dialect, name)
+        return self._signed(made) if made.decision.signs else self._denied(made)
 
     def _stage(
         self, incoming: Incoming
@@ -246,8 +249,10 @@ class Calls:
         request, echo = read_signing(body, configured=dialect, reading=reading)
         asked = RestCall(name, started, echo)
         if request.forwarded is not None and request.forwarded.provable:
-            question = self._question(incoming, principal, echo.call_id)
-            return Forwarded(asked, request, question)
+            question = self._question(incoming, principal, request.forwarded.call_id)
+            forwarded = Forwarded(asked, request, question)
+            made = unproven(self.pipeline, forwarded)
+            return forwarded if made is None else self._forwarded(forwarded, made)
         call = self.pipeline.decide(request, asked)
         if isinstance(call, Unfit):
             raise _unfit(call, echo.dialect)
