@@ -133,7 +133,7 @@ def _signing(world: World, service: Service, batch: int) -> Loop:
         credential = service.credential()
         if credential is None:
             return False
-        service.registry.turn()
+        service.registry.refresh()
         plan, spc = service.plan, credential.spc
         facts = [gather(r, service.registry, service.clock(), plan=plan, spc=spc) for r in together]
         decided = [(r, decide(r, f)) for r, f in zip(together, facts, strict=True)]

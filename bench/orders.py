@@ -131,15 +131,15 @@ async def _write(registry: FleetRegistry, *changes: Change) -> None:
 def _order(number: int, issuer: SigningKey) -> Order:
     now = int(time.time())
     instruction = Instruction(
-        Action.STOP,
-        f"order{number}",
-        "bench",
-        number,
-        "measurement",
-        TargetKind.SUBJECT,
-        f"subject{number - 1}",
-        now,
-        now,
+        action=Action.STOP,
+        order=f"order{number}",
+        issuer="bench",
+        number=number,
+        reference="measurement",
+        kind=TargetKind.SUBJECT,
+        target=f"subject{number - 1}",
+        since=now,
+        iat=now,
     )
     return order_of(instruction, sign_instruction(instruction, issuer, "bench"))
 

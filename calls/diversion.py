@@ -141,7 +141,7 @@ async def _made(
         try:
             forwarder = gather_forwarder(number, side.registry, credential, int(now))
         except StoreUnavailableError:
-            forwarder = Forwarder(number)
+            forwarder = Forwarder(number=number)
     decision = decide_diversion(
         request, facts, forwarder, received.proof, side.pooled, side.marketing
     )

@@ -78,6 +78,7 @@ class Signing(Struct, Generic[A]):
         signed: what `compute` makes of it; stays None where the decision is a refusal.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     asked: A
     request: SigningRequest
     decision: Decision

@@ -50,7 +50,7 @@ _DEFAULT_PROFILE: Final = ProfilePolicy()
 _PEM: Final = b"-----BEGIN CERTIFICATE-----"
 
 
-class Chain(Struct, frozen=True):
+class Chain(Struct, frozen=True, kw_only=True):
     """Certificates as they were served, the signer's first; nothing believed.
 
     Attributes:
@@ -80,7 +80,7 @@ class Departure(Struct, frozen=True):
     text: str
 
 
-class TrustedSigner(Struct, frozen=True):
+class TrustedSigner(Struct, frozen=True, kw_only=True):
     """Who signs, and for whom: the result of a validation that succeeded.
 
     Attributes:
@@ -160,11 +160,11 @@ def parse_chain(data: bytes) -> Chain:
         listed = None
     spcs = listed.spcs if listed is not None else ()
     return Chain(
-        certificates,
-        hashlib.sha256(b"".join(ders)).hexdigest(),
-        key,
-        spcs[0] if spcs else None,
-        not_after,
+        certificates=certificates,
+        digest=hashlib.sha256(b"".join(ders)).hexdigest(),
+        public_key_der=key,
+        spc=spcs[0] if spcs else None,
+        not_after=not_after,
     )
 
 
@@ -275,21 +275,21 @@ def validate(
     if verifying is None:
         return _untrusted(Reason.CERT_PROFILE, leaf, "a P-256 key is expected")
     return TrustedSigner(
-        chain.digest,
-        verifying,
-        listed.spcs[0] if listed.spcs else None,
-        listed,
-        tuple(constraints),
-        leaf.serial_number,
-        _subject(leaf),
-        leaf.issuer.rfc4514_string(),
-        max(int(c.not_valid_before_utc.timestamp()) for c in path),
-        until,
-        bool(unknown),
-        delegated,
-        statuses,
-        departures,
-        (
+        chain_digest=chain.digest,
+        key=verifying,
+        spc=listed.spcs[0] if listed.spcs else None,
+        tnauthlist=listed,
+        constraints=tuple(constraints),
+        serial=leaf.serial_number,
+        subject=_subject(leaf),
+        issuer=leaf.issuer.rfc4514_string(),
+        valid_from=max(int(c.not_valid_before_utc.timestamp()) for c in path),
+        valid_until=until,
+        revocation_unchecked=bool(unknown),
+        delegated=delegated,
+        statuses=statuses,
+        departures=departures,
+        notes=(
             *((UNCHECKED,) if unknown else ()),
             *(status.note for status in statuses if status.note),
             *(departure.text for departure in departures),

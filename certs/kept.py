@@ -25,7 +25,7 @@ FORMAT: Final = 1
 MAX_FILE: Final = 256 * 1024 * 1024  # octets; a chain has some four thousand
 
 
-class KeptChain(Struct, frozen=True):
+class KeptChain(Struct, frozen=True, kw_only=True):
     """One chain, and how long it may be used; times are epoch seconds.
 
     Attributes:
@@ -41,7 +41,7 @@ class KeptChain(Struct, frozen=True):
     stale_until: int
 
 
-class _Written(Struct, frozen=True):
+class _Written(Struct, frozen=True, kw_only=True):
     x5u: str
     pem: str
     etag: str | None
@@ -59,14 +59,14 @@ def write_chains(path: Path, chains: Iterable[KeptChain]) -> None:
     """Replace the file. Raises OSError."""
     written = [
         _Written(
-            one.x5u,
-            b"".join(
+            x5u=one.x5u,
+            pem=b"".join(
                 certificate.public_bytes(Encoding.PEM) for certificate in one.chain.certificates
             ).decode(),
-            one.etag,
-            one.stale,
-            one.fresh_until,
-            one.stale_until,
+            etag=one.etag,
+            stale=one.stale,
+            fresh_until=one.fresh_until,
+            stale_until=one.stale_until,
         )
         for one in chains
     ]
@@ -98,12 +98,12 @@ def read_chains(path: Path) -> list[KeptChain]:
             raise ConfigError(f"{path}: format {file.format} is not known")
         return [
             KeptChain(
-                one.x5u,
-                parse_chain(one.pem.encode()),
-                one.etag,
-                one.stale,
-                one.fresh_until,
-                one.stale_until,
+                x5u=one.x5u,
+                chain=parse_chain(one.pem.encode()),
+                etag=one.etag,
+                stale=one.stale,
+                fresh_until=one.fresh_until,
+                stale_until=one.stale_until,
             )
             for one in file.chains
         ]

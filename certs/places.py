@@ -49,7 +49,7 @@ class PlaceLimits(Struct, frozen=True, kw_only=True):
     waiting_for_strangers: int = 1024
 
 
-class Place(Struct, eq=False):
+class Place(Struct, eq=False, kw_only=True):
     """A place that is taken.
 
     Attributes:
@@ -107,7 +107,7 @@ class Places:
             or (len(alike) >= limits.fetches and not self._made_room(alike, mine + 1))
         ):
             return None
-        place = Place(host, site, known, now, slow)
+        place = Place(host=host, site=site, known=known, began=now, slow=slow)
         self._taken.append(place)
         return place
 

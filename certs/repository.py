@@ -43,7 +43,7 @@ class Failure(Struct, frozen=True):
     until: int
 
 
-class RepositoryLimits(Struct, frozen=True):
+class RepositoryLimits(Struct, frozen=True, kw_only=True):
     """Bounds of the cache.
 
     Attributes:
@@ -67,7 +67,7 @@ class RepositoryLimits(Struct, frozen=True):
     most_fresh: int = 86_400
 
 
-class Statistics(Struct):
+class Statistics(Struct, kw_only=True):
     """Counters since start, for metrics."""
 
     hits: int = 0
@@ -82,7 +82,7 @@ class Statistics(Struct):
     evicted: int = 0
 
 
-class _Entry(Struct, eq=False):
+class _Entry(Struct, eq=False, kw_only=True):
     """One chain. Times are epoch seconds; retry_at is 0 unless the last fetch failed.
 
     From suspect_at on a failing signature has the chain fetched anew.
@@ -247,12 +247,12 @@ class CertificateRepository:
         entries = ((x5u, self._entries[x5u]) for x5u in self._proven)
         return [
             KeptChain(
-                x5u,
-                entry.chain,
-                entry.caching.etag,
-                entry.caching.stale,
-                entry.fresh_until,
-                entry.stale_until,
+                x5u=x5u,
+                chain=entry.chain,
+                etag=entry.caching.etag,
+                stale=entry.caching.stale,
+                fresh_until=entry.fresh_until,
+                stale_until=entry.stale_until,
             )
             for x5u, entry in entries
             if entry.caching.store
@@ -395,7 +395,15 @@ class CertificateRepository:
         order = held.order if held is not None else self._unproven
         suspect_at = held.suspect_at if held is not None else 0
         self._entries[x5u] = _Entry(
-            chain, caching, host, fresh_until, stale_until, refresh_at, 0, order, suspect_at
+            chain=chain,
+            caching=caching,
+            host=host,
+            fresh_until=fresh_until,
+            stale_until=stale_until,
+            refresh_at=refresh_at,
+            retry_at=0,
+            order=order,
+            suspect_at=suspect_at,
         )
         order[x5u] = None
         order.move_to_end(x5u)

@@ -22,6 +22,7 @@ from zhenxian.cli import (
     fleet,
     inspect,
     keys,
+    openapi,
     orders,
     pki,
     registry,
@@ -77,6 +78,7 @@ app.add_typer(orders.app, name="orders")
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(displays.app, name="displays")
 doctor.register(app)
+openapi.register(app)
 demo.register(app)
 simulate.register(app)
 

@@ -33,7 +33,7 @@ from zhenxian.stores.bulk.cells import HEAD, foreign, harmless
 from zhenxian.stores.bulk.csv_rows import Mode, Rejected, Report
 from zhenxian.stores.bulk.importer import Import, export_rows
 from zhenxian.stores.fleet.importer import FleetImport
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 from zhenxian.telemetry.logs import pseudonym_key
 
@@ -313,9 +313,9 @@ def _make_folder(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def _opened(settings: Settings) -> Iterator[Book]:
+def _opened(settings: Settings) -> Iterator[RegistryFile]:
     _make_folder(settings)
-    book = Book(settings.data / REGISTRY_FILE, writer=True)
+    book = RegistryFile(settings.data / REGISTRY_FILE, writer=True)
     try:
         yield book
     finally:

@@ -216,7 +216,7 @@ def _scenario(
         shares = {kind: number for kind, number in COUNTRY.items() if kind not in _FOREIGN}
     if size is None:
         size = round(sum(shares.values()))
-    return Scenario(seed, size, shares, days, split=split)
+    return Scenario(seed=seed, size=size, shares=shares, days=days, split=split)
 
 
 def _share(text: str) -> tuple[Kind, float]:

@@ -18,7 +18,6 @@ def against(
     conduct: DisplayConduct,
     registry: Registry | None,
     now: int,
-    *,
     binding: Binding | None,
     hidden_caller: TN | None,
     weight: Callable[[Finding], int] = _by_state,

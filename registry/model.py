@@ -519,6 +519,7 @@ class Registry(Protocol):
 class Who(Struct, frozen=True):
     """Everyone and everything a call involves, as orders may name them."""
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     subjects: tuple[str, ...] = ()
     resellers: tuple[str, ...] = ()
     spcs: tuple[str, ...] = ()

@@ -35,6 +35,7 @@ from zhenxian.api.management.common import (
     problem,
 )
 from zhenxian.api.management.records import registry_router
+from zhenxian.api.openapi import TAGS
 from zhenxian.api.openapi import router as docs_router
 from zhenxian.api.published.certificates import Publisher
 from zhenxian.api.published.certificates import router as publish_router
@@ -244,12 +245,14 @@ def build(
 
     verifier = Verifier(
         ScreenPolicy(
-            settings.verifier.date_window,
-            settings.verifier.iat_window,
-            frozenset(None if name == "baseline" else name for name in settings.verifier.types),
-            x5u,
-            reading,
-            settings.verifier.diverted_window,
+            date_window=settings.verifier.date_window,
+            iat_window=settings.verifier.iat_window,
+            types=frozenset(
+                None if name == "baseline" else name for name in settings.verifier.types
+            ),
+            x5u=x5u,
+            reading=reading,
+            diverted_window=settings.verifier.diverted_window,
         ),
         repository,
         trust.current,
@@ -355,11 +358,11 @@ def _replay_store(settings: Settings) -> ReplayStore:
 def _around(registry: EmbeddedRegistry | FleetRegistry, keeper: AnalyticsSync | None) -> Around:
     """What each batch of calls is preceded and followed by."""
     if keeper is None:
-        return Around(refresh=registry.turn)
+        return Around(refresh=registry.refresh)
 
     def refresh() -> None:
         try:
-            registry.turn()
+            registry.refresh()
         finally:
             keeper.turn()
 
@@ -418,9 +421,11 @@ _OF_CALLS: Final = {404: Reason.RESOURCE_NOT_FOUND, 405: Reason.METHOD_NOT_ALLOW
 def _application(dialect: Dialect, authenticator: Authenticator) -> FastAPI:
     """An application without routes; below /stir it refuses in the words of `dialect`."""
     app = FastAPI(
-        title="Zhenxian (真显)",
+        title="Zhenxian",
         version=__version__,
         description=TEXT,
+        license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -464,6 +469,33 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
 
     The documents describe both: an engineer reads one page.
     """
+    per_call, health, administration = _routers(service)
+    described = documented(service)
+    docs = docs_router(described, service.authenticator, service.credential, service.clock)
+    dialect = spoken(service.settings.server.dialect)
+    calls = _application(dialect, service.authenticator)
+    for router in (*per_call, health):
+        calls.include_router(router)
+    admin = calls
+    if service.settings.server.admin is not None:
+        admin = _application(dialect, service.authenticator)
+        admin.include_router(health)
+    for router in (*administration, docs):
+        admin.include_router(router)
+    return calls, admin if admin is not calls else None
+
+
+def documented(service: Service) -> FastAPI:
+    """An application with the routes of both listeners, which the documents describe."""
+    per_call, health, administration = _routers(service)
+    app = _application(spoken(service.settings.server.dialect), service.authenticator)
+    for router in (*per_call, health, *administration):
+        app.include_router(router)
+    return app
+
+
+def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRouter]]:
+    """The routes of the calls listener, of health, and of administration."""
     per_call: list[APIRouter] = [
         calls_router(service.calls),
         publish_router(service.publisher),
@@ -507,18 +539,4 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
                 reading=service.reading,
             )
         )
-    dialect = spoken(service.settings.server.dialect)
-    documented = _application(dialect, service.authenticator)
-    for router in (*per_call, health, *administration):
-        documented.include_router(router)
-    docs = docs_router(documented)
-    calls = _application(dialect, service.authenticator)
-    for router in (*per_call, health):
-        calls.include_router(router)
-    admin = calls
-    if service.settings.server.admin is not None:
-        admin = _application(dialect, service.authenticator)
-        admin.include_router(health)
-    for router in (*administration, docs):
-        admin.include_router(router)
-    return calls, admin if admin is not calls else None
+    return per_call, health, administration

@@ -113,12 +113,12 @@ def redress_of(
     contact = None
     if redress.organisation is not None:
         contact = Contact(
-            redress.organisation,
-            redress.phone,
-            redress.email,
-            redress.url,
-            redress.address,
-            redress.language,
+            organisation=redress.organisation,
+            phone=redress.phone,
+            email=redress.email,
+            url=redress.url,
+            address=redress.address,
+            language=redress.language,
         )
         if settings.signer.key is None and redress.status == 608:
             raise ConfigError("the redress contact is signed: set signer.key and signer.chain")

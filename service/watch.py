@@ -94,7 +94,7 @@ class Watcher:
     async def _refresh_registry(self) -> None:
         service = self._service
         try:
-            service.registry.turn()
+            service.registry.refresh()
             await service.registry.with_writer(lambda book: book.purge(int(service.clock())))
             service.reported.report("registry", None)
         except StoreUnavailableError as error:

@@ -53,6 +53,6 @@ def observation(
         request.orig,
         called[0] if called else None,
         at,
-        binding=binding,
-        hidden_caller=request.caller,
+        binding,
+        request.caller,
     )

@@ -49,7 +49,7 @@ class Proof(Struct, frozen=True, kw_only=True):
     headers: int
 
 
-class Forwarder(Struct, frozen=True):
+class Forwarder(Struct, frozen=True, kw_only=True):
     """What the registry knows of who forwards, and whether this carrier may sign for that.
 
     Attributes:
@@ -94,7 +94,7 @@ def gather_forwarder(number: TN, registry: Registry, credential: Credential, now
     """Read what `decide_diversion` asks. Raises StoreUnavailableError."""
     holding = registry.holding(number)
     if holding is None:
-        return Forwarder(number)
+        return Forwarder(number=number)
     holder = registry.standing(holding.subject, holding.reseller)
     who = involved(number, holding, holder.chain, spcs=holding.spcs[:1])
     if credential.spc is not None:
@@ -102,7 +102,13 @@ def gather_forwarder(number: TN, registry: Registry, credential: Credential, now
     else:
         listed = tnauthlist_of(credential.chain.certificates[0])
         entitled = listed is not None and listed.covers(number)
-    return Forwarder(number, holding, holder, registry.order(who, now), entitled)
+    return Forwarder(
+        number=number,
+        holding=holding,
+        holder=holder,
+        order=registry.order(who, now),
+        entitled=entitled,
+    )
 
 
 def decide_diversion(

@@ -31,11 +31,17 @@ class _Node:
     def __init__(self) -> None:
         self.figures: list[tuple[str, str, Callable[[], float | None]]] = []
         self.infos: list[tuple[str, str, dict[str, str]]] = []
+        self.states: list[tuple[str, str, tuple[str, ...], Callable[[], str]]] = []
 
     def collect(self) -> Iterable[Metric]:
         """The figures that there are now."""
         for name, text, labels in self.infos:
             yield InfoMetricFamily(name, text, value=labels)
+        for name, text, states, state in self.states:
+            family, now = GaugeMetricFamily(name, text, labels=("state",)), state()
+            for one in states:
+                family.add_metric((one,), float(one == now))
+            yield family
         for name, text, value in self.figures:
             try:
                 figure = value()
@@ -170,6 +176,10 @@ class Metrics:
     def figure(self, name: str, text: str, value: Callable[[], float | None]) -> None:
         """Publish a figure of the node; None while there is none."""
         self._node.figures.append((name, text, value))
+
+    def state(self, name: str, text: str, states: Iterable[str], now: Callable[[], str]) -> None:
+        """Publish which of some states the node is in: 1 for that one, 0 for the others."""
+        self._node.states.append((name, text, tuple(states), now))
 
     def info(self, name: str, text: str, **labels: str) -> None:
         """Publish what the node is: a series of value 1 with these labels."""

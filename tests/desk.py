@@ -13,6 +13,7 @@ import time
 import httpcore
 import httpx
 import pytest
+from described import check_response, departure
 
 from zhenxian.api.calls.messages import Answer, Headers, Incoming
 from zhenxian.cli import client as client_module
@@ -91,6 +92,13 @@ class Desk:
     def _written(self, data):
         self.lines += [json.loads(line) for line in data.splitlines()]
 
+    def written_database(self):
+        """The writing connection to the registry's file, to be made unwritable."""
+        registry = self.service.registry
+        fleet = isinstance(registry, FleetRegistry)
+        file = registry.node._replica._file if fleet else registry._writer
+        return file.connection.db
+
     def logged(self):
         self.service.log.flush()
         return self.lines
@@ -105,7 +113,10 @@ class Desk:
         self.service.calls.answered()
         if not isinstance(answer, Answer):
             return answer, None
-        return answer.status, json.loads(answer.body)
+        told = json.loads(answer.body)
+        wrong = departure(method.decode(), path, answer.status, "application/json", told)
+        assert wrong is None, wrong
+        return answer.status, told
 
     def http(self, method, path, *, admin=False, **more):
         """A request to the application, without a network."""
@@ -119,9 +130,11 @@ class Desk:
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
                 return await client.request(method, path, **more)
 
-        if self._loop is not None:
-            return self._loop.run_until_complete(ask())
-        return asyncio.run(ask())
+        answer = (
+            self._loop.run_until_complete(ask()) if self._loop is not None else asyncio.run(ask())
+        )
+        check_response(answer)
+        return answer
 
     def close(self):
         """Let go of connections to Redis."""

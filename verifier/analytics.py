@@ -14,19 +14,13 @@ from typing import Final
 from msgspec import Struct
 
 from zhenxian.analytics.model import (
-    DisplayConduct,
     Finding,
     Key,
     KeyKind,
     Measure,
-    Observation,
     State,
 )
-from zhenxian.core.errors import StoreUnavailableError
-from zhenxian.core.tn import TN
 from zhenxian.passport.ppt.shaken import Shaken
-from zhenxian.registry import exemptions, parties
-from zhenxian.registry.model import Binding, Registry
 from zhenxian.verifier.token import VerifiedPASSporT
 
 _CACHED: Final = 65_536  # pairs of keys; about 20 MB when full
@@ -94,61 +88,3 @@ def keys(token: VerifiedPASSporT) -> tuple[Key, ...]:
 def _keys(spc: str, origid: str) -> tuple[Key, Key]:
     spc = str(spc)  # a plain one, which can be written to a file
     return Key(KeyKind.SIGNER, f"{spc}/{origid}"), Key(KeyKind.SPC, spc)
-
-
-def against(
-    token: VerifiedPASSporT,
-    conduct: DisplayConduct,
-    policy: ConductPolicy,
-    registry: Registry,
-    now: int,
-    *,
-    binding: Binding | None = None,
-    hidden_caller: TN | None = None,
-) -> Finding | None:
-    """What stands against the signer, its SPC or agent and is not exempt; what leads to most.
-
-    Where the registry cannot be asked nobody is exempt.
-
-    Args:
-        binding, hidden_caller: as in registry.exemptions.against.
-    """
-    of, weight = keys(token), policy.weight
-    try:
-        return exemptions.against(
-            of, conduct, registry, now, binding=binding, hidden_caller=hidden_caller, weight=weight
-        )
-    except StoreUnavailableError:
-        return exemptions.against(
-            of, conduct, None, now, binding=binding, hidden_caller=hidden_caller, weight=weight
-        )
-
-
-def observation(
-    token: VerifiedPASSporT,
-    callee: TN | None,
-    *,
-    binding: Binding | None,
-    hidden_caller: TN | None,
-    at: int,
-    mark: int = -1,
-) -> Observation | None:
-    """What a verified call tells of conduct; None when its display is no number.
-
-    Args:
-        callee: whom the call is for, by the request: a token may name others beside.
-        binding, hidden_caller, mark: as in registry.parties.observation.
-    """
-    extension = token.passport.extension
-    if not isinstance(extension, Shaken):
-        return None
-    return parties.observation(
-        keys(token),
-        token.orig,
-        callee,
-        at,
-        binding=binding,
-        hidden_caller=hidden_caller,
-        origid=extension.origid,
-        mark=mark,
-    )

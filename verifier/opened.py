@@ -43,6 +43,7 @@ class Candidate(Struct):
         facts: of a genuine token, as if it were new.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     screened: Screened
     signer: TrustedSigner
     value: str
@@ -57,6 +58,7 @@ class Opened(Struct):
     The parts are apart so that a service can do one for many calls, then the next.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     request: VerificationRequest
     now: int
     entries: list[Result | Candidate]

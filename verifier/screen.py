@@ -18,7 +18,7 @@ from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.verdict import Check, Refusal
 
 
-class ScreenPolicy(Struct, frozen=True):
+class ScreenPolicy(Struct, frozen=True, kw_only=True):
     """What is accepted before a key is looked at.
 
     Attributes:
@@ -118,6 +118,8 @@ def screen(
     covered: bool = False,
 ) -> Refusal | None:
     """Steps 4 and 5 of the procedure, in the order of SCREEN_CHECKS; None when all hold.
+
+    Date and iat are held against now as step 4 of RFC 8224 section 6.2 says.
 
     Args:
         led: dest is left to who links the tokens of a diverted call.

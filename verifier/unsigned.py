@@ -79,6 +79,7 @@ class UnsignedFacts(Struct, frozen=True):
         middle: it is a middle number outside of that range, where such may not be.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     spcs: tuple[str, ...] | None = ()
     country: str | None = None
     order: Order | None = None

@@ -87,6 +87,7 @@ class Result(Struct, frozen=True):
         diverting: of a div token, from whom it diverts the call. It vouches for that alone.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     ppt: str | None
     identity: str
     passed: tuple[Check, ...]
@@ -116,6 +117,7 @@ class Verdict(Struct, frozen=True):
         notes: what was not known, for people.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     verstat: Verstat
     reason: Reason
     detail: str

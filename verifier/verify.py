@@ -44,13 +44,15 @@ from zhenxian.core.errors import ParseError, StoreUnavailableError
 from zhenxian.core.reasons import Reason, Verstat
 from zhenxian.core.tn import TN
 from zhenxian.passport.identity import split_identity_headers
+from zhenxian.passport.ppt.shaken import Shaken
 from zhenxian.registry.consent import Consent, ConsentPolicy
 from zhenxian.registry.kinds import NO_PLAN, Plan
 from zhenxian.registry.model import CalleeRefusal, Registry
-from zhenxian.verifier.analytics import AS_USUAL, ConductPolicy, observation
+from zhenxian.registry.parties import observation
+from zhenxian.verifier.analytics import AS_USUAL, ConductPolicy, keys
 from zhenxian.verifier.decisive import verdict_of
 from zhenxian.verifier.diversion import Diversions, gather_diverting, unsigned_diversion
-from zhenxian.verifier.facts import Facts, Sources, gather
+from zhenxian.verifier.facts import Sources, gather
 from zhenxian.verifier.judge import JUDGE_CHECKS, judge
 from zhenxian.verifier.marks import going_on, marked, to_emergency
 from zhenxian.verifier.opened import NOTHING_FETCHED, Candidate, NeedCertificates, Opened
@@ -291,8 +293,11 @@ class Verifier:
         for entry in opened.entries:
             if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT):
                 entry.key = replay_key(entry.token.header.token, entry.token.signature)
+                self.certificates.keep(entry.token.passport.header.x5u)
                 if diversions is None:
-                    entry.facts = self._facts(entry.token, opened)
+                    late = outdated(opened.request, opened.now, self.policy)
+                    facts = gather(entry.token, opened.request, opened.now, self.sources, late)
+                    entry.facts = facts.to_emergency() if opened.to_emergency else facts
                 else:
                     self._gather_linked(entry, entry.token, opened, diversions)
             elif (
@@ -419,26 +424,24 @@ class Verifier:
             return
         if refusal is not None and refusal.check not in _COUNTS:
             return
-        diversions = opened.diversions  # of a diverted call, who is reached counts
+        diversions, extension = opened.diversions, token.passport.extension
+        if not isinstance(extension, Shaken):
+            return
+        # A token may name others beside whom the call is for, by the request; of a diverted call,
+        # who is reached counts.
         called = opened.request.called if diversions is None else diversions.numbers
         told = observation(
-            token,
+            keys(token),
+            token.orig,
             called[0] if called else None,
-            binding=facts.binding,
-            hidden_caller=facts.hidden_caller,
-            at=opened.now,
-            mark=int.from_bytes(candidate.key[:_MARK_OCTETS], "big"),
+            opened.now,
+            facts.binding,
+            facts.hidden_caller,
+            extension.origid,
+            int.from_bytes(candidate.key[:_MARK_OCTETS], "big"),
         )
         if told is not None:
             conduct.observe(told)
-
-    def _facts(
-        self, token: VerifiedPASSporT, opened: Opened, called: tuple[TN, ...] | None = None
-    ) -> Facts:
-        self.certificates.keep(token.passport.header.x5u)
-        late = outdated(opened.request, opened.now, self.policy)
-        facts = gather(token, opened.request, opened.now, self.sources, late, called=called)
-        return facts.to_emergency() if opened.to_emergency else facts
 
     def _gather_linked(
         self,
@@ -450,14 +453,14 @@ class Verifier:
         """Key and facts of one of several tokens: signed for who was called, whoever is reached."""
         place = next(at for at, one in enumerate(opened.entries) if one is entry)
         entry.key = diversions.key(place, entry.key)
+        request, now, sources = opened.request, opened.now, self.sources
         if isinstance(entry.screened, Diverting):
-            self.certificates.keep(token.passport.header.x5u)
-            number, registry = entry.screened.diverting, self.sources.registry
-            facts = gather_diverting(token, number, registry, opened.now)
-            entry.facts = facts.to_emergency() if opened.to_emergency else facts
+            facts = gather_diverting(token, entry.screened.diverting, sources.registry, now)
         else:
             called = token.passport.dest.tn if diversions.led(place) else diversions.numbers
-            entry.facts = self._facts(token, opened, called)
+            late = outdated(request, now, self.policy)
+            facts = gather(token, request, now, sources, late, called=called)
+        entry.facts = facts.to_emergency() if opened.to_emergency else facts
 
     def signer(self, chain: Chain, now: int) -> TrustedSigner | Untrusted:
         """Validate a chain, or remember doing so (verifier.trust)."""

@@ -22,7 +22,13 @@ from zhenxian.core.tn import ANONYMOUS, TN, URI
 from zhenxian.passport.claims import MAX_DESTINATIONS, MAX_IAT, Destination
 from zhenxian.passport.json import loads_plain
 from zhenxian.passport.ppt.div import MAX_HI
-from zhenxian.passport.ppt.shaken import MAX_CRN_LENGTH, parse_attest, parse_crn, parse_origid
+from zhenxian.passport.ppt.shaken import (
+    MAX_CRN_LENGTH,
+    Attestation,
+    parse_attest,
+    parse_crn,
+    parse_origid,
+)
 from zhenxian.passport.words import fault, unreadable
 from zhenxian.signer.request import Forwarding, SigningRequest
 from zhenxian.verifier.request import VerificationRequest
@@ -34,6 +40,11 @@ CallId = Annotated[str, Meta(min_length=1)]  # of any length: RFC 3261 section 2
 Purpose = Annotated[str, Meta(min_length=1, max_length=MAX_CRN_LENGTH)]
 Hi = Annotated[str, Meta(min_length=1, max_length=MAX_HI)]
 Digits = Annotated[str, Meta(pattern=r"^[0-9*#]{1,16}$")]
+
+
+# The schema alone names these values: the readers below check them, with errors of their own.
+Level = Annotated[str, Meta(title="Attestation", extra_json_schema={"enum": list(Attestation)})]
+Type = Annotated[str, Meta(title="Ppt", extra_json_schema={"enum": ["shaken", "div", "div-o"]})]
 
 
 class Dialect(str, Enum):
@@ -76,7 +87,7 @@ class Diverting(Struct, forbid_unknown_fields=True):
     hi: Hi | None = None
 
 
-class SigningMembers(Struct, forbid_unknown_fields=True):
+class SigningMembers(Struct, forbid_unknown_fields=True, kw_only=True):
     """Members of signingRequest.
 
     `access`, `caller`, `extension`, `purpose`, `crn`, `callId`, `diversion` and the Identity header
@@ -85,10 +96,10 @@ class SigningMembers(Struct, forbid_unknown_fields=True):
 
     orig: Party
     dest: Party
-    attest: str | None = None
+    attest: Level | None = None
     iat: Seconds | None = None
     origid: str | None = None
-    ppt: str | None = None
+    ppt: Type | None = None
     profileId: Name | None = None  # noqa: N815, as the dialect spells it
     requestId: Name | None = None  # noqa: N815
     div: Diverting | None = None
@@ -112,7 +123,7 @@ class SigningBody(Struct, forbid_unknown_fields=True):
     request: SigningMembers = field(name="signingRequest")
 
 
-class VerificationMembers(Struct, forbid_unknown_fields=True):
+class VerificationMembers(Struct, forbid_unknown_fields=True, kw_only=True):
     """Members of verificationRequest. `callId`, `purpose`, `explain` are ours."""
 
     from_: Party = field(name="from")
@@ -137,7 +148,7 @@ class VerificationBody(Struct, forbid_unknown_fields=True):
     request: VerificationMembers = field(name="verificationRequest")
 
 
-class RenamedMembers(Struct, forbid_unknown_fields=True):
+class RenamedMembers(Struct, forbid_unknown_fields=True, kw_only=True):
     """Members of verificationRequest as clients have them that name them as the token does.
 
     `orig`, `dest` and `iat` are the call's, and stand for `from`, `to` and `time`, all three.
@@ -491,10 +502,10 @@ def _as_the_token(body: bytes) -> VerificationMembers | None:
     except _NO_JSON:
         return None
     return VerificationMembers(
-        found.orig,
-        found.dest,
-        found.iat,
-        found.identity,
+        from_=found.orig,
+        to=found.dest,
+        time=found.iat,
+        identity=found.identity,
         requestId=found.requestId,
         callId=found.callId,
         explain=found.explain,

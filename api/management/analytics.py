@@ -5,7 +5,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Body, HTTPException, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,9 +14,20 @@ from zhenxian.analytics.counted import Contact
 from zhenxian.analytics.detector import Detector
 from zhenxian.analytics.model import Assessment, Finding, Key, KeyKind, Picture, Sample, State
 from zhenxian.api.auth import Authenticator, Principal, Role
+from zhenxian.api.calls.answers import FOUND_STATES
 from zhenxian.api.calls.responses import finding_told
-from zhenxian.api.management.common import problems, requires
+from zhenxian.api.management.answers import (
+    ClearingAnswer,
+    ClearingsPage,
+    EndedAnswer,
+    FindingsPage,
+    MeasureAnswer,
+    PictureAnswer,
+    SampleAnswer,
+)
+from zhenxian.api.management.common import ALWAYS, problems, requires
 from zhenxian.api.reading import PlainRoute
+from zhenxian.api.schema import answered
 from zhenxian.core.errors import ParseError, StoreUnavailableError
 from zhenxian.core.reading import Reading
 from zhenxian.passport.ppt.shaken import MAX_ORIGID_LENGTH
@@ -94,10 +105,12 @@ def displays_router(
         route_class=PlainRoute,
         prefix="/v1/displays",
         tags=["Displays"],
-        responses=problems(
+        responses=ALWAYS
+        | problems(
             c400="The body is not JSON text.",
             c401="Missing or unknown credentials.",
             c403="The role does not permit it.",
+            c404="Conduct is not counted here: settings displays.*.",
             c422="A value is missing or unusable; the detail names it.",
         ),
     )
@@ -105,10 +118,21 @@ def displays_router(
     clear = requires(authenticator, Role.REGISTRAR)
     tell = requires(authenticator, Role.PROXY)
 
-    @routes.get("", summary="Who is found suspected or pooled", dependencies=[read])
+    @routes.get(
+        "",
+        summary="Who is found suspected or pooled",
+        operation_id="list_findings",
+        responses=answered("A page of the findings.", FindingsPage),
+        dependencies=[read],
+    )
     async def standing(
         state: Annotated[
-            str | None, Query(pattern="^(suspected|pooled)$", description="Only these.")
+            str | None,
+            Query(
+                pattern="^(suspected|pooled)$",
+                description="Only these.",
+                json_schema_extra={"enum": ["suspected", "pooled"]},
+            ),
         ] = None,
         kind: Annotated[KeyKind | None, Query(description="Only keys of this kind.")] = None,
         after: Annotated[str, Query(max_length=_MAX_KEY, description="`following` before.")] = "",
@@ -130,7 +154,13 @@ def displays_router(
             "following": page[-1][0] if len(rest) > limit else None,
         }
 
-    @routes.post("/ended", summary="Tell that calls are over", dependencies=[tell])
+    @routes.post(
+        "/ended",
+        summary="Tell that calls are over",
+        operation_id="tell_ended_calls",
+        responses=answered("What was taken.", EndedAnswer),
+        dependencies=[tell],
+    )
     async def ended(
         calls: Annotated[
             list[EndedCall],
@@ -159,18 +189,21 @@ def displays_router(
     @routes.get(
         "/{key:path}",
         summary="All figures of a key",
+        operation_id="read_picture",
         dependencies=[read],
-        responses=problems(c404="A line break is part of no key."),
+        responses=problems(c404="A line break is part of no key. Or: conduct is not counted here.")
+        | answered("What is known of it.", PictureAnswer),
     )
     async def picture(key: KeyText) -> dict[str, Any]:
-        return _told(conduct.picture(Key.parse(key), int(clock())))
+        return {**_told(conduct.picture(Key.parse(key), int(clock())))}
 
     @routes.delete(
         "/{key:path}",
         status_code=204,
         summary="Clear a key after an objection",
+        operation_id="clear_key",
         responses=problems(
-            c404="Nothing stands against it.",
+            c404="Nothing stands against it. Or: conduct is not counted here.",
             c503="It cannot be put on record; nothing is cleared.",
         ),
     )
@@ -209,7 +242,8 @@ def clearings_router(
         route_class=PlainRoute,
         prefix="/v1/clearings",
         tags=["Displays"],
-        responses=problems(
+        responses=ALWAYS
+        | problems(
             c401="Missing or unknown credentials.",
             c403="The role does not permit it.",
             c422="A value is missing or unusable; the detail names it.",
@@ -218,7 +252,12 @@ def clearings_router(
         dependencies=[requires(authenticator, *_OVERSEERS)],
     )
 
-    @routes.get("", summary="What was cleared after objections, by whom and why")
+    @routes.get(
+        "",
+        summary="What was cleared after objections, by whom and why",
+        operation_id="list_clearings",
+        responses=answered("A page of the clearings.", ClearingsPage),
+    )
     async def listed(
         limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 100,
         after: Annotated[str, Query(max_length=200, description="`following` before.")] = "",
@@ -228,7 +267,12 @@ def clearings_router(
         rows = [_recorded(record) for _, record in page.rows if isinstance(record, Clearing)]
         return {"clearings": rows, "following": page.following}
 
-    @routes.get("/{key}", summary="Read a clearing", responses=problems(c404="No such clearing."))
+    @routes.get(
+        "/{key}",
+        summary="Read a clearing",
+        operation_id="read_clearing",
+        responses=problems(c404="No such clearing.") | answered("As recorded.", ClearingAnswer),
+    )
     async def one(key: ClearingId) -> dict[str, Any]:
         found = await registry.read(lambda book: book.get(Kind.CLEARING, key))
         if found is None or not isinstance(found[1], Clearing):
@@ -287,11 +331,17 @@ def _ended_keys(call: EndedCall, registry: EmbeddedRegistry | FleetRegistry) -> 
     return Key(KeyKind.ACCESS, access.id), Key(KeyKind.SUBJECT, access.subject)
 
 
-def _told(picture: Picture) -> dict[str, Any]:
+_STATES: Final[dict[State, Literal["watching", "suspected", "pooled"]]] = {
+    State.WATCHING: "watching",
+    **FOUND_STATES,
+}
+
+
+def _told(picture: Picture) -> PictureAnswer:
     finding = picture.finding
     return {
         "key": str(picture.key),
-        "state": picture.state.name.lower(),
+        "state": _STATES[picture.state],
         "calls": picture.calls,
         "first": picture.first,
         "last": picture.last,
@@ -301,14 +351,14 @@ def _told(picture: Picture) -> dict[str, Any]:
     }
 
 
-def _measured(assessment: Assessment) -> dict[str, Any]:
+def _measured(assessment: Assessment) -> MeasureAnswer:
     return {
-        "measure": assessment.measure.value,
+        "measure": assessment.measure,
         "strength": round(assessment.strength, 4),
         "figures": {name: round(value, 4) for name, value in assessment.figures.items()},
         "thresholds": assessment.thresholds,
     }
 
 
-def _sample(sample: Sample) -> dict[str, Any]:
+def _sample(sample: Sample) -> SampleAnswer:
     return {"at": sample.at, "display": sample.display, "callee": sample.callee}

@@ -19,9 +19,16 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from zhenxian.api.auth import Authenticator, Principal, Role
-from zhenxian.api.management.common import PROBLEM_JSON, problems, requires
+from zhenxian.api.management.answers import (
+    ImportAnswer,
+    ImportProblem,
+    Problem,
+    ProgressAnswer,
+)
+from zhenxian.api.management.common import ALWAYS, PROBLEM_JSON, problems, requires
 from zhenxian.api.management.records import NAMES, Reason
 from zhenxian.api.reading import PlainRoute
+from zhenxian.api.schema import answered
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.reading import Reading
 from zhenxian.registry.forms import AS_WRITTEN, COLUMNS, row_of
@@ -31,7 +38,7 @@ from zhenxian.stores.bulk.csv_rows import Mode, Report
 from zhenxian.stores.bulk.importer import Import, cell
 from zhenxian.stores.fleet.importer import FleetImport
 from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 from zhenxian.stores.sqlite.requests import reached
 
@@ -44,50 +51,6 @@ MAX_LINE: Final = 16_384  # characters; a record has some hundred
 _PAGE: Final = 2_000  # records read at once by an export
 
 _KINDS: Final = {name: kind for kind, name in NAMES.items() if kind in COLUMNS}
-_REPORT: Final = {
-    "type": "object",
-    "required": [
-        "rows",
-        "changed",
-        "unchanged",
-        "rejections",
-        "rejected",
-        "reasons",
-        "written",
-    ],
-    "properties": {
-        "rows": {"type": "integer", "description": "Rows read, without those passed over."},
-        "changed": {"type": "integer", "description": "Rows registered."},
-        "unchanged": {"type": "integer", "description": "Rows that were registered so already."},
-        "rejections": {"type": "integer", "description": "Rows refused, all of them."},
-        "rejected": {
-            "type": "array",
-            "description": "The first of these.",
-            "items": {
-                "type": "object",
-                "required": ["line", "reason"],
-                "properties": {
-                    "line": {"type": "integer", "description": "From 1, the header's."},
-                    "reason": {"type": "string"},
-                },
-            },
-        },
-        "reasons": {
-            "type": "array",
-            "description": "Why rows were refused: each reason once, without what the rows say.",
-            "items": {
-                "type": "object",
-                "required": ["reason", "count", "line"],
-                "properties": {
-                    "reason": {"type": "string"},
-                    "count": {"type": "integer", "description": "So many rows."},
-                    "line": {"type": "integer", "description": "The first of these."},
-                },
-            },
-        },
-        "written": {"type": "boolean", "description": "False for a dry run."},
-    },
-}
 _UPLOAD: Final = {
     "requestBody": {
         "required": True,
@@ -113,6 +76,7 @@ ReadMode = Annotated[
     str,
     Query(
         pattern="^(all-or-nothing|best-effort)$",
+        json_schema_extra={"enum": [mode.value for mode in Mode]},
         description="all-or-nothing: with one refused row nothing is written.",
     ),
 ]
@@ -140,7 +104,8 @@ def bulk_router(
         route_class=PlainRoute,
         prefix="/v1",
         tags=["Bulk"],
-        responses=problems(
+        responses=ALWAYS
+        | problems(
             c401="Missing or unknown credentials.",
             c403="The role does not permit it.",
             c404="There are no such records.",
@@ -160,14 +125,12 @@ def bulk_router(
         " `zhenxian registry import` on the machine. Rows that are registered already, as they"
         " are, change nothing. Best effort commits as it goes; the answer comes at the end. Of a"
         " running fleet, all-or-nothing and dry runs take 10,000 rows.",
+        operation_id="import_records",
         responses={
-            200: {
-                "description": "What became of the rows.",
-                "content": {"application/json": {"schema": _REPORT}},
-            },
+            **answered("What became of the rows.", ImportAnswer),
+            **problems(c413="The body is too large.", c415="Only text/csv is read."),
             **problems(
-                c413="The body is too large.",
-                c415="Only text/csv is read.",
+                ImportProblem,
                 c422="A value or the file is unusable; or, all or nothing, rows were refused, and"
                 " the report's members stand beside the problem's.",
             ),
@@ -215,7 +178,12 @@ def bulk_router(
                     lines.detach()
         return _answer(report, refused=not report.written and not dry_run)
 
-    @routes.get("/imports/{records}", summary="How far a named import came")
+    @routes.get(
+        "/imports/{records}",
+        summary="How far a named import came",
+        operation_id="read_import",
+        responses=answered("The last line that was taken.", ProgressAnswer),
+    )
     async def progress(
         principal: Annotated[Principal, write],
         records: Records,
@@ -227,6 +195,7 @@ def bulk_router(
     @routes.get(
         "/exports/{records}",
         summary="Export all records of a kind",
+        operation_id="export_records",
         description="CSV that the import reads back. Records that change meanwhile may be told as"
         " they were or as they are.",
         response_class=StreamingResponse,
@@ -314,7 +283,7 @@ class _Works:
 
             def work() -> Report:
                 # A connection of its own: single writes of others come in between its commits.
-                book = Book(registry.book.path, writer=True)
+                book = RegistryFile(registry.book.path, writer=True)
                 try:
                     local = Import(book, kind, **how)
                     local.report.told = told
@@ -327,7 +296,7 @@ class _Works:
 
 
 def _answer(report: Report, *, refused: bool) -> JSONResponse:
-    told = {
+    told: ImportAnswer = {
         "rows": report.rows,
         "changed": report.changed,
         "unchanged": report.unchanged,
@@ -341,16 +310,16 @@ def _answer(report: Report, *, refused: bool) -> JSONResponse:
     }
     if not refused:
         return JSONResponse(told)
-    trouble = {
+    trouble: Problem = {
         "type": "about:blank",
         "title": "Nothing was imported",
         "status": 422,
         "detail": f"{report.rejections} of {report.rows} rows are refused",
     }
-    return JSONResponse(trouble | told, 422, media_type=PROBLEM_JSON)
+    return JSONResponse({**trouble, **told}, 422, media_type=PROBLEM_JSON)
 
 
-def _page(book: Book, kind: Kind, after: str) -> tuple[str, str | None]:
+def _page(book: RegistryFile, kind: Kind, after: str) -> tuple[str, str | None]:
     """Some records as CSV, and where the next ones begin."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -18,10 +18,24 @@ from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field
 
 from zhenxian.api.auth import Authenticator, Principal, Role
-from zhenxian.api.management.common import PROBLEM_JSON, problem, problems, requires
+from zhenxian.api.management.answers import (
+    HISTORIES,
+    PRIVATE,
+    RECORDS,
+    AcknowledgementsAnswer,
+    BatchAnswer,
+    BatchProblem,
+    ChangesAnswer,
+    NodesAnswer,
+    NumberNow,
+    NumberThen,
+    page_type,
+)
+from zhenxian.api.management.common import ALWAYS, PROBLEM_JSON, problem, problems, requires
 from zhenxian.api.management.trace import trace_router
 from zhenxian.api.once import Once, OnceOnly
 from zhenxian.api.reading import PlainRoute
+from zhenxian.api.schema import answered
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.reading import Reading
 from zhenxian.core.tn import TNRange
@@ -52,7 +66,7 @@ from zhenxian.registry.parties import involved
 from zhenxian.signer.origids import Given
 from zhenxian.stores.fleet.node_key import Pins
 from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 from zhenxian.stores.sqlite.requests import done
 
@@ -68,7 +82,6 @@ NAMES: Final = {
     Kind.REFUSAL: "refusals",
 }
 _SPANS: Final = (Kind.HOLDING, Kind.REFUSAL)  # whose key is a number or range
-_PRIVATE: Final = ("name", "document_kind", "document")
 _READERS: Final = (Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR, Role.OPERATOR)
 _SEE_IDENTITY: Final = frozenset({Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR})
 
@@ -257,7 +270,8 @@ def registry_router(
         route_class=PlainRoute,
         prefix="/v1",
         tags=["Registry"],
-        responses=problems(
+        responses=ALWAYS
+        | problems(
             c400="The body is not JSON text.",
             c401="Missing or unknown credentials.",
             c403="The role does not permit it.",
@@ -339,7 +353,7 @@ class _Api:
 def _shown(record: Record, principal: Principal, version: int | None = None) -> dict[str, Any]:
     row = row_of(record)
     if isinstance(record, Subject) and not principal.roles & _SEE_IDENTITY:
-        for name in _PRIVATE:
+        for name in PRIVATE:
             row.pop(name)
     if version is not None:
         row["version"] = version
@@ -412,6 +426,7 @@ def _record_routes(
         c409="Contradicts what is registered, and names both.",
         c412="Not at the version of If-Match.",
     )
+    told = answered("As it is.", RECORDS[kind])
     place = f"/{name}/{{key}}"
     registry = api.registry
     by_subject = kind in (Kind.HOLDING, Kind.ACCESS, Kind.EXEMPTION)
@@ -425,7 +440,12 @@ def _record_routes(
             raise HTTPException(404, f"there is no {kind.value} {key}")
         return entry
 
-    @routes.get(f"/{name}", summary=f"List {name}")
+    @routes.get(
+        f"/{name}",
+        summary=f"List {name}",
+        operation_id=f"list_{name}",
+        responses=answered("A page of them.", page_type(kind, name)),
+    )
     async def listed(
         principal: Annotated[Principal, see],
         limit: Limit = 100,
@@ -435,7 +455,7 @@ def _record_routes(
         if subject is not None and not by_subject:
             raise HTTPException(422, f"subject: {name} are not listed by subject")
 
-        def page(book: Book) -> Any:
+        def page(book: RegistryFile) -> Any:
             return book.page(kind, after=after, limit=limit, subject=subject)
 
         part = await registry.read(page)
@@ -446,7 +466,12 @@ def _record_routes(
         ]
         return {name: rows, "following": part.following}
 
-    @routes.get(place, summary=f"Read {_one(kind)}", responses=absent)
+    @routes.get(
+        place,
+        summary=f"Read {_one(kind)}",
+        operation_id=f"read_{kind.value}",
+        responses=absent | told,
+    )
     async def one(
         principal: Annotated[Principal, see], response: Response, key: Key
     ) -> dict[str, Any]:
@@ -456,7 +481,12 @@ def _record_routes(
         response.headers["etag"] = f'"{version}"'
         return _shown(record, principal, version)
 
-    @routes.put(place, summary=f"Put {_one(kind)}", responses=conflict)
+    @routes.put(
+        place,
+        summary=f"Put {_one(kind)}",
+        operation_id=f"put_{kind.value}",
+        responses=conflict | told,
+    )
     async def put_one(
         principal: Annotated[Principal, may],
         response: Response,
@@ -476,7 +506,13 @@ def _record_routes(
         value = commit.changes[0].value if commit.changes else record
         return _shown(value or record, principal, commit.seq)
 
-    @routes.delete(place, summary=f"End {_one(kind)}", status_code=204, responses=absent | conflict)
+    @routes.delete(
+        place,
+        summary=f"End {_one(kind)}",
+        operation_id=f"end_{kind.value}",
+        status_code=204,
+        responses=absent | conflict,
+    )
     async def end_one(
         principal: Annotated[Principal, ends],
         key: Key,
@@ -497,7 +533,12 @@ def _record_routes(
         )
         await api.commit([change], principal, reason, once, None)
 
-    @routes.get(f"{place}/history", summary=f"All versions of {_one(kind)}", responses=absent)
+    @routes.get(
+        f"{place}/history",
+        summary=f"All versions of {_one(kind)}",
+        operation_id=f"read_{kind.value}_history",
+        responses=absent | answered("The earliest first.", HISTORIES[kind]),
+    )
     async def history(principal: Annotated[Principal, see], key: Key) -> dict[str, Any]:
         wanted = canonical(key)
         versions = await registry.read(lambda book: book.history(kind, wanted))
@@ -516,7 +557,11 @@ def _batch_routes(routes: APIRouter, api: _Api, write: Any, lend: Any) -> None:
     """Many rows at once: all of them, or each by itself."""
     mode = Annotated[
         str,
-        Query(pattern="^(all-or-nothing|best-effort)$", description="What a bad row means."),
+        Query(
+            pattern="^(all-or-nothing|best-effort)$",
+            description="What a bad row means.",
+            json_schema_extra={"enum": ["all-or-nothing", "best-effort"]},
+        ),
     ]
 
     async def batch(
@@ -577,9 +622,18 @@ def _batch_routes(routes: APIRouter, api: _Api, write: Any, lend: Any) -> None:
         names = [once.row(index).request(principal) for index, _ in changes]
         return await api.registry.read(lambda book: done(book, names))
 
-    conflict = problems(c409="A row contradicts what is registered; nothing was written.")
+    documented = (
+        problems(c409="A row contradicts what is registered; nothing was written.")
+        | problems(BatchProblem, c422="A row is unusable, and nothing was written.")
+        | answered("What became of the rows.", BatchAnswer)
+    )
 
-    @routes.post("/bindings/batch", summary="Put many bindings", responses=conflict)
+    @routes.post(
+        "/bindings/batch",
+        summary="Put many bindings",
+        operation_id="put_many_bindings",
+        responses=documented,
+    )
     async def bindings(
         principal: Annotated[Principal, lend],
         rows: Annotated[list[BindingRow], Body(min_length=1, max_length=MAX_BATCH)],
@@ -590,7 +644,12 @@ def _batch_routes(routes: APIRouter, api: _Api, write: Any, lend: Any) -> None:
         plain = [row.model_dump() for row in rows]
         return await batch(Kind.BINDING, plain, principal, reason, mode, once)
 
-    @routes.post("/holdings/batch", summary="Put many holdings", responses=conflict)
+    @routes.post(
+        "/holdings/batch",
+        summary="Put many holdings",
+        operation_id="put_many_holdings",
+        responses=documented,
+    )
     async def holdings(
         principal: Annotated[Principal, write],
         rows: Annotated[list[HoldingRow], Body(min_length=1, max_length=MAX_BATCH)],
@@ -601,7 +660,12 @@ def _batch_routes(routes: APIRouter, api: _Api, write: Any, lend: Any) -> None:
         plain = [row.model_dump() for row in rows]
         return await batch(Kind.HOLDING, plain, principal, reason, mode, once)
 
-    @routes.post("/refusals/batch", summary="Put many callees' refusals", responses=conflict)
+    @routes.post(
+        "/refusals/batch",
+        summary="Put many callees' refusals",
+        operation_id="put_many_refusals",
+        responses=documented,
+    )
     async def refusals(
         principal: Annotated[Principal, write],
         rows: Annotated[list[RefusalRow], Body(min_length=1, max_length=MAX_BATCH)],
@@ -615,7 +679,13 @@ def _batch_routes(routes: APIRouter, api: _Api, write: Any, lend: Any) -> None:
     @routes.post(
         "/accesses/{key}/origid",
         summary="Rotate an access's origid",
-        responses=problems(c404="No such access.", c412="Not at the version of If-Match."),
+        operation_id="rotate_origid",
+        responses=problems(
+            c404="No such access.",
+            c409="The idempotency key was used for another request.",
+            c412="Not at the version of If-Match.",
+        )
+        | answered("The access with its new origid.", RECORDS[Kind.ACCESS]),
     )
     async def rotate(
         principal: Annotated[Principal, write],
@@ -650,7 +720,9 @@ def _order_routes(
     @routes.post(
         "/orders",
         summary="Give or lift an order",
-        responses=problems(
+        operation_id="give_order",
+        responses=answered("The order as it now is.", RECORDS[Kind.ORDER])
+        | problems(
             c403="Forged, of an unknown issuer, or of one who is not entitled.",
             c404="There is no such order to lift.",
             c409="Replayed, rolled back, or in force already.",
@@ -675,7 +747,12 @@ def _order_routes(
         commit = await api.commit([put(order, expected)], principal, reason, None, None)
         return _shown(order, principal, commit.seq)
 
-    @routes.get("/orders", summary="List orders")
+    @routes.get(
+        "/orders",
+        summary="List orders",
+        operation_id="list_orders",
+        responses=answered("A page of them.", page_type(Kind.ORDER, "orders")),
+    )
     async def orders(
         principal: Annotated[Principal, read], limit: Limit = 100, after: After = ""
     ) -> dict[str, Any]:
@@ -686,7 +763,9 @@ def _order_routes(
     @routes.get(
         "/orders/{key}/acknowledgements",
         summary="Which nodes obey an order, and since when",
-        responses=problems(c404="No such order."),
+        operation_id="read_acknowledgements",
+        responses=problems(c404="No such order.")
+        | answered("The order, and who obeys it.", AcknowledgementsAnswer),
     )
     async def acknowledgements(principal: Annotated[Principal, read], key: Key) -> dict[str, Any]:
         entry = registry.book.get(Kind.ORDER, key)
@@ -702,7 +781,13 @@ def _order_routes(
             "pins": pinned,
         }
 
-    @routes.get("/nodes", summary="The nodes that answer calls", dependencies=[nodes])
+    @routes.get(
+        "/nodes",
+        summary="The nodes that answer calls",
+        operation_id="list_nodes",
+        responses=answered("All of them.", NodesAnswer),
+        dependencies=[nodes],
+    )
     async def all_nodes() -> dict[str, Any]:
         return {"nodes": await registry.nodes(), "pins": pinned}
 
@@ -711,7 +796,12 @@ def _question_routes(routes: APIRouter, api: _Api, plan: Plan, read: Any, audit:
     """Who holds a number, whose origid it is, what was changed."""
     registry = api.registry
 
-    @routes.get("/numbers/{number}", summary="Who may show a number, now or at a past instant")
+    @routes.get(
+        "/numbers/{number}",
+        summary="Who may show a number, now or at a past instant",
+        operation_id="read_number",
+        responses=answered("Who holds it; with `at`, who held it.", NumberNow, NumberThen),
+    )
     async def number(
         principal: Annotated[Principal, read], number: Key, at: At = None
     ) -> dict[str, Any]:
@@ -719,7 +809,7 @@ def _question_routes(routes: APIRouter, api: _Api, plan: Plan, read: Any, audit:
         label = plan.label(tn)
         instant = _instant(at) if at is not None else None
 
-        def ask(book: Book) -> dict[str, Any]:
+        def ask(book: RegistryFile) -> dict[str, Any]:
             answer: dict[str, Any] = {
                 "number": str(tn),
                 "kind": label.kind.value,
@@ -744,7 +834,13 @@ def _question_routes(routes: APIRouter, api: _Api, plan: Plan, read: Any, audit:
 
         return await registry.read(ask)
 
-    @routes.get("/changes", summary="What was committed, in order", dependencies=[audit])
+    @routes.get(
+        "/changes",
+        summary="What was committed, in order",
+        operation_id="list_changes",
+        responses=answered("A page of the commits.", ChangesAnswer),
+        dependencies=[audit],
+    )
     async def changes(
         after: Annotated[int, Query(ge=0, le=2**62)] = 0, limit: Limit = 100
     ) -> dict[str, Any]:
@@ -752,7 +848,7 @@ def _question_routes(routes: APIRouter, api: _Api, plan: Plan, read: Any, audit:
         return {"changes": rows, "following": rows[-1]["seq"] if len(rows) == limit else None}
 
 
-def _chain(book: Book, holding: Holding, at: int | None) -> list[str]:
+def _chain(book: RegistryFile, holding: Holding, at: int | None) -> list[str]:
     """The resellers of a holding, the carrier's side first."""
     chain: list[str] = []
     reseller = holding.reseller

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Path
 
 from zhenxian.api.auth import Principal
+from zhenxian.api.management.answers import TracedAccess, TracedOrigid
 from zhenxian.api.management.common import problems
+from zhenxian.api.schema import answered
 from zhenxian.registry.model import Access, Record
 from zhenxian.signer.origids import Given
 from zhenxian.stores.fleet.registry import FleetRegistry
@@ -37,7 +39,9 @@ def trace_router(
     @routes.get(
         "/origids/{origid}",
         summary="Trace an origid, also one that was rotated, or of a call",
-        responses=problems(c404="It names no access."),
+        operation_id="trace_origid",
+        responses=problems(c404="It names no access.")
+        | answered("Whose it is.", TracedAccess, TracedOrigid),
     )
     async def trace(principal: Annotated[Principal, audit], origid: Origid) -> dict[str, Any]:
         """The access as it is, or last was. `current` says whether the origid is its own now.

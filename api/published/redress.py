@@ -100,11 +100,12 @@ def router(redress: Redress) -> APIRouter:
     """The public route of the contact; needs no credentials."""
     routes = APIRouter(tags=["Redress"])
 
-    @routes.api_route(
+    @routes.head(PATH, include_in_schema=False)
+    @routes.get(
         PATH,
-        methods=["GET", "HEAD"],
         response_class=Response,
         summary="Whom to write to about a rejected call (RFC 8688)",
+        operation_id="read_redress_contact",
         responses={
             200: {
                 "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},

@@ -38,7 +38,7 @@ from zhenxian.simulation import Key as TruthKey
 from zhenxian.simulation.demo import NORTH, REGULATOR, World, prepare, register
 from zhenxian.simulation.stream import Answer as Placed
 from zhenxian.simulation.stream import Proxy, Tally, registrable
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 
 COUNTS = {
@@ -114,7 +114,7 @@ class Desk:
         self._orders = 0
         records = map(documented, registrable(traffic.records(), traffic.shared_accesses()))
         register(folder / "state", list(records), start)
-        self._book = Book(folder / "state" / REGISTRY_FILE, writer=True)
+        self._book = RegistryFile(folder / "state" / REGISTRY_FILE, writer=True)
         self._service = _service(world, lambda: self.now, conduct=conduct)
         current = self._service.keys.current if self._service.keys is not None else None
         if current is None:
@@ -154,9 +154,16 @@ class Desk:
         self._orders += 1
         now = int(self.now)
         instruction = Instruction(
-            Action.STOP, f"bench-{self._orders}", REGULATOR, self._orders, "complaints",
-            TargetKind.SUBJECT, subject, now, now,
-        )  # fmt: skip
+            action=Action.STOP,
+            order=f"bench-{self._orders}",
+            issuer=REGULATOR,
+            number=self._orders,
+            reference="complaints",
+            kind=TargetKind.SUBJECT,
+            target=subject,
+            since=now,
+            iat=now,
+        )
         token = sign_instruction(instruction, self._regulator, REGULATOR)
         if not self.write(order_of(instruction, token)):
             raise RuntimeError(f"the order against {subject} was refused")

@@ -75,7 +75,7 @@ def salt_of(identity_key: bytes) -> int:
 
 
 class Clearings(Protocol):
-    """What a registry knows of clearings; a stores.sqlite.view.LocalRegistry."""
+    """What a registry knows of clearings; a stores.sqlite.view.RegistryView."""
 
     @property
     def clearings_stamp(self) -> int:

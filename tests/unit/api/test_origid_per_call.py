@@ -112,7 +112,7 @@ def test_a_call_is_traced_after_its_access_was_given_another_origid_and_ended(tw
     ):
         assert signs.http(method, path, params=WHY).status_code in (200, 204)
     if asked is not signs and asked._loop is not None:
-        asked._loop.run_until_complete(asked.service.registry._settle())
+        asked._loop.run_until_complete(asked.service.registry.sync())
     assert _trace(asked, origid)["id"] == "bank-trunk"
 
 

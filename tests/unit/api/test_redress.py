@@ -219,9 +219,7 @@ def test_a_clock_that_is_set_back_or_a_new_key_signs_anew(contacted):
     second, left = desk.service.redress.card()
     assert (first is second, left) == (False, FRESH_FOR)
     old = desk.service.keys.current
-    desk.service.keys.current = type(old)(
-        old.key, old.chain, old.chain_pem, old.spc, "https://elsewhere.example/c.pem", old.not_after
-    )
+    desk.service.keys.current = replace(old, x5u="https://elsewhere.example/c.pem")
     third, _ = desk.service.redress.card()
     assert jwt.get_unverified_header(third.decode())["x5u"] == "https://elsewhere.example/c.pem"
 

@@ -283,12 +283,12 @@ def test_a_verdict_against_the_call_is_repeated_as_it_was(two, clock):
     place = f"/v1/holdings/{BANK}"
     put = first.desk.http("PUT", place, params={"reason": "test"}, json=against)
     assert put.status_code == 200, put.text
-    first.desk.service.registry.turn()
+    first.desk.service.registry.refresh()
     before = first.ask(body, b"via-1")
     assert before["reason"] == "SPC_NOT_HOLDER"
     ended = first.desk.http("DELETE", place, params={"reason": "test"})
     assert ended.status_code == 204, ended.text
-    first.desk.service.registry.turn()
+    first.desk.service.registry.refresh()
     after = second.ask(body, b"via-1")
     assert after.pop("notes") == [AGAIN]
     assert after == before

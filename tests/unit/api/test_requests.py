@@ -34,13 +34,13 @@ VERIFY = {
 
 def sign(body, configured=None, country=None):
     data = body if isinstance(body, bytes) else json.dumps({"signingRequest": body}).encode()
-    reading = Reading(country)
+    reading = Reading(country=country)
     return read_signing(data, configured=configured, reading=reading)
 
 
 def verify(body, configured=None, country=None):
     data = body if isinstance(body, bytes) else json.dumps({"verificationRequest": body}).encode()
-    return read_verification(data, configured=configured, reading=Reading(country))
+    return read_verification(data, configured=configured, reading=Reading(country=country))
 
 
 def test_atis_signing():

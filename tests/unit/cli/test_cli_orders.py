@@ -231,7 +231,15 @@ class Answer:
         self.node = NodeKey.load_or_create(folder / "node.pem", "north")
         self.other = NodeKey.load_or_create(folder / "other.pem", "south")
         self.stop = Instruction(
-            Action.STOP, "o", "r", 1, "ref", TargetKind.SUBJECT, "s", NOW, NOW + 2
+            action=Action.STOP,
+            order="o",
+            issuer="r",
+            number=1,
+            reference="ref",
+            kind=TargetKind.SUBJECT,
+            target="s",
+            since=NOW,
+            iat=NOW + 2,
         )
         token = sign_instruction(self.stop, self.key, "r")
         self.order = order_of(self.stop, token)

@@ -44,7 +44,15 @@ ISSUERS = {
     "carrier": Issuer("carrier", (OTHER.verifying_key,), frozenset({TargetKind.NUMBER})),
 }
 STOP = Instruction(
-    Action.STOP, "order-1", "regulator", 1, "ref 7", TargetKind.SUBJECT, "acme", NOW, NOW
+    action=Action.STOP,
+    order="order-1",
+    issuer="regulator",
+    number=1,
+    reference="ref 7",
+    kind=TargetKind.SUBJECT,
+    target="acme",
+    since=NOW,
+    iat=NOW,
 )
 LIFT = replace(STOP, action=Action.LIFT, number=2)
 HEADER = {"alg": "ES256", "typ": "zhenxian-order+jwt"}

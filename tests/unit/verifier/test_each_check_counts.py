@@ -124,14 +124,23 @@ def trusting(chain):
     key = VerifyingKey(chain.certificates[0].public_key())
     spc = chain.spc or "1234"
     return TrustedSigner(
-        chain.digest, key, spc, TNAuthList((SPC(spc),)), (), 1, "", "", 0, NOW + 60
+        chain_digest=chain.digest,
+        key=key,
+        spc=spc,
+        tnauthlist=TNAuthList((SPC(spc),)),
+        constraints=(),
+        serial=1,
+        subject="",
+        issuer="",
+        valid_from=0,
+        valid_until=NOW + 60,
     )
 
 
 def no_revocation(case, patch):
     patch.setattr(
         "zhenxian.certs.revocation.RevocationView.status",
-        lambda *_: Status(State.GOOD, NOW + 60, ""),
+        lambda *_: Status(state=State.GOOD, until=NOW + 60, detail=""),
     )
 
 
