@@ -22,7 +22,6 @@ EXAMPLE_TIME: Final = 1_795_500_000  # seconds since the epoch
 IDENTITY: Final = "Identity header value"
 DISPLAY: Final = "12155550100"  # kept for fiction, as is the callee's
 CALLEE: Final = "12155550113"
-FORWARDED_TO: Final = "12155550114"
 ORIGID: Final = "123e4567-e89b-12d3-a456-426655440000"
 
 _TIME: Final = range(EXAMPLE_TIME - 10**8, EXAMPLE_TIME + 10**8)  # what is a time in an example

@@ -17,13 +17,13 @@ def verdict_of(results: tuple[Result, ...]) -> Verdict:
     vouches for no caller: it decides where nothing else stands beside it.
     """
     decisive = results[0]
+    if decisive.diverting is not None:
+        decisive = next((one for one in results if one.diverting is None), decisive)
     passed: Result | None = None
     for result in results:
         refusal = result.refusal
         if result.diverting is not None:
             continue
-        if decisive.diverting is not None:
-            decisive = result
         if refusal is None or refusal.reason.verstat is Verstat.PASSED:
             if passed is None or (refusal is not None and passed.refusal is None):
                 passed = result

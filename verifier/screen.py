@@ -130,13 +130,15 @@ def screen(
     refused = check_x5u(passport.header.x5u, policy.x5u)
     if refused is not None:
         return Refusal(Check.X5U, refused.reason, refused.detail)
-    late = None if covered else outdated(request, now, policy)
-    # The iat of a compact form is its Date, so what is outdated there ends here.
-    if late is not None and abs(now - passport.iat) > policy.date_window:
-        return Refusal(Check.DATE, Reason.DATE_STALE, late)
     window = policy.iat_window
-    if covered and passport.iat < now:
-        window = max(window, policy.diverted_window)
+    if covered:
+        if passport.iat < now:
+            window = max(window, policy.diverted_window)
+    else:
+        late = outdated(request, now, policy)
+        # The iat of a compact form is its Date, so what is outdated there ends here.
+        if late is not None and abs(now - passport.iat) > policy.date_window:
+            return Refusal(Check.DATE, Reason.DATE_STALE, late)
     if abs(now - passport.iat) > window:
         return Refusal(
             Check.IAT,
@@ -146,7 +148,9 @@ def screen(
     orig, dest, reading = passport.orig, passport.dest, policy.reading
     if orig != request.orig and reading.claimed(orig) != request.orig:
         return Refusal(Check.ORIG, Reason.ORIG_MISMATCH, Reason.ORIG_MISMATCH.text)
-    for identity in request.to if not led else ():
+    if led:
+        return None
+    for identity in request.to:
         if identity not in dest and not any(
             reading.claimed(one) == identity for one in dest.identities
         ):

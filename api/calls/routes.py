@@ -26,14 +26,7 @@ from zhenxian.api.calls.messages import (
 )
 from zhenxian.api.calls.requests import SigningBody, VerificationBody
 from zhenxian.api.calls.service import LATER, Calls
-from zhenxian.api.examples import (
-    CALLEE,
-    DISPLAY,
-    EXAMPLE_TIME,
-    FORWARDED_TO,
-    IDENTITY,
-    ORIGID,
-)
+from zhenxian.api.examples import CALLEE, DISPLAY, EXAMPLE_TIME, IDENTITY, ORIGID
 from zhenxian.api.schema import JSON, answered, content
 
 _OTHER_METHODS: Final = ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"]
@@ -56,17 +49,6 @@ _SIGN_3GPP: Final = {
         "iat": EXAMPLE_TIME,
         "profileId": "trunk-7",
         "requestId": "12378",
-    }
-}
-_SIGN_DIV: Final = {
-    "signingRequest": {
-        "ppt": "div",
-        "orig": {"tn": DISPLAY},
-        "div": {"tn": CALLEE},
-        "dest": {"tn": [FORWARDED_TO]},
-        "iat": EXAMPLE_TIME,
-        "access": "trunk-7",
-        "identity": [IDENTITY],
     }
 }
 _VERIFY_ATIS: Final = {
@@ -181,7 +163,9 @@ def calls_router(calls: Calls) -> APIRouter:
         "Sign a call (STI-AS)",
         description="Decides the attestation from the registry and signs a shaken PASSporT."
         " `access` (or profileId) names the access the call came in by; a known origid does, too."
-        " A proxy may get less than it asks for, never more.",
+        " A proxy may get less than it asks for, never more. A forwarded call gets a div where"
+        " `identity` holds the Identity headers that it came with, `div` who forwards, and `dest`"
+        " its new destination (RFC 8946).",
         responses=_responses(
             answered("Signed.", AtisSigningAnswer, ThreegppSigningAnswer), *_CODES, 503
         ),
@@ -192,7 +176,6 @@ def calls_router(calls: Calls) -> APIRouter:
                     SigningBody,
                     ATIS=_SIGN_ATIS,
                     ThreeGPP=_SIGN_3GPP,
-                    Forwarded=_SIGN_DIV,
                 ),
             }
         },

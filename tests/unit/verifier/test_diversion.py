@@ -503,12 +503,14 @@ def test_a_diverted_call_counts_for_who_signed_for_the_caller_and_with_who_is_re
     assert {key.id.partition("/")[0] for key in seen.keys} == {"1234"}
 
 
-def test_an_emergency_call_is_one_by_where_it_goes(call):
-    """To names whatever the caller likes."""
+def test_an_emergency_call_is_one_by_to_or_by_where_it_goes(call):
+    """Networks put a number of who answers into the Request-URI, and leave To."""
     plan = Plan((), "US")
     for to, dest, emergency in (
         (("911",), (), True),
-        (("911",), (TN(C),), False),
+        (("911",), (TN(C),), True),
+        ((B,), (TN(C),), False),
+        ((B,), (), False),
         ((B,), (TN("911"),), True),
         (("911",), (URI("sip:psap@192.0.2.7"),), True),
     ):
