@@ -56,7 +56,7 @@ eval: setup-dev ## How well pools are found, on simulated calls; five minutes; w
 mutants: setup-dev ## Mutate one check at a time; report which mutants no test notices
 	@$(PY) -m scripts.mutants
 
-docs: setup-dev ## Regenerate the reference pages (settings, reasons, states of a node)
+docs: setup-dev ## Regenerate the reference pages (settings, reasons, permissions, states of a node)
 	@$(PY) -m scripts.reference
 
 lock: setup-dev ## Resolve the dependencies anew

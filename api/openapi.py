@@ -14,9 +14,10 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse
 
-from zhenxian.api.auth import Authenticator, Role
+from zhenxian.api.auth import Authenticator
 from zhenxian.api.examples import at_present, exemplify
 from zhenxian.api.management.common import asking
+from zhenxian.api.permissions import Action, Thing, needs, roles_of
 from zhenxian.api.schema import JSON, components
 from zhenxian.certs.keys import Credential
 
@@ -97,12 +98,16 @@ def router(
         )
 
     @routes.get("/openapi.json")
+    @needs(Thing.DOCUMENTS, Action.READ)
     def openapi(request: Request) -> Response:
         principal = asking(authenticator, request.scope)
-        signs = principal is not None and Role.PROXY in principal.roles
+        signs = principal is not None and not principal.roles.isdisjoint(
+            roles_of(Thing.CALLS, Action.ASK)
+        )
         return Response(text(int(clock()) // _FRESH_FOR, signs), media_type=JSON)
 
     @routes.get("/docs")
+    @needs(Thing.DOCUMENTS, Action.READ)
     def docs() -> HTMLResponse:
         return get_swagger_ui_html(
             openapi_url="openapi.json",
@@ -118,6 +123,7 @@ def router(
 
 
 def _file(path: Path) -> Any:
+    @needs(Thing.DOCUMENTS, Action.READ)
     def serve() -> FileResponse:
         return FileResponse(path)
 

@@ -27,6 +27,7 @@ from bench.machine import LOOPBACK, BenchError, free_port, listens
 from zhenxian.passport.jws import SigningKey
 from zhenxian.registry.journal import Change, put
 from zhenxian.registry.model import Order, Subject, TargetKind
+from zhenxian.registry.node_key import NodeKey, public_key
 from zhenxian.registry.orders import (
     Action,
     Instruction,
@@ -35,7 +36,6 @@ from zhenxian.registry.orders import (
     sign_instruction,
 )
 from zhenxian.stores.fleet.link import FleetOptions
-from zhenxian.stores.fleet.node_key import NodeKey, public_key
 from zhenxian.stores.fleet.registry import FleetRegistry
 
 _PATIENCE: Final = 30.0  # seconds for nodes to start, and for all to acknowledge

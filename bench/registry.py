@@ -32,9 +32,9 @@ from rich.table import Table
 from bench import bindings, fleet, orders
 from bench.holdings import SUBJECTS, lookups, rows
 from bench.machine import BenchError, choose_cores, facts
+from zhenxian.registry.imports import Mode
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import Kind, Subject
-from zhenxian.stores.bulk.csv_rows import Mode
 from zhenxian.stores.bulk.importer import Import
 from zhenxian.stores.sqlite.file import RegistryFile
 

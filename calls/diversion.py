@@ -162,22 +162,24 @@ async def _made(
 
 
 def _forwarder(pipeline: Pipeline, request: SigningRequest, forwarded: Forwarding) -> TN | Unproven:
-    """Step 1. Whether the access holds the number is decided later."""
-    if forwarded.diverting is not None:
-        if isinstance(forwarded.diverting, TN):
-            return forwarded.diverting
+    """Step 1. Nothing is fetched for who forwards from a number that is not held by the access."""
+    registry, number = pipeline.signing.registry, forwarded.diverting
+    if number is not None and not isinstance(number, TN):
         return Unproven("who forwards is no number, so nobody can hold it")
-    registry = pipeline.signing.registry
     try:
         access = registry.access(request.access, request.origid)
-        found = None
-        if access is not None:
-            found = forwarder_of(_readable(forwarded.identities), access.subject, registry)
+        if access is None:
+            return Unproven("the access is not known")
+        if number is None:
+            number = forwarder_of(_readable(forwarded.identities), access.subject, registry)
+            if number is None:
+                return Unproven("no Identity header received is for a number of the access")
+        holding = registry.holding(number)
     except StoreUnavailableError:
         return Unproven("the registry cannot be asked")
-    if found is None:
-        return Unproven("no Identity header received is for a number of the access")
-    return found
+    if holding is None or holding.subject != access.subject:
+        return Unproven(f"the number that forwards is not held by {access.subject}")
+    return number
 
 
 def _readable(identities: Sequence[str]) -> list[PASSporT]:
@@ -221,7 +223,7 @@ async def _received(
         last=token.header.token.dumps().decode("ascii"),
         last_ppt=token.passport.header.ppt,
         earlier=frozenset(earlier),
-        headers=len(forwarded.identities),
+        headers=len(diversions.tokens),
     )
     until = passport.iat + diversions.kept + 1
     return _Received(proof, _key_of(opened, last), until)

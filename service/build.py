@@ -57,11 +57,13 @@ from zhenxian.core.tn import TN
 from zhenxian.registry.consent import Consent, ConsentPolicy
 from zhenxian.registry.kinds import Plan
 from zhenxian.registry.model import Registry
+from zhenxian.registry.node_key import NodeKey, Pins, load_pins
 from zhenxian.registry.orders import Issuer, load_issuers, unfounded
 from zhenxian.service import problems
 from zhenxian.service.chains import ChainKeeper
 from zhenxian.service.data_folder import make_data_folder
 from zhenxian.service.figures import publish
+from zhenxian.service.imports import RunningImports
 from zhenxian.service.numbers import plan_of, reading_of
 from zhenxian.service.origids import OrigidKeeper
 from zhenxian.service.parts import (
@@ -77,12 +79,12 @@ from zhenxian.service.trust import TrustKeeper
 from zhenxian.signer.analytics import PooledSigning
 from zhenxian.stores.analytics.sync import AnalyticsSync
 from zhenxian.stores.fleet.link import FleetOptions
-from zhenxian.stores.fleet.node_key import NodeKey, Pins, load_pins
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.replay.file import SqliteReplayStore
 from zhenxian.stores.replay.fleet import FleetReplayStore
 from zhenxian.stores.replay.memory import MemoryReplayStore
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE, EmbeddedRegistry
+from zhenxian.stores.sqlite.requests import done
 from zhenxian.telemetry.logs import CallLog, Pseudonym, pseudonym_key
 from zhenxian.telemetry.metrics import Metrics
 from zhenxian.verifier.analytics import ConductPolicy, PooledVerifying
@@ -514,15 +516,15 @@ def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRout
             pins=service.pins,
             plan=service.plan,
             reading=service.reading,
+            done=lambda requests: service.registry.read(lambda book: done(book, requests)),
             given_for=service.origids.given_for,
             clock=service.clock,
         ),
         bulk_router(
             service.registry,
             service.authenticator,
-            identity_key=service.identity_key,
+            imports=RunningImports(service.registry, service.identity_key, service.reading),
             max_import=service.settings.server.max_import,
-            reading=service.reading,
             clock=service.clock,
         ),
         clearings_router(service.registry, service.authenticator),

@@ -38,8 +38,8 @@ from zhenxian.registry.model import (
     Use,
     Verification,
 )
+from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.orders import Action, Instruction, sign_instruction
-from zhenxian.stores.fleet.node_key import NodeKey
 from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 

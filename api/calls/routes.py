@@ -27,6 +27,7 @@ from zhenxian.api.calls.messages import (
 from zhenxian.api.calls.requests import SigningBody, VerificationBody
 from zhenxian.api.calls.service import LATER, Calls
 from zhenxian.api.examples import CALLEE, DISPLAY, EXAMPLE_TIME, IDENTITY, ORIGID
+from zhenxian.api.permissions import Action, Thing, needs
 from zhenxian.api.schema import JSON, answered, content
 
 _OTHER_METHODS: Final = ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"]
@@ -121,6 +122,7 @@ def calls_router(calls: Calls) -> APIRouter:
     """The routes for everything the protocol does not answer itself."""
     routes = APIRouter(tags=["Calls"])
 
+    @needs(Thing.CALLS, Action.ASK)
     async def handle(request: Request) -> Response:
         path = request.scope["path"]
         headers = Headers.of(request.scope["headers"])

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from zhenxian.api.auth import LOCAL, Authenticator, Principal, Role
+from zhenxian.api.auth import LOCAL, Authenticator, Principal
 from zhenxian.api.calls import responses as answers
 from zhenxian.api.calls.errors import SPOKEN
 from zhenxian.api.calls.messages import (
@@ -37,6 +37,7 @@ from zhenxian.api.calls.requests import (
     read_signing,
     read_verification,
 )
+from zhenxian.api.permissions import Action, Thing, roles_of
 from zhenxian.calls.diversion import Forwarded, divert, unproven
 from zhenxian.calls.pipeline import (
     STAGED,
@@ -57,6 +58,7 @@ from zhenxian.verifier.redress import Rejection
 from zhenxian.verifier.replay import Question
 from zhenxian.verifier.verdict import Verdict
 
+_MAY_ASK: Final = frozenset(roles_of(Thing.CALLS, Action.ASK))
 _SMALL_DIGITS: Final = 4  # of the Content-Length of a body that anybody may send
 MAX_REQUEST_ID: Final = 128  # octets of X-RequestID that are echoed and logged
 
@@ -217,7 +219,7 @@ class Calls:
         )
         if principal is None:
             raise RequestError(Reason.UNAUTHENTICATED)
-        if Role.PROXY not in principal.roles:
+        if _MAY_ASK.isdisjoint(principal.roles):
             raise RequestError(Reason.FORBIDDEN)
         if method != b"POST":
             raise RequestError(Reason.METHOD_NOT_ALLOWED)

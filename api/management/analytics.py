@@ -5,7 +5,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Protocol
 
 from fastapi import APIRouter, Body, HTTPException, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from zhenxian.analytics.counted import Contact
 from zhenxian.analytics.detector import Detector
 from zhenxian.analytics.model import Assessment, Finding, Key, KeyKind, Picture, Sample, State
-from zhenxian.api.auth import Authenticator, Principal, Role
+from zhenxian.api.auth import Authenticator, Principal
 from zhenxian.api.calls.answers import FOUND_STATES
 from zhenxian.api.calls.responses import finding_told
 from zhenxian.api.management.answers import (
@@ -26,6 +26,7 @@ from zhenxian.api.management.answers import (
     SampleAnswer,
 )
 from zhenxian.api.management.common import ALWAYS, problems, requires
+from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.reading import PlainRoute
 from zhenxian.api.schema import answered
 from zhenxian.core.errors import ParseError, StoreUnavailableError
@@ -33,18 +34,21 @@ from zhenxian.core.reading import Reading
 from zhenxian.passport.ppt.shaken import MAX_ORIGID_LENGTH
 from zhenxian.registry.forms import AS_WRITTEN, row_of
 from zhenxian.registry.journal import put
-from zhenxian.registry.model import Clearing, ConductKind, ConductMeasure, Kind, clearing_id
-from zhenxian.stores.analytics.sync import MOST_AHEAD, AnalyticsSync
-from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.sqlite.registry import EmbeddedRegistry
+from zhenxian.registry.model import (
+    MOST_AHEAD,
+    Clearing,
+    ConductKind,
+    ConductMeasure,
+    Kind,
+    clearing_id,
+)
+from zhenxian.registry.store import RegistryStore
 
 MAX_ENDED: Final = 1_000  # ends of calls in one request
 _AT_ONCE: Final = 50
 _MAX_TN: Final = 64  # characters, separators included
 _MAX_KEY: Final = 208  # characters: "signer:", a code of 64, "/", and an origid
 
-_OVERSEERS: Final = (Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR, Role.OPERATOR)
-_READERS: Final = (Role.PROXY, *_OVERSEERS)
 _logger = logging.getLogger("zhenxian")
 
 _ENDED_EXAMPLE: Final = [
@@ -72,6 +76,19 @@ ClearingId = Annotated[
 ]
 
 
+class Keeper(Protocol):
+    """What keeps the conduct of this process."""
+
+    @property
+    def conduct(self) -> Detector:
+        """Counts and findings."""
+        ...
+
+    def clear(self, clearing: Clearing) -> None:
+        """Apply a clearing that is on record."""
+        ...
+
+
 class EndedCall(BaseModel):
     """One call that is over: by its access where we signed it, by its signer where we verified."""
 
@@ -86,8 +103,8 @@ class EndedCall(BaseModel):
 
 
 def displays_router(
-    keeper: AnalyticsSync,
-    registry: EmbeddedRegistry | FleetRegistry,
+    keeper: Keeper,
+    registry: RegistryStore,
     authenticator: Authenticator,
     *,
     clock: Callable[[], float],
@@ -114,9 +131,9 @@ def displays_router(
             c422="A value is missing or unusable; the detail names it.",
         ),
     )
-    read = requires(authenticator, *_READERS)
-    clear = requires(authenticator, Role.REGISTRAR)
-    tell = requires(authenticator, Role.PROXY)
+    read = requires(authenticator, Thing.DISPLAYS, Action.READ)
+    clear = requires(authenticator, Thing.DISPLAYS, Action.CLEAR)
+    tell = requires(authenticator, Thing.DISPLAYS, Action.REPORT)
 
     @routes.get(
         "",
@@ -234,9 +251,7 @@ def displays_router(
     return routes
 
 
-def clearings_router(
-    registry: EmbeddedRegistry | FleetRegistry, authenticator: Authenticator
-) -> APIRouter:
+def clearings_router(registry: RegistryStore, authenticator: Authenticator) -> APIRouter:
     """What was cleared, for whoever oversees; also where conduct is not counted any more."""
     routes = APIRouter(
         route_class=PlainRoute,
@@ -249,7 +264,7 @@ def clearings_router(
             c422="A value is missing or unusable; the detail names it.",
             c503="The registry cannot be asked.",
         ),
-        dependencies=[requires(authenticator, *_OVERSEERS)],
+        dependencies=[requires(authenticator, Thing.CLEARINGS, Action.READ)],
     )
 
     @routes.get(
@@ -263,7 +278,9 @@ def clearings_router(
         after: Annotated[str, Query(max_length=200, description="`following` before.")] = "",
     ) -> dict[str, Any]:
         """The earliest first."""
-        page = await registry.read(lambda book: book.page(Kind.CLEARING, after=after, limit=limit))
+        page = await registry.read(
+            lambda records: records.page(Kind.CLEARING, after=after, limit=limit)
+        )
         rows = [_recorded(record) for _, record in page.rows if isinstance(record, Clearing)]
         return {"clearings": rows, "following": page.following}
 
@@ -274,7 +291,7 @@ def clearings_router(
         responses=problems(c404="No such clearing.") | answered("As recorded.", ClearingAnswer),
     )
     async def one(key: ClearingId) -> dict[str, Any]:
-        found = await registry.read(lambda book: book.get(Kind.CLEARING, key))
+        found = await registry.read(lambda records: records.get(Kind.CLEARING, key))
         if found is None or not isinstance(found[1], Clearing):
             raise HTTPException(404, f"there is no clearing {key}")
         return _recorded(found[1])
@@ -317,7 +334,7 @@ def _met(call: EndedCall, conduct: Detector, reading: Reading) -> Contact | None
     return conduct.met(display, callee, answered=call.answered)
 
 
-def _ended_keys(call: EndedCall, registry: EmbeddedRegistry | FleetRegistry) -> tuple[Key, ...]:
+def _ended_keys(call: EndedCall, registry: RegistryStore) -> tuple[Key, ...]:
     if call.spc is not None and call.origid is not None:
         return Key(KeyKind.SIGNER, f"{call.spc}/{call.origid}"), Key(KeyKind.SPC, call.spc)
     if call.access is None and call.origid is None:

@@ -11,13 +11,14 @@ from types import GenericAlias
 from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, TypedDict
 
 from msgspec import UNSET, Meta, UnsetType, defstruct
-from msgspec.structs import fields
 
 from zhenxian.analytics.model import Measure
 from zhenxian.api.calls.answers import FindingAnswer, StandingState
-from zhenxian.core.tn import TN, TNRange
+from zhenxian.core.tn import TN
 from zhenxian.registry.kinds import NumberKind
-from zhenxian.registry.model import TYPES, Access, ConductMeasure, Kind
+from zhenxian.registry.members import MEMBERS, Member
+from zhenxian.registry.meta import Form
+from zhenxian.registry.model import TYPES, ConductMeasure, Kind
 
 Seconds: TypeAlias = Annotated[int, Meta(description="Seconds since the epoch.")]
 Following: TypeAlias = Annotated[
@@ -52,16 +53,22 @@ def _list(of: Any) -> Any:
 
 def _members(kind: Kind) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
-    for member in fields(TYPES[kind]):
-        if member.type is TNRange:
-            found += [("first", TN), ("last", TN)]
-        elif kind is Kind.HOLDING and member.name == "verified_on":
-            found.append((member.name, int | None))
-        elif kind is Kind.SUBJECT and member.name in PRIVATE:
-            found.append((member.name, member.type | UnsetType, UNSET))
+    for member in MEMBERS[kind]:
+        told = Meta(description=member.told, examples=member.schema.get("examples"))
+        of: Any = Annotated[_type(member), told]
+        if kind is Kind.SUBJECT and member.name in PRIVATE:
+            found.append((member.name, of | UnsetType, UNSET))
         else:
-            found.append((member.name, member.type))
+            found.append((member.name, of))
     return found
+
+
+def _type(member: Member) -> Any:
+    """What a member is in an answer, which has all members."""
+    of: Any = member.choices or (int if member.form in (Form.TIME, Form.COUNT) else str)
+    if member.is_list:
+        return _list(of)
+    return of | None if member.nullable else of
 
 
 def _record(kind: Kind) -> Any:
@@ -209,7 +216,7 @@ class TracedCall(TypedDict):
 TracedAccess: Final[Any] = defstruct(
     "TracedAccess",
     [
-        *((member.name, member.type) for member in fields(Access)),
+        *_members(Kind.ACCESS),
         ("current", Annotated[bool, Meta(description="The origid is its own now.")]),
         ("call", TracedCall | UnsetType, UNSET),
     ],

@@ -11,8 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from zhenxian.api.auth import ADMITTED, PEER, Authenticator, Principal, Role
+from zhenxian.api.auth import ADMITTED, PEER, Authenticator, Principal
 from zhenxian.api.management.answers import HealthAnswer, Problem, ReadinessAnswer
+from zhenxian.api.permissions import Action, Thing, needs, roles_of
 from zhenxian.api.schema import answered, content
 from zhenxian.core.errors import ConfigError, ParseError, StoreUnavailableError, ZhenxianError
 from zhenxian.registry.journal import RegistryConflictError, VersionConflictError
@@ -68,14 +69,17 @@ def asking(authenticator: Authenticator, scope: Scope) -> Principal | None:
     return known
 
 
-def requires(authenticator: Authenticator, *roles: Role) -> Any:
-    """A dependency that lets the given roles pass."""
+def requires(authenticator: Authenticator, thing: Thing, action: Action) -> Any:
+    """A dependency that lets those pass whom api.permissions names."""
+    roles = roles_of(thing, action)
+    may = frozenset(roles)
 
+    @needs(thing, action)
     def check(request: Request) -> Principal:
         principal = asking(authenticator, request.scope)
         if principal is None:
             raise HTTPException(401, UNKNOWN, CHALLENGE)
-        if not principal.roles & set(roles):
+        if not principal.roles & may:
             names = " or ".join(role.value for role in roles)
             raise HTTPException(403, f"this request needs the role {names}")
         return principal
@@ -98,6 +102,7 @@ def health_router(
 
     @routes.options("/healthz", include_in_schema=False)
     @routes.options("/readyz", include_in_schema=False)
+    @needs(Thing.HEALTH, Action.READ)
     async def methods() -> Response:
         return Response(status_code=204, headers={"allow": "GET, HEAD, OPTIONS"})
 
@@ -107,6 +112,7 @@ def health_router(
         operation_id="healthz",
         responses=answered("It is.", HealthAnswer),
     )
+    @needs(Thing.HEALTH, Action.READ)
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
@@ -122,6 +128,7 @@ def health_router(
             }
         },
     )
+    @needs(Thing.HEALTH, Action.READ)
     async def readyz() -> JSONResponse:
         problems, told = ready(), remarks()
         body: ReadinessAnswer = {
@@ -141,7 +148,7 @@ def metrics_router(metrics: Metrics, authenticator: Authenticator) -> APIRouter:
 
     @routes.get(
         "/metrics",
-        dependencies=[requires(authenticator, Role.OPERATOR)],
+        dependencies=[requires(authenticator, Thing.METRICS, Action.READ)],
         response_class=Response,
         responses={
             200: {

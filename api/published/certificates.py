@@ -15,6 +15,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from zhenxian.api.permissions import Action, Thing, needs
 from zhenxian.core.errors import ConfigError
 
 PATH: Final = "/stir/v1/certificates/"
@@ -85,6 +86,7 @@ def router(publisher: Publisher) -> APIRouter:
             404: {"description": "No such chain."},
         },
     )
+    @needs(Thing.CERTIFICATES, Action.READ)
     def chain(name: str, request: Request) -> Response:
         body = publisher.read(name)
         if body is None:

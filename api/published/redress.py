@@ -13,6 +13,7 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 from msgspec import Struct
 
+from zhenxian.api.permissions import Action, Thing, needs
 from zhenxian.certs.keys import Credential
 from zhenxian.certs.x5u import X5uPolicy, check_x5u
 from zhenxian.core.errors import ConfigError
@@ -114,6 +115,7 @@ def router(redress: Redress) -> APIRouter:
             404: {"description": "This service names no contact."},
         },
     )
+    @needs(Thing.CONTACT, Action.READ)
     async def contact(_: Request) -> Response:
         card = redress.card()
         if card is None:

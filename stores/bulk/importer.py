@@ -16,17 +16,20 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from operator import lt
-from typing import Any, Final, NamedTuple, TextIO
+from typing import Final, NamedTuple, TextIO
 
 from zhenxian.core.errors import ConfigError, ParseError, ZhenxianError
 from zhenxian.core.reading import Reading
-from zhenxian.registry.forms import AS_WRITTEN, COLUMNS, MAX_TEXT, record_of, row_of
+from zhenxian.registry.cells import cell
+from zhenxian.registry.forms import AS_WRITTEN, record_of, row_of
+from zhenxian.registry.imports import Mode, Report
 from zhenxian.registry.journal import Commit, RegistryConflictError, VersionConflictError, put
+from zhenxian.registry.members import COLUMNS
+from zhenxian.registry.meta import MAX_TEXT
 from zhenxian.registry.model import CalleeRefusal, Holding, Kind, Record, State, Subject, Who
 from zhenxian.registry.rules import check
-from zhenxian.stores.bulk.cells import harmless
 from zhenxian.stores.bulk.columns import WIDE, Columns, Layout
-from zhenxian.stores.bulk.csv_rows import Chunk, Mode, Report, Rows
+from zhenxian.stores.bulk.csv_rows import Chunk, Rows
 from zhenxian.stores.bulk.staging import Row, Title, much, register, tangled
 from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.numbers import number_key
@@ -404,10 +407,3 @@ def export_rows(
         if page.following is None:
             return count
         after = page.following
-
-
-def cell(value: Any) -> Any:
-    """A value as an export writes it."""
-    if isinstance(value, list):
-        value = " ".join(value)
-    return harmless(value) if isinstance(value, str) else value

@@ -11,9 +11,10 @@ from typing import Final, NamedTuple
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.reading import Reading
 from zhenxian.registry.forms import AS_WRITTEN
+from zhenxian.registry.imports import Mode, Report
 from zhenxian.registry.journal import RegistryConflictError, VersionConflictError, put
 from zhenxian.registry.model import Kind, Record
-from zhenxian.stores.bulk.csv_rows import Mode, Report, Rows
+from zhenxian.stores.bulk.csv_rows import Rows
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.sqlite.file import RegistryFile
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.registry.node_key import NodeKey
 from zhenxian.stores.fleet.entry import Mark
 from zhenxian.stores.fleet.journal import Journal
 from zhenxian.stores.fleet.link import FleetOptions, Link, reason_text, refused, unwritable
-from zhenxian.stores.fleet.node_key import NodeKey
 from zhenxian.stores.fleet.replica import Replica, Vet
 from zhenxian.stores.fleet.states import Condition, Event
 

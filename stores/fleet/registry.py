@@ -35,13 +35,13 @@ from msgspec.structs import asdict
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.registry.journal import Change, Commit, Proposal
 from zhenxian.registry.model import Kind, Order
+from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.orders import order_digest
 from zhenxian.stores.fleet.acknowledgements import Acknowledgements
 from zhenxian.stores.fleet.checkpoints import Checkpoints
 from zhenxian.stores.fleet.follower import Follower
 from zhenxian.stores.fleet.link import UNREACHABLE, FleetOptions, reason_text
 from zhenxian.stores.fleet.node import FleetNode
-from zhenxian.stores.fleet.node_key import NodeKey
 from zhenxian.stores.fleet.replica import Replica, Vet
 from zhenxian.stores.fleet.states import NodeState
 from zhenxian.stores.fleet.view import FleetView

@@ -15,9 +15,9 @@ import msgspec
 from zhenxian.core.errors import ParseError
 from zhenxian.registry.journal import Change, Commit, Proposal, dumps, loads
 from zhenxian.registry.model import Kind, Order
+from zhenxian.registry.node_key import NodeKey
 from zhenxian.stores.fleet.entry import DivergedError, Entry, GapError, Mark, UnreadableError
 from zhenxian.stores.fleet.image import copy_image, refused_orders
-from zhenxian.stores.fleet.node_key import NodeKey
 from zhenxian.stores.private import make_private
 from zhenxian.stores.sqlite.file import RegistryFile
 

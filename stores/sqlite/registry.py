@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from zhenxian.registry.journal import Change, Commit
 from zhenxian.registry.model import Order
-from zhenxian.stores.fleet.node_key import NodeKey
+from zhenxian.registry.node_key import NodeKey
 from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.view import MAX_KEPT, RegistryView
 

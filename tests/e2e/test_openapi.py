@@ -219,6 +219,7 @@ from zhenxian_client.api.registry import (
 )
 from zhenxian_client.models import (
     AccessBody, AtisError, AtisSigningAnswer, AtisVerificationAnswer, Attestation, HoldingBody,
+    HoldingBodyVerification,
     Party, Problem, SigningBody, SigningMembers, SubjectBody, VerificationBody,
     VerificationMembers, VerdictReason, Verstat,
 )
@@ -230,7 +231,8 @@ why = {"client": client, "reason": "by a generated client"}
 
 made = put_subject.sync("clinic", body=SubjectBody(name="Clinic"), **why)
 assert (made.id, made.name, made.state.value) == ("clinic", "Clinic", "active"), made
-held = put_holding.sync(number, body=HoldingBody(subject="clinic", verification="verified"), **why)
+verified = HoldingBodyVerification.VERIFIED
+held = put_holding.sync(number, body=HoldingBody(subject="clinic", verification=verified), **why)
 assert (held.first, held.last, held.verification.value) == (number, number, "verified"), held
 access = put_access.sync("clinic-trunk", body=AccessBody(origid=origid, subject="clinic"), **why)
 assert access.origid == origid

@@ -13,9 +13,9 @@ from zhenxian.core.tn import TN, TNRange
 from zhenxian.passport.jws import SigningKey
 from zhenxian.registry.journal import Change, put
 from zhenxian.registry.model import Holding, Order, Subject, TargetKind, Use, Verification
+from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.orders import Action, Instruction, order_of, sign_instruction
 from zhenxian.stores.fleet.link import FleetOptions
-from zhenxian.stores.fleet.node_key import NodeKey
 from zhenxian.stores.fleet.registry import FleetRegistry
 
 ISSUER = SigningKey(ec.generate_private_key(ec.SECP256R1()))

@@ -43,6 +43,7 @@ from zhenxian.registry.model import (
     Subject,
     Who,
 )
+from zhenxian.registry.node_key import public_key
 from zhenxian.registry.orders import (
     Action,
     Issuer,
@@ -56,7 +57,6 @@ from zhenxian.stores.fleet.entry import Mark, entry_of
 from zhenxian.stores.fleet.importer import FleetImport
 from zhenxian.stores.fleet.journal import Journal
 from zhenxian.stores.fleet.link import FleetOptions, Link
-from zhenxian.stores.fleet.node_key import public_key
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.fleet.replica import Replica
 

@@ -16,8 +16,8 @@ from zhenxian.core.tn import TN
 from zhenxian.passport.jws import VerifyingKey
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import Kind, Subject, Who
+from zhenxian.registry.node_key import public_key
 from zhenxian.registry.orders import Issuer, read_acknowledgement, unfounded
-from zhenxian.stores.fleet.node_key import public_key
 from zhenxian.stores.fleet.states import NodeState
 
 FLEET = BEFORE["fleet"]

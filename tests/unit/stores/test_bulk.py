@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
-from zhenxian.registry.forms import COLUMNS, record_of
+from zhenxian.registry.forms import record_of
+from zhenxian.registry.imports import Mode
 from zhenxian.registry.journal import RegistryConflictError, end, put
+from zhenxian.registry.members import COLUMNS
 from zhenxian.registry.model import (
     Access,
     Binding,
@@ -27,7 +29,6 @@ from zhenxian.registry.model import (
 )
 from zhenxian.stores.bulk import importer as bulk
 from zhenxian.stores.bulk import staging
-from zhenxian.stores.bulk.csv_rows import Mode
 from zhenxian.stores.bulk.importer import Import, export_rows
 from zhenxian.stores.sqlite.file import RegistryFile
 
@@ -273,7 +274,7 @@ def test_chunks_take_and_refuse_what_single_writes_do(tmp_path_factory, rows, be
         patch.setattr(bulk, "CHUNK", chunk)
         report = run(many, text)
     # A row that another of its chunk replaced is refused there, and a change row by row.
-    repeated = {row.line for row in report.rejected if "in this import before" in row.reason}
+    repeated = {row.line for row in report.rejected if "in this import" in row.reason}
     assert {row.line: row.reason for row in report.rejected if row.line not in repeated} == {
         line: reason for line, reason in refused.items() if line not in repeated
     }

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zhenxian.core.errors import ConfigError
+from zhenxian.registry.cells import foreign, harmless, plain
 from zhenxian.registry.forms import record_of, seconds_of
+from zhenxian.registry.imports import Mode
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import Kind, Reseller, Subject
 from zhenxian.stores.bulk import importer as bulk
-from zhenxian.stores.bulk.cells import foreign, harmless, plain
-from zhenxian.stores.bulk.csv_rows import Mode
 from zhenxian.stores.bulk.importer import Import, export_rows
 from zhenxian.stores.sqlite.file import RegistryFile
 
