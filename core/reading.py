@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import unquote
 
@@ -48,6 +48,9 @@ _SIP_URI = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_NAME_ADDR = re.compile(  # of the first of several, with or without a name
+    r'\s*(?:(?:"(?:[^"\\]|\\.)*"|[^<>",;:]*)\s*<(?P<uri>[^<>]+)>|(?P<bare>[^<>",;\s]+))'
+)
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNRESERVED: Final = frozenset(  # RFC 3261 section 25.1: alphanum and mark
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()"
@@ -394,6 +397,23 @@ class Reading(Struct, frozen=True, kw_only=True):
             return self.special(self.number(digits))
         except ParseError:
             return False
+
+
+def diverting_of(values: Sequence[str], reading: Reading) -> tuple[TN | URI, ...]:
+    """Who diverted a call last, by its Diversion header field values (RFC 5806 section 4).
+
+    The first of them is the latest. Empty for none.
+
+    Raises:
+        ParseError: as Reading.identity.
+    """
+    for value in values:
+        match = _NAME_ADDR.match(value)
+        if match is not None:
+            return (reading.identity(match["uri"] or match["bare"], "diversion"),)
+        if value.strip():
+            raise ParseError(Reason.URI_INVALID, "diversion", f"{shown(value)} names nobody")
+    return ()
 
 
 def is_withheld(number: str) -> bool:

@@ -19,7 +19,7 @@ from msgspec import Struct
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from zhenxian import __version__
-from zhenxian.api.auth import Authenticator, Role
+from zhenxian.api.auth import Authenticator
 from zhenxian.api.calls import responses as answers
 from zhenxian.api.calls.requests import Dialect
 from zhenxian.api.calls.routes import calls_router
@@ -38,6 +38,7 @@ from zhenxian.api.management.common import (
 from zhenxian.api.management.records import registry_router
 from zhenxian.api.openapi import TAGS
 from zhenxian.api.openapi import router as docs_router
+from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.published.certificates import Publisher
 from zhenxian.api.published.certificates import router as publish_router
 from zhenxian.api.published.redress import Redress
@@ -263,6 +264,7 @@ def build(
             ),
             x5u=x5u,
             reading=reading,
+            diverted_window=settings.verifier.diverted_window,
         ),
         repository,
         trust.current,
@@ -291,6 +293,8 @@ def build(
             pooled=PooledSigning(settings.displays.signing),
             consent=consent,
             conduct=conduct,
+            claimed=settings.signer.claimed_diversions == "C",
+            destinations=settings.signer.diversions,
         ),
         verifying=VerifyingSide(
             verifier=verifier, repository=repository, lists=lists, replay=replays
@@ -514,7 +518,7 @@ def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRout
         sip_router(
             service.sip,
             access_rules(service.settings),
-            requires(service.authenticator, Role.PROXY),
+            requires(service.authenticator, Thing.CALLS, Action.ASK),
             sip_responses(),
         ),
     ]

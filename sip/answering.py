@@ -15,7 +15,9 @@ from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
+from zhenxian.calls.diversion import Forwarded, divert, unproven
 from zhenxian.calls.pipeline import (
     STAGED,
     Asked,
@@ -37,9 +39,10 @@ from zhenxian.signer.request import SigningRequest
 from zhenxian.signer.screen import Unfit
 from zhenxian.sip import advice as answers
 from zhenxian.sip.advice import Action, Advice
-from zhenxian.sip.chosen import Choice, Parties, date_of, parties
+from zhenxian.sip.chosen import Choice, Parties, date_of, forwarding_of, parties
 from zhenxian.sip.message import SipRequest
 from zhenxian.verifier.redress import Rejection
+from zhenxian.verifier.replay import Question as Repetition
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.verdict import Verdict
 
@@ -74,8 +77,8 @@ class SipCall(Asked):
     advice: Advice | None = None
 
 
-Later: TypeAlias = Waiting[SipCall] | Asking[SipCall]
-_Staged: TypeAlias = Advice | Waiting[SipCall] | Signing[SipCall] | Verifying[SipCall]
+Later: TypeAlias = Waiting[SipCall] | Asking[SipCall] | Forwarded[SipCall]
+_Staged: TypeAlias = Advice | Later | Signing[SipCall] | Verifying[SipCall]
 _Key: TypeAlias = tuple[object, ...]
 
 
@@ -147,28 +150,28 @@ class SipCalls:
         task.add_done_callback(self._tasks.discard)
         seconds = 0.0 if call.who.emergency else self.policy.wait_seconds
         await asyncio.wait({task}, timeout=seconds)
-        return task.result() if task.done() else self.unverified(call, Reason.CERT_UNREACHABLE)
+        if task.done():
+            return task.result()
+        return self._without(call, Reason.CERT_UNREACHABLE)
 
     async def go_on(self, waiting: Later) -> Advice:
         """Fetch or ask what a verification waits for, then finish it. Never raises."""
         call = asked_of(waiting)
         try:
+            if isinstance(waiting, Forwarded):
+                found = await self._forward(waiting)
+                self.answered()
+                return found
             if isinstance(waiting, Asking):
                 judged = await self.pipeline.ask(waiting, self._written)
             else:
                 judged = await self.pipeline.resume(waiting, self._written)
             found = self._judged(judged)
         except Exception:
-            _logger.exception("verification failed after waiting")
-            found = self.unverified(call, Reason.INTERNAL)
+            _logger.exception("an INVITE failed after waiting")
+            found = self._failed(call)
         self.answered()
         return found
-
-    def unverified(self, call: SipCall, reason: Reason) -> Advice:
-        """The call goes on without a verdict."""
-        return answers.unverified(
-            call.question.request, call.who, reason, self.policy.choice.reading
-        )
 
     def _stage(self, question: Question, first: dict[_Key, int], at: int) -> _Staged | int:
         """Everything about an INVITE up to the signature; an index for a fork of another."""
@@ -209,30 +212,64 @@ class SipCalls:
 
     # Signing
 
-    def _sign(self, call: SipCall) -> Advice | Signing[SipCall]:
+    def _sign(self, call: SipCall) -> Advice | Signing[SipCall] | Forwarded[SipCall]:
         who = call.who
         if who.other is not None and not who.emergency:
             # Some phones show From, some P-Asserted-Identity: a caller may show both or neither.
             other = self.pipeline.decide(self._to_sign(call, who.other), call)
-            if isinstance(other, Signing) and other.decision.attest is None:
+            if isinstance(other, Signing) and not other.decision.signs:
                 return self._refused(other)
-        staged = self.pipeline.decide(self._to_sign(call, who.orig), call)
+        asked = self._to_sign(call, who.orig)
+        forwarded = asked.forwarded
+        if (
+            forwarded is not None
+            and forwarded.provable
+            and who.target is not None
+            and not who.emergency
+        ):
+            diverted = replace(asked, dest=_destination((who.target,)))
+            forwarding = Forwarded(call, diverted, self._again(call))
+            made = unproven(self.pipeline, forwarding)
+            return forwarding if made is None else self._decided(call, asked)
+        return self._decided(call, asked)
+
+    def _decided(self, call: SipCall, asked: SigningRequest) -> Advice | Signing[SipCall]:
+        """A call as any other."""
+        staged = self.pipeline.decide(asked, call)
         if isinstance(staged, Unfit):
-            self.pipeline.recorder.error("signing", staged.reason, call.name, 503, None)
-            return answers.go_on(staged.reason, staged.detail)
-        return self._refused(staged) if staged.decision.attest is None else staged
+            return self._unfit(call, staged)
+        return staged if staged.decision.signs else self._refused(staged)
+
+    def _unfit(self, call: SipCall, unfit: Unfit) -> Advice:
+        self.pipeline.recorder.error("signing", unfit.reason, call.name, 503, None)
+        return answers.go_on(unfit.reason, unfit.detail)
+
+    async def _forward(self, forwarded: Forwarded[SipCall]) -> Advice:
+        """A call that is forwarded: a div where what was received proves it (RFC 8946)."""
+        call = forwarded.asked
+        made = await divert(self.pipeline, forwarded)
+        if isinstance(made, Unfit):
+            return self._unfit(call, made)
+        if not made.decision.signs:
+            return self._refused(made)
+        if made.decision.diverting is None:  # not proven, and signed for To as any other
+            asked = self._to_sign(call, call.who.orig)
+            staged = self._decided(call, asked)
+            if isinstance(staged, Advice):
+                return staged
+            compute((staged,))
+            made = staged
+        return self._signed(made)
 
     def _to_sign(self, call: SipCall, orig: TN | URI) -> SigningRequest:
-        who = call.who
+        who, request = call.who, call.question.request
         return SigningRequest(
             orig,
-            Destination(
-                tuple(one for one in who.to if isinstance(one, TN)),
-                tuple(one for one in who.to if isinstance(one, URI)),
-            ),
+            _destination(who.to),
             int(self.pipeline.clock()),
             access=call.question.access,
             unread=who.unread,
+            forwarded=forwarding_of(request, who, self.policy.choice.reading),
         )
 
     def _refused(self, staged: Signing[SipCall]) -> Advice:
@@ -276,11 +313,16 @@ class SipCalls:
             date_of(request),
             () if who.unread is not None else request.identities,
             request.call_id,
+            dest=(who.target,) if who.target is not None else (),
         )
-        mark = f"{request.call_id} {request.from_tag} {request.number}"
-        repeated = question_of(question.by, mark, None, b"", self.pipeline.clock())
-        staged = self.pipeline.open(asked, call, self._written, repeated)
+        staged = self.pipeline.open(asked, call, self._written, self._again(call))
         return self._judged(staged) if isinstance(staged, Judged) else staged
+
+    def _again(self, call: SipCall) -> Repetition:
+        """What tells that the call was asked about before: more than a Call-ID, which is copied."""
+        request = call.question.request
+        mark = f"{request.call_id} {request.from_tag} {request.number}"
+        return question_of(call.question.by, mark, None, b"", self.pipeline.clock())
 
     def _written(self, verdict: Verdict, call: SipCall) -> bytes:
         """The advice, as the replay store keeps it for whoever asks again."""
@@ -322,9 +364,21 @@ class SipCalls:
 
     def _failed(self, call: SipCall) -> Advice:
         """Whatever fails here must not end a call."""
+        return self._without(call, Reason.INTERNAL)
+
+    def _without(self, call: SipCall, reason: Reason) -> Advice:
+        """The call goes on without a token, or without a verdict."""
         if call.question.signing:
-            return answers.go_on(Reason.INTERNAL)
-        return self.unverified(call, Reason.INTERNAL)
+            return answers.go_on(reason)
+        request, reading = call.question.request, self.policy.choice.reading
+        return answers.unverified(request, call.who, reason, reading)
+
+
+def _destination(called: tuple[TN | URI, ...]) -> Destination:
+    return Destination(
+        tuple(one for one in called if isinstance(one, TN)),
+        tuple(one for one in called if isinstance(one, URI)),
+    )
 
 
 def asked_of(waiting: Later) -> SipCall:

@@ -24,6 +24,7 @@ from zhenxian.core.errors import ParseError
 from zhenxian.core.header_fields import parse_addresses, parse_date, plain, syntax
 from zhenxian.core.reading import Reading
 from zhenxian.core.tn import ANONYMOUS, TN, URI, Private
+from zhenxian.signer.request import Forwarding
 from zhenxian.sip.message import SipRequest
 
 _WITHHELD: Final = frozenset({"id", "user", "header"})
@@ -59,6 +60,7 @@ class Parties(Struct, frozen=True, kw_only=True):
         orig: the display that is signed or verified; ANONYMOUS where nobody is named.
         other: the number of the other field, where From and P-Asserted-Identity name two.
         to: who is called.
+        target: who the Request-URI names; None where it cannot be read.
         emergency: an emergency number or service is called.
         withheld: the callee is not to see who calls.
         unread: what of the caller could not be read, as a sentence; None for nothing.
@@ -66,6 +68,7 @@ class Parties(Struct, frozen=True, kw_only=True):
 
     orig: TN | URI
     to: tuple[TN | URI, ...]
+    target: TN | URI | None = None
     other: TN | None = None
     emergency: bool = False
     withheld: bool = False
@@ -102,7 +105,13 @@ def parties(request: SipRequest, choice: Choice) -> Parties:
             raise
         orig, unread = ANONYMOUS, f"{error.where} could not be read"
     return Parties(
-        orig=orig, to=(called,), other=other, emergency=emergency, withheld=withheld, unread=unread
+        orig=orig,
+        to=(called,),
+        target=None if isinstance(target, ParseError) else target,
+        other=other,
+        emergency=emergency,
+        withheld=withheld,
+        unread=unread,
     )
 
 
@@ -117,9 +126,37 @@ def date_of(request: SipRequest) -> int | None:
         return None
 
 
-def diversions(request: SipRequest) -> tuple[str, ...]:
-    """Diversion (RFC 5806) and History-Info (RFC 7044) as they came, the former first."""
-    return tuple(map(plain, (*request.all("diversion"), *request.all("history-info"))))
+def forwarding_of(request: SipRequest, who: Parties, reading: Reading) -> Forwarding | None:
+    """What says that the call is forwarded (RFC 8946); None for nothing.
+
+    A Diversion or a History-Info says it, and so does a token that came with a call that goes to
+    another than To. The hop before the present one forwards: the first Diversion (RFC 5806), or the
+    entry that the last one of History-Info was made from (RFC 7044).
+    """
+    diverting, hi = _diverting(request, reading)
+    moved = who.target is not None and who.target not in who.to
+    if diverting is None and not (moved and request.identities):
+        return None
+    return Forwarding(
+        identities=request.identities, diverting=diverting, hi=hi, call_id=request.call_id
+    )
+
+
+def _diverting(request: SipRequest, reading: Reading) -> tuple[TN | URI | None, str | None]:
+    """Who forwards, and the index of its entry in History-Info; what cannot be read is nobody."""
+    try:
+        for address in parse_addresses(request.all("diversion"), "Diversion"):
+            return reading.identity(plain(address.uri), "Diversion"), None
+        entries = list(parse_addresses(request.all("history-info"), "History-Info"))
+        for entry in reversed(entries):
+            index = entry.parameter("mp") or entry.parameter("rc")
+            for earlier in entries:
+                if index and earlier.parameter("index") == index:
+                    uri = plain(earlier.uri).partition("?")[0]
+                    return reading.identity(uri, "History-Info"), index
+    except ParseError:
+        pass
+    return None, None
 
 
 def _read(uri: str, where: str, reading: Reading) -> TN | URI | ParseError:

@@ -71,6 +71,7 @@ class OwnSigning(TypedDict, total=False):
     requestId: str
     canonical: Annotated[str, Meta(description="The display as it was signed: digits, or a URI.")]
     attest: Annotated[Attestation | None, Meta(description="What was signed.")]
+    ppt: Annotated[str, _one_of("DiversionPpt", "div", "div-o")]
     decision: Annotated[DecisionReason, Meta(description="Why: of the table of reasons.")]
     decisionText: Annotated[str, Meta(description="Why, as a sentence.")]
     labels: Annotated[list[Label], Meta(description="What a policy that only labels says.")]
@@ -152,9 +153,24 @@ class HeaderChecks(TypedDict):
     detail: str | None
 
 
-class OwnVerification(TypedDict, total=False):
-    """Members of both dialects' verification answers, this project's own."""
+class DivertingIdentity(TypedDict, total=False):
+    """Who diverted the call: one of the two."""
 
+    tn: str
+    uri: str
+
+
+class DivResult(TypedDict):
+    """What was verified of a div token."""
+
+    div: DivertingIdentity
+    verstatValue: Verstat
+
+
+class OwnVerification(TypedDict, total=False):
+    """Members of both dialects' verification answers; all but divResult are this project's own."""
+
+    divResult: Annotated[list[DivResult], Meta(description="Of a diverted call (RFC 8946).")]
     sipResponse: SipResponse
     labels: Annotated[list[Label], Meta(description="What a policy that only labels says.")]
     kind: Annotated[str, _one_of("DisplayKind", "messaging", "privacy")]

@@ -17,11 +17,12 @@ from msgspec.structs import astuple
 from zhenxian.api.calls.twins import LEAST, refuse_twins
 from zhenxian.core.errors import ParseError, ZhenxianError, shown
 from zhenxian.core.header_fields import parse_addresses, parse_date
-from zhenxian.core.reading import Reading, is_withheld
+from zhenxian.core.reading import Reading, diverting_of, is_withheld
 from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import ANONYMOUS, TN, URI
 from zhenxian.passport.claims import MAX_DESTINATIONS, MAX_IAT, Destination
 from zhenxian.passport.json import loads_plain
+from zhenxian.passport.ppt.div import MAX_HI
 from zhenxian.passport.ppt.shaken import (
     MAX_CRN_LENGTH,
     Attestation,
@@ -30,7 +31,7 @@ from zhenxian.passport.ppt.shaken import (
     parse_origid,
 )
 from zhenxian.passport.words import fault, unreadable
-from zhenxian.signer.request import SigningRequest
+from zhenxian.signer.request import Forwarding, SigningRequest
 from zhenxian.verifier.request import VerificationRequest
 
 MAX_TEXT: Final = 128  # characters of names that are echoed or looked up
@@ -38,12 +39,13 @@ Seconds = Annotated[int, Meta(ge=0, le=MAX_IAT)]
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
 CallId = Annotated[str, Meta(min_length=1)]  # of any length: RFC 3261 section 25.1 has no bound
 Purpose = Annotated[str, Meta(min_length=1, max_length=MAX_CRN_LENGTH)]
+Hi = Annotated[str, Meta(min_length=1, max_length=MAX_HI)]
 Digits = Annotated[str, Meta(pattern=r"^[0-9*#]{1,16}$")]
 
 
 # The schema alone names these values: the readers below check them, with errors of their own.
 Level = Annotated[str, Meta(title="Attestation", extra_json_schema={"enum": list(Attestation)})]
-Type = Annotated[str, Meta(title="Ppt", extra_json_schema={"enum": ["shaken"]})]
+Type = Annotated[str, Meta(title="Ppt", extra_json_schema={"enum": ["shaken", "div", "div-o"]})]
 
 
 class Dialect(str, Enum):
@@ -78,10 +80,19 @@ class Party(Struct, forbid_unknown_fields=True):
     uri: str | list[str] | None = None
 
 
+class Diverting(Struct, forbid_unknown_fields=True):
+    """Who forwards (3GPP): the Request-URI before, and its index in History-Info."""
+
+    tn: str | None = None
+    uri: str | None = None
+    hi: Hi | None = None
+
+
 class SigningMembers(Struct, forbid_unknown_fields=True, kw_only=True):
     """Members of signingRequest.
 
-    `access`, `caller`, `extension`, `purpose` and `crn` are ours; the rest of dialects.
+    `access`, `caller`, `extension`, `purpose`, `crn`, `callId`, `diversion` and the Identity header
+    field values that a forwarded call came with are ours; the rest of dialects.
     """
 
     orig: Party
@@ -92,7 +103,7 @@ class SigningMembers(Struct, forbid_unknown_fields=True, kw_only=True):
     ppt: Type | None = None
     profileId: Name | None = None  # noqa: N815, as the dialect spells it
     requestId: Name | None = None  # noqa: N815
-    div: Any = None
+    div: Diverting | None = None
     rph: Any = None
     sph: Any = None
     access: Name | None = None
@@ -100,6 +111,11 @@ class SigningMembers(Struct, forbid_unknown_fields=True, kw_only=True):
     extension: Digits | None = None
     purpose: Purpose | None = None
     crn: Purpose | None = None
+    identity: str | list[str] | None = None
+    identityHeader: str | None = None  # noqa: N815
+    identityHeaders: list[str] | None = None  # noqa: N815
+    diversion: str | list[str] | None = None
+    callId: CallId | None = None  # noqa: N815
 
 
 class SigningBody(Struct, forbid_unknown_fields=True):
@@ -169,6 +185,7 @@ _verification = msgspec.json.Decoder(VerificationBody)
 _renamed = msgspec.json.Decoder(RenamedBody)
 _NO_JSON: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
+_PLAIN: Final = (None, "shaken")
 _USUAL: Final = 8  # members of a signing request that all dialects read
 _EMPTY: Final = b'{"verificationRequest":{"from":{"tn":""},"to":{"tn":""},"time":,"identity":""}}'
 _LONG_TIME: Final = 1_000_000_000  # and above: ten digits at least
@@ -224,6 +241,8 @@ def _once(
     for party in parties:
         if party is not None:
             standing += (party.tn is not None) + (party.uri is not None)
+    if isinstance(members, SigningMembers) and members.div is not None:
+        standing += 3 - astuple(members.div).count(None)
     if isinstance(members, VerificationMembers) and not members.explain:
         standing -= 1
     try:
@@ -410,17 +429,25 @@ def read_signing(
         or (members.origid is None and members.access is None)
     ):
         _once(body, members, (members.orig, members.dest, members.caller), dialect)
-    if members.ppt not in (None, "shaken") or members.div or members.rph or members.sph:
-        raise RequestError(
-            Reason.PARAMETER_INVALID,
-            "ppt",
-            f"{shown(members.ppt)}: only shaken is signed here",
-            dialect=dialect,
-        )
+    forwarded = None
+    if (
+        members.ppt not in _PLAIN
+        or members.div is not None
+        or members.identity is not None
+        or members.identityHeader is not None
+        or members.identityHeaders is not None
+        or members.diversion is not None
+        or members.rph
+        or members.sph
+    ):
+        forwarded = _forwarding(members, reading, dialect)
     iat, attest, origid = members.iat, members.attest, members.origid
+    diverts = forwarded is not None and forwarded.ppt is not None
     if iat is None:
-        raise RequestError(Reason.PARAMETER_MISSING, "iat", dialect=dialect)
-    if dialect is Dialect.ATIS:
+        if not diverts:
+            raise RequestError(Reason.PARAMETER_MISSING, "iat", dialect=dialect)
+        iat = 0
+    if dialect is Dialect.ATIS and not diverts:
         if attest is None:
             raise RequestError(Reason.PARAMETER_MISSING, "attest", dialect=dialect)
         if origid is None and members.access is None and members.profileId is None:
@@ -457,6 +484,7 @@ def read_signing(
         members.purpose,
         members.crn,
         unread,
+        forwarded,
     )
     return request, Echo(dialect, members.requestId)
 
@@ -472,6 +500,53 @@ def _dated(body: bytes, outer: str, name: str) -> bytes | None:
     except (ParseError, KeyError, TypeError, AttributeError):
         return None
     return msgspec.json.encode(told)
+
+
+def _forwarding(members: SigningMembers, reading: Reading, dialect: Dialect) -> Forwarding:
+    """What a forwarded call brings with it."""
+    ppt, div = members.ppt, members.div
+    if ppt not in (*_PLAIN, "div", "div-o") or members.rph or members.sph:
+        raise RequestError(
+            Reason.PARAMETER_INVALID,
+            "ppt",
+            f"{shown(ppt)}: shaken, div and div-o are signed here",
+            dialect=dialect,
+        )
+    others = (*_one(members.identityHeader), *_one(members.identityHeaders))
+    identities = [value for value in (*_one(members.identity), *others) if value.strip()]
+    if ppt in _PLAIN and div is not None:
+        raise RequestError(
+            Reason.PARAMETER_INVALID, "ppt", f"{shown(ppt)}: div goes with ppt div", dialect=dialect
+        )
+    if ppt == "shaken" and identities:
+        raise RequestError(
+            Reason.PARAMETER_INVALID,
+            "identity",
+            "what was received goes with ppt div, or without ppt",
+            dialect=dialect,
+        )
+    told: tuple[TN | URI, ...] = ()
+    if div is not None and (div.tn is not None or div.uri is not None):
+        told = _identities(Party(div.tn, div.uri), "div", reading, dialect)
+        if len(told) != 1:
+            raise RequestError(
+                Reason.PARAMETER_INVALID, "div", "exactly one of tn and uri", dialect=dialect
+            )
+    elif div is not None:
+        raise RequestError(Reason.PARAMETER_MISSING, "div.tn", dialect=dialect)
+    elif members.diversion is not None:
+        try:
+            told = diverting_of(_one(members.diversion), reading)
+        except ParseError as error:
+            raise _invalid(error, dialect) from None
+    return Forwarding(
+        identities=tuple(identities),
+        diverting=told[0] if told else None,
+        hi=div.hi if div is not None else None,
+        iat=members.iat,
+        call_id=members.callId,
+        ppt=ppt if ppt != "shaken" else None,
+    )
 
 
 def _as_the_token(body: bytes) -> VerificationMembers | None:
@@ -550,5 +625,6 @@ def read_verification(
         identities,
         members.callId,
         members.purpose,
+        _identities(members.dest, "dest", reading, dialect) if members.dest is not None else (),
     )
     return request, Echo(dialect, members.requestId, members.displayName, members.explain, orig)

@@ -13,6 +13,8 @@ from zhenxian.api.calls.answers import (
     AtisError,
     AtisSigning,
     AtisVerification,
+    DivertingIdentity,
+    DivResult,
     ExceptionMembers,
     FindingAnswer,
     OwnVerification,
@@ -28,6 +30,7 @@ from zhenxian.api.calls.requests import Dialect, Echo, filled
 from zhenxian.calls.asserted import asserted
 from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
+from zhenxian.core.tn import TN
 from zhenxian.signer.decide import Decision
 from zhenxian.signer.sign import SignedHeader
 from zhenxian.verifier.redress import Rejection
@@ -43,8 +46,8 @@ _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) -> bytes:
     """A signing answer: `identity` (ATIS-1000082) or `identityHeader` (3GPP).
 
-    With `explain`: attest, the decision's reason, a sentence, and what the caller's conduct shows,
-    as members of our own. `labels` as in `judged`.
+    With `explain`: attest, or ppt where that is no shaken, the decision's reason, a sentence, and
+    what the caller's conduct shows, as members of our own. `labels` as in `judged`.
     """
     members: AtisSigning | ThreegppSigning = (
         {"identity": header.identity}
@@ -59,7 +62,10 @@ def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) 
         members.setdefault("labels", []).append(Label.CALLEE_REFUSES_MARKETING)
     if explain:
         members["canonical"] = header.passport.orig
-        members["attest"] = decision.attest
+        if decision.attest is not None:
+            members["attest"] = decision.attest
+        else:
+            members["ppt"] = header.passport.header.ppt or ""
         members["decision"] = decision.reason.code
         members["decisionText"] = decision.detail
         if decision.finding is not None:
@@ -142,10 +148,10 @@ def judged(
     """A verification answer.
 
     ATIS-1000082: verstat, and reasoncode, reasontext, reasondesc on failure (running servers and
-    clients spell them so; camel case is of 3GPP). 3GPP: verstatValue
-    and one verifyResult a header. With `explain`: the canonical display, P-Asserted-Identity with
-    verstat, attest, origid, spc, the Reason header of RFC 9410, and with the request's `explain`
-    every check.
+    clients spell them so; camel case is of 3GPP). 3GPP: verstatValue and one verifyResult a header.
+    Both: divResult of a diverted call. With `explain`: the canonical display, P-Asserted-Identity
+    with verstat, attest, origid, spc, the Reason header of RFC 9410, and with the request's
+    `explain` every check.
 
     Three members of our own are there whatever `explain` says: `labels`, a list of strings; `kind`,
     of the display, where a screen is to show it; and `sipResponse` for a call that is to be
@@ -161,6 +167,10 @@ def judged(
         members["sipResponse"] = _response(
             rejection.status_for(verdict), rejection.contact_for(verdict)
         )
+    if len(verdict.results) > 1 or verdict.verstat is not Verstat.PASSED:
+        diverted = _div_result(verdict)
+        if diverted:
+            members["divResult"] = diverted
     if verdict.labels:
         members["labels"] = list(verdict.labels)
     if verdict.kind is not None:
@@ -218,6 +228,20 @@ def _threegpp(verdict: Verdict, echo: Echo, rejection: Rejection) -> ThreegppVer
     if echo.display_name is not None:
         members["displayName"] = echo.display_name
     return members
+
+
+def _div_result(verdict: Verdict) -> list[DivResult]:
+    """Who diverted the call, with what was verified of each (TS 24.229 Annex V)."""
+    told: list[DivResult] = []
+    for result in verdict.results:
+        number = result.diverting
+        if number is not None:
+            div: DivertingIdentity = (
+                {"tn": str(number)} if isinstance(number, TN) else {"uri": str(number)}
+            )
+            verstat = result.refusal.reason.verstat if result.refusal is not None else None
+            told.append({"div": div, "verstatValue": verstat or Verstat.PASSED})
+    return told
 
 
 def _result(result: Result, rejection: Rejection) -> VerifyResult:
