@@ -61,7 +61,7 @@ def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) 
     if decision.unwanted is not None:
         members.setdefault("labels", []).append(Label.CALLEE_REFUSES_MARKETING)
     if explain:
-        members["canonical"] = header.passport.orig
+        members["canonical"] = str(header.passport.orig)
         if decision.attest is not None:
             members["attest"] = decision.attest
         else:
@@ -177,7 +177,7 @@ def judged(
         members["kind"] = verdict.kind
     if explain:
         if echo.orig is not None:
-            members["canonical"] = echo.orig
+            members["canonical"] = str(echo.orig)
             asserting = asserted(echo.orig, verdict.verstat, reading)
             if asserting is not None:
                 members["paiHeader"] = asserting
