@@ -373,8 +373,8 @@ class Redress(Section):
     status: RejectionCode = Field(
         608,
         description="SIP answer to a genuine call from a pool of numbers. 608 needs a contact, a"
-        " signing key and an https publish_base; without a contact it is 603. 607 says that a"
-        " person did not want the call.",
+        " signing key and an https publish_base; without a contact it is 603. 607, which earlier"
+        " releases took, is 603, too: it is the called party's word (RFC 8197).",
     )
     organisation: Text | None = Field(
         None, description="Name of who rejects the call. Set, with a way to reach it: a contact."
