@@ -134,9 +134,9 @@ def make_world(folder: Path) -> Iterator[World]:
 def _register(file: Path, origid: str) -> None:
     numbers = [str(_FIRST_ORIG + index) for index in range(HOLDINGS)]
     records: list[Record] = [
-        Subject(_SUBJECT),
-        Subject("another"),
-        Access("bench-trunk", origid, _SUBJECT),
+        Subject(id=_SUBJECT),
+        Subject(id="another"),
+        Access(id="bench-trunk", origid=origid, subject=_SUBJECT),
         *(_held(number, _SUBJECT) for number in numbers),
         _held(_SPOOFED, "another"),
     ]
@@ -147,7 +147,9 @@ def _register(file: Path, origid: str) -> None:
 
 def _held(number: str, subject: str) -> Holding:
     numbers = TNRange(TN(number), TN(number))
-    return Holding(numbers, subject, Verification.VERIFIED, spcs=(_SPC,))
+    return Holding(
+        numbers=numbers, subject=subject, verification=Verification.VERIFIED, spcs=(_SPC,)
+    )
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ class Rejected(Struct, frozen=True):
     reason: str
 
 
-class Report(Struct):
+class Report(Struct, kw_only=True):
     """What became of an import.
 
     Attributes:

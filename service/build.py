@@ -374,7 +374,7 @@ def _fleet(settings: Settings) -> FleetOptions | None:
     if not fleet.url:
         return None
     return FleetOptions(
-        fleet.url,
+        url=fleet.url,
         password_file=fleet.password,
         sentinel_password_file=fleet.sentinel_password,
         tls_ca=fleet.tls_ca,

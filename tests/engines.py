@@ -77,7 +77,7 @@ class Fleet:
 
     def __init__(self, folder, url):
         self._folder = folder
-        self._options = FleetOptions(url, tag=f"zx{secrets.token_hex(4)}", timeout=10.0)
+        self._options = FleetOptions(url=url, tag=f"zx{secrets.token_hex(4)}", timeout=10.0)
         self._loop = asyncio.new_event_loop()
         self._open()
 

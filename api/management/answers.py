@@ -18,7 +18,7 @@ from zhenxian.core.tn import TN
 from zhenxian.registry.kinds import NumberKind
 from zhenxian.registry.members import MEMBERS, Member
 from zhenxian.registry.meta import Form
-from zhenxian.registry.model import TYPES, ConductMeasure, Kind
+from zhenxian.registry.model import TYPES, Kind
 
 Seconds: TypeAlias = Annotated[int, Meta(description="Seconds since the epoch.")]
 Following: TypeAlias = Annotated[
@@ -314,7 +314,7 @@ class ClearingAnswer(TypedDict):
     reason: str
     state: StandingState
     since: Seconds
-    measures: list[ConductMeasure]
+    measures: list[Measure]
     sentence: str
 
 

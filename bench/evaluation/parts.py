@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from bench.evaluation import plan
+from zhenxian.analytics.model import KeyKind
 from zhenxian.api.calls.messages import (
     SIGNING,
     VERIFICATION,
@@ -29,7 +30,7 @@ from zhenxian.certs.repository import Failure
 from zhenxian.core.errors import ConfigError
 from zhenxian.passport.jws import SigningKey
 from zhenxian.registry.journal import RegistryConflictError, put
-from zhenxian.registry.model import ConductKind, Exemption, Record, Subject, TargetKind
+from zhenxian.registry.model import Exemption, Record, Subject, TargetKind
 from zhenxian.registry.orders import Action, Instruction, order_of, sign_instruction
 from zhenxian.service.build import Service, build
 from zhenxian.service.settings import load_settings
@@ -168,11 +169,16 @@ class Desk:
         if not self.write(order_of(instruction, token)):
             raise RuntimeError(f"the order against {subject} was refused")
 
-    def exempt(self, kind: ConductKind, target: str) -> None:
+    def exempt(self, kind: KeyKind, target: str) -> None:
         """A registrar exempts somebody from findings of conduct."""
         now = int(self.now)
         exemption = Exemption(
-            f"bench-{kind.value}-{target}", kind, target, "branches", now, now + _EXEMPT_SECONDS
+            id=f"bench-{kind.value}-{target}",
+            kind=kind,
+            target=target,
+            reason="branches",
+            since=now,
+            until=now + _EXEMPT_SECONDS,
         )
         if not self.write(exemption):
             raise RuntimeError(f"the exemption of {target} was refused")
@@ -227,7 +233,7 @@ def _drive(desk: Desk, calls: list[Call], truth: list[Truth]) -> dict[Kind, Stop
                 desk.order(last)
                 ordered.add(last)
                 tally.registrations += 1
-                again = replace(documented(Subject(last)), id=f"{last}-again")
+                again = replace(documented(Subject(id=last)), id=f"{last}-again")
                 tally.registrations_refused += not desk.write(again)
             before[row.operator] = (subject, call.display)
         answer = desk.place(call)
@@ -257,8 +263,8 @@ def whole(seed: int, folder: Path, *, exempted: bool) -> dict[Kind, Counter[tupl
         chains = {row.id for row in truth if row.kind is Kind.BRANCHES}
         for subject, origid in {(c.subject, c.origid) for c in calls if c.subject in chains}:
             if exempted and subject is not None:
-                desk.exempt(ConductKind.SUBJECT, subject)
-                desk.exempt(ConductKind.SIGNER, f"{NORTH}/{origid}")
+                desk.exempt(KeyKind.SUBJECT, subject)
+                desk.exempt(KeyKind.SIGNER, f"{NORTH}/{origid}")
         tally = Tally()
         for call in calls:
             tally.add(call, desk.place(call))

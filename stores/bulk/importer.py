@@ -151,7 +151,7 @@ class Import:
         if not chunk.texts:
             return None
         holdings = self._kind is Kind.HOLDING
-        return _Part(chunk, self._layout.columns(chunk) if holdings else Columns([], []))
+        return _Part(chunk, self._layout.columns(chunk) if holdings else Columns(good=[], other=[]))
 
     def _commit(self, rows: Rows, parts: Sequence[_Part]) -> None:
         with self._book.transaction():
@@ -181,7 +181,10 @@ class Import:
     def _enter(self, seq: int) -> None:
         self._own.add(seq)
         time = max(self._now, self._book.last()[1])
-        self._book.record(Commit(seq, time, self._author, self._reason, ()), many=True)
+        self._book.record(
+            Commit(seq=seq, time=time, author=self._author, reason=self._reason, changes=()),
+            many=True,
+        )
 
     def _take(self, rows: Rows, part: _Part, seq: int, run: int) -> None:
         chunk = part.chunk

@@ -50,7 +50,7 @@ def test_its_nodes_go_on_where_they_were(before):
             assert a.problems() == []
             assert lacking(FLEET["read"], content(a.book) | {"acknowledged": ["a"]}) == []
             assert [name for name, _, _ in await a.acknowledgements("o-range")] == ["a"]
-            again = await write(a, put(Subject("bank")), now=NOON, **request(1))
+            again = await write(a, put(Subject(id="bank")), now=NOON, **request(1))
             assert (again.seq, again.changes) == (1, ())
             assert (await write(a, holding("862161002000"), now=NOON)).seq == 16
 

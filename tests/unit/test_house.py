@@ -28,23 +28,8 @@ PER_CALL = {
     "verifier/unsigned.py": {"UnsignedFacts"},
     "verifier/verdict.py": {"Result", "Verdict"},
 }
-# Records, the journal that keeps them, and what stores read from rows and streams.
-FROM_ROWS = {
-    "registry/journal.py": {"Commit", "Version"},
-    "registry/model.py": {
-        "Access",
-        "Binding",
-        "CalleeRefusal",
-        "Clearing",
-        "Exemption",
-        "Holding",
-        "Order",
-        "Reseller",
-        "Subject",
-    },
-}
-# Rooms whose Structs are still made by position.
-ROOMS = {"analytics", "stores"}
+# The room whose Structs are still made by position.
+ROOMS = {"analytics"}
 
 
 def by_position(path):
@@ -71,9 +56,8 @@ def test_every_file_of_the_product_is_seen():
 @pytest.mark.parametrize("name", FILES)
 def test_structs_of_many_fields_are_made_by_name(name):
     if name.partition("/")[0] not in ROOMS:
-        excepted = PER_CALL.get(name, set()) | FROM_ROWS.get(name, set())
-        assert by_position(FILES[name]) == excepted
+        assert by_position(FILES[name]) == PER_CALL.get(name, set())
 
 
 def test_each_exception_is_of_a_file():
-    assert {*PER_CALL, *FROM_ROWS} <= FILES.keys()
+    assert PER_CALL.keys() <= FILES.keys()

@@ -40,11 +40,17 @@ def test_every_record_version_and_commit_is_read(folder):
 def test_writing_goes_on_and_what_was_asked_before_is_known(folder):
     file = RegistryFile(folder.config.parent / "state" / "registry.db", writer=True)
     how = {"author": "a", "reason": "r", "now": NOON}
-    again = file.write([put(Subject("bank"))], **how, **request(1))
+    again = file.write([put(Subject(id="bank"))], **how, **request(1))
     assert (again.seq, again.changes) == (1, ())
     with pytest.raises(KeyReusedError):
-        file.write([put(Subject("bank"))], **how, request=request(1)["request"], fingerprint=b"x")
-    new = Holding(TNRange(TN("862161002000"), TN("862161002000")), "shop", Verification.VERIFIED)
+        file.write(
+            [put(Subject(id="bank"))], **how, request=request(1)["request"], fingerprint=b"x"
+        )
+    new = Holding(
+        numbers=TNRange(TN("862161002000"), TN("862161002000")),
+        subject="shop",
+        verification=Verification.VERIFIED,
+    )
     assert file.write([put(new)], **how).seq == 16
     assert file.covering(TN("862161002000")) == new
     assert file.covering(TN("862161000700")).subject == "bank"

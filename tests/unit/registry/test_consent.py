@@ -11,7 +11,7 @@ from zhenxian.registry.consent import MARKETING, MAX_TERM, MAX_TERMS, Consent, C
 from zhenxian.registry.model import CalleeRefusal, Scope
 
 A, B = TN("8613800138000"), TN("8613900139000")
-REFUSAL = CalleeRefusal(TNRange(B, B), 5, source="callee, hotline")
+REFUSAL = CalleeRefusal(numbers=TNRange(B, B), since=5, source="callee, hotline")
 
 
 @pytest.mark.parametrize(
