@@ -98,7 +98,7 @@ async def _join(file: Path, url: str, count: int) -> float:
         await registry.start()
         taken = time.perf_counter() - began
         ((held,),) = await registry.read(
-            lambda book: book.connection.all("SELECT count(*) FROM holdings")
+            lambda file: file.connection.all("SELECT count(*) FROM holdings")
         )
         if held != count:
             raise BenchError(f"the node that joined has {held} of {count} holdings")

@@ -140,9 +140,9 @@ def _register(file: Path, origid: str) -> None:
         *(_held(number, _SUBJECT) for number in numbers),
         _held(_SPOOFED, "another"),
     ]
-    book = RegistryFile(file, writer=True)
-    book.write([put(r) for r in records], author="bench", reason="bench", now=int(time.time()))
-    book.close()
+    registry = RegistryFile(file, writer=True)
+    registry.write([put(r) for r in records], author="bench", reason="bench", now=int(time.time()))
+    registry.close()
 
 
 def _held(number: str, subject: str) -> Holding:

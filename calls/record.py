@@ -1,4 +1,4 @@
-"""What is told of a call when its answer is ready: metrics, and a record in the call log."""
+"""What is recorded of a call when its answer is ready: metrics, and a line in the call log."""
 
 from __future__ import annotations
 

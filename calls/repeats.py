@@ -15,7 +15,7 @@ _ASKED_AGAIN: Final = (Sight.CALL, Sight.REQUEST)
 def question_of(
     by: bytes, call_id: str | None, request_id: bytes | None, body: bytes, at: float
 ) -> Question:
-    """What tells a repetition: asker and Call-ID, or asker and all that was sent with its id."""
+    """What shows a repetition: asker and Call-ID, or asker and all that came with its id."""
     return Question(
         at,
         (by, *_bounded(call_id)) if call_id is not None else None,

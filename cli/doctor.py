@@ -194,11 +194,11 @@ def _trust(service: Service) -> Iterator[Finding]:
 
 
 def _registry(service: Service) -> Iterator[Finding]:
-    book = service.registry.book
+    records = service.registry.records
     lacking = [
         kind.value
         for kind in (Kind.SUBJECT, Kind.HOLDING, Kind.ACCESS)
-        if not book.page(kind, limit=1).rows
+        if not records.page(kind, limit=1).rows
     ]
     if lacking:
         yield Finding(
@@ -208,7 +208,7 @@ def _registry(service: Service) -> Iterator[Finding]:
             "zhenxian registry import, or the API under /v1/",
         )
         return
-    seq, when = book.last()
+    seq, when = records.last()
     yield Finding("ok", "registry", f"{seq} commits, the last {_moment(when)}")
 
 

@@ -41,17 +41,17 @@ class Fault(NamedTuple):
 
     Attributes:
         member: its path, e.g. "orig.tn[1]"; empty for the text as a whole.
-        told: what was expected, e.g. "text expected, not a number".
+        expected: in a sentence, e.g. "text expected, not a number".
         missing, unknown: the member is not there, or not one of those that may be.
     """
 
     member: str
-    told: str
+    expected: str
     missing: bool = False
     unknown: bool = False
 
     def __str__(self) -> str:
-        return f"{self.member}: {self.told}" if self.member else self.told
+        return f"{self.member}: {self.expected}" if self.member else self.expected
 
 
 def fault(error: msgspec.ValidationError) -> Fault:

@@ -513,7 +513,7 @@ def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRout
             pins=service.pins,
             plan=service.plan,
             reading=service.reading,
-            done=lambda requests: service.registry.read(lambda book: done(book, requests)),
+            done=lambda requests: service.registry.read(lambda file: done(file, requests)),
             given_for=service.origids.given_for,
             clock=service.clock,
         ),

@@ -22,12 +22,12 @@ def protocols(service: Service) -> tuple[type[WireProtocol], type[WireProtocol]]
     """That of the calls listener, and that of the admin listener."""
     settings, metrics = service.settings, service.metrics
     anonymous = service.authenticator.anonymous
-    book = Connections(_limits(settings, anonymous=anonymous), metrics.connection_refused)
-    metrics.gauge("zhenxian_connections", "Open connections.", lambda: len(book))
+    connections = Connections(_limits(settings, anonymous=anonymous), metrics.connection_refused)
+    metrics.gauge("zhenxian_connections", "Open connections.", lambda: len(connections))
     metrics.gauge(
         "zhenxian_connections_strangers",
         "Open connections that have shown no credentials, where these are asked for.",
-        lambda: book.strangers,
+        lambda: connections.strangers,
     )
     dialect = spoken(settings.server.dialect)
 
@@ -36,7 +36,7 @@ def protocols(service: Service) -> tuple[type[WireProtocol], type[WireProtocol]]
         return refusal(reason, variables, url, method, dialect)
 
     shared = Shared(
-        book,
+        connections,
         refused,
         Hosts(_names(settings)) if anonymous else None,
         service.authenticator.certified,

@@ -95,7 +95,7 @@ class Watcher:
         service = self._service
         try:
             service.registry.refresh()
-            await service.registry.with_writer(lambda book: book.purge(int(service.clock())))
+            await service.registry.with_writer(lambda file: file.purge(int(service.clock())))
             service.reported.report("registry", None)
         except StoreUnavailableError as error:
             service.reported.report("registry", str(error))

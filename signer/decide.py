@@ -12,7 +12,7 @@ from zhenxian.core.reading import MIN_DIGITS
 from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import ANONYMOUS, TN, Private
 from zhenxian.passport.ppt.shaken import Attestation
-from zhenxian.registry.consent import Consent, ConsentPolicy, told
+from zhenxian.registry.consent import Consent, ConsentPolicy, refusal_text
 from zhenxian.registry.exemptions import against
 from zhenxian.registry.kinds import NO_PLAN, Plan
 from zhenxian.registry.model import (
@@ -270,7 +270,7 @@ def decide(
     unwanted = facts.unwanted
     if unwanted is not None and decision.attest is not None:
         if marketing is Consent.REFUSE:
-            decision = _refuse(Reason.CALLEE_REFUSES, told(unwanted))
+            decision = _refuse(Reason.CALLEE_REFUSES, refusal_text(unwanted))
         decision = replace(decision, unwanted=unwanted)
     if facts.to_emergency:
         decision = _to_emergency(request, facts, decision)

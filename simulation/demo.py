@@ -138,20 +138,20 @@ def _missing(data: Path, wanted: Sequence[Record]) -> list[Record]:
 
     Beside a binding of another privacy number, of an earlier release, its own gets another name.
     """
-    book, lacking = RegistryFile(data / REGISTRY_FILE, writer=True), list[Record]()
+    registry, lacking = RegistryFile(data / REGISTRY_FILE, writer=True), list[Record]()
     try:
         for one in wanted:
-            found = book.get(KINDS[type(one)], one.key)
+            found = registry.get(KINDS[type(one)], one.key)
             before = found[1] if found is not None else None
             if isinstance(one, Binding) and isinstance(before, Binding) and before.x != one.x:
                 named = replace(one, id=f"{one.id}-{one.x}")
-                before = None if book.get(Kind.BINDING, named.key) is None else named
+                before = None if registry.get(Kind.BINDING, named.key) is None else named
                 one = named  # noqa: PLW2901, the same binding under another name
             if before is None:
                 lacking.append(one)
         return lacking
     finally:
-        book.close()
+        registry.close()
 
 
 def register(data: Path, changes: Sequence[Record], now: int) -> None:
@@ -160,16 +160,16 @@ def register(data: Path, changes: Sequence[Record], now: int) -> None:
     Raises:
         ZhenxianError: they contradict what is there; nothing was written.
     """
-    book = RegistryFile(data / REGISTRY_FILE, writer=True)
+    registry = RegistryFile(data / REGISTRY_FILE, writer=True)
     try:
-        book.write(
+        registry.write(
             [put(record) for record in changes],
             author="demonstration",
             reason="sample data",
             now=now,
         )
     finally:
-        book.close()
+        registry.close()
 
 
 class World(NamedTuple):

@@ -29,7 +29,7 @@ _CACHED: Final = 65_536  # pairs of keys; about 20 MB when full
 class PooledVerifying(str, Enum):
     """What verifying does with a genuine token whose signer's conduct shows a pool.
 
-    FAIL gives TN-Validation-Failed, LABEL only tells; OFF asks nothing.
+    FAIL gives TN-Validation-Failed, LABEL only a label; OFF looks at nothing.
     """
 
     FAIL = "fail"

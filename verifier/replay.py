@@ -52,7 +52,7 @@ UNKNOWN: Final = Sighted(Sight.UNKNOWN)
 
 
 class Question(Struct, frozen=True):
-    """What tells a repeated question: equal members, neither of them None, are the same.
+    """What a repeated question is recognised by: equal members, neither of them None.
 
     Attributes:
         at: when it is asked, seconds since the epoch.
@@ -72,7 +72,7 @@ class Sighting(Struct, frozen=True):
     Attributes:
         key: 16 octets of replay_key.
         until: epoch second after which the token is stale anyway and may be forgotten.
-        question: None when nothing would tell a repetition.
+        question: None when a repetition could not be recognised.
         answer: what is answered if every token of the call is new.
     """
 
@@ -90,7 +90,7 @@ class ReplayStore(Protocol):
     """
 
     def sight(self, sighting: Sighting, now: int) -> Sighted:
-        """Record the token if it is new; otherwise tell how it was seen before."""
+        """Record the token if it is new; otherwise say how it was seen before."""
         ...
 
 

@@ -131,9 +131,9 @@ class Verifier:
         """Start with nothing validated.
 
         Args:
-            lacking: tells whether lists that a chain's path names are to be fetched first.
-            suspect: told the x5u under whose chain from the cache a signature failed, or whose
-                certificate is revoked: its host may have replaced it
+            lacking: says whether lists that a chain's path names are to be fetched first.
+            suspect: called with an x5u whose chain from the cache did not verify a signature, or
+                holds a revoked certificate: its host may have replaced it
                 (certs.repository.CertificateRepository.suspect).
         """
         self.policy = policy
@@ -166,7 +166,7 @@ class Verifier:
         Args:
             now: seconds since the epoch.
             fetched: by x5u, what an earlier NeedCertificates asked for.
-            question: tells a repeated question from a replay.
+            question: distinguishes a repeated question from a replay.
 
         Returns:
             The verdict, or what must be fetched before there can be one. The call's verstat is
@@ -302,23 +302,23 @@ class Verifier:
         return seen
 
     def settle(self, opened: Opened, presumed: Verdict, seen: Sequence[Sighted]) -> Verdict:
-        """The verdict, `presumed` itself where all tokens are new. Tells conduct of what counts.
+        """The verdict, `presumed` itself where all tokens are new; analytics observes what counts.
 
         Args:
             seen: answers to `sightings`, in their order.
         """
-        verdict, told = presumed, self.sources.conduct is not None
+        verdict, observed = presumed, self.sources.conduct is not None
         if seen.count(NEW) < len(seen):
             keys = [one.key for one in self.sightings(opened)]
             by_key = dict(zip(keys, seen, strict=True))
             verdict = self._judged(opened, by_key)
-            told = told and NEW in seen
+            observed = observed and NEW in seen
         else:
             by_key = {}
-        if told and not opened.to_emergency:
+        if observed and not opened.to_emergency:
             for entry, result in zip(opened.entries, verdict.results, strict=True):
                 if isinstance(entry, Candidate) and by_key.get(entry.key, NEW) is NEW:
-                    self._tell(entry, result.refusal, opened)
+                    self._observe(entry, result.refusal, opened)
         return verdict
 
     def _judged(self, opened: Opened, seen: Mapping[bytes, Sighted]) -> Verdict:
@@ -375,8 +375,8 @@ class Verifier:
             notes.append(_REPEATED[sighted.sight])
         return replace(result, notes=tuple(notes))
 
-    def _tell(self, candidate: Candidate, refusal: Refusal | None, opened: Opened) -> None:
-        """What the call tells of its signer's conduct. Asked about again, it tells nothing more."""
+    def _observe(self, candidate: Candidate, refusal: Refusal | None, opened: Opened) -> None:
+        """Count the call for its signer, once however often it is asked about."""
         conduct, token, facts = self.sources.conduct, candidate.token, candidate.facts
         if conduct is None or not isinstance(token, VerifiedPASSporT) or facts is None:
             return
@@ -386,7 +386,7 @@ class Verifier:
         if not isinstance(extension, Shaken):
             return
         # A token may name others beside whom the call is for, by the request.
-        told = observation(
+        seen = observation(
             keys(token),
             token.orig,
             called[0] if called else None,
@@ -396,8 +396,8 @@ class Verifier:
             extension.origid,
             int.from_bytes(candidate.key[:_MARK_OCTETS], "big"),
         )
-        if told is not None:
-            conduct.observe(told)
+        if seen is not None:
+            conduct.observe(seen)
 
     def signer(self, chain: Chain, now: int) -> TrustedSigner | Untrusted:
         """Validate a chain, or remember doing so (verifier.trust)."""
@@ -438,5 +438,5 @@ def _result(
     )
 
 
-# Checks that failed, and the call tells of its signer's conduct all the same.
+# A call that fails one of these checks still counts for its signer's conduct.
 _COUNTS: Final = (Check.CONDUCT, Check.CONSENT)

@@ -196,7 +196,7 @@ def _explain(error: Exception, body: bytes, dialect: Dialect, outer: str) -> Req
     name = found.member.removeprefix(f"{outer}.")[:MAX_TEXT]
     if found.missing:
         return RequestError(Reason.PARAMETER_MISSING, name, dialect=dialect)
-    told = "unknown parameter" if found.unknown else found.told
+    told = "unknown parameter" if found.unknown else found.expected
     if found.unknown and name == found.member:
         told += f"; only {outer} stands here"
     elif found.unknown and outer == "verificationRequest" and name in ("orig", "iat"):

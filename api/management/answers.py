@@ -54,7 +54,7 @@ def _list(of: Any) -> Any:
 def _members(kind: Kind) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
     for member in MEMBERS[kind]:
-        told = Meta(description=member.told, examples=member.schema.get("examples"))
+        told = Meta(description=member.meaning, examples=member.schema.get("examples"))
         of: Any = Annotated[_type(member), told]
         if kind is Kind.SUBJECT and member.name in PRIVATE:
             found.append((member.name, of | UnsetType, UNSET))

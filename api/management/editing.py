@@ -87,7 +87,7 @@ def shown(record: Record, principal: Principal, version: int | None = None) -> d
     return row
 
 
-def told(version: Version, principal: Principal) -> dict[str, Any]:
+def shown_version(version: Version, principal: Principal) -> dict[str, Any]:
     """A version, likewise, and who made it."""
     return {
         "version": version.version,

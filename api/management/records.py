@@ -18,7 +18,7 @@ from zhenxian.api.management import answers
 from zhenxian.api.management.batches import batch_routes
 from zhenxian.api.management.bodies import BODIES
 from zhenxian.api.management.common import ALWAYS, problems, requires
-from zhenxian.api.management.editing import Editor, check_own, may_see, shown, told
+from zhenxian.api.management.editing import Editor, check_own, may_see, shown, shown_version
 from zhenxian.api.management.orders import order_routes
 from zhenxian.api.management.parameters import (
     SPANS,
@@ -120,7 +120,7 @@ def _record_routes(
         return span_key(key, editor.reading) if kind in SPANS else key
 
     def found(key: str) -> tuple[int, Record]:
-        entry = registry.book.get(kind, canonical(key))
+        entry = registry.records.get(kind, canonical(key))
         if entry is None:
             raise HTTPException(404, f"there is no {kind.value} {key}")
         return entry
@@ -206,7 +206,7 @@ def _record_routes(
         if_match: IfMatch = None,
     ) -> None:
         version = expected(if_match, None)
-        entry = registry.book.get(kind, canonical(key))
+        entry = registry.records.get(kind, canonical(key))
         if entry is None and once is None:
             raise HTTPException(404, f"there is no {kind.value} {key}")
         if entry is not None:
@@ -231,7 +231,7 @@ def _record_routes(
             isinstance(versions[0].value, Binding) and not may_see(principal, versions[0].value)
         ):
             raise HTTPException(404, f"there never was a {kind.value} {key}")
-        return {"versions": [told(version, principal) for version in versions]}
+        return {"versions": [shown_version(version, principal) for version in versions]}
 
 
 def _rotation_route(routes: APIRouter, editor: Editor, authenticator: Authenticator) -> None:
@@ -257,7 +257,7 @@ def _rotation_route(routes: APIRouter, editor: Editor, authenticator: Authentica
         once: OnceOnly,
         if_match: IfMatch = None,
     ) -> dict[str, Any]:
-        entry = editor.registry.book.get(Kind.ACCESS, key)
+        entry = editor.registry.records.get(Kind.ACCESS, key)
         if entry is None or not isinstance(entry[1], Access):
             raise HTTPException(404, f"there is no access {key}")
         fresh = replace(entry[1], origid=str(uuid.uuid4()))
@@ -265,7 +265,7 @@ def _rotation_route(routes: APIRouter, editor: Editor, authenticator: Authentica
         change = put(fresh, entry[0] if wanted is None else wanted)
         commit = await editor.commit([change], principal, reason, once, None)
         if not commit.changes:  # done before, under the same key
-            version, record = editor.registry.book.get(Kind.ACCESS, key) or (commit.seq, fresh)
+            version, record = editor.registry.records.get(Kind.ACCESS, key) or (commit.seq, fresh)
         else:
             version, record = commit.seq, commit.changes[0].value or fresh
         response.headers["etag"] = f'"{version}"'

@@ -115,7 +115,7 @@ class Desk:
         self._orders = 0
         records = map(documented, registrable(traffic.records(), traffic.shared_accesses()))
         register(folder / "state", list(records), start)
-        self._book = RegistryFile(folder / "state" / REGISTRY_FILE, writer=True)
+        self._records = RegistryFile(folder / "state" / REGISTRY_FILE, writer=True)
         self._service = _service(world, lambda: self.now, conduct=conduct)
         current = self._service.keys.current if self._service.keys is not None else None
         if current is None:
@@ -145,7 +145,7 @@ class Desk:
     def write(self, record: Record) -> bool:
         """Put a record; False when the registry refuses it."""
         try:
-            self._book.write([put(record)], author="bench", reason="bench", now=int(self.now))
+            self._records.write([put(record)], author="bench", reason="bench", now=int(self.now))
         except (RegistryConflictError, ConfigError):
             return False
         return True
@@ -184,7 +184,7 @@ class Desk:
             raise RuntimeError(f"the exemption of {target} was refused")
 
     def close(self) -> None:
-        self._book.close()
+        self._records.close()
         self._service.registry.close()
 
 

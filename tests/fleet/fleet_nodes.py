@@ -113,7 +113,7 @@ async def until(condition, seconds: float = 12.0, what: str = "the condition") -
 
 def state(registry: FleetRegistry) -> dict:
     """What a copy holds, as all nodes must have it."""
-    book = registry.book
+    book = registry.records
     tables = {
         name: sorted(book.connection.all(f"SELECT * FROM {name}"), key=repr) for name in COMMON
     }

@@ -94,7 +94,7 @@ def test_a_dry_run_changes_nothing(redis, tmp_path):
         async with Node(tmp_path, "a", options(redis.url)) as a:
             commit = await write(a, subject("bank"), dry_run=True)
             assert commit.seq == 1
-            assert a.book.last() == (0, 0)
+            assert a.records.last() == (0, 0)
             assert redis.ask("EXISTS", "{zx}:journal").strip() == "0"
             with pytest.raises(ConfigError, match="bank"):
                 await write(a, holding("100"), dry_run=True)
@@ -227,7 +227,7 @@ def test_processes_of_one_machine_share_a_file(redis, tmp_path):
                 *(write(first, holding(str(100 + n))) for n in range(20)),
                 *(write(second, holding(str(200 + n))) for n in range(20)),
             )
-            await until(lambda: first.book.last()[0] == second.book.last()[0] == 41)
+            await until(lambda: first.records.last()[0] == second.records.last()[0] == 41)
             first.refresh(), second.refresh()
             assert first.holding(TN("205")) == second.holding(TN("205")) != None  # noqa: E711
             assert first.problems() == second.problems() == []
@@ -331,15 +331,17 @@ def test_a_checkpoint_and_the_tail_make_a_new_node(redis, tmp_path):
                 assert b.seq == a.seq == 7
                 assert b.current
                 for key in ("100-199", "301", "400"):
-                    assert b.book.history(Kind.HOLDING, key) == a.book.history(Kind.HOLDING, key)
+                    assert b.records.history(Kind.HOLDING, key) == a.records.history(
+                        Kind.HOLDING, key
+                    )
                 assert b.holding(TN("150")) == a.holding(TN("150"))
-                assert b.book.get(Kind.BINDING, "b1") is None
-                assert b.book.get(Kind.BINDING, "b2") == a.book.get(Kind.BINDING, "b2")
+                assert b.records.get(Kind.BINDING, "b1") is None
+                assert b.records.get(Kind.BINDING, "b2") == a.records.get(Kind.BINDING, "b2")
                 assert b.order(Who(subjects=("shop",)), 2**40).id == "o1"
-                assert b.book.last_number("regulator") == 1
+                assert b.records.last_number("regulator") == 1
                 assert b.exemption("subject", "bank", now) == exempt
                 assert b.refusal(TN("705"), Scope.MARKETING, now) == refusal
-                assert b.book.history(Kind.REFUSAL, "700-709")
+                assert b.records.history(Kind.REFUSAL, "700-709")
                 again = await write(b, holding("400"), request=b"r", fingerprint=b"f")
                 assert again.seq == 7
                 await write(b, holding("401"))
@@ -401,7 +403,7 @@ def test_a_gap_is_bridged_by_the_checkpoint_and_history_here_is_kept(redis, tmp_
                 assert b.current
                 assert b.problems() == []
                 assert b.binding(TN("51"), TN("300"), TN("60"), "", now) is None
-                first, second = b.book.history(Kind.BINDING, "b1")
+                first, second = b.records.history(Kind.BINDING, "b1")
                 assert (first.version, first.value) == (2, lent)
                 assert second.value is None
                 assert state(a) == state(b)
@@ -605,7 +607,7 @@ def test_the_copy_is_not_written_past_the_journal(redis, tmp_path):
             before, commit = await a.with_writer(lambda replica: replica.try_out(proposal))
             assert (before.seq, commit.seq) == (0, 1)
             assert await a.with_writer(lambda replica: replica.mark()) == before
-            assert a.book.get(Kind.SUBJECT, "x") is None
+            assert a.records.get(Kind.SUBJECT, "x") is None
             assert not {"write", "apply", "apply_change", "record"} & set(dir(Replica))
 
     asyncio.run(run())
@@ -625,8 +627,8 @@ def test_what_travels_is_told_from_what_merely_looks_alike(redis, tmp_path):
             await until(lambda: a.seq == b.seq == 2)
             digest = hashlib.sha256(repr(state(a)).encode()).hexdigest()
             assert digest == hashlib.sha256(repr(state(b)).encode()).hexdigest()
-            assert isinstance(a.book.get(Kind.SUBJECT, "bank")[1], Subject)
-            assert not isinstance(a.book.get(Kind.SUBJECT, "bank")[1], Holding)
+            assert isinstance(a.records.get(Kind.SUBJECT, "bank")[1], Subject)
+            assert not isinstance(a.records.get(Kind.SUBJECT, "bank")[1], Holding)
 
     asyncio.run(run())
 

@@ -305,7 +305,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def ask_of_the_past(self, data):
-        plain, book = self.plain, self.engine.book
+        plain, book = self.plain, self.engine.records
         times = {commit.time for commit, _ in plain.commits}
         at = data.draw(st.sampled_from(sorted(times)) | st.integers(0, self.now + 9))
         for n in range(98, 132, 2):
@@ -318,7 +318,7 @@ class Histories(RuleBasedStateMachine):
     def pages(self, kind, limit):
         found, after = [], ""
         while after is not None:
-            page = self.engine.book.page(kind, after=after, limit=limit)
+            page = self.engine.records.page(kind, after=after, limit=limit)
             found += page.rows
             after = page.following
         known = [entry for (k, _), entry in self.plain.records.items() if k is kind]

@@ -109,14 +109,14 @@ def test_orders_exemptions_refusals_and_bindings_count_for_calls(folder, desk_of
     assert registry.order(Who(subjects=("shop",)), NOON) is None  # lifted
     assert registry.exemption("subject", "bank", NOON).id == "e-1"
     assert registry.access(None, "10000000-0000-4000-8000-000000000003").id == "t-1"
-    assert registry.book.access_of("10000000-0000-4000-8000-000000000001").id == "t-1"
+    assert registry.records.access_of("10000000-0000-4000-8000-000000000001").id == "t-1"
     assert registry.standing("bank", "centre").closed_by == "reseller mvno is suspended"
     a, b, x = TN("8613800000001"), TN("8613900000001"), TN("8617000000001")
     assert registry.binding(a, x, b, "", NOON).id == "b-1"
-    assert [one.key for one in registry.book.refusals(TN("862188881234"))] == [
+    assert [one.key for one in registry.records.refusals(TN("862188881234"))] == [
         "862188880000-862188889999"
     ]
-    assert registry.book.refusals(TN("8613700000001")) == []
+    assert registry.records.refusals(TN("8613700000001")) == []
 
 
 def test_what_callers_were_found_to_do_stands(folder, desk_of):
