@@ -95,7 +95,7 @@ class Verifying(Struct, Generic[A]):
     """A verification request whose cheap checks are done.
 
     Attributes:
-        question: what a repetition is recognised by; None when it is not.
+        question: what a repetition is recognised by; None when it cannot be.
     """
 
     asked: A
@@ -280,7 +280,7 @@ class Pipeline:
     # Signing
 
     def decide(self, request: SigningRequest, asked: A) -> Signing[A] | Unfit:
-        """Everything before the signature; or why nothing is decided, as without a key."""
+        """Screen, gather and decide: everything before the signature; or why nothing is decided."""
         side, now = self.signing, self.clock()
         unfit = screen(request, int(now), side.iat_window)
         if unfit is not None:
@@ -325,7 +325,7 @@ class Pipeline:
         write: Write[A],
         question: Question | None = None,
     ) -> Verifying[A] | Waiting[A] | Judged[A]:
-        """Everything before the signature."""
+        """Steps 1 to 7 of verifying: everything before the signature."""
         opened = self.verifying.verifier.open(request, int(self.clock()))
         if isinstance(opened, Opened):
             return Verifying(asked, opened, question)

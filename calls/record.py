@@ -55,7 +55,7 @@ class Recorder:
         elapsed: float,
         repeated: Sighted | None = None,
     ) -> None:
-        """One verdict. `repeated` tells of a question that was asked before."""
+        """Record a verdict. `repeated`: the question was asked before."""
         self._metrics.verification(verdict.verstat.value, verdict.reason.code, elapsed)
         for label in verdict.labels:
             self._metrics.label(label.value, verdict.verstat.value)

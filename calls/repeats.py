@@ -32,7 +32,7 @@ def _bounded(call_id: str) -> tuple[bytes, ...]:
 
 
 def asked_again(seen: Sequence[Sighted]) -> Sighted | None:
-    """The first token's sighting, where all tokens of a call say alike that it is asked again."""
+    """The first token's sighting if all tokens of the call show the same repetition, else None."""
     if not seen or seen[0].sight not in _ASKED_AGAIN:
         return None
     first = seen[0]

@@ -93,7 +93,7 @@ class Decision(Struct, frozen=True):
 
     @property
     def counts(self) -> bool:
-        """True when the call counts for its caller's conduct: it goes out, or would but for that.
+        """True when the call counts for its caller: it is signed, or refused for conduct alone.
 
         Other refusals say nothing of how the caller's displays are used, nor do emergency calls.
         """
@@ -125,7 +125,7 @@ def gather(
         consent: which purposes callees are asked about; None for none.
     """
     dest = request.dest
-    # Nearly every call is told by the length of its first number.
+    # Nearly every call is recognised by the length of its first number.
     to_emergency = (bool(dest.uri) or len(dest.tn[0]) < MIN_DIGITS) and all(
         plan.emergency(one) for one in dest.identities
     )

@@ -103,7 +103,7 @@ class SharedReplayStore(Protocol):
 
 
 def again(before: Question, answer: bytes, now: Question | None, window: float) -> Sighted:
-    """What a question about a token that was seen before is.
+    """Whether a question about a token that was seen before repeats the first one, or is a replay.
 
     Args:
         before, answer: the question that the token was first seen with, and its answer.
@@ -120,7 +120,7 @@ def again(before: Question, answer: bytes, now: Question | None, window: float) 
 
 
 def mark(parts: tuple[bytes, ...]) -> bytes:
-    """What stands for a member of a Question outside of this process: 16 octets, never zeros."""
+    """A Question's member as stores outside of this process keep it: 16 octets, never zeros."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)

@@ -1,4 +1,4 @@
-"""The checks that need no key: cheap, pure, before anything is fetched or computed."""
+"""Checks of a token that need no key: syntax, freshness of iat and Date, orig, dest, x5u."""
 
 from __future__ import annotations
 

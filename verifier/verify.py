@@ -20,9 +20,9 @@ For each Identity header of the call, the first check that fails ends that heade
     where it was signed; its signer's displays are not used as a pool; the
     callee does not refuse such calls                                         438, 437, 608, 607
 
-Steps 1 to 5 need no key. Side effects come last: only a genuine token enters the replay store.
-A certificate that is not in the cache is a value, NeedCertificates: the caller fetches and asks
-again, so this module waits for nothing.
+Steps 1 to 5 need no key (verifier.screen). Side effects come last: only a genuine token enters the
+replay store. A certificate that is not in the cache is a value, NeedCertificates: the caller
+fetches and asks again, so this module waits for nothing.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Verifier:
         self._signers = Signers()
 
     def judge_by(self, trust: Trust) -> None:
-        """Judge certificates by this from now on."""
+        """Replace what certificates are judged by, from the next call on."""
         self.trust = trust
 
     def verify(
@@ -254,8 +254,8 @@ class Verifier:
     def presume(self, opened: Opened) -> Verdict:
         """Step 10 for all headers whose signature verified, as if their tokens were new.
 
-        It leaves no trace, but that a key may have been replaced where a signature fails. A call
-        that is neither genuine nor found false is judged by its display alone.
+        Nothing is recorded, except that a failed signature may mark a cached chain as outdated.
+        A call that is neither genuine nor found false is judged by its display alone.
         """
         for entry in opened.entries:
             if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT):

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 from msgspec.structs import astuple
 
-from zhenxian.api.calls.twins import LEAST, refuse_twins
+from zhenxian.api.calls.duplicates import LEAST, refuse_duplicates
 from zhenxian.core.errors import ParseError, ZhenxianError, shown
 from zhenxian.core.reading import Reading, is_withheld
 from zhenxian.core.reasons import Reason
@@ -225,7 +225,7 @@ def _once(
     if isinstance(members, VerificationMembers) and not members.explain:
         standing -= 1
     try:
-        refuse_twins(body, standing)
+        refuse_duplicates(body, standing)
     except ParseError as error:
         raise _unusable(error, dialect) from None
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 from fastapi import HTTPException
 
 from zhenxian.api.auth import Principal
+from zhenxian.api.idempotency import Once
 from zhenxian.api.management.answers import PRIVATE
-from zhenxian.api.once import Once
 from zhenxian.api.permissions import Action, Thing, everybodys
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.reading import Reading

@@ -1,7 +1,7 @@
 """The management API: the registry's records, orders, and the history of both.
 
 Every write names a reason, is made under the name of the key that asks, and may carry If-Match
-(the version it saw) and Idempotency-Key (the same request twice is done once; see api.once).
+(the version it saw) and Idempotency-Key (the same request twice is done once; see api.idempotency).
 """
 
 # Annotations name variables of the functions around them: they are not postponed here.
@@ -14,6 +14,7 @@ from fastapi import APIRouter, Body, HTTPException, Response
 from msgspec.structs import replace
 
 from zhenxian.api.auth import Authenticator, Principal
+from zhenxian.api.idempotency import OnceOnly
 from zhenxian.api.management import answers
 from zhenxian.api.management.batches import batch_routes
 from zhenxian.api.management.bodies import BODIES
@@ -35,7 +36,6 @@ from zhenxian.api.management.parameters import (
 )
 from zhenxian.api.management.questions import question_routes
 from zhenxian.api.management.trace import trace_router
-from zhenxian.api.once import OnceOnly
 from zhenxian.api.permissions import RECORDS, Action, Thing
 from zhenxian.api.reading import PlainRoute
 from zhenxian.api.schema import answered
