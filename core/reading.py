@@ -206,7 +206,7 @@ class Reading(Struct, frozen=True, kw_only=True):
             return TN(undressed(text).removeprefix("+"))
 
     def claimed_number(self, tn: TN) -> TN:
-        """A token's number, without a country code that a signer put before a national-only number."""
+        """A token's number, without a country code before a number that has none in its plan."""
         if len(tn) <= MAX_CODED:
             form = self.national_form(tn)
             if form is not None:

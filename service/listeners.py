@@ -12,7 +12,7 @@ from zhenxian.api.transport.hosts import Hosts
 from zhenxian.api.transport.refusals import refusal, spoken
 from zhenxian.api.transport.wire import Shared, WireProtocol, bound
 from zhenxian.core.reasons import Reason
-from zhenxian.service.build import Service
+from zhenxian.service.service import Service
 from zhenxian.service.settings import Settings, listener_address
 
 _OTHER_DESCRIPTORS: Final = 256  # files, stores, fetches, and connections about to be refused

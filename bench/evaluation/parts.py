@@ -32,7 +32,8 @@ from zhenxian.passport.jws import SigningKey
 from zhenxian.registry.journal import RegistryConflictError, put
 from zhenxian.registry.model import Exemption, Record, Subject, TargetKind
 from zhenxian.registry.orders import Action, Instruction, order_of, sign_instruction
-from zhenxian.service.build import Service, build
+from zhenxian.service.build import build
+from zhenxian.service.service import Service
 from zhenxian.service.settings import load_settings
 from zhenxian.simulation import Call, Kind, Scenario, Traffic, Truth
 from zhenxian.simulation import Key as TruthKey

@@ -231,7 +231,7 @@ class Import:
             self.report.unchanged += 1
             return
         if found is not None and (found[0] == seq or found[0] in self._own):
-            raise RegistryConflictError(f"{record.key} is in this import before")
+            raise RegistryConflictError(f"{record.key} appears twice in this import")
         self._file.apply_change(check(put(record), self._file, self._now), seq)
         self.report.changed += 1
 

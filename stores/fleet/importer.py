@@ -145,7 +145,7 @@ class FleetImport:
         return fresh
 
     def _repeated(self, row: _Row) -> None:
-        self.report.reject(row.line, f"{row.record.key} is in this import before", row.values)
+        self.report.reject(row.line, f"{row.record.key} appears twice in this import", row.values)
 
     async def _commit(self, rows: list[_Row]) -> None:
         """Write rows; halves of what is refused are tried by themselves."""

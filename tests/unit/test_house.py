@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import ast
+import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 import zhenxian
 
 PACKAGE = Path(zhenxian.__file__).parent
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted(
+    DOCS.rglob("*.md")
+)
+LONGEST = 600  # lines of a file
 MANY = 5  # fields from which on a Struct is made by name
 
 # Made for each call, with a comment that says so.
@@ -61,3 +70,41 @@ def test_structs_of_many_fields_are_made_by_name(name):
 
 def test_each_exception_is_of_a_file():
     assert PER_CALL.keys() <= FILES.keys()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_file_of_the_product_is_longer_than_can_be_read_at_once(name):
+    assert len(FILES[name].read_text().splitlines()) <= LONGEST
+
+
+def test_imports_run_in_no_circle():
+    graph = grimp.build_graph("zhenxian")  # with what only type checking imports
+    below = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    TopologicalSorter(below).prepare()
+
+
+def links(page):
+    """The relative links of a page, without their anchors."""
+    found = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    return {link.partition("#")[0] for link in found if "://" not in link and link[0] != "#"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_the_documentation_lead_somewhere(page):
+    assert [link for link in links(page) if not (page.parent / link).exists()] == []
+
+
+def test_each_page_is_in_the_index():
+    assert {page.name for page in DOCS.glob("*.md")} - {"README.md"} <= links(DOCS / "README.md")
+
+
+def test_each_decision_is_in_the_index():
+    decisions = DOCS / "decisions"
+    assert {page.name for page in decisions.glob("[0-9]*.md")} == links(decisions / "README.md")
+
+
+def test_a_row_of_the_glossary_has_meaning_and_source():
+    for line in (DOCS / "glossary.md").read_text().splitlines():
+        if line.startswith("| ") and not line.startswith("| term"):
+            assert line.count("|") == 5, line
+            assert line.split("|")[2].strip(), line

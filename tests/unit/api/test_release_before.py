@@ -13,6 +13,7 @@ from zhenxian.core.tn import TN, TNRange
 from zhenxian.passport.jws import b64url_decode
 from zhenxian.registry.journal import KeyReusedError, put
 from zhenxian.registry.model import Holding, Subject, Verification, Who
+from zhenxian.service.problems import problems
 from zhenxian.stores.sqlite.file import RegistryFile
 
 READ = BEFORE["data"]["read"]
@@ -59,7 +60,7 @@ def test_writing_goes_on_and_what_was_asked_before_is_known(folder):
 
 def test_the_service_starts_on_it_and_answers(folder, desk_of):
     desk = desk_of(folder.config)
-    assert desk.service.problems() == []
+    assert problems(desk.service) == []
     shop = desk.http("GET", "/v1/subjects/shop")
     assert shop.json()["name"] == "商店"
     past = desk.http("GET", "/v1/holdings/862161000500/history").json()
