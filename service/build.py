@@ -32,10 +32,12 @@ from zhenxian.api.management.common import (
     health_router,
     metrics_router,
     problem,
+    requires,
 )
 from zhenxian.api.management.records import registry_router
 from zhenxian.api.openapi import TAGS
 from zhenxian.api.openapi import router as docs_router
+from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.published.certificates import Publisher
 from zhenxian.api.published.certificates import router as publish_router
 from zhenxian.api.published.redress import router as redress_router
@@ -72,8 +74,11 @@ from zhenxian.service.problems import problems, remarks
 from zhenxian.service.reported import Problems
 from zhenxian.service.service import Service
 from zhenxian.service.settings import Settings
+from zhenxian.service.sip_rules import access_rules, digest_of, sip_policy, sip_responses
 from zhenxian.service.trust import TrustKeeper
 from zhenxian.signer.analytics import PooledSigning
+from zhenxian.sip.answering import SipCalls
+from zhenxian.sip.routes import sip_router
 from zhenxian.stores.analytics.sync import AnalyticsSync
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.stores.fleet.registry import FleetRegistry
@@ -177,6 +182,7 @@ def build(
             ),
             x5u=x5u,
             reading=reading,
+            diverted_window=settings.verifier.diverted_window,
         ),
         repository,
         trust.current,
@@ -205,6 +211,8 @@ def build(
             pooled=PooledSigning(settings.displays.signing),
             consent=consent,
             conduct=conduct,
+            claimed=settings.signer.claimed_diversions == "C",
+            destinations=settings.signer.diversions,
         ),
         verifying=VerifyingSide(
             verifier=verifier, repository=repository, lists=lists, replay=replays
@@ -225,6 +233,7 @@ def build(
         authenticator,
         redress.rejection,
     )
+    sip = SipCalls(sip_policy(settings, reading), pipeline, redress.rejection)
     service = Service(
         settings=settings,
         clock=clock,
@@ -254,6 +263,8 @@ def build(
         verifier=verifier,
         pipeline=pipeline,
         calls=calls,
+        sip=sip,
+        sip_digest=digest_of(settings, clock),
     )
     publish(service)
     return service
@@ -422,6 +433,12 @@ def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRout
         calls_router(service.calls),
         publish_router(service.publisher),
         redress_router(service.redress),
+        sip_router(
+            service.sip,
+            access_rules(service.settings),
+            requires(service.authenticator, Thing.CALLS, Action.ASK),
+            sip_responses(),
+        ),
     ]
     text = service.pseudonym.text
     health = health_router(

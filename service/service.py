@@ -23,6 +23,8 @@ from zhenxian.service.origids import OrigidKeeper
 from zhenxian.service.reported import Problems
 from zhenxian.service.settings import Settings
 from zhenxian.service.trust import TrustKeeper
+from zhenxian.sip.answering import SipCalls
+from zhenxian.sip.digest import Digest
 from zhenxian.stores.analytics.sync import AnalyticsSync
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.replay.fleet import FleetReplayStore
@@ -44,6 +46,8 @@ class Service(Struct, frozen=True, kw_only=True):
         keys: the key and chain to sign with; None when none are configured.
         credential: those that sign now; None when there are none, or they are not valid now.
         reported: what its own files and stores fail with.
+        sip: what answers INVITEs, over SIP and over HTTP.
+        sip_digest: who must authenticate to the redirect service; None where nobody is asked.
     """
 
     settings: Settings
@@ -74,6 +78,8 @@ class Service(Struct, frozen=True, kw_only=True):
     verifier: Verifier
     pipeline: Pipeline
     calls: Calls
+    sip: SipCalls
+    sip_digest: Digest | None
 
     async def start(self) -> None:
         """Reach what is outside this machine. Raises ConfigError when Redis refuses us."""
