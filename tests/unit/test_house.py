@@ -110,3 +110,12 @@ def test_a_row_of_the_glossary_has_meaning_and_source():
         if line.startswith("| ") and not line.startswith("| term"):
             assert line.count("|") == 5, line
             assert line.split("|")[2].strip(), line
+
+
+NAMING_FILES = ("architecture.md", "glossary.md", "standards.md", "../CONTRIBUTING.md")
+
+
+@pytest.mark.parametrize("page", NAMING_FILES)
+def test_files_that_the_documentation_names_are_there(page):
+    named = re.findall(r"`([a-z_0-9]+(?:/[a-z_0-9]+)+\.py)`", (DOCS / page).read_text())
+    assert [one for one in named if not any((at / one).exists() for at in (PACKAGE, ROOT))] == []
