@@ -72,7 +72,10 @@ _FAILED = Verstat.FAILED
 
 
 class Reason(Enum):
-    """Why. The member's name is the stable code that logs, metrics and clients see."""
+    """Why a call was signed, refused, passed or failed.
+
+    The member's name is the stable code that logs, metrics and clients see.
+    """
 
     # Verdicts -----------------------------------------------------------------------------------
     VERIFIED = Row("every check passed", "RFC 8224 section 6.2", SipStatus.OK, Verstat.PASSED)

@@ -81,7 +81,7 @@ class RegistryStore(Registry, Protocol):
     """A registry that calls ask and the management API writes; for one event loop."""
 
     @property
-    def book(self) -> Records:
+    def records(self) -> Records:
         """The records, for short questions that are not of the call path."""
         ...
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING
 
 from zhenxian import __version__
 from zhenxian.analytics.model import State
+from zhenxian.service.problems import problems, remarks
+from zhenxian.service.service import Service
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.fleet.states import NodeState
-
-if TYPE_CHECKING:
-    from zhenxian.service.build import Service
 
 
 def publish(service: Service) -> None:
@@ -33,12 +31,12 @@ def publish(service: Service) -> None:
     metrics.figure(
         "zhenxian_ready",
         "1 when /readyz answers 200, else 0.",
-        lambda: float(not service.problems()),
+        lambda: float(not problems(service)),
     )
     metrics.figure(
         "zhenxian_remarks",
         "What is to be looked at, and keeps this node neither from signing nor from verifying.",
-        lambda: float(len(service.remarks())),
+        lambda: float(len(remarks(service))),
     )
     metrics.figure(
         "zhenxian_certificate_age_seconds",

@@ -33,30 +33,30 @@ class RunningImports:
     @property
     def folder(self) -> Path:
         """Where an upload may be kept meanwhile."""
-        return self._registry.book.path.parent
+        return self._registry.records.path.parent
 
     async def reached(self, name: str) -> int:
         """The last line committed of a file that is imported under the name; 0 for none."""
-        return await self._registry.read(lambda book: reached(book, name))
+        return await self._registry.read(lambda file: reached(file, name))
 
-    async def run(self, kind: Kind, lines: Iterator[str], told: int, **how: Any) -> Report:
+    async def run(self, kind: Kind, lines: Iterator[str], listed: int, **how: Any) -> Report:
         """Import the lines; see registry.imports.Imports."""
         registry = self._registry
         async with self._turn:
             if isinstance(registry, FleetRegistry):
                 shared = FleetImport(registry, kind, **self._fixed, **how)
-                shared.report.told = told
+                shared.report.listed = listed
                 return await shared.run(lines)
 
             def work() -> Report:
                 # A connection of its own: single writes of others come in between its commits.
-                book = RegistryFile(registry.book.path, writer=True)
+                file = RegistryFile(registry.records.path, writer=True)
                 try:
-                    local = Import(book, kind, **self._fixed, **how)
-                    local.report.told = told
+                    local = Import(file, kind, **self._fixed, **how)
+                    local.report.listed = listed
                     local.lines, local.collecting = LINES, True
                     return local.run(lines)
                 finally:
-                    book.close()
+                    file.close()
 
             return await asyncio.to_thread(work)

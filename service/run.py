@@ -31,6 +31,7 @@ from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.service.build import applications, build
 from zhenxian.service.data_folder import lock_data_folder
 from zhenxian.service.listeners import protocols
+from zhenxian.service.problems import problems
 from zhenxian.service.settings import Settings, listener_address, loopback, loopback_host
 from zhenxian.service.sip import SipListeners, bind_sip, close_all
 from zhenxian.service.tls import ListenerCertificate
@@ -197,7 +198,7 @@ async def serve(
     quieten_collector()
     watching = loop.create_task(watcher.run())
     watching.add_done_callback(_watch_ended)
-    for problem in service.problems():
+    for problem in problems(service):
         _logger.warning("not ready: %s", service.pseudonym.text(problem))
     sip = None
     try:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from zhenxian.certs.files import Looks
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
+from zhenxian.service.problems import remarks
+from zhenxian.service.service import Service
 from zhenxian.service.tls import ListenerCertificate
 from zhenxian.stores.fleet.registry import FleetRegistry
-
-if TYPE_CHECKING:
-    from zhenxian.service.build import Service
 
 WATCH_EVERY: Final = 1.0  # seconds between two looks at files that may have changed
 USED_EVERY: Final = 3600.0  # seconds between two notes of which lists are in use
@@ -95,7 +94,7 @@ class Watcher:
         service = self._service
         try:
             service.registry.refresh()
-            await service.registry.with_writer(lambda book: book.purge(int(service.clock())))
+            await service.registry.with_writer(lambda file: file.purge(int(service.clock())))
             service.reported.report("registry", None)
         except StoreUnavailableError as error:
             service.reported.report("registry", str(error))
@@ -122,8 +121,8 @@ class Watcher:
 
     def _remark(self) -> None:
         """Log the remarks that are new."""
-        remarks = self._service.remarks()
-        for text in remarks:
+        found = remarks(self._service)
+        for text in found:
             if text not in self._remarked:
                 _logger.warning("%s", self._service.pseudonym.text(text))
-        self._remarked = frozenset(remarks)
+        self._remarked = frozenset(found)

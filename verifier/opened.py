@@ -21,7 +21,7 @@ NOTHING_FETCHED: Final[Mapping[str, Chain | Failure]] = MappingProxyType({})
 
 
 class NeedCertificates(Struct, frozen=True):
-    """The procedure cannot go on before these were fetched. Ask again after that.
+    """Certificates or revocation lists that the procedure needs. Fetch them, then ask again.
 
     Attributes:
         urls: of chains.
@@ -53,7 +53,7 @@ class Candidate(Struct):
 
 
 class Opened(Struct):
-    """A call whose cheap checks are done. `check` is the costly part, and needs nothing else.
+    """A call whose cheap checks are done. `check` is the expensive part, and needs nothing else.
 
     The parts are apart so that a service can do one for many calls, then the next.
     """

@@ -106,7 +106,7 @@ class Rejection(Struct, frozen=True):
     call_info: str | None = None
 
     def of(self, sip: SipStatus) -> SipStatus:
-        """What is answered in place of a status of the table of reasons."""
+        """The SIP status to answer with, from the one in the table of reasons."""
         return self.status if sip is SipStatus.REJECTED else sip
 
     def status_for(self, verdict: Verdict) -> SipStatus:

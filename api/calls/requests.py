@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import astuple
 
+from zhenxian.api.calls.duplicates import LEAST, refuse_duplicates
 from zhenxian.api.calls.members import (
     MAX_TEXT,
     Party,
@@ -23,7 +24,6 @@ from zhenxian.api.calls.members import (
     VerificationBody,
     VerificationMembers,
 )
-from zhenxian.api.calls.twins import LEAST, refuse_twins
 from zhenxian.core.errors import ParseError, ZhenxianError, shown
 from zhenxian.core.header_fields import parse_addresses, parse_date
 from zhenxian.core.reading import Reading, diverting_of, is_withheld
@@ -112,7 +112,7 @@ def _explain(error: Exception, body: bytes, dialect: Dialect, outer: str) -> Req
     name = found.member.removeprefix(f"{outer}.")[:MAX_TEXT]
     if found.missing:
         return RequestError(Reason.PARAMETER_MISSING, name, dialect=dialect)
-    told = "unknown parameter" if found.unknown else found.told
+    told = "unknown parameter" if found.unknown else found.expected
     if found.unknown and name == found.member:
         told += f"; only {outer} stands here"
     elif found.unknown and outer == "verificationRequest" and name in ("orig", "iat"):
@@ -143,7 +143,7 @@ def _once(
     if isinstance(members, VerificationMembers) and not members.explain:
         standing -= 1
     try:
-        refuse_twins(body, standing)
+        refuse_duplicates(body, standing)
     except ParseError as error:
         raise _unusable(error, dialect) from None
 

@@ -129,7 +129,7 @@ class Calls:
         return principal is not None
 
     def answered(self) -> None:
-        """After answers went out: what calls told is counted, for which none of them waits."""
+        """Count the observations after answers went out; no call waits for that."""
         self.pipeline.count()
 
     async def answer_waiting(self, request: Incoming) -> Answer:

@@ -18,7 +18,7 @@ from zhenxian.core.tn import TN
 from zhenxian.registry.kinds import NumberKind
 from zhenxian.registry.members import MEMBERS, Member
 from zhenxian.registry.meta import Form
-from zhenxian.registry.model import TYPES, ConductMeasure, Kind
+from zhenxian.registry.model import TYPES, Kind
 
 Seconds: TypeAlias = Annotated[int, Meta(description="Seconds since the epoch.")]
 Following: TypeAlias = Annotated[
@@ -54,7 +54,7 @@ def _list(of: Any) -> Any:
 def _members(kind: Kind) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
     for member in MEMBERS[kind]:
-        told = Meta(description=member.told, examples=member.schema.get("examples"))
+        told = Meta(description=member.meaning, examples=member.schema.get("examples"))
         of: Any = Annotated[_type(member), told]
         if kind is Kind.SUBJECT and member.name in PRIVATE:
             found.append((member.name, of | UnsetType, UNSET))
@@ -314,7 +314,7 @@ class ClearingAnswer(TypedDict):
     reason: str
     state: StandingState
     since: Seconds
-    measures: list[ConductMeasure]
+    measures: list[Measure]
     sentence: str
 
 

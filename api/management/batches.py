@@ -9,12 +9,12 @@ from fastapi import APIRouter, Body, HTTPException
 from fastapi.responses import JSONResponse
 
 from zhenxian.api.auth import Authenticator, Principal
+from zhenxian.api.idempotency import Once, OnceOnly
 from zhenxian.api.management.answers import BatchAnswer, BatchProblem
 from zhenxian.api.management.bodies import ROWS
 from zhenxian.api.management.common import PROBLEM_JSON, problem, problems, requires
 from zhenxian.api.management.editing import Editor, check_own
 from zhenxian.api.management.parameters import ModeOf, Reason
-from zhenxian.api.once import Once, OnceOnly
 from zhenxian.api.permissions import RECORDS, Action
 from zhenxian.api.schema import answered
 from zhenxian.core.errors import ConfigError

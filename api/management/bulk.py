@@ -33,7 +33,7 @@ from zhenxian.api.schema import answered
 from zhenxian.core.errors import ConfigError
 from zhenxian.registry.cells import HEAD, cell, foreign
 from zhenxian.registry.forms import row_of
-from zhenxian.registry.imports import MOST_TOLD, Imports, Mode, Report
+from zhenxian.registry.imports import MOST_LISTED, Imports, Mode, Report
 from zhenxian.registry.members import COLUMNS
 from zhenxian.registry.model import NAMES, Kind
 from zhenxian.registry.store import Records, RegistryStore
@@ -68,7 +68,7 @@ Name = Annotated[
 ]
 DryRun = Annotated[bool, Query(description="Check everything and write nothing.")]
 Told = Annotated[
-    int, Query(ge=0, le=MOST_TOLD, description="Refused rows that are listed; all are counted.")
+    int, Query(ge=0, le=MOST_LISTED, description="Refused rows that are listed; all are counted.")
 ]
 
 

@@ -143,7 +143,9 @@ class Follower:
     async def _sign_of_life(self, name: str, key: str) -> None:
         node, now = self._node, int(time.time())
         before = await node.journal.greet(
-            NodeEntry(name, now, self._view.seq, node.options.version, key)
+            NodeEntry(
+                node=name, seen=now, cursor=self._view.seq, version=node.options.version, key=key
+            )
         )
         twin = before is not None and before.key != key and now - before.seen < _TWIN_SECONDS
         node.remark(

@@ -109,7 +109,7 @@ return 'ok'
 """
 
 
-class State(Struct, frozen=True):
+class State(Struct, frozen=True, kw_only=True):
     """What Redis holds.
 
     Attributes:
@@ -140,7 +140,7 @@ class Appended(Struct, frozen=True):
     replicas: int | None
 
 
-class NodeEntry(Struct, frozen=True):
+class NodeEntry(Struct, frozen=True, kw_only=True):
     """What a node says of itself. `seen` in seconds since the epoch; key: its public JWK."""
 
     node: str
@@ -166,7 +166,16 @@ class Journal:
         client = await self._link.client()
         found = await _eval(client, _STATE, self._keys)
         journal, head, *numbers = found
-        return State(journal.decode(), head, *(int(number) for number in numbers))
+        last, first, checkpoint, size, grown = (int(number) for number in numbers)
+        return State(
+            journal=journal.decode(),
+            head=head,
+            last=last,
+            first=first,
+            checkpoint=checkpoint,
+            size=size,
+            grown=grown,
+        )
 
     async def range(self, first: int) -> list[Entry]:
         """Some commits from `first` on that are in the stream."""

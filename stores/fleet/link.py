@@ -56,7 +56,7 @@ _MAX_PASSWORD: Final = 4_096  # octets of a password file
 Client: TypeAlias = Redis
 
 
-class FleetOptions(Struct, frozen=True):
+class FleetOptions(Struct, frozen=True, kw_only=True):
     """How a node takes part in a fleet. Never shows its URL in repr: it may hold a password.
 
     Attributes:

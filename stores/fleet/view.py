@@ -16,8 +16,8 @@ class FleetView(RegistryView):
     def __init__(self, path: Path, *, limit: int) -> None:
         """Raises StoreUnavailableError, or ConfigError for a file of a newer release."""
         super().__init__(path, limit=limit)
-        self._epoch = self.book.meta("fleet.epoch")
-        self._kept: tuple[Order, ...] = kept_orders(self.book)
+        self._epoch = self.records.meta("fleet.epoch")
+        self._kept: tuple[Order, ...] = kept_orders(self.records)
         self._kept_index = OrderIndex(self._kept)
 
     @property
@@ -29,12 +29,12 @@ class FleetView(RegistryView):
         """Take over what was committed; True when there was something."""
         if not super().refresh():
             return False
-        epoch = self.book.meta("fleet.epoch")
+        epoch = self.records.meta("fleet.epoch")
         if epoch != self._epoch:
             self._epoch = epoch
             self._forget()
         if self._kept or epoch is not None:
-            self._kept = kept_orders(self.book)
+            self._kept = kept_orders(self.records)
             self._kept_index = OrderIndex(self._kept)
         return True
 

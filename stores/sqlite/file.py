@@ -256,7 +256,16 @@ class RegistryFile:
         with self.transaction(commit=not dry_run):
             before = self.journal.answered(request, fingerprint)
             if before is not None:
-                return Commit(*before, author, reason, (), request, fingerprint)
+                seq, time = before
+                return Commit(
+                    seq=seq,
+                    time=time,
+                    author=author,
+                    reason=reason,
+                    changes=(),
+                    request=request,
+                    fingerprint=fingerprint,
+                )
             seq, time = self.last()
             seq, time = seq + 1, max(now, time)
             if len({(change.kind, change.key) for change in changes}) != len(changes):
@@ -266,7 +275,15 @@ class RegistryFile:
                 accepted = check(change, self, now)
                 self.apply_change(accepted, seq)
                 checked.append(accepted)
-            commit = Commit(seq, time, author, reason, tuple(checked), request, fingerprint)
+            commit = Commit(
+                seq=seq,
+                time=time,
+                author=author,
+                reason=reason,
+                changes=tuple(checked),
+                request=request,
+                fingerprint=fingerprint,
+            )
             self.record(commit)
         return commit
 

@@ -73,7 +73,7 @@ class CommitTable:
     def version(self, seq: int, record: Record | None) -> Version:
         """A record as a commit left it, with the commit's time, author and reason."""
         row = self._connection.one("SELECT time, author, reason FROM journal WHERE seq = ?", seq)
-        return Version(seq, row[0], row[1], row[2], record)
+        return Version(version=seq, time=row[0], author=row[1], reason=row[2], value=record)
 
     def enter(self, commit: Commit, *, many: bool = False) -> None:
         """Enter a commit, inside its transaction; `many` leaves out which keys it changed."""

@@ -51,8 +51,8 @@ class EmbeddedRegistry(RegistryView):
     ) -> Commit:
         """See RegistryFile.write. Acknowledged: on disk, and in force for the next call here."""
 
-        def work(book: RegistryFile) -> Commit:
-            return book.write(
+        def work(file: RegistryFile) -> Commit:
+            return file.write(
                 changes,
                 author=author,
                 reason=reason,
@@ -69,12 +69,12 @@ class EmbeddedRegistry(RegistryView):
         if node is not None and orders and not dry_run:
             # In force from here on: every process asks for commits before it answers a call.
             since = time.time_ns() // 1_000_000
-            await self.with_writer(lambda book: _acknowledge(book, node, orders, since))
+            await self.with_writer(lambda file: _acknowledge(file, node, orders, since))
         return commit
 
     async def acknowledgements(self, order: str) -> list[tuple[str, str, str]]:
         """Node, acknowledgement and the node's key (JWK) for an order."""
-        return await self.read(lambda book: book.acknowledgements(order))
+        return await self.read(lambda file: file.acknowledgements(order))
 
     async def nodes(self) -> list[dict[str, Any]]:
         """The nodes that answer calls: this one."""
@@ -104,7 +104,7 @@ class EmbeddedRegistry(RegistryView):
         super().close()
 
 
-def _acknowledge(book: RegistryFile, node: NodeKey, orders: Sequence[Order], since: int) -> None:
-    seq, _ = book.last()
+def _acknowledge(file: RegistryFile, node: NodeKey, orders: Sequence[Order], since: int) -> None:
+    seq, _ = file.last()
     for order in orders:
-        book.acknowledge(order.id, node.name, node.acknowledge(order, since, seq), node.jwk)
+        file.acknowledge(order.id, node.name, node.acknowledge(order, since, seq), node.jwk)

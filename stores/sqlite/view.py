@@ -56,8 +56,8 @@ class RegistryView:
 
     def __init__(self, path: Path, *, limit: int = MAX_KEPT) -> None:
         """Raises StoreUnavailableError, or ConfigError for a file of a newer release."""
-        self._book = RegistryFile(path)
-        self._tables = self._book.tables
+        self._file = RegistryFile(path)
+        self._tables = self._file.tables
         self._holdings: _Kept[TN, Holding | None] = _Kept(limit)
         self._accesses: _Kept[str, Access | None] = _Kept(limit)
         self._origids: _Kept[str, Access | None] = _Kept(limit)
@@ -65,14 +65,14 @@ class RegistryView:
         self._exemptions: _Kept[tuple[str, str], list[Exemption]] = _Kept(limit)
         self._refusals: _Kept[TN, list[CalleeRefusal]] = _Kept(limit)
         self._clearings = 0
-        self._orders: OrderIndex = self._book.order_index()
-        self._data_version = self._book.data_version()
-        self._seq = self._book.last()[0]
+        self._orders: OrderIndex = self._file.order_index()
+        self._data_version = self._file.data_version()
+        self._seq = self._file.last()[0]
 
     @property
-    def book(self) -> RegistryFile:
+    def records(self) -> RegistryFile:
         """The file, for questions that are not of the call path."""
-        return self._book
+        return self._file
 
     @property
     def current(self) -> bool:
@@ -100,11 +100,11 @@ class RegistryView:
 
     def refresh(self) -> bool:
         """Take over what was committed; True when there was something."""
-        version = self._book.data_version()
+        version = self._file.data_version()
         if version == self._data_version:
             return False
-        seq = self._book.last()[0]
-        touched = self._book.touched(self._seq)
+        seq = self._file.last()[0]
+        touched = self._file.touched(self._seq)
         if touched is None:
             self._forget()
         else:
@@ -135,7 +135,7 @@ class RegistryView:
         elif kind is Kind.CLEARING:
             self._clearings += 1
         elif kind is Kind.ORDER:
-            self._orders = self._book.order_index()
+            self._orders = self._file.order_index()
 
     def _forget(self) -> None:
         for kept in (
@@ -148,7 +148,7 @@ class RegistryView:
         ):
             kept.answers.clear()
         self._clearings += 1
-        self._orders = self._book.order_index()
+        self._orders = self._file.order_index()
 
     def holding(self, tn: TN) -> Holding | None:
         """The most specific holding that covers the number."""
@@ -247,4 +247,4 @@ class RegistryView:
 
     def close(self) -> None:
         """Close the file."""
-        self._book.close()
+        self._file.close()

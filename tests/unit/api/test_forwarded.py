@@ -390,7 +390,9 @@ def test_a_number_whose_holder_is_not_verified_forwards_nothing(forwarding):
 
 def test_a_number_that_another_carrier_holds_is_not_this_ones_to_sign_for(forwarding):
     more = TNRange(TN("8675577770001"), TN("8675577770001"))
-    forwarding.record(Holding(more, "bank", RealName.VERIFIED, spcs=(SOUTH,)))
+    forwarding.record(
+        Holding(numbers=more, subject="bank", verification=RealName.VERIFIED, spcs=(SOUTH,))
+    )
     number = {"div": {"tn": "8675577770001"}}
     assert (
         forwarding.reason(forwarding.token(COURIER, "8675577770001"), **number)
@@ -400,7 +402,15 @@ def test_a_number_that_another_carrier_holds_is_not_this_ones_to_sign_for(forwar
 
 def test_a_privacy_number_forwards_nothing(forwarding):
     span = TNRange(TN("8675577770002"), TN("8675577770002"))
-    forwarding.record(Holding(span, "bank", RealName.VERIFIED, Use.PRIVACY, (NORTH,)))
+    forwarding.record(
+        Holding(
+            numbers=span,
+            subject="bank",
+            verification=RealName.VERIFIED,
+            use=Use.PRIVACY,
+            spcs=(NORTH,),
+        )
+    )
     number = {"div": {"tn": "8675577770002"}}
     received = forwarding.token(COURIER, "8675577770002")
     assert forwarding.reason(received, **number) == "DISPLAY_OF_ANOTHER"
@@ -459,7 +469,7 @@ def test_a_callee_who_refuses_is_heard(desk_of, installation):
     desk = desk_of(installation.config, consent={"marketing": "refuse"})
     forwarding = Forwarding(desk, installation)
     span = TNRange(TN(CALLEE), TN(CALLEE))
-    forwarding.record(CalleeRefusal(span, int(time.time()) - 5))
+    forwarding.record(CalleeRefusal(numbers=span, since=int(time.time()) - 5))
     assert forwarding.reason(forwarding.token(), purpose="telemarketing") == "CALLEE_REFUSES"
     assert forwarding.reason(forwarding.token()) == "DIVERTED"
 
