@@ -249,9 +249,9 @@ def _unverified(verdict: Verdict) -> Unproven:
 
 def _key_of(opened: Opened, place: int) -> bytes:
     entry = opened.entries[place]
-    if not isinstance(entry, Candidate) or not isinstance(entry.token, VerifiedPASSporT):
-        raise RuntimeError("a token that decided has not verified")
-    return replay_key(entry.token.header.token, entry.token.signature)
+    if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT):
+        return replay_key(entry.token.header.token, entry.token.signature)
+    raise RuntimeError("a token that decided has not verified")
 
 
 async def _seen_before(

@@ -18,6 +18,7 @@ import phonenumbers
 from msgspec import Struct
 
 from zhenxian.core.errors import ParseError, shown
+from zhenxian.core.header_fields import parse_addresses
 from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import (
     ANONYMOUS,
@@ -48,9 +49,6 @@ _SIP_URI = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
-_NAME_ADDR = re.compile(  # of the first of several, with or without a name
-    r'\s*(?:(?:"(?:[^"\\]|\\.)*"|[^<>",;:]*)\s*<(?P<uri>[^<>]+)>|(?P<bare>[^<>",;\s]+))'
-)
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNRESERVED: Final = frozenset(  # RFC 3261 section 25.1: alphanum and mark
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()"
@@ -407,13 +405,10 @@ def diverting_of(values: Sequence[str], reading: Reading) -> tuple[TN | URI, ...
     Raises:
         ParseError: as Reading.identity.
     """
-    for value in values:
-        match = _NAME_ADDR.match(value)
-        if match is not None:
-            return (reading.identity(match["uri"] or match["bare"], "diversion"),)
-        if value.strip():
-            raise ParseError(Reason.URI_INVALID, "diversion", f"{shown(value)} names nobody")
-    return ()
+    told = [value for value in values if value.strip()]
+    if not told:
+        return ()
+    return (reading.identity(next(parse_addresses(told, "diversion")).uri, "diversion"),)
 
 
 def is_withheld(number: str) -> bool:

@@ -402,6 +402,14 @@ class Reason(Enum):
         "Error: Failed to parse received message body: '%1'.",
         "ATIS-1000082",
     )
+    IN_DIALOG = Row(
+        "the request belongs to a dialog, which is not asked about again",
+        "RFC 3261 section 12.2",
+    )
+    SIP_SYNTAX = Row(
+        "the SIP request does not follow the grammar",
+        "RFC 3261 section 25",
+    )
     LENGTH_MISSING = Row(
         "Error: Missing mandatory Content-Length header.",
         "ATIS-1000082",

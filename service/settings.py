@@ -43,6 +43,7 @@ from zhenxian.service.setting_types import (
     Section,
     Text,
 )
+from zhenxian.service.sip_settings import Sip
 
 ENV_PREFIX = "ZHENXIAN_"
 
@@ -467,6 +468,7 @@ class Settings(BaseSettings):
     fleet: Fleet = Fleet()
     redress: Redress = Redress()
     displays: Displays = Displays()
+    sip: Sip = Sip()
     log: Log = Log()
 
     @property
@@ -548,4 +550,9 @@ def _rooted(settings: Settings, folder: Path | None) -> Settings:
 
 def loopback(listener: str) -> bool:
     """True when the listener can be reached from this machine only."""
-    return ipaddress.ip_address(listener_address(listener)[0]).is_loopback
+    return loopback_host(listener_address(listener)[0])
+
+
+def loopback_host(host: str) -> bool:
+    """True for an address of this machine alone."""
+    return ipaddress.ip_address(host).is_loopback

@@ -27,6 +27,8 @@ from zhenxian.api.calls.answers import (
 )
 from zhenxian.api.calls.errors import SPOKEN
 from zhenxian.api.calls.requests import Dialect, Echo, filled
+from zhenxian.calls.asserted import asserted
+from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
 from zhenxian.core.tn import TN
 from zhenxian.signer.decide import Decision
@@ -35,6 +37,9 @@ from zhenxian.verifier.redress import Rejection
 from zhenxian.verifier.verdict import Label, Result, Verdict
 
 DECLINED: Final = Rejection()
+_AS_IT_IS: Final = Reading()
+_ERROR: Final = "Error: "
+_DENIED: Final = "Error: Signing refused by policy: %1: %2."
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -56,6 +61,7 @@ def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) 
     if decision.unwanted is not None:
         members.setdefault("labels", []).append(Label.CALLEE_REFUSES_MARKETING)
     if explain:
+        members["canonical"] = str(header.passport.orig)
         if decision.attest is not None:
             members["attest"] = decision.attest
         else:
@@ -72,7 +78,7 @@ def refused(reason: Reason, variables: tuple[str, ...], dialect: Dialect) -> byt
     if dialect is Dialect.THREEGPP:
         return _encode({"error": filled(reason, variables).removeprefix("Error: ")})
     message_id = SPOKEN[reason].message_id or OTHER_POLICY
-    text = reason.text if reason.text.startswith("Error: ") else f"Error: {reason.text}."
+    text = reason.text if reason.text.startswith(_ERROR) else f"{_ERROR}{reason.text}."
     told: ExceptionMembers = {
         "messageId": message_id,
         "text": text,
@@ -81,7 +87,7 @@ def refused(reason: Reason, variables: tuple[str, ...], dialect: Dialect) -> byt
     error: RequestErrorMembers = (
         {"policyException": told} if message_id.startswith("POL") else {"serviceException": told}
     )
-    return _encode({"requestError": error})
+    return _encode({"requestError": error, "sentence": _sentence(text, variables)})
 
 
 def denied(decision: Decision, dialect: Dialect, explain: bool) -> bytes:
@@ -93,18 +99,27 @@ def denied(decision: Decision, dialect: Dialect, explain: bool) -> bytes:
     if dialect is Dialect.THREEGPP:
         members = {"error": f"{decision.reason.code}: {decision.detail}"}
     else:
+        variables = (decision.reason.code, decision.detail)
         members = {
             "requestError": {
                 "policyException": {
                     "messageId": SPOKEN[decision.reason].message_id or OTHER_POLICY,
-                    "text": "Error: Signing refused by policy: %1: %2.",
-                    "variables": [decision.reason.code, decision.detail],
+                    "text": _DENIED,
+                    "variables": list(variables),
                 }
-            }
+            },
+            "sentence": _sentence(_DENIED, variables),
         }
     if explain and decision.finding is not None:
         members["finding"] = finding_told(decision.finding)
     return _encode(members)
+
+
+def _sentence(text: str, variables: tuple[str, ...]) -> str:
+    """A text with its variables filled in, as one line of a log has it."""
+    for index, variable in enumerate(variables, 1):
+        text = text.replace(f"%{index}", variable)
+    return text.removeprefix(_ERROR)
 
 
 def finding_told(found: Finding) -> FindingAnswer:
@@ -123,13 +138,20 @@ def finding_told(found: Finding) -> FindingAnswer:
     }
 
 
-def judged(verdict: Verdict, echo: Echo, explain: bool, rejection: Rejection = DECLINED) -> bytes:
+def judged(
+    verdict: Verdict,
+    echo: Echo,
+    explain: bool,
+    rejection: Rejection = DECLINED,
+    reading: Reading = _AS_IT_IS,
+) -> bytes:
     """A verification answer.
 
     ATIS-1000082: verstat, and reasoncode, reasontext, reasondesc on failure (running servers and
     clients spell them so; camel case is of 3GPP). 3GPP: verstatValue and one verifyResult a header.
-    Both: divResult of a diverted call. With `explain`: attest, origid, spc, the Reason header of
-    RFC 9410, and with the request's `explain` every check.
+    Both: divResult of a diverted call. With `explain`: the canonical display, P-Asserted-Identity
+    with verstat, attest, origid, spc, the Reason header of RFC 9410, and with the request's
+    `explain` every check.
 
     Three members of our own are there whatever `explain` says: `labels`, a list of strings; `kind`,
     of the display, where a screen is to show it; and `sipResponse` for a call that is to be
@@ -143,7 +165,7 @@ def judged(verdict: Verdict, echo: Echo, explain: bool, rejection: Rejection = D
     )
     if verdict.sip is not SipStatus.OK and not verdict.sip.stir:
         members["sipResponse"] = _response(
-            rejection.of(verdict.sip), rejection.contact_for(verdict)
+            rejection.status_for(verdict), rejection.contact_for(verdict)
         )
     if len(verdict.results) > 1 or verdict.verstat is not Verstat.PASSED:
         diverted = _div_result(verdict)
@@ -154,6 +176,11 @@ def judged(verdict: Verdict, echo: Echo, explain: bool, rejection: Rejection = D
     if verdict.kind is not None:
         members["kind"] = verdict.kind
     if explain:
+        if echo.orig is not None:
+            members["canonical"] = str(echo.orig)
+            asserting = asserted(echo.orig, verdict.verstat, reading)
+            if asserting is not None:
+                members["paiHeader"] = asserting
         _own(verdict, echo, members)
     return _encode({"verificationResponse": members})
 
@@ -180,7 +207,7 @@ def _response(sip: SipStatus, call_info: str | None) -> SipResponse:
 def _atis(verdict: Verdict, rejection: Rejection) -> AtisVerification:
     if verdict.verstat is Verstat.PASSED:
         return {"verstat": verdict.verstat}
-    sip = rejection.of(verdict.sip)
+    sip = rejection.status_for(verdict)
     return {
         "reasoncode": sip.code,
         "reasontext": sip.phrase,

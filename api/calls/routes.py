@@ -17,6 +17,7 @@ from zhenxian.api.calls.answers import (
     ThreegppSigningAnswer,
     ThreegppVerificationAnswer,
 )
+from zhenxian.api.calls.members import SigningBody, VerificationBody
 from zhenxian.api.calls.messages import (
     SIGNING,
     VERIFICATION,
@@ -24,7 +25,6 @@ from zhenxian.api.calls.messages import (
     Headers,
     Incoming,
 )
-from zhenxian.api.calls.requests import SigningBody, VerificationBody
 from zhenxian.api.calls.service import LATER, Calls
 from zhenxian.api.examples import CALLEE, DISPLAY, EXAMPLE_TIME, IDENTITY, ORIGID
 from zhenxian.api.permissions import Action, Thing, needs

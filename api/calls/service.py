@@ -302,7 +302,9 @@ class Calls:
         return question_of(by, call_id, request_id, incoming.body, now)
 
     def _written(self, verdict: Verdict, asked: RestCall) -> bytes:
-        return answers.judged(verdict, asked.echo, self.policy.explain, self._rejection())
+        return answers.judged(
+            verdict, asked.echo, self.policy.explain, self._rejection(), self.policy.reading
+        )
 
     def _judged(self, judged: Judged[RestCall]) -> Answer:
         answer = judged.answer
