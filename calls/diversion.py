@@ -62,11 +62,13 @@ class Forwarded(Struct, Generic[A], frozen=True):
 
     Attributes:
         question: what tells a repetition; None for nothing.
+        otherwise: what is to be signed where there is no proof; None for `request` itself.
     """
 
     asked: A
     request: SigningRequest
     question: Question | None = None
+    otherwise: SigningRequest | None = None
 
 
 class _Received(Struct, frozen=True):
@@ -327,7 +329,7 @@ def _like_any_other(
             else:
                 decision = replace(decision, detail=f"{decision.detail}; {lacking.why}")
             return Signing(call.asked, request, decision, credential)
-        made = pipeline.decide(request, call.asked)
+        made = pipeline.decide(call.otherwise or request, call.asked)
     if isinstance(made, Unfit):
         return made
     if made.decision.signs:
