@@ -624,6 +624,16 @@ def test_to_alone_makes_no_diverted_call_one_for_help(forwarding, to):
     assert (judged["verstat"], judged["reason"]) == (FAILED, "ORDERED")
 
 
+@pytest.mark.parametrize("to", ["110", BANK])
+def test_to_alone_hides_no_diverted_call_from_conduct(forwarding, monkeypatch, to):
+    counted = []
+    conduct = forwarding.desk.service.pipeline.verifying.verifier.sources.conduct
+    monkeypatch.setattr(conduct, "observe", counted.append)
+    received = forwarding.token()
+    assert forwarding.verify(received, forwarding.diverted(received), to=to)["verstat"] == PASSED
+    assert [one.display for one in counted] == [COURIER]
+
+
 def test_a_request_uri_that_cannot_be_read_keeps_nobody_from_help(forwarding):
     token = forwarding.token(COURIER, "110")
     judged = forwarding.verify(token, to="110", dest="nonsense")
