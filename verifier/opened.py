@@ -41,6 +41,7 @@ class Candidate(Struct):
         token: what step 9 made of it.
         key: replay_key of a genuine token.
         facts: of a genuine token, as if it were new.
+        helps: a genuine token is of a call for help: nobody's conduct is told by it.
     """
 
     # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
@@ -50,6 +51,7 @@ class Candidate(Struct):
     token: VerifiedPASSporT | Refusal | None = None
     key: bytes = b""
     facts: Facts | None = None
+    helps: bool = False
 
 
 class Opened(Struct):

@@ -297,6 +297,7 @@ class Verifier:
                 if diversions is None:
                     late = outdated(opened.request, opened.now, self.policy)
                     facts = gather(entry.token, opened.request, opened.now, self.sources, late)
+                    entry.helps = opened.to_emergency
                     entry.facts = facts.to_emergency() if opened.to_emergency else facts
                 else:
                     self._gather_linked(entry, entry.token, opened, diversions)
@@ -353,9 +354,13 @@ class Verifier:
             observed = observed and NEW in seen
         else:
             by_key = {}
-        if observed and not opened.to_emergency:
+        if observed:
             for entry, result in zip(opened.entries, verdict.results, strict=True):
-                if isinstance(entry, Candidate) and by_key.get(entry.key, NEW) is NEW:
+                if (
+                    isinstance(entry, Candidate)
+                    and not entry.helps
+                    and by_key.get(entry.key, NEW) is NEW
+                ):
                     self._observe(entry, result.refusal, opened)
         return verdict
 
@@ -460,7 +465,8 @@ class Verifier:
             called = token.passport.dest.tn if diversions.led(place) else diversions.numbers
             late = outdated(request, now, self.policy)
             facts = gather(token, request, now, sources, late, called=called)
-        entry.facts = facts.to_emergency() if opened.to_emergency else facts
+        entry.helps = opened.to_emergency and diversions.helps(place, sources.plan.emergency)
+        entry.facts = facts.to_emergency() if entry.helps else facts
 
     def signer(self, chain: Chain, now: int) -> TrustedSigner | Untrusted:
         """Validate a chain, or remember doing so (verifier.trust)."""

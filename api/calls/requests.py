@@ -337,7 +337,14 @@ def read_signing(
         or members.rph
         or members.sph
     ):
-        forwarded = _forwarding(members, reading, dialect)
+        ppt = members.ppt
+        try:
+            forwarded = _forwarding(members, reading, dialect)
+        except RequestError as error:
+            told = error.variables[0].partition(".")[0] in ("div", "diversion")
+            if not told or not _for_help(members.dest, "dest", reading, dialect):
+                raise
+            forwarded = Forwarding(iat=members.iat, ppt=None if ppt in _PLAIN else ppt)
     iat, attest, origid = members.iat, members.attest, members.origid
     diverts = forwarded is not None and forwarded.ppt is not None
     if iat is None:
@@ -522,6 +529,21 @@ def read_verification(
         identities,
         members.callId,
         members.purpose,
-        _identities(members.dest, "dest", reading, dialect) if members.dest is not None else (),
+        _target(members, reading, dialect) if members.dest is not None else (),
     )
     return request, Echo(dialect, members.requestId, members.displayName, members.explain, orig)
+
+
+def _target(
+    members: VerificationMembers, reading: Reading, dialect: Dialect
+) -> tuple[TN | URI, ...]:
+    """The Request-URI; nothing where a proxy's variable for it is not set."""
+    dest = members.dest
+    if dest is None or not any(one.strip() for one in (*_one(dest.tn), *_one(dest.uri))):
+        return ()
+    try:
+        return _identities(dest, "dest", reading, dialect)
+    except RequestError:
+        if not _for_help(members.to, "to", reading, dialect):
+            raise
+        return ()
