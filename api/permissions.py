@@ -35,6 +35,7 @@ class Thing(str, Enum):
     CHANGES = "changes"
     DISPLAYS = "displays"
     CLEARINGS = "clearings"
+    LOSSES = "losses"
     METRICS = "metrics"
     HEALTH = "health"
     DOCUMENTS = "documents"
@@ -54,6 +55,7 @@ class Action(str, Enum):
     GIVE = "give"
     CLEAR = "clear"
     REPORT = "report"
+    ACKNOWLEDGE = "acknowledge"
 
 
 class Permission(NamedTuple):
@@ -83,6 +85,7 @@ THINGS: Final[Mapping[Thing, str]] = {
     Thing.CHANGES: "the list of all changes",
     Thing.DISPLAYS: "figures and findings about callers and signers",
     Thing.CLEARINGS: "findings that were cleared",
+    Thing.LOSSES: "commits that a fleet's Redis lost, and what stays strict for them",
     Thing.METRICS: "metrics",
     Thing.HEALTH: "`/healthz`, `/readyz`",
     Thing.DOCUMENTS: "the documentation of the API",
@@ -135,6 +138,7 @@ _TABLE: Final[Mapping[Thing, Mapping[Action, tuple[Role, ...]]]] = {
         Action.CLEAR: _KEEPS,
     },
     Thing.CLEARINGS: {Action.READ: _ALL_BUT_PLATFORM},
+    Thing.LOSSES: {Action.READ: _ALL_BUT_PLATFORM, Action.ACKNOWLEDGE: _KEEPS},
     Thing.METRICS: {Action.READ: (Role.OPERATOR,)},
     Thing.HEALTH: {Action.READ: ANYBODY},
     Thing.DOCUMENTS: {Action.READ: ANYBODY},

@@ -35,6 +35,7 @@ from zhenxian.api.management.common import (
     problem,
     requires,
 )
+from zhenxian.api.management.losses import losses_router
 from zhenxian.api.management.records import registry_router
 from zhenxian.api.openapi import TAGS
 from zhenxian.api.openapi import router as docs_router
@@ -547,6 +548,7 @@ def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRout
             clock=service.clock,
         ),
         clearings_router(service.registry, service.authenticator),
+        losses_router(service.registry, service.authenticator, service.pseudonym.text),
         metrics_router(service.metrics, service.authenticator),
     ]
     if service.keeper is not None:

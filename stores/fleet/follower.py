@@ -61,6 +61,7 @@ class Follower:
         """
         await self._reconsider(())
         try:
+            await self._examine()
             await self.sync()
             await self._heartbeat()
         except StoreUnavailableError as error:
@@ -126,6 +127,7 @@ class Follower:
         node = self._node
         self._beat = node.clock()
         await node.link.confirm()
+        await self._examine()
         try:
             if node.key is not None:
                 await self._sign_of_life(node.key.name, node.key.jwk)
@@ -158,12 +160,14 @@ class Follower:
 
         Raises:
             StoreUnavailableError: it cannot be, and the node's state says why.
-            ConfigError: Redis keeps nothing on disk.
             UNREACHABLE: Redis does not answer; tell FleetNode.failed.
         """
         async with self._syncing:
             if not self._node.examined:
-                await self._examine()
+                try:
+                    await self._examine()
+                except ConfigError as error:
+                    raise StoreUnavailableError(str(error)) from None
             for _ in range(_RESYNCS):
                 try:
                     await self._catch_up()
@@ -174,13 +178,17 @@ class Follower:
             raise StoreUnavailableError("the copy was overtaken while it was being rebuilt")
 
     async def _examine(self) -> None:
+        """See that Redis keeps what it is given; its settings may change while it runs."""
+        node = self._node
+        node.examined = False
         try:
-            for warning in await self._node.journal.examine():
-                _logger.warning("%s", warning)
+            warnings = await node.journal.examine()
         except ConfigError as error:
-            self._node.condition.learn(Event.NOT_SAFE, str(error))
+            node.condition.learn(Event.NOT_SAFE, str(error))
             raise
-        self._node.examined = True
+        node.examined = True
+        meant = node.options.allow_volatile
+        node.remark(Remark.KEEPING, "; ".join(warnings) if warnings and not meant else None)
 
     async def _catch_up(self) -> None:
         """Read what follows, until there is no more."""

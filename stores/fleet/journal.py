@@ -246,6 +246,11 @@ class Journal:
             )
         if not faults and text.get("appendonly") == "no":
             faults.append("Redis saves now and then only: set appendonly yes")
+        if text.get("maxmemory-policy", "").startswith("volatile"):
+            faults.append(
+                "Redis may evict which tokens were seen (maxmemory-policy"
+                f" {text['maxmemory-policy']}): set maxmemory-policy noeviction"
+            )
         return faults
 
     # Nodes ----------------------------------------------------------------------------------------

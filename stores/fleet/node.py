@@ -29,6 +29,7 @@ class Remark(Enum):
     ORDERS = "orders"
     WRITING = "writing"
     CHECKPOINT = "checkpoint"
+    KEEPING = "keeping"
 
 
 class FleetNode:

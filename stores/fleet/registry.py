@@ -11,7 +11,8 @@ commit. What can go wrong, and what then happens:
 - Redis lost acknowledged commits (an old backup, a failover to a replica that lagged), shown by
   the journal's numbers and the digest that every commit carries: the copy is set aside as
   `<name>.lost-<seconds>.db` and rebuilt as Redis has it. Orders that only the copy knew stay in
-  force here, and `problems` names them, until the journal has them again.
+  force here, and `problems` names them, until the journal has them again; so does what else was
+  stricter in the copy (stores.fleet.losses), until somebody has looked.
 - Redis holds no journal, or another one: nothing is replaced; `reseed` gives Redis this copy,
   `take_over_foreign` takes what Redis has.
 
@@ -37,6 +38,7 @@ from zhenxian.registry.journal import Change, Commit, Proposal
 from zhenxian.registry.model import Kind, Order
 from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.orders import order_digest
+from zhenxian.registry.stricter import Losses
 from zhenxian.stores.fleet.acknowledgements import Acknowledgements
 from zhenxian.stores.fleet.checkpoints import Checkpoints
 from zhenxian.stores.fleet.follower import Follower
@@ -97,7 +99,7 @@ class FleetRegistry(FleetView):
     @property
     def current(self) -> bool:
         """False when a commit older than `lag_limit` seconds may be missing here."""
-        return self.node.current
+        return self.node.current and not self._losses.beyond
 
     @property
     def lag(self) -> float:
@@ -196,6 +198,12 @@ class FleetRegistry(FleetView):
             fingerprint=fingerprint,
         )
         return await self._writer.write(proposal, dry_run=dry_run)
+
+    async def acknowledge_losses(self) -> Losses:
+        """Somebody has looked at what Redis lost: let what it has be in force. What was lost."""
+        losses = await self.node.with_writer(Replica.acknowledge_losses)
+        self.refresh()
+        return losses
 
     async def checkpoint(self) -> bool:
         """Store an image of the replica and trim the stream; see Checkpoints.make."""

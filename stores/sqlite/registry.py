@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from zhenxian.registry.journal import Change, Commit
 from zhenxian.registry.model import Order
 from zhenxian.registry.node_key import NodeKey
+from zhenxian.registry.stricter import NONE_LOST, Losses
 from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.view import MAX_KEPT, RegistryView
 
@@ -87,6 +88,15 @@ class EmbeddedRegistry(RegistryView):
                 "key": node.jwk if node is not None else "",
             }
         ]
+
+    @property
+    def losses(self) -> Losses:
+        """None: what is acknowledged is in the file."""
+        return NONE_LOST
+
+    async def acknowledge_losses(self) -> Losses:
+        """See RegistryStore."""
+        return NONE_LOST
 
     async def with_writer(self, work: Callable[[RegistryFile], _Value]) -> _Value:
         """Do something with the writing connection, in its thread."""

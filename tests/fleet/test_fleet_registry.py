@@ -510,7 +510,7 @@ def test_a_refused_order_counts_once_its_issuer_is_configured(redis, tmp_path):
                 await write(a, holding("100", of="shop"))
                 await until(lambda: b.seq == 3)
                 assert b.order(bank, 2**40) is None
-                assert any("registry.issuers" in text for text in b.problems())
+                await until(lambda: any("registry.issuers" in text for text in b.problems()))
                 assert await b.checkpoint()  # its image tells of the order that is refused here
             async with node("d", {"regulator": REGULATOR}) as d:
                 assert d.order(bank, 2**40).id == "o"
