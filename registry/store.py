@@ -133,3 +133,11 @@ class RegistryStore(Registry, Protocol):
     async def acknowledge_losses(self) -> Losses:
         """Somebody has looked: nothing is held any more on this node. What was lost."""
         ...
+
+    def clock_doubts(self) -> list[str]:
+        """Why this node's clock may not date commits, one sentence each; empty when it may."""
+        ...
+
+    async def accept_clock(self) -> None:
+        """An operator says that the clock is right: what is doubted now is doubted no more."""
+        ...

@@ -27,6 +27,7 @@ from zhenxian.api.calls.service import CallPolicy, Calls
 from zhenxian.api.entrance import Entrance
 from zhenxian.api.management.analytics import clearings_router, displays_router
 from zhenxian.api.management.bulk import bulk_router
+from zhenxian.api.management.clock import clock_router
 from zhenxian.api.management.common import (
     INTERNAL,
     error_response,
@@ -85,6 +86,7 @@ from zhenxian.sip.answering import SipCalls
 from zhenxian.sip.digest import Digest
 from zhenxian.sip.routes import sip_router
 from zhenxian.stores.analytics.sync import AnalyticsSync
+from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.replay.file import SqliteReplayStore
@@ -213,10 +215,11 @@ def build(
     node = node_key(settings)
     identity_key = pseudonym_key(settings.registry.identity_key or data / "identity.key")
     fleet = _fleet(settings)
+    guard = ClockGuard(clock) if clock is time.time else ClockGuard(clock, clock, lambda: None)
     registry = (
-        EmbeddedRegistry(data / REGISTRY_FILE, node)
+        EmbeddedRegistry(data / REGISTRY_FILE, node, guard=guard)
         if fleet is None
-        else _fleet_registry(settings, fleet, issuers)
+        else _fleet_registry(settings, fleet, issuers, guard)
     )
     reading = reading_of(settings, plan, lambda tn: _special(tn, plan, registry))
     replays = (
@@ -415,13 +418,17 @@ def open_fleet(settings: Settings) -> FleetRegistry:
 
 
 def _fleet_registry(
-    settings: Settings, fleet: FleetOptions, issuers: Mapping[str, Issuer]
+    settings: Settings,
+    fleet: FleetOptions,
+    issuers: Mapping[str, Issuer],
+    guard: ClockGuard | None = None,
 ) -> FleetRegistry:
     return FleetRegistry(
         settings.data / REGISTRY_FILE,
         fleet,
         node_key(settings),
         vet=lambda order, before: unfounded(order, before, issuers),
+        guard=guard,
     )
 
 
@@ -549,6 +556,9 @@ def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRout
         ),
         clearings_router(service.registry, service.authenticator),
         losses_router(service.registry, service.authenticator, service.pseudonym.text),
+        clock_router(
+            service.registry, service.authenticator, service.clock, service.pseudonym.text
+        ),
         metrics_router(service.metrics, service.authenticator),
     ]
     if service.keeper is not None:

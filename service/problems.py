@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from zhenxian.certs.keys import moment
+from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.stores.fleet.registry import FleetRegistry
 
 if TYPE_CHECKING:
@@ -56,6 +58,9 @@ def problems(service: Service) -> list[str]:
         found.extend(f"registry: {text}" for text in service.registry.faults())
     if service.replays is not None and service.replays.problem is not None:
         found.append(f"replays: {service.replays.problem}")
+    with suppress(StoreUnavailableError):
+        if service.registry.guard.contradicted(service.registry.book):
+            found.append("clock: the rest of the fleet contradicts it: others may take no token")
     found.extend(f"{name}: {text}" for name, text in sorted(service.reported.told.items()))
     found.extend(service.trust.crls.faults)
     if service.settings.trust.revocation == "require":
@@ -73,6 +78,12 @@ def remarks(service: Service) -> list[str]:
         found.extend(service.lists.missing())
     if isinstance(service.registry, FleetRegistry):
         found.extend(f"registry: {text}" for text in service.registry.remarks())
+    with suppress(StoreUnavailableError):
+        found.extend(
+            f"clock: {text}; nothing is registered until it is right, or accepted"
+            " (`zhenxian clock accept`)"
+            for text in service.registry.clock_doubts()
+        )
     if service.keeper is not None:
         found.extend(f"displays: {text}" for text in service.keeper.problems())
     node = service.node

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from typing import TYPE_CHECKING, Final
 
 from zhenxian.certs.files import Looks
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.service.tls import ListenerCertificate
+from zhenxian.stores.clock import LateClock, since_boot
 from zhenxian.stores.fleet.registry import FleetRegistry
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ class Watcher:
         self._looks = Looks()
         self._now = asyncio.Event()
         self._used_at = 0.0
+        wall = service.clock
+        self._late = LateClock(wall, since_boot if wall is time.time else wall)
         self._remarked: frozenset[str] = frozenset()
 
     async def run(self) -> None:
@@ -78,7 +82,6 @@ class Watcher:
                 _logger.info("a new signing certificate is in use: %s", service.keys.current.x5u)
             report("signing key", service.keys.problem)
         await self._refresh_registry()
-        service.origids.forget()
         if service.replays is not None:
             await service.replays.mend()
         if whole("API keys", service.authenticator.stamps()):
@@ -95,7 +98,10 @@ class Watcher:
         service = self._service
         try:
             service.registry.refresh()
-            await service.registry.with_writer(lambda book: book.purge(int(service.clock())))
+            late = self._late.now()
+            if late is not None and not service.registry.clock_doubts():
+                service.origids.forget(late)
+                await service.registry.with_writer(lambda book: book.purge(late))
             service.reported.report("registry", None)
         except StoreUnavailableError as error:
             service.reported.report("registry", str(error))

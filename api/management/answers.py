@@ -401,6 +401,15 @@ class LossesAnswer(TypedDict):
     ]
 
 
+class ClockAnswer(TypedDict):
+    """A node's clock, and what contradicts it."""
+
+    time: Seconds
+    doubts: Annotated[
+        list[str], Meta(description="While there is one, nothing is registered through this node.")
+    ]
+
+
 class HealthAnswer(TypedDict):
     """The process is alive."""
 

@@ -180,7 +180,7 @@ class Import:
 
     def _enter(self, seq: int) -> None:
         self._own.add(seq)
-        time = max(self._now, self._book.last()[1])
+        _, time = self._book.next_commit(self._now)
         self._book.record(Commit(seq, time, self._author, self._reason, ()), many=True)
 
     def _take(self, rows: Rows, part: _Part, seq: int, run: int) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 import secrets
-import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -128,6 +127,7 @@ class Follower:
         self._beat = node.clock()
         await node.link.confirm()
         await self._examine()
+        await self._compare_clocks()
         try:
             if node.key is not None:
                 await self._sign_of_life(node.key.name, node.key.jwk)
@@ -142,8 +142,15 @@ class Follower:
             node.remark(Remark.WRITING, text)  # the replica is as current as before
         self._checkpoints.consider()
 
+    async def _compare_clocks(self) -> None:
+        node = self._node
+        moment, nodes = await node.journal.clocks()
+        node.guard.redis_says(moment)
+        own = node.key.name if node.key is not None else ""
+        node.guard.nodes_say((one.node, one.seen) for one in nodes if one.node != own)
+
     async def _sign_of_life(self, name: str, key: str) -> None:
-        node, now = self._node, int(time.time())
+        node, now = self._node, int(self._node.guard.wall())
         before = await node.journal.greet(
             NodeEntry(name, now, self._view.seq, node.options.version, key)
         )

@@ -265,6 +265,16 @@ class Journal:
         before, _ = await pipe.execute()
         return _node(before) if before is not None else None
 
+    async def clocks(self) -> tuple[float, list[NodeEntry]]:
+        """Redis' own time, and what the nodes said of themselves."""
+        client: Any = await self._link.client()
+        pipe = client.pipeline(transaction=False)
+        pipe.time()
+        pipe.hgetall(self._prefix + "nodes")
+        (seconds, microseconds), found = await pipe.execute()
+        entries = [_node(body) for body in found.values()]
+        return seconds + microseconds / 1e6, [entry for entry in entries if entry is not None]
+
     async def nodes(self) -> list[NodeEntry]:
         """What the nodes said of themselves, also those that are gone."""
         client: Any = await self._link.client()

@@ -121,6 +121,11 @@ class Link:
         self._sentinel: Sentinel | None = None
         self._left: list[Client] = []
 
+    @property
+    def apart(self) -> bool:
+        """True when Redis may be on another machine, with a clock of its own."""
+        return any(host not in _HERE for host, _ in self._hosts)
+
     async def client(self) -> Client:
         """The server that takes writes to the registry's keys. Raises one of UNREACHABLE."""
         if self._client is not None:
@@ -193,6 +198,7 @@ class Link:
         return self._cluster
 
 
+_HERE: Final = ("localhost", "127.0.0.1", "::1")
 _OWN: Final = ("db", "username", "password")
 
 

@@ -12,6 +12,7 @@ from typing import NoReturn, TypeVar
 
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.registry.node_key import NodeKey
+from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.fleet.entry import Mark
 from zhenxian.stores.fleet.journal import Journal
 from zhenxian.stores.fleet.link import FleetOptions, Link, reason_text, refused, unwritable
@@ -38,7 +39,7 @@ class FleetNode:
     Attributes:
         key: signs acknowledgements of orders; without it none are made.
         vet: see Replica.follow: refuses orders that came by the journal.
-        clock: seconds, as time.monotonic.
+        clock: seconds, as time.monotonic. guard: what doubts the wall clock.
         examined: whether the Redis that answers was seen to keep what it is given.
     """
 
@@ -64,6 +65,7 @@ class FleetNode:
         self.link = Link(options)
         self.journal = Journal(self.link, options)
         self.condition = Condition()
+        self.guard = ClockGuard()
         self.examined = False
         self._remarks: dict[Remark, str] = {}
         self._complete_at = float("-inf")  # when the replica was last known to have everything

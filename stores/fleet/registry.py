@@ -39,6 +39,7 @@ from zhenxian.registry.model import Kind, Order
 from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.orders import order_digest
 from zhenxian.registry.stricter import Losses
+from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.fleet.acknowledgements import Acknowledgements
 from zhenxian.stores.fleet.checkpoints import Checkpoints
 from zhenxian.stores.fleet.follower import Follower
@@ -69,12 +70,14 @@ class FleetRegistry(FleetView):
         limit: int = MAX_KEPT,
         vet: Vet | None = None,
         clock: Callable[[], float] = time.monotonic,
+        guard: ClockGuard | None = None,
     ) -> None:
         """Opens the replica; nothing is connected yet.
 
         Args:
             node: signs acknowledgements of orders; without it none are made.
             vet: see Replica.follow: refuses orders that came by the journal.
+            guard: what doubts the clock; one of its own when left out.
 
         Raises:
             ConfigError: an option that cannot be, or a file of a newer release.
@@ -85,6 +88,9 @@ class FleetRegistry(FleetView):
         if options.wait_replicas and options.wait_ms / 1000 >= options.timeout:
             raise ConfigError("the fleet's timeout must be longer than wait_ms")
         self.node = FleetNode(path, options, node, vet, clock)
+        if guard is not None:
+            self.node.guard = guard
+        self.node.guard.apart = self.node.link.apart
         # Apart from the writer: a long question does not keep an order waiting.
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="registry-reader")
         self._reader = RegistryFile(path)
@@ -189,6 +195,8 @@ class FleetRegistry(FleetView):
                 answer rests on all commits up to now.
             StoreUnavailableError: not acknowledged; the text says when it may stand all the same.
         """
+        if not dry_run:
+            self.node.guard.check(self.book)
         proposal = Proposal(
             changes=changes,
             author=author,
@@ -198,6 +206,19 @@ class FleetRegistry(FleetView):
             fingerprint=fingerprint,
         )
         return await self._writer.write(proposal, dry_run=dry_run)
+
+    @property
+    def guard(self) -> ClockGuard:
+        """What doubts the clock."""
+        return self.node.guard
+
+    def clock_doubts(self) -> list[str]:
+        """See RegistryStore."""
+        return self.guard.doubts(self.book)
+
+    async def accept_clock(self) -> None:
+        """See RegistryStore."""
+        await self.node.with_writer(lambda replica: replica.accept_clock(self.guard))
 
     async def acknowledge_losses(self) -> Losses:
         """Somebody has looked at what Redis lost: let what it has be in force. What was lost."""

@@ -19,6 +19,7 @@ from zhenxian.registry.journal import Change, Commit, Proposal, dumps, loads
 from zhenxian.registry.model import Kind, Order
 from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.stricter import NONE_LOST, Losses
+from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.fleet.entry import DivergedError, Entry, GapError, Mark, UnreadableError
 from zhenxian.stores.fleet.image import copy_image, refused_orders
 from zhenxian.stores.fleet.losses import (
@@ -283,6 +284,10 @@ class Replica:
     def set_import_line(self, name: str, line: int) -> None:
         """See RegistryFile."""
         self._file.set_import_line(name, line)
+
+    def accept_clock(self, guard: ClockGuard) -> None:
+        """See ClockGuard.accept."""
+        guard.accept(self._file)
 
     def purge(self, now: int) -> int:
         """See RegistryFile."""

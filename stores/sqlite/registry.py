@@ -13,6 +13,7 @@ from zhenxian.registry.journal import Change, Commit
 from zhenxian.registry.model import Order
 from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.stricter import NONE_LOST, Losses
+from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.view import MAX_KEPT, RegistryView
 
@@ -28,13 +29,22 @@ class EmbeddedRegistry(RegistryView):
     batch of calls on.
     """
 
-    def __init__(self, path: Path, node: NodeKey | None = None, *, limit: int = MAX_KEPT) -> None:
+    def __init__(
+        self,
+        path: Path,
+        node: NodeKey | None = None,
+        *,
+        limit: int = MAX_KEPT,
+        guard: ClockGuard | None = None,
+    ) -> None:
         """Raises StoreUnavailableError, or ConfigError for a file of a newer release.
 
         Args:
             node: signs acknowledgements of orders; without it none are made.
+            guard: what doubts the clock; one of its own when left out.
         """
         self._node = node
+        self.guard = guard if guard is not None else ClockGuard()
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="registry")
         self._writer = RegistryFile(path, writer=True)
         super().__init__(path, limit=limit)
@@ -50,7 +60,13 @@ class EmbeddedRegistry(RegistryView):
         fingerprint: bytes = b"",
         dry_run: bool = False,
     ) -> Commit:
-        """See RegistryFile.write. Acknowledged: on disk, and in force for the next call here."""
+        """See RegistryFile.write. Acknowledged: on disk, and in force for the next call here.
+
+        Raises:
+            StoreUnavailableError: the clock is in doubt, or the disk does not take it.
+        """
+        if not dry_run:
+            self.guard.check(self.book)
 
         def work(book: RegistryFile) -> Commit:
             return book.write(
@@ -88,6 +104,14 @@ class EmbeddedRegistry(RegistryView):
                 "key": node.jwk if node is not None else "",
             }
         ]
+
+    def clock_doubts(self) -> list[str]:
+        """See RegistryStore."""
+        return self.guard.doubts(self.book)
+
+    async def accept_clock(self) -> None:
+        """See RegistryStore."""
+        await self.with_writer(self.guard.accept)
 
     @property
     def losses(self) -> Losses:
