@@ -15,6 +15,7 @@ from zhenxian.core.errors import ConfigError, StoreUnavailableError, ZhenxianErr
 from zhenxian.registry.orders import OrderFault
 from zhenxian.stores.fleet.acknowledgements import Acknowledgements
 from zhenxian.stores.fleet.checkpoints import Checkpoints
+from zhenxian.stores.fleet.comparison import Comparison
 from zhenxian.stores.fleet.entry import DivergedError, Entry, GapError, Mark
 from zhenxian.stores.fleet.journal import MAX_RANGE, NodeEntry, State
 from zhenxian.stores.fleet.link import UNREACHABLE, reason_text, refused, unwritable
@@ -41,8 +42,10 @@ class Follower:
         view: FleetView,
         acknowledgements: Acknowledgements,
         checkpoints: Checkpoints,
+        comparison: Comparison,
     ) -> None:
         self._node = node
+        self._comparison = comparison
         self._view = view
         self._acknowledgements = acknowledgements
         self._checkpoints = checkpoints
@@ -146,6 +149,7 @@ class Follower:
         node = self._node
         moment, nodes = await node.journal.clocks()
         node.guard.redis_says(moment)
+        self._comparison.consider(moment, self._view.seq)
         own = node.key.name if node.key is not None else ""
         node.guard.nodes_say((one.node, one.seen) for one in nodes if one.node != own)
 

@@ -76,6 +76,7 @@ class FleetOptions(Struct, frozen=True):
         checkpoint_commits: commits of the stream after which a checkpoint is made.
         checkpoint_bytes: octets of the stream after which a checkpoint is made; when the one
             before was larger, its size counts.
+        compare_every: seconds between two comparisons of the nodes' copies.
         keep_commits: commits below a checkpoint that stay in the stream for nodes that lag.
         version: of the release, shown to operators.
     """
@@ -94,6 +95,7 @@ class FleetOptions(Struct, frozen=True):
     checkpoint_commits: int = 100_000
     checkpoint_bytes: int = 256 * 1024 * 1024
     keep_commits: int = 1_000
+    compare_every: float = 15.0
     version: str = ""
 
     def __repr__(self) -> str:

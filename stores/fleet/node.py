@@ -31,6 +31,7 @@ class Remark(Enum):
     WRITING = "writing"
     CHECKPOINT = "checkpoint"
     KEEPING = "keeping"
+    COMPARING = "comparing"
 
 
 class FleetNode:
@@ -67,6 +68,7 @@ class FleetNode:
         self.condition = Condition()
         self.guard = ClockGuard()
         self.examined = False
+        self._differs: str | None = None
         self._remarks: dict[Remark, str] = {}
         self._complete_at = float("-inf")  # when the replica was last known to have everything
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="registry")
@@ -135,6 +137,12 @@ class FleetNode:
             self._remarks[about] = text
             _logger.warning("%s", text)
 
+    def differ(self, text: str | None) -> None:
+        """Remember that the copy here is not what others have; None takes it back."""
+        if text is not None and text != self._differs:
+            _logger.error("%s", text)
+        self._differs = text
+
     def faults(self) -> list[str]:
         """What keeps calls from being answered as they should, one sentence each."""
         condition = self.condition
@@ -147,6 +155,8 @@ class FleetNode:
                 else f"the registry here may lack commits of the last {silent:.0f} s"
                 f" (limit {self.options.lag_limit:g} s)"
             )
+        if self._differs is not None:
+            listed.append(self._differs)
         return listed
 
     def remarks(self) -> list[str]:

@@ -42,6 +42,7 @@ from zhenxian.registry.stricter import Losses
 from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.fleet.acknowledgements import Acknowledgements
 from zhenxian.stores.fleet.checkpoints import Checkpoints
+from zhenxian.stores.fleet.comparison import Comparison
 from zhenxian.stores.fleet.follower import Follower
 from zhenxian.stores.fleet.link import UNREACHABLE, FleetOptions, reason_text
 from zhenxian.stores.fleet.node import FleetNode
@@ -97,7 +98,10 @@ class FleetRegistry(FleetView):
         super().__init__(path, limit=limit)
         acknowledgements = Acknowledgements(self.node)
         self._checkpoints = Checkpoints(self.node)
-        self._follower = Follower(self.node, self, acknowledgements, self._checkpoints)
+        self._comparison = Comparison(self.node)
+        self._follower = Follower(
+            self.node, self, acknowledgements, self._checkpoints, self._comparison
+        )
         self._writer = Writer(self.node, self._follower, self._checkpoints)
 
     # What calls ask ---------------------------------------------------------------------------
@@ -156,6 +160,7 @@ class FleetRegistry(FleetView):
     async def aclose(self) -> None:
         """Close the connections; then the rest as `close`. End `follow` before."""
         await self._checkpoints.close()
+        await self._comparison.close()
         await self.node.link.close()
         self.close()
 

@@ -288,7 +288,9 @@ def test_acknowledgements_that_redis_lost_are_given_again(redis, tmp_path):
     asyncio.run(run())
 
 
-def test_a_checkpoint_and_the_tail_make_a_new_node(redis, tmp_path):
+def test_a_checkpoint_and_the_tail_make_a_new_node(redis, tmp_path, monkeypatch):
+    monkeypatch.setattr("zhenxian.stores.fleet.checkpoints.LATE", 0)
+
     async def run():
         opts = options(redis.url, keep_commits=0)
         async with Node(tmp_path, "a", opts) as a:
