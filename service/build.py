@@ -66,6 +66,7 @@ from zhenxian.registry.orders import Issuer, load_issuers, unfounded
 from zhenxian.service import problems
 from zhenxian.service.chains import ChainKeeper
 from zhenxian.service.data_folder import make_data_folder
+from zhenxian.service.disk import Disk
 from zhenxian.service.figures import publish
 from zhenxian.service.imports import RunningImports
 from zhenxian.service.numbers import plan_of, reading_of
@@ -97,7 +98,6 @@ from zhenxian.stores.sqlite.requests import done
 from zhenxian.telemetry.logs import CallLog, Pseudonym, pseudonym_key
 from zhenxian.telemetry.metrics import Metrics
 from zhenxian.verifier.analytics import ConductPolicy, PooledVerifying
-from zhenxian.verifier.replay import ReplayStore
 from zhenxian.verifier.screen import ScreenPolicy
 from zhenxian.verifier.unsigned import region
 from zhenxian.verifier.verify import Verifier
@@ -116,6 +116,7 @@ class Service(Struct, frozen=True, kw_only=True):
         pins: keys of nodes whose acknowledgements count, by name; None accepts any.
         identity_key: what identity documents are hashed with.
         replays: the fleet's replay store; None where this node has its own.
+        seen: that of this node.
         keeper: what counts conduct; None when nobody wants to know.
         keys: the key and chain to sign with; None when none are configured.
         credential: those that sign now; None when there are none, or they are not valid now.
@@ -139,6 +140,8 @@ class Service(Struct, frozen=True, kw_only=True):
     identity_key: bytes
     registry: EmbeddedRegistry | FleetRegistry
     replays: FleetReplayStore | None
+    seen: MemoryReplayStore | SqliteReplayStore
+    disk: Disk
     origids: OrigidKeeper
     keeper: AnalyticsSync | None
     keys: KeyStore | None
@@ -227,6 +230,7 @@ def build(
         if fleet is not None
         else None
     )
+    seen = _replay_store(settings)
     origids = OrigidKeeper(data, node.name, settings.signer, fleet, clock)
     keeper = conduct_keeper(
         settings, fleet, registry, identity_key=identity_key, pseudonym=pseudonym, clock=clock
@@ -272,7 +276,7 @@ def build(
         ),
         repository,
         trust.current,
-        _replay_store(settings),
+        seen,
         registry,
         conduct,
         ConductPolicy(
@@ -336,6 +340,8 @@ def build(
         identity_key=identity_key,
         registry=registry,
         replays=replays,
+        seen=seen,
+        disk=Disk(data),
         origids=origids,
         keeper=keeper,
         keys=keys,
@@ -366,7 +372,7 @@ def _special(tn: TN, plan: Plan, registry: Registry) -> bool:
         return False
 
 
-def _replay_store(settings: Settings) -> ReplayStore:
+def _replay_store(settings: Settings) -> MemoryReplayStore | SqliteReplayStore:
     """That of this machine; its processes share one."""
     window = settings.verifier.repeat_seconds
     if settings.server.workers == 1:

@@ -58,6 +58,11 @@ def problems(service: Service) -> list[str]:
         found.extend(f"registry: {text}" for text in service.registry.faults())
     if service.replays is not None and service.replays.problem is not None:
         found.append(f"replays: {service.replays.problem}")
+    elif service.replays is None and service.seen.problem is not None:
+        found.append(
+            f"replays: tokens that were seen cannot be recorded ({service.seen.problem}): every"
+            " token is No-TN-Validation, REPLAY_UNKNOWN"
+        )
     with suppress(StoreUnavailableError):
         if service.registry.guard.contradicted(service.registry.book):
             found.append("clock: the rest of the fleet contradicts it: others may take no token")

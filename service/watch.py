@@ -13,6 +13,7 @@ from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.service.tls import ListenerCertificate
 from zhenxian.stores.clock import LateClock, since_boot
 from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.replay.file import SqliteReplayStore
 
 if TYPE_CHECKING:
     from zhenxian.service.build import Service
@@ -84,6 +85,9 @@ class Watcher:
         await self._refresh_registry()
         if service.replays is not None:
             await service.replays.mend()
+        if isinstance(service.seen, SqliteReplayStore):
+            service.seen.mend()
+        report("disk", await asyncio.to_thread(service.disk.look))
         if whole("API keys", service.authenticator.stamps()):
             service.authenticator.refresh()
         report("API keys", service.authenticator.problem)
