@@ -41,6 +41,11 @@ def publish(service: Service) -> None:
         lambda: float(len(service.remarks())),
     )
     metrics.figure(
+        "zhenxian_clock_doubts",
+        "What contradicts the clock of this node; nothing is registered while there is any.",
+        lambda: float(len(registry.clock_doubts())),
+    )
+    metrics.figure(
         "zhenxian_disk_free_bytes",
         "What the disk of the data folder has left.",
         lambda: service.disk.free,
@@ -82,6 +87,11 @@ def publish(service: Service) -> None:
             "zhenxian_fleet_lag_seconds",
             "For how long commits of the fleet may be missing here.",
             lambda: registry.lag,
+        )
+        metrics.figure(
+            "zhenxian_fleet_lost_commits",
+            "Commits that Redis lost, until somebody has looked.",
+            lambda: registry.losses.count,
         )
         metrics.state(
             "zhenxian_fleet_state",
