@@ -55,17 +55,15 @@ class Comparison:
         node, every = self._node, self._node.options.compare_every
         this = int(moment // every)
         try:
-            if this != self._computed:
-                if this % self._every:
-                    return
-                as_of, until, found = await node.journal.comparison(this, seq, int(moment))
-                if as_of > seq:
-                    return  # on its way here
-                if not await self._publish(this, as_of, until, found):
-                    return
+            if this == self._computed or this % self._every:
+                return
+            before, self._computed = self._computed, -1
+            if before >= 0:  # all have had the time since then to say theirs
+                as_of, _, found = await node.journal.comparison(before, seq, int(moment))
+                self._judge(as_of, found)
+            as_of, until, found = await node.journal.comparison(this, seq, int(moment))
+            if as_of <= seq and await self._publish(this, as_of, until, found):
                 self._computed = this
-            as_of, _, found = await node.journal.comparison(this, seq, int(moment))
-            self._judge(as_of, found)
         except UNREACHABLE as error:
             _logger.info("the copies cannot be compared: %s", reason_text(error))
         except StoreUnavailableError as error:
