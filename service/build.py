@@ -26,6 +26,7 @@ from zhenxian.api.calls.service import CallPolicy, Calls
 from zhenxian.api.entrance import Entrance
 from zhenxian.api.management.analytics import clearings_router, displays_router
 from zhenxian.api.management.bulk import bulk_router
+from zhenxian.api.management.clock import clock_router
 from zhenxian.api.management.common import (
     INTERNAL,
     error_response,
@@ -34,6 +35,7 @@ from zhenxian.api.management.common import (
     problem,
     requires,
 )
+from zhenxian.api.management.losses import losses_router
 from zhenxian.api.management.records import registry_router
 from zhenxian.api.openapi import TAGS
 from zhenxian.api.openapi import router as docs_router
@@ -59,6 +61,7 @@ from zhenxian.registry.node_key import NodeKey, load_pins
 from zhenxian.registry.orders import Issuer, load_issuers, unfounded
 from zhenxian.service.chains import ChainKeeper
 from zhenxian.service.data_folder import make_data_folder
+from zhenxian.service.disk import Disk
 from zhenxian.service.figures import publish
 from zhenxian.service.imports import RunningImports
 from zhenxian.service.numbers import plan_of, reading_of
@@ -80,6 +83,7 @@ from zhenxian.signer.analytics import PooledSigning
 from zhenxian.sip.answering import SipCalls
 from zhenxian.sip.routes import sip_router
 from zhenxian.stores.analytics.sync import AnalyticsSync
+from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.replay.file import SqliteReplayStore
@@ -90,7 +94,6 @@ from zhenxian.stores.sqlite.requests import done
 from zhenxian.telemetry.logs import CallLog, Pseudonym, pseudonym_key
 from zhenxian.telemetry.metrics import Metrics
 from zhenxian.verifier.analytics import ConductPolicy, PooledVerifying
-from zhenxian.verifier.replay import ReplayStore
 from zhenxian.verifier.screen import ScreenPolicy
 from zhenxian.verifier.unsigned import region
 from zhenxian.verifier.verify import Verifier
@@ -130,10 +133,11 @@ def build(
     node = node_key(settings)
     identity_key = pseudonym_key(settings.registry.identity_key or data / "identity.key")
     fleet = _fleet(settings)
+    guard = ClockGuard(clock) if clock is time.time else ClockGuard(clock, clock, lambda: None)
     registry = (
-        EmbeddedRegistry(data / REGISTRY_FILE, node)
+        EmbeddedRegistry(data / REGISTRY_FILE, node, guard=guard)
         if fleet is None
-        else _fleet_registry(settings, fleet, issuers)
+        else _fleet_registry(settings, fleet, issuers, guard)
     )
     reading = reading_of(settings, plan, lambda tn: _special(tn, plan, registry))
     replays = (
@@ -141,6 +145,7 @@ def build(
         if fleet is not None
         else None
     )
+    seen = _replay_store(settings)
     origids = OrigidKeeper(data, node.name, settings.signer, fleet, clock)
     keeper = conduct_keeper(
         settings, fleet, registry, identity_key=identity_key, pseudonym=pseudonym, clock=clock
@@ -186,7 +191,7 @@ def build(
         ),
         repository,
         trust.current,
-        _replay_store(settings),
+        seen,
         registry,
         conduct,
         ConductPolicy(
@@ -250,6 +255,8 @@ def build(
         identity_key=identity_key,
         registry=registry,
         replays=replays,
+        seen=seen,
+        disk=Disk(data),
         origids=origids,
         keeper=keeper,
         keys=keys,
@@ -280,7 +287,7 @@ def _special(tn: TN, plan: Plan, registry: Registry) -> bool:
         return False
 
 
-def _replay_store(settings: Settings) -> ReplayStore:
+def _replay_store(settings: Settings) -> MemoryReplayStore | SqliteReplayStore:
     """That of this machine; its processes share one."""
     window = settings.verifier.repeat_seconds
     if settings.server.workers == 1:
@@ -332,13 +339,17 @@ def open_fleet(settings: Settings) -> FleetRegistry:
 
 
 def _fleet_registry(
-    settings: Settings, fleet: FleetOptions, issuers: Mapping[str, Issuer]
+    settings: Settings,
+    fleet: FleetOptions,
+    issuers: Mapping[str, Issuer],
+    guard: ClockGuard | None = None,
 ) -> FleetRegistry:
     return FleetRegistry(
         settings.data / REGISTRY_FILE,
         fleet,
         node_key(settings),
         vet=lambda order, before: unfounded(order, before, issuers),
+        guard=guard,
     )
 
 
@@ -465,6 +476,10 @@ def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRout
             clock=service.clock,
         ),
         clearings_router(service.registry, service.authenticator),
+        losses_router(service.registry, service.authenticator, service.pseudonym.text),
+        clock_router(
+            service.registry, service.authenticator, service.clock, service.pseudonym.text
+        ),
         metrics_router(service.metrics, service.authenticator),
     ]
     if service.keeper is not None:

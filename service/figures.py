@@ -39,6 +39,26 @@ def publish(service: Service) -> None:
         lambda: float(len(remarks(service))),
     )
     metrics.figure(
+        "zhenxian_clock_doubts",
+        "What contradicts the clock of this node; nothing is registered while there is any.",
+        lambda: float(len(registry.clock_doubts())),
+    )
+    metrics.figure(
+        "zhenxian_disk_free_bytes",
+        "What the disk of the data folder has left.",
+        lambda: service.disk.free,
+    )
+    metrics.figure(
+        "zhenxian_disk_full",
+        "1 when the data folder takes nothing, else 0.",
+        lambda: float(service.disk.problem is not None),
+    )
+    metrics.figure(
+        "zhenxian_replays_unrecorded",
+        "1 when tokens that were seen cannot be recorded, so that none verifies, else 0.",
+        lambda: float(_recording(service) is not None),
+    )
+    metrics.figure(
         "zhenxian_certificate_age_seconds",
         "Since when the signing certificate is valid.",
         lambda: _certificate_age(service),
@@ -65,6 +85,11 @@ def publish(service: Service) -> None:
             "zhenxian_fleet_lag_seconds",
             "For how long commits of the fleet may be missing here.",
             lambda: registry.lag,
+        )
+        metrics.figure(
+            "zhenxian_fleet_lost_commits",
+            "Commits that Redis lost, until somebody has looked.",
+            lambda: registry.losses.count,
         )
         metrics.state(
             "zhenxian_fleet_state",
@@ -98,6 +123,11 @@ def publish(service: Service) -> None:
         "Calls that other nodes will not learn of.",
         lambda: keeper.conduct.lost,
     )
+
+
+def _recording(service: Service) -> str | None:
+    """Why tokens that were seen are not recorded; None when they are."""
+    return service.seen.problem if service.replays is None else service.replays.problem
 
 
 def _certificate_age(service: Service) -> float | None:

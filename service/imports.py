@@ -42,6 +42,8 @@ class RunningImports:
     async def run(self, kind: Kind, lines: Iterator[str], listed: int, **how: Any) -> Report:
         """Import the lines; see registry.imports.Imports."""
         registry = self._registry
+        if not how.get("dry_run"):
+            registry.guard.check(registry.records)
         async with self._turn:
             if isinstance(registry, FleetRegistry):
                 shared = FleetImport(registry, kind, **self._fixed, **how)

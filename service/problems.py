@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from zhenxian.certs.keys import moment
+from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.service.service import Service
 from zhenxian.stores.fleet.registry import FleetRegistry
 
@@ -27,6 +30,14 @@ def problems(service: Service) -> list[str]:
         found.extend(f"registry: {text}" for text in service.registry.faults())
     if service.replays is not None and service.replays.problem is not None:
         found.append(f"replays: {service.replays.problem}")
+    elif service.replays is None and service.seen.problem is not None:
+        found.append(
+            f"replays: tokens that were seen cannot be recorded ({service.seen.problem}): every"
+            " token is No-TN-Validation, REPLAY_UNKNOWN"
+        )
+    with suppress(StoreUnavailableError):
+        if service.registry.guard.contradicted(service.registry.records):
+            found.append("clock: the rest of the fleet contradicts it: others may take no token")
     found.extend(f"{name}: {text}" for name, text in sorted(service.reported.sentences.items()))
     found.extend(service.trust.crls.faults)
     if service.settings.trust.revocation == "require":
@@ -44,6 +55,12 @@ def remarks(service: Service) -> list[str]:
         found.extend(service.lists.missing())
     if isinstance(service.registry, FleetRegistry):
         found.extend(f"registry: {text}" for text in service.registry.remarks())
+    with suppress(StoreUnavailableError):
+        found.extend(
+            f"clock: {text}; nothing is registered until it is right, or accepted"
+            " (`zhenxian clock accept`)"
+            for text in service.registry.clock_doubts()
+        )
     if service.keeper is not None:
         found.extend(f"displays: {text}" for text in service.keeper.problems())
     node = service.node

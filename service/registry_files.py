@@ -11,6 +11,7 @@ from zhenxian.service.build import open_fleet
 from zhenxian.service.data_folder import make_data_folder
 from zhenxian.service.settings import Settings
 from zhenxian.stores.bulk.importer import Import, export_rows
+from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.fleet.importer import FleetImport
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.sqlite.file import RegistryFile
@@ -28,7 +29,13 @@ class LocalFile:
         return self._file.import_line(name)
 
     def importing(self, kind: Kind, **how: Any) -> Import:
-        """An import, to be run; see stores.bulk.importer.Import."""
+        """An import, to be run; see stores.bulk.importer.Import.
+
+        Raises:
+            StoreUnavailableError: the last commit is dated in the future.
+        """
+        if not how.get("dry_run"):
+            ClockGuard().check(self._file)
         return Import(self._file, kind, **how)
 
     def export(self, kind: Kind, out: TextIO) -> int:

@@ -19,6 +19,7 @@ from zhenxian.registry.kinds import Plan
 from zhenxian.registry.node_key import NodeKey, Pins
 from zhenxian.registry.orders import Issuer
 from zhenxian.service.chains import ChainKeeper
+from zhenxian.service.disk import Disk
 from zhenxian.service.origids import OrigidKeeper
 from zhenxian.service.reported import Problems
 from zhenxian.service.settings import Settings
@@ -27,7 +28,9 @@ from zhenxian.sip.answering import SipCalls
 from zhenxian.sip.digest import Digest
 from zhenxian.stores.analytics.sync import AnalyticsSync
 from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.replay.file import SqliteReplayStore
 from zhenxian.stores.replay.fleet import FleetReplayStore
+from zhenxian.stores.replay.memory import MemoryReplayStore
 from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 from zhenxian.telemetry.logs import CallLog, Pseudonym
 from zhenxian.telemetry.metrics import Metrics
@@ -42,6 +45,7 @@ class Service(Struct, frozen=True, kw_only=True):
         pins: keys of nodes whose acknowledgements count, by name; None accepts any.
         identity_key: what identity documents are hashed with.
         replays: the fleet's replay store; None where this node has its own.
+        seen: that of this node.
         keeper: what counts conduct; None when nobody wants to know.
         keys: the key and chain to sign with; None when none are configured.
         credential: those that sign now; None when there are none, or they are not valid now.
@@ -65,6 +69,8 @@ class Service(Struct, frozen=True, kw_only=True):
     identity_key: bytes
     registry: EmbeddedRegistry | FleetRegistry
     replays: FleetReplayStore | None
+    seen: MemoryReplayStore | SqliteReplayStore
+    disk: Disk
     origids: OrigidKeeper
     keeper: AnalyticsSync | None
     keys: KeyStore | None

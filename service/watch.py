@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from typing import Final
 
 from zhenxian.certs.files import Looks
@@ -12,7 +13,9 @@ from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.service.problems import remarks
 from zhenxian.service.service import Service
 from zhenxian.service.tls import ListenerCertificate
+from zhenxian.stores.clock import LateClock, since_boot
 from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.replay.file import SqliteReplayStore
 
 WATCH_EVERY: Final = 1.0  # seconds between two looks at files that may have changed
 USED_EVERY: Final = 3600.0  # seconds between two notes of which lists are in use
@@ -31,6 +34,8 @@ class Watcher:
         self._looks = Looks()
         self._now = asyncio.Event()
         self._used_at = 0.0
+        wall = service.clock
+        self._late = LateClock(wall, since_boot if wall is time.time else wall)
         self._remarked: frozenset[str] = frozenset()
 
     async def run(self) -> None:
@@ -77,9 +82,11 @@ class Watcher:
                 _logger.info("a new signing certificate is in use: %s", service.keys.current.x5u)
             report("signing key", service.keys.problem)
         await self._refresh_registry()
-        service.origids.forget()
         if service.replays is not None:
             await service.replays.mend()
+        if isinstance(service.seen, SqliteReplayStore):
+            service.seen.mend()
+        report("disk", await asyncio.to_thread(service.disk.look))
         if whole("API keys", service.authenticator.stamps()):
             service.authenticator.refresh()
         report("API keys", service.authenticator.problem)
@@ -94,7 +101,10 @@ class Watcher:
         service = self._service
         try:
             service.registry.refresh()
-            await service.registry.with_writer(lambda file: file.purge(int(service.clock())))
+            late = self._late.now()
+            if late is not None and not service.registry.clock_doubts():
+                service.origids.forget(late)
+                await service.registry.with_writer(lambda file: file.purge(late))
             service.reported.report("registry", None)
         except StoreUnavailableError as error:
             service.reported.report("registry", str(error))

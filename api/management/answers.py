@@ -370,6 +370,46 @@ class ProgressAnswer(TypedDict):
     line: int
 
 
+class LostRecord(TypedDict):
+    """A record that lost commits changed."""
+
+    kind: str
+    key: str
+
+
+class LostCommitAnswer(TypedDict):
+    """A commit that Redis lost."""
+
+    seq: int
+    time: Seconds
+    author: str
+    reason: str
+    changed: Annotated[list[LostRecord], Meta(description="The first of these.")]
+
+
+class LossesAnswer(TypedDict):
+    """What Redis lost of this node's registry, until somebody has looked."""
+
+    count: Annotated[int, Meta(description="Commits that were lost.")]
+    commits: Annotated[list[LostCommitAnswer], Meta(description="The last of these.")]
+    held: Annotated[
+        list[LostRecord],
+        Meta(description="Stay as strict on this node as the lost commits had left them."),
+    ]
+    beyond: Annotated[
+        bool, Meta(description="Too many to hold each: nothing is signed above B here.")
+    ]
+
+
+class ClockAnswer(TypedDict):
+    """A node's clock, and what contradicts it."""
+
+    time: Seconds
+    doubts: Annotated[
+        list[str], Meta(description="While there is one, nothing is registered through this node.")
+    ]
+
+
 class HealthAnswer(TypedDict):
     """The process is alive."""
 

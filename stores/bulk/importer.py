@@ -180,7 +180,7 @@ class Import:
 
     def _enter(self, seq: int) -> None:
         self._own.add(seq)
-        time = max(self._now, self._file.last()[1])
+        _, time = self._file.next_commit(self._now)
         self._file.record(
             Commit(seq=seq, time=time, author=self._author, reason=self._reason, changes=()),
             many=True,

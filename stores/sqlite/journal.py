@@ -12,6 +12,7 @@ from zhenxian.stores.sqlite.connection import Connection
 
 _KEEP_REQUESTS: Final = 7 * 86_400  # seconds an idempotency key is remembered
 _FORGET_EVERY: Final = 3_600  # seconds; finding old ones reads them all
+BACK: Final = "journal.back"  # in meta: a commit is dated before an earlier one
 MANY: Final = 1_000  # changes of one commit above which their keys are not listed one by one
 _TOUCHED: Final = msgspec.msgpack.Decoder(list[tuple[Kind, str]] | None)
 
@@ -42,6 +43,9 @@ class CommitTable:
 
     def seq_at(self, time: int) -> int:
         """The last commit not later than an instant."""
+        if self._connection.meta(BACK) is not None:
+            row = self._connection.one("SELECT max(seq) FROM journal WHERE time <= ?", time)
+            return int(row[0] or 0)
         row = self._connection.one(
             "SELECT seq FROM journal WHERE time <= ? ORDER BY time DESC, seq DESC LIMIT 1", time
         )
@@ -82,6 +86,8 @@ class CommitTable:
             if len(commit.changes) <= MANY and not many
             else None
         )
+        if commit.time < self.last()[1]:
+            self._connection.set_meta(BACK, 1)
         self._connection.run(
             "INSERT INTO journal VALUES (?, ?, ?, ?, ?)",
             commit.seq,

@@ -12,6 +12,8 @@ from typing import Any, Final, TypeVar
 from zhenxian.registry.journal import Change, Commit
 from zhenxian.registry.model import Order
 from zhenxian.registry.node_key import NodeKey
+from zhenxian.registry.stricter import NONE_LOST, Losses
+from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.view import MAX_KEPT, RegistryView
 
@@ -27,13 +29,22 @@ class EmbeddedRegistry(RegistryView):
     batch of calls on.
     """
 
-    def __init__(self, path: Path, node: NodeKey | None = None, *, limit: int = MAX_KEPT) -> None:
+    def __init__(
+        self,
+        path: Path,
+        node: NodeKey | None = None,
+        *,
+        limit: int = MAX_KEPT,
+        guard: ClockGuard | None = None,
+    ) -> None:
         """Raises StoreUnavailableError, or ConfigError for a file of a newer release.
 
         Args:
             node: signs acknowledgements of orders; without it none are made.
+            guard: what doubts the clock; one of its own when left out.
         """
         self._node = node
+        self.guard = guard if guard is not None else ClockGuard()
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="registry")
         self._writer = RegistryFile(path, writer=True)
         super().__init__(path, limit=limit)
@@ -49,7 +60,13 @@ class EmbeddedRegistry(RegistryView):
         fingerprint: bytes = b"",
         dry_run: bool = False,
     ) -> Commit:
-        """See RegistryFile.write. Acknowledged: on disk, and in force for the next call here."""
+        """See RegistryFile.write. Acknowledged: on disk, and in force for the next call here.
+
+        Raises:
+            StoreUnavailableError: the clock is in doubt, or the disk does not take it.
+        """
+        if not dry_run:
+            self.guard.check(self.records)
 
         def work(file: RegistryFile) -> Commit:
             return file.write(
@@ -87,6 +104,23 @@ class EmbeddedRegistry(RegistryView):
                 "key": node.jwk if node is not None else "",
             }
         ]
+
+    def clock_doubts(self) -> list[str]:
+        """See RegistryStore."""
+        return self.guard.doubts(self.records)
+
+    async def accept_clock(self) -> None:
+        """See RegistryStore."""
+        await self.with_writer(self.guard.accept)
+
+    @property
+    def losses(self) -> Losses:
+        """None: what is acknowledged is in the file."""
+        return NONE_LOST
+
+    async def acknowledge_losses(self) -> Losses:
+        """See RegistryStore."""
+        return NONE_LOST
 
     async def with_writer(self, work: Callable[[RegistryFile], _Value]) -> _Value:
         """Do something with the writing connection, in its thread."""

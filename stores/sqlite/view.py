@@ -17,6 +17,7 @@ from zhenxian.registry.model import (
     Holding,
     Kind,
     Order,
+    Record,
     Reseller,
     Scope,
     Standing,
@@ -155,7 +156,7 @@ class RegistryView:
         try:
             return self._holdings.answers[tn]
         except KeyError:
-            return self._holdings.keep(tn, self._tables.holdings.covering(tn))
+            return self._holdings.keep(tn, self._covering(tn))
 
     def access(self, name: str | None, origid: str | None) -> Access | None:
         """The access of that id, else the one with that origid.
@@ -167,8 +168,7 @@ class RegistryView:
             try:
                 return self._accesses.answers[name]
             except KeyError:
-                found = self._tables.accesses.get(name)
-                value = found[1] if found is not None else None
+                value = self._record(Kind.ACCESS, name)
                 return self._accesses.keep(name, value if isinstance(value, Access) else None)
         if origid is None:
             return None
@@ -176,11 +176,10 @@ class RegistryView:
             return self._origids.answers[origid]
         except KeyError:
             access = self._tables.accesses.of_origid(origid)
-            if access is not None and (
-                access.origid != origid or self._tables.accesses.get(access.id) is None
-            ):
-                access = None
-            return self._origids.keep(origid, access)
+            value = self._record(Kind.ACCESS, access.id) if access is not None else None
+            if not isinstance(value, Access) or value.origid != origid:
+                value = None
+            return self._origids.keep(origid, value)
 
     def standing(self, subject: str, reseller: str = "") -> Standing:
         """How the subject and the chain of resellers before it stand."""
@@ -190,14 +189,12 @@ class RegistryView:
             return self._standings.keep((subject, reseller), self._standing(subject, reseller))
 
     def _standing(self, subject: str, reseller: str) -> Standing:
-        found = self._tables.subjects.get(subject)
-        holder = found[1] if found is not None else None
+        holder = self._record(Kind.SUBJECT, subject)
         closed = None
         chain: list[str] = []
         while reseller and len(chain) <= MAX_CHAIN:
             chain.append(reseller)
-            entry = self._tables.resellers.get(reseller)
-            above = entry[1] if entry is not None else None
+            above = self._record(Kind.RESELLER, reseller)
             if not isinstance(above, Reseller):
                 break
             if above.state is not State.ACTIVE:
@@ -230,7 +227,7 @@ class RegistryView:
         try:
             found = self._exemptions.answers[kind, target]
         except KeyError:
-            found = self._exemptions.keep((kind, target), self._tables.exemptions.of(kind, target))
+            found = self._exemptions.keep((kind, target), self._exempted(kind, target))
         return next((exemption for exemption in found if exemption.active(now)), None)
 
     def refusal(self, callee: TN, scope: Scope, now: int) -> CalleeRefusal | None:
@@ -238,12 +235,27 @@ class RegistryView:
         try:
             found = self._refusals.answers[callee]
         except KeyError:
-            found = self._refusals.keep(callee, self._tables.refusals.covering(callee))
+            found = self._refusals.keep(callee, self._refused(callee))
         return next((one for one in found if scope in one.scopes and one.active(now)), None)
 
     def clearings(self, since: int, but: Container[str] = ()) -> list[Clearing]:
         """The clearings from a time on, the earliest first, without those of some ids."""
         return self._tables.clearings.since(since, but)
+
+    # What is read once and then kept; a fleet's replica may hold something against it. ----------
+
+    def _covering(self, tn: TN) -> Holding | None:
+        return self._tables.holdings.covering(tn)
+
+    def _record(self, kind: Kind, key: str) -> Record | None:
+        found = self._tables.by_kind[kind].get(key)
+        return found[1] if found is not None else None
+
+    def _exempted(self, kind: str, target: str) -> list[Exemption]:
+        return self._tables.exemptions.of(kind, target)
+
+    def _refused(self, callee: TN) -> list[CalleeRefusal]:
+        return self._tables.refusals.covering(callee)
 
     def close(self) -> None:
         """Close the file."""

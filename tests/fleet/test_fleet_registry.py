@@ -288,7 +288,9 @@ def test_acknowledgements_that_redis_lost_are_given_again(redis, tmp_path):
     asyncio.run(run())
 
 
-def test_a_checkpoint_and_the_tail_make_a_new_node(redis, tmp_path):
+def test_a_checkpoint_and_the_tail_make_a_new_node(redis, tmp_path, monkeypatch):
+    monkeypatch.setattr("zhenxian.stores.fleet.checkpoints.LATE", 0)
+
     async def run():
         opts = options(redis.url, keep_commits=0)
         async with Node(tmp_path, "a", opts) as a:
@@ -536,7 +538,7 @@ def test_a_refused_order_counts_once_its_issuer_is_configured(redis, tmp_path):
                 await write(a, holding("100", of="shop"))
                 await until(lambda: b.seq == 3)
                 assert b.order(bank, 2**40) is None
-                assert any("registry.issuers" in text for text in b.problems())
+                await until(lambda: any("registry.issuers" in text for text in b.problems()))
                 assert await b.checkpoint()  # its image tells of the order that is refused here
             async with node("d", {"regulator": REGULATOR}) as d:
                 assert d.order(bank, 2**40).id == "o"
