@@ -3,7 +3,7 @@ PY := .venv/bin/python
 # A file's tests stay together, in one process: what they share is started once. What waits for
 # real servers comes first, so that no core is idle at the end.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
-.PHONY: help setup setup-dev run demo test unit lint format bare bench bench-registry eval mutants docs lock clean
+.PHONY: help setup setup-dev run demo test unit lint format bare bench bench-registry bench-stalls eval mutants docs lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -49,6 +49,9 @@ bench: setup-dev ## Measure against secsipidx and OpenSSL; writes build/bench.js
 
 bench-registry: setup-dev ## The registry at 1, 10 and 100 million holdings; half an hour, 10 GB
 	@$(PY) -m bench.registry
+
+bench-stalls: setup-dev ## How much administration slows calls; two minutes
+	@$(PY) -m bench.stalls
 
 eval: setup-dev ## How well pools are found, on simulated calls; five minutes; writes build/eval.json
 	@$(PY) -m bench.evaluation
