@@ -44,6 +44,8 @@ _READY_SECONDS: Final = 60
 _FIRST: Final = 8613000000000
 _DAY: Final = 86_400
 
+_Work = Callable[[], object]
+
 
 class Times(Struct, frozen=True):
     """What calls took, in seconds, while something was done; and how long the loop was held."""
@@ -264,7 +266,9 @@ def revocation_list(length: int) -> bytes:
     return builder.sign(ca.new_key(), hashes.SHA256()).public_bytes(Encoding.DER)
 
 
-def tasks(service: Watched, names: Sequence[str] = ()) -> Iterator[tuple[str, Callable[[], object]]]:
+def tasks(
+    service: Watched, names: Sequence[str] = ()
+) -> Iterator[tuple[str, Callable[[], object]]]:
     """What is done: each with its name; all, or those that are named."""
     csv = "text/csv"
     refused = holdings(ROWS).replace(b",courier,", b",nobody,")
@@ -311,7 +315,9 @@ def main(names: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="zhenxian-stalls-") as folder:
         table = measure(Path(folder) / "service", names)
     idle = table[0]
-    print(f"{'':>16} {'calls':>6} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} {'held ms':>8}  p99/idle")
+    print(
+        f"{'':>16} {'calls':>6} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} {'held ms':>8}  p99/idle"
+    )
     for row in table:
         figures = " ".join(f"{x * 1e3:8.1f}" for x in (row.p50, row.p99, row.longest, row.held))
         print(f"{row.name:>16} {row.calls:6} {figures}  {row.p99 / idle.p99:8.2f}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import os
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from zhenxian.core.reading import Reading
+from zhenxian.registry.cells import lines_of
 from zhenxian.registry.imports import Report
 from zhenxian.registry.model import Kind
+from zhenxian.service.apart import ExportOrders, ImportOrders, export_apart, import_apart
 from zhenxian.stores.bulk.importer import Import
 from zhenxian.stores.fleet.importer import FleetImport
 from zhenxian.stores.fleet.registry import FleetRegistry
@@ -18,6 +21,7 @@ from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 from zhenxian.stores.sqlite.requests import reached
 
 LINES: Final = 25_000  # of one commit: memory holds a few times as many, and writers wait for it
+SMALL: Final = 131_072  # octets of a file for which no process is started
 
 
 class RunningImports:
@@ -39,24 +43,32 @@ class RunningImports:
         """The last line committed of a file that is imported under the name; 0 for none."""
         return await self._registry.read(lambda book: reached(book, name))
 
-    async def run(self, kind: Kind, lines: Iterator[str], told: int, **how: Any) -> Report:
-        """Import the lines; see registry.imports.Imports."""
+    async def run(self, kind: Kind, file: IO[bytes], told: int, **how: Any) -> Report:
+        """Import the file; see registry.imports.Imports."""
         registry = self._registry
         async with self._turn:
             if isinstance(registry, FleetRegistry):
                 shared = FleetImport(registry, kind, **self._fixed, **how)
                 shared.report.told = told
-                return await shared.run(lines)
+                return await shared.run(lines_of(file))
+            path, how = registry.book.path, {**self._fixed, **how}
+            if os.fstat(file.fileno()).st_size > SMALL:
+                os.lseek(file.fileno(), file.tell(), os.SEEK_SET)
+                return await import_apart(ImportOrders(path, file.fileno(), kind, told, LINES, how))
 
             def work() -> Report:
                 # A connection of its own: single writes of others come in between its commits.
-                book = RegistryFile(registry.book.path, writer=True)
+                book = RegistryFile(path, writer=True)
                 try:
-                    local = Import(book, kind, **self._fixed, **how)
+                    local = Import(book, kind, **how)
                     local.report.told = told
                     local.lines, local.collecting = LINES, True
-                    return local.run(lines)
+                    return local.run(lines_of(file))
                 finally:
                     book.close()
 
             return await asyncio.to_thread(work)
+
+    def rest(self, kind: Kind, after: str) -> AsyncIterator[bytes]:
+        """See registry.imports.Imports."""
+        return export_apart(ExportOrders(self._registry.book.path, kind, after))

@@ -40,6 +40,7 @@ _BACKLOG: Final = 2048  # connections the kernel holds while a worker is busy
 _LOOK_EVERY: Final = 0.2  # seconds between two looks whether all workers live
 _GRACE: Final = 5  # seconds beyond the graceful stop before a worker is killed
 _ORPHAN_GRACE: Final = 3.0  # seconds for a worker without supervisor: the next waits for its lock
+_SWITCH: Final = 0.0005  # seconds that a thread may keep the interpreter from the event loop
 _COLLECT: Final = (50_000, 20, 50)  # allocations, and younger collections, between collections
 _RESTART_AFTER: Final = 1.0  # seconds before a worker that died is replaced
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -146,6 +147,7 @@ async def serve(
     Raises:
         ConfigError: before anything is served.
     """
+    sys.setswitchinterval(_SWITCH)
     service = build(settings, metrics_folder=metrics_folder)
     calls, admin = applications(service)
     for_calls, for_administration = protocols(service)
