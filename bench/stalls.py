@@ -153,7 +153,7 @@ def _request(number: int) -> bytes:
 
 async def _call(port: int, rate: float, connections: int, told: Connection) -> None:
     """Call at that rate until something is said on `told`; then say what calls took."""
-    took: list[float] = []
+    took: list[tuple[float, float]] = []  # when it was made, what it took
     begin = time.perf_counter()
     numbers = iter(range(10**9))
 
@@ -167,7 +167,7 @@ async def _call(port: int, rate: float, connections: int, told: Connection) -> N
             head = await reader.readuntil(b"\r\n\r\n")
             length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
             await reader.readexactly(int(length))
-            took.append(time.perf_counter() - sent)
+            took.append((sent, time.perf_counter() - sent))
             if told.poll():
                 break
         writer.close()
@@ -197,13 +197,14 @@ def during(
     process.start()
     time.sleep(1.5)  # it starts, and its first calls are over
     service.held()
+    began = time.perf_counter()
     try:
         work()
         held = service.held()
         here.send(None)
         if not here.poll(60):
             raise BenchError("callers have no answers")
-        took = sorted(here.recv()[int(rate) :])
+        took = sorted(each for sent, each in here.recv() if sent >= began)
     finally:
         process.join(10)
         process.kill()

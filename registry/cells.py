@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import IO, Any, Final
 
 from zhenxian.core.errors import ConfigError
@@ -67,8 +67,8 @@ def _encoding(head: bytes) -> str:
     return "in GBK (GB 18030)" if chinese else "in another encoding"
 
 
-def lines_of(file: IO[bytes]) -> Iterator[str]:
-    """The lines of a file, which stays open.
+def lines_of(file: IO[bytes]) -> Generator[str, None, None]:
+    """The lines of a file, which stays open: close this before it is closed.
 
     Raises:
         ConfigError: one is longer than a record can be, or it is not UTF-8.

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pickle
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Any, Final
 
 import msgspec
 
 from zhenxian.core.errors import ConfigError, StoreUnavailableError, ZhenxianError
 from zhenxian.registry.cells import lines_of
-from zhenxian.registry.imports import Rejected, Report
+from zhenxian.registry.imports import Mode, Rejected, Report
 from zhenxian.registry.model import Kind
+from zhenxian.service.numbers import plan_of, reading_of
+from zhenxian.service.settings import Settings
 from zhenxian.stores.bulk.importer import Import, export_rows
 from zhenxian.stores.sqlite.file import RegistryFile
 
@@ -32,21 +33,31 @@ _NICER: Final = 5  # calls go first where there are not processors for all
 _WORDS: Final = 4  # octets of the length before a message
 
 
-class ImportOrders(NamedTuple):
-    """An import into a file. `lines` of one commit; `how` as of stores.bulk.importer.Import."""
+class ImportOrders(msgspec.Struct, tag="import", kw_only=True):
+    """An import into a file.
 
-    path: Path
+    Attributes:
+        source: descriptor of the CSV, which is read from where it stands.
+        told: how many refused rows the report lists. lines: of one commit.
+        settings: those of the service, by which numbers are read.
+        how: as of stores.bulk.importer.Import.
+    """
+
+    path: str
     source: int
     kind: Kind
     told: int
     lines: int
+    settings: dict[str, Any]
+    mode: Mode
+    identity_key: bytes
     how: dict[str, Any]
 
 
-class ExportOrders(NamedTuple):
+class ExportOrders(msgspec.Struct, tag="export"):
     """An export of the records of a file that follow a page's end."""
 
-    path: Path
+    path: str
     kind: Kind
     after: str
 
@@ -71,6 +82,7 @@ class _Done(msgspec.Struct, tag="done"):
 
 _Message = _Failure | _Refused | _Done
 _decoder: Final = msgspec.msgpack.Decoder(_Message)
+_ordered: Final = msgspec.msgpack.Decoder(ImportOrders | ExportOrders)
 
 
 # In the service ----------------------------------------------------------------------------------
@@ -116,7 +128,7 @@ def _started(
     )
     if process.stdin is not None:
         with suppress(BrokenPipeError):  # it has ended already, as its answer will show
-            process.stdin.write(pickle.dumps(orders))
+            process.stdin.write(_framed(orders))
             process.stdin.flush()
     return process
 
@@ -141,6 +153,11 @@ def _out(process: subprocess.Popen[bytes]) -> IO[bytes]:
     return process.stdout
 
 
+def _framed(message: _Message | ImportOrders | ExportOrders) -> bytes:
+    data = msgspec.msgpack.encode(message)
+    return len(data).to_bytes(_WORDS) + data
+
+
 def _next(source: IO[bytes]) -> bytes:
     """The next message's octets; none at the end."""
     return source.read(int.from_bytes(source.read(_WORDS)))
@@ -151,11 +168,11 @@ def _next(source: IO[bytes]) -> bytes:
 
 def main() -> int:
     """Do what standard input orders. Returns the exit status."""
-    orders = pickle.load(sys.stdin.buffer)  # noqa: S301, of who started this process
+    orders = _ordered.decode(_next(sys.stdin.buffer))
     threading.Thread(target=_end_with_input, daemon=True).start()
     os.nice(_NICER)
     if isinstance(orders, ExportOrders):
-        book = RegistryFile(orders.path)
+        book = RegistryFile(Path(orders.path))
         sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
         export_rows(book, orders.kind, sys.stdout, after=orders.after)
         sys.stdout.flush()
@@ -168,13 +185,22 @@ def main() -> int:
 
 
 def _imported(orders: ImportOrders) -> _Done:
-    book = RegistryFile(orders.path, writer=True)
+    settings = Settings(**orders.settings)
+    reading = reading_of(settings, plan_of(settings))
+    book = RegistryFile(Path(orders.path), writer=True)
     try:
-        work = Import(book, orders.kind, **orders.how)
+        work = Import(
+            book,
+            orders.kind,
+            mode=orders.mode,
+            identity_key=orders.identity_key,
+            reading=reading,
+            **orders.how,
+        )
         work.report.told = orders.told
         work.lines = orders.lines
-        with os.fdopen(orders.source, "rb") as source:
-            report = work.run(lines_of(source))
+        with os.fdopen(orders.source, "rb") as source, closing(lines_of(source)) as lines:
+            report = work.run(lines)
     finally:
         book.close()
     for start in range(0, len(report.rejected), _AT_ONCE):
@@ -190,13 +216,12 @@ def _imported(orders: ImportOrders) -> _Done:
 
 
 def _tell(message: _Message) -> None:
-    data = msgspec.msgpack.encode(message)
-    sys.stdout.buffer.write(len(data).to_bytes(_WORDS) + data)
+    sys.stdout.buffer.write(_framed(message))
     sys.stdout.buffer.flush()
 
 
 def _end_with_input() -> None:
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # no buffer's lock is held when the process ends by itself
     os._exit(1)
 
 

@@ -520,7 +520,9 @@ def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRout
         bulk_router(
             service.registry,
             service.authenticator,
-            imports=RunningImports(service.registry, service.identity_key, service.reading),
+            imports=RunningImports(
+                service.registry, service.settings, service.identity_key, service.reading
+            ),
             max_import=service.settings.server.max_import,
             clock=service.clock,
         ),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, Final
 
 from zhenxian.core.reading import Reading
 from zhenxian.registry.cells import lines_of
-from zhenxian.registry.imports import Report
+from zhenxian.registry.imports import Mode, Report
 from zhenxian.registry.model import Kind
 from zhenxian.service.apart import ExportOrders, ImportOrders, export_apart, import_apart
+from zhenxian.service.settings import Settings
 from zhenxian.stores.bulk.importer import Import
 from zhenxian.stores.fleet.importer import FleetImport
 from zhenxian.stores.fleet.registry import FleetRegistry
@@ -28,9 +30,14 @@ class RunningImports:
     """A registry.imports.Imports: one at a time, as the registry is written by one anyway."""
 
     def __init__(
-        self, registry: EmbeddedRegistry | FleetRegistry, identity_key: bytes, reading: Reading
+        self,
+        registry: EmbeddedRegistry | FleetRegistry,
+        settings: Settings,
+        identity_key: bytes,
+        reading: Reading,
     ) -> None:
         self._registry = registry
+        self._settings = settings
         self._fixed: dict[str, Any] = {"identity_key": identity_key, "reading": reading}
         self._turn = asyncio.Lock()
 
@@ -50,25 +57,40 @@ class RunningImports:
             if isinstance(registry, FleetRegistry):
                 shared = FleetImport(registry, kind, **self._fixed, **how)
                 shared.report.told = told
-                return await shared.run(lines_of(file))
-            path, how = registry.book.path, {**self._fixed, **how}
+                with closing(lines_of(file)) as lines:
+                    return await shared.run(lines)
             if os.fstat(file.fileno()).st_size > SMALL:
-                os.lseek(file.fileno(), file.tell(), os.SEEK_SET)
-                return await import_apart(ImportOrders(path, file.fileno(), kind, told, LINES, how))
+                return await import_apart(self._orders(kind, file, told, how))
 
             def work() -> Report:
                 # A connection of its own: single writes of others come in between its commits.
-                book = RegistryFile(path, writer=True)
+                book = RegistryFile(registry.book.path, writer=True)
                 try:
-                    local = Import(book, kind, **how)
+                    local = Import(book, kind, **self._fixed, **how)
                     local.report.told = told
                     local.lines, local.collecting = LINES, True
-                    return local.run(lines_of(file))
+                    with closing(lines_of(file)) as lines:
+                        return local.run(lines)
                 finally:
                     book.close()
 
             return await asyncio.to_thread(work)
 
+    def _orders(self, kind: Kind, file: IO[bytes], told: int, how: dict[str, Any]) -> ImportOrders:
+        os.lseek(file.fileno(), file.tell(), os.SEEK_SET)
+        how = dict(how)
+        return ImportOrders(
+            path=str(self._registry.book.path),
+            source=file.fileno(),
+            kind=kind,
+            told=told,
+            lines=LINES,
+            settings=self._settings.model_dump(mode="json"),
+            mode=how.pop("mode", Mode.BEST_EFFORT),
+            identity_key=self._fixed["identity_key"],
+            how=how,
+        )
+
     def rest(self, kind: Kind, after: str) -> AsyncIterator[bytes]:
         """See registry.imports.Imports."""
-        return export_apart(ExportOrders(self._registry.book.path, kind, after))
+        return export_apart(ExportOrders(str(self._registry.book.path), kind, after))
