@@ -295,6 +295,7 @@ def build(
         CallPolicy(
             dialect=None if dialect == "auto" else Dialect(dialect),
             max_body=settings.server.max_body,
+            max_waiting=settings.server.max_waiting,
             explain=settings.server.explain,
             reading=reading,
         ),

@@ -26,6 +26,8 @@ import uvloop
 from fastapi import FastAPI
 from prometheus_client.multiprocess import mark_process_dead
 
+from zhenxian.api.transport.handshake import Handshakes
+from zhenxian.api.transport.wire import WireProtocol
 from zhenxian.certs.files import wait_until_still
 from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.service.build import applications, build
@@ -134,6 +136,24 @@ def _config(settings: Settings, app: FastAPI, http: type[asyncio.Protocol]) -> u
     )
 
 
+def _own_handshakes(config: uvicorn.Config) -> Handshakes:
+    """Have TLS done behind the listener, by us, which is plain to uvicorn."""
+    config.load()
+    protocol, context = config.http_protocol_class, config.ssl
+    if context is None or not issubclass(protocol, WireProtocol):
+        raise RuntimeError("a listener of another kind")
+    made = Handshakes(context, protocol.shared.book, protocol)
+    config.ssl, config.http_protocol_class = None, made  # type: ignore[assignment]
+    return made
+
+
+def _make_routes(app: FastAPI) -> None:
+    """Have the framework prepare all routes, as it would while the first request waits."""
+    scope = {"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []}
+    for route in app.routes:
+        route.matches(dict(scope))
+
+
 async def serve(
     settings: Settings,
     calls_socket: socket.socket,
@@ -150,22 +170,27 @@ async def serve(
     sys.setswitchinterval(_SWITCH)
     service = build(settings, metrics_folder=metrics_folder)
     calls, admin = applications(service)
+    for app in (calls, admin):
+        if app is not None:
+            _make_routes(app)
     for_calls, for_administration = protocols(service)
     servers = [(_Server(_config(settings, calls, for_calls)), calls_socket)]
     if admin is not None and admin_socket is not None:
         servers.append((_Server(_config(settings, admin, for_administration)), admin_socket))
     tls = _listener_certificate(settings)
     watcher = Watcher(service, tls)
+    handshakes: list[Handshakes] = []
     if tls is not None:
         for server, _ in servers:
-            server.config.load()
-            if server.config.ssl is not None:
-                tls.contexts.append(server.config.ssl)
+            handshakes.append(_own_handshakes(server.config))
+        tls.contexts += [each.context for each in handshakes]
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
         for server, _ in servers:
             server.should_exit = True
+        for each in handshakes:
+            each.close()
 
     for number in _STOPS:
         loop.add_signal_handler(number, stop)
