@@ -1,6 +1,6 @@
 """The service with a watch on its event loop: how long nothing else gets a turn.
 
-Started by `bench.stalls` and by tests as `python -m bench.held CONFIG FILE`. For each line on
+Started by `bench.stalls` and by tests as `python -m bench.held CONFIG`. For each line on
 standard input it writes the longest time since the line before, in seconds, to standard output.
 """
 
@@ -10,13 +10,15 @@ import asyncio
 import sys
 import time
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
 from zhenxian.service.run import bind, serve
 from zhenxian.service.settings import load_settings
+from zhenxian.telemetry.logs import configure_logging
 
-_EVERY = 0.001  # seconds between two looks
+_EVERY: Final = 0.001  # seconds between two looks
 
 
 class Watch:
@@ -49,6 +51,7 @@ class Watch:
 
 async def _serve(config: Path) -> None:
     settings = load_settings(config)
+    configure_logging(settings.log.level)
     watch = Watch()
     loop = asyncio.get_running_loop()
     watching = loop.create_task(watch.run())

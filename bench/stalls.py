@@ -104,6 +104,9 @@ class Watched:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        for end in (self._process.stdin, self._process.stdout):
+            if end is not None:
+                end.close()
 
     def ask(self, method: str, path: str, body: bytes = b"", kind: str = "") -> bytes:
         """Ask the service. Raises BenchError when it does not answer 200."""
