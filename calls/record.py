@@ -106,6 +106,10 @@ class Recorder:
                 )
             )
 
+    def turned_away(self, route: str, reason: Reason) -> None:
+        """A request that nobody read; only counted, lest telling it cost as much as answering."""
+        self._metrics.error(route, reason.code)
+
     def _verified(
         self,
         request: VerificationRequest,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import IO, Any, Final, Protocol
 
 from msgspec import Struct, field
 
@@ -97,8 +97,8 @@ class Imports(Protocol):
         """The last line committed of a file that is imported under the name; 0 for none."""
         ...
 
-    async def run(self, kind: Kind, lines: Iterator[str], listed: int, **how: Any) -> Report:
-        """Import the lines of a CSV file with a header line.
+    async def run(self, kind: Kind, file: IO[bytes], listed: int, **how: Any) -> Report:
+        """Import a CSV file with a header line, from where it stands.
 
         Args:
             listed: how many refused rows the report lists.
@@ -109,4 +109,8 @@ class Imports(Protocol):
             ConfigError: the first line does not name the columns, or quotes do not come in pairs.
             StoreUnavailableError: it is not kept; what was committed before stays.
         """
+        ...
+
+    def rest(self, kind: Kind, after: str) -> AsyncIterator[bytes]:
+        """The records after a page's end, as lines of CSV, away from the calls."""
         ...

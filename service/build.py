@@ -231,6 +231,7 @@ def build(
         CallPolicy(
             dialect=None if dialect == "auto" else Dialect(dialect),
             max_body=settings.server.max_body,
+            max_waiting=settings.server.max_waiting,
             explain=settings.server.explain,
             reading=reading,
         ),
@@ -471,7 +472,9 @@ def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRout
         bulk_router(
             service.registry,
             service.authenticator,
-            imports=RunningImports(service.registry, service.identity_key, service.reading),
+            imports=RunningImports(
+                service.registry, service.settings, service.identity_key, service.reading
+            ),
             max_import=service.settings.server.max_import,
             clock=service.clock,
         ),

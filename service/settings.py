@@ -140,6 +140,13 @@ class Server(Section):
         description="Of these, connections from one IPv4 address, or one IPv6 network of 64 bits."
         " Beyond it the oldest that is idle is closed.",
     )
+    max_waiting: int = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="Calls of a worker process that wait for their answers; further ones are"
+        " answered 503 with Retry-After. A worker answers some thousands in a second.",
+    )
     shutdown_seconds: int = Field(
         10, ge=1, le=300, description="How long a graceful stop waits for calls in flight."
     )

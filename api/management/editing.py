@@ -50,11 +50,15 @@ class Editor:
         once: Once | None,
         asked: object,
     ) -> Commit:
-        """Write changes under a name; `asked` is the body that `once` stands for."""
+        """Write changes under a name.
+
+        Args:
+            asked: the body that `once` stands for, or its fingerprint.
+        """
         request = fingerprint = b""
         if once is not None:
             request = once.request(principal)
-            fingerprint = once.fingerprint(principal, asked)
+            fingerprint = asked if isinstance(asked, bytes) else once.fingerprint(principal, asked)
         return await self.registry.write(
             changes,
             author=f"{principal.name} ({principal.id})",

@@ -21,6 +21,7 @@ from zhenxian.api.management.bodies import BODIES
 from zhenxian.api.management.common import ALWAYS, problems, requires
 from zhenxian.api.management.editing import Editor, check_own, may_see, shown, shown_version
 from zhenxian.api.management.orders import order_routes
+from zhenxian.api.management.pages import listing, pages
 from zhenxian.api.management.parameters import (
     SPANS,
     After,
@@ -46,7 +47,7 @@ from zhenxian.registry.kinds import Plan
 from zhenxian.registry.model import NAMES, Access, Binding, Kind, Record
 from zhenxian.registry.node_key import Pins
 from zhenxian.registry.orders import Issuer
-from zhenxian.registry.store import Records, RegistryStore
+from zhenxian.registry.store import Page, RegistryStore
 from zhenxian.signer.origids import Given
 
 
@@ -136,20 +137,21 @@ def _record_routes(
         limit: Limit = 100,
         after: After = "",
         subject: OfSubject = None,
-    ) -> dict[str, Any]:
+    ) -> Response:
         if subject is not None and not by_subject:
             raise HTTPException(422, f"subject: {name} are not listed by subject")
 
-        def page(records: Records) -> Any:
-            return records.page(kind, after=after, limit=limit, subject=subject)
+        def ask(start: str, count: int) -> Awaitable[Page]:
+            return registry.read(
+                lambda records: records.page(kind, after=start, limit=count, subject=subject)
+            )
 
-        part = await registry.read(page)
-        rows = [
-            shown(record, principal, version)
-            for version, record in part.rows
-            if not isinstance(record, Binding) or may_see(principal, record)
-        ]
-        return {name: rows, "following": part.following}
+        def row(version: int, record: Record) -> dict[str, Any] | None:
+            if isinstance(record, Binding) and not may_see(principal, record):
+                return None
+            return shown(record, principal, version)
+
+        return await listing(name, pages(ask, after, limit), row)
 
     @routes.get(
         place,

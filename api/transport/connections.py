@@ -66,6 +66,15 @@ class Connections:
         return len(self._open)
 
     @property
+    def limits(self) -> Limits:
+        """The bounds."""
+        return self._limits
+
+    def beside(self) -> Connections:
+        """A book with the same bounds, for what comes before a connection."""
+        return Connections(self._limits, self._refused)
+
+    @property
     def strangers(self) -> int:
         """Open connections that have shown no credentials."""
         return len(self._strangers)

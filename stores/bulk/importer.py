@@ -392,13 +392,23 @@ def _apart(rows: list[Row]) -> bool:
 
 
 def export_rows(
-    file: RegistryFile, kind: Kind, out: TextIO, progress: Callable[[int], object] | None = None
+    file: RegistryFile,
+    kind: Kind,
+    out: TextIO,
+    progress: Callable[[int], object] | None = None,
+    *,
+    after: str = "",
 ) -> int:
-    """Write all records of a kind as CSV that an import reads back; how many."""
+    """Write records of a kind as CSV that an import reads back; how many.
+
+    Args:
+        after: `following` of a page; only the records after it are written, and no header.
+    """
     writer = csv.writer(out, lineterminator="\n")
     columns = COLUMNS[kind]
-    writer.writerow(columns)
-    count, after = 0, ""
+    if not after:
+        writer.writerow(columns)
+    count = 0
     while True:
         page = file.page(kind, after=after, limit=10_000)
         for _, record in page.rows:

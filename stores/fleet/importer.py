@@ -5,6 +5,7 @@ A registry that no fleet has yet is imported into its file (stores.bulk.importer
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -20,6 +21,7 @@ from zhenxian.stores.sqlite.file import RegistryFile
 
 MAX_TOGETHER: Final = 10_000  # rows of one commit: about 2 MB of the journal
 _BATCH: Final = 1_000  # rows of a commit where rows stand for themselves
+_IN_A_TURN: Final = 50  # rows read before calls are answered
 
 _REFUSED: Final = (ConfigError, RegistryConflictError, VersionConflictError)
 
@@ -88,6 +90,8 @@ class FleetImport:
         while (chunk := rows.chunk(_BATCH)).texts:
             report.rows += len(chunk.texts)
             for place, line in enumerate(chunk.lines):
+                if not place % _IN_A_TURN:
+                    await asyncio.sleep(0)
                 values = chunk.values(place)
                 try:
                     row = _Row(line, rows.record(chunk, place), values)

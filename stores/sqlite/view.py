@@ -28,6 +28,8 @@ from zhenxian.registry.model import (
 from zhenxian.registry.orders import OrderIndex
 from zhenxian.stores.sqlite.file import RegistryFile
 
+_FEW: Final = 1_000  # answers that are freed at once
+_FREED: Final = 4  # forgotten answers that are freed with each that is kept
 MAX_KEPT: Final = 100_000  # answers kept of each kind; some 300 octets each
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -40,12 +42,31 @@ class _Kept(Generic[_Key, _Value]):
     def __init__(self, limit: int) -> None:
         self.answers: dict[_Key, _Value] = {}
         self._limit = limit
+        self._gone: list[dict[_Key, _Value]] = []  # let go of while others are kept
+
+    def forget(self) -> None:
+        """Forget all: in no time, where freeing many answers at once would hold up calls."""
+        if len(self.answers) > _FEW:
+            self._gone.append(self.answers)
+            self.answers = {}
+        else:
+            self.answers.clear()
 
     def keep(self, key: _Key, value: _Value) -> _Value:
+        if self._gone:
+            self._free()
         if len(self.answers) >= self._limit:
             del self.answers[next(iter(self.answers))]
         self.answers[key] = value
         return value
+
+    def _free(self) -> None:
+        """Free a few of the forgotten; more than one is kept meanwhile, so that they end."""
+        gone = self._gone[-1]
+        for _ in range(min(_FREED, len(gone))):
+            gone.popitem()
+        if not gone:
+            self._gone.pop()
 
 
 class RegistryView:
@@ -117,20 +138,20 @@ class RegistryView:
     def _drop(self, kind: Kind, key: str) -> None:
         if kind is Kind.HOLDING:
             if "-" in key:
-                self._holdings.answers.clear()
+                self._holdings.forget()
             else:
                 self._holdings.answers.pop(TN(key), None)
         elif kind is Kind.ACCESS:
             # By either name, and where an absence was kept: accesses change seldom.
-            self._accesses.answers.clear()
-            self._origids.answers.clear()
+            self._accesses.forget()
+            self._origids.forget()
         elif kind in (Kind.SUBJECT, Kind.RESELLER):
-            self._standings.answers.clear()
+            self._standings.forget()
         elif kind is Kind.EXEMPTION:
-            self._exemptions.answers.clear()
+            self._exemptions.forget()
         elif kind is Kind.REFUSAL:
             if "-" in key:
-                self._refusals.answers.clear()
+                self._refusals.forget()
             else:
                 self._refusals.answers.pop(TN(key), None)
         elif kind is Kind.CLEARING:
@@ -147,7 +168,7 @@ class RegistryView:
             self._exemptions,
             self._refusals,
         ):
-            kept.answers.clear()
+            kept.forget()
         self._clearings += 1
         self._orders = self._file.order_index()
 

@@ -193,7 +193,7 @@ def test_uploads_at_once_are_bounded(desk):
 
 
 def test_what_is_exported_is_imported(desk, monkeypatch):
-    monkeypatch.setattr("zhenxian.api.management.bulk._PAGE", 2)
+    monkeypatch.setattr("zhenxian.api.management.bulk._FIRST", 2)
     document = {"document_kind": "id-card", "document_number": "11010119900101123X"}
     answer = desk.http("PUT", "/v1/subjects/one", json=document, params={"reason": "x"})
     assert answer.status_code == 200

@@ -113,6 +113,7 @@ class StubCalls:
     """Answers calls with their body."""
 
     policy = CallPolicy()
+    asking = 0
 
     def answer_all(self, requests):
         return [
