@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from zhenxian.analytics.areas import NO_AREA
+from zhenxian.analytics.areas import NO_AREA, is_mobile
 from zhenxian.analytics.counted import Contact, CountedCall, pair_hash
 from zhenxian.analytics.counts import MAX_SAMPLES, SLOT, SLOTS, KeyCounts
 from zhenxian.analytics.findings import Findings
@@ -26,6 +26,7 @@ _QUIET: Final = 16  # calls of a single display, before which none is kept as a 
 _RING: Final = SLOT * SLOTS  # seconds
 _AGENT: Final = KeyKind.AGENT
 _CALLERS: Final = (KeyKind.ACCESS, KeyKind.SUBJECT, KeyKind.SIGNER)
+_SHARED_STEP: Final = 64  # calls through privacy numbers, likewise
 _FOUND_STEP: Final = 16  # calls of agents found until a platform is judged again
 # Of tokens, and of pairs of display and callee, counted lately: 10 to 15 MB each when full.
 _MAX_MARKS: Final = 65_536
@@ -42,7 +43,13 @@ class Counting:
 
     def __init__(self, policy: Policy, findings: Findings, show: Callable[[str], str]) -> None:
         """Args: show: how numbers stand in samples."""
-        self.table = KeyTable(policy.max_keys, policy.established, policy.window, findings.stands)
+        self.table = KeyTable(
+            policy.max_keys,
+            policy.established,
+            policy.window,
+            policy.remembered,
+            findings.stands,
+        )
         self.handovers = {kind: Handovers(policy.handover) for kind in _CALLERS}
         self.hashing = Hashing(policy.salt)
         self._policy = policy
@@ -89,9 +96,12 @@ class Counting:
             at, observation.keys, bound, display, pair, redialled, display_area, callee_area, link
         )
 
-    def contact(self, display: TN, callee: TN, *, answered: bool) -> Contact:
-        """What the end of a call says of whether the two know each other."""
-        return Contact(pair_hash(self._number(display)[0], self._callee(callee)[0]), answered)
+    def contact(
+        self, display: TN, callee: TN, *, answered: bool, seconds: int | None = None
+    ) -> Contact:
+        """What the end of a call says of whether the two know each other, and of the talk."""
+        pair = pair_hash(self._number(display)[0], self._callee(callee)[0])
+        return Contact(pair, answered, seconds)
 
     def count(self, call: CountedCall, observation: Observation | None) -> None:
         """Count a call for each of its keys, and judge those whose turn it is.
@@ -157,6 +167,8 @@ class Counting:
                 into.count(
                     at, display, pair, call.display_area, call.callee_area, self._findings.bounds
                 )
+                if pair is not None and (into.contacts is not None or into.ring or into.now.turns):
+                    into.follow(display, pair, self._findings.tests)
             if counts.stranger and self.handovers[key.kind].call(key, at):
                 counts.due = counts.now.calls
         return True
@@ -189,6 +201,8 @@ class Counting:
             half.privacy_calls_found += 1
             if half.privacy_calls_found % _FOUND_STEP == 0:
                 self._due(key, counts)
+        elif half.privacy_calls % _SHARED_STEP == 0:
+            self._due(key, counts)
 
     def _by_found_agent(self, keys: tuple[Key, ...], at: int) -> bool:
         """Tell whether a bound call is made by an agent against whom something stands."""
@@ -201,6 +215,7 @@ class Counting:
     def _sample(self, counts: KeyCounts, observation: Observation) -> None:
         callee = observation.callee
         called = None if callee is None else self._show(callee)
+        counts.personal = is_mobile(observation.display)
         sample = (observation.at, self._show(observation.display), called)
         counts.samples = [*counts.samples, sample][-MAX_SAMPLES:]
 
@@ -239,6 +254,7 @@ class Counting:
             counts.ended(at)
             if contact is not None:
                 counts.met(contact.pair, contact.answered)
+                counts.talked(contact.answered, contact.seconds, self._findings.tests)
 
     def forget(self, key: Key) -> None:
         """Know nothing of a key any more."""

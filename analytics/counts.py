@@ -13,16 +13,19 @@ from typing import Any, Final
 from msgspec import Struct
 
 from zhenxian.analytics.areas import CELLS
+from zhenxian.analytics.evidence import Contacts, SequentialTests, TalkCounts
 from zhenxian.analytics.locality import AreaCounts, Bounds
 from zhenxian.analytics.model import Key, KeyKind
 from zhenxian.analytics.sketch import LEVEL_BITS, Distinct, Repeats
 
-MAX_OCTETS: Final = 73_728  # of one key, as CPython counts them; most keys have about 1,200
+MAX_OCTETS: Final = 139_264  # of one key, as CPython counts them; most keys have about 1,200
 SLOT: Final = 300  # seconds
 SLOTS: Final = 36  # three hours
 MAX_LEFT: Final = 8  # displays used up that are remembered
 MAX_SAMPLES: Final = 8
 _BITS: Final = tuple(1 << (area & 63) for area in range(CELLS))
+_MANY: Final = 8  # displays of half a window, from which on whom they call is remembered
+_BUSY: Final = 150  # calls of half a window, likewise
 _STEPS_BACK: Final = 4  # half windows
 _LOW: Final = (1 << LEVEL_BITS) - 1
 _HIGH: Final = ~_LOW
@@ -131,6 +134,9 @@ class KeyCounts:
         samples: latest calls as (at, display, callee), clear or as configured.
         touched: changed since it was last saved.
         also: the subject that it serves, too. stranger: calls people anywhere, and nobody twice.
+        talk: how its callees take its calls, where that is told.
+        contacts: whom its displays called, from _MANY of them or _BUSY calls on.
+        personal: it shows a mobile number.
         tie: log-likelihood ratio that it is one with others (analytics.sim_box); tied: with how
             many, itself included.
     """
@@ -168,6 +174,9 @@ class KeyCounts:
     fresh: bool = True
     as_one_signer: KeyCounts | None = None
     minting: bool = False
+    talk: TalkCounts | None = None
+    contacts: Contacts | None = None
+    personal: bool = False
 
     @classmethod
     def begin(cls, kind: KeyKind, at: int, length: int) -> KeyCounts:
@@ -386,6 +395,23 @@ class KeyCounts:
         self.active = max(0, self.active - 1) if self.active >= 0 else 0
         if at >= self.slot_ends:
             self._advance(at, self.now.calls)
+
+    def follow(self, display: int, pair: int, tests: SequentialTests) -> None:
+        """Note whom a display called, once the key has many of them."""
+        contacts = self.contacts
+        if contacts is None:
+            displays = self.now.displays
+            many = displays is not None and (displays.bits or len(displays.exact) >= _MANY)
+            if not many and self.now.calls < _BUSY:
+                return
+            contacts = self.contacts = Contacts()
+        contacts.add(display, pair, self.generation, tests)
+
+    def talked(self, answered: bool, seconds: int | None, tests: SequentialTests) -> None:
+        """One of its calls, that is over, was answered or not, and lasted so long."""
+        if self.talk is None:
+            self.talk = TalkCounts()
+        self.talk.add(tests, answered=answered, seconds=seconds)
 
     def met(self, pair: int, answered: bool) -> None:
         """One of its calls, that is over, was answered or not."""

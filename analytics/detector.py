@@ -98,9 +98,11 @@ class Detector:
         measures = assess(counts, self.policy, self._findings.bounds)
         return Picture(key, state, counts.seen, counts.first, counts.last, measures, found)
 
-    def met(self, display: TN, callee: TN, *, answered: bool) -> Contact:
-        """What the end of a call says of whether the two know each other, for `ended`."""
-        return self._counting.contact(display, callee, answered=answered)
+    def met(
+        self, display: TN, callee: TN, *, answered: bool, seconds: int | None = None
+    ) -> Contact:
+        """What the end of a call says of display and callee, for `ended`; `seconds` of talk."""
+        return self._counting.contact(display, callee, answered=answered, seconds=seconds)
 
     def ended(self, key: Key, at: int, contact: Contact | None = None) -> None:
         """One call of the key is over. Without such reports concurrency is not judged.

@@ -108,6 +108,7 @@ class ConductMeasure(str, Enum):
     ORIGIDS = "origids"
     HANDOVER = "handover"
     BINDINGS = "bindings"
+    STRANGERS = "strangers"
 
 
 class Scope(str, Enum):

@@ -29,7 +29,8 @@ _CACHED: Final = 65_536  # pairs of keys; about 20 MB when full
 class PooledSigning(str, Enum):
     """What signing does with a call of somebody whose conduct shows a pool.
 
-    REFUSE gives no token, LOWER nothing above B, LABEL only tells; OFF asks nothing.
+    REFUSE gives no token, LOWER nothing above B, LABEL only tells; OFF asks nothing. A suspicion
+    leads to B at most, of REFUSE and LOWER alike.
     """
 
     REFUSE = "refuse"

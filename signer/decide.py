@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -31,6 +33,9 @@ from zhenxian.signer.analytics import PooledSigning, against, agent_of
 from zhenxian.signer.request import SigningRequest
 
 _NOBODY = Standing(None)
+
+
+_LOWERING: Final = (PooledSigning.REFUSE, PooledSigning.LOWER)  # of a mere suspicion, too
 
 
 class Facts(Struct, frozen=True):
@@ -250,6 +255,7 @@ def decide(
     | it is a privacy number that no active binding permits    | refused      |
     | the conduct of access or subject shows a pool            | refused, or  |
     |                                                          | B at most    |
+    | it looks like one, which nothing proves                  | B at most    |
     | the display is a private number, or withheld             | C at most    |
     | it has * or #, so that nobody can hold it                | C at most    |
     | the display is held by nobody known, or is a URI         | B at most    |
@@ -353,6 +359,8 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
         return _grant(request, Attestation.C, reason, access.origid)
     if found is not None and found.state is Conduct.POOLED and pooled is PooledSigning.LOWER:
         return _grant(request, Attestation.B, Reason.POOLED_LOWERED, access.origid)
+    if found is not None and found.lowers and pooled in _LOWERING:
+        return _grant(request, Attestation.B, Reason.POOLED_SUSPECTED, access.origid)
     if holding is None:
         if not isinstance(request.orig, TN):
             return _grant(request, Attestation.B, Reason.ORIG_NOT_A_NUMBER, access.origid)

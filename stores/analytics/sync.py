@@ -158,7 +158,9 @@ class AnalyticsSync:
         self._take_findings()  # those that came before it could be read are still to be saved
         policy = self.conduct.policy
         try:
-            counts, findings = self._file.load(int(self._clock()) - policy.window, policy.max_keys)
+            counts, findings = self._file.load(
+                int(self._clock()) - policy.remembered, policy.max_keys
+            )
         except StoreUnavailableError as error:
             self._unread = f"conduct cannot be read, and who was found is forgotten: {error}"
             return

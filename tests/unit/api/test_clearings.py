@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from random import Random
 
 import pytest
-from pools import ACCESS, SUBJECT, make_pool
+from pools import ACCESS, SUBJECT, make_pool, unanswered
 from streams import calls, fed, lent, number, pool, somebody
 from test_displays_api import sign
 
@@ -111,7 +111,7 @@ def test_the_same_conduct_is_found_again_and_may_be_cleared_again(desk_with):
     conduct = desk.service.keeper.conduct
     later = int(clock[0]) + 1
     clock[0] += 200
-    fed(conduct, calls((ACCESS, SUBJECT), pool(Random(4), 150), start=later, every=1))
+    unanswered(conduct, calls((ACCESS, SUBJECT), pool(Random(4), 150), start=later, every=1))
     assert sign(desk, iat=int(clock[0]))[0] == 403
     assert standing(desk) == {str(ACCESS), str(SUBJECT)}
     assert clear(desk).status_code == 204

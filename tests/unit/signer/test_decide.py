@@ -144,7 +144,7 @@ TABLE = [
     (known(held=holding(), finding=POOL), A, None, Reason.POOLED_DISPLAY),
     (known(held=holding(), finding=POOL), C, None, Reason.POOLED_DISPLAY),
     (known(finding=POOL), A, None, Reason.POOLED_DISPLAY),
-    (known(held=holding(), finding=SUSPICION), A, A, Reason.HELD_AND_VERIFIED),
+    (known(held=holding(), finding=SUSPICION), B, B, Reason.POOLED_SUSPECTED),
     (known(OTHER, holding(), finding=POOL), A, None, Reason.DISPLAY_OF_ANOTHER),
     (known(held=holding(), finding=POOL, order=ORDER), A, None, Reason.ORDERED),
     (known(held=PRIVATE, finding=POOL), A, None, Reason.NOT_BOUND),
