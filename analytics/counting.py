@@ -6,6 +6,7 @@ A key is judged anew only after its calls have grown by an eighth.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Final
 
 from zhenxian.analytics.areas import NO_AREA, is_mobile
@@ -255,6 +256,17 @@ class Counting:
             if contact is not None:
                 counts.met(contact.pair, contact.answered)
                 counts.talked(contact.answered, contact.seconds, self._findings.tests)
+
+    def absolve(self, key: Key) -> None:
+        """Forget what speaks against a key; whom its displays called stays, which speaks for it."""
+        counts = self.table.get(key)
+        kept = None if counts is None or counts.contacts is None else deepcopy(counts.contacts)
+        self.forget(key)
+        if counts is not None and kept is not None and key not in self.table.by_key:
+            begun = KeyCounts.begin(key.kind, counts.last, self._half)
+            begun.first = counts.last + 1
+            begun.contacts = kept.absolved()
+            self.table.restore(key, begun)
 
     def forget(self, key: Key) -> None:
         """Know nothing of a key any more."""

@@ -118,9 +118,10 @@ class Detector:
         self._counting.ended(key, at, contact)
 
     def clear(self, key: Key) -> None:
-        """Forget a key and what stood against it, here and with the next delta everywhere.
+        """Forget what stood against a key, here and with the next delta everywhere.
 
-        For a registrar who found an objection right. The same conduct is found again.
+        For a registrar who found an objection right. Whom its displays called stays remembered.
+        It is found again only by what comes after, which has to do by itself.
         """
         self._forget(key)
         self._exchange.tell_cleared(key)
@@ -159,7 +160,7 @@ class Detector:
 
     def _forget(self, key: Key) -> None:
         self._findings.drop(key)
-        self._counting.forget(key)
+        self._counting.absolve(key)
 
     # -- fleet and restart
 

@@ -224,6 +224,10 @@ class Contacts:
             for one in sets:
                 one.trim(age, (1 << self.level) - 1)
 
+    def absolved(self) -> Contacts:
+        """Whom the displays called and who called back, with nothing that speaks against them."""
+        return Contacts(self.displays, self.pairs, self.backs, self.level)
+
     def back(self, display: int, pair: int, age: int) -> None:
         """Somebody called the display; it counts once, and only of whom the display had called.
 

@@ -280,3 +280,20 @@ def test_a_key_with_many_displays_is_remembered_for_weeks():
 
 def test_counts_that_cannot_be_read_are_left():
     assert read_counts(b"\x93\x04\x00\x00", 0, 43_200) is None
+
+
+def test_a_clearing_keeps_whom_the_caller_knows_and_asks_for_new_evidence():
+    conduct, first = driven(pool(1, 1_500, 300), talk=SHORT)
+    assert State.POOLED in first
+    conduct.clear(ACCESS)
+    at = NOON + 6_000
+    assert conduct.finding(ACCESS, at) is None
+    assert conduct.picture(ACCESS, at).calls == 0
+    kept = conduct._counting.table.get(ACCESS).contacts
+    assert kept.displays.stored > 100
+    assert (kept.score, kept.aged_score, kept.again) == (0.0, 0.0, 0)
+    later = DAY  # the same calls, and nothing told of how they end
+    for turn, (display, callee) in enumerate(pool(2, 1_500, 200)(0)):
+        conduct.observe(Observation(NOON + later + 20 * turn, KEYS, display, callee))
+        found = conduct.finding(ACCESS, NOON + later + 20 * turn)
+        assert found is None or found.state is not State.POOLED

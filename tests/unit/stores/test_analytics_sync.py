@@ -97,11 +97,11 @@ def test_no_more_keys_are_kept_than_are_remembered(path):
     assert 0 < rows <= POLICY.max_keys
 
 
-def test_what_is_older_than_the_window_is_left(path):
+def test_what_is_older_than_anybody_is_remembered_is_left(path):
     before = keeper(path)
     fed(before.conduct, calls(ACCESS, pool(Random(1), 10)))
     asyncio.run(before.close())
-    assert len(keeper(path, now=NOON + POLICY.window + 1).conduct) == 0
+    assert len(keeper(path, now=NOON + POLICY.remembered + 300).conduct) == 0
 
 
 def test_a_file_that_cannot_be_written_is_told_and_written_when_it_can(path):
