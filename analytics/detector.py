@@ -23,6 +23,7 @@ from zhenxian.analytics.model import Finding, Key, Observation, Picture, State
 from zhenxian.analytics.thresholds import Policy
 from zhenxian.core.tn import TN
 
+_KNOWN: Final = 250  # calls within the window
 _DELTA_CALLS: Final = 1_000
 
 
@@ -64,6 +65,16 @@ class Detector:
     def __len__(self) -> int:
         """How many keys are remembered; an access and its only subject are one."""
         return len(self._counting.table)
+
+    def known(self, key: Key, now: int) -> bool:
+        """Tell whether so much is known of a key that it would be found if it were a pool."""
+        counts = self._counting.table.get(key)
+        return (
+            counts is not None
+            and counts.calls >= _KNOWN
+            and now - counts.last < self.policy.window
+            and self.finding(key, now) is None
+        )
 
     def observe(self, observation: Observation) -> None:
         """Count one call, once."""

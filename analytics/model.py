@@ -227,6 +227,10 @@ class DisplayConduct(Protocol):
         """What stands against a key at this time; None for nothing."""
         ...
 
+    def known(self, key: Key, now: int) -> bool:
+        """Tell whether so much is known of a key that it would be found if it were a pool."""
+        ...
+
     def observe(self, observation: Observation) -> None:
         """Count one call."""
         ...

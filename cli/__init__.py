@@ -24,6 +24,7 @@ from zhenxian.cli import (
     orders,
     pki,
     registry,
+    replay,
     serve,
     simulate,
 )
@@ -78,6 +79,7 @@ app.add_typer(displays.app, name="displays")
 doctor.register(app)
 demo.register(app)
 simulate.register(app)
+replay.register(app)
 
 
 def main() -> None:

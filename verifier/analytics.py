@@ -92,7 +92,7 @@ def against(
     keys: tuple[Key, ...],
     conduct: DisplayConduct,
     policy: ConductPolicy,
-    registry: Registry,
+    registry: Registry | None,
     now: int,
     *,
     binding: Binding | None = None,
@@ -100,7 +100,9 @@ def against(
 ) -> Finding | None:
     """What stands against the signer, its SPC or agent and is not exempt; what leads to most.
 
-    Where the registry cannot be asked nobody is exempt.
+    Where the registry cannot be asked nobody is exempt. What is found of a carrier labels no call
+    of a signer whose own calls show that it is none of those: who has made so many that it would be
+    found itself.
 
     Args:
         binding: permits the display; then how bindings are used speaks against the call, and
@@ -113,6 +115,8 @@ def against(
         found = conduct.finding(key, now)
         if found is None or _exempt(found, registry, now):
             continue
+        if key.kind is KeyKind.SPC and _told_apart(found, keys, conduct, now):
+            continue
         of_bindings = key.kind is KeyKind.AGENT or Measure.BINDINGS in found.measures
         if binding is not None and not of_bindings:
             continue
@@ -124,7 +128,16 @@ def against(
     return worst
 
 
-def _exempt(finding: Finding, registry: Registry, now: int) -> bool:
+def _told_apart(found: Finding, keys: tuple[Key, ...], conduct: DisplayConduct, now: int) -> bool:
+    """Tell whether the carrier's origids tell its signers apart, and this one is well known."""
+    if Measure.ORIGIDS in found.measures:
+        return False
+    return any(key.kind is KeyKind.SIGNER and conduct.known(key, now) for key in keys)
+
+
+def _exempt(finding: Finding, registry: Registry | None, now: int) -> bool:
+    if registry is None:
+        return False
     key = finding.key
     whose = [(key.kind.value, key.id)]
     if key.kind is KeyKind.AGENT:

@@ -102,6 +102,7 @@ class DeferredObservations:
         self._conduct = conduct
         self._uncounted: list[Observation] = []
         self.finding = conduct.finding
+        self.known = conduct.known
         self.observe = self._uncounted.append
 
     def count(self) -> None:
