@@ -7,7 +7,7 @@ that a long evaluation goes on where it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from random import Random
 
@@ -15,14 +15,14 @@ from msgspec import Struct
 
 from zhenxian.analytics import Detector, Finding, Key, KeyKind, Observation, Policy, State
 from zhenxian.core.tn import TN
-from zhenxian.simulation.businesses import HONEST, MANY_CITIES, maker
+from zhenxian.simulation.businesses import HONEST, maker
 from zhenxian.simulation.dialling import BACK, Cast, Dialled, Talk
 from zhenxian.simulation.rackets import DISHONEST
 
 SIGNING, VERIFYING = "signing", "verifying"
 SEEN = 0.35  # of a caller's calls, by the carrier that verifies
 _RINGING = 12  # seconds
-_UNTOLD = "untold"
+UNTOLD = "untold"
 COLD, WARM = "cold", "warm"
 DAYS = {COLD: 2, WARM: 10}
 
@@ -51,7 +51,7 @@ class Outcome(Struct, frozen=True):
     """What became of a caller on one side.
 
     Attributes:
-        case: its name. calls: that were seen there. judged: of the last day.
+        case: its name. calls: that were seen there.
         labelled, lowered, refused: its call at which that first was so; None for never.
         share: of its calls that would have been refused. lowered_share: refused or lowered.
         by: the measure that stood against the most calls; empty for none.
@@ -71,32 +71,13 @@ class Outcome(Struct, frozen=True):
 def calls_of(case: Case) -> list[Dialled]:
     """The caller's calls, and those of others to its numbers, in order of time."""
     make = maker(case.kind) if case.kind in HONEST else DISHONEST[case.kind]
-    talk = Talk.MIXED if case.talk == _UNTOLD else Talk(case.talk)
+    talk = Talk.MIXED if case.talk == UNTOLD else Talk(case.talk)
     return make(Cast(Random(f"{case.kind}/{case.index}"), DAYS[case.phase], talk))
-
-
-def cases(honest: int, many: int, dishonest: int, *, warm: int, start: int = 0) -> Iterator[Case]:
-    """All that is evaluated, the first callers of each kind first.
-
-    Args:
-        many: callers of each honest kind with many cities; honest: of each other one.
-        warm: of each honest kind and slow pool, over ten days.
-        start: the first seed; thresholds are chosen on those below 1,000 only.
-    """
-    told = [*(talk.value for talk in Talk), _UNTOLD]
-    for index in range(max(honest, many, dishonest)):
-        for kind in (*HONEST, *DISHONEST):
-            most = dishonest if kind in DISHONEST else many if kind in MANY_CITIES else honest
-            if index < most:
-                yield from (Case(kind, start + index, COLD, talk) for talk in told)
-            if index < warm:
-                for talk in (Talk.MIXED.value, _UNTOLD):
-                    yield Case(kind, start + index, WARM, talk)
 
 
 def evaluated(case: Case, policy: Policy | None = None) -> list[Outcome]:
     """What becomes of one caller on both sides."""
-    calls, told = calls_of(case), case.talk != _UNTOLD
+    calls, told = calls_of(case), case.talk != UNTOLD
     seen = Random(f"{case.kind}/{case.index}/seen")
     some = [call for call in calls if seen.random() < SEEN]
     return [
