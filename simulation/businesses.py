@@ -36,6 +36,7 @@ class Habits(Struct, frozen=True, kw_only=True):
         customers: shares its access among so many; each of them has some numbers of its own.
         turns: numbers are taken in turn (hunting).
         uneven: how much some numbers call more than others; 1 for all alike.
+        agents: who call behind its numbers, which are privacy numbers that bindings permit.
     """
 
     numbers: tuple[int, int]
@@ -54,6 +55,7 @@ class Habits(Struct, frozen=True, kw_only=True):
     customers: tuple[int, int] | None = None
     turns: bool = False
     uneven: float = 1.5
+    agents: tuple[int, int] | None = None
 
 
 HONEST: Final[dict[str, Habits]] = {
@@ -168,6 +170,16 @@ HONEST: Final[dict[str, Habits]] = {
         numbers=(1, 1), cities=(1, 1), calls=(2, 12), contacts=(8, 25), known=(0.5, 0.8),
         local=(0.5, 0.8), answered=(0.7, 0.85), talk=(50, 150), mobile=True, hours=(7, 23),
     ),
+    "telehealth, privacy numbers": Habits(
+        numbers=(60, 300), cities=(30, 120), calls=(300, 1_500), contacts=(20, 80),
+        known=(0.4, 0.8), local=(0.3, 0.6), answered=(0.7, 0.9), talk=(120, 400), mobile=True,
+        agents=(30, 200), back=(0.03, 0.1),
+    ),
+    "ride hailing, privacy numbers": Habits(
+        numbers=(100, 400), cities=(10, 40), calls=(1_000, 4_000), contacts=(2, 6),
+        known=(0.0, 0.1), local=(0.97, 1.0), answered=(0.75, 0.95), talk=(10, 25), mobile=True,
+        agents=(100, 400), hours=(6, 24), back=(0.05, 0.15),
+    ),
     "office with six lines": Habits(
         numbers=(4, 8), cities=(1, 1), calls=(60, 250), contacts=(15, 60), known=(0.3, 0.7),
         local=(0.5, 0.8), answered=(0.6, 0.8), talk=(60, 140), turns=True,
@@ -199,6 +211,10 @@ def business(cast: Cast, habits: Habits) -> list[Dialled]:
     size = cast.size(*habits.contacts)
     customers = cast.size(*habits.customers) if habits.customers is not None else 0
     contacts: dict[int, list[TN]] = {}
+    agents = [
+        random.choice(homes).mobile_number(random)
+        for _ in range(cast.size(*habits.agents) if habits.agents is not None else 0)
+    ]
 
     def somebody(home: Place) -> TN:
         return home.person(random) if random.random() < local else country.anybody(random)
@@ -215,14 +231,16 @@ def business(cast: Cast, habits: Habits) -> list[Dialled]:
         else:
             callee = somebody(home)
         customer = index % customers if customers else -1
+        caller = agents[index % len(agents)] if agents else None
         heard = random.random() < answered
         talked = seconds(random, cast.talk, mean) if heard else 0
-        calls.append(Dialled(at, display, callee, heard, talked, customer=customer))
+        made = Dialled(at, display, callee, heard, talked, customer=customer, caller=caller)
+        calls.append(made)
         if not heard and random.random() < again:
             later = at + random.uniform(*_AGAIN)
             heard = random.random() < answered
             talked = seconds(random, cast.talk, mean) if heard else 0
-            calls.append(Dialled(later, display, callee, heard, talked, customer=customer))
+            calls.append(made._replace(at=later, answered=heard, seconds=talked))
         if random.random() < back:
             later = at + random.uniform(*_LATER)
             talked = seconds(random, cast.talk, mean)

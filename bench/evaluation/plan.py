@@ -53,9 +53,8 @@ PLATFORMS = (Kind.COURIER, Kind.MERCHANTS, Kind.BINDER)  # whose calls need bind
 WITHIN_A_DAY = (Kind.SLOW_POOL, Kind.HALF_LOCAL_POOL)
 # How displays spread, without the evidence of bench.evaluation.stages.
 ALONE = Policy(structure_alone=True)
-SENSITIVE = Policy(
-    structure_alone=True, suspect=0.05, keep=0.05
-)  # finds nothing sooner, but tells weak strengths too
+# Finds nothing sooner, but tells weak strengths too.
+SENSITIVE = Policy(structure_alone=True, suspect=0.05, keep=0.05)
 ROBOT_CALLS = 20_000  # of a robot's 100,000 a day are looked at; it is found before or not
 
 
