@@ -62,13 +62,14 @@ eval-structure: setup-dev ## How well the spread of displays alone finds pools; 
 mutants: setup-dev ## Mutate one check at a time; report which mutants no test notices
 	@$(PY) -m scripts.mutants
 
-docs: setup-dev ## Regenerate the reference pages (settings, reasons)
+docs: setup-dev ## Regenerate the reference pages (settings, reasons, permissions, states of a node)
 	@$(PY) -m scripts.reference
 
 lock: setup-dev ## Resolve the dependencies anew
 	@$(PY) -m pip install -q uv
 	@.venv/bin/uv pip compile -q --upgrade --no-strip-extras --generate-hashes --python-version 3.11 --no-emit-index-url --extra build pyproject.toml -o requirements.lock
 	@.venv/bin/uv pip compile -q --upgrade --no-strip-extras --generate-hashes --python-version 3.11 --no-emit-index-url --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	@.venv/bin/uv pip compile -q --upgrade --no-strip-extras --generate-hashes --python-version 3.11 --no-emit-index-url --group client -o requirements-client.lock
 
 clean: ## Remove what was built; keeps data/
 	@rm -rf .venv build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache mutants

@@ -45,7 +45,7 @@ class Role(str, Enum):
     OPERATOR = "operator"
 
 
-class Principal(Struct, frozen=True):
+class Principal(Struct, frozen=True, kw_only=True):
     """Who asks: the key's id and name, its roles, and the dialect its client speaks.
 
     Attributes:
@@ -102,8 +102,8 @@ class Credentials(Struct, frozen=True):
     told: bool
 
 
-LOCAL: Final = Principal("local", "local", frozenset(Role))
-_MTLS: Final = Principal("mtls", "client certificate", frozenset({Role.PROXY}))
+LOCAL: Final = Principal(id="local", name="local", roles=frozenset(Role))
+_MTLS: Final = Principal(id="mtls", name="client certificate", roles=frozenset({Role.PROXY}))
 PEER: Final = "peer"  # of a request's state: the connection's Peer
 ADDRESS: Final = "address"  # of a request's state: where the connection comes from, as accepted
 ADMITTED: Final = "admitted"  # of a request's state: True when its credentials were known
@@ -273,7 +273,7 @@ def load_credentials(path: Path) -> Credentials:
             roles = frozenset(Role(role) for role in found[_OTHERS])
         except (ValueError, TypeError):
             raise ConfigError(f"API keys {path}: {_OTHERS}: a list of roles expected") from None
-        others = Principal("mtls", "client certificate", roles) if roles else None
+        others = Principal(id="mtls", name="client certificate", roles=roles) if roles else None
     told = "certificate" in found or _OTHERS in found
     return Credentials(keys, tuple(certificates), others, told)
 
@@ -294,7 +294,13 @@ class _EntryError(ValueError):
 def _principal(identifier: str, entry: Mapping[str, Any]) -> Principal:
     dialect = Dialect(entry["dialect"]) if "dialect" in entry else None
     roles = frozenset(Role(role) for role in entry["roles"])
-    return Principal(identifier, entry["name"], roles, dialect, str(entry.get("subject", "")))
+    return Principal(
+        id=identifier,
+        name=entry["name"],
+        roles=roles,
+        dialect=dialect,
+        subject=str(entry.get("subject", "")),
+    )
 
 
 def _certificate(entry: Mapping[str, Any]) -> _Certificate:

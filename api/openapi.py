@@ -1,45 +1,113 @@
-"""Interactive API documentation that needs no network: carriers' rooms have none."""
+"""The OpenAPI document, and a page to try it that needs no network: carriers' rooms have none."""
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 import fastapi_offline
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse
 
-from zhenxian.api.calls.routes import schemas
+from zhenxian.api.auth import Authenticator
+from zhenxian.api.examples import at_present, exemplify
+from zhenxian.api.management.common import asking
+from zhenxian.api.permissions import Action, Thing, needs, roles_of
+from zhenxian.api.schema import JSON, components
+from zhenxian.certs.keys import Credential
+
+TAGS: Final = [
+    {"name": "Calls", "description": "Signing (STI-AS) and verification (STI-VS) of calls."},
+    {"name": "STI-CR", "description": "The certificates that this service signs with."},
+    {"name": "Redress", "description": "Whom a caller can write to whose call was rejected."},
+    {
+        "name": "Registry",
+        "description": "Who may show what: subjects, resellers, holdings, accesses, bindings,"
+        " exemptions, callees' refusals and orders, with their history.",
+    },
+    {"name": "Bulk", "description": "Many records at once, as CSV."},
+    {
+        "name": "Displays",
+        "description": "How the numbers that are shown are used: findings, their figures, ends of"
+        " calls, and clearings after objections.",
+    },
+    {"name": "Metrics", "description": "Figures of the running service, for Prometheus."},
+    {"name": "Health", "description": "Whether the service is alive and ready."},
+]
 
 _STATIC: Final = Path(fastapi_offline.__file__).parent / "static"
 _FILES: Final = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+_FRESH_FOR: Final = 10  # seconds that examples are given out; their iat is good for a minute
+_FRAMEWORK: Final = ("HTTPValidationError", "ValidationError")  # how FastAPI would answer 422
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document of an application, with the call bodies' schemas."""
-    described = app.openapi()
-    components = described.setdefault("components", {})
-    components.setdefault("schemas", {}).update(schemas())
+    """The OpenAPI document of an application; its examples are as of EXAMPLE_TIME."""
+    described: dict[str, Any] = json.loads(json.dumps(app.openapi()))
+    for item in described["paths"].values():
+        for operation in item.values():
+            _answers_as_declared(operation["responses"])
+            exemplify(operation)
+    parts = described.setdefault("components", {})
+    schemas = parts.get("schemas", {})
+    for name in _FRAMEWORK:
+        schemas.pop(name, None)
+    parts["schemas"] = schemas | components()
     # A key is needed only where auth.keys is set, hence the empty alternative.
-    components["securitySchemes"] = {
+    parts["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "As `zhenxian key add` printed."}
     }
     described["security"] = [{}, {"key": []}]
     return described
 
 
-def router(app: FastAPI) -> APIRouter:
-    """The page, its files, and the document of `app`."""
+def _answers_as_declared(responses: dict[str, Any]) -> None:
+    """Leave out what the framework adds to declared answers, and answers that are never given."""
+    for status, response in list(responses.items()):
+        schema = response.get("content", {}).get(JSON, {}).get("schema", {})
+        if any(schema.get("$ref", "").endswith(f"/{name}") for name in _FRAMEWORK):
+            del responses[status]
+        for reference in ("$ref", "anyOf"):
+            if reference in schema:
+                response["content"][JSON]["schema"] = {reference: schema[reference]}
+
+
+def router(
+    app: FastAPI,
+    authenticator: Authenticator,
+    credential: Callable[[], Credential | None],
+    clock: Callable[[], float] = time.time,
+) -> APIRouter:
+    """The page, its files, and the document of `app`.
+
+    Args:
+        credential: what this service signs with now. Who may sign gets examples that verify.
+    """
     routes = APIRouter(include_in_schema=False)
     described = lru_cache(maxsize=1)(lambda: document(app))
 
+    @lru_cache(maxsize=4)
+    def text(period: int, signs: bool) -> str:
+        return json.dumps(
+            at_present(described(), period * _FRESH_FOR, credential() if signs else None)
+        )
+
     @routes.get("/openapi.json")
-    def openapi() -> dict[str, Any]:
-        return described()
+    @needs(Thing.DOCUMENTS, Action.READ)
+    def openapi(request: Request) -> Response:
+        principal = asking(authenticator, request.scope)
+        signs = principal is not None and not principal.roles.isdisjoint(
+            roles_of(Thing.CALLS, Action.ASK)
+        )
+        return Response(text(int(clock()) // _FRESH_FOR, signs), media_type=JSON)
 
     @routes.get("/docs")
+    @needs(Thing.DOCUMENTS, Action.READ)
     def docs() -> HTMLResponse:
         return get_swagger_ui_html(
             openapi_url="openapi.json",
@@ -55,6 +123,7 @@ def router(app: FastAPI) -> APIRouter:
 
 
 def _file(path: Path) -> Any:
+    @needs(Thing.DOCUMENTS, Action.READ)
     def serve() -> FileResponse:
         return FileResponse(path)
 

@@ -97,7 +97,9 @@ async def _join(file: Path, url: str, count: int) -> float:
         began = time.perf_counter()
         await registry.start()
         taken = time.perf_counter() - began
-        ((held,),) = await registry.read(lambda book: book.query("SELECT count(*) FROM holdings"))
+        ((held,),) = await registry.read(
+            lambda book: book.connection.all("SELECT count(*) FROM holdings")
+        )
         if held != count:
             raise BenchError(f"the node that joined has {held} of {count} holdings")
         return taken

@@ -18,7 +18,7 @@ from typing import Any, Final, TextIO
 
 from bench.machine import BenchError
 from zhenxian.core.tn import TN
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 
 SUBJECTS: Final = 10_000
 LOOKUPS: Final = 100_000
@@ -92,7 +92,7 @@ def measure_lookups(file: Path, count: int) -> dict[str, float]:
         while whole.read(_AT_ONCE):
             pass
     own, mapped = _memory()
-    book = Book(file)
+    book = RegistryFile(file)
     for tn in warm:
         book.covering(tn)
     parts = []

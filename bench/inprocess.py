@@ -50,14 +50,14 @@ from zhenxian.core.reasons import Verstat
 from zhenxian.core.tn import TN
 from zhenxian.passport.claims import Destination
 from zhenxian.passport.ppt.shaken import Attestation
-from zhenxian.service.build import Service
+from zhenxian.service.build import Service, build
 from zhenxian.service.run import quieten_collector
 from zhenxian.service.settings import load_settings
 from zhenxian.signer.decide import decide, gather
 from zhenxian.signer.request import SigningRequest
 from zhenxian.signer.sign import sign
+from zhenxian.verifier.opened import Opened
 from zhenxian.verifier.request import VerificationRequest
-from zhenxian.verifier.verify import Opened
 
 PATHS: Final = ("sign", "verify", "sign-one", "verify-one", "sign-request", "verify-request")
 BATCH: Final = 16  # requests a busy service finds waiting in one turn of its event loop
@@ -115,7 +115,7 @@ def _service(world: World, data: Path) -> Service:
     shutil.copytree(world.registry, data / "data")
     file = data / "zhenxian.toml"
     file.write_text(our_settings(world, free_port(), data / "data"), "utf-8")
-    service = Service(load_settings(file))
+    service = build(load_settings(file))
     quieten_collector()  # as serving does
     return service
 
@@ -133,7 +133,7 @@ def _signing(world: World, service: Service, batch: int) -> Loop:
         credential = service.credential()
         if credential is None:
             return False
-        service.registry.turn()
+        service.registry.refresh()
         plan, spc = service.plan, credential.spc
         facts = [gather(r, service.registry, service.clock(), plan=plan, spc=spc) for r in together]
         decided = [(r, decide(r, f)) for r, f in zip(together, facts, strict=True)]

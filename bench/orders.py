@@ -27,6 +27,7 @@ from bench.machine import LOOPBACK, BenchError, free_port, listens
 from zhenxian.passport.jws import SigningKey
 from zhenxian.registry.journal import Change, put
 from zhenxian.registry.model import Order, Subject, TargetKind
+from zhenxian.registry.node_key import NodeKey, public_key
 from zhenxian.registry.orders import (
     Action,
     Instruction,
@@ -35,7 +36,6 @@ from zhenxian.registry.orders import (
     sign_instruction,
 )
 from zhenxian.stores.fleet.link import FleetOptions
-from zhenxian.stores.fleet.node_key import NodeKey, public_key
 from zhenxian.stores.fleet.registry import FleetRegistry
 
 _PATIENCE: Final = 30.0  # seconds for nodes to start, and for all to acknowledge
@@ -131,15 +131,15 @@ async def _write(registry: FleetRegistry, *changes: Change) -> None:
 def _order(number: int, issuer: SigningKey) -> Order:
     now = int(time.time())
     instruction = Instruction(
-        Action.STOP,
-        f"order{number}",
-        "bench",
-        number,
-        "measurement",
-        TargetKind.SUBJECT,
-        f"subject{number - 1}",
-        now,
-        now,
+        action=Action.STOP,
+        order=f"order{number}",
+        issuer="bench",
+        number=number,
+        reference="measurement",
+        kind=TargetKind.SUBJECT,
+        target=f"subject{number - 1}",
+        since=now,
+        iat=now,
     )
     return order_of(instruction, sign_instruction(instruction, issuer, "bench"))
 

@@ -32,11 +32,11 @@ from rich.table import Table
 from bench import bindings, fleet, orders
 from bench.holdings import SUBJECTS, lookups, rows
 from bench.machine import BenchError, choose_cores, facts
+from zhenxian.registry.imports import Mode
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import Kind, Subject
-from zhenxian.stores.bulk.csv_rows import Mode
 from zhenxian.stores.bulk.importer import Import
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 
 MILLION: Final = 1_000_000
 BYTES_A_ROW: Final = 60  # of disk, log included
@@ -176,7 +176,7 @@ def _scale(
     for count in plan.steps:
         told = stage(f"importing to {count:,}", count - done)
         # Closed again at once: a process that copies a file loses its locks on it (POSIX).
-        with closing(Book(path, writer=True)) as writer:
+        with closing(RegistryFile(path, writer=True)) as writer:
             if not done:
                 people = [put(Subject(f"s{index}")) for index in range(SUBJECTS)]
                 writer.write(people, author="bench", reason="bench", now=1)
@@ -200,7 +200,9 @@ def _scale(
     return embedded, in_fleet
 
 
-def _import(writer: Book, begin: int, end: int, told: Callable[[int], object]) -> dict[str, float]:
+def _import(
+    writer: RegistryFile, begin: int, end: int, told: Callable[[int], object]
+) -> dict[str, float]:
     work = Import(writer, Kind.HOLDING, author="b", reason="b", now=1, mode=Mode.BEST_EFFORT)
     with rows(begin, end) as lines:
         began, used = time.perf_counter(), time.process_time()

@@ -25,7 +25,7 @@ from zhenxian.passport.jws import SigningKey, Token, VerifyingKey, b64url_encode
 from zhenxian.passport.ppt.shaken import Attestation, Shaken
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import Access, Holding, Record, Subject, Verification
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 
 HOLDINGS: Final = 10_000  # numbers held one by one, so that the registry has something to search
@@ -140,7 +140,7 @@ def _register(file: Path, origid: str) -> None:
         *(_held(number, _SUBJECT) for number in numbers),
         _held(_SPOOFED, "another"),
     ]
-    book = Book(file, writer=True)
+    book = RegistryFile(file, writer=True)
     book.write([put(r) for r in records], author="bench", reason="bench", now=int(time.time()))
     book.close()
 

@@ -9,7 +9,7 @@ from typing import Final
 from zhenxian.certs.chain import Chain, named, uncovered
 from zhenxian.certs.crl import Named
 from zhenxian.certs.crlstore import CrlStore
-from zhenxian.verifier.verify import Trust
+from zhenxian.verifier.trust import Trust
 
 _REMEMBERED: Final = 4_096  # chains that were found to lack nothing that can be asked for
 _REMEMBER_SECONDS: Final = 10

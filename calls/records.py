@@ -15,11 +15,12 @@ from msgspec import Struct
 
 from zhenxian.analytics.counted import Contact
 from zhenxian.analytics.detector import Detector
-from zhenxian.analytics.model import Finding, Key, KeyKind, Measure, Observation, State, agent
+from zhenxian.analytics.model import Finding, Key, KeyKind, Observation, State, agent
 from zhenxian.analytics.sentences import english
 from zhenxian.core.tn import TN
-from zhenxian.registry.model import Exemption, Registry
-from zhenxian.verifier.analytics import AS_USUAL, PooledVerifying, against
+from zhenxian.registry.exemptions import against
+from zhenxian.registry.model import Binding, BindingModel, Registry
+from zhenxian.verifier.analytics import AS_USUAL, PooledVerifying
 
 SIGNING, VERIFYING = "signing", "verifying"
 MAX_KEYS: Final = 1_000_000  # of which figures are kept; those after it are counted together
@@ -142,29 +143,33 @@ class Replay:
     # -- each side
 
     def _signing(self, row: Row, at: int) -> None:
-        keys = self._callers(row)
-        caller, bound = row.caller, row.caller is not None
-        if caller is not None and self._registry is not None and row.access:
-            bound = self._registry.binding(caller, row.orig, row.dest, "", row.at) is not None
+        keys, caller = self._callers(row), row.caller
+        binding = self._binding(row, keys) if caller is not None else None
         told = keys
-        if bound and caller is not None:
-            told = (*keys, agent(keys[-1].id, caller))
-        finding = self._detector.finding
+        if binding is not None and caller is not None:
+            told = (*keys, agent(binding.platform, caller))
         found = None
-        for key in told:
-            if finding(key, at) is not None:
-                found = self._against(told, at, bound=bound)
-                break
+        if any(self._detector.finding(key, at) is not None for key in told):
+            found = against(keys, self._detector, self._registry, at, binding, caller)
         refuses = found is not None and found.state is State.POOLED
         lowers = refuses or (found is not None and found.lowers)
         for key in told:
             self._tally(key, SIGNING).add(found, refuses=refuses, lowers=lowers)
+        bound = binding is not None
         self._detector.observe(
             Observation(
                 at, told, row.orig, row.dest, bound=bound, hidden_caller=caller if bound else None
             )
         )
         self._ending(row, at, keys)
+
+    def _binding(self, row: Row, keys: tuple[Key, ...]) -> Binding | None:
+        """The binding that permits the display; without a registry, as the row says it is so."""
+        if row.caller is None:
+            return None
+        if self._registry is not None and row.access:
+            return self._registry.binding(row.caller, row.orig, row.dest, "", row.at)
+        return Binding("", keys[-1].id, BindingModel.AX, row.orig, row.caller, 0)
 
     def _verifying(self, row: Row, at: int) -> None:
         if row.origid:
@@ -177,7 +182,7 @@ class Replay:
             for key in keys:
                 self._tally(key, VERIFYING).calls += 1
         else:
-            found = against(keys, self._detector, AS_USUAL, self._registry, at)
+            found = against(keys, self._detector, self._registry, at, None, None, AS_USUAL.weight)
             for key, its in zip(keys, own, strict=True):
                 stands = found if key.kind is KeyKind.SIGNER else its
                 fails = stands is not None and AS_USUAL.on(stands) is PooledVerifying.FAIL
@@ -204,26 +209,6 @@ class Replay:
             found = self._registry.access(access, None)
             self._subjects[access] = None if found is None else found.subject
         return self._subjects[access]
-
-    def _against(self, keys: tuple[Key, ...], at: int, *, bound: bool) -> Finding | None:
-        worst = None
-        for place, key in enumerate(keys):
-            found = self._detector.finding(key, at)
-            if found is None or (worst is not None and found.state <= worst.state):
-                continue
-            if bound and key.kind is not KeyKind.AGENT and Measure.BINDINGS not in found.measures:
-                continue
-            if not any(self._exempt(whose, found, at) for whose in keys[place:]):
-                worst = found
-        return worst
-
-    def _exempt(self, key: Key, found: Finding, at: int) -> bool:
-        if self._registry is None:
-            return False
-        exemption: Exemption | None = self._registry.exemption(key.kind.value, key.id, at)
-        return exemption is not None and all(
-            exemption.covers(measure.value) for measure in found.measures
-        )
 
     # -- what is told of calls
 

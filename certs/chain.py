@@ -50,7 +50,7 @@ _DEFAULT_PROFILE: Final = ProfilePolicy()
 _PEM: Final = b"-----BEGIN CERTIFICATE-----"
 
 
-class Chain(Struct, frozen=True):
+class Chain(Struct, frozen=True, kw_only=True):
     """Certificates as they were served, the signer's first; nothing believed.
 
     Attributes:
@@ -58,7 +58,6 @@ class Chain(Struct, frozen=True):
         public_key_der: the signer's SubjectPublicKeyInfo.
         spc: the first service provider code the signer's certificate claims.
         not_after: epoch second from which on some certificate has expired.
-        crl_urls: where the certificates say that their revocation lists are.
     """
 
     certificates: tuple[x509.Certificate, ...]
@@ -66,7 +65,6 @@ class Chain(Struct, frozen=True):
     public_key_der: bytes
     spc: str | None
     not_after: int
-    crl_urls: tuple[str, ...]
 
 
 class Departure(Struct, frozen=True):
@@ -82,7 +80,7 @@ class Departure(Struct, frozen=True):
     text: str
 
 
-class TrustedSigner(Struct, frozen=True):
+class TrustedSigner(Struct, frozen=True, kw_only=True):
     """Who signs, and for whom: the result of a validation that succeeded.
 
     Attributes:
@@ -147,14 +145,12 @@ def parse_chain(data: bytes) -> Chain:
             certificates = (x509.load_der_x509_certificate(data),)
         ders = [certificate.public_bytes(Encoding.DER) for certificate in certificates]
         for certificate in certificates:
-            certificate.subject, certificate.issuer  # noqa: B018 - read now, so that none fails later
+            # Read now, so that none fails later.
+            certificate.subject, certificate.issuer, certificate.extensions  # noqa: B018
             if certificate.serial_number <= 0:
                 raise _malformed("a serial number that is not positive (RFC 5280 section 4.1.2.2)")
         leaf = certificates[0]
         key = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        urls = tuple(
-            dict.fromkeys(url for certificate in certificates for url in _crl_urls(certificate))
-        )
         not_after = min(int(c.not_valid_after_utc.timestamp()) for c in certificates)
     except UNREADABLE as error:
         raise _malformed(f"not a certificate chain: {described(error)}") from None
@@ -164,12 +160,11 @@ def parse_chain(data: bytes) -> Chain:
         listed = None
     spcs = listed.spcs if listed is not None else ()
     return Chain(
-        certificates,
-        hashlib.sha256(b"".join(ders)).hexdigest(),
-        key,
-        spcs[0] if spcs else None,
-        not_after,
-        urls,
+        certificates=certificates,
+        digest=hashlib.sha256(b"".join(ders)).hexdigest(),
+        public_key_der=key,
+        spc=spcs[0] if spcs else None,
+        not_after=not_after,
     )
 
 
@@ -280,21 +275,21 @@ def validate(
     if verifying is None:
         return _untrusted(Reason.CERT_PROFILE, leaf, "a P-256 key is expected")
     return TrustedSigner(
-        chain.digest,
-        verifying,
-        listed.spcs[0] if listed.spcs else None,
-        listed,
-        tuple(constraints),
-        leaf.serial_number,
-        _subject(leaf),
-        leaf.issuer.rfc4514_string(),
-        max(int(c.not_valid_before_utc.timestamp()) for c in path),
-        until,
-        bool(unknown),
-        delegated,
-        statuses,
-        departures,
-        (
+        chain_digest=chain.digest,
+        key=verifying,
+        spc=listed.spcs[0] if listed.spcs else None,
+        tnauthlist=listed,
+        constraints=tuple(constraints),
+        serial=leaf.serial_number,
+        subject=_subject(leaf),
+        issuer=leaf.issuer.rfc4514_string(),
+        valid_from=max(int(c.not_valid_before_utc.timestamp()) for c in path),
+        valid_until=until,
+        revocation_unchecked=bool(unknown),
+        delegated=delegated,
+        statuses=statuses,
+        departures=departures,
+        notes=(
             *((UNCHECKED,) if unknown else ()),
             *(status.note for status in statuses if status.note),
             *(departure.text for departure in departures),

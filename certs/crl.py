@@ -57,7 +57,7 @@ class Named(Struct, frozen=True):
     keys: tuple[str, ...] = ()
 
 
-class RevocationList(Struct, frozen=True):
+class RevocationList(Struct, frozen=True, kw_only=True):
     """One list as read; its signature is not checked yet.
 
     Attributes:
@@ -189,17 +189,17 @@ def _read(crl: x509.CertificateRevocationList) -> RevocationList:
             revoked.update((name, entry.serial_number) for name in current)
     following = crl.next_update_utc
     return RevocationList(
-        crl,
-        hashlib.sha256(crl.public_bytes(Encoding.DER)).hexdigest(),
-        issuer,
-        indirect,
-        only_users,
-        only_authorities,
-        points,
-        number,
-        frozenset(revoked),
-        int(crl.last_update_utc.timestamp()),
-        int(following.timestamp()) if following is not None else 0,
+        crl=crl,
+        digest=hashlib.sha256(crl.public_bytes(Encoding.DER)).hexdigest(),
+        issuer=issuer,
+        indirect=indirect,
+        only_users=only_users,
+        only_authorities=only_authorities,
+        points=points,
+        number=number,
+        revoked=frozenset(revoked),
+        this_update=int(crl.last_update_utc.timestamp()),
+        next_update=int(following.timestamp()) if following is not None else 0,
         reasons=reasons,
         delta=delta,
     )

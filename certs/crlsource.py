@@ -14,7 +14,7 @@ FORGET_SILENT_SECONDS: Final = 86_400  # likewise, of one that never gave a list
 _MAX_KEYS: Final = 16  # of CAs that may sign the list at one address; the last that named it
 
 
-class Source(Struct):
+class Source(Struct, kw_only=True):
     """Where a fetched list comes from; times are epoch seconds, 0 for never.
 
     Attributes:

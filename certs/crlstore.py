@@ -298,7 +298,7 @@ class CrlStore:
         sources = self._sources()
         source = sources.get(url)
         if source is None or outranks(named, source):
-            source = source or Source(url)
+            source = source or Source(url=url)
             source.authority, source.delegated = named.authority, named.delegated
             learnt = [
                 other
@@ -477,8 +477,8 @@ class CrlStore:
         try:
             source = msgspec.json.decode(self._path(url, "json").read_bytes(), type=Source)
         except (OSError, msgspec.DecodeError):
-            return Source(url)
-        return source if source.url == url else Source(url)
+            return Source(url=url)
+        return source if source.url == url else Source(url=url)
 
     def _sources(self) -> dict[str, Source]:
         """The configured lists, and those that some worker has learnt."""

@@ -54,7 +54,7 @@ class Purpose(Enum):
     CRL = "revocation list"
 
 
-class FetchLimits(Struct, frozen=True):
+class FetchLimits(Struct, frozen=True, kw_only=True):
     """Bounds of one fetch.
 
     Attributes:

@@ -22,7 +22,7 @@ MAX_FILE: Final = 64 * 1024  # octets of a key or chain file; real ones have les
 X5u: TypeAlias = str | Callable[[Chain, bytes], str]
 
 
-class Credential(Struct, frozen=True):
+class Credential(Struct, frozen=True, kw_only=True):
     """A key with the chain of its certificate. The key never shows in repr.
 
     Attributes:
@@ -73,13 +73,13 @@ def load_credential(key_path: Path, chain_path: Path, *, x5u: X5u) -> Credential
             " the certificate was issued for, and put that certificate first"
         )
     return Credential(
-        key,
-        chain,
-        chain_pem,
-        chain.spc,
-        x5u if isinstance(x5u, str) else x5u(chain, chain_pem),
-        chain.not_after,
-        max(int(one.not_valid_before_utc.timestamp()) for one in chain.certificates),
+        key=key,
+        chain=chain,
+        chain_pem=chain_pem,
+        spc=chain.spc,
+        x5u=x5u if isinstance(x5u, str) else x5u(chain, chain_pem),
+        not_after=chain.not_after,
+        not_before=max(int(one.not_valid_before_utc.timestamp()) for one in chain.certificates),
     )
 
 

@@ -8,20 +8,24 @@ gone, or that forbade stale use, ends that at once.
 
 Any stranger's token names a URL, so nothing here lets an unsigned token push out what is in use:
 failures are kept apart from chains, each host may have so many chains, and chains under which a
-signature has verified (`keep`) go last. Fetches under way are bounded, in all and per host.
+signature has verified (`keep`) go last. First fetches under way, and calls that wait for them, are
+bounded by certs.places.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from msgspec import Struct
 
 from zhenxian.certs.chain import Chain, parse_chain
 from zhenxian.certs.fetch import Caching, Fetched, Fetcher, FetchError, NotModified, Purpose
+from zhenxian.certs.kept import KeptChain
+from zhenxian.certs.places import Place, PlaceLimits, Places
 from zhenxian.certs.x5u import X5uPolicy, check_x5u, host_of
 from zhenxian.core.errors import ParseError, shown
 from zhenxian.core.reasons import Reason
@@ -39,14 +43,15 @@ class Failure(Struct, frozen=True):
     until: int
 
 
-class RepositoryLimits(Struct, frozen=True):
+class RepositoryLimits(Struct, frozen=True, kw_only=True):
     """Bounds of the cache.
 
     Attributes:
         entries: chains kept; a nation has fewer signers.
         entries_per_host: chains kept of one host while no signature has verified under them.
         failures: failed URLs remembered.
-        fetches, fetches_per_host: first fetches under way at a time.
+        places: of first fetches.
+        refreshes: fetches under way, above which a failed signature has no chain fetched anew.
         least_fresh: seconds a chain is kept even if its host says less, or no-store; without it
             a host could have itself asked, and calls made to wait, for every single token.
         most_fresh: seconds; also what is assumed when the host does not say (ATIS-1000074
@@ -56,13 +61,13 @@ class RepositoryLimits(Struct, frozen=True):
     entries: int = 4096
     entries_per_host: int = 256
     failures: int = 4096
-    fetches: int = 64
-    fetches_per_host: int = 8
+    places: PlaceLimits = PlaceLimits()
+    refreshes: int = 64
     least_fresh: int = 60
     most_fresh: int = 86_400
 
 
-class Statistics(Struct):
+class Statistics(Struct, kw_only=True):
     """Counters since start, for metrics."""
 
     hits: int = 0
@@ -77,7 +82,7 @@ class Statistics(Struct):
     evicted: int = 0
 
 
-class _Entry(Struct, eq=False):
+class _Entry(Struct, eq=False, kw_only=True):
     """One chain. Times are epoch seconds; retry_at is 0 unless the last fetch failed.
 
     From suspect_at on a failing signature has the chain fetched anew.
@@ -106,6 +111,7 @@ class CertificateRepository:
         limits: RepositoryLimits | None = None,
         stale_seconds: int = STALE_SECONDS,
         failure_seconds: int = FAILURE_SECONDS,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start empty.
 
@@ -117,6 +123,7 @@ class CertificateRepository:
             stale_seconds: how long a chain stays usable, after it ceased to be fresh, while its
                 host cannot be reached.
             failure_seconds: how long a failed fetch is not tried again.
+            timer: seconds, for how long a fetch takes.
         """
         self._fetcher = fetcher
         self._policy = policy
@@ -131,7 +138,7 @@ class CertificateRepository:
         self._failures: OrderedDict[str, Failure] = OrderedDict()
         self._due: set[str] = set()
         self._flights: dict[str, asyncio.Task[Chain | Failure]] = {}
-        self._first_flights: dict[str, int] = {}
+        self._places = Places(self._limits.places, timer)
         self.statistics = Statistics()
 
     def __len__(self) -> int:
@@ -181,30 +188,45 @@ class CertificateRepository:
         found = self.cached(x5u, now)
         if found is not None:
             return found
+        host = host_of(x5u) or ""
         flight = self._flights.get(x5u)
         if flight is None or flight.done():
             refused = check_x5u(x5u, self._policy)
             if refused is not None:
                 self.statistics.refused += 1
                 return Failure(refused.reason, refused.detail, now)
-            host = host_of(x5u) or ""
-            if x5u not in self._entries and (
-                sum(self._first_flights.values()) >= self._limits.fetches
-                or self._first_flights.get(host, 0) >= self._limits.fetches_per_host
-            ):
-                self.statistics.refused += 1
-                return Failure(
-                    Reason.CERT_UNREACHABLE,
-                    f"too many certificates are being fetched; {shown(x5u)} is not",
-                    now,
-                )
-            flight = self._start(x5u, host)
-        return await asyncio.shield(flight)
+            place = None
+            if x5u not in self._entries:
+                place = self._places.take(host)
+                if place is None:
+                    return self._busy(
+                        f"too many certificates are being fetched; {shown(x5u)} is not"
+                    )
+            flight = self._start(x5u, host, place)
+        waits = self._places.wait(x5u, host)
+        if waits is None:
+            return self._busy(
+                f"too many calls wait for certificates; {shown(x5u)} is not waited for"
+            )
+        try:
+            return await asyncio.shield(flight)
+        except asyncio.CancelledError:
+            asking = asyncio.current_task()
+            if not flight.cancelled() or (asking is not None and asking.cancelling()):
+                raise
+            return self._busy(f"{shown(host)} took long, and others wait to be fetched")
+        finally:
+            self._places.go(waits)
+
+    def _busy(self, detail: str) -> Failure:
+        self.statistics.refused += 1
+        return Failure(Reason.CERT_UNREACHABLE, detail, self._clock())
 
     def keep(self, x5u: str) -> None:
         """Note that a signature verified under this chain, so that it is evicted last."""
         entry = self._entries.get(x5u)
         if entry is not None and entry.order is self._unproven:
+            self._places.acquainted(entry.host)
             del self._unproven[x5u]
             self._leave_host(entry.host, x5u)
             entry.order = self._proven
@@ -220,6 +242,42 @@ class CertificateRepository:
         """The chains under which a signature has verified."""
         return [self._entries[x5u].chain for x5u in self._proven]
 
+    def kept(self) -> list[KeptChain]:
+        """What may outlive the process, the chain used last at the end."""
+        entries = ((x5u, self._entries[x5u]) for x5u in self._proven)
+        return [
+            KeptChain(
+                x5u=x5u,
+                chain=entry.chain,
+                etag=entry.caching.etag,
+                stale=entry.caching.stale,
+                fresh_until=entry.fresh_until,
+                stale_until=entry.stale_until,
+            )
+            for x5u, entry in entries
+            if entry.caching.store
+        ]
+
+    def restore(self, kept: Iterable[KeptChain]) -> int:
+        """Take back what an earlier process kept, as far as it may still be used; how many."""
+        now, restored = self._clock(), 0
+        for one in kept:
+            if (
+                now >= min(one.stale_until, one.chain.not_after)
+                or one.x5u in self._entries
+                or check_x5u(one.x5u, self._policy) is not None
+            ):
+                continue
+            caching = Caching(one.etag, stale=one.stale)
+            self._insert(one.x5u, host_of(one.x5u) or "", one.chain, caching)
+            entry = self._entries[one.x5u]  # a start makes no chain fresher than it was
+            entry.fresh_until = min(one.fresh_until, entry.fresh_until)
+            entry.stale_until = min(one.stale_until, entry.stale_until)
+            entry.refresh_at = entry.fresh_until - max(0, entry.fresh_until - now) // 10
+            self.keep(one.x5u)
+            restored += 1
+        return restored
+
     def suspect(self, x5u: str) -> None:
         """Note that a signature failed under a chain from the cache: its host may have a new one.
 
@@ -232,7 +290,7 @@ class CertificateRepository:
             entry is None
             or now < entry.suspect_at
             or x5u in self._flights
-            or len(self._flights) >= self._limits.fetches
+            or len(self._flights) >= self._limits.refreshes
         ):
             return
         entry.suspect_at = now + SUSPECT_SECONDS
@@ -266,20 +324,19 @@ class CertificateRepository:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
 
-    def _start(self, x5u: str, host: str) -> asyncio.Task[Chain | Failure]:
-        first = x5u not in self._entries
+    def _start(
+        self, x5u: str, host: str, place: Place | None = None
+    ) -> asyncio.Task[Chain | Failure]:
         flight = asyncio.get_running_loop().create_task(self._fetch(x5u, host))
         self._flights[x5u] = flight
-        if first:
-            self._first_flights[host] = self._first_flights.get(host, 0) + 1
+        if place is not None:
+            place.give_up = flight.cancel
 
         def landed(_: object) -> None:
             if self._flights.get(x5u) is flight:
                 del self._flights[x5u]
-            if first:
-                self._first_flights[host] -= 1
-                if not self._first_flights[host]:
-                    del self._first_flights[host]
+            if place is not None:
+                self._places.leave(place)
 
         flight.add_done_callback(landed)
         self.statistics.fetches += 1
@@ -338,7 +395,15 @@ class CertificateRepository:
         order = held.order if held is not None else self._unproven
         suspect_at = held.suspect_at if held is not None else 0
         self._entries[x5u] = _Entry(
-            chain, caching, host, fresh_until, stale_until, refresh_at, 0, order, suspect_at
+            chain=chain,
+            caching=caching,
+            host=host,
+            fresh_until=fresh_until,
+            stale_until=stale_until,
+            refresh_at=refresh_at,
+            retry_at=0,
+            order=order,
+            suspect_at=suspect_at,
         )
         order[x5u] = None
         order.move_to_end(x5u)

@@ -61,7 +61,7 @@ class Ground(str, Enum):
     ASSIGNED = "assigned"  # it points nowhere; the list's issuer speaks for its root
 
 
-class Status(Struct, frozen=True):
+class Status(Struct, frozen=True, kw_only=True):
     """What the lists say of one certificate.
 
     Attributes:
@@ -106,7 +106,7 @@ class Assignment(Struct, frozen=True):
     addresses: tuple[str, ...] = ()
 
 
-class _Asked(Struct, frozen=True):
+class _Asked(Struct, frozen=True, kw_only=True):
     """A certificate that somebody asks about.
 
     Attributes:
@@ -127,7 +127,7 @@ class _Asked(Struct, frozen=True):
     direct: bool
 
 
-class _Vouched(Struct):
+class _Vouched(Struct, kw_only=True):
     """Until when somebody vouches for a list, in epoch seconds; -1: nobody does.
 
     Attributes:
@@ -241,7 +241,11 @@ class RevocationView:
             if item.rank < newest.get((*item.scope, vouched.keys), item.rank):
                 continue
             if key in item.revoked:
-                return Status(State.REVOKED, now, f"serial {certificate.serial_number:x} is listed")
+                return Status(
+                    state=State.REVOKED,
+                    until=now,
+                    detail=f"serial {certificate.serial_number:x} is listed",
+                )
             ground = _ground(item, asked, vouched)
             if ground is None:
                 continue
@@ -258,12 +262,19 @@ class RevocationView:
             if ground in good:
                 until, item, vouched = good[ground]
                 note = _note(ground, asked, item, vouched)
-                return Status(State.GOOD, until, "not listed", ground, _called(item), note)
+                return Status(
+                    state=State.GOOD,
+                    until=until,
+                    detail="not listed",
+                    ground=ground,
+                    covered_by=_called(item),
+                    note=note,
+                )
         why = "the list that covers it is stale or not valid yet" if stale else "no list covers it"
         if not stale and any(vouched.unassigned for _, vouched in authentic):
             why += ": trust.crl_issuers does not say that the issuer of that at its address speaks"
             why += " for its root"
-        return Status(State.UNKNOWN, now, why)
+        return Status(state=State.UNKNOWN, until=now, detail=why)
 
     def _asked(
         self,
@@ -274,13 +285,15 @@ class RevocationView:
         points = _points(certificate)
         root = anchor((issuer, *above)[-1])
         return _Asked(
-            certificate,
-            issuer,
-            name_key(certificate.issuer),
-            points,
-            frozenset().union(*(_directory_names(point.crl_issuer) for point in points or ())),
-            root if root in self._anchors else None,
-            not any(delegates(authority) for authority in (issuer, *above)),
+            certificate=certificate,
+            signer=issuer,
+            issuer=name_key(certificate.issuer),
+            points=points,
+            speakers=frozenset().union(
+                *(_directory_names(point.crl_issuer) for point in points or ())
+            ),
+            root=root if root in self._anchors else None,
+            direct=not any(delegates(authority) for authority in (issuer, *above)),
         )
 
     def _vouched(self, item: RevocationList, asked: _Asked, now: int) -> _Vouched:

@@ -69,7 +69,7 @@ class Found(Struct):
         return TrustList(tuple(found), f"{len(found)} of the folder")
 
 
-class Case(Struct, frozen=True):
+class Case(Struct, frozen=True, kw_only=True):
     """One certificate that signs calls, and what becomes of it.
 
     Attributes:
@@ -174,29 +174,43 @@ def survey(
                 parse_chain(data), now=at, trust=trust, revocation=revocation, profile=profile
             )
         except ParseError as error:
-            yield Case(name, subject, issuer, error.reason, error.detail, complete)
+            yield Case(
+                file=name,
+                subject=subject,
+                issuer=issuer,
+                reason=error.reason,
+                detail=error.detail,
+                complete=complete,
+            )
             continue
         if isinstance(outcome, Untrusted):
-            yield Case(name, subject, issuer, outcome.reason, outcome.detail, complete)
+            yield Case(
+                file=name,
+                subject=subject,
+                issuer=issuer,
+                reason=outcome.reason,
+                detail=outcome.detail,
+                complete=complete,
+            )
         else:
             yield _trusted(name, subject, issuer, outcome)
 
 
 def _trusted(name: str, subject: str, issuer: str, signer: TrustedSigner) -> Case:
     return Case(
-        name,
-        subject,
-        issuer,
-        None,
-        "",
-        True,
-        tuple(
+        file=name,
+        subject=subject,
+        issuer=issuer,
+        reason=None,
+        detail="",
+        complete=True,
+        covered=tuple(
             f"{status.ground.value}: {status.covered_by}"
             if status.state is State.GOOD and status.ground is not None
             else "none"
             for status in signer.statuses
         ),
-        tuple(sorted({f"{item.role} {item.code}" for item in signer.departures})),
+        departures=tuple(sorted({f"{item.role} {item.code}" for item in signer.departures})),
     )
 
 

@@ -103,7 +103,7 @@ class UrlRefused(Struct, frozen=True):
     detail: str
 
 
-class _Parts(Struct, frozen=True):
+class _Parts(Struct, frozen=True, kw_only=True):
     """A URL that has one reading. The host is in lower case, addresses in their shortest form."""
 
     scheme: str
@@ -230,7 +230,13 @@ def _read(url: str, *, query: bool) -> _Parts | UrlRefused:
     # "/sti/../x" and "/sti/%2e%2e/x" leave a listed prefix on servers that resolve them.
     if any(segment in (".", "..") for segment in re.split(r"[/\\]", unquote(path))):
         return _policy("a URL with dot segments")
-    return _Parts(shape["scheme"].lower(), host, address, authority["port"], path)
+    return _Parts(
+        scheme=shape["scheme"].lower(),
+        host=host,
+        address=address,
+        port=authority["port"],
+        path=path,
+    )
 
 
 def _host(v6: str | None, name: str | None) -> tuple[str | None, IPv4Address | IPv6Address | None]:
@@ -262,7 +268,9 @@ def _repository(entry: str) -> _Parts | None:
     if authority is None or authority["port"] is not None:
         return None
     host, address = _host(authority["v6"], authority["name"])
-    return None if host is None else _Parts("", host, address, None, "/")
+    return (
+        None if host is None else _Parts(scheme="", host=host, address=address, port=None, path="/")
+    )
 
 
 def _listed(parts: _Parts, repositories: tuple[str, ...]) -> bool:

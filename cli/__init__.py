@@ -8,6 +8,7 @@ or does not verify, a finding of doctor, a demonstration verdict that differs); 
 from __future__ import annotations
 
 import sys
+from inspect import getdoc
 from typing import Annotated, Final
 
 import typer
@@ -21,6 +22,7 @@ from zhenxian.cli import (
     fleet,
     inspect,
     keys,
+    openapi,
     orders,
     pki,
     registry,
@@ -77,9 +79,25 @@ app.add_typer(orders.app, name="orders")
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(displays.app, name="displays")
 doctor.register(app)
+openapi.register(app)
 demo.register(app)
 simulate.register(app)
 replay.register(app)
+
+
+def _as_paragraphs(group: typer.Typer) -> None:
+    """Let help wrap at the terminal's width; lines that are indented stay lines."""
+    for command in group.registered_commands:
+        text = command.help or getdoc(command.callback) or ""
+        command.help = "\n\n".join(
+            part if part.startswith(" ") else " ".join(part.split()) for part in text.split("\n\n")
+        )
+    for below in group.registered_groups:
+        if below.typer_instance is not None:
+            _as_paragraphs(below.typer_instance)
+
+
+_as_paragraphs(app)
 
 
 def main() -> None:

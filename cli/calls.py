@@ -25,7 +25,7 @@ from zhenxian.cli.common import (
     read_argument,
     settings_of,
 )
-from zhenxian.service.build import Service
+from zhenxian.service.build import Service, build
 
 Time = Annotated[
     int | None,
@@ -53,7 +53,7 @@ def _service(config: Config) -> Service:
     quiet = settings.log.model_copy(update={"level": "error"})
     local = settings.auth.model_copy(update={"keys": None})
     server = settings.server.model_copy(update={"dialect": "atis", "tls_client_ca": None})
-    return Service(settings.model_copy(update={"log": quiet, "auth": local, "server": server}))
+    return build(settings.model_copy(update={"log": quiet, "auth": local, "server": server}))
 
 
 def _sentence(answer: Answer) -> str:

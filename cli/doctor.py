@@ -18,7 +18,7 @@ from zhenxian.certs.chain import TrustedSigner, Untrusted
 from zhenxian.cli.common import Config, Json, console, print_json, settings_of
 from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.registry.model import Kind
-from zhenxian.service.build import Service
+from zhenxian.service.build import Service, build
 from zhenxian.service.run import check_exposure, default_settings_file
 from zhenxian.service.settings import Settings, listener_address
 
@@ -54,7 +54,7 @@ def examine(config: Path | None, clock: Callable[[], float] = time.time) -> Iter
         yield Finding("problem", "exposure", str(error), "")
     yield from _clock(settings, clock)
     try:
-        service = Service(settings, clock=clock)
+        service = build(settings, clock=clock)
     except ZhenxianError as error:
         yield Finding("problem", "start", str(error), "correct it: the service does not start")
         return

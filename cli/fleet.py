@@ -11,8 +11,8 @@ from rich.table import Table
 
 from zhenxian.cli.client import DEFAULT_URL, Client, KeyFile, Url
 from zhenxian.cli.common import Config, Json, console, print_json, settings_of
+from zhenxian.registry.node_key import public_key, thumbprint
 from zhenxian.service.build import node_key, open_fleet
-from zhenxian.stores.fleet.node_key import public_key, thumbprint
 
 app = typer.Typer(
     no_args_is_help=True,

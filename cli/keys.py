@@ -9,6 +9,7 @@ import typer
 
 from zhenxian.api.auth import Role, add_certificate, add_key, load_credentials
 from zhenxian.api.calls.requests import Dialect
+from zhenxian.api.permissions import ROLES
 from zhenxian.cli.common import Json, console, print_json
 from zhenxian.core.errors import ConfigError
 
@@ -26,10 +27,9 @@ def add(
     role: Annotated[
         list[Role],
         typer.Option(
-            help="What the key may do; may be repeated. proxy: sign and verify calls;"
-            " registrar: subjects, resellers, holdings, accesses, exemptions, callees' refusals,"
-            " objections; platform: bindings of its --subject; regulator: orders; auditor: all of"
-            " the history; operator: metrics and reading, but no names."
+            help="What the key may do; may be repeated. "
+            + "; ".join(f"{role.value}: {text}" for role, text in ROLES.items())
+            + "."
         ),
     ],
     dialect: Annotated[

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from enum import Enum
+from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
-import msgspec
 import typer
-from msgspec import Struct
-from msgspec.structs import fields, replace
-from rich.markup import escape
-from rich.table import Table
 
 from zhenxian.cli.client import (
     DEFAULT_URL,
@@ -27,32 +21,26 @@ from zhenxian.cli.client import (
     segment,
 )
 from zhenxian.cli.common import Json, console, errors, print_json, read_argument
+from zhenxian.cli.obedience import examine, order_in, order_of_row
+from zhenxian.cli.obedience_tables import overview, plain, print_one
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.passport.jws import SigningKey
-from zhenxian.registry.forms import row_of
-from zhenxian.registry.model import Order, TargetKind
+from zhenxian.registry.model import TargetKind
+from zhenxian.registry.node_key import NodeKey, load_pins
 from zhenxian.registry.orders import (
     Action,
     Instruction,
     Issuer,
-    OrderRefusedError,
-    claimed,
-    lifted,
     load_issuers,
-    order_of,
-    read_acknowledgement,
     read_instruction,
     sign_instruction,
 )
-from zhenxian.stores.fleet.node_key import NodeKey, Pins, load_pins, public_key, thumbprint
 
 app = typer.Typer(
     no_args_is_help=True, help="Orders: give and lift them, and see which nodes obey."
 )
 
 _PAGE: Final = 1000  # orders asked for at once
-_STALE: Final = "good, but of the order before it was lifted"
-_AWAY: Final = 300  # seconds without a sign of life after which an unlisted node is gone
 _REGISTERED: Final = {TargetKind.SUBJECT: "subjects", TargetKind.RESELLER: "resellers"}
 _NO_TARGET: Final = (
     "exactly one of --subject, --reseller, --spc, --range, --phone, --certificate expected"
@@ -234,7 +222,7 @@ def lift(
     with Client(url, api_key_file) as client:
         if target is None:
             own = {issuer: Issuer(issuer, (signing.verifying_key,))}
-            found = _order_in(_acknowledgements(client, order))
+            found = order_in(_acknowledgements(client, order))
             given = read_instruction(found.token, own, int(moment))
             if given.order != order:
                 raise ConfigError(f"the service answered with order {given.order}, not {order}")
@@ -303,190 +291,12 @@ def status(
         names = [order] if order is not None else list(_order_ids(client))
         found = [examine(_acknowledgements(client, name), name, known, pins) for name in names]
     if as_json:
-        print_json({"orders": [_plain(each) for each in found]})
+        print_json({"orders": [plain(each) for each in found]})
     elif order is not None:
-        _print_one(found[0])
+        print_one(found[0])
     else:
-        console.print(_overview(found))
+        console.print(overview(found))
     raise typer.Exit(0 if all(each.good for each in found) else 1)
-
-
-class NodeState(NamedTuple):
-    """What one node has to do with one order.
-
-    Attributes:
-        since: milliseconds since the epoch from which it obeys; None when that is not proved.
-        delay: milliseconds after the order; None likewise. Negative when clocks differ.
-        verdict: "good", or what is wrong with its acknowledgement.
-        seen: seconds since the epoch of its last sign of life; None when it is not running.
-        key: whether its key is the one that the list of nodes has.
-    """
-
-    node: str
-    since: int | None
-    delay: int | None
-    verdict: str
-    thumbprint: str
-    seen: int | None
-    key: Pin
-
-    @property
-    def good(self) -> bool:
-        """True when its signature, and its key if there is a list, prove that it obeys."""
-        return self.since is not None
-
-    @property
-    def gone(self) -> bool:
-        """True when nobody waits for it: it does not run, or was taken off the list and is away."""
-        if self.key is Pin.UNLISTED:
-            return self.seen is None or time.time() - self.seen > _AWAY
-        return self.seen is None and self.verdict == _STALE
-
-
-class Pin(str, Enum):
-    """What the list of nodes says about the key of an acknowledgement."""
-
-    PINNED = "pinned"
-    OTHER = "another key"
-    UNLISTED = "not in the list"
-    NO_LIST = "not pinned"
-
-
-_PROVES: Final = (Pin.PINNED, Pin.NO_LIST)
-
-
-class Examined(NamedTuple):
-    """One order as a service told it, and what of that stood up to examination.
-
-    Attributes:
-        version: the commit that made its present state.
-        signature: "good", "not checked", or what is wrong with the order itself.
-    """
-
-    order: Order
-    version: int
-    signature: str
-    nodes: tuple[NodeState, ...]
-
-    @property
-    def good(self) -> bool:
-        """True when nothing is wrong and every node that runs obeys; one at least has to."""
-        return (
-            self.signature in ("good", "not checked")
-            and any(node.good for node in self.nodes)
-            and all(node.good for node in self.nodes if not node.gone)
-        )
-
-
-class _Row(Struct, frozen=True):
-    node: str
-    token: str
-    key: Any
-
-
-class _Node(Struct, frozen=True):
-    node: str
-    seen: int
-    cursor: int
-
-
-class _Answer(Struct, frozen=True):
-    order: dict[str, Any]
-    acknowledgements: list[_Row]
-    nodes: list[_Node]
-    pins: dict[str, list[str]] | None = None
-
-
-def examine(
-    answer: dict[str, Any],
-    name: str,
-    issuers: dict[str, Issuer] | None,
-    pins: Pins | None = None,
-) -> Examined:
-    """Judge an answer about an order by the signatures in it alone.
-
-    Args:
-        issuers: None leaves the order's own signature unchecked.
-        pins: None takes the list of nodes that the answer has, if it has one.
-
-    Raises:
-        ConfigError: it is no such answer.
-    """
-    found = _convert(answer)
-    order = _order_in(answer)
-    if order.id != name:
-        raise ConfigError(f"the service answered with order {order.id}, not {name}")
-    signature = _examined_order(order, issuers)
-    seen = {node.node: node.seen for node in found.nodes}
-    if pins is None and found.pins is not None:
-        pins = {node: frozenset(keys) for node, keys in found.pins.items()}
-    states = [_state(row, order, seen.get(row.node), pins) for row in found.acknowledgements]
-    silent = (seen.keys() | (pins or {}).keys()) - {row.node for row in found.acknowledgements}
-    states += [
-        NodeState(node, None, None, "none", "", seen.get(node), _pin(pins, node, None))
-        for node in silent
-    ]
-    version = found.order.get("version", 0)
-    return Examined(order, version, signature, tuple(sorted(states, key=lambda s: s.node)))
-
-
-def _examined_order(order: Order, issuers: dict[str, Issuer] | None) -> str:
-    """Whether the record says what its tokens say and, with issuers, who signed them."""
-    now = int(time.time())
-
-    def read(token: str) -> Instruction:
-        return claimed(token) if issuers is None else read_instruction(token, issuers, now)
-
-    try:
-        told = order_of(read(order.token), order.token)
-        if order.lift_token:
-            told = lifted(told, read(order.lift_token), order.lift_token)
-    except OrderRefusedError as error:
-        return str(error)
-    if told != order:
-        return "the record differs from what was signed"
-    return "good" if issuers is not None else "not checked"
-
-
-def _pin(pins: Pins | None, node: str, mark: str | None) -> Pin:
-    """What the list says about a node's key; `mark` None for one that has not signed."""
-    if pins is None:
-        return Pin.NO_LIST
-    if node not in pins:
-        return Pin.UNLISTED
-    return Pin.PINNED if mark is None or mark in pins[node] else Pin.OTHER
-
-
-def _state(row: _Row, order: Order, seen: int | None, pins: Pins | None) -> NodeState:
-    jwk = row.key if isinstance(row.key, str) else msgspec.json.encode(row.key).decode()
-    mark = ""
-
-    def bad(text: str) -> NodeState:
-        return NodeState(row.node, None, None, text, mark, seen, _pin(pins, row.node, mark))
-
-    try:
-        key = public_key(jwk)
-        mark = thumbprint(key)
-        found = read_acknowledgement(row.token, order, key)
-        after = claimed(order.lift_token or order.token)
-    except OrderRefusedError as error:
-        if not order.lift_token:
-            return bad(str(error))
-        try:
-            read_acknowledgement(row.token, replace(order, lift_token=""), key)
-        except OrderRefusedError:
-            return bad(str(error))
-        return bad(_STALE)
-    except ConfigError as error:
-        return bad(str(error))
-    if found.node != row.node:
-        return bad(f"it is node {found.node}'s")
-    pin = _pin(pins, row.node, mark)
-    if pin not in _PROVES:
-        return bad("good")  # of whoever has that key
-    begin = 1000 * max(after.since, after.iat)
-    since = max(found.since, 1000 * after.since)
-    return NodeState(row.node, since, since - begin, "good", mark, seen, pin)
 
 
 def _target(
@@ -560,7 +370,7 @@ def _give(client: Client, token: str, reference: str, *, as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return
-    order = _order_of_row(answer)
+    order = order_of_row(answer)
     what = "in force" if order.lifted is None else "lifted"
     console.print(f"order {order.id} {what}: {order.kind.value} {order.target}", markup=False)
 
@@ -574,98 +384,7 @@ def _order_ids(client: Client) -> Iterator[str]:
     while True:
         page = client.get("/v1/orders", limit=_PAGE, after=after)
         for row in page.get("orders", []):
-            yield _order_of_row(row).id
+            yield order_of_row(row).id
         after = page.get("following") or ""
         if not after:
             return
-
-
-def _convert(answer: dict[str, Any]) -> _Answer:
-    try:
-        return msgspec.convert(answer, _Answer)
-    except msgspec.ValidationError as error:
-        raise ConfigError(
-            f"the service's answer about an order is not understood: {error}"
-        ) from None
-
-
-def _order_in(answer: dict[str, Any]) -> Order:
-    return _order_of_row(_convert(answer).order)
-
-
-def _order_of_row(row: Any) -> Order:
-    try:
-        names = {field.name for field in fields(Order)}
-        return msgspec.convert({k: v for k, v in row.items() if k in names}, Order)
-    except (msgspec.ValidationError, AttributeError) as error:
-        raise ConfigError(f"the service's order is not understood: {error}") from None
-
-
-def _plain(each: Examined) -> dict[str, Any]:
-    return {
-        "order": row_of(each.order),
-        "version": each.version,
-        "signature": each.signature,
-        "good": each.good,
-        "nodes": [{**state._asdict(), "good": state.good} for state in each.nodes],
-    }
-
-
-def _at(milliseconds: int) -> str:
-    try:
-        moment = datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
-    except (ValueError, OverflowError, OSError):
-        return f"{milliseconds} ms after 1970"
-    return moment.isoformat(sep=" ", timespec="milliseconds").replace("+00:00", " UTC")
-
-
-def _print_one(each: Examined) -> None:
-    order = each.order
-    console.print(
-        f"order {order.id} of {order.issuer}, {order.reference}: {order.kind.value}"
-        f" {order.target}, {_phase(order)}",
-        markup=False,
-    )
-    console.print(f"signature of the order: {each.signature}", markup=False)
-    table = Table(show_lines=False)
-    for name in ("node", "obeys since", "delay, ms", "signature", "key", "thumbprint"):
-        table.add_column(name, overflow="fold")
-    for state in each.nodes:
-        colour = "green" if state.good else "red"
-        gone = "" if state.seen is not None else " (not running)"
-        table.add_row(
-            escape(state.node + gone),
-            _at(state.since) if state.since is not None else "-",
-            str(state.delay) if state.delay is not None else "-",
-            escape(state.verdict),
-            f"[{colour}]{state.key.value}[/]",
-            escape(state.thumbprint),
-        )
-    console.print(table)
-    if not each.nodes:
-        errors.print("no node answers calls, and none has acknowledged")
-
-
-def _phase(order: Order) -> str:
-    if order.lifted is not None:
-        return f"lifted {_at(order.lifted * 1000)}"
-    began = order.since <= time.time()
-    return f"{'in force' if began else 'to begin'} {_at(order.since * 1000)}"
-
-
-def _overview(found: list[Examined]) -> Table:
-    table = Table(title="Orders", title_justify="left", show_lines=False)
-    for name in ("order", "issuer", "stops", "state", "nodes that obey", "signature"):
-        table.add_column(name, overflow="fold")
-    for each in found:
-        obey = sum(state.good for state in each.nodes)
-        colour = "green" if each.good else "red"
-        table.add_row(
-            escape(each.order.id),
-            escape(each.order.issuer),
-            escape(f"{each.order.kind.value} {each.order.target}"),
-            _phase(each.order),
-            f"[{colour}]{obey} of {len(each.nodes)}[/]",
-            escape(each.signature),
-        )
-    return table

@@ -18,28 +18,25 @@ import typer
 from msgspec import structs
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from zhenxian.api.management.bulk import MAX_TOLD
 from zhenxian.cli import records
 from zhenxian.cli.client import Client, KeyFile
 from zhenxian.cli.common import Config, Json, console, errors, print_json, settings_of
-from zhenxian.cli.records import Which, kind_of
+from zhenxian.cli.record_options import Which
+from zhenxian.cli.record_words import WHICH, kind_of
 from zhenxian.core.errors import ConfigError
 from zhenxian.passport.words import fault, said
+from zhenxian.registry.cells import HEAD, foreign, harmless
+from zhenxian.registry.imports import MOST_TOLD, Mode, Rejected, Report
 from zhenxian.registry.model import Kind
-from zhenxian.service.build import open_fleet
+from zhenxian.service.data_folder import make_data_folder
 from zhenxian.service.numbers import plan_of, reading_of
+from zhenxian.service.registry_files import joined, opened
 from zhenxian.service.settings import Settings
-from zhenxian.stores.bulk.cells import HEAD, foreign, harmless
-from zhenxian.stores.bulk.csv_rows import Mode, Rejected, Report
-from zhenxian.stores.bulk.importer import Import, export_rows
-from zhenxian.stores.fleet.importer import FleetImport
-from zhenxian.stores.sqlite.file import Book
-from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 from zhenxian.telemetry.logs import pseudonym_key
 
 app = typer.Typer(
     no_args_is_help=True,
-    help=f"The registry: {records.WHICH}.\n\n"
+    help=f"The registry: {WHICH}.\n\n"
     "Commands ask a running service over its management API (--url, and an API key of the role that"
     " the API asks for). import and export do, too, with --url; without it they work on the"
     " registry file of the settings' data folder, and a running service takes an import over with"
@@ -114,7 +111,7 @@ def import_(
                 list(map(sink, report.rejected))
         _finish(report, as_json=as_json)
     settings = settings_of(config)
-    _make_folder(settings)
+    make_data_folder(settings.data)
     author = f"command line ({getpass.getuser()})"
     identity_key = pseudonym_key(settings.registry.identity_key or settings.data / "identity.key")
     reading = reading_of(settings, plan_of(settings))
@@ -132,11 +129,9 @@ def import_(
                 )
             )  # fmt: skip
         _finish(report, as_json=as_json)
-    with _opened(settings) as book, _rejections(rejected) as sink:
-        done = book.import_line(name)
-        _begun(file, done, resume=resume or dry_run)
-        work = Import(
-            book,
+    with opened(settings) as registry, _rejections(rejected) as sink:
+        _begun(file, registry.reached(name), resume=resume or dry_run)
+        work = registry.importing(
             kind,
             author=author,
             reason=reason,
@@ -207,7 +202,7 @@ def _upload(
             answer = client.request(
                 "POST",
                 path,
-                {**query, "name": name, "told": MAX_TOLD},
+                {**query, "name": name, "told": MOST_TOLD},
                 headers=headers,
                 upload=parts(),
             )
@@ -249,22 +244,18 @@ async def _into_fleet(
     resume: bool,
     quiet: bool,
 ) -> Report:
-    registry = open_fleet(settings)
     try:
-        await registry.start()
-        done = await registry.read(lambda book: book.import_line(how["resume"]))
-        _begun(file, done, resume=resume or how["dry_run"])
-        work = FleetImport(registry, kind, **how)
-        work.report.sink = sink
-        with (
-            file.open(encoding="utf-8-sig", newline="") as lines,
-            _counted(lines, size, quiet=quiet) as (counted, progress),
-        ):
-            return await work.run(counted, progress)
+        async with joined(settings) as registry:
+            _begun(file, await registry.reached(how["resume"]), resume=resume or how["dry_run"])
+            work = registry.importing(kind, **how)
+            work.report.sink = sink
+            with (
+                file.open(encoding="utf-8-sig", newline="") as lines,
+                _counted(lines, size, quiet=quiet) as (counted, progress),
+            ):
+                return await work.run(counted, progress)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: {said(error)}") from None
-    finally:
-        await registry.aclose()
 
 
 def _finish(report: Report, *, as_json: bool) -> NoReturn:
@@ -293,33 +284,16 @@ def export(
         with Client(url, api_key_file) as client:
             _download(client, which, file)
         return
-    with _opened(settings_of(config)) as book:
+    with opened(settings_of(config)) as registry:
         if file is None:
-            export_rows(book, kind, sys.stdout)
+            registry.export(kind, sys.stdout)
             return
         try:
             with file.open("w", encoding="utf-8", newline="") as out:
-                count = export_rows(book, kind, out)
+                count = registry.export(kind, out)
         except OSError as error:
             raise ConfigError(f"{file}: {error.strerror}") from None
     errors.print(f"{count} {which}")
-
-
-def _make_folder(settings: Settings) -> None:
-    try:
-        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"data folder {settings.data}: {error.strerror}") from None
-
-
-@contextlib.contextmanager
-def _opened(settings: Settings) -> Iterator[Book]:
-    _make_folder(settings)
-    book = Book(settings.data / REGISTRY_FILE, writer=True)
-    try:
-        yield book
-    finally:
-        book.close()
 
 
 def _download(client: Client, which: str, file: Path | None) -> None:

@@ -14,14 +14,11 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from zhenxian.analytics.detector import Detector
 from zhenxian.calls.records import Replay, Row
 from zhenxian.cli.common import console, errors
 from zhenxian.core.errors import ConfigError, ParseError
 from zhenxian.core.tn import TN
-from zhenxian.stores.analytics.sync import load_policy
-from zhenxian.stores.sqlite.registry import REGISTRY_FILE
-from zhenxian.stores.sqlite.view import LocalRegistry
+from zhenxian.service.past import replay_of
 
 NEEDED: Final = ("at", "orig", "dest")
 KNOWN: Final = (
@@ -73,9 +70,8 @@ def replay(
 
       zhenxian replay calls.csv --data /var/lib/zhenxian --json > keys.jsonl
     """
-    registry = _registry(data)
+    told = replay_of(data, thresholds)
     gc.set_threshold(_COLLECTED_AT)  # nearly all that is made lives on, or is no part of a cycle
-    told = Replay(Detector(load_policy(thresholds)), registry)
     try:
         size = calls.stat().st_size
         with calls.open(encoding="utf-8-sig", newline="") as file:
@@ -84,9 +80,6 @@ def replay(
         raise ConfigError(f"{calls}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{calls}: not UTF-8") from None
-    finally:
-        if registry is not None:
-            registry.close()
     told.finish()
     if told.late:
         errors.print(f"{told.late:,} rows were earlier than the row before them")
@@ -97,15 +90,6 @@ def replay(
             print(msgspec.json.encode(line).decode())
     if as_table or not as_json:
         _table(told)
-
-
-def _registry(data: Path | None) -> LocalRegistry | None:
-    if data is None:
-        return None
-    path = data / REGISTRY_FILE
-    if not path.exists():
-        raise ConfigError(f"{path}: there is no registry")
-    return LocalRegistry(path)
 
 
 def _fed(told: Replay, file: TextIO, size: int, country: str | None) -> None:

@@ -19,18 +19,18 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION
-from zhenxian.api.management.records import NAMES
 from zhenxian.cli.client import DEFAULT_URL, Client, KeyFile, ServiceUnreachableError, segment
 from zhenxian.cli.common import Json, console, errors, print_json
 from zhenxian.core.errors import ConfigError
-from zhenxian.registry.forms import COLUMNS, row_of
+from zhenxian.registry.forms import row_of
+from zhenxian.registry.imports import Mode
+from zhenxian.registry.members import COLUMNS
 from zhenxian.registry.model import KINDS as RECORD_KINDS
-from zhenxian.registry.model import Binding, Record
+from zhenxian.registry.model import NAMES, Binding, Record
 from zhenxian.registry.model import Kind as Records
 from zhenxian.simulation import COUNTRY, Call, Kind, Scenario, Traffic
 from zhenxian.simulation.flow import DAY
 from zhenxian.simulation.stream import Ask, Proxy, Tally, paced, registrable
-from zhenxian.stores.bulk.csv_rows import Mode
 
 KINDS: Final = {
     kind.name.lower().replace("_", "-"): kind for kind in Kind if kind is not Kind.CARRIER
@@ -216,7 +216,7 @@ def _scenario(
         shares = {kind: number for kind, number in COUNTRY.items() if kind not in _FOREIGN}
     if size is None:
         size = round(sum(shares.values()))
-    return Scenario(seed, size, shares, days, split=split)
+    return Scenario(seed=seed, size=size, shares=shares, days=days, split=split)
 
 
 def _share(text: str) -> tuple[Kind, float]:

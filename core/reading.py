@@ -77,7 +77,7 @@ def _no_national_form(_: str) -> str | None:
     return None
 
 
-class Reading(Struct, frozen=True):
+class Reading(Struct, frozen=True, kw_only=True):
     """What decides how identities are read.
 
     Attributes:

@@ -1,8 +1,9 @@
 """Every reason a request, a token or a call can be refused for: one enumeration, one table.
 
 The table maps a reason to the SIP response code and reason phrase (RFC 8224 section 6.2.2), the
-verstat value (3GPP TS 24.229 section 7.2A.20), the HTTP status and message id of the REST dialects
-(ATIS-1000082), and its source. Documentation, metric labels and wire answers are derived from it.
+verstat value (3GPP TS 24.229 section 7.2A.20), and its source. Documentation, metric labels and
+wire answers are derived from it. Codes of one front end alone stand in a table of that front end:
+api/calls/errors.py has REST's.
 """
 
 from __future__ import annotations
@@ -54,14 +55,12 @@ class SipStatus(Enum):
 
 
 class Row(NamedTuple):
-    """One line of the table. `http` is the status of the REST answer that carries the reason."""
+    """One line of the table."""
 
     text: str
     source: str
     sip: SipStatus | None = None
     verstat: Verstat | None = None
-    http: int = 200
-    message_id: str | None = None
 
 
 _STALE = SipStatus.STALE_DATE
@@ -168,14 +167,10 @@ class Reason(Enum):
     TN_NATIONAL = Row(
         "no E.164 number begins with 0, and nothing says which country's number it is",
         "ITU-T E.164, RFC 8224 section 8.3",
-        http=400,
-        message_id="SVC4005",
     )
     TN_CONTEXT = Row(
         "the number is local to a context that is not exactly a country code",
         "RFC 3966 section 5.1.5",
-        http=400,
-        message_id="SVC4005",
     )
     URI_INVALID = Row("not a usable SIP or tel URI", "RFC 8224 section 8.5", _INVALID, _NONE)
     # Screening against the call -----------------------------------------------------------------
@@ -272,8 +267,6 @@ class Reason(Enum):
         "this project",
         _CRED,
         _FAILED,
-        http=403,
-        message_id="POL4030",
     )
     DISPLAY_POOLED = Row(
         "the display is taken from a pool of numbers",
@@ -292,16 +285,12 @@ class Reason(Enum):
         "MIIT notice on number protection services of 2025-07; this project",
         SipStatus.REJECTED,
         _FAILED,
-        http=403,
-        message_id="POL4030",
     )
     CALLEE_REFUSES = Row(
         "the callee refuses calls of the purpose that is stated",
         "RFC 8197; this project",
         SipStatus.UNWANTED,
         Verstat.PASSED,
-        http=403,
-        message_id="POL4030",
     )
     # Signing decisions --------------------------------------------------------------------------
     HELD_AND_VERIFIED = Row(
@@ -324,41 +313,25 @@ class Reason(Enum):
     DISPLAY_OF_ANOTHER = Row(
         "the number is held by another subject (spoofed display)",
         "this project",
-        http=403,
-        message_id="POL4030",
     )
     HOLDING_UNVERIFIED = Row(
         "the number's holder is not real-name verified",
         "this project",
-        http=403,
-        message_id="POL4030",
     )
-    DO_NOT_ORIGINATE = Row(
-        "the number never originates calls", "this project", http=403, message_id="POL4030"
-    )
-    SUBJECT_SUSPENDED = Row(
-        "the subject is suspended", "this project", http=403, message_id="POL4030"
-    )
+    DO_NOT_ORIGINATE = Row("the number never originates calls", "this project")
+    SUBJECT_SUSPENDED = Row("the subject is suspended", "this project")
     RESELLER_SUSPENDED = Row(
         "a reseller between carrier and subject is suspended",
         "this project",
-        http=403,
-        message_id="POL4030",
     )
-    ACCESS_SUSPENDED = Row(
-        "the access is suspended", "this project", http=403, message_id="POL4030"
-    )
+    ACCESS_SUSPENDED = Row("the access is suspended", "this project")
     NOT_BOUND = Row(
         "no active binding of the privacy number names caller and callee",
         "this project",
-        http=403,
-        message_id="POL4030",
     )
     POOLED_DISPLAY = Row(
         "the caller's displays are used as a pool (打显)",
         "this project",
-        http=403,
-        message_id="POL4030",
     )
     POOLED_LOWERED = Row(
         "the caller's displays are used as a pool (打显), so nothing above B is signed",
@@ -388,106 +361,66 @@ class Reason(Enum):
     NOT_READY = Row(
         "no usable signing key and certificate are loaded",
         "this project",
-        http=503,
-        message_id="POL5030",
     )
     # REST requests ------------------------------------------------------------------------------
-    BODY_MISSING = Row(
-        "Error: Missing JSON body in the request.", "ATIS-1000082", http=400, message_id="SVC4000"
-    )
-    PARAMETER_MISSING = Row(
-        "Error: Missing mandatory parameter '%1'.", "ATIS-1000082", http=400, message_id="SVC4001"
-    )
+    BODY_MISSING = Row("Error: Missing JSON body in the request.", "ATIS-1000082")
+    PARAMETER_MISSING = Row("Error: Missing mandatory parameter '%1'.", "ATIS-1000082")
     RESPONSE_TYPE_UNSUPPORTED = Row(
         "Error: Requested response body type '%1' is not supported.",
         "ATIS-1000082",
-        http=406,
-        message_id="SVC4002",
     )
-    RESOURCE_NOT_FOUND = Row(
-        "Error: Requested resource was not found.", "ATIS-1000082", http=404, message_id="SVC4003"
-    )
+    RESOURCE_NOT_FOUND = Row("Error: Requested resource was not found.", "ATIS-1000082")
     BODY_TYPE_UNSUPPORTED = Row(
         "Error: Unsupported request body type, expected '%1'.",
         "ATIS-1000082",
-        http=415,
-        message_id="SVC4004",
     )
-    PARAMETER_INVALID = Row(
-        "Error: Invalid '%1' parameter value: %2.", "ATIS-1000082", http=400, message_id="SVC4005"
-    )
+    PARAMETER_INVALID = Row("Error: Invalid '%1' parameter value: %2.", "ATIS-1000082")
     BODY_UNPARSABLE = Row(
         "Error: Failed to parse received message body: '%1'.",
         "ATIS-1000082",
-        http=400,
-        message_id="SVC4006",
     )
     LENGTH_MISSING = Row(
         "Error: Missing mandatory Content-Length header.",
         "ATIS-1000082",
-        http=411,
-        message_id="SVC4007",
     )
-    BODY_TOO_LARGE = Row(
-        "Error: Request body larger than %1 bytes.", "this project", http=413, message_id="SVC4130"
-    )
+    BODY_TOO_LARGE = Row("Error: Request body larger than %1 bytes.", "this project")
     METHOD_NOT_ALLOWED = Row(
         "Error: Method Not Allowed: Invalid HTTP method used",
         "ATIS-1000082",
-        http=405,
-        message_id="POL4050",
     )
     UNAUTHENTICATED = Row(
         "Error: Missing or unknown API credentials.",
         "this project",
-        http=401,
-        message_id="POL4010",
     )
     FORBIDDEN = Row(
         "Error: The credentials do not permit this request.",
         "this project",
-        http=403,
-        message_id="POL4031",
     )
-    MALFORMED_HTTP = Row(
-        "Error: Malformed HTTP request: %1.", "RFC 9112", http=400, message_id="SVC4009"
-    )
+    MALFORMED_HTTP = Row("Error: Malformed HTTP request: %1.", "RFC 9112")
     TOO_SLOW = Row(
         "Error: The request did not arrive in time.",
         "RFC 9110 section 15.5.9",
-        http=408,
-        message_id="SVC4080",
     )
     TARGET_TOO_LONG = Row(
         "Error: Request target longer than is accepted (%1 bytes of head).",
         "RFC 9110 section 15.5.15",
-        http=414,
-        message_id="SVC4140",
     )
     HEAD_TOO_LARGE = Row(
         "Error: Request head and trailers larger than %1 bytes or %2 fields.",
         "RFC 6585 section 5",
-        http=431,
-        message_id="SVC4310",
     )
     HOST_FOREIGN = Row(
         "Error: Without credentials this service answers on its own names only, not as %1"
         " (server.hosts).",
         "RFC 9110 section 15.5.20; this project",
-        http=421,
-        message_id="POL4210",
     )
     ORIGIN_FOREIGN = Row(
         "Error: Without credentials this service answers no page of another origin: %1"
         " (server.hosts).",
         "this project",
-        http=403,
-        message_id="POL4032",
     )
-    TOO_MANY_CONNECTIONS = Row(
-        "Error: Too many connections are open.", "this project", http=503, message_id="POL5031"
-    )
-    INTERNAL = Row("Error: Internal Server Issue", "ATIS-1000082", http=500, message_id="POL5000")
+    TOO_MANY_CONNECTIONS = Row("Error: Too many connections are open.", "this project")
+    INTERNAL = Row("Error: Internal Server Issue", "ATIS-1000082")
 
     # Enum's own `name` and `value` walk descriptors on each access; the hot path reads these often.
     code: str  # the member's name
@@ -495,17 +428,10 @@ class Reason(Enum):
     source: str
     sip: SipStatus | None
     verstat: Verstat | None
-    http: int
-    message_id: str | None
 
     def __init__(self, *row: object) -> None:
         self.code = self._name_
-        self.text, self.source, self.sip, self.verstat, self.http, self.message_id = row  # type: ignore[assignment]
-
-    @property
-    def refuses_signing(self) -> bool:
-        """True for the reasons that end a signing request without a token."""
-        return self.message_id is not None
+        self.text, self.source, self.sip, self.verstat = row  # type: ignore[assignment]
 
 
 _PPI = re.compile(r"[A-Za-z0-9_\-.=+/]{1,4096}\Z")

@@ -108,6 +108,7 @@ class PASSporT(Struct, frozen=True, gc=False):
         extra: claims no type here owns, kept in the order of their names.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     header: Header
     orig: TN | URI
     dest: Destination
@@ -349,6 +350,7 @@ class _Usual(Struct, forbid_unknown_fields=True, gc=False):
     The fields stand in lexicographic order, so writing them gives the deterministic form.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     attest: Attestation
     dest: _Dest
     iat: int

@@ -67,6 +67,7 @@ class IdentityHeader(Struct, frozen=True, gc=False):
             None where there is none. A quoted and a plain value are the same value.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     token: Token
     info: str
     alg: str | None = None

@@ -6,61 +6,22 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
+from operator import attrgetter
 from typing import Any, Final, TypeVar
-
-from msgspec.structs import fields
 
 from zhenxian.core.errors import ConfigError, ParseError, shown
 from zhenxian.core.reading import Reading
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.passport.ppt.shaken import parse_origid
-from zhenxian.registry.model import (
-    Access,
-    AccessKind,
-    Binding,
-    BindingModel,
-    CalleeRefusal,
-    ConductKind,
-    ConductMeasure,
-    Direction,
-    Exemption,
-    Holding,
-    Kind,
-    Record,
-    Reseller,
-    Scope,
-    State,
-    Subject,
-    SubjectKind,
-    Use,
-    Verification,
-)
+from zhenxian.registry.members import COLUMNS, MEMBERS, Member
+from zhenxian.registry.meta import MAX_ID, MAX_TEXT, MAX_TIME, Form
+from zhenxian.registry.model import TYPES, ConductKind, Kind, Record
 
-MAX_ID: Final = 128  # characters of an id
-MAX_TEXT: Final = 500  # characters of a name, evidence or reason
-MAX_TIME: Final = 2**40  # seconds
 AS_WRITTEN: Final = Reading()
 
 _SECONDS: Final = re.compile(r"[0-9]{1,13}\Z")
 _DAY: Final = re.compile(r"([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})\Z")
 _EITHER: Final = re.compile(r"[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4}\Z")
-
-COLUMNS: Final[dict[Kind, tuple[str, ...]]] = {
-    Kind.SUBJECT: ("id", "kind", "name", "document_kind", "document", "state"),
-    Kind.RESELLER: ("id", "name", "role", "parent", "state"),
-    Kind.HOLDING: (
-        "first", "last", "subject", "verification", "use", "spcs", "reseller", "evidence",
-        "verified_on",
-    ),
-    Kind.ACCESS: ("id", "origid", "subject", "kind", "state", "device", "sims", "former"),
-    Kind.BINDING: (
-        "id", "platform", "model", "x", "a", "since", "b", "y", "extension", "direction", "until",
-    ),
-    Kind.EXEMPTION: (
-        "id", "kind", "target", "reason", "since", "until", "measures", "reference",
-    ),
-    Kind.REFUSAL: ("first", "last", "since", "until", "scopes", "source"),
-}  # fmt: skip
 
 _Choice = TypeVar("_Choice", bound=Enum)
 
@@ -74,46 +35,24 @@ def record_of(kind: Kind, row: Mapping[str, Any], reading: Reading = AS_WRITTEN)
     Raises:
         ConfigError: names the member and what was expected.
     """
-    unknown = set(row) - set(COLUMNS[kind])
+    columns, record, readers = _READERS[kind]
+    unknown = row.keys() - columns
     if unknown:
         raise ConfigError(f"{', '.join(sorted(unknown))}: no member of a {kind.value}")
     given = {name: value for name, value in row.items() if value not in (None, "", [])}
     form = _Form(given, reading)
     try:
-        return _READERS[kind](form)
+        return record(**{name: read(form) for name, read in readers})
     except ParseError as error:
         raise ConfigError(str(error)) from None
 
 
 def row_of(record: Record) -> dict[str, Any]:
     """A record as a row that record_of reads back; empty members included."""
-    if isinstance(record, Holding):
-        first, last = str(record.numbers.first), str(record.numbers.last)
-        return {
-            "first": first,
-            "last": last,
-            "subject": record.subject,
-            "verification": record.verification.value,
-            "use": record.use.value,
-            "spcs": list(record.spcs),
-            "reseller": record.reseller,
-            "evidence": record.evidence,
-            "verified_on": record.verified_on or None,
-        }
-    row: dict[str, Any] = {}
-    if isinstance(record, CalleeRefusal):
-        row = {"first": str(record.numbers.first), "last": str(record.numbers.last)}
-    for field in fields(type(record)):
-        value = getattr(record, field.name)
-        if isinstance(value, Enum):
-            value = value.value
-        elif isinstance(value, TN):
-            value = str(value)
-        elif isinstance(value, TNRange):
-            continue
-        elif isinstance(value, tuple):
-            value = [part.value if isinstance(part, Enum) else part for part in value]
-        row[field.name] = value
+    names, values_of, writers = _WRITERS[type(record)]
+    row = dict(zip(names, values_of(record), strict=True))
+    for name, write in writers:
+        row[name] = write(row[name])
     return row
 
 
@@ -175,6 +114,13 @@ class _Form:
             or not (value.isprintable() or not value)
         ):
             raise ConfigError(f"{name}: at most {MAX_TEXT} printable characters expected")
+        return value
+
+    def said(self, name: str) -> str:
+        """Text that must be there."""
+        value = self.text(name)
+        if not value.strip():
+            raise ConfigError(f"{name}: 1 to {MAX_TEXT} printable characters expected")
         return value
 
     def choice(self, kind: type[_Choice], name: str, default: _Choice | None = None) -> _Choice:
@@ -248,88 +194,8 @@ class _Form:
         return seconds
 
 
-def _subject(form: _Form) -> Subject:
-    return Subject(
-        form.own_id(),
-        form.choice(SubjectKind, "kind", SubjectKind.ENTERPRISE),
-        form.text("name"),
-        form.id("document_kind", needed=False),
-        form.id("document", needed=False),
-        form.choice(State, "state", State.ACTIVE),
-    )
-
-
-def _reseller(form: _Form) -> Reseller:
-    return Reseller(
-        form.own_id(),
-        form.text("name"),
-        form.text("role"),
-        form.id("parent", needed=False),
-        form.choice(State, "state", State.ACTIVE),
-    )
-
-
-def _holding(form: _Form) -> Holding:
-    first = form.needed("first")
-    return Holding(
-        TNRange(first, form.number("last") or first),
-        form.id("subject"),
-        form.choice(Verification, "verification", Verification.UNVERIFIED),
-        form.choice(Use, "use", Use.DIRECT),
-        form.words("spcs"),
-        form.id("reseller", needed=False),
-        form.text("evidence"),
-        form.time("verified_on") or 0,
-    )
-
-
-def _access(form: _Form) -> Access:
-    return Access(
-        form.own_id(),
-        parse_origid(form.id("origid")),
-        form.id("subject"),
-        form.choice(AccessKind, "kind", AccessKind.TRUNK),
-        form.choice(State, "state", State.ACTIVE),
-        form.id("device", needed=False),
-        form.words("sims"),
-        tuple(parse_origid(word) for word in form.words("former")),
-    )
-
-
-def _binding(form: _Form) -> Binding:
-    return Binding(
-        form.own_id(),
-        form.id("platform"),
-        form.choice(BindingModel, "model"),
-        form.needed("x"),
-        form.needed("a"),
-        form.needed_time("since"),
-        form.number("b"),
-        form.number("y"),
-        form.id("extension", needed=False),
-        form.choice(Direction, "direction", Direction.BOTH),
-        form.time("until"),
-    )
-
-
-def _exemption(form: _Form) -> Exemption:
+def _target(form: _Form) -> str:
     kind = form.choice(ConductKind, "kind")
-    reason = form.text("reason")
-    if not reason.strip():
-        raise ConfigError(f"reason: 1 to {MAX_TEXT} printable characters expected")
-    return Exemption(
-        form.own_id(),
-        kind,
-        _target(kind, form),
-        reason,
-        form.needed_time("since"),
-        form.needed_time("until"),
-        form.choices(ConductMeasure, "measures"),
-        form.text("reference"),
-    )
-
-
-def _target(kind: ConductKind, form: _Form) -> str:
     text = form.text("target")
     if kind is ConductKind.SIGNER:
         spc, _, origid = text.partition("/")
@@ -345,23 +211,72 @@ def _target(kind: ConductKind, form: _Form) -> str:
     return text
 
 
-def _refusal(form: _Form) -> CalleeRefusal:
+def _span(form: _Form) -> TNRange:
     first = form.needed("first")
-    return CalleeRefusal(
-        TNRange(first, form.number("last") or first),
-        form.needed_time("since"),
-        form.time("until"),
-        form.choices(Scope, "scopes") or (Scope.MARKETING,),
-        form.text("source"),
+    return TNRange(first, form.number("last") or first)
+
+
+def _reader(member: Member) -> Callable[[_Form], Any]:
+    """What reads one member of a form. Raises ConfigError or ParseError, as it does."""
+    name, absent, needed = member.name, member.absent, member.required
+    if member.choices is not None:
+        choices = member.choices
+        if member.is_list:
+            return lambda form: form.choices(choices, name) or absent
+        return lambda form: form.choice(choices, name, absent)
+    if member.form is Form.ID and name == "id":
+        return lambda form: form.own_id()
+    readers: dict[Form, Callable[[_Form], Any]] = {
+        Form.ID: lambda form: form.id(name, needed=needed),
+        Form.TEXT: lambda form: form.said(name) if needed else form.text(name),
+        Form.TARGET: _target,
+        Form.ORIGID: lambda form: parse_origid(form.id(name)),
+        Form.ORIGIDS: lambda form: tuple(map(parse_origid, form.words(name))),
+        Form.WORDS: lambda form: form.words(name),
+        Form.NUMBER: lambda form: form.needed(name) if needed else form.number(name),
+        Form.FIRST: _span,
+        Form.TIME: lambda form: form.needed_time(name) if needed else _or(form.time(name), absent),
+    }
+    return readers[member.form]
+
+
+def _or(seconds: int | None, absent: int | None) -> int | None:
+    return absent if seconds is None else seconds
+
+
+def _writer(member: Member) -> Callable[[Any], Any] | None:
+    """What writes one member as a row has it; None where the record has it so."""
+    if member.choices is not None:
+        return (
+            (lambda many: [one.value for one in many]) if member.is_list else attrgetter("_value_")
+        )
+    writers: dict[Form, Callable[[Any], Any]] = {
+        Form.FIRST: lambda numbers: str(numbers.first),
+        Form.LAST: lambda numbers: str(numbers.last),
+        Form.NUMBER: lambda number: str(number) if number is not None else None,
+    }
+    if member.form is Form.TIME and member.absent == 0:
+        return lambda seconds: seconds or None
+    return writers.get(member.form, list if member.is_list else None)
+
+
+_READERS: Final = {
+    kind: (
+        frozenset(columns),
+        TYPES[kind],
+        [
+            (member.attribute, _reader(member))
+            for member in MEMBERS[kind]
+            if member.form is not Form.LAST  # read with the first
+        ],
     )
-
-
-_READERS: Final[dict[Kind, Callable[[_Form], Record]]] = {
-    Kind.SUBJECT: _subject,
-    Kind.RESELLER: _reseller,
-    Kind.HOLDING: _holding,
-    Kind.ACCESS: _access,
-    Kind.BINDING: _binding,
-    Kind.EXEMPTION: _exemption,
-    Kind.REFUSAL: _refusal,
+    for kind, columns in COLUMNS.items()
+}
+_WRITERS: Final = {
+    TYPES[kind]: (
+        tuple(member.name for member in members),
+        attrgetter(*(member.attribute for member in members)),
+        [(member.name, write) for member in members if (write := _writer(member)) is not None],
+    )
+    for kind, members in MEMBERS.items()
 }

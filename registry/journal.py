@@ -6,6 +6,7 @@ is the fold of the commits up to it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -41,6 +42,22 @@ class Change(Struct, frozen=True):
     key: str
     value: Record | None
     expected: int | None = None
+
+
+class Proposal(Struct, frozen=True, kw_only=True):
+    """Changes that somebody asks for, before they are checked.
+
+    Attributes:
+        author, reason, request, fingerprint: as of the Commit that comes of it.
+        now: seconds since the epoch.
+    """
+
+    changes: Sequence[Change]
+    author: str
+    reason: str
+    now: int
+    request: bytes = b""
+    fingerprint: bytes = b""
 
 
 class Commit(Struct, frozen=True):

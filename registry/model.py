@@ -3,20 +3,26 @@
 Subjects, resellers, holdings, accesses, bindings, orders, exemptions, clearings and callees'
 refusals are records of one registry. Each has a key within its kind; each change makes a new
 version, and no version is ever overwritten.
+
+A record is declared here and nowhere else: the bodies and schemas of the management API, the
+columns of CSV files, and the help of the command line are read from its members
+(registry.members). The two kinds that are many, holdings and bindings, also have columns of SQL.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final, Protocol, TypeAlias
+from typing import Annotated, Final, Protocol, TypeAlias
 
 from msgspec import Struct
 
 from zhenxian.core.tn import TN, TNRange
+from zhenxian.registry import meta
 
 MAX_CHAIN: Final = 16  # resellers between carrier and subject; deeper chains are refused
 MAX_PAIRS: Final = 5_000  # AXB pairs on one X, as platforms sell them
 MAX_EXEMPT: Final = 366 * 86_400  # seconds from now that an exemption may last
+MOST_AHEAD: Final = 300  # seconds that the clock of another node may be ahead and is believed
 
 
 class Verification(str, Enum):
@@ -118,20 +124,20 @@ class Scope(str, Enum):
 
 
 class Subject(Struct, frozen=True, omit_defaults=True):
-    """A real-name holder (实名主体): the person or enterprise that answers for calls.
+    """A real-name holder (实名主体): the person or enterprise that answers for calls."""
 
-    Attributes:
-        document_kind: kind of identity document, such as "id-card" or "business-licence".
-        document: keyed hash of kind and number, hexadecimal; empty when none was shown. One
-            identity is one subject: a second with the same hash is refused.
-    """
-
-    id: str
-    kind: SubjectKind = SubjectKind.ENTERPRISE
-    name: str = ""
-    document_kind: str = ""
-    document: str = ""
-    state: State = State.ACTIVE
+    id: Annotated[str, meta.identifier("How other records name it.", "bank")]
+    kind: Annotated[SubjectKind, meta.member("What it is.")] = SubjectKind.ENTERPRISE
+    name: Annotated[str, meta.text("Its real name.", "First Bank")] = ""
+    document_kind: Annotated[str, meta.identifier("Kind of identity document.", "id-card")] = ""
+    document: Annotated[
+        str,
+        meta.identifier(
+            "Keyed hash of the document's kind and number, in hexadecimal, as an earlier answer"
+            " has it. One identity is one subject: a second with the same hash is refused."
+        ),
+    ] = ""
+    state: Annotated[State, meta.member("Whether it may take part.")] = State.ACTIVE
 
     @property
     def key(self) -> str:
@@ -140,18 +146,15 @@ class Subject(Struct, frozen=True, omit_defaults=True):
 
 
 class Reseller(Struct, frozen=True, omit_defaults=True):
-    """One who passes numbers on: an MVNO (虚商), a call centre.
+    """One who passes numbers on: an MVNO (虚商), a call centre."""
 
-    Attributes:
-        parent: the reseller it has its numbers from; empty when that is the carrier itself.
-        role: free text, such as "mvno" or "call centre".
-    """
-
-    id: str
-    name: str = ""
-    role: str = ""
-    parent: str = ""
-    state: State = State.ACTIVE
+    id: Annotated[str, meta.identifier("How other records name it.", "mvno-1")]
+    name: Annotated[str, meta.text("Its name.")] = ""
+    role: Annotated[str, meta.text("What it does.", "mvno", "call centre")] = ""
+    parent: Annotated[
+        str, meta.identifier("The reseller that it has its numbers from; empty for the carrier.")
+    ] = ""
+    state: Annotated[State, meta.member("Whether it may take part.")] = State.ACTIVE
 
     @property
     def key(self) -> str:
@@ -162,23 +165,28 @@ class Reseller(Struct, frozen=True, omit_defaults=True):
 class Holding(Struct, frozen=True, omit_defaults=True):
     """One number or range held by one subject, through a chain carrier, resellers, subject.
 
-    Attributes:
-        subject: id of the real-name holder; never a name or document number.
-        spcs: service provider codes that may sign for the numbers; empty when not known. The
-            first is the carrier's.
-        reseller: the last reseller before the subject; empty when the carrier serves it.
-        evidence: reference of what the verification rests on.
-        verified_on: seconds since the epoch of the verification; 0 when there was none.
+    `verified_on` is 0 where there was no verification; rows and bodies then have none.
     """
 
-    numbers: TNRange
-    subject: str
-    verification: Verification = Verification.UNVERIFIED
-    use: Use = Use.DIRECT
-    spcs: tuple[str, ...] = ()
-    reseller: str = ""
-    evidence: str = ""
-    verified_on: int = 0
+    numbers: Annotated[TNRange, meta.numbers("8675588880000", "8675588889999")]
+    subject: Annotated[
+        str, meta.identifier("Id of the real-name holder; never a name or document number.", "bank")
+    ]
+    verification: Annotated[
+        Verification, meta.member("How far the holder's real name is established.")
+    ] = Verification.UNVERIFIED
+    use: Annotated[Use, meta.member("What the numbers may be used for.")] = Use.DIRECT
+    spcs: Annotated[
+        tuple[str, ...],
+        meta.member(
+            "Service provider codes that may sign for them, the carrier's first.", ["1234"]
+        ),
+    ] = ()
+    reseller: Annotated[
+        str, meta.identifier("The last reseller before the subject; empty for the carrier.")
+    ] = ""
+    evidence: Annotated[str, meta.text("What the verification rests on.")] = ""
+    verified_on: Annotated[int, meta.instant("When the real name was verified.", 1795500000)] = 0
 
     @property
     def key(self) -> str:
@@ -187,24 +195,27 @@ class Holding(Struct, frozen=True, omit_defaults=True):
 
 
 class Access(Struct, frozen=True, omit_defaults=True):
-    """The trunk, account or device a subject's calls come in by.
+    """The trunk, account or device a subject's calls come in by."""
 
-    Attributes:
-        id: how the proxy names it.
-        origid: its opaque id in tokens (RFC 8588 section 5).
-        device: IMEI of a device; empty when it is none or not known.
-        sims: ICCIDs of the SIM cards in the device.
-        former: origids it had before; they trace calls, and sign none.
-    """
-
-    id: str
-    origid: str
-    subject: str
-    kind: AccessKind = AccessKind.TRUNK
-    state: State = State.ACTIVE
-    device: str = ""
-    sims: tuple[str, ...] = ()
-    former: tuple[str, ...] = ()
+    id: Annotated[str, meta.identifier("How the proxy names it.", "bank-trunk")]
+    origid: Annotated[
+        str,
+        meta.origid(
+            "Its opaque id in tokens (RFC 8588); a changed one keeps the one before traceable.",
+            "123e4567-e89b-12d3-a456-426655440000",
+        ),
+    ]
+    subject: Annotated[str, meta.identifier("Whose calls come in by it.", "bank")]
+    kind: Annotated[AccessKind, meta.member("What it is.")] = AccessKind.TRUNK
+    state: Annotated[State, meta.member("Whether it may take part.")] = State.ACTIVE
+    device: Annotated[str, meta.identifier("IMEI of the device, if it is one and it is known.")] = (
+        ""
+    )
+    sims: Annotated[tuple[str, ...], meta.member("ICCIDs of the SIM cards in the device.")] = ()
+    former: Annotated[
+        tuple[str, ...],
+        meta.origids("Origids that it had before; they trace calls, and sign none."),
+    ] = ()
 
     @property
     def key(self) -> str:
@@ -221,26 +232,25 @@ class Binding(Struct, frozen=True, omit_defaults=True):
     | ax    | A calls anybody, anybody calls A (called at X); the other sees X           |
     | axe   | the same; several A share X, each with an extension of its own             |
     | axyb  | A calls B, who sees Y; B calls A, who sees X                               |
-
-    Attributes:
-        platform: subject that lends X; it must hold X (and Y).
-        x: the display. y: the second display of axyb.
-        b: None in ax and axe.
-        extension: digits, axe only.
-        since, until: seconds since the epoch; in force from `since` to before `until`.
     """
 
-    id: str
-    platform: str
-    model: BindingModel
-    x: TN
-    a: TN
-    since: int
-    b: TN | None = None
-    y: TN | None = None
-    extension: str = ""
-    direction: Direction = Direction.BOTH
-    until: int | None = None
+    id: Annotated[str, meta.identifier("How the platform names it.", "ride-1")]
+    platform: Annotated[
+        str, meta.identifier("The subject that lends X; it holds X, and Y.", "ride")
+    ]
+    model: Annotated[BindingModel, meta.member("Who may call whom, and what is shown.")]
+    x: Annotated[TN, meta.member("The display.", "8613800138000")]
+    a: Annotated[TN, meta.member("The party whose number is hidden.", "8613900139000")]
+    since: Annotated[int, meta.instant("In force from then on.", 1795500000)]
+    b: Annotated[
+        TN | None, meta.member("The other party; none in ax and axe.", "8613700137000")
+    ] = None
+    y: Annotated[TN | None, meta.member("The second display, of axyb.", "8613800138001")] = None
+    extension: Annotated[str, meta.identifier("Digits that tell who shares X, of axe.", "12")] = ""
+    direction: Annotated[Direction, meta.member("Which way it may be called.")] = Direction.BOTH
+    until: Annotated[
+        int | None, meta.instant("In force to before then; none: until it is ended.")
+    ] = None
 
     @property
     def key(self) -> str:
@@ -287,28 +297,26 @@ class Binding(Struct, frozen=True, omit_defaults=True):
 
 
 class Order(Struct, frozen=True, omit_defaults=True):
-    """An instruction of someone entitled that stops a target, until lifted.
+    """An instruction of someone entitled that stops a target, until lifted."""
 
-    Attributes:
-        issuer: who ordered, as configured. reference: the legal reference.
-        target: an id, SPC, number, "first-last", or certificate serial in upper-case hexadecimal.
-        since: seconds since the epoch.
-        number: the issuer's own counter; each instruction of an issuer has a higher one.
-        token: the signed instruction (JWS) it came by.
-        lifted, lifted_by, lift_token: when and by whom it was lifted; None while in force.
-    """
-
-    id: str
-    issuer: str
-    reference: str
-    kind: TargetKind
-    target: str
-    since: int
-    number: int
-    token: str
-    lifted: int | None = None
-    lifted_by: str = ""
-    lift_token: str = ""
+    id: Annotated[str, meta.identifier("How the issuer names it.", "regulator-17")]
+    issuer: Annotated[str, meta.identifier("Who ordered, as configured.", "regulator")]
+    reference: Annotated[str, meta.text("The legal reference.")]
+    kind: Annotated[TargetKind, meta.member("What is stopped.")]
+    target: Annotated[
+        str,
+        meta.identifier(
+            'An id, SPC, number, "first-last", or certificate serial in upper-case hexadecimal.'
+        ),
+    ]
+    since: Annotated[int, meta.instant("In force from then on.", 1795500000)]
+    number: Annotated[
+        int, meta.member("The issuer's own counter; each instruction has a higher one.")
+    ]
+    token: Annotated[str, meta.member("The signed instruction (JWS) that it came by.")]
+    lifted: Annotated[int | None, meta.instant("When it was lifted; none while in force.")] = None
+    lifted_by: Annotated[str, meta.identifier("Who lifted it; empty while in force.")] = ""
+    lift_token: Annotated[str, meta.member("The signed instruction that lifted it.")] = ""
 
     @property
     def key(self) -> str:
@@ -317,25 +325,28 @@ class Order(Struct, frozen=True, omit_defaults=True):
 
 
 class Exemption(Struct, frozen=True, omit_defaults=True):
-    """Whose findings of conduct have no effect, why, and until when.
+    """Whose findings of conduct have no effect, why, and until when."""
 
-    Attributes:
-        kind, target: whose conduct: id of an access or subject (originating side); "spc/origid"
-            of a signer, or an SPC (terminating side); "platform/number" of an agent.
-        reason: such as "ambulance dispatch".
-        since, until: seconds since the epoch; in force from `since` to before `until`.
-        measures: from which measures; empty for all.
-        reference: file number or the like.
-    """
-
-    id: str
-    kind: ConductKind
-    target: str
-    reason: str
-    since: int
-    until: int
-    measures: tuple[ConductMeasure, ...] = ()
-    reference: str = ""
+    id: Annotated[str, meta.identifier("How the registrar names it.", "hospital-1")]
+    kind: Annotated[ConductKind, meta.member("Whose conduct.", "subject")]
+    target: Annotated[
+        str,
+        meta.target(
+            'Id of the access or subject, "spc/origid" of the signer, the SPC, or'
+            ' "platform/number" of the agent.',
+            "hospital",
+        ),
+    ]
+    reason: Annotated[str, meta.text("Why.", "ambulance dispatch")]
+    since: Annotated[int, meta.instant("In force from then on.", 1795500000)]
+    until: Annotated[
+        int, meta.instant("In force to before then, at most 366 days from now.", 1811000000)
+    ]
+    measures: Annotated[
+        tuple[ConductMeasure, ...],
+        meta.member("From which measures; empty for all.", ["local-presence"]),
+    ] = ()
+    reference: Annotated[str, meta.text("File number or the like.")] = ""
 
     @property
     def key(self) -> str:
@@ -358,24 +369,22 @@ class Clearing(Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         id: of `clearing_id`; in the order of time.
-        kind, target: whose conduct, as in Exemption.
-        at: seconds since the epoch.
-        by: name and id of the API key or person, as in the history.
-        state: what stood against it, "suspected" or "pooled". since: from when on.
-        measures: by which it was found, the strongest first.
-        sentence: its figures and what they were held against, for people.
     """
 
-    id: str
-    kind: ConductKind
-    target: str
-    at: int
-    by: str
-    reason: str
-    state: str
-    since: int
-    measures: tuple[ConductMeasure, ...]
-    sentence: str
+    id: Annotated[str, meta.identifier("In the order of time.", "01795500000-0a1b2c3d")]
+    kind: Annotated[ConductKind, meta.member("Whose conduct, as in an exemption.")]
+    target: Annotated[str, meta.target("Whose conduct, as in an exemption.")]
+    at: Annotated[int, meta.instant("When it was cleared.")]
+    by: Annotated[str, meta.member("Name and id of the API key or person, as in the history.")]
+    reason: Annotated[str, meta.text("Why.")]
+    state: Annotated[str, meta.member("What stood against it: suspected or pooled.")]
+    since: Annotated[int, meta.instant("From when on that stood against it.")]
+    measures: Annotated[
+        tuple[ConductMeasure, ...], meta.member("By which it was found, the strongest first.")
+    ]
+    sentence: Annotated[
+        str, meta.member("Its figures and what they were held against, for people.")
+    ]
 
     @property
     def key(self) -> str:
@@ -392,17 +401,15 @@ class CalleeRefusal(Struct, frozen=True, omit_defaults=True):
     """A callee's refusal of calls of some purpose: an entry of a do-not-call register (拒扰).
 
     Refusals may overlap; each counts. The numbers need not be held by anybody known here.
-
-    Attributes:
-        since, until: seconds since the epoch; in force from `since` to before `until`.
-        source: by whom and which way it was made, such as "callee, hotline".
     """
 
-    numbers: TNRange
-    since: int
-    until: int | None = None
-    scopes: tuple[Scope, ...] = (Scope.MARKETING,)
-    source: str = ""
+    numbers: Annotated[TNRange, meta.numbers("8613800138000", "8613800138000")]
+    since: Annotated[int, meta.instant("In force from then on.", 1795500000)]
+    until: Annotated[
+        int | None, meta.instant("In force to before then; none: until it is ended.")
+    ] = None
+    scopes: Annotated[tuple[Scope, ...], meta.member("What is refused.")] = (Scope.MARKETING,)
+    source: Annotated[str, meta.text("By whom and which way it was made.", "callee, hotline")] = ""
 
     @property
     def key(self) -> str:
@@ -431,6 +438,16 @@ class Kind(str, Enum):
 Record: TypeAlias = (
     Subject | Reseller | Holding | Access | Binding | Order | Exemption | CalleeRefusal | Clearing
 )
+
+NAMES: Final = {  # of the kinds whose records are written as such: plurals, as paths have them
+    Kind.SUBJECT: "subjects",
+    Kind.RESELLER: "resellers",
+    Kind.HOLDING: "holdings",
+    Kind.ACCESS: "accesses",
+    Kind.BINDING: "bindings",
+    Kind.EXEMPTION: "exemptions",
+    Kind.REFUSAL: "refusals",
+}
 
 TYPES: Final[dict[Kind, type[Record]]] = {
     Kind.SUBJECT: Subject,
@@ -520,6 +537,7 @@ class Registry(Protocol):
 class Who(Struct, frozen=True):
     """Everyone and everything a call involves, as orders may name them."""
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     subjects: tuple[str, ...] = ()
     resellers: tuple[str, ...] = ()
     spcs: tuple[str, ...] = ()

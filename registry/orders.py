@@ -70,7 +70,7 @@ class OrderRefusedError(ZhenxianError):
         self.kind = kind
 
 
-class Instruction(Struct, frozen=True, forbid_unknown_fields=True):
+class Instruction(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What an issuer signs. A member that is not known is refused: it might limit the rest.
 
     Attributes:
@@ -100,7 +100,7 @@ class Issuer(Struct, frozen=True):
     may: frozenset[TargetKind] = frozenset(TargetKind)
 
 
-class Acknowledgement(Struct, frozen=True):
+class Acknowledgement(Struct, frozen=True, kw_only=True):
     """A node's word that an order is in force there.
 
     Attributes:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from zhenxian.service.reference import reasons_page, settings_page
+from zhenxian.service.reference import permissions_page, reasons_page, settings_page
+from zhenxian.stores.fleet.states import fleet_page
 
 PAGES = {
     Path("docs/settings.md"): settings_page,
     Path("docs/reasons.md"): reasons_page,
+    Path("docs/permissions.md"): permissions_page,
+    Path("docs/fleet.md"): fleet_page,
 }
 
 

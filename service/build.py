@@ -5,25 +5,20 @@ It is the only place that names an engine. service.run runs what comes from here
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import os
-import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from msgspec import Struct
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from zhenxian import __version__
-from zhenxian.analytics.detector import Detector
 from zhenxian.api.auth import Authenticator
 from zhenxian.api.calls import responses as answers
 from zhenxian.api.calls.requests import Dialect
@@ -40,8 +35,8 @@ from zhenxian.api.management.common import (
     problem,
 )
 from zhenxian.api.management.records import registry_router
+from zhenxian.api.openapi import TAGS
 from zhenxian.api.openapi import router as docs_router
-from zhenxian.api.published.certificates import PATH as PUBLISH_PATH
 from zhenxian.api.published.certificates import Publisher
 from zhenxian.api.published.certificates import router as publish_router
 from zhenxian.api.published.redress import Redress
@@ -51,245 +46,101 @@ from zhenxian.api.words import member, sentence
 from zhenxian.calls.lists import LearntLists
 from zhenxian.calls.pipeline import Around, Pipeline, SigningSide, VerifyingSide
 from zhenxian.calls.record import Recorder
-from zhenxian.certs.chain import Chain
-from zhenxian.certs.crl import RevocationList
-from zhenxian.certs.crlstore import FETCHED, CrlStore
 from zhenxian.certs.fetch import FetchLimits, HttpFetcher
-from zhenxian.certs.files import Looks, folder_stamp
 from zhenxian.certs.keys import Credential, KeyStore
-from zhenxian.certs.profile import ProfilePolicy
 from zhenxian.certs.repository import CertificateRepository
-from zhenxian.certs.revocation import Assignment, RevocationPolicy, RevocationView, build_view
-from zhenxian.certs.trustlist import TrustList, load_roots, load_trust_list
 from zhenxian.certs.x5u import X5uPolicy
 from zhenxian.core.errors import ConfigError, StoreUnavailableError, ZhenxianError
+from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import TN
 from zhenxian.registry.consent import Consent, ConsentPolicy
+from zhenxian.registry.kinds import Plan
+from zhenxian.registry.model import Registry
+from zhenxian.registry.node_key import NodeKey, Pins, load_pins
 from zhenxian.registry.orders import Issuer, load_issuers, unfounded
-from zhenxian.service import readiness
+from zhenxian.service import problems
+from zhenxian.service.chains import ChainKeeper
 from zhenxian.service.data_folder import make_data_folder
 from zhenxian.service.figures import publish
+from zhenxian.service.imports import RunningImports
 from zhenxian.service.numbers import plan_of, reading_of
 from zhenxian.service.origids import OrigidKeeper
-from zhenxian.service.settings import Settings, listener_address
-from zhenxian.service.tls import ListenerCertificate
+from zhenxian.service.parts import (
+    conduct_keeper,
+    credential_now,
+    key_store,
+    redress_of,
+    unsigned_policy,
+)
+from zhenxian.service.problems import Problems
+from zhenxian.service.settings import Settings
+from zhenxian.service.trust import TrustKeeper
 from zhenxian.signer.analytics import PooledSigning
-from zhenxian.stores.analytics.file import ConductFile, Exchange, WorkerExchange
-from zhenxian.stores.analytics.fleet import FleetExchange
-from zhenxian.stores.analytics.sync import AnalyticsSync, load_policy, salt_of
+from zhenxian.stores.analytics.sync import AnalyticsSync
 from zhenxian.stores.fleet.link import FleetOptions
-from zhenxian.stores.fleet.node_key import NodeKey, load_pins
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.replay.file import SqliteReplayStore
 from zhenxian.stores.replay.fleet import FleetReplayStore
 from zhenxian.stores.replay.memory import MemoryReplayStore
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE, EmbeddedRegistry
+from zhenxian.stores.sqlite.requests import done
 from zhenxian.telemetry.logs import CallLog, Pseudonym, pseudonym_key
 from zhenxian.telemetry.metrics import Metrics
 from zhenxian.verifier.analytics import ConductPolicy, PooledVerifying
-from zhenxian.verifier.redress import Contact
+from zhenxian.verifier.replay import ReplayStore
 from zhenxian.verifier.screen import ScreenPolicy
-from zhenxian.verifier.unsigned import Action, UnsignedPolicy, region
-from zhenxian.verifier.verify import Trust, Verifier
-
-WATCH_EVERY: Final = 1.0  # seconds between two looks at files that may have changed
-USED_EVERY: Final = 3600.0  # seconds between two notes of which lists are in use
-FLUSH_EVERY: Final = 0.2  # seconds between two writes of call records
+from zhenxian.verifier.unsigned import region
+from zhenxian.verifier.verify import Verifier
 
 TEXT: Final = (
     "Caller ID that can be believed: STIR/SHAKEN authentication (STI-AS) and verification (STI-VS)"
     " in the ATIS-1000082 and 3GPP TS 24.229 Ms dialects, and the registry that signing decides by."
 )
 
-_logger = logging.getLogger("zhenxian")
 
+class Service(Struct, frozen=True, kw_only=True):
+    """One process of the service: every room, built and wired, not yet listening.
 
-class Service:
-    """One process of the service: every room, built and wired, not yet listening."""
+    Attributes:
+        clock: seconds since the epoch.
+        pins: keys of nodes whose acknowledgements count, by name; None accepts any.
+        identity_key: what identity documents are hashed with.
+        replays: the fleet's replay store; None where this node has its own.
+        keeper: what counts conduct; None when nobody wants to know.
+        keys: the key and chain to sign with; None when none are configured.
+        credential: those that sign now; None when there are none, or they are not valid now.
+        reported: what its own files and stores fail with.
+    """
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        clock: Callable[[], float] = time.time,
-        metrics_folder: str | None = None,
-    ) -> None:
-        """Raises ConfigError, or RegistryConflictError, for what cannot be started with."""
-        self.settings = settings
-        self._clock = clock
-        self._problems: dict[str, str] = {}
-        self._unreadable: list[str] = []  # fetched lists
-        self._remarked: frozenset[str] = frozenset()
-        self._used_at = 0.0
-        data = settings.data
-        make_data_folder(data)
-        self.metrics = Metrics(metrics_folder)
-        self.log = CallLog(settings.log.level)
-        self.pseudonym = Pseudonym(
-            pseudonym_key(data / "log.key"), clear=settings.log.clear_numbers
-        )
-        self.publisher = Publisher(data / "published")
-        self.authenticator = Authenticator(
-            settings.auth.keys, mtls=settings.server.tls_client_ca is not None
-        )
-        self.tls: ListenerCertificate | None = None  # set by who listens
-        self._looks = Looks()
-        self._now = asyncio.Event()
-        self.plan = plan_of(settings)
-        self.reading = reading_of(settings, self.plan, self._special)
-        self.issuers = load_issuers(settings.registry.issuers)
-        self.pins = load_pins(settings.registry.nodes)
-        self.node = node_key(settings)
-        self.identity_key = pseudonym_key(settings.registry.identity_key or data / "identity.key")
-        fleet = _fleet(settings)
-        self.registry = self._registry(fleet)
-        window = settings.verifier.repeat_seconds
-        self._seen = FleetReplayStore(fleet, window=window) if fleet is not None else None
-        self.origids = OrigidKeeper(data, self.node.name, settings.signer, fleet, clock)
-        self.keeper = self._conduct(fleet)
-        conduct = self.keeper.calls if self.keeper is not None else None
-        self.keys = self._key_store()
-        self.redress = self._redress()
-        x5u = X5uPolicy(
-            allow_http_loopback=settings.fetch.allow_http_loopback,
-            repositories=settings.fetch.repositories,
-        )
-        fetcher = HttpFetcher(
-            policy=x5u,
-            limits=FetchLimits(total_seconds=settings.fetch.seconds),
-            ca_file=settings.fetch.ca_file,
-        )
-        self.repository = CertificateRepository(
-            fetcher,
-            policy=x5u,
-            clock=lambda: int(clock()),
-            stale_seconds=settings.fetch.stale_seconds,
-            failure_seconds=settings.fetch.failure_seconds,
-        )
-        self.crls = CrlStore(
-            settings.trust.crl_folder or data / "crl",
-            fetcher,
-            urls=settings.trust.crl_urls,
-            signed=self._list_signed,
-            count=self.metrics.lists,
-        )
-        self.lists = LearntLists(self.crls, lambda: self.verifier.trust, clock, self._refresh_trust)
-        self._trust_stamp: tuple[object, ...] = ()
-        self._roots = TrustList()
-        self._list_issuers: dict[Path, TrustList] = {}
-        self._view: RevocationView | None = None
-        self._roots_whole = True
-        self._trust_lock = asyncio.Lock()
-        trust = self._load_trust()
-        consent = ConsentPolicy(
-            Consent(settings.consent.marketing), settings.consent.marketing_terms
-        )
-        self.verifier = Verifier(
-            ScreenPolicy(
-                settings.verifier.date_window,
-                settings.verifier.iat_window,
-                frozenset(None if name == "baseline" else name for name in settings.verifier.types),
-                x5u,
-                self.reading,
-            ),
-            self.repository,
-            trust,
-            MemoryReplayStore(window=window)
-            if settings.server.workers == 1
-            else SqliteReplayStore(data / "replay.sqlite", window),
-            self.registry,
-            conduct,
-            ConductPolicy(
-                PooledVerifying(settings.displays.verifying),
-                PooledVerifying(settings.displays.carriers),
-            ),
-            unsigned=self._unsigned(),
-            suspect=self.repository.suspect,
-            country=self._country,
-            consent=consent,
-            plan=self.plan,
-            lacking=self.lists.lacking,
-        )
-        dialect = settings.server.dialect
-        keeper = self.keeper
-        self.pipeline = Pipeline(
-            signing=SigningSide(
-                credential=self.credential,
-                registry=self.registry,
-                plan=self.plan,
-                origids=self.origids.origids,
-                pooled=PooledSigning(settings.displays.signing),
-                consent=consent,
-                conduct=conduct,
-            ),
-            verifying=VerifyingSide(
-                verifier=self.verifier,
-                repository=self.repository,
-                lists=self.lists,
-                replay=self._seen,
-            ),
-            recorder=Recorder(self.metrics, self.log, self.pseudonym, clock),
-            around=Around(refresh=self._turn, keep=keeper.keep, count=keeper.calls.count)
-            if keeper is not None
-            else Around(refresh=self._turn),
-            clock=clock,
-        )
-        self.calls = Calls(
-            CallPolicy(
-                dialect=None if dialect == "auto" else Dialect(dialect),
-                max_body=settings.server.max_body,
-                explain=settings.server.explain,
-                reading=self.reading,
-                iat_window=settings.signer.iat_window,
-            ),
-            self.pipeline,
-            self.authenticator,
-            self.redress.rejection,
-        )
-        publish(self)
-
-    def _conduct(self, fleet: FleetOptions | None) -> AnalyticsSync | None:
-        """What counts conduct; None when nobody wants to know."""
-        displays = self.settings.displays
-        if {displays.signing, displays.verifying, displays.carriers} == {"off"}:
-            return None
-        policy = load_policy(
-            displays.thresholds, salt=salt_of(self.identity_key), max_keys=displays.max_keys
-        )
-        file = ConductFile(self.settings.data / "conduct.db")
-        # In containers all have one process number; with a clock set back, `boot` is smaller.
-        process = f"{os.getpid()}-{secrets.token_hex(4)}"
-        name = f"{self.settings.registry.node or socket.gethostname()}/{process}"
-        exchange: Exchange | None = None
-        if fleet is not None:
-            exchange = FleetExchange(fleet, name)
-        elif self.settings.server.workers > 1:
-            exchange = WorkerExchange(file, name)
-        conduct = Detector(
-            policy,
-            show=str if displays.clear_samples else self.pseudonym,
-            fleet=exchange is not None,
-            boot=int(self._clock() * 1_000),
-        )
-        return AnalyticsSync(conduct, file, exchange, self._clock, self.registry)
-
-    def _turn(self) -> None:
-        """What each batch of calls is preceded by."""
-        try:
-            self.registry.turn()
-        finally:
-            if self.keeper is not None:
-                self.keeper.turn()
-
-    def clock(self) -> float:
-        """Seconds since the epoch."""
-        return self._clock()
-
-    def _registry(self, fleet: FleetOptions | None) -> EmbeddedRegistry | FleetRegistry:
-        if fleet is None:
-            return EmbeddedRegistry(self.settings.data / REGISTRY_FILE, self.node)
-        return _fleet_registry(self.settings, fleet, self.issuers)
+    settings: Settings
+    clock: Callable[[], float]
+    metrics: Metrics
+    log: CallLog
+    pseudonym: Pseudonym
+    publisher: Publisher
+    authenticator: Authenticator
+    plan: Plan
+    reading: Reading
+    issuers: Mapping[str, Issuer]
+    pins: Pins | None
+    node: NodeKey
+    identity_key: bytes
+    registry: EmbeddedRegistry | FleetRegistry
+    replays: FleetReplayStore | None
+    origids: OrigidKeeper
+    keeper: AnalyticsSync | None
+    keys: KeyStore | None
+    credential: Callable[[], Credential | None]
+    redress: Redress
+    repository: CertificateRepository
+    chains: ChainKeeper
+    reported: Problems
+    trust: TrustKeeper
+    lists: LearntLists
+    verifier: Verifier
+    pipeline: Pipeline
+    calls: Calls
 
     async def start(self) -> None:
         """Reach what is outside this machine. Raises ConfigError when Redis refuses us."""
@@ -298,258 +149,223 @@ class Service:
         if isinstance(self.registry, FleetRegistry):
             await self.registry.start()
 
-    def credential(self) -> Credential | None:
-        """The key and chain that sign now; None when there are none, or they are not valid now."""
-        if self.keys is None:
-            return None
-        credential = self.keys.current
-        return credential if credential.not_before <= self._clock() < credential.not_after else None
-
     def problems(self) -> list[str]:
-        """Why this node cannot sign or verify as configured; see service.readiness."""
-        replays = self._seen.problem if self._seen is not None else None
-        return readiness.problems(self, self._problems, replays)
+        """Why this node cannot sign or verify as configured; see service.problems."""
+        return problems.problems(self)
 
     def remarks(self) -> list[str]:
-        """What else is to be looked at; see service.readiness."""
-        return readiness.remarks(self, self._unreadable)
+        """What else is to be looked at; see service.problems."""
+        return problems.remarks(self)
 
     async def close(self) -> None:
         """Write the last records and let go of connections."""
         self.log.flush()
         await self.repository.close()
+        self.chains.write(self.repository.kept())
         if self.keeper is not None:
             await self.keeper.close()
-        if self._seen is not None:
-            await self._seen.close()
+        if self.replays is not None:
+            await self.replays.close()
         await self.origids.close()
         if isinstance(self.registry, FleetRegistry):
             await self.registry.aclose()
         else:
             self.registry.close()
 
-    async def watch(self) -> None:
-        """Take over what changes on disk, fetch what is due, and write the log, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._write_log())
-            tasks.create_task(self._fetch_lists())
-            if isinstance(self.registry, FleetRegistry):
-                tasks.create_task(self.registry.follow())
-            if self.keeper is not None:
-                tasks.create_task(self.keeper.run())
-            tasks.create_task(self.origids.run())
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._now.wait(), WATCH_EVERY)
-                told = self._now.is_set()
-                self._now.clear()
-                await self.refresh(at_once=told)
-                if told:
-                    _logger.info("looked at all files anew; settings are read at the start only")
 
-    def look_at_once(self) -> None:
-        """Take over all files as they are now, without a second look."""
-        self._now.set()
+def build(
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.time,
+    metrics_folder: str | None = None,
+) -> Service:
+    """Build one process of the service.
 
-    async def _write_log(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_EVERY)
-            self.log.flush()
+    Raises:
+        ConfigError, RegistryConflictError: what cannot be started with.
+    """
+    data = settings.data
+    make_data_folder(data)
+    metrics = Metrics(metrics_folder)
+    log = CallLog(settings.log.level)
+    pseudonym = Pseudonym(pseudonym_key(data / "log.key"), clear=settings.log.clear_numbers)
+    reported = Problems(pseudonym.text)
+    publisher = Publisher(data / "published")
+    authenticator = Authenticator(
+        settings.auth.keys, mtls=settings.server.tls_client_ca is not None
+    )
 
-    async def _fetch_lists(self) -> None:
-        while True:
-            now = self._clock()
-            if not 0 <= now - self._used_at < USED_EVERY:
-                self._used_at = now
-                self.lists.used(self.repository.proven(), int(now))
-            try:
-                await self.crls.refresh_due(int(now))
-                self._report("folder of revocation lists", None)
-            except ConfigError as error:
-                self._report("folder of revocation lists", str(error))
-            self._remark()
-            await asyncio.sleep(WATCH_EVERY)
+    # Who may show what, and who calls how
+    plan = plan_of(settings)
+    issuers = load_issuers(settings.registry.issuers)
+    pins = load_pins(settings.registry.nodes)
+    node = node_key(settings)
+    identity_key = pseudonym_key(settings.registry.identity_key or data / "identity.key")
+    fleet = _fleet(settings)
+    registry = (
+        EmbeddedRegistry(data / REGISTRY_FILE, node)
+        if fleet is None
+        else _fleet_registry(settings, fleet, issuers)
+    )
+    reading = reading_of(settings, plan, lambda tn: _special(tn, plan, registry))
+    replays = (
+        FleetReplayStore(fleet, window=settings.verifier.repeat_seconds)
+        if fleet is not None
+        else None
+    )
+    origids = OrigidKeeper(data, node.name, settings.signer, fleet, clock)
+    keeper = conduct_keeper(
+        settings, fleet, registry, identity_key=identity_key, pseudonym=pseudonym, clock=clock
+    )
+    conduct = keeper.calls if keeper is not None else None
+    consent = ConsentPolicy(Consent(settings.consent.marketing), settings.consent.marketing_terms)
 
-    def _remark(self) -> None:
-        """Log the remarks that are new."""
-        remarks = self.remarks()
-        for text in remarks:
-            if text not in self._remarked:
-                _logger.warning("%s", self.pseudonym.text(text))
-        self._remarked = frozenset(remarks)
+    # What signs
+    keys = key_store(settings, publisher)
+    credential = partial(credential_now, keys, clock)
+    redress = redress_of(settings, credential, clock)
 
-    async def refresh(self, *, at_once: bool = True) -> None:
-        """Look at everything that may have changed: keys, holdings, trust, lists.
+    # What certificates are judged by
+    x5u = X5uPolicy(
+        allow_http_loopback=settings.fetch.allow_http_loopback,
+        repositories=settings.fetch.repositories,
+    )
+    fetcher = HttpFetcher(
+        policy=x5u,
+        limits=FetchLimits(total_seconds=settings.fetch.seconds),
+        ca_file=settings.fetch.ca_file,
+    )
+    repository = CertificateRepository(
+        fetcher,
+        policy=x5u,
+        clock=lambda: int(clock()),
+        stale_seconds=settings.fetch.stale_seconds,
+        failure_seconds=settings.fetch.failure_seconds,
+    )
+    trust = TrustKeeper(settings, fetcher, reported, metrics.lists)
+    lists = LearntLists(trust.crls, lambda: trust.current, clock, trust.refresh)
 
-        Args:
-            at_once: take over what changed; otherwise what the look before has seen, too. A file
-                that is being written may be empty or half, and read as if it were whole.
-        """
+    verifier = Verifier(
+        ScreenPolicy(
+            date_window=settings.verifier.date_window,
+            iat_window=settings.verifier.iat_window,
+            types=frozenset(
+                None if name == "baseline" else name for name in settings.verifier.types
+            ),
+            x5u=x5u,
+            reading=reading,
+        ),
+        repository,
+        trust.current,
+        _replay_store(settings),
+        registry,
+        conduct,
+        ConductPolicy(
+            PooledVerifying(settings.displays.verifying),
+            PooledVerifying(settings.displays.carriers),
+        ),
+        unsigned=unsigned_policy(settings, reading),
+        suspect=repository.suspect,
+        country=lambda tn: settings.country if plan.national(tn) else region(tn),
+        consent=consent,
+        plan=plan,
+        lacking=lists.lacking,
+    )
+    trust.taken = verifier.judge_by
+    pipeline = Pipeline(
+        signing=SigningSide(
+            credential=credential,
+            registry=registry,
+            iat_window=settings.signer.iat_window,
+            plan=plan,
+            origids=origids.origids,
+            pooled=PooledSigning(settings.displays.signing),
+            consent=consent,
+            conduct=conduct,
+        ),
+        verifying=VerifyingSide(
+            verifier=verifier, repository=repository, lists=lists, replay=replays
+        ),
+        recorder=Recorder(metrics, log, pseudonym, clock),
+        around=_around(registry, keeper),
+        clock=clock,
+    )
+    dialect = settings.server.dialect
+    calls = Calls(
+        CallPolicy(
+            dialect=None if dialect == "auto" else Dialect(dialect),
+            max_body=settings.server.max_body,
+            explain=settings.server.explain,
+            reading=reading,
+        ),
+        pipeline,
+        authenticator,
+        redress.rejection,
+    )
+    service = Service(
+        settings=settings,
+        clock=clock,
+        metrics=metrics,
+        log=log,
+        pseudonym=pseudonym,
+        publisher=publisher,
+        authenticator=authenticator,
+        plan=plan,
+        reading=reading,
+        issuers=issuers,
+        pins=pins,
+        node=node,
+        identity_key=identity_key,
+        registry=registry,
+        replays=replays,
+        origids=origids,
+        keeper=keeper,
+        keys=keys,
+        credential=credential,
+        redress=redress,
+        repository=repository,
+        chains=ChainKeeper(settings.data / "chains.json", repository, reported),
+        reported=reported,
+        trust=trust,
+        lists=lists,
+        verifier=verifier,
+        pipeline=pipeline,
+        calls=calls,
+    )
+    publish(service)
+    return service
 
-        def whole(name: str, seen: object) -> bool:
-            return self._looks.still(name, seen) or at_once
 
-        self.repository.refresh_due()
-        if self.keys is not None:
-            settled = whole("signing key", self.keys.stamps())
-            if settled and self.keys.reload_if_changed(self._clock()):
-                _logger.info("a new signing certificate is in use: %s", self.keys.current.x5u)
-            self._report("signing key", self.keys.problem)
-        await self._refresh_registry()
-        self.origids.forget()
-        if self._seen is not None:
-            await self._seen.mend()
-        if whole("API keys", self.authenticator.stamps()):
-            self.authenticator.refresh()
-        self._report("API keys", self.authenticator.problem)
-        if self.tls is not None:
-            if whole("TLS certificate", self.tls.stamps()) and self.tls.reload_if_changed():
-                _logger.info("a new TLS certificate is in use")
-            self._report("TLS certificate", self.tls.problem)
-        self._roots_whole = whole("trust", self._root_files())
-        await self._refresh_trust()
+def _special(tn: TN, plan: Plan, registry: Registry) -> bool:
+    """True for a short number that is no extension: of the plan, or held by somebody."""
+    if plan.emergency(tn) or plan.national(tn):
+        return True
+    try:
+        return registry.holding(tn) is not None
+    except StoreUnavailableError:
+        return False
 
-    def _list_signed(self, listed: RevocationList, keys: Sequence[str]) -> bool:
-        return self.verifier.trust.revocation.signed(listed, keys)
 
-    async def _refresh_registry(self) -> None:
+def _replay_store(settings: Settings) -> ReplayStore:
+    """That of this machine; its processes share one."""
+    window = settings.verifier.repeat_seconds
+    if settings.server.workers == 1:
+        return MemoryReplayStore(window=window)
+    return SqliteReplayStore(settings.data / "replay.sqlite", window)
+
+
+def _around(registry: EmbeddedRegistry | FleetRegistry, keeper: AnalyticsSync | None) -> Around:
+    """What each batch of calls is preceded and followed by."""
+    if keeper is None:
+        return Around(refresh=registry.refresh)
+
+    def refresh() -> None:
         try:
-            self.registry.turn()
-            await self.registry.with_writer(lambda book: book.purge(int(self._clock())))
-            self._report("registry", None)
-        except StoreUnavailableError as error:
-            self._report("registry", str(error))
+            registry.refresh()
+        finally:
+            keeper.turn()
 
-    async def _refresh_trust(self) -> None:
-        async with self._trust_lock:
-            try:
-                found = self._trust_files()
-                if found == self._trust_stamp:
-                    self._report("trust", None)
-                # A list that has arrived waits for roots that are being written.
-                elif self._roots_whole or found[:2] == self._trust_stamp[:2]:
-                    # In a thread: a list of many entries takes longer to read than a call may wait.
-                    self.verifier.trust = await asyncio.to_thread(self._load_trust)
-                    _logger.info("trust list and revocation lists were read anew")
-            except ConfigError as error:
-                self._report("trust", str(error))
-
-    def _report(self, name: str, text: str | None) -> None:
-        """Remember a problem for /readyz and log it when it is new."""
-        if text is None:
-            self._problems.pop(name, None)
-        elif self._problems.get(name) != text:
-            self._problems[name] = text
-            _logger.warning("%s: %s", name, self.pseudonym.text(text))
-
-    def _key_store(self) -> KeyStore | None:
-        signer = self.settings.signer
-        if signer.key is None or signer.chain is None:
-            if signer.key is not None or signer.chain is not None:
-                raise ConfigError("signer.key and signer.chain are given together or not at all")
-            return None
-        x5u = signer.x5u or self._own_x5u
-        return KeyStore(signer.key, signer.chain, x5u=x5u)
-
-    def _own_x5u(self, _: Chain, chain_pem: bytes) -> str:
-        """Publish the chain and tell where: what cannot be published is not signed with."""
-        name = self.publisher.publish(chain_pem)
-        return self._public_base() + PUBLISH_PATH + name
-
-    def _unsigned(self) -> UnsignedPolicy:
-        settings = self.settings.verifier
-        return UnsignedPolicy(
-            {entry.spc: Action(entry.action) for entry in settings.unsigned if entry.spc},
-            {entry.country: Action(entry.action) for entry in settings.unsigned if entry.country},
-            frozenset(self.reading.number(text) for text in settings.health_numbers),
-        )
-
-    def _country(self, tn: TN) -> str | None:
-        """The country of a number; 95588 is one of ours, and not Myanmar's 5 588."""
-        return self.settings.country if self.plan.national(tn) else region(tn)
-
-    def _special(self, tn: TN) -> bool:
-        """True for a short number that is no extension: of the plan, or held by somebody."""
-        if self.plan.emergency(tn) or self.plan.national(tn):
-            return True
-        try:
-            return self.registry.holding(tn) is not None
-        except StoreUnavailableError:
-            return False
-
-    def _public_base(self) -> str:
-        """Where strangers reach what this service publishes."""
-        base = self.settings.signer.publish_base
-        if base is None:
-            host, port = listener_address(self.settings.server.calls)
-            host = f"[{host}]" if ":" in host else host
-            scheme = "https" if self.settings.server.tls_cert is not None else "http"
-            base = f"{scheme}://{host}:{port}"
-        return base.rstrip("/")
-
-    def _redress(self) -> Redress:
-        settings = self.settings.redress
-        contact = None
-        if settings.organisation is not None:
-            contact = Contact(
-                settings.organisation,
-                settings.phone,
-                settings.email,
-                settings.url,
-                settings.address,
-                settings.language,
-            )
-            if self.keys is None and settings.status == 608:
-                raise ConfigError("the redress contact is signed: set signer.key and signer.chain")
-        return Redress(
-            contact,
-            unwanted=settings.status == 607,
-            base=self._public_base(),
-            credential=self.credential,
-            clock=self._clock,
-        )
-
-    def _root_files(self) -> tuple[object, ...]:
-        trust = self.settings.trust
-        named = [path for entry in trust.crl_issuers for path in (entry.certificates, entry.roots)]
-        return (folder_stamp(trust.roots), tuple(map(folder_stamp, named)))
-
-    def _trust_files(self) -> tuple[object, ...]:
-        return (*self._root_files(), self.crls.version())
-
-    def _load_trust(self) -> Trust:
-        trust = self.settings.trust
-        stamp = self._trust_files()
-        roots = load_roots(trust.roots, self._roots)
-        issuers = {
-            path: load_trust_list(path, self._list_issuers.get(path))
-            for entry in trust.crl_issuers
-            for path in (entry.certificates, entry.roots)
-            if path is not None
-        }
-        view, problems = build_view(
-            self.crls.held(),
-            issuers=TrustList(),
-            assigned=[
-                Assignment(
-                    issuers[entry.certificates],
-                    issuers[entry.roots] if entry.roots is not None else None,
-                    entry.addresses,
-                )
-                for entry in trust.crl_issuers
-            ],
-            trust=roots,
-            policy=RevocationPolicy(trust.revocation),
-            before=self._view,
-        )
-        self._view = view
-        self._unreadable = [text for text in problems if text.lower().startswith(FETCHED)]
-        own = [text for text in problems if text not in self._unreadable]
-        self._report("reading revocation lists", "; ".join(own) or None)
-        self._report("trust", None)
-        self._trust_stamp = stamp
-        self._roots, self._list_issuers = roots, issuers
-        return Trust(roots, view, ProfilePolicy(strict=trust.profile == "strict"))
+    return Around(refresh=refresh, keep=keeper.keep, count=keeper.calls.count)
 
 
 def _fleet(settings: Settings) -> FleetOptions | None:
@@ -604,9 +420,11 @@ _OF_CALLS: Final = {404: Reason.RESOURCE_NOT_FOUND, 405: Reason.METHOD_NOT_ALLOW
 def _application(dialect: Dialect, authenticator: Authenticator) -> FastAPI:
     """An application without routes; below /stir it refuses in the words of `dialect`."""
     app = FastAPI(
-        title="Zhenxian (真显)",
+        title="Zhenxian",
         version=__version__,
         description=TEXT,
+        license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -650,6 +468,33 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
 
     The documents describe both: an engineer reads one page.
     """
+    per_call, health, administration = _routers(service)
+    described = documented(service)
+    docs = docs_router(described, service.authenticator, service.credential, service.clock)
+    dialect = spoken(service.settings.server.dialect)
+    calls = _application(dialect, service.authenticator)
+    for router in (*per_call, health):
+        calls.include_router(router)
+    admin = calls
+    if service.settings.server.admin is not None:
+        admin = _application(dialect, service.authenticator)
+        admin.include_router(health)
+    for router in (*administration, docs):
+        admin.include_router(router)
+    return calls, admin if admin is not calls else None
+
+
+def documented(service: Service) -> FastAPI:
+    """An application with the routes of both listeners, which the documents describe."""
+    per_call, health, administration = _routers(service)
+    app = _application(spoken(service.settings.server.dialect), service.authenticator)
+    for router in (*per_call, health, *administration):
+        app.include_router(router)
+    return app
+
+
+def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRouter]]:
+    """The routes of the calls listener, of health, and of administration."""
     per_call: list[APIRouter] = [
         calls_router(service.calls),
         publish_router(service.publisher),
@@ -668,15 +513,15 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
             pins=service.pins,
             plan=service.plan,
             reading=service.reading,
+            done=lambda requests: service.registry.read(lambda book: done(book, requests)),
             given_for=service.origids.given_for,
             clock=service.clock,
         ),
         bulk_router(
             service.registry,
             service.authenticator,
-            identity_key=service.identity_key,
+            imports=RunningImports(service.registry, service.identity_key, service.reading),
             max_import=service.settings.server.max_import,
-            reading=service.reading,
             clock=service.clock,
         ),
         clearings_router(service.registry, service.authenticator),
@@ -693,18 +538,4 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
                 reading=service.reading,
             )
         )
-    dialect = spoken(service.settings.server.dialect)
-    documented = _application(dialect, service.authenticator)
-    for router in (*per_call, health, *administration):
-        documented.include_router(router)
-    docs = docs_router(documented)
-    calls = _application(dialect, service.authenticator)
-    for router in (*per_call, health):
-        calls.include_router(router)
-    admin = calls
-    if service.settings.server.admin is not None:
-        admin = _application(dialect, service.authenticator)
-        admin.include_router(health)
-    for router in (*administration, docs):
-        admin.include_router(router)
-    return calls, admin if admin is not calls else None
+    return per_call, health, administration

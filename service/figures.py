@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zhenxian import __version__
 from zhenxian.analytics.model import State
 from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.fleet.states import NodeState
 
 if TYPE_CHECKING:
     from zhenxian.service.build import Service
@@ -66,6 +67,12 @@ def publish(service: Service) -> None:
             "zhenxian_fleet_lag_seconds",
             "For how long commits of the fleet may be missing here.",
             lambda: registry.lag,
+        )
+        metrics.state(
+            "zhenxian_fleet_state",
+            "How this node's replica stands to the fleet's journal; see docs/fleet.md.",
+            [state.value for state in NodeState],
+            lambda: registry.state.value,
         )
     metrics.gauge(
         "zhenxian_origids_unsent",

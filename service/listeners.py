@@ -47,11 +47,11 @@ def protocols(service: Service) -> tuple[type[WireProtocol], type[WireProtocol]]
 def _limits(settings: Settings, *, anonymous: bool) -> Limits:
     server = settings.server
     return Limits(
-        min(server.max_connections, descriptors()),
-        server.max_strangers,
-        server.max_strangers_per_address,
-        networks(server.proxies),
-        anonymous,
+        total=min(server.max_connections, descriptors()),
+        strangers=server.max_strangers,
+        strangers_per_address=server.max_strangers_per_address,
+        proxies=networks(server.proxies),
+        anonymous=anonymous,
     )
 
 

@@ -38,10 +38,12 @@ def reading_of(
     """
     numbers = settings.numbers
     return Reading(
-        settings.country,
-        frozenset(numbers.hosts),
-        special,
-        plan.national_form,
-        tuple(str(phonenumbers.country_code_for_region(one)) for one in numbers.sixteen_digits),
+        country=settings.country,
+        hosts=frozenset(numbers.hosts),
+        special=special,
+        national_form=plan.national_form,
+        long_codes=tuple(
+            str(phonenumbers.country_code_for_region(one)) for one in numbers.sixteen_digits
+        ),
         emergency=plan.emergency,
     )

@@ -28,11 +28,12 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from zhenxian.certs.files import wait_until_still
 from zhenxian.core.errors import ConfigError, ZhenxianError
-from zhenxian.service.build import Service, applications
+from zhenxian.service.build import applications, build
 from zhenxian.service.data_folder import lock_data_folder
 from zhenxian.service.listeners import protocols
 from zhenxian.service.settings import Settings, listener_address, loopback
 from zhenxian.service.tls import ListenerCertificate
+from zhenxian.service.watch import Watcher
 from zhenxian.telemetry.logs import configure_logging
 
 _BACKLOG: Final = 2048  # connections the kernel holds while a worker is busy
@@ -145,18 +146,19 @@ async def serve(
     Raises:
         ConfigError: before anything is served.
     """
-    service = Service(settings, metrics_folder=metrics_folder)
+    service = build(settings, metrics_folder=metrics_folder)
     calls, admin = applications(service)
     for_calls, for_administration = protocols(service)
     servers = [(_Server(_config(settings, calls, for_calls)), calls_socket)]
     if admin is not None and admin_socket is not None:
         servers.append((_Server(_config(settings, admin, for_administration)), admin_socket))
-    service.tls = _listener_certificate(settings)
-    if service.tls is not None:
+    tls = _listener_certificate(settings)
+    watcher = Watcher(service, tls)
+    if tls is not None:
         for server, _ in servers:
             server.config.load()
             if server.config.ssl is not None:
-                service.tls.contexts.append(server.config.ssl)
+                tls.contexts.append(server.config.ssl)
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -165,14 +167,14 @@ async def serve(
 
     for number in _STOPS:
         loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, stop if _from_terminal() else service.look_at_once)
+    loop.add_signal_handler(signal.SIGHUP, stop if _from_terminal() else watcher.look_at_once)
     try:
         await service.start()
     except ConfigError:
         await service.close()
         raise
     quieten_collector()
-    watching = loop.create_task(service.watch())
+    watching = loop.create_task(watcher.run())
     watching.add_done_callback(_watch_ended)
     for problem in service.problems():
         _logger.warning("not ready: %s", service.pseudonym.text(problem))
@@ -293,7 +295,7 @@ def _supervise(
 
 async def _tried(settings: Settings) -> None:
     """See that a worker could start. Raises ConfigError."""
-    service = Service(settings)
+    service = build(settings)
     try:
         await service.start()
     finally:

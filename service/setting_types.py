@@ -1,4 +1,4 @@
-"""Kinds of value that settings have, each with what is expected of it."""
+"""What tables of settings are made of: the table, and kinds of value with what is expected."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import phonenumbers
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 _PORT: Final = re.compile(r"(?<!:):[0-9]{1,5}\Z", re.ASCII)
 _NAME: Final = re.compile(r"\[?[0-9A-Fa-f:.]+\]?|[A-Za-z0-9._-]+")
+
+
+class Section(BaseModel):
+    """A table of the settings file: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 def _country(value: object) -> object:

@@ -7,15 +7,12 @@ the variable ZHENXIAN_VERIFIER__DATE_WINDOW in the environment, which wins over 
 from __future__ import annotations
 
 import ipaddress
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import msgspec
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -23,7 +20,6 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -33,6 +29,8 @@ from zhenxian.api.words import member, sentence
 from zhenxian.core.errors import ConfigError, ParseError, shown
 from zhenxian.core.reading import Reading
 from zhenxian.registry.consent import MARKETING
+from zhenxian.service.certificate_settings import Fetch, Trust
+from zhenxian.service.number_settings import Numbers
 from zhenxian.service.setting_types import (
     Country,
     Email,
@@ -42,16 +40,11 @@ from zhenxian.service.setting_types import (
     NetworkText,
     Phone,
     RejectionCode,
+    Section,
     Text,
 )
 
 ENV_PREFIX = "ZHENXIAN_"
-
-
-class Section(BaseModel):
-    """A table of the settings file: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 def _listener(value: object) -> object:
@@ -213,61 +206,6 @@ class Unsigned(Section):
         return self
 
 
-def _host(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if not value.isascii() or not value.isprintable() or set(value) & set(' /@;?"<>*'):
-        raise ValueError("expected a host or domain, e.g. ims.example.com")
-    return value.rstrip(".").lower()
-
-
-Host = Annotated[str, Field(min_length=1, max_length=253), BeforeValidator(_host)]
-
-
-class Middle(Section):
-    """One table of numbers.middle."""
-
-    country: Country
-    until: date
-
-
-class Numbers(Section):
-    """How numbers and URIs are read, in signing and in verifying alike."""
-
-    country: Country | None = Field(
-        None,
-        description="ISO code of the country whose national numbers are read, in signing,"
-        " verifying and the registry, and whose emergency numbers are known. In calls a number"
-        " without + that is valid there is taken as national; in records one that begins with 0."
-        " Unset: numbers need their country code, and of emergency calls only urn:service:sos is"
-        " known.",
-    )
-    hosts: tuple[Host, ...] = Field(
-        (),
-        description="Hosts and domains of this carrier in SIP URIs, with what lies below them. A"
-        " user part of fewer than seven digits is a service, emergency or registered number only"
-        " there or at an IP address; elsewhere it is an extension.",
-    )
-    middle: tuple[Middle, ...] = Field(
-        (),
-        description="Since when numbers outside of the range for privacy numbers (700 in China) may"
-        " be middle numbers no more: tables with country and until, a date (UTC). Signing refuses"
-        " them from then on, and verifying fails them.",
-    )
-    sixteen_digits: tuple[Country, ...] = Field(
-        (),
-        description="Countries whose numbers may have 16 digits with a portability prefix, one more"
-        " than E.164 has. Such a number is read and compared; it cannot be registered.",
-    )
-
-    @model_validator(mode="after")
-    def _once(self) -> Self:
-        named = [rule.country for rule in self.middle]
-        if len(named) != len(set(named)):
-            raise ValueError("middle: a country is named twice")
-        return self
-
-
 class Verifier(Section):
     """The STI-VS role."""
 
@@ -317,87 +255,6 @@ class Verifier(Section):
         except ParseError as error:
             raise ValueError(str(error)) from None
         return value
-
-
-class ListIssuers(Section):
-    """One table of trust.crl_issuers: who may sign indirect revocation lists, and about what."""
-
-    certificates: Path
-    roots: Path | None = None
-    addresses: tuple[Annotated[str, Field(pattern=r"^(https?|HTTPS?)://[!-~]+$")], ...] = ()
-
-
-def _list_issuers(value: object) -> object:
-    """A path alone is one table, and the environment gives tables as JSON."""
-    if value is None:
-        return ()
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            return msgspec.json.decode(value)
-        except msgspec.DecodeError as error:
-            raise ValueError(f"not JSON: {error}") from None
-    return ({"certificates": value},) if isinstance(value, str | Path) else value
-
-
-ListIssuersSetting = Annotated[tuple[ListIssuers, ...], NoDecode, BeforeValidator(_list_issuers)]
-
-
-class Trust(Section):
-    """What certificates are judged by."""
-
-    roots: Path | None = Field(
-        None, description="PEM bundle, or folder of PEM files: the trusted roots (STI-PA list)."
-    )
-    crl_issuers: ListIssuersSetting = Field(
-        (),
-        description="Who may sign indirect revocation lists: a PEM bundle or folder, or tables"
-        " with certificates (the same), roots (bundle or folder of the roots below which their"
-        " lists hold) and addresses (URLs of lists that do not tell theirs). With roots, or with a"
-        " single trusted root, their lists also cover certificates that point to the list's own"
-        " address without naming its issuer, and those without any point that an STI-CA issued;"
-        " otherwise only certificates that name the list's issuer.",
-    )
-    crl_folder: Path | None = Field(
-        None, description="Folder of revocation lists. Unset: crl in the data folder."
-    )
-    crl_urls: tuple[str, ...] = Field(
-        (), description="Revocation lists to fetch besides those certificates name."
-    )
-    revocation: Literal["require", "prefer"] = Field(
-        "require",
-        description="Without a fresh list a certificate is refused (require), or passes with a"
-        " note in the verdict and a metric (prefer). A revoked one never passes.",
-    )
-    profile: Literal["lenient", "strict"] = Field(
-        "lenient",
-        description="What departs from the SHAKEN profile without bearing on trust (key usages"
-        " beside digitalSignature, policies, forms of subjects, length of serial numbers, form of"
-        " distribution points, algorithms of CAs) passes with a note in the verdict and a metric"
-        " (lenient), or is refused (strict).",
-    )
-
-
-class Fetch(Section):
-    """Fetching certificates and revocation lists."""
-
-    repositories: tuple[str, ...] = Field(
-        (), description="Hosts or URL prefixes certificates may come from. Empty: any public host."
-    )
-    allow_http_loopback: bool = Field(
-        False, description="Development only: also http on the loopback address, any port."
-    )
-    ca_file: Path | None = Field(
-        None, description="PEM bundle that authenticates https hosts. Unset: the system's."
-    )
-    seconds: float = Field(5.0, gt=0, le=60, description="Total time of one fetch.")
-    stale_seconds: int = Field(
-        86_400,
-        ge=0,
-        description="How long a chain stays usable while its host is down.",
-    )
-    failure_seconds: int = Field(
-        30, ge=1, le=3600, description="How long a failed fetch is not tried again."
-    )
 
 
 class Registry(Section):

@@ -1,4 +1,4 @@
-"""The conduct of who calls: what it is counted for, and what was found.
+"""The conduct of who calls: what it is counted for, and what a pool leads to.
 
 Keys are the access a call came in by and its subject, so that numbers moved from one access to
 another stay together; and who calls behind a privacy number, whom the platform answers for.
@@ -10,19 +10,13 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final
 
-from zhenxian.analytics.model import (
-    DisplayConduct,
-    Finding,
-    Key,
-    KeyKind,
-    Measure,
-    Observation,
-    agent,
-)
+from zhenxian.analytics.model import Key, KeyKind, Observation
 from zhenxian.core.tn import TN
-from zhenxian.registry.model import Access, Binding, Registry
+from zhenxian.registry import parties
+from zhenxian.registry.model import Access, Binding
 from zhenxian.signer.request import SigningRequest
 
+UNKNOWN: Final = "unknown"  # in place of an access
 _CACHED: Final = 65_536  # pairs of keys; about 20 MB when full
 
 
@@ -39,46 +33,28 @@ class PooledSigning(str, Enum):
     OFF = "off"
 
 
+def keys(access: Access) -> tuple[Key, ...]:
+    """Whose conduct a call counts for."""
+    return _keys(access.id, access.subject)
+
+
 @lru_cache(_CACHED)
 def _keys(access: str, subject: str) -> tuple[Key, ...]:
     return Key(KeyKind.ACCESS, access), Key(KeyKind.SUBJECT, subject)
 
 
-def against(
-    access: Access, behind: Key | None, conduct: DisplayConduct, registry: Registry, now: int
-) -> Finding | None:
-    """What stands against an access, its subject or agent and is not exempt; the worst of them.
-
-    A subject that is exempt is so on every access, and for its agents.
-
-    Args:
-        behind: the agent's key, for a call that a binding permits: how bindings are used speaks
-            against such a call, and nothing else does.
-
-    Raises:
-        StoreUnavailableError: the registry cannot be asked for exemptions.
-    """
-    keys = _keys(access.id, access.subject)
-    if behind is not None:
-        keys = (behind, *keys)
-    worst = None
-    for place, key in enumerate(keys):
-        found = conduct.finding(key, now)
-        if (
-            found is not None
-            and (worst is None or found.state > worst.state)
-            and (behind is None or key is behind or Measure.BINDINGS in found.measures)
-            and not any(_exempt(whose, found, registry, now) for whose in keys[place:])
-        ):
-            worst = found
-    return worst
+@lru_cache(_CACHED)
+def gateway(origid: str) -> tuple[Key, ...]:
+    """The key of calls that came in by no access that is known; their origid tells them apart."""
+    return (Key(KeyKind.ACCESS, f"{UNKNOWN}/{origid}"),)
 
 
-def _exempt(key: Key, finding: Finding, registry: Registry, now: int) -> bool:
-    exemption = registry.exemption(key.kind.value, key.id, now)
-    return exemption is not None and all(
-        exemption.covers(measure.value) for measure in finding.measures
-    )
+def observation_of_gateway(request: SigningRequest, at: int) -> Observation | None:
+    """What a call of no known access tells of conduct; None without an origid, or a number."""
+    if not isinstance(request.orig, TN) or not request.origid:
+        return None
+    called = request.dest.tn
+    return Observation(at, gateway(request.origid), request.orig, called[0] if called else None)
 
 
 def observation(
@@ -88,18 +64,12 @@ def observation(
 
     Of several callees the first counts: forked calls are one call.
     """
-    if not isinstance(request.orig, TN):
-        return None
     called = request.dest.tn
-    callee = called[0] if called else None
-    keys, caller = _keys(access.id, access.subject), request.caller
-    if binding is None or caller is None:
-        return Observation(at, keys, request.orig, callee)
-    keys = (*keys, agent(binding.platform, caller))
-    return Observation(at, keys, request.orig, callee, bound=True, hidden_caller=caller)
-
-
-def agent_of(request: SigningRequest, binding: Binding | None) -> Key | None:
-    """Key of who calls behind a privacy number; None where no binding permits the call."""
-    caller = request.caller
-    return None if binding is None or caller is None else agent(binding.platform, caller)
+    return parties.observation(
+        keys(access),
+        request.orig,
+        called[0] if called else None,
+        at,
+        binding,
+        request.caller,
+    )

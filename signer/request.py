@@ -26,6 +26,7 @@ class SigningRequest(Struct, frozen=True):
             on as one of nobody; None for all others.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     orig: TN | URI
     dest: Destination
     iat: int

@@ -27,7 +27,7 @@ _FIXED_SHARE: Final = 0.08  # of callees who are called on a fixed line
 _DECADES: Final = tuple(10**digits for digits in range(_MOBILE_DIGITS))
 
 
-class City(Struct, frozen=True):
+class City(Struct, frozen=True, kw_only=True):
     """One city.
 
     Attributes:
@@ -139,12 +139,12 @@ def cities() -> Cities:
         if digits and weight >= _LEAST_WEIGHT:
             found.append(
                 City(
-                    names[chinese],
-                    tuple(sorted(prefixes)),
-                    tuple(sorted(p for p in prefixes if p.startswith(_MVNO))),
-                    codes[chinese],
-                    digits,
-                    weight,
+                    name=names[chinese],
+                    mobile=tuple(sorted(prefixes)),
+                    mvno=tuple(sorted(p for p in prefixes if p.startswith(_MVNO))),
+                    fixed=codes[chinese],
+                    fixed_digits=digits,
+                    weight=weight,
                 )
             )
     return _weighted(found)

@@ -37,10 +37,10 @@ from zhenxian.registry.model import (
     Use,
     Verification,
 )
+from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.orders import Action, Instruction, sign_instruction
 from zhenxian.simulation.client import CALLED, Client
-from zhenxian.stores.fleet.node_key import NodeKey
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 
 NORTH, SOUTH, BANNED = "1001", "2002", "6666"
@@ -145,7 +145,7 @@ def _missing(data: Path, wanted: Sequence[Record]) -> list[Record]:
 
     Beside a binding of another privacy number, of an earlier release, its own gets another name.
     """
-    book, lacking = Book(data / REGISTRY_FILE, writer=True), list[Record]()
+    book, lacking = RegistryFile(data / REGISTRY_FILE, writer=True), list[Record]()
     try:
         for one in wanted:
             found = book.get(KINDS[type(one)], one.key)
@@ -167,7 +167,7 @@ def register(data: Path, changes: Sequence[Record], now: int) -> None:
     Raises:
         ZhenxianError: they contradict what is there; nothing was written.
     """
-    book = Book(data / REGISTRY_FILE, writer=True)
+    book = RegistryFile(data / REGISTRY_FILE, writer=True)
     try:
         book.write(
             [put(record) for record in changes],

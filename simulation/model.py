@@ -60,7 +60,7 @@ _DISHONEST: Final = frozenset(
 )  # fmt: skip
 
 
-class Call(Struct, frozen=True, omit_defaults=True, gc=False):
+class Call(Struct, frozen=True, omit_defaults=True, gc=False, kw_only=True):
     """One call, with what the carriers on its way can know of it, and nothing else.
 
     Attributes:
@@ -105,7 +105,7 @@ class Key(str, Enum):
     CALL = "call"
 
 
-class Truth(Struct, frozen=True):
+class Truth(Struct, frozen=True, kw_only=True):
     """What is true of one key: its kind, who is behind it, and how long it was seen.
 
     Attributes:

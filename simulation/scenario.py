@@ -90,7 +90,7 @@ COUNTRY: Final[Mapping[Kind, float]] = {
 }
 
 
-class Scenario(Struct, frozen=True):
+class Scenario(Struct, frozen=True, kw_only=True):
     """What to simulate.
 
     Attributes:
@@ -174,7 +174,9 @@ class Traffic:
         self.scenario = scenario
         self._drawn = False
         self._seen: dict[tuple[Key, str], _Seen] = {}
-        self._country = Country(cities(), _LARGE, _SMALL, [], set(), [], [])
+        self._country = Country(
+            cities=cities(), large=_LARGE, small=_SMALL, own=[], taken=set(), holds=[], seats=[]
+        )
         self._sources: list[_Source] = []
         for kind, count in sorted(scenario.counts.items(), key=lambda item: item[0].value):
             if kind in _PEOPLE:
@@ -251,15 +253,15 @@ class Traffic:
         """One row for each key of the calls drawn so far; all of them when all were drawn."""
         for (key, name), seen in self._seen.items():
             yield Truth(
-                key,
-                name,
-                seen.kind,
-                seen.kind.honest,
-                seen.operator,
-                seen.calls,
-                len(seen.numbers),
-                seen.first,
-                seen.last,
+                key=key,
+                id=name,
+                kind=seen.kind,
+                honest=seen.kind.honest,
+                operator=seen.operator,
+                calls=seen.calls,
+                numbers=len(seen.numbers),
+                first=seen.first,
+                last=seen.last,
             )
 
     def shared_accesses(self) -> dict[str, str]:

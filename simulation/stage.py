@@ -14,7 +14,7 @@ from zhenxian.simulation.flow import Lasting
 from zhenxian.simulation.model import Call, Seat
 
 
-class Hold(Struct, frozen=True):
+class Hold(Struct, frozen=True, kw_only=True):
     """A number somebody holds, as the registry would know it."""
 
     number: TN
@@ -25,7 +25,7 @@ class Hold(Struct, frozen=True):
     reseller: str
 
 
-class Country(Struct):
+class Country(Struct, kw_only=True):
     """What all callers share.
 
     Attributes:
@@ -118,12 +118,12 @@ class Stage:
         if seat.subject is not None:
             self.country.holds.append(
                 Hold(
-                    number,
-                    seat.subject,
-                    seat.spc,
-                    Verification.VERIFIED if verified else Verification.UNVERIFIED,
-                    use,
-                    reseller,
+                    number=number,
+                    subject=seat.subject,
+                    spc=seat.spc,
+                    verification=Verification.VERIFIED if verified else Verification.UNVERIFIED,
+                    use=use,
+                    reseller=reseller,
                 )
             )
         return number
@@ -201,18 +201,18 @@ class Stage:
     ) -> Call:
         """One call from the seat."""
         return Call(
-            self.call_id(),
-            int(at),
-            duration.seconds,
-            seat.access,
-            seat.subject,
-            seat.spc,
-            seat.origid,
-            display,
-            callee,
-            caller,
-            bound,
-            purpose,
-            token,
-            duration.answered,
+            id=self.call_id(),
+            at=int(at),
+            duration=duration.seconds,
+            access=seat.access,
+            subject=seat.subject,
+            spc=seat.spc,
+            origid=seat.origid,
+            display=display,
+            callee=callee,
+            caller=caller,
+            bound=bound,
+            purpose=purpose,
+            token=token,
+            answered=duration.answered,
         )

@@ -29,7 +29,7 @@ _KEPT: Final = 4_096  # tokens that may be stolen later; a thief has 50 seconds 
 _NAMES: Final = UUID("6f1c1b1e-6d0c-4b8e-9a44-2f9a3c9d7b10")  # a name space of our own (RFC 9562)
 
 
-class Answer(Struct, frozen=True, omit_defaults=True):
+class Answer(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What became of one call.
 
     Attributes:
@@ -99,18 +99,21 @@ class Proxy:
             if token is None:
                 return None
             now = int(self._clock())
-            return self._verified(Answer(call.id, now), call, token, now)
+            return self._verified(Answer(call=call.id, sent=now), call, token, now)
         now = int(self._clock())
         if call.bound:
             self._lend(binding(call, now))
         status, told = self._sign(signing_request(call, now))
         if status == 403:
-            return Answer(call.id, now, _refusal(told))
+            return Answer(call=call.id, sent=now, signing=_refusal(told))
         response = told.get("signingResponse")
         if status != 200 or not isinstance(response, dict) or "identity" not in response:
             raise ConfigError(f"signing was answered {status}: {told}")
         answer = Answer(
-            call.id, now, str(response.get("decision", "SIGNED")), str(response.get("attest", "?"))
+            call=call.id,
+            sent=now,
+            signing=str(response.get("decision", "SIGNED")),
+            attest=str(response.get("attest", "?")),
         )
         token = str(response["identity"])
         self._tokens[call.id] = token

@@ -85,6 +85,7 @@ class CallRecord(Struct, frozen=True, omit_defaults=True, tag_field="level", tag
         repeated: how it is known that the question was asked before; None for a first one.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     time: datetime
     event: str
     reason: str

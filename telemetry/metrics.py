@@ -10,6 +10,14 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from zhenxian.core.errors import ZhenxianError
+from zhenxian.telemetry.tally import (
+    Counts,
+    SharedCounts,
+    SharedTimes,
+    TalliedCounts,
+    TalliedTimes,
+    Times,
+)
 
 MAX_SPCS: Final = 1000  # service provider codes with a series of their own; others are "other"
 _BUCKETS: Final = (
@@ -23,11 +31,17 @@ class _Node:
     def __init__(self) -> None:
         self.figures: list[tuple[str, str, Callable[[], float | None]]] = []
         self.infos: list[tuple[str, str, dict[str, str]]] = []
+        self.states: list[tuple[str, str, tuple[str, ...], Callable[[], str]]] = []
 
     def collect(self) -> Iterable[Metric]:
         """The figures that there are now."""
         for name, text, labels in self.infos:
             yield InfoMetricFamily(name, text, value=labels)
+        for name, text, states, state in self.states:
+            family, now = GaugeMetricFamily(name, text, labels=("state",)), state()
+            for one in states:
+                family.add_metric((one,), float(one == now))
+            yield family
         for name, text, value in self.figures:
             try:
                 figure = value()
@@ -46,29 +60,25 @@ class Metrics:
         self._folder = folder
         self._node = _Node()
         self._own(self.registry)
-        self._signings = Counter(
+        self._signings = self._counts(
             "zhenxian_signings",
             "Signing requests by attestation given and reason.",
             ("attest", "reason"),
-            registry=self.registry,
         )
-        self._verifications = Counter(
+        self._verifications = self._counts(
             "zhenxian_verifications",
             "Verification requests by verstat and reason.",
             ("verstat", "reason"),
-            registry=self.registry,
         )
-        self._passed = Counter(
+        self._passed = self._counts(
             "zhenxian_passed",
             "Calls whose token passed, by attestation and the service provider code that signed.",
             ("attest", "spc"),
-            registry=self.registry,
         )
-        self._labels = Counter(
+        self._labels = self._counts(
             "zhenxian_labels",
             "Labels given to calls, by label and verstat.",
             ("label", "verstat"),
-            registry=self.registry,
         )
         self._unchecked = Counter(
             "zhenxian_revocation_unchecked",
@@ -89,25 +99,21 @@ class Metrics:
             ("outcome",),
             registry=self.registry,
         )
-        self._departures = Counter(
+        self._departures = self._counts(
             "zhenxian_profile_departures",
             "Departures from the SHAKEN profile in the certificates of passed calls, by the"
             " certificate's role and the departure's code.",
             ("role", "code"),
-            registry=self.registry,
         )
-        self._errors = Counter(
+        self._errors = self._counts(
             "zhenxian_request_errors",
             "Requests refused before a decision, by route and reason.",
             ("route", "reason"),
-            registry=self.registry,
         )
-        self._seconds = Histogram(
+        self._seconds = self._times(
             "zhenxian_request_seconds",
             "Time from complete request to answer, by route and outcome (attestation or verstat).",
             ("route", "outcome"),
-            buckets=_BUCKETS,
-            registry=self.registry,
         )
         self._connections = Counter(
             "zhenxian_connections_refused",
@@ -115,23 +121,21 @@ class Metrics:
             ("bound",),
             registry=self.registry,
         )
-        self._observers: dict[tuple[str, str], Callable[[float], None]] = {}
-        self._children: dict[tuple[Counter, str, str], Callable[[], None]] = {}
         self._spcs: set[str] = set()
 
     def signing(self, attest: str, reason: str, seconds: float) -> None:
         """Count one decision."""
-        self._count(self._signings, attest, reason)
-        self._observe("signing", attest, seconds)
+        self._signings.add(attest, reason)
+        self._seconds.add("signing", attest, seconds)
 
     def verification(self, verstat: str, reason: str, seconds: float) -> None:
         """Count one verdict."""
-        self._count(self._verifications, verstat, reason)
-        self._observe("verification", verstat, seconds)
+        self._verifications.add(verstat, reason)
+        self._seconds.add("verification", verstat, seconds)
 
     def label(self, label: str, verstat: str) -> None:
         """Count one label of a call."""
-        self._count(self._labels, label, verstat)
+        self._labels.add(label, verstat)
 
     def passed(self, attest: str, spc: str | None, *, unchecked: bool) -> None:
         """Count a passed call at its signer."""
@@ -140,7 +144,7 @@ class Metrics:
             if len(self._spcs) >= MAX_SPCS:
                 name = "other"
             self._spcs.add(name)
-        self._count(self._passed, attest, name)
+        self._passed.add(attest, name)
         if unchecked:
             self._unchecked.inc()
 
@@ -154,11 +158,11 @@ class Metrics:
 
     def departure(self, role: str, code: str) -> None:
         """Count one departure from the profile that was forgiven."""
-        self._count(self._departures, role, code)
+        self._departures.add(role, code)
 
     def error(self, route: str, reason: str) -> None:
         """Count a request that got no decision."""
-        self._count(self._errors, route, reason)
+        self._errors.add(route, reason)
 
     def connection_refused(self, bound: str) -> None:
         """Count a connection that was one too many: all, strangers or address."""
@@ -172,6 +176,10 @@ class Metrics:
     def figure(self, name: str, text: str, value: Callable[[], float | None]) -> None:
         """Publish a figure of the node; None while there is none."""
         self._node.figures.append((name, text, value))
+
+    def state(self, name: str, text: str, states: Iterable[str], now: Callable[[], str]) -> None:
+        """Publish which of some states the node is in: 1 for that one, 0 for the others."""
+        self._node.states.append((name, text, tuple(states), now))
 
     def info(self, name: str, text: str, **labels: str) -> None:
         """Publish what the node is: a series of value 1 with these labels."""
@@ -195,16 +203,14 @@ class Metrics:
         MultiProcessCollector(together, path=self._folder)  # type: ignore[no-untyped-call]
         return together
 
-    def _observe(self, route: str, outcome: str, seconds: float) -> None:
-        key = (route, outcome)
-        observe = self._observers.get(key)
-        if observe is None:
-            observe = self._observers[key] = self._seconds.labels(route, outcome).observe
-        observe(seconds)
+    def _counts(self, name: str, text: str, labels: tuple[str, str]) -> Counts:
+        """A counter that every call adds to."""
+        if self._folder is None:
+            return TalliedCounts(name, text, labels, self.registry)
+        return SharedCounts(Counter(name, text, labels, registry=self.registry))
 
-    def _count(self, counter: Counter, first: str, second: str) -> None:
-        key = (counter, first, second)
-        inc = self._children.get(key)
-        if inc is None:
-            inc = self._children[key] = counter.labels(first, second).inc
-        inc()
+    def _times(self, name: str, text: str, labels: tuple[str, str]) -> Times:
+        """A histogram that every call adds to."""
+        if self._folder is None:
+            return TalliedTimes(name, text, labels, _BUCKETS, self.registry)
+        return SharedTimes(Histogram(name, text, labels, buckets=_BUCKETS, registry=self.registry))

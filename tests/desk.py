@@ -13,12 +13,13 @@ import time
 import httpcore
 import httpx
 import pytest
+from described import check_response, departure
 
 from zhenxian.api.calls.messages import Headers, Incoming
 from zhenxian.calls.pipeline import Waiting
 from zhenxian.cli import client as client_module
 from zhenxian.core.errors import StoreUnavailableError
-from zhenxian.service.build import Service, applications
+from zhenxian.service.build import applications, build
 from zhenxian.service.settings import load_settings
 from zhenxian.simulation.demo import prepare
 from zhenxian.stores.fleet.registry import FleetRegistry
@@ -74,7 +75,8 @@ class Desk:
             name: getattr(settings, name).model_copy(update=values)
             for name, values in sections.items()
         }
-        self.service = Service(settings.model_copy(update=changed), clock=clock)
+        self.clock = clock  # may be set
+        self.service = build(settings.model_copy(update=changed), clock=self._now)
         self._applications = None  # made once: that takes longer than most requests
         self._loop = None
         if isinstance(self.service.registry, FleetRegistry):
@@ -85,8 +87,18 @@ class Desk:
         self.lines: list[dict] = []
         self.service.log._write = self._written
 
+    def _now(self):
+        return self.clock()
+
     def _written(self, data):
         self.lines += [json.loads(line) for line in data.splitlines()]
+
+    def written_database(self):
+        """The writing connection to the registry's file, to be made unwritable."""
+        registry = self.service.registry
+        fleet = isinstance(registry, FleetRegistry)
+        file = registry.node._replica._file if fleet else registry._writer
+        return file.connection.db
 
     def logged(self):
         self.service.log.flush()
@@ -102,7 +114,10 @@ class Desk:
         self.service.calls.answered()
         if isinstance(answer, Waiting):
             return answer, None
-        return answer.status, json.loads(answer.body)
+        told = json.loads(answer.body)
+        wrong = departure(method.decode(), path, answer.status, "application/json", told)
+        assert wrong is None, wrong
+        return answer.status, told
 
     def http(self, method, path, *, admin=False, **more):
         """A request to the application, without a network."""
@@ -116,9 +131,11 @@ class Desk:
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
                 return await client.request(method, path, **more)
 
-        if self._loop is not None:
-            return self._loop.run_until_complete(ask())
-        return asyncio.run(ask())
+        answer = (
+            self._loop.run_until_complete(ask()) if self._loop is not None else asyncio.run(ask())
+        )
+        check_response(answer)
+        return answer
 
     def close(self):
         """Let go of connections to Redis."""

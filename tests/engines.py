@@ -1,7 +1,7 @@
 """The engines that keep a registry, behind one face, so that one suite asks them all.
 
-An engine for that suite has: write (as Book.write), purge(now), restart(), turn(), `calls` (the
-registry as calls ask it), `book` (for questions of the past) and close().
+An engine for that suite has: write (as RegistryFile.write), purge(now), restart(), refresh(),
+`calls` (the registry as calls ask it), `book` (for questions of the past) and close().
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import secrets
 from zhenxian.registry.journal import dump_commit, load_commit
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.sqlite.file import Book
-from zhenxian.stores.sqlite.view import LocalRegistry
+from zhenxian.stores.sqlite.file import RegistryFile
+from zhenxian.stores.sqlite.view import RegistryView
 
 KEPT = 5  # answers in memory; few, so that old ones have to go
 
@@ -26,9 +26,9 @@ class Embedded:
         self._open()
 
     def _open(self):
-        self.writer = Book(self.path, writer=True, synchronous="OFF")
+        self.writer = RegistryFile(self.path, writer=True, synchronous="OFF")
         self.book = self.writer
-        self.calls = LocalRegistry(self.path, limit=KEPT)
+        self.calls = RegistryView(self.path, limit=KEPT)
 
     def write(self, changes, **how):
         return self.writer.write(changes, **how)
@@ -36,8 +36,8 @@ class Embedded:
     def purge(self, now):
         self.writer.purge(now)
 
-    def turn(self):
-        self.calls.turn()
+    def refresh(self):
+        self.calls.refresh()
 
     def restart(self):
         self.close()
@@ -52,10 +52,10 @@ class Copy(Embedded):
     """As a node of a fleet: what another one committed is taken over, and only that is asked."""
 
     def _open(self):
-        self.writer = Book(self.path, writer=True, synchronous="OFF")
+        self.writer = RegistryFile(self.path, writer=True, synchronous="OFF")
         copy = self.path.with_name("copy.db")
-        self.book = Book(copy, writer=True, synchronous="OFF")
-        self.calls = LocalRegistry(copy, limit=KEPT)
+        self.book = RegistryFile(copy, writer=True, synchronous="OFF")
+        self.calls = RegistryView(copy, limit=KEPT)
 
     def write(self, changes, **how):
         commit = super().write(changes, **how)
@@ -95,15 +95,15 @@ class Fleet:
 
     def write(self, changes, **how):
         commit = self._run(self._writer.write(changes, **how))
-        self._run(self.calls._settle())
+        self._run(self.calls.sync())
         return commit
 
     def purge(self, now):
         """Nodes do so when they please; here, only one does."""
         self._run(self.calls.with_writer(lambda book: book.purge(now)))
 
-    def turn(self):
-        self.calls.turn()
+    def refresh(self):
+        self.calls.refresh()
 
     def restart(self):
         self._close()

@@ -239,7 +239,14 @@ class Carrier:
     def credential(self) -> Credential:
         """Key and chain as a signer holds them."""
         chain = self.chain
-        return Credential(self.key, chain, self.chain_pem, chain.spc, self.x5u, chain.not_after)
+        return Credential(
+            key=self.key,
+            chain=chain,
+            chain_pem=self.chain_pem,
+            spc=chain.spc,
+            x5u=self.x5u,
+            not_after=chain.not_after,
+        )
 
     def renew(self) -> None:
         """A new key and a new certificate, at the same URL."""

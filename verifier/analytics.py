@@ -14,19 +14,13 @@ from typing import Final
 from msgspec import Struct
 
 from zhenxian.analytics.model import (
-    DisplayConduct,
     Finding,
     Key,
     KeyKind,
     Measure,
-    Observation,
     State,
-    agent,
 )
-from zhenxian.core.errors import StoreUnavailableError
-from zhenxian.core.tn import TN
 from zhenxian.passport.ppt.shaken import Shaken
-from zhenxian.registry.model import Binding, Registry
 from zhenxian.verifier.token import VerifiedPASSporT
 
 _CACHED: Final = 65_536  # pairs of keys; about 20 MB when full
@@ -65,7 +59,15 @@ class ConductPolicy(Struct, frozen=True):
             return PooledVerifying.LABEL
         return said
 
+    def weight(self, finding: Finding) -> int:
+        """How much it leads to: what fails a call before what labels it; 0 for nothing."""
+        said = self.on(finding)
+        if said is PooledVerifying.FAIL:
+            return _FAILS
+        return finding.state if said is PooledVerifying.LABEL else 0
 
+
+_FAILS: Final = max(State) + 1
 AS_USUAL: Final = ConductPolicy()
 
 
@@ -86,96 +88,3 @@ def keys(token: VerifiedPASSporT) -> tuple[Key, ...]:
 def _keys(spc: str, origid: str) -> tuple[Key, Key]:
     spc = str(spc)  # a plain one, which can be written to a file
     return Key(KeyKind.SIGNER, f"{spc}/{origid}"), Key(KeyKind.SPC, spc)
-
-
-def against(
-    keys: tuple[Key, ...],
-    conduct: DisplayConduct,
-    policy: ConductPolicy,
-    registry: Registry | None,
-    now: int,
-    *,
-    binding: Binding | None = None,
-    behind: TN | None = None,
-) -> Finding | None:
-    """What stands against the signer, its SPC or agent and is not exempt; what leads to most.
-
-    Where the registry cannot be asked nobody is exempt. What is found of a carrier labels no call
-    of a signer whose own calls show that it is none of those: who has made so many that it would be
-    found itself.
-
-    Args:
-        binding: permits the display; then how bindings are used speaks against the call, and
-            nothing else does. behind: who calls by it; None when it may be anybody.
-    """
-    worst = None
-    if binding is not None and behind is not None:
-        keys = (agent(binding.platform, behind), *keys)
-    for key in keys:
-        found = conduct.finding(key, now)
-        if found is None or _exempt(found, registry, now):
-            continue
-        if key.kind is KeyKind.SPC and _told_apart(found, keys, conduct, now):
-            continue
-        of_bindings = key.kind is KeyKind.AGENT or Measure.BINDINGS in found.measures
-        if binding is not None and not of_bindings:
-            continue
-        said = policy.on(found)
-        if said is PooledVerifying.FAIL:
-            return found
-        if said is PooledVerifying.LABEL and (worst is None or found.state > worst.state):
-            worst = found
-    return worst
-
-
-def _told_apart(found: Finding, keys: tuple[Key, ...], conduct: DisplayConduct, now: int) -> bool:
-    """Tell whether the carrier's origids tell its signers apart, and this one is well known."""
-    if Measure.ORIGIDS in found.measures:
-        return False
-    return any(key.kind is KeyKind.SIGNER and conduct.known(key, now) for key in keys)
-
-
-def _exempt(finding: Finding, registry: Registry | None, now: int) -> bool:
-    if registry is None:
-        return False
-    key = finding.key
-    whose = [(key.kind.value, key.id)]
-    if key.kind is KeyKind.AGENT:
-        whose.append((KeyKind.SUBJECT.value, key.id.rpartition("/")[0]))
-    try:
-        exemptions = [registry.exemption(kind, target, now) for kind, target in whose]
-    except StoreUnavailableError:
-        return False
-    return any(
-        exemption is not None
-        and all(exemption.covers(measure.value) for measure in finding.measures)
-        for exemption in exemptions
-    )
-
-
-def observation(
-    token: VerifiedPASSporT,
-    keys: tuple[Key, ...],
-    callee: TN | None,
-    *,
-    binding: Binding | None,
-    behind: TN | None,
-    at: int,
-    mark: int = -1,
-) -> Observation | None:
-    """What a verified call tells of conduct; None when its display is no number.
-
-    Args:
-        callee: whom the call is for, by the request: a token may name others beside.
-        binding: a live one of a privacy number that shows the display to the callee. behind: who
-            calls by it; None when it may be anybody.
-        mark: as in Observation.
-    """
-    extension = token.passport.extension
-    orig = token.orig
-    if not keys or not isinstance(orig, TN) or not isinstance(extension, Shaken):
-        return None
-    bound = binding is not None
-    if binding is not None and behind is not None:
-        keys = (*keys, agent(binding.platform, behind))
-    return Observation(at, keys, orig, callee, extension.origid, bound, mark, behind)

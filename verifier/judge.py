@@ -2,53 +2,13 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
-
-from zhenxian.analytics.model import Finding
 from zhenxian.core.reasons import Reason
-from zhenxian.core.tn import TN
 from zhenxian.registry.consent import Consent, told
-from zhenxian.registry.model import Binding, CalleeRefusal, Order
+from zhenxian.registry.parties import order_text
 from zhenxian.verifier.analytics import AS_USUAL, ConductPolicy, PooledVerifying
+from zhenxian.verifier.facts import Facts
 from zhenxian.verifier.token import VerifiedPASSporT
 from zhenxian.verifier.verdict import Check, Refusal
-
-
-class Facts(Struct, frozen=True):
-    """Everything the stores know about one verified token, read once.
-
-    Attributes:
-        first_seen: False for a replay; None when the store could not be asked.
-        holder_spcs: codes that may sign for the calling number; empty when not known.
-        order: an order that covers the number, its holder, a reseller, the SPC or certificate.
-        binding: a live one of a privacy number that shows the display to the callee.
-        behind: who calls by it; None when it may be anybody.
-        finding: what the conduct of the signer or its SPC shows, unless it is exempt; of a bound
-            call only how bindings are used, and not the company it keeps.
-        unwanted: the callee's refusal of calls of the purpose that is stated.
-        late: what is wrong with the request's Date, whose iat is fresh; None when nothing is.
-        emergency: the display is an emergency number that nobody is known to hold.
-        middle: it is a middle number outside of the range for such, where that may not be.
-    """
-
-    first_seen: bool | None
-    holder_spcs: tuple[str, ...] = ()
-    order: Order | None = None
-    binding: Binding | None = None
-    behind: TN | None = None
-    finding: Finding | None = None
-    unwanted: CalleeRefusal | None = None
-    late: str | None = None
-    emergency: bool = False
-    middle: bool = False
-
-    def to_emergency(self) -> Facts:
-        """What of them counts for a call to an emergency number: whether the token is what it says.
-
-        Whom an order stops, who was found, or whom nobody wants to hear, may call for help.
-        """
-        return Facts(self.first_seen, self.holder_spcs, late=self.late)
-
 
 JUDGE_CHECKS = (Check.REPLAY, Check.ORDER, Check.HOLDER, Check.CONDUCT, Check.CONSENT)
 
@@ -77,12 +37,7 @@ def judge(
         return Refusal(Check.REPLAY, Reason.REPLAYED, Reason.REPLAYED.text)
     order = facts.order
     if order is not None:
-        return Refusal(
-            Check.ORDER,
-            Reason.ORDERED,
-            f"order {order.id} of {order.issuer} ({order.reference}) stops {order.kind.value}"
-            f" {order.target}",
-        )
+        return Refusal(Check.ORDER, Reason.ORDERED, order_text(order))
     if facts.emergency:
         return Refusal(Check.HOLDER, Reason.EMERGENCY_SHOWN, Reason.EMERGENCY_SHOWN.text)
     spc = token.signer.spc

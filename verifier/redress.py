@@ -24,7 +24,7 @@ from zhenxian.verifier.verdict import Check, Verdict
 TYPE: Final = "vcard+json"  # RFC 8688 section 3.2.1
 
 
-class Contact(Struct, frozen=True):
+class Contact(Struct, frozen=True, kw_only=True):
     """Who rejects calls here, and how they are reached; texts as they are shown to people.
 
     Attributes:

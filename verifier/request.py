@@ -23,6 +23,7 @@ class VerificationRequest(Struct, frozen=True):
         RuntimeError: `to` is empty.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     orig: TN | URI
     to: tuple[TN | URI, ...]
     time: int | None

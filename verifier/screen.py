@@ -16,7 +16,7 @@ from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.verdict import Check, Refusal
 
 
-class ScreenPolicy(Struct, frozen=True):
+class ScreenPolicy(Struct, frozen=True, kw_only=True):
     """What is accepted before a key is looked at.
 
     Attributes:
@@ -89,7 +89,10 @@ def read(raw: str, request: VerificationRequest, policy: ScreenPolicy) -> Screen
 def screen(
     screened: Screened, request: VerificationRequest, now: int, policy: ScreenPolicy
 ) -> Refusal | None:
-    """Steps 4 and 5 of the procedure, in the order of SCREEN_CHECKS; None when all hold."""
+    """Steps 4 and 5 of the procedure, in the order of SCREEN_CHECKS; None when all hold.
+
+    Date and iat are held against now as step 4 of RFC 8224 section 6.2 says.
+    """
     passport = screened.passport
     refused = check_x5u(passport.header.x5u, policy.x5u)
     if refused is not None:

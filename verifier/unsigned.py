@@ -19,7 +19,8 @@ from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.core.reasons import Reason, Verstat
 from zhenxian.core.tn import TN, URI
 from zhenxian.registry.kinds import NO_PLAN, Plan
-from zhenxian.registry.model import Order, Registry, Who
+from zhenxian.registry.model import Order, Registry
+from zhenxian.registry.parties import involved, order_text
 from zhenxian.verifier.marks import wrong_with
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.verdict import Check, Label, Verdict
@@ -78,6 +79,7 @@ class UnsignedFacts(Struct, frozen=True):
         middle: it is a middle number outside of that range, where such may not be.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     spcs: tuple[str, ...] | None = ()
     country: str | None = None
     order: Order | None = None
@@ -114,16 +116,14 @@ def gather_unsigned(
     """
     where = country(orig) if policy.countries else None
     spcs: tuple[str, ...] = ()
-    subjects: tuple[str, ...] = ()
     resellers: tuple[str, ...] = ()
     privacy = plan.privacy(orig)
     try:
         holding = registry.holding(orig)
         if holding is not None:
             spcs = holding.spcs
-            subjects = (holding.subject,)
             resellers = registry.standing(holding.subject, holding.reseller).chain
-        order = registry.order(Who(subjects, resellers, (), (orig,)), now)
+        order = registry.order(involved(orig, holding, resellers), now)
     except StoreUnavailableError:
         return UnsignedFacts(None, where, privacy=privacy)
     emergency, middle = wrong_with(orig, holding, plan, now)
@@ -145,10 +145,7 @@ def judge_unsigned(verdict: Verdict, facts: UnsignedFacts, policy: UnsignedPolic
     """
     order = facts.order
     if order is not None:
-        detail = (
-            f"order {order.id} of {order.issuer} ({order.reference}) stops {order.kind.value}"
-            f" {order.target}, and nobody signed for the call"
-        )
+        detail = f"{order_text(order)}, and nobody signed for the call"
         return Verdict(
             Verstat.FAILED, Reason.DISPLAY_ORDERED, detail, verdict.results, check=Check.ORDER
         )

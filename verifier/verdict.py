@@ -84,6 +84,7 @@ class Result(Struct, frozen=True):
         signer: who signed, when the chain was trusted.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     ppt: str | None
     identity: str
     passed: tuple[Check, ...]
@@ -112,6 +113,7 @@ class Verdict(Struct, frozen=True):
         notes: what was not known, for people.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     verstat: Verstat
     reason: Reason
     detail: str

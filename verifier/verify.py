@@ -27,20 +27,15 @@ again, so this module waits for nothing.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from zhenxian.analytics.model import DisplayConduct, Finding
-from zhenxian.certs.chain import Chain, TrustedSigner, Untrusted, validate
-from zhenxian.certs.profile import ProfilePolicy
+from zhenxian.certs.chain import Chain, TrustedSigner, Untrusted
 from zhenxian.certs.repository import Failure
-from zhenxian.certs.revocation import RevocationView
-from zhenxian.certs.trustlist import TrustList
 from zhenxian.core.errors import ParseError, StoreUnavailableError
 from zhenxian.core.reasons import Reason, Verstat
 from zhenxian.core.tn import TN
@@ -48,11 +43,14 @@ from zhenxian.passport.identity import split_identity_headers
 from zhenxian.passport.ppt.shaken import Shaken
 from zhenxian.registry.consent import Consent, ConsentPolicy
 from zhenxian.registry.kinds import NO_PLAN, Plan
-from zhenxian.registry.model import Binding, CalleeRefusal, Holding, Order, Registry, Use, Who
-from zhenxian.verifier.analytics import AS_USUAL, ConductPolicy, against, keys, observation
+from zhenxian.registry.model import CalleeRefusal, Registry
+from zhenxian.registry.parties import observation
+from zhenxian.verifier.analytics import AS_USUAL, ConductPolicy, keys
 from zhenxian.verifier.decisive import verdict_of
-from zhenxian.verifier.judge import JUDGE_CHECKS, Facts, judge
-from zhenxian.verifier.marks import NOTHING_WRONG, going_on, marked, to_emergency, wrong_with
+from zhenxian.verifier.facts import Sources, gather
+from zhenxian.verifier.judge import JUDGE_CHECKS, judge
+from zhenxian.verifier.marks import going_on, marked, to_emergency
+from zhenxian.verifier.opened import NOTHING_FETCHED, Candidate, NeedCertificates, Opened
 from zhenxian.verifier.replay import (
     NEW,
     REPLAY,
@@ -66,7 +64,8 @@ from zhenxian.verifier.replay import (
 )
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.screen import SCREEN_CHECKS, Screened, ScreenPolicy, outdated, read, screen
-from zhenxian.verifier.token import TOKEN_CHECKS, VerifiedPASSporT, check_token, signed_by
+from zhenxian.verifier.token import TOKEN_CHECKS, VerifiedPASSporT, signed_by
+from zhenxian.verifier.trust import Signers, Trust
 from zhenxian.verifier.unsigned import (
     UnsignedPolicy,
     gather_unsigned,
@@ -76,13 +75,9 @@ from zhenxian.verifier.unsigned import (
 )
 from zhenxian.verifier.verdict import Check, Refusal, Result, Verdict
 
-MAX_REMEMBERED_CHAINS: Final = 4096  # validation results kept; a nation has fewer signers
 _MARK_OCTETS: Final = 7  # of replay_key
-UNTRUSTED_FOR: Final = 10  # seconds a refused chain is not validated again
-
 NOBODY_SIGNS: Final = UnsignedPolicy()
 
-_NOTHING: Final[Mapping[str, Chain | Failure]] = MappingProxyType({})
 _NONE_SEEN: Final[Mapping[bytes, Sighted]] = MappingProxyType({})
 _FIRST: Final = {
     Sight.NEW: True,
@@ -112,73 +107,6 @@ class Certificates(Protocol):
     def keep(self, x5u: str) -> None:
         """Note that a signature verified under this chain: it is worth remembering."""
         ...
-
-
-class Trust(Struct, frozen=True):
-    """What certificates are judged by; replaced as a whole when any part changes."""
-
-    roots: TrustList
-    revocation: RevocationView
-    profile: ProfilePolicy
-
-
-class NeedCertificates(Struct, frozen=True):
-    """The procedure cannot go on before these were fetched. Ask again after that.
-
-    Attributes:
-        urls: of chains.
-        chains: when urls is empty, those whose revocation lists are to be fetched. They lead to a
-            trusted root, and their key has signed a token of this call: nothing less makes this
-            service ask strangers' addresses.
-    """
-
-    urls: tuple[str, ...]
-    chains: tuple[Chain, ...] = ()
-
-
-class _Remembered(Struct, frozen=True):
-    """What validating a chain gave under some trust; good from `since` to before `until`."""
-
-    trust: Trust
-    since: int
-    until: int
-    result: TrustedSigner | Untrusted
-
-
-class Candidate(Struct):
-    """A header that came as far as a trusted chain.
-
-    Attributes:
-        token: what step 9 made of it.
-        key: replay_key of a genuine token.
-        facts: of a genuine token, as if it were new.
-    """
-
-    screened: Screened
-    signer: TrustedSigner
-    value: str
-    token: VerifiedPASSporT | Refusal | None = None
-    key: bytes = b""
-    facts: Facts | None = None
-
-
-class Opened(Struct):
-    """A call whose cheap checks are done. `check` is the costly part, and needs nothing else.
-
-    The parts are apart so that a service can do one for many calls, then the next.
-    """
-
-    request: VerificationRequest
-    now: int
-    entries: list[Result | Candidate]
-    to_emergency: bool = False  # everyone called is an emergency number or service
-    fetched: Mapping[str, Chain | Failure] = _NOTHING
-
-    def check(self) -> None:
-        """Steps 8 and 9: what the certificate may speak for, and the signature."""
-        for entry in self.entries:
-            if isinstance(entry, Candidate):
-                entry.token = check_token(entry.screened, entry.signer)
 
 
 class Verifier:
@@ -213,22 +141,24 @@ class Verifier:
         self.certificates = certificates
         self.trust = trust
         self._replay = replay
-        self._registry = registry
-        self._conduct = conduct
-        self._conduct_policy = conduct_policy
+        self.sources = Sources(
+            registry=registry, conduct=conduct, policy=conduct_policy, consent=consent, plan=plan
+        )
         self._unsigned = unsigned
         self._country = country
-        self._consent = consent
-        self._plan = plan
         self._suspect = suspect
         self._marketing = consent.marketing if consent is not None else Consent.OFF
-        self._signers: OrderedDict[str, _Remembered] = OrderedDict()
+        self._signers = Signers()
+
+    def judge_by(self, trust: Trust) -> None:
+        """Judge certificates by this from now on."""
+        self.trust = trust
 
     def verify(
         self,
         request: VerificationRequest,
         now: int,
-        fetched: Mapping[str, Chain | Failure] = _NOTHING,
+        fetched: Mapping[str, Chain | Failure] = NOTHING_FETCHED,
         question: Question | None = None,
     ) -> Verdict | NeedCertificates:
         """Verify one call: open, check, close.
@@ -253,7 +183,7 @@ class Verifier:
         self,
         request: VerificationRequest,
         now: int,
-        fetched: Mapping[str, Chain | Failure] = _NOTHING,
+        fetched: Mapping[str, Chain | Failure] = NOTHING_FETCHED,
         *,
         lists: bool = True,
     ) -> Verdict | NeedCertificates | Opened:
@@ -314,7 +244,7 @@ class Verifier:
             return NeedCertificates(tuple(dict.fromkeys(missing)))
         if uncovered:
             return NeedCertificates((), tuple(uncovered))
-        return Opened(request, now, entries, to_emergency(request, self._plan), fetched)
+        return Opened(request, now, entries, to_emergency(request, self.sources.plan), fetched)
 
     def close(self, opened: Opened, question: Question | None = None) -> Verdict:
         """Step 10 with the replay store at hand: presume, ask, settle."""
@@ -330,7 +260,10 @@ class Verifier:
         for entry in opened.entries:
             if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT):
                 entry.key = replay_key(entry.token.header.token, entry.token.signature)
-                entry.facts = self._gather(entry.token, opened)
+                self.certificates.keep(entry.token.passport.header.x5u)
+                late = outdated(opened.request, opened.now, self.policy)
+                facts = gather(entry.token, opened.request, opened.now, self.sources, late)
+                entry.facts = facts.to_emergency() if opened.to_emergency else facts
             elif (
                 isinstance(entry, Candidate)
                 and isinstance(entry.token, Refusal)
@@ -374,7 +307,7 @@ class Verifier:
         Args:
             seen: answers to `sightings`, in their order.
         """
-        verdict, told = presumed, self._conduct is not None
+        verdict, told = presumed, self.sources.conduct is not None
         if seen.count(NEW) < len(seen):
             keys = [one.key for one in self.sightings(opened)]
             by_key = dict(zip(keys, seen, strict=True))
@@ -404,17 +337,17 @@ class Verifier:
         request = opened.request
         if verdict.verstat is Verstat.NONE:
             return self._unvouched(verdict, request, opened.now)
-        verdict = marked(verdict, request.orig, self._plan, self._registry)
+        verdict = marked(verdict, request.orig, self.sources.plan, self.sources.registry)
         return going_on(verdict) if opened.to_emergency else verdict
 
     def _unvouched(self, verdict: Verdict, request: VerificationRequest, now: int) -> Verdict:
         """Judge a call that no token vouches for. A URI is nobody's number."""
-        if to_emergency(request, self._plan):
+        if to_emergency(request, self.sources.plan):
             return going_on(verdict)
         if verdict.verstat is not Verstat.NONE or not isinstance(request.orig, TN):
             return verdict
         policy = self._unsigned
-        orig, registry, plan = request.orig, self._registry, self._plan
+        orig, registry, plan = request.orig, self.sources.registry, self.sources.plan
         facts = gather_unsigned(orig, registry, now, policy, self._country, plan)
         return marked(judge_unsigned(verdict, facts, policy), orig, plan, registry)
 
@@ -430,7 +363,7 @@ class Verifier:
             raise RuntimeError("judged before its facts were read")
         if sighted is not NEW:
             facts = replace(facts, first_seen=_FIRST[sighted.sight])
-        judged = judge(token, facts, self._conduct_policy, self._marketing)
+        judged = judge(token, facts, self.sources.policy, self._marketing)
         passed = _ALL if judged is None else _passed(_ALL, judged.check)
         result = _result(screened, value, passed, judged, signer, facts.finding, facts.unwanted)
         if sighted is NEW and facts.late is None:
@@ -444,133 +377,36 @@ class Verifier:
 
     def _tell(self, candidate: Candidate, refusal: Refusal | None, opened: Opened) -> None:
         """What the call tells of its signer's conduct. Asked about again, it tells nothing more."""
-        token, facts = candidate.token, candidate.facts
-        if self._conduct is None or not isinstance(token, VerifiedPASSporT) or facts is None:
+        conduct, token, facts = self.sources.conduct, candidate.token, candidate.facts
+        if conduct is None or not isinstance(token, VerifiedPASSporT) or facts is None:
             return
         if refusal is not None and refusal.check not in _COUNTS:
             return
-        called = opened.request.called
+        extension, called = token.passport.extension, opened.request.called
+        if not isinstance(extension, Shaken):
+            return
+        # A token may name others beside whom the call is for, by the request.
         told = observation(
-            token,
             keys(token),
+            token.orig,
             called[0] if called else None,
-            binding=facts.binding,
-            behind=facts.behind,
-            at=opened.now,
-            mark=int.from_bytes(candidate.key[:_MARK_OCTETS], "big"),
+            opened.now,
+            facts.binding,
+            facts.hidden_caller,
+            extension.origid,
+            int.from_bytes(candidate.key[:_MARK_OCTETS], "big"),
         )
         if told is not None:
-            self._conduct.observe(told)
+            conduct.observe(told)
+
+    def signer(self, chain: Chain, now: int) -> TrustedSigner | Untrusted:
+        """Validate a chain, or remember doing so (verifier.trust)."""
+        return self._signers.signer(chain, now, self.trust)
 
     def _suspected(self, x5u: str, fetched: Mapping[str, Chain | Failure]) -> None:
         """A chain from the cache may have been replaced; one just fetched has not."""
         if self._suspect is not None and x5u not in fetched:
             self._suspect(x5u)
-
-    def signer(self, chain: Chain, now: int) -> TrustedSigner | Untrusted:
-        """Validate a chain, or remember doing so.
-
-        A result is used again only with the same trust list and revocation lists, and only
-        while nothing on the path and no list it rests on has expired.
-        """
-        trust = self.trust
-        remembered = self._signers.get(chain.digest)
-        if (
-            remembered is not None
-            and remembered.trust is trust
-            and remembered.since <= now < remembered.until
-        ):
-            self._signers.move_to_end(chain.digest)  # strangers' chains push out idle ones first
-            return remembered.result
-        result = validate(
-            chain,
-            now=now,
-            trust=trust.roots,
-            revocation=trust.revocation,
-            profile=trust.profile,
-        )
-        # A refusal counts from now on only: a clock that was ahead and is set back ends it.
-        since, until = (
-            (now, now + UNTRUSTED_FOR)
-            if isinstance(result, Untrusted)
-            else (result.valid_from, result.valid_until)
-        )
-        self._signers[chain.digest] = _Remembered(trust, since, until, result)
-        self._signers.move_to_end(chain.digest)
-        if len(self._signers) > MAX_REMEMBERED_CHAINS:
-            self._signers.popitem(last=False)
-        return result
-
-    def _gather(
-        self,
-        token: VerifiedPASSporT,
-        opened: Opened,
-    ) -> Facts:
-        """What the stores know, of a token that is taken to be new."""
-        self.certificates.keep(token.passport.header.x5u)
-        signer, now = token.signer, opened.now
-        holder: tuple[str, ...] = ()
-        order: Order | None = None
-        binding: Binding | None = None
-        behind: TN | None = None
-        unwanted: CalleeRefusal | None = None
-        registry, wrong = self._registry, NOTHING_WRONG
-        orig = token.orig if isinstance(token.orig, TN) else None
-        try:
-            holding = registry.holding(orig) if orig is not None else None
-            if orig is not None:
-                wrong = wrong_with(orig, holding, self._plan, now)
-            subjects: tuple[str, ...] = ()
-            resellers: tuple[str, ...] = ()
-            if holding is not None:
-                holder = holding.spcs
-                subjects = (holding.subject,)
-                resellers = registry.standing(holding.subject, holding.reseller).chain
-                if holding.use is Use.PRIVACY and orig is not None and self._conduct is not None:
-                    called = opened.request.called
-                    binding = _shown(orig, called, holding, registry, now)
-                    if binding is not None:
-                        behind = binding.caller(orig, called[0])
-            order = registry.order(
-                Who(
-                    subjects,
-                    resellers,
-                    (signer.spc,) if signer.spc is not None else (),
-                    (orig,) if orig is not None else (),
-                    f"{signer.serial:X}",
-                ),
-                now,
-            )
-            unwanted = self._unwanted(token, opened, registry)
-        except StoreUnavailableError:
-            pass  # what the registry would have said is left out
-        finding = (
-            against(
-                keys(token),
-                self._conduct,
-                self._conduct_policy,
-                registry,
-                now,
-                binding=binding,
-                behind=behind,
-            )
-            if self._conduct is not None
-            else None
-        )
-        late = outdated(opened.request, now, self.policy)
-        facts = Facts(True, holder, order, binding, behind, finding, unwanted, late, *wrong)
-        return facts.to_emergency() if opened.to_emergency else facts
-
-    def _unwanted(
-        self, token: VerifiedPASSporT, opened: Opened, registry: Registry
-    ) -> CalleeRefusal | None:
-        """The callee's refusal of what token or request say the call is for."""
-        extension = token.passport.extension
-        crn = extension.crn if isinstance(extension, Shaken) else None
-        purpose = opened.request.purpose
-        if self._consent is None or (crn is None and purpose is None):
-            return None
-        return self._consent.refusal((crn, purpose), opened.request.to, registry, opened.now)
 
 
 def _passed(checks: tuple[Check, ...], failed: Check) -> tuple[Check, ...]:
@@ -600,19 +436,6 @@ def _result(
         unchecked,
         signer,
     )
-
-
-def _shown(
-    display: TN, called: tuple[TN, ...], holding: Holding, registry: Registry, now: int
-) -> Binding | None:
-    """A binding of the display's holder that shows it; of several callees, each needs one."""
-    found = None
-    for callee in called:
-        one = registry.shown(display, callee, float(now))
-        if one is None or one.platform != holding.subject:
-            return None
-        found = found or one
-    return found
 
 
 # Checks that failed, and the call tells of its signer's conduct all the same.

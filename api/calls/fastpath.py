@@ -6,6 +6,9 @@ task, scope and event for each call, which cost more than signing (docs/performa
 else, and whatever is unusual about a request (chunked body, Expect, pipelining, a body over the
 limit, certificates to be fetched), goes on to the ASGI application, whose routes call the same
 functions.
+
+A whole request in one segment whose head this connection has sent before is not even parsed
+(api/calls/heads.py).
 """
 
 from __future__ import annotations
@@ -14,9 +17,20 @@ import asyncio
 from http import HTTPStatus
 from typing import ClassVar, Final
 
+from zhenxian.api.calls.heads import Head, Heads
 from zhenxian.api.calls.messages import ROUTES, Answer, Headers, Incoming
 from zhenxian.api.calls.service import Calls, Later
-from zhenxian.api.transport.wire import BODY, HEAD, MAX_FIELDS, REST, Shared, WireProtocol, bound
+from zhenxian.api.transport.wire import (
+    BODY,
+    HEAD,
+    HEAD_END,
+    MAX_FIELDS,
+    QUICK,
+    REST,
+    Shared,
+    WireProtocol,
+    bound,
+)
 
 MAX_BATCH: Final = 64  # calls answered in one go; more would make the first wait for the last
 
@@ -58,7 +72,9 @@ class CallBatch:
 class CallProtocol(WireProtocol):
     """Serves one connection. `batch` is set on a subclass by `protocol_for`."""
 
-    __slots__ = ("_body", "_call_headers", "_keep_alive", "_last", "_path", "_pending")
+    __slots__ = (
+        "_body", "_call_headers", "_heads", "_keep_alive", "_last", "_parsed", "_path", "_pending",
+    )  # fmt: skip
 
     batch: ClassVar[CallBatch]
     max_body: ClassVar[int]
@@ -69,14 +85,64 @@ class CallProtocol(WireProtocol):
     _call_headers: Headers
     _body: bytes | bytearray
     _last: bool
+    _heads: Heads
+    _parsed: bool  # the call that was read last was parsed, and its head may be kept
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection."""
-        self._pending = self._last = False
+        self._pending = self._last = self._parsed = False
+        self._heads = Heads()
         self._keep_alive = True
         self._path = None
         self._body = b""
         super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """A segment: answered at once if its head is known, else parsed."""
+        if self._state == REST and not self._pending and len(data) <= QUICK:
+            end = data.find(HEAD_END) + len(HEAD_END)
+            octets = data[:end]
+            head = self._heads.get(octets)
+            if head is None:
+                self._parsed = False
+                super().data_received(data)
+                if self._parsed and self._pending:
+                    self._keep(octets, len(data) - end)
+                return
+            if len(data) - end == head.length and self._free():
+                self._idle_since = None
+                self._served = 1
+                self._path = head.path
+                self._call_headers = head.headers
+                self._keep_alive = head.keep_alive
+                self._pending = True
+                self.url, self.headers = head.url, head.fields
+                self.batch.add(self, Incoming(head.path, b"POST", head.headers, data[end:]))
+                return
+        super().data_received(data)
+
+    def _keep(self, octets: bytes, length: int) -> None:
+        """Keep the head of the call that was just parsed, if it came whole and alone."""
+        path = self._path
+        if (
+            path is not None
+            and self._call_headers.content_length == b"%d" % length
+            and self._keep_alive
+            and self.parser.get_http_version() == "1.1"
+        ):
+            fields = self.headers
+            head = Head(path, self.url, fields, self._call_headers, length, self._keep_alive)
+            self._heads.keep(octets, head)
+
+    def _free(self) -> bool:
+        """True when a call can be answered now, without the ASGI way."""
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and not self.flow.write_paused
+            and not self.flow.held
+            and self._refusal is None
+            and not self.transport.is_closing()
+        )
 
     def on_message_begin(self) -> None:
         """A request starts; whether it is a call shows with its headers."""
@@ -101,9 +167,7 @@ class CallProtocol(WireProtocol):
                 length is not None
                 and headers.unusual is None
                 and len(self.headers) <= MAX_FIELDS
-                and (self.cycle is None or self.cycle.response_complete)
-                and not self.flow.write_paused
-                and not self.transport.is_closing()
+                and self._free()
                 and self.parser.get_method() == b"POST"
                 and (headers.host in self.names or self.usable())
             ):
@@ -117,6 +181,7 @@ class CallProtocol(WireProtocol):
                     self._body = b""
                     self._fields = 0
                     return
+        self._heads.clear()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -141,7 +206,7 @@ class CallProtocol(WireProtocol):
         self._keep_alive = parser.should_keep_alive() and (
             headers.connection is None or parser.get_http_version() != "1.0"
         )
-        self._pending = True
+        self._pending = self._parsed = True
         self._served += 1
         body = self._body if isinstance(self._body, bytes) else bytes(self._body)
         self.batch.add(self, Incoming(path, b"POST", headers, body))

@@ -15,7 +15,7 @@ ROUTES: Final = {SIGNING: "signing", VERIFICATION: "verification"}
 JSON: Final = b"application/json"
 
 
-class Headers(Struct):
+class Headers(Struct, kw_only=True):
     """The request headers that the two routes look at; values as received.
 
     Attributes:

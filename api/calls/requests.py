@@ -21,7 +21,13 @@ from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import ANONYMOUS, TN, URI
 from zhenxian.passport.claims import MAX_DESTINATIONS, MAX_IAT, Destination
 from zhenxian.passport.json import loads_plain
-from zhenxian.passport.ppt.shaken import MAX_CRN_LENGTH, parse_attest, parse_crn, parse_origid
+from zhenxian.passport.ppt.shaken import (
+    MAX_CRN_LENGTH,
+    Attestation,
+    parse_attest,
+    parse_crn,
+    parse_origid,
+)
 from zhenxian.passport.words import fault, unreadable
 from zhenxian.signer.request import SigningRequest
 from zhenxian.verifier.request import VerificationRequest
@@ -32,6 +38,11 @@ Name = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
 CallId = Annotated[str, Meta(min_length=1)]  # of any length: RFC 3261 section 25.1 has no bound
 Purpose = Annotated[str, Meta(min_length=1, max_length=MAX_CRN_LENGTH)]
 Digits = Annotated[str, Meta(pattern=r"^[0-9*#]{1,16}$")]
+
+
+# The schema alone names these values: the readers below check them, with errors of their own.
+Level = Annotated[str, Meta(title="Attestation", extra_json_schema={"enum": list(Attestation)})]
+Type = Annotated[str, Meta(title="Ppt", extra_json_schema={"enum": ["shaken"]})]
 
 
 class Dialect(str, Enum):
@@ -66,7 +77,7 @@ class Party(Struct, forbid_unknown_fields=True):
     uri: str | list[str] | None = None
 
 
-class SigningMembers(Struct, forbid_unknown_fields=True):
+class SigningMembers(Struct, forbid_unknown_fields=True, kw_only=True):
     """Members of signingRequest.
 
     `access`, `caller`, `extension`, `purpose` and `crn` are ours; the rest of dialects.
@@ -74,10 +85,10 @@ class SigningMembers(Struct, forbid_unknown_fields=True):
 
     orig: Party
     dest: Party
-    attest: str | None = None
+    attest: Level | None = None
     iat: Seconds | None = None
     origid: str | None = None
-    ppt: str | None = None
+    ppt: Type | None = None
     profileId: Name | None = None  # noqa: N815, as the dialect spells it
     requestId: Name | None = None  # noqa: N815
     div: Any = None
@@ -96,7 +107,7 @@ class SigningBody(Struct, forbid_unknown_fields=True):
     request: SigningMembers = field(name="signingRequest")
 
 
-class VerificationMembers(Struct, forbid_unknown_fields=True):
+class VerificationMembers(Struct, forbid_unknown_fields=True, kw_only=True):
     """Members of verificationRequest. `callId`, `purpose`, `explain` are ours."""
 
     from_: Party = field(name="from")
@@ -121,7 +132,7 @@ class VerificationBody(Struct, forbid_unknown_fields=True):
     request: VerificationMembers = field(name="verificationRequest")
 
 
-class RenamedMembers(Struct, forbid_unknown_fields=True):
+class RenamedMembers(Struct, forbid_unknown_fields=True, kw_only=True):
     """Members of verificationRequest as clients have them that name them as the token does.
 
     `orig`, `dest` and `iat` are the call's, and stand for `from`, `to` and `time`, all three.
@@ -331,14 +342,13 @@ def _destination(party: Party, reading: Reading, dialect: Dialect) -> Destinatio
 
 
 def read_signing(
-    body: bytes, *, configured: Dialect | None, reading: Reading, now: int, iat_window: int
+    body: bytes, *, configured: Dialect | None, reading: Reading
 ) -> tuple[SigningRequest, Echo]:
     """Read the body of POST /stir/v1/signing.
 
     Args:
         configured: the dialect to answer in; None tells it from the body.
         reading: how identities are read.
-        now: seconds since the epoch, to refuse a stale or future iat.
 
     Raises:
         RequestError: names the member and what was expected.
@@ -374,13 +384,6 @@ def read_signing(
             raise RequestError(Reason.PARAMETER_MISSING, "attest", dialect=dialect)
         if origid is None and members.access is None and members.profileId is None:
             raise RequestError(Reason.PARAMETER_MISSING, "origid", dialect=dialect)
-    if abs(now - iat) > iat_window:
-        raise RequestError(
-            Reason.PARAMETER_INVALID,
-            "iat",
-            f"{iat} is not within {iat_window} s of now",
-            dialect=dialect,
-        )
     try:
         level = parse_attest(attest) if attest is not None else None
         if origid is not None:
@@ -424,10 +427,10 @@ def _as_the_token(body: bytes) -> VerificationMembers | None:
     except _NO_JSON:
         return None
     return VerificationMembers(
-        found.orig,
-        found.dest,
-        found.iat,
-        found.identity,
+        from_=found.orig,
+        to=found.dest,
+        time=found.iat,
+        identity=found.identity,
         requestId=found.requestId,
         callId=found.callId,
         explain=found.explain,

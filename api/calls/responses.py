@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from zhenxian.analytics.model import Finding
+from zhenxian.analytics.sentences import chinese, english
+from zhenxian.api.calls.answers import (
+    FOUND_STATES,
+    OTHER_POLICY,
+    AtisError,
+    AtisSigning,
+    AtisVerification,
+    ExceptionMembers,
+    FindingAnswer,
+    OwnVerification,
+    RequestErrorMembers,
+    SipResponse,
+    ThreegppError,
+    ThreegppSigning,
+    ThreegppVerification,
+    VerifyResult,
+)
+from zhenxian.api.calls.errors import SPOKEN
 from zhenxian.api.calls.requests import Dialect, Echo, filled
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
 from zhenxian.signer.decide import Decision
@@ -24,8 +42,11 @@ def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) 
     With `explain`: attest, the decision's reason, a sentence, and what the caller's conduct shows,
     as members of our own. `labels` as in `judged`.
     """
-    name = "identity" if echo.dialect is Dialect.ATIS else "identityHeader"
-    members: dict[str, Any] = {name: header.identity}
+    members: AtisSigning | ThreegppSigning = (
+        {"identity": header.identity}
+        if echo.dialect is Dialect.ATIS
+        else {"identityHeader": header.identity}
+    )
     if echo.request_id is not None:
         members["requestId"] = echo.request_id
     if decision.finding is not None:
@@ -45,16 +66,17 @@ def refused(reason: Reason, variables: tuple[str, ...], dialect: Dialect) -> byt
     """An error answer: requestError of ATIS-1000082, or the plain error of 3GPP."""
     if dialect is Dialect.THREEGPP:
         return _encode({"error": filled(reason, variables).removeprefix("Error: ")})
-    message_id = reason.message_id or "POL5000"
-    kind = "policyException" if message_id.startswith("POL") else "serviceException"
+    message_id = SPOKEN[reason].message_id or OTHER_POLICY
     text = reason.text if reason.text.startswith("Error: ") else f"Error: {reason.text}."
-    return _encode(
-        {
-            "requestError": {
-                kind: {"messageId": message_id, "text": text, "variables": list(variables)}
-            }
-        }
+    told: ExceptionMembers = {
+        "messageId": message_id,
+        "text": text,
+        "variables": list(variables),
+    }
+    error: RequestErrorMembers = (
+        {"policyException": told} if message_id.startswith("POL") else {"serviceException": told}
     )
+    return _encode({"requestError": error})
 
 
 def denied(decision: Decision, dialect: Dialect, explain: bool) -> bytes:
@@ -62,13 +84,14 @@ def denied(decision: Decision, dialect: Dialect, explain: bool) -> bytes:
 
     With `explain`: what the caller's conduct shows, as a member of our own.
     """
+    members: AtisError | ThreegppError
     if dialect is Dialect.THREEGPP:
-        members: dict[str, Any] = {"error": f"{decision.reason.code}: {decision.detail}"}
+        members = {"error": f"{decision.reason.code}: {decision.detail}"}
     else:
         members = {
             "requestError": {
                 "policyException": {
-                    "messageId": decision.reason.message_id,
+                    "messageId": SPOKEN[decision.reason].message_id or OTHER_POLICY,
                     "text": "Error: Signing refused by policy: %1: %2.",
                     "variables": [decision.reason.code, decision.detail],
                 }
@@ -79,19 +102,21 @@ def denied(decision: Decision, dialect: Dialect, explain: bool) -> bytes:
     return _encode(members)
 
 
-def finding_told(found: Finding) -> dict[str, Any]:
+def finding_told(found: Finding) -> FindingAnswer:
     """A finding without its samples, as answers and the administration tell it."""
     return {
         "key": str(found.key),
-        "state": found.state.name.lower(),
-        "measure": found.measure.value,
-        "beside": [measure.value for measure in found.beside],
+        "state": FOUND_STATES[found.state],
+        "measure": found.measure,
+        "beside": list(found.beside),
         "figures": {name: round(value, 4) for name, value in found.figures.items()},
         "thresholds": found.thresholds,
         "window": found.window,
         "since": found.since,
         "until": found.until,
         "sentence": found.sentence,
+        "plain": english(found),
+        "plainChinese": chinese(found),
     }
 
 
@@ -108,7 +133,7 @@ def judged(verdict: Verdict, echo: Echo, explain: bool, rejection: Rejection = D
     rejected with a SIP status beyond those of RFC 8224: code, phrase, and the value of Call-Info
     (RFC 8688).
     """
-    members = (
+    members: AtisVerification | ThreegppVerification = (
         _atis(verdict, rejection)
         if echo.dialect is Dialect.ATIS
         else _threegpp(verdict, echo, rejection)
@@ -118,7 +143,7 @@ def judged(verdict: Verdict, echo: Echo, explain: bool, rejection: Rejection = D
             rejection.of(verdict.sip), rejection.contact_for(verdict)
         )
     if verdict.labels:
-        members["labels"] = verdict.labels
+        members["labels"] = list(verdict.labels)
     if verdict.kind is not None:
         members["kind"] = verdict.kind
     if explain:
@@ -138,14 +163,14 @@ def repeated(answer: bytes, explain: bool) -> bytes:
 _AGAIN: Final = "the same request was sent again a moment after: the answer is that of the first"
 
 
-def _response(sip: SipStatus, call_info: str | None) -> dict[str, Any]:
-    response: dict[str, Any] = {"code": sip.code, "phrase": sip.phrase}
+def _response(sip: SipStatus, call_info: str | None) -> SipResponse:
+    response: SipResponse = {"code": sip.code, "phrase": sip.phrase}
     if call_info is not None:
         response["callInfo"] = call_info
     return response
 
 
-def _atis(verdict: Verdict, rejection: Rejection) -> dict[str, Any]:
+def _atis(verdict: Verdict, rejection: Rejection) -> AtisVerification:
     if verdict.verstat is Verstat.PASSED:
         return {"verstat": verdict.verstat}
     sip = rejection.of(verdict.sip)
@@ -157,30 +182,32 @@ def _atis(verdict: Verdict, rejection: Rejection) -> dict[str, Any]:
     }
 
 
-def _threegpp(verdict: Verdict, echo: Echo, rejection: Rejection) -> dict[str, Any]:
-    members: dict[str, Any] = {"verstatValue": verdict.verstat}
+def _threegpp(verdict: Verdict, echo: Echo, rejection: Rejection) -> ThreegppVerification:
+    members: ThreegppVerification = {
+        "verstatValue": verdict.verstat,
+        "verifyResults": [
+            {"verifyResult": _result(result, rejection)} for result in verdict.results
+        ],
+    }
     if echo.request_id is not None:
         members["requestId"] = echo.request_id
     if echo.display_name is not None:
         members["displayName"] = echo.display_name
-    members["verifyResults"] = [
-        {"verifyResult": _result(result, rejection)} for result in verdict.results
-    ]
     return members
 
 
-def _result(result: Result, rejection: Rejection) -> dict[str, Any]:
-    members: dict[str, Any] = {"ppt": result.ppt or "unknown"}
+def _result(result: Result, rejection: Rejection) -> VerifyResult:
+    members: VerifyResult = {"ppt": result.ppt or "unknown", "status": "pass"}
     refusal = result.refusal
     if refusal is None:
-        members["status"] = "pass"
         if result.passport is not None:
             members["validClaims"] = result.passport.claims()
         return members
     sip = refusal.reason.sip
     passed = refusal.reason.verstat is Verstat.PASSED
-    members["status"] = "pass" if passed else "fail"
-    if passed and result.passport is not None:
+    if not passed:
+        members["status"] = "fail"
+    elif result.passport is not None:
         members["validClaims"] = result.passport.claims()
     if sip is not None:
         sip = rejection.of(sip)
@@ -191,7 +218,7 @@ def _result(result: Result, rejection: Rejection) -> dict[str, Any]:
     return members
 
 
-def _own(verdict: Verdict, echo: Echo, members: dict[str, Any]) -> None:
+def _own(verdict: Verdict, echo: Echo, members: OwnVerification) -> None:
     decisive = verdict.decisive
     members["reason"] = verdict.reason.code
     if verdict.verstat is Verstat.PASSED:
@@ -209,7 +236,7 @@ def _own(verdict: Verdict, echo: Echo, members: dict[str, Any]) -> None:
         members["failedCheck"] = verdict.failed.name
     notes = (*(decisive.notes if decisive is not None else ()), *verdict.notes)
     if notes:
-        members["notes"] = notes
+        members["notes"] = list(notes)
     if decisive is not None and decisive.finding is not None:
         members["finding"] = finding_told(decisive.finding)
     if echo.explain:

@@ -15,8 +15,9 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from zhenxian.api.auth import LOCAL, Authenticator, Principal, Role
+from zhenxian.api.auth import LOCAL, Authenticator, Principal
 from zhenxian.api.calls import responses as answers
+from zhenxian.api.calls.errors import SPOKEN
 from zhenxian.api.calls.messages import (
     JSON,
     ROUTES,
@@ -36,6 +37,7 @@ from zhenxian.api.calls.requests import (
     read_signing,
     read_verification,
 )
+from zhenxian.api.permissions import Action, Thing, roles_of
 from zhenxian.calls.pipeline import (
     STAGED,
     Asked,
@@ -50,9 +52,11 @@ from zhenxian.calls.pipeline import (
 from zhenxian.calls.repeats import question_of
 from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason
+from zhenxian.signer.screen import Unfit
 from zhenxian.verifier.redress import Rejection
 from zhenxian.verifier.verdict import Verdict
 
+_MAY_ASK: Final = frozenset(roles_of(Thing.CALLS, Action.ASK))
 _SMALL_DIGITS: Final = 4  # of the Content-Length of a body that anybody may send
 MAX_REQUEST_ID: Final = 128  # octets of X-RequestID that are echoed and logged
 
@@ -78,7 +82,6 @@ class CallPolicy(Struct, frozen=True, kw_only=True):
     max_body: int = 65_536
     explain: bool = True
     reading: Reading = Reading()
-    iat_window: int = 60
 
 
 class Calls:
@@ -193,7 +196,7 @@ class Calls:
         )
         if principal is None:
             raise RequestError(Reason.UNAUTHENTICATED)
-        if Role.PROXY not in principal.roles:
+        if _MAY_ASK.isdisjoint(principal.roles):
             raise RequestError(Reason.FORBIDDEN)
         if method != b"POST":
             raise RequestError(Reason.METHOD_NOT_ALLOWED)
@@ -217,21 +220,15 @@ class Calls:
         self, body: bytes, dialect: Dialect | None, name: bytes, started: float
     ) -> Answer | Signing[RestCall]:
         policy = self.policy
-        request, echo = read_signing(
-            body,
-            configured=dialect,
-            reading=policy.reading,
-            now=int(self.pipeline.clock()),
-            iat_window=policy.iat_window,
-        )
+        request, echo = read_signing(body, configured=dialect, reading=policy.reading)
         call = self.pipeline.decide(request, RestCall(name, started, echo))
-        if call is None:
-            raise RequestError(Reason.NOT_READY, dialect=echo.dialect)
+        if isinstance(call, Unfit):
+            raise _unfit(call, echo.dialect)
         if call.decision.attest is not None:
             return call
         self.pipeline.signed(call)
         denied = answers.denied(call.decision, echo.dialect, policy.explain)
-        return Answer(call.decision.reason.http, denied, name)
+        return Answer(SPOKEN[call.decision.reason].status, denied, name)
 
     def _signed(self, call: Signing[RestCall]) -> Answer:
         if call.signed is None:
@@ -273,11 +270,18 @@ class Calls:
         return self._error(path, RequestError(Reason.INTERNAL), dialect, name)
 
     def _error(self, path: str, error: RequestError, dialect: Dialect, name: bytes) -> Answer:
-        reason = error.reason
+        reason, status = error.reason, SPOKEN[error.reason].status
         self.pipeline.recorder.error(
-            ROUTES[path], reason, name, reason.http, error.variables[0] if error.variables else None
+            ROUTES[path], reason, name, status, error.variables[0] if error.variables else None
         )
-        return Answer(reason.http, answers.refused(reason, error.variables, dialect), name)
+        return Answer(status, answers.refused(reason, error.variables, dialect), name)
+
+
+def _unfit(unfit: Unfit, dialect: Dialect) -> RequestError:
+    """The dialect's error: a member's, or what is said of this service."""
+    if not unfit.where:
+        return RequestError(unfit.reason, dialect=dialect)
+    return RequestError(Reason.PARAMETER_INVALID, unfit.where, unfit.detail, dialect=dialect)
 
 
 def _asker(principal: Principal, headers: Headers) -> bytes:

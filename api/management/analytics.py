@@ -5,7 +5,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, Protocol
 
 from fastapi import APIRouter, Body, HTTPException, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,19 +13,37 @@ from pydantic import BaseModel, ConfigDict, Field
 from zhenxian.analytics.counted import Contact
 from zhenxian.analytics.detector import Detector
 from zhenxian.analytics.model import Assessment, Finding, Key, KeyKind, Picture, Sample, State
-from zhenxian.api.auth import Authenticator, Principal, Role
+from zhenxian.api.auth import Authenticator, Principal
+from zhenxian.api.calls.answers import FOUND_STATES
 from zhenxian.api.calls.responses import finding_told
-from zhenxian.api.management.common import problems, requires
+from zhenxian.api.management.answers import (
+    ClearingAnswer,
+    ClearingsPage,
+    EndedAnswer,
+    FindingsPage,
+    MeasureAnswer,
+    PictureAnswer,
+    SampleAnswer,
+)
+from zhenxian.api.management.common import ALWAYS, problems, requires
+from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.reading import PlainRoute
+from zhenxian.api.schema import answered
 from zhenxian.core.errors import ParseError, StoreUnavailableError
 from zhenxian.core.reading import Reading
 from zhenxian.passport.ppt.shaken import MAX_ORIGID_LENGTH
 from zhenxian.registry.forms import AS_WRITTEN, row_of
 from zhenxian.registry.journal import put
-from zhenxian.registry.model import Clearing, ConductKind, ConductMeasure, Kind, clearing_id
-from zhenxian.stores.analytics.sync import MOST_AHEAD, AnalyticsSync
-from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.sqlite.registry import EmbeddedRegistry
+from zhenxian.registry.model import (
+    MOST_AHEAD,
+    Clearing,
+    ConductKind,
+    ConductMeasure,
+    Kind,
+    clearing_id,
+)
+from zhenxian.registry.store import RegistryStore
+from zhenxian.signer.analytics import gateway
 
 MAX_ENDED: Final = 1_000  # ends of calls in one request
 _AT_ONCE: Final = 50
@@ -33,8 +51,6 @@ _MAX_TN: Final = 64  # characters, separators included
 _MAX_SECONDS: Final = 7 * 86_400
 _MAX_KEY: Final = 208  # characters: "signer:", a code of 64, "/", and an origid
 
-_OVERSEERS: Final = (Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR, Role.OPERATOR)
-_READERS: Final = (Role.PROXY, *_OVERSEERS)
 _logger = logging.getLogger("zhenxian")
 
 _ENDED_EXAMPLE: Final = [
@@ -68,6 +84,19 @@ ClearingId = Annotated[
 ]
 
 
+class Keeper(Protocol):
+    """What keeps the conduct of this process."""
+
+    @property
+    def conduct(self) -> Detector:
+        """Counts and findings."""
+        ...
+
+    def clear(self, clearing: Clearing) -> None:
+        """Apply a clearing that is on record."""
+        ...
+
+
 class EndedCall(BaseModel):
     """One call that is over: by its access where we signed it, by its signer where we verified."""
 
@@ -85,8 +114,8 @@ class EndedCall(BaseModel):
 
 
 def displays_router(
-    keeper: AnalyticsSync,
-    registry: EmbeddedRegistry | FleetRegistry,
+    keeper: Keeper,
+    registry: RegistryStore,
     authenticator: Authenticator,
     *,
     clock: Callable[[], float],
@@ -104,21 +133,34 @@ def displays_router(
         route_class=PlainRoute,
         prefix="/v1/displays",
         tags=["Displays"],
-        responses=problems(
+        responses=ALWAYS
+        | problems(
             c400="The body is not JSON text.",
             c401="Missing or unknown credentials.",
             c403="The role does not permit it.",
+            c404="Conduct is not counted here: settings displays.*.",
             c422="A value is missing or unusable; the detail names it.",
         ),
     )
-    read = requires(authenticator, *_READERS)
-    clear = requires(authenticator, Role.REGISTRAR)
-    tell = requires(authenticator, Role.PROXY)
+    read = requires(authenticator, Thing.DISPLAYS, Action.READ)
+    clear = requires(authenticator, Thing.DISPLAYS, Action.CLEAR)
+    tell = requires(authenticator, Thing.DISPLAYS, Action.REPORT)
 
-    @routes.get("", summary="Who is found suspected or pooled", dependencies=[read])
+    @routes.get(
+        "",
+        summary="Who is found suspected or pooled",
+        operation_id="list_findings",
+        responses=answered("A page of the findings.", FindingsPage),
+        dependencies=[read],
+    )
     async def standing(
         state: Annotated[
-            str | None, Query(pattern="^(suspected|pooled)$", description="Only these.")
+            str | None,
+            Query(
+                pattern="^(suspected|pooled)$",
+                description="Only these.",
+                json_schema_extra={"enum": ["suspected", "pooled"]},
+            ),
         ] = None,
         kind: Annotated[KeyKind | None, Query(description="Only keys of this kind.")] = None,
         after: Annotated[str, Query(max_length=_MAX_KEY, description="`following` before.")] = "",
@@ -140,7 +182,13 @@ def displays_router(
             "following": page[-1][0] if len(rest) > limit else None,
         }
 
-    @routes.post("/ended", summary="Tell that calls are over", dependencies=[tell])
+    @routes.post(
+        "/ended",
+        summary="Tell that calls are over",
+        operation_id="tell_ended_calls",
+        responses=answered("What was taken.", EndedAnswer),
+        dependencies=[tell],
+    )
     async def ended(
         calls: Annotated[
             list[EndedCall],
@@ -172,18 +220,21 @@ def displays_router(
     @routes.get(
         "/{key:path}",
         summary="All figures of a key",
+        operation_id="read_picture",
         dependencies=[read],
-        responses=problems(c404="A line break is part of no key."),
+        responses=problems(c404="A line break is part of no key. Or: conduct is not counted here.")
+        | answered("What is known of it.", PictureAnswer),
     )
     async def picture(key: KeyText) -> dict[str, Any]:
-        return _told(conduct.picture(Key.parse(key), int(clock())))
+        return {**_told(conduct.picture(Key.parse(key), int(clock())))}
 
     @routes.delete(
         "/{key:path}",
         status_code=204,
         summary="Clear a key after an objection",
+        operation_id="clear_key",
         responses=problems(
-            c404="Nothing stands against it.",
+            c404="Nothing stands against it. Or: conduct is not counted here.",
             c503="It cannot be put on record; nothing is cleared.",
         ),
     )
@@ -214,36 +265,47 @@ def displays_router(
     return routes
 
 
-def clearings_router(
-    registry: EmbeddedRegistry | FleetRegistry, authenticator: Authenticator
-) -> APIRouter:
+def clearings_router(registry: RegistryStore, authenticator: Authenticator) -> APIRouter:
     """What was cleared, for whoever oversees; also where conduct is not counted any more."""
     routes = APIRouter(
         route_class=PlainRoute,
         prefix="/v1/clearings",
         tags=["Displays"],
-        responses=problems(
+        responses=ALWAYS
+        | problems(
             c401="Missing or unknown credentials.",
             c403="The role does not permit it.",
             c422="A value is missing or unusable; the detail names it.",
             c503="The registry cannot be asked.",
         ),
-        dependencies=[requires(authenticator, *_OVERSEERS)],
+        dependencies=[requires(authenticator, Thing.CLEARINGS, Action.READ)],
     )
 
-    @routes.get("", summary="What was cleared after objections, by whom and why")
+    @routes.get(
+        "",
+        summary="What was cleared after objections, by whom and why",
+        operation_id="list_clearings",
+        responses=answered("A page of the clearings.", ClearingsPage),
+    )
     async def listed(
         limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 100,
         after: Annotated[str, Query(max_length=200, description="`following` before.")] = "",
     ) -> dict[str, Any]:
         """The earliest first."""
-        page = await registry.read(lambda book: book.page(Kind.CLEARING, after=after, limit=limit))
+        page = await registry.read(
+            lambda records: records.page(Kind.CLEARING, after=after, limit=limit)
+        )
         rows = [_recorded(record) for _, record in page.rows if isinstance(record, Clearing)]
         return {"clearings": rows, "following": page.following}
 
-    @routes.get("/{key}", summary="Read a clearing", responses=problems(c404="No such clearing."))
+    @routes.get(
+        "/{key}",
+        summary="Read a clearing",
+        operation_id="read_clearing",
+        responses=problems(c404="No such clearing.") | answered("As recorded.", ClearingAnswer),
+    )
     async def one(key: ClearingId) -> dict[str, Any]:
-        found = await registry.read(lambda book: book.get(Kind.CLEARING, key))
+        found = await registry.read(lambda records: records.get(Kind.CLEARING, key))
         if found is None or not isinstance(found[1], Clearing):
             raise HTTPException(404, f"there is no clearing {key}")
         return _recorded(found[1])
@@ -288,7 +350,7 @@ def _met(call: EndedCall, conduct: Detector, reading: Reading) -> Contact | None
     return conduct.met(display, callee, answered=call.answered, seconds=call.seconds)
 
 
-def _ended_keys(call: EndedCall, registry: EmbeddedRegistry | FleetRegistry) -> tuple[Key, ...]:
+def _ended_keys(call: EndedCall, registry: RegistryStore) -> tuple[Key, ...]:
     if call.spc is not None and call.origid is not None:
         return Key(KeyKind.SIGNER, f"{call.spc}/{call.origid}"), Key(KeyKind.SPC, call.spc)
     if call.access is None and call.origid is None:
@@ -298,15 +360,21 @@ def _ended_keys(call: EndedCall, registry: EmbeddedRegistry | FleetRegistry) -> 
     except StoreUnavailableError:
         return ()
     if access is None:
-        return ()
+        return gateway(call.origid) if call.origid else ()
     return Key(KeyKind.ACCESS, access.id), Key(KeyKind.SUBJECT, access.subject)
 
 
-def _told(picture: Picture) -> dict[str, Any]:
+_STATES: Final[dict[State, Literal["watching", "suspected", "pooled"]]] = {
+    State.WATCHING: "watching",
+    **FOUND_STATES,
+}
+
+
+def _told(picture: Picture) -> PictureAnswer:
     finding = picture.finding
     return {
         "key": str(picture.key),
-        "state": picture.state.name.lower(),
+        "state": _STATES[picture.state],
         "calls": picture.calls,
         "first": picture.first,
         "last": picture.last,
@@ -316,9 +384,9 @@ def _told(picture: Picture) -> dict[str, Any]:
     }
 
 
-def _measured(assessment: Assessment) -> dict[str, Any]:
+def _measured(assessment: Assessment) -> MeasureAnswer:
     return {
-        "measure": assessment.measure.value,
+        "measure": assessment.measure,
         "strength": round(assessment.strength, 4),
         "figures": {name: round(value, 4) for name, value in assessment.figures.items()},
         "thresholds": assessment.thresholds,
@@ -327,5 +395,5 @@ def _measured(assessment: Assessment) -> dict[str, Any]:
     }
 
 
-def _sample(sample: Sample) -> dict[str, Any]:
+def _sample(sample: Sample) -> SampleAnswer:
     return {"at": sample.at, "display": sample.display, "callee": sample.callee}

@@ -18,76 +18,33 @@ from typing import IO, Annotated, Any, Final
 from fastapi import APIRouter, HTTPException, Path, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from zhenxian.api.auth import Authenticator, Principal, Role
-from zhenxian.api.management.common import PROBLEM_JSON, problems, requires
-from zhenxian.api.management.records import NAMES, Reason
+from zhenxian.api.auth import Authenticator, Principal
+from zhenxian.api.management.answers import (
+    ImportAnswer,
+    ImportProblem,
+    Problem,
+    ProgressAnswer,
+)
+from zhenxian.api.management.common import ALWAYS, PROBLEM_JSON, problems, requires
+from zhenxian.api.management.parameters import ModeOf, Reason
+from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.reading import PlainRoute
+from zhenxian.api.schema import answered
 from zhenxian.core.errors import ConfigError
-from zhenxian.core.reading import Reading
-from zhenxian.registry.forms import AS_WRITTEN, COLUMNS, row_of
-from zhenxian.registry.model import Kind
-from zhenxian.stores.bulk.cells import HEAD, foreign
-from zhenxian.stores.bulk.csv_rows import Mode, Report
-from zhenxian.stores.bulk.importer import Import, cell
-from zhenxian.stores.fleet.importer import FleetImport
-from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.sqlite.file import Book
-from zhenxian.stores.sqlite.registry import EmbeddedRegistry
-from zhenxian.stores.sqlite.requests import reached
+from zhenxian.registry.cells import HEAD, cell, foreign
+from zhenxian.registry.forms import row_of
+from zhenxian.registry.imports import MOST_TOLD, Imports, Mode, Report
+from zhenxian.registry.members import COLUMNS
+from zhenxian.registry.model import NAMES, Kind
+from zhenxian.registry.store import Records, RegistryStore
 
 CSV: Final = "text/csv"
-MAX_TOLD: Final = 100_000  # refused rows that one answer lists
 _UPLOADS: Final = 4  # at once; each takes up to max_import octets of the disk
 _BUFFER: Final = 1_048_576  # octets gathered before the disk is asked
-LINES: Final = 25_000  # of one commit: memory holds a few times as many, and writers wait for it
 MAX_LINE: Final = 16_384  # characters; a record has some hundred
 _PAGE: Final = 2_000  # records read at once by an export
 
-_KINDS: Final = {name: kind for kind, name in NAMES.items() if kind in COLUMNS}
-_REPORT: Final = {
-    "type": "object",
-    "required": [
-        "rows",
-        "changed",
-        "unchanged",
-        "rejections",
-        "rejected",
-        "reasons",
-        "written",
-    ],
-    "properties": {
-        "rows": {"type": "integer", "description": "Rows read, without those passed over."},
-        "changed": {"type": "integer", "description": "Rows registered."},
-        "unchanged": {"type": "integer", "description": "Rows that were registered so already."},
-        "rejections": {"type": "integer", "description": "Rows refused, all of them."},
-        "rejected": {
-            "type": "array",
-            "description": "The first of these.",
-            "items": {
-                "type": "object",
-                "required": ["line", "reason"],
-                "properties": {
-                    "line": {"type": "integer", "description": "From 1, the header's."},
-                    "reason": {"type": "string"},
-                },
-            },
-        },
-        "reasons": {
-            "type": "array",
-            "description": "Why rows were refused: each reason once, without what the rows say.",
-            "items": {
-                "type": "object",
-                "required": ["reason", "count", "line"],
-                "properties": {
-                    "reason": {"type": "string"},
-                    "count": {"type": "integer", "description": "So many rows."},
-                    "line": {"type": "integer", "description": "The first of these."},
-                },
-            },
-        },
-        "written": {"type": "boolean", "description": "False for a dry run."},
-    },
-}
+_KINDS: Final = {name: kind for kind, name in NAMES.items()}
 _UPLOAD: Final = {
     "requestBody": {
         "required": True,
@@ -97,7 +54,7 @@ _UPLOAD: Final = {
     }
 }
 
-Records = Annotated[
+Which = Annotated[
     str, Path(json_schema_extra={"enum": list(_KINDS)}, description="What the rows are.")
 ]
 Name = Annotated[
@@ -109,16 +66,9 @@ Name = Annotated[
         " from its start. Best effort only.",
     ),
 ]
-ReadMode = Annotated[
-    str,
-    Query(
-        pattern="^(all-or-nothing|best-effort)$",
-        description="all-or-nothing: with one refused row nothing is written.",
-    ),
-]
 DryRun = Annotated[bool, Query(description="Check everything and write nothing.")]
 Told = Annotated[
-    int, Query(ge=0, le=MAX_TOLD, description="Refused rows that are listed; all are counted.")
+    int, Query(ge=0, le=MOST_TOLD, description="Refused rows that are listed; all are counted.")
 ]
 
 
@@ -127,12 +77,11 @@ class _TooLargeError(Exception):
 
 
 def bulk_router(
-    registry: EmbeddedRegistry | FleetRegistry,
+    registry: RegistryStore,
     authenticator: Authenticator,
     *,
-    identity_key: bytes,
+    imports: Imports,
     max_import: int,
-    reading: Reading = AS_WRITTEN,
     clock: Callable[[], float] = time.time,
 ) -> APIRouter:
     """The routes of imports and exports."""
@@ -140,7 +89,8 @@ def bulk_router(
         route_class=PlainRoute,
         prefix="/v1",
         tags=["Bulk"],
-        responses=problems(
+        responses=ALWAYS
+        | problems(
             c401="Missing or unknown credentials.",
             c403="The role does not permit it.",
             c404="There are no such records.",
@@ -148,9 +98,8 @@ def bulk_router(
             c503="The registry cannot be asked, or does not take it.",
         ),
     )
-    write = requires(authenticator, Role.REGISTRAR)
-    read = requires(authenticator, Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR)
-    works = _Works(registry, identity_key, reading)
+    write = requires(authenticator, Thing.SHEETS, Action.IMPORT)
+    read = requires(authenticator, Thing.SHEETS, Action.EXPORT)
     uploads = asyncio.Semaphore(_UPLOADS)
 
     @routes.post(
@@ -160,14 +109,12 @@ def bulk_router(
         " `zhenxian registry import` on the machine. Rows that are registered already, as they"
         " are, change nothing. Best effort commits as it goes; the answer comes at the end. Of a"
         " running fleet, all-or-nothing and dry runs take 10,000 rows.",
+        operation_id="import_records",
         responses={
-            200: {
-                "description": "What became of the rows.",
-                "content": {"application/json": {"schema": _REPORT}},
-            },
+            **answered("What became of the rows.", ImportAnswer),
+            **problems(c413="The body is too large.", c415="Only text/csv is read."),
             **problems(
-                c413="The body is too large.",
-                c415="Only text/csv is read.",
+                ImportProblem,
                 c422="A value or the file is unusable; or, all or nothing, rows were refused, and"
                 " the report's members stand beside the problem's.",
             ),
@@ -177,9 +124,9 @@ def bulk_router(
     async def import_(
         principal: Annotated[Principal, write],
         request: Request,
-        records: Records,
+        records: Which,
         reason: Reason,
-        mode: ReadMode = Mode.BEST_EFFORT.value,
+        mode: ModeOf = Mode.BEST_EFFORT.value,
         dry_run: DryRun = False,
         name: Name = "",
         told: Told = 1_000,
@@ -190,7 +137,7 @@ def bulk_router(
         if uploads.locked():
             raise HTTPException(503, f"{_UPLOADS} imports are under way; try again later")
         async with uploads:
-            with tempfile.TemporaryFile(dir=registry.book.path.parent) as file:
+            with tempfile.TemporaryFile(dir=imports.folder) as file:
                 try:
                     digest = await _spool(request, file, max_import)
                 except _TooLargeError:
@@ -208,34 +155,40 @@ def bulk_router(
                     "resume": f"{_stored(principal, kind, name)}\n{digest}" if name else "",
                 }
                 try:
-                    report = await works.run(kind, _bounded(lines), told, how)
+                    report = await imports.run(kind, _bounded(lines), told, **how)
                 except UnicodeDecodeError:
                     raise ConfigError("the file is not UTF-8") from None
                 finally:
                     lines.detach()
         return _answer(report, refused=not report.written and not dry_run)
 
-    @routes.get("/imports/{records}", summary="How far a named import came")
+    @routes.get(
+        "/imports/{records}",
+        summary="How far a named import came",
+        operation_id="read_import",
+        responses=answered("The last line that was taken.", ProgressAnswer),
+    )
     async def progress(
         principal: Annotated[Principal, write],
-        records: Records,
+        records: Which,
         name: Annotated[str, Query(min_length=1, max_length=128)],
     ) -> dict[str, int]:
         stored = _stored(principal, _kind(records), name)
-        return {"line": await registry.read(lambda book: reached(book, stored))}
+        return {"line": await imports.reached(stored)}
 
     @routes.get(
         "/exports/{records}",
         summary="Export all records of a kind",
+        operation_id="export_records",
         description="CSV that the import reads back. Records that change meanwhile may be told as"
         " they were or as they are.",
         response_class=StreamingResponse,
         responses={200: {"description": "CSV.", "content": {CSV: {"schema": {"type": "string"}}}}},
         dependencies=[read],
     )
-    async def export(records: Records) -> StreamingResponse:
+    async def export(records: Which) -> StreamingResponse:
         kind = _kind(records)
-        first = await registry.read(lambda book: _page(book, kind, ""))
+        first = await registry.read(lambda records: _page(records, kind, ""))
         return StreamingResponse(_pages(registry, kind, first), media_type=CSV)
 
     return routes
@@ -291,43 +244,8 @@ def _bounded(lines: io.TextIOWrapper) -> Iterator[str]:
         yield line
 
 
-class _Works:
-    """Imports, one at a time: the registry is written by one anyway."""
-
-    def __init__(
-        self, registry: EmbeddedRegistry | FleetRegistry, identity_key: bytes, reading: Reading
-    ) -> None:
-        self._registry = registry
-        self._identity_key = identity_key
-        self._reading = reading
-        self._turn = asyncio.Lock()
-
-    async def run(self, kind: Kind, lines: Iterator[str], told: int, how: dict[str, Any]) -> Report:
-        """Import the lines."""
-        registry = self._registry
-        how = {**how, "identity_key": self._identity_key, "reading": self._reading}
-        async with self._turn:
-            if isinstance(registry, FleetRegistry):
-                shared = FleetImport(registry, kind, **how)
-                shared.report.told = told
-                return await shared.run(lines)
-
-            def work() -> Report:
-                # A connection of its own: single writes of others come in between its commits.
-                book = Book(registry.book.path, writer=True)
-                try:
-                    local = Import(book, kind, **how)
-                    local.report.told = told
-                    local.lines, local.collecting = LINES, True
-                    return local.run(lines)
-                finally:
-                    book.close()
-
-            return await asyncio.to_thread(work)
-
-
 def _answer(report: Report, *, refused: bool) -> JSONResponse:
-    told = {
+    told: ImportAnswer = {
         "rows": report.rows,
         "changed": report.changed,
         "unchanged": report.unchanged,
@@ -341,22 +259,22 @@ def _answer(report: Report, *, refused: bool) -> JSONResponse:
     }
     if not refused:
         return JSONResponse(told)
-    trouble = {
+    trouble: Problem = {
         "type": "about:blank",
         "title": "Nothing was imported",
         "status": 422,
         "detail": f"{report.rejections} of {report.rows} rows are refused",
     }
-    return JSONResponse(trouble | told, 422, media_type=PROBLEM_JSON)
+    return JSONResponse({**trouble, **told}, 422, media_type=PROBLEM_JSON)
 
 
-def _page(book: Book, kind: Kind, after: str) -> tuple[str, str | None]:
+def _page(records: Records, kind: Kind, after: str) -> tuple[str, str | None]:
     """Some records as CSV, and where the next ones begin."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     if not after:
         writer.writerow(COLUMNS[kind])
-    page = book.page(kind, after=after, limit=_PAGE)
+    page = records.page(kind, after=after, limit=_PAGE)
     for _, record in page.rows:
         row = row_of(record)
         writer.writerow([cell(row[column]) for column in COLUMNS[kind]])
@@ -364,7 +282,7 @@ def _page(book: Book, kind: Kind, after: str) -> tuple[str, str | None]:
 
 
 async def _pages(
-    registry: EmbeddedRegistry | FleetRegistry, kind: Kind, first: tuple[str, str | None]
+    registry: RegistryStore, kind: Kind, first: tuple[str, str | None]
 ) -> AsyncIterator[str]:
     text, following = first
     yield text

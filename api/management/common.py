@@ -11,7 +11,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from zhenxian.api.auth import ADMITTED, PEER, Authenticator, Principal, Role
+from zhenxian.api.auth import ADMITTED, PEER, Authenticator, Principal
+from zhenxian.api.management.answers import HealthAnswer, Problem, ReadinessAnswer
+from zhenxian.api.permissions import Action, Thing, needs, roles_of
+from zhenxian.api.schema import answered, content
 from zhenxian.core.errors import ConfigError, ParseError, StoreUnavailableError, ZhenxianError
 from zhenxian.registry.journal import RegistryConflictError, VersionConflictError
 from zhenxian.registry.orders import OrderFault, OrderRefusedError
@@ -24,28 +27,22 @@ INTERNAL: Final = "an error of this service, which its log tells"
 
 MAX_REMARKS = 20  # told on /readyz; the log has all
 
-_PROBLEM = {
-    PROBLEM_JSON: {
-        "schema": {
-            "type": "object",
-            "required": ["type", "title", "status", "detail"],
-            "properties": {
-                "type": {"type": "string"},
-                "title": {"type": "string"},
-                "status": {"type": "integer"},
-                "detail": {"type": "string"},
-            },
-        }
-    }
-}
 
-
-def problems(**texts: str) -> dict[int | str, dict[str, Any]]:
-    """Documented problem answers, by c404="text"."""
+def problems(of: Any = Problem, /, **texts: str) -> dict[int | str, dict[str, Any]]:
+    """Documented problem answers, by c404="text"; `of`: a type with more members."""
     return {
-        int(code.removeprefix("c")): {"content": _PROBLEM, "description": text}
+        int(code.removeprefix("c")): {
+            "content": content(of, media=PROBLEM_JSON),
+            "description": text,
+        }
         for code, text in texts.items()
     }
+
+
+ALWAYS: Final = problems(
+    c421="Without credentials only names of this machine are answered.",
+    c500="An error of this service, which its log tells.",
+)
 
 
 def problem(status: int, title: str, detail: str) -> JSONResponse:
@@ -72,14 +69,17 @@ def asking(authenticator: Authenticator, scope: Scope) -> Principal | None:
     return known
 
 
-def requires(authenticator: Authenticator, *roles: Role) -> Any:
-    """A dependency that lets the given roles pass."""
+def requires(authenticator: Authenticator, thing: Thing, action: Action) -> Any:
+    """A dependency that lets those pass whom api.permissions names."""
+    roles = roles_of(thing, action)
+    may = frozenset(roles)
 
+    @needs(thing, action)
     def check(request: Request) -> Principal:
         principal = asking(authenticator, request.scope)
         if principal is None:
             raise HTTPException(401, UNKNOWN, CHALLENGE)
-        if not principal.roles & set(roles):
+        if not principal.roles & may:
             names = " or ".join(role.value for role in roles)
             raise HTTPException(403, f"this request needs the role {names}")
         return principal
@@ -102,22 +102,39 @@ def health_router(
 
     @routes.options("/healthz", include_in_schema=False)
     @routes.options("/readyz", include_in_schema=False)
+    @needs(Thing.HEALTH, Action.READ)
     async def methods() -> Response:
         return Response(status_code=204, headers={"allow": "GET, HEAD, OPTIONS"})
 
-    @routes.get("/healthz", summary="Is the process alive?")
+    @routes.get(
+        "/healthz",
+        summary="Is the process alive?",
+        operation_id="healthz",
+        responses=answered("It is.", HealthAnswer),
+    )
+    @needs(Thing.HEALTH, Action.READ)
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
     @routes.get(
         "/readyz",
         summary="Can it sign and verify?",
-        responses={503: {"description": "Not ready; problems says why."}},
+        operation_id="readyz",
+        responses=answered("It can.", ReadinessAnswer)
+        | {
+            503: {
+                "description": "Not ready; problems says why.",
+                "content": content(ReadinessAnswer),
+            }
+        },
     )
+    @needs(Thing.HEALTH, Action.READ)
     async def readyz() -> JSONResponse:
         problems, told = ready(), remarks()
-        body: dict[str, Any] = {"status": "ok" if not problems else "not ready"}
-        body["problems"] = problems
+        body: ReadinessAnswer = {
+            "status": "ok" if not problems else "not ready",
+            "problems": problems,
+        }
         if told:
             body["remarks"] = told[:MAX_REMARKS]
         return JSONResponse(body, 503 if problems else 200)
@@ -131,13 +148,17 @@ def metrics_router(metrics: Metrics, authenticator: Authenticator) -> APIRouter:
 
     @routes.get(
         "/metrics",
-        dependencies=[requires(authenticator, Role.OPERATOR)],
+        dependencies=[requires(authenticator, Thing.METRICS, Action.READ)],
         response_class=Response,
         responses={
-            200: {"content": {"text/plain": {}}},
+            200: {
+                "description": "The text format of Prometheus.",
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+            },
             **problems(c401="Missing or unknown credentials.", c403="The role does not permit it."),
         },
         summary="Prometheus metrics",
+        operation_id="metrics",
     )
     def exposition() -> Response:
         return Response(generate_latest(metrics.collected()), media_type=CONTENT_TYPE_LATEST)

@@ -6,38 +6,41 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path
 
-from zhenxian.api.auth import Principal
-from zhenxian.api.management.common import problems
-from zhenxian.registry.model import Access, Record
+from zhenxian.api.auth import Authenticator, Principal
+from zhenxian.api.management.answers import TracedAccess, TracedOrigid
+from zhenxian.api.management.common import problems, requires
+from zhenxian.api.management.editing import shown
+from zhenxian.api.permissions import Action, Thing
+from zhenxian.api.schema import answered
+from zhenxian.registry.model import Access
+from zhenxian.registry.store import RegistryStore
 from zhenxian.signer.origids import Given
-from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 
 Origid = Annotated[str, Path(min_length=1, max_length=128, description="Of a token.")]
 
 
 def trace_router(
-    registry: EmbeddedRegistry | FleetRegistry,
-    audit: Any,
-    shown: Callable[[Record, Principal], dict[str, Any]],
+    registry: RegistryStore,
+    authenticator: Authenticator,
     given_for: Callable[[str], Awaitable[Given | None]],
 ) -> APIRouter:
     """The route that traces an origid.
 
     Args:
-        audit: a dependency that lets pass who may.
-        shown: a record as that principal may see it.
         given_for: what the origid of a call was given for.
     """
     routes = APIRouter()
+    audit = requires(authenticator, Thing.ORIGIDS, Action.READ)
 
     async def access_of(origid: str) -> Access | None:
-        return await registry.read(lambda book: book.access_of(origid))
+        return await registry.read(lambda records: records.access_of(origid))
 
     @routes.get(
         "/origids/{origid}",
         summary="Trace an origid, also one that was rotated, or of a call",
-        responses=problems(c404="It names no access."),
+        operation_id="trace_origid",
+        responses=problems(c404="It names no access.")
+        | answered("Whose it is.", TracedAccess, TracedOrigid),
     )
     async def trace(principal: Annotated[Principal, audit], origid: Origid) -> dict[str, Any]:
         """The access as it is, or last was. `current` says whether the origid is its own now.

@@ -15,6 +15,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from zhenxian.api.permissions import Action, Thing, needs
 from zhenxian.core.errors import ConfigError
 
 PATH: Final = "/stir/v1/certificates/"
@@ -70,17 +71,22 @@ def router(publisher: Publisher) -> APIRouter:
     """The public route that serves chains; needs no credentials."""
     routes = APIRouter(tags=["STI-CR"])
 
-    @routes.api_route(
+    @routes.head(PATH + "{name}", include_in_schema=False)
+    @routes.get(
         PATH + "{name}",
-        methods=["GET", "HEAD"],
         response_class=Response,
         summary="A published certificate chain",
+        operation_id="read_certificate_chain",
         responses={
-            200: {"content": {MEDIA_TYPE: {}}, "description": "The chain, leaf first."},
+            200: {
+                "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+                "description": "The chain, leaf first.",
+            },
             304: {"description": "Not modified."},
             404: {"description": "No such chain."},
         },
     )
+    @needs(Thing.CERTIFICATES, Action.READ)
     def chain(name: str, request: Request) -> Response:
         body = publisher.read(name)
         if body is None:

@@ -13,6 +13,7 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 from msgspec import Struct
 
+from zhenxian.api.permissions import Action, Thing, needs
 from zhenxian.certs.keys import Credential
 from zhenxian.certs.x5u import X5uPolicy, check_x5u
 from zhenxian.core.errors import ConfigError
@@ -100,11 +101,12 @@ def router(redress: Redress) -> APIRouter:
     """The public route of the contact; needs no credentials."""
     routes = APIRouter(tags=["Redress"])
 
-    @routes.api_route(
+    @routes.head(PATH, include_in_schema=False)
+    @routes.get(
         PATH,
-        methods=["GET", "HEAD"],
         response_class=Response,
         summary="Whom to write to about a rejected call (RFC 8688)",
+        operation_id="read_redress_contact",
         responses={
             200: {
                 "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
@@ -113,6 +115,7 @@ def router(redress: Redress) -> APIRouter:
             404: {"description": "This service names no contact."},
         },
     )
+    @needs(Thing.CONTACT, Action.READ)
     async def contact(_: Request) -> Response:
         card = redress.card()
         if card is None:

@@ -22,7 +22,7 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _SITE: Final = 64  # bits of an IPv6 address that a customer is given as one
 
 
-class Limits(Struct, frozen=True):
+class Limits(Struct, frozen=True, kw_only=True):
     """Bounds of one process.
 
     Attributes:

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Final
 
 from zhenxian.api.calls import responses as answers
+from zhenxian.api.calls.errors import SPOKEN
 from zhenxian.api.calls.requests import Dialect, filled
 from zhenxian.api.management.common import PROBLEM_JSON, problem
 from zhenxian.core.reasons import Reason
@@ -37,12 +38,12 @@ def refusal(
     Args:
         url: the request target as far as it is known: calls are answered in `dialect`.
     """
-    status = HTTPStatus(reason.http)
+    status = HTTPStatus(SPOKEN[reason].status)
     if of_calls(url[:100].decode("latin-1")):
         body, media = answers.refused(reason, variables, dialect), "application/json"
     else:
         detail = filled(reason, variables).removeprefix("Error: ")
-        body, media = bytes(problem(reason.http, status.phrase, detail).body), PROBLEM_JSON
+        body, media = bytes(problem(status.value, status.phrase, detail).body), PROBLEM_JSON
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {media}\r\n"
         f"content-length: {len(body)}\r\n{_RETRY.get(status, '')}connection: close\r\n\r\n"

@@ -25,6 +25,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from zhenxian.api.auth import ADDRESS, ADMITTED, PEER, Peer
 from zhenxian.api.calls.messages import Headers
 from zhenxian.api.transport.connections import Connections
+from zhenxian.api.transport.early import telling
 from zhenxian.api.transport.flow import Awaited, Deaf, Flow, same
 from zhenxian.api.transport.hosts import Hosts, host_name, target_host
 from zhenxian.core.reasons import Reason
@@ -38,14 +39,13 @@ BODY_SECONDS: Final = 20.0  # for each _BODY_STEP octets of a body
 READ_SECONDS: Final = 60.0  # for a peer to read anything of what waits for it
 _BODY_STEP: Final = 16_384
 _LINGER_SECONDS: Final = 2.0  # for a peer to read why it is refused before the connection ends
-_QUICK: Final = 4096  # octets of a segment that is looked at as one whole request
+QUICK: Final = 4096  # octets of a segment that is looked at as one whole request
 _FRAMING: Final = 16  # octets of a chunk's size and line ends that count as no trailers
 _MAX_NAMES: Final = 64  # Host values remembered as good
 
 _SLASH: Final = ord("/")
-_END: Final = b"\r\n\r\n"
-# Between messages; after line ends, which may stand before one; in its head; after that; none is
-# begun, for too many wait.
+HEAD_END: Final = b"\r\n\r\n"
+# Between messages; after line ends before one; in its head; after that; none begun, as many wait.
 REST, BLANK, HEAD, BODY, HELD = range(5)
 
 
@@ -73,10 +73,10 @@ class WireProtocol(HttpToolsProtocol):
     # Slots are faster than the instance's dictionary; those of uvicorn's that each request uses
     # are among them.
     __slots__ = (
-        "_address", "_arrived", "_awaited", "_base", "_bodied", "_chunks", "_due", "_fields",
-        "_held", "_idle_since", "_left", "_octets", "_peer", "_piece", "_progress", "_refusal",
-        "_running", "_served", "_since", "_skipping", "_state", "_stranger", "_tail", "cycle",
-        "flow", "headers", "parser", "pipeline", "server_state", "transport", "url",
+        "_address", "_arrived", "_awaited", "_base", "_bodied", "_chunks", "_due", "_early",
+        "_fields", "_held", "_idle_since", "_left", "_octets", "_peer", "_piece", "_progress",
+        "_refusal", "_running", "_served", "_since", "_skipping", "_state", "_stranger", "_tail",
+        "cycle", "flow", "headers", "parser", "pipeline", "server_state", "transport", "url",
     )  # fmt: skip
 
     flow: Flow
@@ -88,6 +88,7 @@ class WireProtocol(HttpToolsProtocol):
     _idle_since: float | None
     _served: int  # calls that were answered, and pieces of a body read, in this turn of the loop
     _due: bool  # `_go_on` comes soon
+    _early: bool  # the answer under way began before its body had come: the connection ends with it
 
     # What is being read.
     _state: int
@@ -118,7 +119,7 @@ class WireProtocol(HttpToolsProtocol):
         self._octets = self._base = self._fields = self._left = 0
         self._bodied = self._chunks = self._piece = self._arrived = 0
         self._served = 0
-        self._skipping = self._due = False
+        self._skipping = self._due = self._early = False
         self._refusal = self._running = self._peer = self._idle_since = None
         self._awaited = self._progress = None
         self._since = 0.0
@@ -155,10 +156,10 @@ class WireProtocol(HttpToolsProtocol):
         """A segment."""
         self._idle_since = None
         self._served = 0
-        if self._state == REST and len(data) <= _QUICK:
-            end = data.find(_END) + 4
+        if self._state == REST and len(data) <= QUICK:
+            end = data.find(HEAD_END) + 4
             # Few bodies have a carriage return, and one octet is found faster than four.
-            if data.find(b"\r", end) < 0 or data.find(_END, end) < 0:
+            if data.find(b"\r", end) < 0 or data.find(HEAD_END, end) < 0:
                 self._state = BLANK
                 try:
                     self.parser.feed_data(data)
@@ -186,7 +187,7 @@ class WireProtocol(HttpToolsProtocol):
             else:
                 self._piece = len(data) - end
                 self._count()
-        elif end and data[0] not in _END:
+        elif end and data[0] not in HEAD_END:
             self._octets = len(data) - end - self._left  # of the message before
         else:
             self._octets = len(data)
@@ -230,13 +231,13 @@ class WireProtocol(HttpToolsProtocol):
         """Where the piece that begins at `start` ends: within one message, and within bounds."""
         if self._state == BODY and self._left:
             return min(len(data), start + self._left)
-        room = _QUICK if self._state == BODY else MAX_HEAD - self._octets
+        room = QUICK if self._state == BODY else MAX_HEAD - self._octets
         stop = min(len(data), start + room)
         if start == 0:
-            found = (self._tail + data[:3]).find(_END) + 4 - len(self._tail)
+            found = (self._tail + data[:3]).find(HEAD_END) + 4 - len(self._tail)
             if 0 < found <= 3 and self._tail:
                 return min(found, stop)
-        found = data.find(_END, max(0, start - 3), stop) + 4
+        found = data.find(HEAD_END, max(0, start - 3), stop) + 4
         return found if found > start else stop
 
     def _feed(self, piece: bytes) -> int:
@@ -306,7 +307,8 @@ class WireProtocol(HttpToolsProtocol):
         """
         if self._refusal is not None:
             return
-        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self._version(), b"\r\n"]
+        version = self.parser.get_http_version().encode()
+        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", version, b"\r\n"]
         for name, value in self.headers:
             if name != b"upgrade":
                 head += [name, b": ", value, b"\r\n"]
@@ -318,9 +320,6 @@ class WireProtocol(HttpToolsProtocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._malformed()
         self._octets = self._base = octets if self._state != REST else 0
-
-    def _version(self) -> bytes:
-        return self.parser.get_http_version().encode()
 
     def _hold(self, rest: bytes) -> None:
         """As many requests are unanswered as may be: the rest is read later."""
@@ -505,7 +504,13 @@ class WireProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, telling(app, cycle, self._begins_early))
+
+    def _begins_early(self) -> bool:
+        self._early = (
+            self._running is self.cycle and self._state == BODY and not 0 < self._left <= QUICK
+        )
+        return self._early
 
     def on_response_complete(self) -> None:
         """The application has answered; the next request's turn."""
@@ -516,15 +521,14 @@ class WireProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
-        if self.pipeline:
+        if self._early:
+            self._refusal = b""
+            self.parser = Deaf(self.transport)  # type: ignore[assignment]
+            self._say()
+        elif self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
         elif self._refusal is not None:
-            self._say()
-        elif self._state == BODY and not 0 < self._left <= _QUICK:
-            # Answered by its head: what still comes, for ever perhaps, is for nobody.
-            self._refusal = b""
-            self.parser = Deaf(self.transport)  # type: ignore[assignment]
             self._say()
         else:
             self._idle_since = self.loop.time()

@@ -31,14 +31,14 @@ from zhenxian.passport.jws import SigningKey
 from zhenxian.registry.journal import RegistryConflictError, put
 from zhenxian.registry.model import ConductKind, Exemption, Record, Subject, TargetKind
 from zhenxian.registry.orders import Action, Instruction, order_of, sign_instruction
-from zhenxian.service.build import Service
+from zhenxian.service.build import Service, build
 from zhenxian.service.settings import load_settings
 from zhenxian.simulation import Call, Kind, Scenario, Traffic, Truth
 from zhenxian.simulation import Key as TruthKey
 from zhenxian.simulation.demo import NORTH, REGULATOR, World, prepare, register
 from zhenxian.simulation.stream import Answer as Placed
 from zhenxian.simulation.stream import Proxy, Tally, registrable
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 
 COUNTS = {
@@ -114,7 +114,7 @@ class Desk:
         self._orders = 0
         records = map(documented, registrable(traffic.records(), traffic.shared_accesses()))
         register(folder / "state", list(records), start)
-        self._book = Book(folder / "state" / REGISTRY_FILE, writer=True)
+        self._book = RegistryFile(folder / "state" / REGISTRY_FILE, writer=True)
         self._service = _service(world, lambda: self.now, conduct=conduct)
         current = self._service.keys.current if self._service.keys is not None else None
         if current is None:
@@ -154,9 +154,16 @@ class Desk:
         self._orders += 1
         now = int(self.now)
         instruction = Instruction(
-            Action.STOP, f"bench-{self._orders}", REGULATOR, self._orders, "complaints",
-            TargetKind.SUBJECT, subject, now, now,
-        )  # fmt: skip
+            action=Action.STOP,
+            order=f"bench-{self._orders}",
+            issuer=REGULATOR,
+            number=self._orders,
+            reference="complaints",
+            kind=TargetKind.SUBJECT,
+            target=subject,
+            since=now,
+            iat=now,
+        )
         token = sign_instruction(instruction, self._regulator, REGULATOR)
         if not self.write(order_of(instruction, token)):
             raise RuntimeError(f"the order against {subject} was refused")
@@ -181,7 +188,7 @@ def _service(world: World, clock: Callable[[], float], *, conduct: bool) -> Serv
     if not conduct:
         off = {"signing": "off", "verifying": "off", "carriers": "off"}
         changed["displays"] = settings.displays.model_copy(update=off)
-    return Service(settings.model_copy(update=changed), clock=clock)
+    return build(settings.model_copy(update=changed), clock=clock)
 
 
 def documented(record: Record) -> Record:

@@ -36,10 +36,12 @@ if TYPE_CHECKING:
     from zhenxian.signer.sign import SignedHeader, sign
     from zhenxian.stores.replay.memory import MemoryReplayStore
     from zhenxian.stores.sqlite.registry import EmbeddedRegistry
+    from zhenxian.verifier.opened import NeedCertificates
     from zhenxian.verifier.request import VerificationRequest
     from zhenxian.verifier.screen import ScreenPolicy
+    from zhenxian.verifier.trust import Trust
     from zhenxian.verifier.verdict import Verdict
-    from zhenxian.verifier.verify import NeedCertificates, Trust, Verifier
+    from zhenxian.verifier.verify import Verifier
 
 __all__ = [
     "TN",
@@ -117,10 +119,12 @@ _FROM = {
     "signer.sign": "SignedHeader sign",
     "stores.replay.memory": "MemoryReplayStore",
     "stores.sqlite.registry": "EmbeddedRegistry",
+    "verifier.opened": "NeedCertificates",
     "verifier.request": "VerificationRequest",
     "verifier.screen": "ScreenPolicy",
+    "verifier.trust": "Trust",
     "verifier.verdict": "Verdict",
-    "verifier.verify": "NeedCertificates Trust Verifier",
+    "verifier.verify": "Verifier",
 }
 _MODULES = {name: module for module, names in _FROM.items() for name in names.split()}
 

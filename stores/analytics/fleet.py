@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from zhenxian.analytics.codec import Saved
 from zhenxian.core.errors import StoreUnavailableError
-from zhenxian.stores.fleet.link import UNREACHABLE, FleetOptions, Link, told
+from zhenxian.stores.fleet.link import UNREACHABLE, FleetOptions, Link, reason_text
 
 DELTAS_FOR: Final = 120  # seconds that a delta stays in the stream
 _AT_ONCE: Final = 64  # deltas read in one round trip
@@ -100,7 +100,7 @@ class FleetExchange:
     async def _failed(self, error: BaseException) -> StoreUnavailableError:
         self._gap = True
         await self._link.lost()
-        return StoreUnavailableError(f"Redis cannot be asked ({told(error)})")
+        return StoreUnavailableError(f"Redis cannot be asked ({reason_text(error)})")
 
     async def close(self) -> None:
         """Close the connections."""

@@ -27,7 +27,7 @@ from zhenxian.analytics.model import Key, KeyKind, Observation, State
 from zhenxian.analytics.thresholds import Policy
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.passport.words import fault
-from zhenxian.registry.model import Clearing, clearing_id
+from zhenxian.registry.model import MOST_AHEAD, Clearing, clearing_id
 from zhenxian.stores.analytics.file import ConductFile, Exchange
 
 EVERY: Final = 0.5  # seconds between two looks: what one node saw, the others count a second later
@@ -38,7 +38,6 @@ _EXPIRE_EVERY: Final = 60.0  # seconds
 _STRANGE_FOR: Final = 120.0  # seconds; a node that was mended comes back under another name
 _MOST_DELTAS: Final = 100  # waiting to be sent; the rest waits in the Detector, which is bounded
 _UNINFORMED_FOR: Final = 30.0  # seconds; a registry that stays behind is no reason to count alone
-MOST_AHEAD: Final = 300  # seconds that a clock may be ahead of others and is believed
 
 _logger = logging.getLogger("zhenxian")
 
@@ -75,7 +74,7 @@ def salt_of(identity_key: bytes) -> int:
 
 
 class Clearings(Protocol):
-    """What a registry knows of clearings; a stores.sqlite.view.LocalRegistry."""
+    """What a registry knows of clearings; a stores.sqlite.view.RegistryView."""
 
     @property
     def clearings_stamp(self) -> int:

@@ -1,32 +1,25 @@
-"""CSV read a chunk at a time for an import, and what became of its rows.
+"""CSV read a chunk at a time for an import.
 
-Knows nothing of where the rows go: every engine's import reads with it and fills a Report.
+Knows nothing of where the rows go: every engine's import reads with it and fills a
+registry.imports.Report.
 """
 
 from __future__ import annotations
 
 import csv
 import itertools
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from enum import Enum
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.reading import Reading
-from zhenxian.registry.forms import AS_WRITTEN, COLUMNS, record_of
+from zhenxian.registry.cells import plain
+from zhenxian.registry.forms import AS_WRITTEN, record_of
 from zhenxian.registry.identity import document_hash
+from zhenxian.registry.members import COLUMNS
 from zhenxian.registry.model import Kind, Record
-from zhenxian.stores.bulk.cells import plain
-
-MAX_TOLD: Final = 1_000  # refused rows a report lists; all are counted
-MAX_REASONS: Final = 100  # reasons that are told apart
-
-_OTHERS: Final = "other reasons"
-_SAID: Final = re.compile(r"'[^']*'|\"[^\"]*\"|[^\s,;:()]+")
-_LONG: Final = re.compile(r"[0-9*#]{5,}")
 
 # What quotes kept apart, in a text without them; neither character is printable, so no value of
 # such a text has one of its own.
@@ -34,68 +27,6 @@ _STAND_IN: Final = str.maketrans(',"', "\x00\x01")
 _STANDS_FOR: Final = str.maketrans("\x00\x01", ',"')
 _NO_CSV: Final = "not CSV: quotes stand around a whole value, and come in pairs"
 _QUOTED: Final = '"'  # the text of a row that only its values tell
-
-
-class Mode(str, Enum):
-    """What one refused row means for the others."""
-
-    ALL_OR_NOTHING = "all-or-nothing"
-    BEST_EFFORT = "best-effort"
-
-
-class Rejected(Struct, frozen=True):
-    """A row that was refused; lines count from 1, the header's."""
-
-    line: int
-    reason: str
-
-
-class Report(Struct):
-    """What became of an import.
-
-    Attributes:
-        changed: rows registered. unchanged: rows that were registered so already.
-        rejected: the first refused rows; rejections counts them all.
-        written: False for a dry run, and for all-or-nothing with a refused row.
-        told: how many refused rows are listed. sink: takes each of them, listed or not.
-        reasons: how many rows were refused for each, and the first line of these; what a row says
-            itself is left out of them.
-    """
-
-    rows: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    rejections: int = 0
-    rejected: list[Rejected] = field(default_factory=list)
-    written: bool = True
-    told: int = MAX_TOLD
-    sink: Callable[[Rejected], object] | None = None
-    reasons: dict[str, list[int]] = field(default_factory=dict)
-
-    def reject(self, line: int, reason: str, values: Sequence[str] = ()) -> None:
-        """Count a refused row. `values` are the row's: what is refused alike differs in these."""
-        self.rejections += 1
-        alike = _without(reason, values)
-        if alike not in self.reasons and len(self.reasons) >= MAX_REASONS:
-            alike = _OTHERS
-        group = self.reasons.setdefault(alike, [0, line])
-        group[0] += 1
-        row = Rejected(line, reason)
-        if self.sink is not None:
-            self.sink(row)
-        if len(self.rejected) < self.told:
-            self.rejected.append(row)
-
-
-def _without(reason: str, values: Sequence[str]) -> str:
-    """A reason without what the row says."""
-    own = set(values)
-
-    def word(found: re.Match[str]) -> str:
-        text = found[0]
-        return "…" if text in own or text[0] in "'\"" or _LONG.search(text) else text
-
-    return _SAID.sub(word, reason)
 
 
 class Chunk(Struct, frozen=True):

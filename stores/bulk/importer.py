@@ -16,20 +16,22 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from operator import lt
-from typing import Any, Final, NamedTuple, TextIO
+from typing import Final, NamedTuple, TextIO
 
 from zhenxian.core.errors import ConfigError, ParseError, ZhenxianError
 from zhenxian.core.reading import Reading
-from zhenxian.registry.forms import AS_WRITTEN, COLUMNS, MAX_TEXT, record_of, row_of
+from zhenxian.registry.cells import cell
+from zhenxian.registry.forms import AS_WRITTEN, record_of, row_of
+from zhenxian.registry.imports import Mode, Report
 from zhenxian.registry.journal import Commit, RegistryConflictError, VersionConflictError, put
+from zhenxian.registry.members import COLUMNS
+from zhenxian.registry.meta import MAX_TEXT
 from zhenxian.registry.model import CalleeRefusal, Holding, Kind, Record, State, Subject, Who
 from zhenxian.registry.rules import check
-from zhenxian.stores.bulk.cells import harmless
 from zhenxian.stores.bulk.columns import WIDE, Columns, Layout
-from zhenxian.stores.bulk.csv_rows import Chunk, Mode, Report, Rows
+from zhenxian.stores.bulk.csv_rows import Chunk, Rows
 from zhenxian.stores.bulk.staging import Row, Title, much, register, tangled
-from zhenxian.stores.sqlite import refusals
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.numbers import number_key
 
 CHUNK: Final = 200_000  # lines of one commit, which holds off other writers for some 2 seconds
@@ -58,7 +60,7 @@ class Import:
 
     def __init__(
         self,
-        book: Book,
+        book: RegistryFile,
         kind: Kind,
         *,
         author: str,
@@ -109,7 +111,7 @@ class Import:
             ConfigError: the first line does not name the columns.
             StoreUnavailableError: the disk does not take it; what was committed stays.
         """
-        with nullcontext() if self.collecting else _no_collection(), much(self._book):
+        with nullcontext() if self.collecting else _no_collection(), much(self._book.connection):
             return self._run(lines, progress)
 
     def _run(self, lines: Iterable[str], progress: Callable[[int], object] | None) -> Report:
@@ -189,7 +191,7 @@ class Import:
             plain, places = self._read(part.columns)
             records = _records(rows, chunk, places, refused)
             plain, knotted = _separate(plain, records)
-            taken, unchanged, left = register(self._book, plain, self._titles, seq, run)
+            taken, unchanged, left = register(self._book.connection, plain, self._titles, seq, run)
             self.report.changed += taken
             self.report.unchanged += unchanged
             records |= _records(rows, chunk, knotted | left, refused)
@@ -215,7 +217,7 @@ class Import:
             and seen[record.key] == 1
             and (record.until is None or record.until > max(record.since, self._now))
         }
-        taken, unchanged, other = refusals.register(self._book, plain, seq)
+        taken, unchanged, other = self._book.tables.refusals.register(plain, seq)
         self.report.changed += taken
         self.report.unchanged += unchanged
         return {p: record for p, record in records.items() if p not in plain or p in other}
@@ -226,7 +228,7 @@ class Import:
             self.report.unchanged += 1
             return
         if found is not None and (found[0] == seq or found[0] in self._own):
-            raise RegistryConflictError(f"{record.key} appears twice in this import")
+            raise RegistryConflictError(f"{record.key} is in this import before")
         self._book.apply_change(check(put(record), self._book, self._now), seq)
         self.report.changed += 1
 
@@ -261,7 +263,7 @@ class Import:
             or self._book.stopped(Who(subjects=(subject,))) is not None
         ):
             return 0
-        return self._book.owner_id(subject)
+        return self._book.tables.holdings.owner_id(subject)
 
     def _titles_of(self, tails: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
         known = self._tails
@@ -302,7 +304,7 @@ class Import:
             sample.reseller and self._book.get(Kind.RESELLER, sample.reseller) is None
         ):
             return 0
-        return self._book.title_id(sample)
+        return self._book.tables.holdings.title_id(sample)
 
 
 @contextmanager
@@ -387,7 +389,7 @@ def _apart(rows: list[Row]) -> bool:
 
 
 def export_rows(
-    book: Book, kind: Kind, out: TextIO, progress: Callable[[int], object] | None = None
+    book: RegistryFile, kind: Kind, out: TextIO, progress: Callable[[int], object] | None = None
 ) -> int:
     """Write all records of a kind as CSV that an import reads back; how many."""
     writer = csv.writer(out, lineterminator="\n")
@@ -405,10 +407,3 @@ def export_rows(
         if page.following is None:
             return count
         after = page.following
-
-
-def cell(value: Any) -> Any:
-    """A value as an export writes it."""
-    if isinstance(value, list):
-        value = " ".join(value)
-    return harmless(value) if isinstance(value, str) else value

@@ -11,12 +11,11 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
-if TYPE_CHECKING:
-    from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.connection import Connection
 
 _BITS: Final = 62  # of an integer that JSON and SQLite take as it is
 _ASKED: Final = 64  # rows that one question asks about what is registered
@@ -84,18 +83,18 @@ _IRREGULAR: Final = "SELECT s.lo, s.size" + " UNION SELECT s.lo, s.size".join(
 
 
 @contextmanager
-def much(book: Book) -> Iterator[None]:
+def much(connection: Connection) -> Iterator[None]:
     """Settings of a connection that writes millions of rows; undone at the end."""
     names = ("cache_size", "wal_autocheckpoint")
-    before = [book.query(f"PRAGMA {name}")[0][0] for name in names]
-    book.query(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    book.query(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
+    before = [connection.one(f"PRAGMA {name}")[0] for name in names]
+    connection.run(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.run(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
     try:
         yield
     finally:
         for name, value in zip(names, before, strict=True):
-            book.query(f"PRAGMA {name} = {value}")
-    book.query("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.run(f"PRAGMA {name} = {value}")
+    connection.all("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def tangled(rows: Sequence[Row]) -> set[int]:
@@ -130,7 +129,7 @@ def tangled(rows: Sequence[Row]) -> set[int]:
 
 
 def register(
-    book: Book, rows: Sequence[Row], titles: Sequence[Title], seq: int, run: int = 0
+    connection: Connection, rows: Sequence[Row], titles: Sequence[Title], seq: int, run: int = 0
 ) -> tuple[int, int, set[int]]:
     """Register new holdings, inside a transaction; what needs the rules is left out.
 
@@ -145,34 +144,34 @@ def register(
     if not rows:
         return 0, 0, set()
     if run:
-        book.query("INSERT OR IGNORE INTO runs VALUES (?)", run)
+        connection.run("INSERT OR IGNORE INTO runs VALUES (?)", run)
     asked = [rows[begin : begin + _ASKED] for begin in range(0, len(rows), _ASKED)]
     spans = [(some[0][0], max([row[0] + row[1] for row in some])) for some in asked]
-    found = {place for (place,) in book.query(_WITHIN, msgspec.json.encode(spans).decode())}
+    found = {place for (place,) in connection.all(_WITHIN, msgspec.json.encode(spans).decode())}
     quiet: list[Row] = []
     busy: list[Row] = []
     for place, some in enumerate(asked):
         (busy if place in found else quiet).extend(some)
     for size in {row[1] for row in quiet}:
-        book.query("INSERT OR IGNORE INTO classes VALUES (?)", size.bit_length())
-    _fill(book, "holdings", quiet, titles, (seq, run))
+        connection.run("INSERT OR IGNORE INTO classes VALUES (?)", size.bit_length())
+    _fill(connection, "holdings", quiet, titles, (seq, run))
     if not busy:
         return len(quiet), 0, set()
-    book.query(_STAGE)
-    book.query("DELETE FROM temp.stage")
-    _fill(book, "temp.stage", busy, titles, (seq, run))
-    book.query(_SAME)
-    unchanged = book.query("SELECT changes()")[0][0]
-    irregular = set(book.query(_IRREGULAR))
+    connection.run(_STAGE)
+    connection.run("DELETE FROM temp.stage")
+    _fill(connection, "temp.stage", busy, titles, (seq, run))
+    connection.run(_SAME)
+    unchanged = int(connection.one("SELECT changes()")[0])
+    irregular = set(connection.all(_IRREGULAR))
     for lo, size in irregular:
-        book.query(
+        connection.run(
             "DELETE FROM temp.stage WHERE class = ? AND lo = ? AND size = ?",
             size.bit_length(),
             lo,
             size,
         )
-    book.query("INSERT OR IGNORE INTO classes SELECT DISTINCT class FROM temp.stage")
-    book.query(
+    connection.run("INSERT OR IGNORE INTO classes SELECT DISTINCT class FROM temp.stage")
+    connection.run(
         "INSERT INTO holdings SELECT class, lo, size, version, owner, title, evidence,"
         " verified_on, run FROM temp.stage ORDER BY class, lo, size"
     )
@@ -181,7 +180,11 @@ def register(
 
 
 def _fill(
-    book: Book, table: str, rows: Sequence[Row], titles: Sequence[Title], place: tuple[int, int]
+    connection: Connection,
+    table: str,
+    rows: Sequence[Row],
+    titles: Sequence[Title],
+    place: tuple[int, int],
 ) -> None:
     seq, run = place
     single: list[tuple[int | str | None, ...]] = []
@@ -195,7 +198,7 @@ def _fill(
             shared = titles[title]
             if len(packed) >= _FEW:
                 text = msgspec.json.encode(packed).decode()
-                book.query(
+                connection.run(
                     _PACKED.format(table),
                     size.bit_length(),
                     base,
@@ -211,7 +214,7 @@ def _fill(
                 lo, owner = base + (value >> bits), value & ((1 << bits) - 1)
                 single.append((size.bit_length(), lo, size, seq, owner, *shared, run))
     single.sort(key=lambda row: row[:3])
-    book.query_many(_SINGLE.format(table), single)
+    connection.run_many(_SINGLE.format(table), single)
 
 
 def _near(rows: Sequence[Row], within: int) -> Iterator[Sequence[Row]]:

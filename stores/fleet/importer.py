@@ -11,11 +11,12 @@ from typing import Final, NamedTuple
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.reading import Reading
 from zhenxian.registry.forms import AS_WRITTEN
+from zhenxian.registry.imports import Mode, Report
 from zhenxian.registry.journal import RegistryConflictError, VersionConflictError, put
 from zhenxian.registry.model import Kind, Record
-from zhenxian.stores.bulk.csv_rows import Mode, Report, Rows
+from zhenxian.stores.bulk.csv_rows import Rows
 from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 
 MAX_TOGETHER: Final = 10_000  # rows of one commit: about 2 MB of the journal
 _BATCH: Final = 1_000  # rows of a commit where rows stand for themselves
@@ -130,7 +131,7 @@ class FleetImport:
     async def _new(self, rows: list[_Row]) -> list[_Row]:
         """Those that are not registered already as they are."""
 
-        def registered(book: Book) -> list[tuple[int, Record] | None]:
+        def registered(book: RegistryFile) -> list[tuple[int, Record] | None]:
             return [book.get(self._kind, row.record.key) for row in rows]
 
         fresh: list[_Row] = []

@@ -30,8 +30,8 @@ from msgspec import Struct
 from redis.exceptions import ResponseError
 
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
+from zhenxian.stores.fleet.entry import Entry, Mark, UnreadableError
 from zhenxian.stores.fleet.link import Client, FleetOptions, Link
-from zhenxian.stores.fleet.replica import Entry, Mark, UnreadableError
 
 _CHUNK: Final = 4 * 1024 * 1024  # octets of a checkpoint's file in one value
 _UPLOAD_SECONDS: Final = 3_600  # a checkpoint that is not published by then is forgotten
@@ -151,7 +151,7 @@ class NodeEntry(Struct, frozen=True):
 
 
 class Journal:
-    """The journal of one fleet. Every method raises one of redislink.UNREACHABLE."""
+    """The journal of one fleet. Every method raises one of link.UNREACHABLE."""
 
     def __init__(self, link: Link, options: FleetOptions) -> None:
         self._link = link

@@ -196,7 +196,7 @@ class Link:
 _OWN: Final = ("db", "username", "password")
 
 
-def told(error: BaseException) -> str:
+def reason_text(error: BaseException) -> str:
     """An error as one line: Redis's own words, or what became of the connection."""
     if isinstance(error, RedisTimeoutError | TimeoutError):
         return "no answer in time"
@@ -212,7 +212,7 @@ def told(error: BaseException) -> str:
 
 def refused(error: BaseException) -> str | None:
     """What to do when Redis refuses who we are; None for other errors."""
-    text = told(error)
+    text = reason_text(error)
     if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError) or (
         isinstance(error, ResponseError) and text.startswith(("NOAUTH", "WRONGPASS", "NOPERM"))
     ):
@@ -225,7 +225,7 @@ def refused(error: BaseException) -> str | None:
 
 def unwritable(error: BaseException) -> str | None:
     """Why Redis takes no writes, while reading may well go on; None for other errors."""
-    text = told(error)
+    text = reason_text(error)
     if isinstance(error, OutOfMemoryError):
         return f"Redis is out of memory, reading goes on ({text})"
     if isinstance(error, ResponseError) and text.startswith(("MISCONF", "NOREPLICAS", "NOPERM")):

@@ -11,7 +11,7 @@ import msgspec
 
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.signer.origids import Given
-from zhenxian.stores.fleet.link import UNREACHABLE, FleetOptions, Link, told, unwritable
+from zhenxian.stores.fleet.link import UNREACHABLE, FleetOptions, Link, reason_text, unwritable
 from zhenxian.stores.origids.file import Added, OrigidFile
 
 _AT_ONCE: Final = 1_000  # sent in one round trip
@@ -57,7 +57,7 @@ class FleetOrigids:
                     return
         except UNREACHABLE as error:
             await self._link.lost()
-            self._tell(unwritable(error) or told(error))
+            self._tell(unwritable(error) or reason_text(error))
         except StoreUnavailableError as error:
             self._tell(str(error))
 
@@ -74,7 +74,7 @@ class FleetOrigids:
             return _decode(value) if value is not None else None
         except UNREACHABLE as error:
             await self._link.lost()
-            raise StoreUnavailableError(f"Redis cannot be asked: {told(error)}") from None
+            raise StoreUnavailableError(f"Redis cannot be asked: {reason_text(error)}") from None
         except msgspec.MsgspecError as error:
             raise StoreUnavailableError(f"a damaged entry: {error}") from None
 

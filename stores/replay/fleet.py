@@ -12,7 +12,7 @@ from typing import Any, Final
 from msgspec import structs
 from redis.exceptions import ResponseError
 
-from zhenxian.stores.fleet.link import UNREACHABLE, FleetOptions, Link, told, unwritable
+from zhenxian.stores.fleet.link import UNREACHABLE, FleetOptions, Link, reason_text, unwritable
 from zhenxian.stores.replay.recent import Recent, marked, packed, unpacked
 from zhenxian.verifier.replay import NEW, REPEAT_SECONDS, REPLAY, UNKNOWN, Sighted, Sighting, again
 
@@ -79,7 +79,7 @@ class FleetReplayStore:
             async with asyncio.timeout(self._timeout):
                 found = await self._ask([sighting for _, sighting in asked], now)
         except UNREACHABLE as error:
-            await self._failed(f"Redis cannot be asked for replays: {told(error)}")
+            await self._failed(f"Redis cannot be asked for replays: {reason_text(error)}")
             return answers
         problem = None
         for (index, sighting), before in zip(asked, found, strict=True):
@@ -114,7 +114,7 @@ class FleetReplayStore:
             async with asyncio.timeout(self._timeout):
                 (found,) = await self._ask([Sighting(b"probe", 0)], 0)
         except UNREACHABLE as error:
-            await self._failed(f"Redis cannot be asked for replays: {told(error)}")
+            await self._failed(f"Redis cannot be asked for replays: {reason_text(error)}")
             return
         problem = _hindrance(found) if isinstance(found, Exception) else None
         if problem is not None:
@@ -161,4 +161,4 @@ class FleetReplayStore:
 
 def _hindrance(error: Exception) -> str | None:
     """What keeps tokens from being recorded; None when it is only what stands at one key."""
-    return None if "WRONGTYPE" in str(error) else unwritable(error) or told(error)
+    return None if "WRONGTYPE" in str(error) else unwritable(error) or reason_text(error)

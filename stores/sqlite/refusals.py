@@ -7,15 +7,20 @@ own: most numbers that calls ask holdings for refuse nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN
-from zhenxian.registry.model import CalleeRefusal, Record, Scope
-from zhenxian.stores.sqlite.numbers import INTEGER, number_key, range_of, where
-
-if TYPE_CHECKING:
-    from zhenxian.stores.sqlite.file import Book
+from zhenxian.registry.model import CalleeRefusal, Kind, Record, Scope
+from zhenxian.stores.sqlite.connection import Connection
+from zhenxian.stores.sqlite.numbers import number_key, range_of, where
+from zhenxian.stores.sqlite.table import (
+    FIRST_PLACE,
+    Page,
+    Span,
+    Table,
+    following_place,
+    place_after,
+)
 
 _STAGE: Final = (
     "CREATE TEMP TABLE IF NOT EXISTS stage_refusals (place INTEGER, class INTEGER, lo INTEGER,"
@@ -42,115 +47,109 @@ _COVERING: Final = (
 )
 
 
-def get(book: Book, key: str) -> tuple[int, CalleeRefusal] | None:
-    """A refusal and its version."""
-    place = where(key)
-    if place is None:
-        return None
-    rows = book.query(
-        f"SELECT {_COLUMNS} FROM refusals WHERE class = ? AND lo = ? AND size = ?",  # noqa: S608
-        *place,
-    )
-    return (rows[0][2], _refusal(rows[0])) if rows else None
+class RefusalTable(Table):
+    """Which callees want no calls."""
 
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(Kind.REFUSAL, connection)
 
-def covering(book: Book, callee: TN) -> list[CalleeRefusal]:
-    """The refusals on record for a number, whenever they are in force."""
-    if not callee.isdecimal():
-        return []
-    return [_refusal(row) for row in book.query(_COVERING, number_key(callee))]
+    def get(self, key: str) -> tuple[int, Record] | None:
+        """See Table; the key is a number or range."""
+        place = where(key)
+        if place is None:
+            return None
+        row = self._connection.one(
+            f"SELECT {_COLUMNS} FROM refusals WHERE class = ? AND lo = ? AND size = ?",  # noqa: S608
+            *place,
+        )
+        return (row[2], _refusal(row)) if row is not None else None
 
+    def covering(self, callee: TN) -> list[CalleeRefusal]:
+        """The refusals on record for a number, whenever they are in force."""
+        if not callee.isdecimal():
+            return []
+        return [_refusal(row) for row in self._connection.all(_COVERING, number_key(callee))]
 
-def page(book: Book, after: str, limit: int) -> tuple[list[tuple[int, Record]], str | None]:
-    """Some refusals with their versions, singles first, and where the next page begins."""
-    try:
-        class_, lo, size = [int(part) for part in after.split(".")] if after else [-1, 0, 0]
-        if max(class_, lo, size) > INTEGER:
-            raise ValueError(after)  # noqa: TRY301
-    except ValueError:
-        raise ConfigError("after: not the end of a page of refusals") from None
-    rows = book.query(
-        f"SELECT {_COLUMNS} FROM refusals WHERE (class, lo, size) > (?, ?, ?)"  # noqa: S608
-        " ORDER BY class, lo, size LIMIT ?",
-        class_,
-        lo,
-        size,
-        limit + 1,
-    )
-    part = rows[:limit]
-    last = part[-1] if len(rows) > limit else None
-    following = f"{last[1].bit_length()}.{last[0]}.{last[1]}" if last is not None else None
-    return [(row[2], _refusal(row)) for row in part], following
+    def page(self, after: str, limit: int, subject: str | None = None) -> Page:
+        """See Table; single numbers first, then ranges by size class."""
+        del subject  # a refusal is a number's
+        rows = self._connection.all(
+            f"SELECT {_COLUMNS} FROM refusals WHERE (class, lo, size) > (?, ?, ?)"  # noqa: S608
+            " ORDER BY class, lo, size LIMIT ?",
+            *place_after(after, "refusals"),
+            limit + 1,
+        )
+        refusals = tuple((row[2], _refusal(row)) for row in rows[:limit])
+        return Page(refusals, following_place(rows, limit))
 
+    def past(self, key: str) -> list[Span]:
+        """See Table."""
+        rows = self._connection.all(
+            f"SELECT {_COLUMNS}, ended FROM refusals_past"  # noqa: S608
+            " WHERE class = ? AND lo = ? AND size = ? ORDER BY version",
+            *(where(key) or FIRST_PLACE),
+        )
+        return [(row[2], row[7], _refusal(row)) for row in rows]
 
-def past(book: Book, key: str) -> list[tuple[int, int | None, Record]]:
-    """The past versions of a refusal: version, the commit that ended it, what it said."""
-    rows = book.query(
-        f"SELECT {_COLUMNS}, ended FROM refusals_past"  # noqa: S608
-        " WHERE class = ? AND lo = ? AND size = ? ORDER BY version",
-        *(where(key) or (-1, 0, 0)),
-    )
-    return [(row[2], row[7], _refusal(row)) for row in rows]
+    def apply(self, key: str, value: Record | None, seq: int) -> None:
+        """See Table. Raises ValueError for a key that is no number or range."""
+        place = where(key)
+        if place is None:
+            raise ValueError(f"refusal {key}")
+        run = self._connection.run
+        run(
+            "INSERT INTO refusals_past SELECT class, lo, size, version, ?, since, until, scopes,"
+            " source FROM refusals WHERE class = ? AND lo = ? AND size = ?",
+            seq,
+            *place,
+        )
+        if not isinstance(value, CalleeRefusal):
+            run("DELETE FROM refusals WHERE class = ? AND lo = ? AND size = ?", *place)
+            return
+        run("INSERT OR IGNORE INTO refusal_classes VALUES (?)", place[0])
+        run(
+            "INSERT OR REPLACE INTO refusals VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            *place,
+            seq,
+            *_rest(value),
+        )
 
+    def register(self, records: Mapping[int, CalleeRefusal], seq: int) -> tuple[int, int, set[int]]:
+        """Register many new refusals at once, inside a transaction; what was there is left out.
 
-def apply(book: Book, key: str, value: Record | None, seq: int) -> None:
-    """Put or end a refusal, inside a transaction."""
-    place = where(key)
-    if place is None:
-        raise ValueError(f"refusal {key}")
-    book.query(
-        "INSERT INTO refusals_past SELECT class, lo, size, version, ?, since, until, scopes, source"
-        " FROM refusals WHERE class = ? AND lo = ? AND size = ?",
-        seq,
-        *place,
-    )
-    if not isinstance(value, CalleeRefusal):
-        book.query("DELETE FROM refusals WHERE class = ? AND lo = ? AND size = ?", *place)
-        return
-    book.query("INSERT OR IGNORE INTO refusal_classes VALUES (?)", place[0])
-    book.query(
-        "INSERT OR REPLACE INTO refusals VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        *place,
-        seq,
-        *_rest(value),
-    )
+        Args:
+            records: by their place in the file; all keep the rules, and no two have one key.
 
-
-def register(
-    book: Book, records: Mapping[int, CalleeRefusal], seq: int
-) -> tuple[int, int, set[int]]:
-    """Register many new refusals at once, inside a transaction; what was there is left out.
-
-    Args:
-        records: by their place in the file; all keep the rules, and no two have one key.
-
-    Returns:
-        How many were registered, how many were registered so already, and the places of those
-        that are registered otherwise.
-    """
-    rows = [(place, record.numbers.size - 1, record) for place, record in records.items()]
-    book.query(_STAGE)
-    book.query("DELETE FROM temp.stage_refusals")
-    book.query_many(
-        "INSERT INTO temp.stage_refusals VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (place, size.bit_length(), number_key(record.numbers.first), size, *_rest(record))
-            for place, size, record in rows
-        ],
-    )
-    book.query(_SAME)
-    unchanged = book.query("SELECT changes()")[0][0]
-    other = {place for (place,) in book.query("SELECT s.place" + _OTHER)}
-    book.query(
-        "DELETE FROM temp.stage_refusals WHERE place IN (SELECT s.place" + _OTHER + ")"  # noqa: S608
-    )
-    book.query("INSERT OR IGNORE INTO refusal_classes SELECT class FROM temp.stage_refusals")
-    book.query(
-        "INSERT INTO refusals SELECT class, lo, size, ?, since, until, scopes, source"
-        " FROM temp.stage_refusals ORDER BY class, lo, size",
-        seq,
-    )
-    return len(records) - unchanged - len(other), unchanged, other
+        Returns:
+            How many were registered, how many were registered so already, and the places of those
+            that are registered otherwise.
+        """
+        connection = self._connection
+        connection.run(_STAGE)
+        connection.run("DELETE FROM temp.stage_refusals")
+        connection.run_many(
+            "INSERT INTO temp.stage_refusals VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (place, size.bit_length(), number_key(record.numbers.first), size, *_rest(record))
+                for place, record in records.items()
+                for size in (record.numbers.size - 1,)
+            ],
+        )
+        connection.run(_SAME)
+        unchanged = int(connection.one("SELECT changes()")[0])
+        other = {place for (place,) in connection.all("SELECT s.place" + _OTHER)}
+        connection.run(
+            "DELETE FROM temp.stage_refusals WHERE place IN (SELECT s.place" + _OTHER + ")"  # noqa: S608
+        )
+        connection.run(
+            "INSERT OR IGNORE INTO refusal_classes SELECT class FROM temp.stage_refusals"
+        )
+        connection.run(
+            "INSERT INTO refusals SELECT class, lo, size, ?, since, until, scopes, source"
+            " FROM temp.stage_refusals ORDER BY class, lo, size",
+            seq,
+        )
+        return len(records) - unchanged - len(other), unchanged, other
 
 
 def _rest(value: CalleeRefusal) -> tuple[int, int | None, str, str]:

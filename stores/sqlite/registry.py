@@ -11,16 +11,16 @@ from typing import Any, Final, TypeVar
 
 from zhenxian.registry.journal import Change, Commit
 from zhenxian.registry.model import Order
-from zhenxian.stores.fleet.node_key import NodeKey
-from zhenxian.stores.sqlite.file import Book
-from zhenxian.stores.sqlite.view import MAX_KEPT, LocalRegistry
+from zhenxian.registry.node_key import NodeKey
+from zhenxian.stores.sqlite.file import RegistryFile
+from zhenxian.stores.sqlite.view import MAX_KEPT, RegistryView
 
 REGISTRY_FILE: Final = "registry.db"  # below the data folder
 
 _Value = TypeVar("_Value")
 
 
-class EmbeddedRegistry(LocalRegistry):
+class EmbeddedRegistry(RegistryView):
     """The registry of one machine. Calls read it here; writes happen in a thread of their own.
 
     Several processes may do so with one file: a commit of one counts for all from their next
@@ -35,7 +35,7 @@ class EmbeddedRegistry(LocalRegistry):
         """
         self._node = node
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="registry")
-        self._writer = Book(path, writer=True)
+        self._writer = RegistryFile(path, writer=True)
         super().__init__(path, limit=limit)
 
     async def write(
@@ -49,9 +49,9 @@ class EmbeddedRegistry(LocalRegistry):
         fingerprint: bytes = b"",
         dry_run: bool = False,
     ) -> Commit:
-        """See Book.write. Acknowledged means on disk, and in force for the next call here."""
+        """See RegistryFile.write. Acknowledged: on disk, and in force for the next call here."""
 
-        def work(book: Book) -> Commit:
+        def work(book: RegistryFile) -> Commit:
             return book.write(
                 changes,
                 author=author,
@@ -63,7 +63,7 @@ class EmbeddedRegistry(LocalRegistry):
             )
 
         commit = await self.with_writer(work)
-        self.turn()
+        self.refresh()
         node = self._node
         orders = [change.value for change in commit.changes if isinstance(change.value, Order)]
         if node is not None and orders and not dry_run:
@@ -88,12 +88,12 @@ class EmbeddedRegistry(LocalRegistry):
             }
         ]
 
-    async def with_writer(self, work: Callable[[Book], _Value]) -> _Value:
+    async def with_writer(self, work: Callable[[RegistryFile], _Value]) -> _Value:
         """Do something with the writing connection, in its thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._writing, work, self._writer)
 
-    async def read(self, work: Callable[[Book], _Value]) -> _Value:
+    async def read(self, work: Callable[[RegistryFile], _Value]) -> _Value:
         """Ask something that may take long, away from the calls."""
         return await self.with_writer(work)
 
@@ -104,7 +104,7 @@ class EmbeddedRegistry(LocalRegistry):
         super().close()
 
 
-def _acknowledge(book: Book, node: NodeKey, orders: Sequence[Order], since: int) -> None:
+def _acknowledge(book: RegistryFile, node: NodeKey, orders: Sequence[Order], since: int) -> None:
     seq, _ = book.last()
     for order in orders:
         book.acknowledge(order.id, node.name, node.acknowledge(order, since, seq), node.jwk)

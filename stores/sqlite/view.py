@@ -25,7 +25,7 @@ from zhenxian.registry.model import (
     Who,
 )
 from zhenxian.registry.orders import OrderIndex
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 
 MAX_KEPT: Final = 100_000  # answers kept of each kind; some 300 octets each
 
@@ -47,16 +47,17 @@ class _Kept(Generic[_Key, _Value]):
         return value
 
 
-class LocalRegistry:
+class RegistryView:
     """A registry.model.Registry on a local file; for one thread.
 
-    `turn` takes over what was committed since, by whichever process: the service asks it before
+    `refresh` takes over what was committed since, by whichever process: the service asks it before
     each batch of calls, so that a commit counts from the next batch on.
     """
 
     def __init__(self, path: Path, *, limit: int = MAX_KEPT) -> None:
         """Raises StoreUnavailableError, or ConfigError for a file of a newer release."""
-        self._book = Book(path)
+        self._book = RegistryFile(path)
+        self._tables = self._book.tables
         self._holdings: _Kept[TN, Holding | None] = _Kept(limit)
         self._accesses: _Kept[str, Access | None] = _Kept(limit)
         self._origids: _Kept[str, Access | None] = _Kept(limit)
@@ -69,7 +70,7 @@ class LocalRegistry:
         self._seq = self._book.last()[0]
 
     @property
-    def book(self) -> Book:
+    def book(self) -> RegistryFile:
         """The file, for questions that are not of the call path."""
         return self._book
 
@@ -97,7 +98,7 @@ class LocalRegistry:
         del moment  # the file is the registry
         return True
 
-    def turn(self) -> bool:
+    def refresh(self) -> bool:
         """Take over what was committed; True when there was something."""
         version = self._book.data_version()
         if version == self._data_version:
@@ -154,7 +155,7 @@ class LocalRegistry:
         try:
             return self._holdings.answers[tn]
         except KeyError:
-            return self._holdings.keep(tn, self._book.covering(tn))
+            return self._holdings.keep(tn, self._tables.holdings.covering(tn))
 
     def access(self, name: str | None, origid: str | None) -> Access | None:
         """The access of that id, else the one with that origid.
@@ -166,7 +167,7 @@ class LocalRegistry:
             try:
                 return self._accesses.answers[name]
             except KeyError:
-                found = self._book.get(Kind.ACCESS, name)
+                found = self._tables.accesses.get(name)
                 value = found[1] if found is not None else None
                 return self._accesses.keep(name, value if isinstance(value, Access) else None)
         if origid is None:
@@ -174,9 +175,9 @@ class LocalRegistry:
         try:
             return self._origids.answers[origid]
         except KeyError:
-            access = self._book.access_of(origid)
+            access = self._tables.accesses.of_origid(origid)
             if access is not None and (
-                access.origid != origid or self._book.get(Kind.ACCESS, access.id) is None
+                access.origid != origid or self._tables.accesses.get(access.id) is None
             ):
                 access = None
             return self._origids.keep(origid, access)
@@ -189,13 +190,13 @@ class LocalRegistry:
             return self._standings.keep((subject, reseller), self._standing(subject, reseller))
 
     def _standing(self, subject: str, reseller: str) -> Standing:
-        found = self._book.get(Kind.SUBJECT, subject)
+        found = self._tables.subjects.get(subject)
         holder = found[1] if found is not None else None
         closed = None
         chain: list[str] = []
         while reseller and len(chain) <= MAX_CHAIN:
             chain.append(reseller)
-            entry = self._book.get(Kind.RESELLER, reseller)
+            entry = self._tables.resellers.get(reseller)
             above = entry[1] if entry is not None else None
             if not isinstance(above, Reseller):
                 break
@@ -214,11 +215,11 @@ class LocalRegistry:
         self, caller: TN, display: TN, callee: TN, extension: str, now: float
     ) -> Binding | None:
         """An active binding that permits the display."""
-        return self._book.binding(caller, display, callee, extension, now)
+        return self._tables.bindings.binding(caller, display, callee, extension, now)
 
     def shown(self, display: TN, callee: TN, now: float) -> Binding | None:
         """An active binding that shows the display to the callee, whoever calls."""
-        return self._book.shown(display, callee, now)
+        return self._tables.bindings.shown(display, callee, now)
 
     def order(self, who: Who, now: int) -> Order | None:
         """An order in force that covers any of these; the oldest of several."""
@@ -229,7 +230,7 @@ class LocalRegistry:
         try:
             found = self._exemptions.answers[kind, target]
         except KeyError:
-            found = self._exemptions.keep((kind, target), self._book.exempted(kind, target))
+            found = self._exemptions.keep((kind, target), self._tables.exemptions.of(kind, target))
         return next((exemption for exemption in found if exemption.active(now)), None)
 
     def refusal(self, callee: TN, scope: Scope, now: int) -> CalleeRefusal | None:
@@ -237,12 +238,12 @@ class LocalRegistry:
         try:
             found = self._refusals.answers[callee]
         except KeyError:
-            found = self._refusals.keep(callee, self._book.refusals(callee))
+            found = self._refusals.keep(callee, self._tables.refusals.covering(callee))
         return next((one for one in found if scope in one.scopes and one.active(now)), None)
 
     def clearings(self, since: int, but: Container[str] = ()) -> list[Clearing]:
         """The clearings from a time on, the earliest first, without those of some ids."""
-        return self._book.clearings(since, but)
+        return self._tables.clearings.since(since, but)
 
     def close(self) -> None:
         """Close the file."""

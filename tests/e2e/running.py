@@ -21,6 +21,7 @@ from typing import Any, Self
 
 import httpx
 from cryptography import x509
+from described import check_response
 from ports import free_port
 
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION
@@ -137,7 +138,11 @@ class Service:
         return found
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.base, timeout=20, trust_env=False, **options)
+        """A client whose JSON answers are held to the OpenAPI document."""
+        return httpx.Client(
+            **{"base_url": self.base, "timeout": 20, "trust_env": False} | options,
+            event_hooks={"response": [check_response]},
+        )
 
     def x5u(self, spc: str) -> str:
         return self.base + PATH + Publisher.name(self.world.pki.carriers[spc].chain.read_bytes())

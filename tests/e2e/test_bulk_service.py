@@ -13,7 +13,7 @@ from contextlib import closing
 from running import environment, until
 
 from zhenxian.api.auth import Role, add_key
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.numbers import number_key
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 
@@ -46,9 +46,9 @@ def numbers(folder, rows):
 
 def rows_of(service):
     path = service.world.config.parent / "state" / REGISTRY_FILE
-    with closing(Book(path)) as book:
+    with closing(RegistryFile(path)) as book:
         begin, end = (number_key(f"86158{digit * 8}") for digit in "09")
-        ((found,),) = book.query(
+        ((found,),) = book.connection.all(
             "SELECT count(*) FROM holdings WHERE class = 0 AND lo BETWEEN ? AND ?", begin, end
         )
         return found

@@ -18,7 +18,7 @@ from running import until
 
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import Kind, Subject
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 
 ROWS = 400_000
 
@@ -38,7 +38,7 @@ def prepared(tmp_path):
     config.write_text('data = "state"\n')
     data = tmp_path / "state"
     data.mkdir()
-    with closing(Book(data / "registry.db", writer=True)) as book:
+    with closing(RegistryFile(data / "registry.db", writer=True)) as book:
         book.write([put(Subject("a"))], author="a", reason="r", now=1)
     numbers = tmp_path / "numbers.csv"
     with numbers.open("w") as out:
@@ -111,8 +111,8 @@ import itertools, sys
 from pathlib import Path
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import Subject
-from zhenxian.stores.sqlite.file import Book
-book = Book(Path(sys.argv[1]), writer=True)
+from zhenxian.stores.sqlite.file import RegistryFile
+book = RegistryFile(Path(sys.argv[1]), writer=True)
 for number in itertools.count():
     names = [f"s{number}-{part}" for part in range(3)]
     book.write([put(Subject(name)) for name in names], author="a", reason="r", now=1)
@@ -131,7 +131,7 @@ def test_every_acknowledged_write_survives_a_kill(tmp_path, after):
     os.kill(process.pid, signal.SIGKILL)
     told = process.communicate()[0].split()
     acknowledged = int(told[-1]) if told else 0
-    with closing(Book(path)) as book:
+    with closing(RegistryFile(path)) as book:
         last, _ = book.last()
         assert last >= acknowledged + 1
         for number in range(last):

@@ -57,6 +57,33 @@ def _start_again(service: Service, before: Collection[int] = ()) -> None:
         assert signed(client, BANK)["attest"] == "A"
 
 
+# What outlives a process ------------------------------------------------------------------------
+
+
+def test_carriers_that_were_verified_are_verified_after_a_restart_without_their_host(serve, host):
+    service = serve()
+    x5u = host.publish("carrier.pem", service.world.pki.carriers["1001"].chain.read_bytes())
+
+    def verstat() -> str:
+        body = verification(BANK, service.token("1001", BANK, x5u=x5u))
+        with service.client() as client:
+            answer = client.post(VERIFICATION, json=body).json()
+        return str(answer["verificationResponse"]["verstat"])
+
+    assert verstat() == "TN-Validation-Passed"
+    kept = service.folder / "state" / "chains.json"
+    service.stop()
+    host.stop()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    service.start()
+    assert verstat() == "TN-Validation-Passed"
+    service.stop()
+    kept.write_bytes(b"{")
+    service.start()
+    assert verstat() == "No-TN-Validation"  # as after a first start
+    assert "are fetched anew" in service.logged()
+
+
 # Workers and their supervisor -------------------------------------------------------------------
 
 

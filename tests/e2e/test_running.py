@@ -35,7 +35,7 @@ from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.api.calls.requests import Dialect
 from zhenxian.registry.model import State, Subject
 from zhenxian.simulation.demo import BANK, CENTRE_ORIGID, COURIER, register
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 
 UNKNOWN = "8675511112222"
 UNKNOWN_HOLDING = f"/v1/holdings/{UNKNOWN}?reason=test"
@@ -493,8 +493,8 @@ def _write(name, text):
 
 
 def _newer(world):
-    book = Book(world.config.parent / "state" / "registry.db", writer=True)
-    book._run("PRAGMA user_version = 99")
+    book = RegistryFile(world.config.parent / "state" / "registry.db", writer=True)
+    book.connection.run("PRAGMA user_version = 99")
     book.close()
 
 

@@ -30,7 +30,15 @@ def service(serve):
 def _instruct(service, client, action, number):
     now = int(time.time())
     instruction = Instruction(
-        action, "o1", REGULATOR, number, "ref", TargetKind.NUMBER, COURIER, now, now
+        action=action,
+        order="o1",
+        issuer=REGULATOR,
+        number=number,
+        reference="ref",
+        kind=TargetKind.NUMBER,
+        target=COURIER,
+        since=now,
+        iat=now,
     )
     key = SigningKey.from_pem(service.world.regulator.read_bytes())
     token = sign_instruction(instruction, key, REGULATOR)

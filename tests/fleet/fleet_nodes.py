@@ -13,9 +13,9 @@ from zhenxian.core.tn import TN, TNRange
 from zhenxian.passport.jws import SigningKey
 from zhenxian.registry.journal import Change, put
 from zhenxian.registry.model import Holding, Order, Subject, TargetKind, Use, Verification
+from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.orders import Action, Instruction, order_of, sign_instruction
 from zhenxian.stores.fleet.link import FleetOptions
-from zhenxian.stores.fleet.node_key import NodeKey
 from zhenxian.stores.fleet.registry import FleetRegistry
 
 ISSUER = SigningKey(ec.generate_private_key(ec.SECP256R1()))
@@ -80,15 +80,15 @@ def privacy(first: str, of: str = "bank") -> Change:
 
 def order(name: str, number: int, target: str = "bank") -> Order:
     instruction = Instruction(
-        Action.STOP,
-        name,
-        "regulator",
-        number,
-        f"ref {name}",
-        TargetKind.SUBJECT,
-        target,
-        int(time.time()),
-        int(time.time()),
+        action=Action.STOP,
+        order=name,
+        issuer="regulator",
+        number=number,
+        reference=f"ref {name}",
+        kind=TargetKind.SUBJECT,
+        target=target,
+        since=int(time.time()),
+        iat=int(time.time()),
     )
     return order_of(instruction, sign_instruction(instruction, ISSUER, "k"))
 
@@ -114,7 +114,9 @@ async def until(condition, seconds: float = 12.0, what: str = "the condition") -
 def state(registry: FleetRegistry) -> dict:
     """What a copy holds, as all nodes must have it."""
     book = registry.book
-    tables = {name: sorted(book._all(f"SELECT * FROM {name}"), key=repr) for name in COMMON}
+    tables = {
+        name: sorted(book.connection.all(f"SELECT * FROM {name}"), key=repr) for name in COMMON
+    }
     tables["holdings"] = sorted(book.holdings(), key=repr)
     tables["seq"] = book.last()
     return tables

@@ -72,7 +72,7 @@ class Member:
         async def gone():
             raise ConnectionError("cut off")
 
-        for link in (self.registry._link, self._exchange._link):
+        for link in (self.registry.node.link, self._exchange._link):
             self._links[link] = link.client
             link.client = gone
             await link.lost()
@@ -82,7 +82,7 @@ class Member:
         link.client = self._links.pop(link)
 
     def mend_registry(self):
-        link = self.registry._link
+        link = self.registry.node.link
         link.client = self._links.pop(link)
 
     async def looks(self, times=2):
@@ -293,7 +293,7 @@ def test_another_worker_takes_it_over_before_its_next_call(tmp_path):
         assert two.state() is State.POOLED
         asyncio.run(one.clear())
         assert one.state() is None
-        two.registry.turn()  # as before each batch of calls, by Service
+        two.registry.refresh()  # as before each batch of calls, by Service
         two.keeper.turn()
         assert two.state() is None
         two.conduct.observe(next(calls(ACCESS, people(Random(1), 1), start=clock.now)))
@@ -319,7 +319,7 @@ def test_a_worker_that_was_busy_for_longer_than_deltas_are_kept_learns_it_too(tm
         with contextlib.closing(one.keeper._file._db.cursor()) as rows:
             assert rows.execute("SELECT min(at) FROM deltas").fetchone()[0] >= clock.now - 120
         assert two.state() is State.POOLED
-        two.registry.turn()
+        two.registry.refresh()
         asyncio.run(round_of(two, one))
         assert one.state() is two.state() is None
 
@@ -330,14 +330,14 @@ def test_a_registry_that_cannot_be_read_is_told_and_asked_again(tmp_path):
         one.pool(1, 100)
         asyncio.run(round_of(one, two))
         asyncio.run(one.clear())
-        two.registry.turn()
-        book = two.registry._book
-        whole, book._db = book._db, None
-        book._db = ConductFile(tmp_path / "other.db")._db  # without these tables
+        two.registry.refresh()
+        connection = two.registry.book.connection
+        whole = connection.db
+        connection.db = ConductFile(tmp_path / "other.db")._db  # without these tables
         asyncio.run(two.looks())
         assert "cleared cannot be read" in " ".join(two.keeper.problems())
-        book._db.close()
-        book._db = whole
+        connection.db.close()
+        connection.db = whole
         asyncio.run(two.looks())
         assert two.keeper.problems() == []
         assert two.state() is None

@@ -15,7 +15,8 @@ from zhenxian.core.tn import TN
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import Who
 from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.fleet.states import NodeState
+from zhenxian.stores.sqlite.file import RegistryFile
 
 EVER = 2**40  # seconds; any order is in force by then
 BANK = Who(subjects=("bank",))
@@ -99,20 +100,20 @@ def test_a_node_cut_off_recovers_with_nothing_missed(serve, tmp_path):
             async with node as b:
                 await write(a, subject("bank"))
                 await until(lambda: b.seq == 1)
-                answering = node.registry._link.client
+                answering = node.registry.node.link.client
 
                 async def cut():
                     raise ConnectionError("cut off")
 
-                node.registry._link.client = cut
-                await node.registry._link.lost()
+                node.registry.node.link.client = cut
+                await node.registry.node.link.lost()
                 for number in range(30):
                     await write(a, holding(str(100 + number)))
                 await write(a, put(order("o1", 1)))
                 await until(lambda: not b.current)
                 assert any("cut off" in problem for problem in b.problems())
                 assert b.order(BANK, EVER) is None
-                node.registry._link.client = answering
+                node.registry.node.link.client = answering
                 await until(lambda: b.current)
                 assert b.order(BANK, EVER).id == "o1"
                 assert state(a) == state(b)
@@ -251,9 +252,39 @@ def test_an_emptied_redis_replaces_nothing_and_can_be_reseeded(serve, tmp_path):
     asyncio.run(run())
 
 
+def test_a_redis_emptied_while_a_node_catches_up_replaces_nothing(serve, tmp_path):
+    server = serve()
+
+    async def run():
+        opts = options(server.url)
+        async with Node(tmp_path, "a", opts) as a:
+            await write(a, subject("bank"), holding("100"))
+        node = Node(tmp_path, "a", opts)
+        other = Node(tmp_path, "b", opts)
+        async with other as b:
+            await write(b, holding("101"))
+        reading = node.registry.node.journal.range
+
+        async def emptied(first):
+            server.ask("FLUSHALL")
+            return await reading(first)
+
+        node.registry.node.journal.range = emptied
+        async with node as a:
+            assert a.state is not NodeState.CURRENT
+            await until(lambda: a.state is NodeState.FOREIGN)
+            assert any("lost its data" in problem for problem in a.problems())
+            assert a.holding(TN("100")).subject == "bank"
+            assert a.book.last()[0] == 1
+            await a.reseed()
+            await until(lambda: a.current)
+
+    asyncio.run(run())
+
+
 def test_an_embedded_file_becomes_a_fleet(serve, tmp_path):
     server = serve()
-    book = Book(tmp_path / "a.db", writer=True)
+    book = RegistryFile(tmp_path / "a.db", writer=True)
     book.write([subject("bank"), holding("100")], author="t", reason="r", now=int(time.time()))
     book.close()
 
@@ -306,7 +337,7 @@ def test_an_old_backup_is_taken_over_and_no_order_is_lost(serve, tmp_path):
                 assert any("o1" in problem for problem in node.problems())
             lost = list(tmp_path.glob("a.lost-*.db"))
             assert len(lost) == 1
-            kept = Book(lost[0])
+            kept = RegistryFile(lost[0])
             assert kept.last()[0] == 3
             kept.close()
             # The issuer gives it again: the journal has it, and it is an ordinary order.

@@ -26,6 +26,7 @@ from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry.journal import (
     Change,
     Commit,
+    Proposal,
     RegistryConflictError,
     VersionConflictError,
     put,
@@ -42,6 +43,7 @@ from zhenxian.registry.model import (
     Subject,
     Who,
 )
+from zhenxian.registry.node_key import public_key
 from zhenxian.registry.orders import (
     Action,
     Issuer,
@@ -51,12 +53,12 @@ from zhenxian.registry.orders import (
     sign_instruction,
     unfounded,
 )
+from zhenxian.stores.fleet.entry import Mark, entry_of
 from zhenxian.stores.fleet.importer import FleetImport
 from zhenxian.stores.fleet.journal import Journal
 from zhenxian.stores.fleet.link import FleetOptions, Link
-from zhenxian.stores.fleet.node_key import public_key
 from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.fleet.replica import Mark, entry_of
+from zhenxian.stores.fleet.replica import Replica
 
 REGULATOR = Issuer("regulator", (ISSUER.verifying_key,))
 
@@ -226,7 +228,7 @@ def test_processes_of_one_machine_share_a_file(redis, tmp_path):
                 *(write(second, holding(str(200 + n))) for n in range(20)),
             )
             await until(lambda: first.book.last()[0] == second.book.last()[0] == 41)
-            first.turn(), second.turn()
+            first.refresh(), second.refresh()
             assert first.holding(TN("205")) == second.holding(TN("205")) != None  # noqa: E711
             assert first.problems() == second.problems() == []
 
@@ -425,7 +427,7 @@ def test_orders_that_are_refused_do_not_count(redis, tmp_path):
     async def run():
         opts = options(redis.url)
         node = Node(tmp_path, "b", opts)
-        node.registry._vet = lambda given, before: "forged" if given.id == "bad" else None
+        node.registry.node.vet = lambda given, before: "forged" if given.id == "bad" else None
         async with Node(tmp_path, "a", opts) as a, node as b:
             await write(a, subject("bank"), subject("shop"))
             await write(a, put(order("bad", 1)))
@@ -496,7 +498,7 @@ def test_a_refused_order_counts_once_its_issuer_is_configured(redis, tmp_path):
 
     def node(name, known):
         made = Node(tmp_path, name, options(redis.url, keep_commits=0))
-        made.registry._vet = lambda given, before: unfounded(given, before, known)
+        made.registry.node.vet = lambda given, before: unfounded(given, before, known)
         return made
 
     async def run():
@@ -536,9 +538,9 @@ def test_orders_of_a_checkpoint_are_looked_at_too(redis, tmp_path):
         opts = options(redis.url, keep_commits=0)
         issuers = {"regulator": Issuer("regulator", (ISSUER.verifying_key,))}
         b = Node(tmp_path, "b", opts)
-        b.registry._vet = lambda given, before: unfounded(given, before, issuers)
+        b.registry.node.vet = lambda given, before: unfounded(given, before, issuers)
         c = Node(tmp_path, "c", opts)
-        c.registry._vet = lambda given, before: unfounded(given, before, {})
+        c.registry.node.vet = lambda given, before: unfounded(given, before, {})
         async with Node(tmp_path, "a", opts) as a:
             await write(a, subject("bank"), put(order("o", 1)))
             assert await a.checkpoint()
@@ -574,10 +576,13 @@ def test_a_url_that_cannot_be_is_refused_without_its_password(url, tmp_path):
 def test_the_copy_is_not_written_past_the_journal(redis, tmp_path):
     async def run():
         async with Node(tmp_path, "a", options(redis.url)) as a:
-            with pytest.raises(RuntimeError, match=r"FleetRegistry\.write"):
-                await a.with_writer(
-                    lambda book: book.write([subject("x")], author="a", reason="", now=1)
-                )
+            now = int(time.time())
+            proposal = Proposal(changes=[subject("x")], author="a", reason="", now=now)
+            before, commit = await a.with_writer(lambda replica: replica.try_out(proposal))
+            assert (before.seq, commit.seq) == (0, 1)
+            assert await a.with_writer(lambda replica: replica.mark()) == before
+            assert a.book.get(Kind.SUBJECT, "x") is None
+            assert not {"write", "apply", "apply_change", "record"} & set(dir(Replica))
 
     asyncio.run(run())
 

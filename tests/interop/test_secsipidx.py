@@ -27,9 +27,11 @@ from zhenxian.signer.decide import Decision
 from zhenxian.signer.request import SigningRequest
 from zhenxian.signer.sign import sign
 from zhenxian.stores.replay.memory import MemoryReplayStore
+from zhenxian.verifier.opened import NeedCertificates
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.screen import ScreenPolicy
-from zhenxian.verifier.verify import NeedCertificates, Trust, Verifier
+from zhenxian.verifier.trust import Trust
+from zhenxian.verifier.verify import Verifier
 
 pytestmark = pytest.mark.interop
 ORIG, DEST = "12155550100", "12155550113"

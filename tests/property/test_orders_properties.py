@@ -113,7 +113,19 @@ _WORDS = st.text(
     st.characters(categories=("L", "N", "P", "S"), exclude_characters="/"), min_size=1, max_size=40
 )
 _TOKEN = sign_instruction(
-    Instruction(Action.STOP, "o", "i", 1, "r", TargetKind.SUBJECT, "s", 1, 1), _KEY, "k"
+    Instruction(
+        action=Action.STOP,
+        order="o",
+        issuer="i",
+        number=1,
+        reference="r",
+        kind=TargetKind.SUBJECT,
+        target="s",
+        since=1,
+        iat=1,
+    ),
+    _KEY,
+    "k",
 )
 
 

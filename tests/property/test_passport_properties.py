@@ -277,7 +277,9 @@ def test_text_parsers(text, country):
     for parse in (TN, URI, parse_single, parse_identity_header, parse_attest, parse_origid):
         outcome(parse, text)
     outcome(TN.parse, text, country)
-    reading = Reading(country, frozenset({"a"}), lambda tn: tn.startswith("1"))
+    reading = Reading(
+        country=country, hosts=frozenset({"a"}), special=lambda tn: tn.startswith("1")
+    )
     for scheme in ("", "sip:", "tel:", "sip:+", "sip:8675588880001;", "tel:1;phone-context="):
         outcome(reading.identity, f"{scheme}{text}")
         outcome(reading.identity, f"{scheme}{text}@a")

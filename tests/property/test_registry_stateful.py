@@ -47,7 +47,7 @@ from zhenxian.registry.model import (
     Who,
     clearing_id,
 )
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 
 REFUSALS = (ConfigError, RegistryConflictError, VersionConflictError)
 names = st.sampled_from(["a", "b", "c"])
@@ -346,7 +346,7 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def calls_see_the_same(self):
-        self.engine.turn()
+        self.engine.refresh()
         plain, calls = self.plain, self.engine.calls
         for n in range(98, 132, 3):
             tn = TN(str(n))
@@ -394,7 +394,7 @@ def test_histories_of_a_fleet(fleet_redis):
 
 
 def test_pages_hold_every_record_once(tmp_path):
-    book = Book(tmp_path / "registry.db", writer=True)
+    book = RegistryFile(tmp_path / "registry.db", writer=True)
     book.write([put(Subject("s"))], author="a", reason="r", now=1)
     held = [Holding(TNRange(TN(str(n)), TN(str(n + n % 3))), "s") for n in range(100, 160, 3)]
     held += [Holding(TNRange(TN(str(n)), TN(str(n))), "s") for n in range(300, 320)]

@@ -17,9 +17,11 @@ from zhenxian.core.tn import TN
 from zhenxian.passport.identity import parse_identity_header
 from zhenxian.passport.jws import b64url_encode
 from zhenxian.stores.replay.memory import MemoryReplayStore
+from zhenxian.verifier.opened import NeedCertificates
 from zhenxian.verifier.screen import ScreenPolicy
+from zhenxian.verifier.trust import Trust
 from zhenxian.verifier.verdict import Check, Verdict
-from zhenxian.verifier.verify import NeedCertificates, Trust, Verifier
+from zhenxian.verifier.verify import Verifier
 
 WORLD = World()
 CARRIER = WORLD.carrier("1234")

@@ -17,8 +17,9 @@ from zhenxian.passport.identity import parse_identity_header, split_identity_hea
 from zhenxian.passport.jws import b64url_encode
 from zhenxian.stores.replay.memory import MemoryReplayStore
 from zhenxian.verifier.screen import ScreenPolicy
+from zhenxian.verifier.trust import Trust
 from zhenxian.verifier.verdict import Verdict
-from zhenxian.verifier.verify import Trust, Verifier
+from zhenxian.verifier.verify import Verifier
 
 WORLD = World()
 CARRIER = WORLD.carrier("1234")

@@ -64,7 +64,7 @@ def test_all_or_nothing_and_dry_runs_write_nothing(desk):
 
 
 def test_an_import_that_was_cut_off_is_gone_on_with(desk, monkeypatch):
-    monkeypatch.setattr("zhenxian.api.management.bulk.LINES", 2)
+    monkeypatch.setattr("zhenxian.service.imports.LINES", 2)
     monkeypatch.setattr(bulk, "_PART", 2)
     rows = [f"86755999900{n:02},bank" for n in range(6)]
     text = "first,subject\n" + "\n".join(rows) + "\n"
@@ -291,7 +291,7 @@ def test_a_file_of_another_kind_is_told_what_to_do(desk, body, says):
 
 
 def test_refusals_are_grouped_and_what_stands_twice_is_refused(desk, monkeypatch):
-    monkeypatch.setattr("zhenxian.api.management.bulk.LINES", 2)
+    monkeypatch.setattr("zhenxian.service.imports.LINES", 2)
     monkeypatch.setattr(bulk, "_PART", 2)
     text = (
         "first,subject,verified_on\n8675599990001,bank,2026-05-01\n8675599990002,nobody1,\n"
@@ -303,7 +303,7 @@ def test_refusals_are_grouped_and_what_stands_twice_is_refused(desk, monkeypatch
     assert {**told, "written": False} == dry
     assert [row["line"] for row in told["rejected"]] == [3, 5, 6, 7]
     assert [(each["count"], each["line"]) for each in told["reasons"]] == [(2, 3), (1, 6), (1, 7)]
-    assert "appears twice in this import" in told["reasons"][1]["reason"]
+    assert "is in this import before" in told["reasons"][1]["reason"]
 
 
 def test_an_export_holds_nothing_that_a_spreadsheet_executes(desk):

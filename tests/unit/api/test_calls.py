@@ -128,6 +128,25 @@ def test_errors_have_the_status_and_id_of_the_standard(desk, code, path):
     assert told["text"].count("%") == len(told["variables"])
 
 
+@pytest.mark.parametrize("late", [-1, 1])
+def test_a_request_to_sign_is_fresh(desk, late):
+    calls = desk.service.calls
+    side = replace(calls.pipeline.signing, iat_window=30)
+    calls.pipeline.signing = side
+    now = int(time.time())
+    calls.pipeline.clock = lambda: float(now)
+    assert desk.call(SIGNING, _sign(iat=now + 30 * late))[0] == 200
+    iat = now + 31 * late
+    status, answer = desk.call(SIGNING, _sign(iat=iat))
+    told = answer["requestError"]["serviceException"]
+    assert (status, told["messageId"]) == (400, "SVC4005")
+    assert told["variables"] == ["iat", f"{iat} is not within 30 s of now"]
+    # A proxy hears what is wrong with its request, whether or not there is a key.
+    calls.pipeline.signing = replace(side, credential=lambda: None)
+    assert desk.call(SIGNING, _sign(iat=iat)) == (status, answer)
+    assert desk.call(SIGNING, _sign(iat=now))[0] == 503
+
+
 def test_a_path_that_is_not_there_has_the_id_of_the_standard(desk):
     answer = desk.http("POST", "/stir/v1/nothing", json={})
     expect = ATIS["error-SVC4003"]["expect"]

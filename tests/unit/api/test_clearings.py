@@ -156,7 +156,7 @@ def test_the_list_is_there_where_conduct_is_not_counted_any_more(desk_with):
 def unwritable(desk, request):
     """The registry's file, or Redis, takes nothing for a while."""
     if desk._loop is None:
-        writer = desk.service.registry._writer._db
+        writer = desk.written_database()
         writer.execute("PRAGMA query_only = 1")
         yield
         writer.execute("PRAGMA query_only = 0")

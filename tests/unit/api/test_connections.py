@@ -22,7 +22,9 @@ class Open:
         self.looks.append(now)
 
 
-LIMITS = Limits(6, 4, 2, networks(["192.0.2.0/28", "2001:db8::7"]))
+LIMITS = Limits(
+    total=6, strangers=4, strangers_per_address=2, proxies=networks(["192.0.2.0/28", "2001:db8::7"])
+)
 
 
 def enter_all(book, *addresses, **more):
@@ -115,7 +117,7 @@ def test_listed_proxies_are_no_strangers(address):
 
 def test_where_nobody_has_credentials_there_are_no_strangers():
     async def scenario():
-        book = Connections(Limits(6, 1, 1, anonymous=True))
+        book = Connections(Limits(total=6, strangers=1, strangers_per_address=1, anonymous=True))
         assert enter_all(book, *["127.0.0.1"] * 7) == [True] * 6 + [False]
 
     asyncio.run(scenario())

@@ -47,7 +47,7 @@ from zhenxian.simulation.demo import (
     SOUTH,
     pool_calls,
 )
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 
 ELSEWHERE = "e0000000-0000-4000-8000-000000000004"
@@ -147,7 +147,7 @@ def _verify(desk, installation, orig, identity=None, to=None):
 
 def _record(installation, *records):
     """Put records into the registry before the service starts."""
-    book = Book(installation.config.parent / "state" / REGISTRY_FILE, writer=True)
+    book = RegistryFile(installation.config.parent / "state" / REGISTRY_FILE, writer=True)
     book.write([put(record) for record in records], author="t", reason="t", now=int(time.time()))
     book.close()
 

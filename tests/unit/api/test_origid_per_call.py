@@ -14,6 +14,7 @@ import pytest
 from zhenxian.api.auth import Role, add_key
 from zhenxian.api.calls.messages import SIGNING
 from zhenxian.passport.identity import parse_identity_header
+from zhenxian.service.watch import Watcher
 from zhenxian.signer.sign import unknown_origid
 from zhenxian.simulation.demo import BANK, BANK_ORIGID, CALLEE, COURIER
 
@@ -111,7 +112,7 @@ def test_a_call_is_traced_after_its_access_was_given_another_origid_and_ended(tw
     ):
         assert signs.http(method, path, params=WHY).status_code in (200, 204)
     if asked is not signs and asked._loop is not None:
-        asked._loop.run_until_complete(asked.service.registry._settle())
+        asked._loop.run_until_complete(asked.service.registry.sync())
     assert _trace(asked, origid)["id"] == "bank-trunk"
 
 
@@ -166,7 +167,7 @@ def test_old_ones_are_forgotten_and_the_rest_is_not(configs, desk_of):
     clock["now"] += 30
     young, _ = _signed(desk)
     clock["now"] += 86_400 - 15
-    asyncio.run(desk.service.refresh())
+    asyncio.run(Watcher(desk.service).refresh())
     _trace(desk, old, 404)
     _trace(desk, young)
 

@@ -122,7 +122,7 @@ def test_clock_steps_keep_the_order_of_commits(bakery, step):
     right = time.time()
     versions = []
     for at in (right, right + step, right + 10):
-        bakery.service._clock = lambda at=at: at
+        bakery.clock = lambda at=at: at
         versions.append(_put(bakery, f"holdings/{RANGE}", HOLDING | {"evidence": str(at)}).json())
     history = bakery.http("GET", f"/v1/holdings/{RANGE}/history").json()["versions"]
     times = [version["time"] for version in history]
@@ -562,7 +562,7 @@ def test_every_change_is_listed_with_author_and_reason(desk):
 
 
 def test_a_disk_that_takes_nothing_is_told_and_nothing_changes(desk):
-    desk.service.registry._writer._db.execute("PRAGMA query_only = 1")
+    desk.written_database().execute("PRAGMA query_only = 1")
     answer = desk.http("PUT", "/v1/subjects/bakery", json={}, params=WHY)
     assert "readonly" in _problem(answer, 503)
     _problem(desk.http("GET", "/v1/subjects/bakery"), 404)

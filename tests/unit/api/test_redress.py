@@ -140,7 +140,8 @@ def test_a_genuine_call_of_a_pool_gets_the_contact_and_a_forged_one_does_not(con
     _, answer = desk.call(SIGNING, {"signingRequest": members})
     identity = answer["signingResponse"]["identity"]
     pool = finding(KeyKind.SIGNER, f"1001/{BANK_ORIGID}")
-    desk.service.verifier._conduct = Found(pool)
+    verifier = desk.service.verifier
+    verifier.sources = replace(verifier.sources, conduct=Found(pool))
     told = _verified(desk, identity)
     assert (told["verstat"], told["reason"]) == ("TN-Validation-Failed", "DISPLAY_POOLED")
     assert (told["reasoncode"], told["reasontext"]) == (608, "Rejected")
@@ -218,9 +219,7 @@ def test_a_clock_that_is_set_back_or_a_new_key_signs_anew(contacted):
     second, left = desk.service.redress.card()
     assert (first is second, left) == (False, FRESH_FOR)
     old = desk.service.keys.current
-    desk.service.keys.current = type(old)(
-        old.key, old.chain, old.chain_pem, old.spc, "https://elsewhere.example/c.pem", old.not_after
-    )
+    desk.service.keys.current = replace(old, x5u="https://elsewhere.example/c.pem")
     third, _ = desk.service.redress.card()
     assert jwt.get_unverified_header(third.decode())["x5u"] == "https://elsewhere.example/c.pem"
 

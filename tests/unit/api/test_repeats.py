@@ -283,12 +283,12 @@ def test_a_verdict_against_the_call_is_repeated_as_it_was(two, clock):
     place = f"/v1/holdings/{BANK}"
     put = first.desk.http("PUT", place, params={"reason": "test"}, json=against)
     assert put.status_code == 200, put.text
-    first.desk.service.registry.turn()
+    first.desk.service.registry.refresh()
     before = first.ask(body, b"via-1")
     assert before["reason"] == "SPC_NOT_HOLDER"
     ended = first.desk.http("DELETE", place, params={"reason": "test"})
     assert ended.status_code == 204, ended.text
-    first.desk.service.registry.turn()
+    first.desk.service.registry.refresh()
     after = second.ask(body, b"via-1")
     assert after.pop("notes") == [AGAIN]
     assert after == before
@@ -329,8 +329,9 @@ def test_a_call_that_is_asked_about_again_tells_conduct_once(two):
     first, second = two
     told = []
     for asker in {id(one): one for one in two}.values():
-        observe = asker.calls.pipeline.verifying.verifier._conduct.observe
-        asker.calls.pipeline.verifying.verifier._conduct = _Observed(observe, told)
+        verifier = asker.calls.pipeline.verifying.verifier
+        observed = _Observed(verifier.sources.conduct.observe, told)
+        verifier.sources = replace(verifier.sources, conduct=observed)
     body = first.question(callId="a")
     first.ask(body, b"via-1")
     second.ask(body, b"via-1")

@@ -13,7 +13,8 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from zhenxian.api.calls.fastpath import protocol_for
-from zhenxian.api.calls.messages import SIGNING, Answer
+from zhenxian.api.calls.heads import MAX_HEADS
+from zhenxian.api.calls.messages import SIGNING, VERIFICATION, Answer
 from zhenxian.api.calls.requests import Dialect
 from zhenxian.api.calls.service import CallPolicy
 from zhenxian.api.transport.connections import Connections, Limits
@@ -101,6 +102,13 @@ class App:
         await send({"type": "http.response.body", "body": told})
 
 
+def _told(request):
+    """What a call was understood to be."""
+    headers = request.headers
+    seen = [headers.host, headers.authorization, headers.content_length, headers.address]
+    return ["CALL", request.path, request.body.decode("latin-1"), repr(seen)]
+
+
 class StubCalls:
     """Answers calls with their body."""
 
@@ -108,7 +116,9 @@ class StubCalls:
 
     def answer_all(self, requests):
         return [
-            Answer(200, json.dumps(["CALL", r.path, r.body.decode("latin-1"), 0]).encode(), b"id")
+            b"later"
+            if r.body.startswith(b"wait")
+            else Answer(200, json.dumps(_told(r)).encode(), r.headers.request_id or b"id")
             for r in requests
         ]
 
@@ -495,6 +505,78 @@ def test_however_requests_are_cut_they_are_answered_alike(stream):
         ]
         assert connection.refused == []
         assert (connection.protocol._octets, connection.protocol._state) == (0, 0)
+
+    run(scenario)
+
+
+CALLS = [
+    (target, (*fields, f"content-length: {length}"), body)
+    for target in (SIGNING, VERIFICATION, "/x")
+    for fields in (
+        (),
+        ("authorization: Bearer one",),
+        ("authorization: Bearer two",),
+        ("x-requestid: 7",),
+        ("x: " + "y" * 1200,),
+        ("connection: close",),
+    )
+    for body, length in ((b"", 0), (b"{}", 2), (b"wait", 4), (b"ab\r\n\r\ncd", 8))
+]
+
+
+@given(st.lists(st.sampled_from(CALLS), min_size=1, max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_a_head_that_is_known_means_what_it_meant(plan):
+    """Each request is answered as on a new connection, octet by octet."""
+
+    async def scenario():
+        connection, expected = Connection(), b""
+        for target, fields, body in plan:
+            octets = head(*fields, method="POST", target=target) + body
+            alone = Connection()
+            await alone.send(octets)
+            expected += alone.transport.written
+            await connection.send(octets)
+            assert connection.transport.written == expected
+            assert connection.transport.closing is alone.transport.closing
+            if alone.transport.closing:
+                break
+
+    run(scenario)
+
+
+def test_few_heads_are_kept_and_none_that_names_its_call():
+    async def scenario():
+        connection = Connection()
+        kept = connection.protocol._heads._known
+        for number in range(100):
+            fields = (f"authorization: Bearer {number}", "content-length: 2")
+            await connection.send(head(*fields, method="POST", target=SIGNING) + b"{}")
+            assert 1 <= len(kept) <= MAX_HEADS
+        await connection.send(head())  # the parser knows another request now
+        assert not kept
+        for name in ("x-requestid", "x-request-id"):
+            fields = (f"{name}: 7", "content-length: 2")
+            await connection.send(head(*fields, method="POST", target=SIGNING) + b"{}")
+        assert not kept
+
+    run(scenario)
+
+
+def test_who_is_answered_before_the_body_is_told_that_the_connection_ends():
+    async def scenario():
+        for target, fields in (
+            ("/x", "transfer-encoding: chunked"),
+            (SIGNING, "transfer-encoding: chunked"),
+            ("/x", "content-length: 4000000"),
+        ):
+            connection = Connection()
+            connection.app.early = True
+            await connection.send(head(fields, method="POST", target=target))
+            assert connection.statuses() == [200]
+            assert b"connection: close" in connection.transport.written
+            assert connection.transport.ended
+            assert not connection.transport.closing  # until it can be thought to be read
 
     run(scenario)
 

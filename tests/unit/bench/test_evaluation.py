@@ -32,6 +32,7 @@ from zhenxian.analytics import Finding, Key, KeyKind, Measure, Observation, Poli
 from zhenxian.core.tn import TN
 from zhenxian.passport.claims import Destination
 from zhenxian.passport.ppt.shaken import Attestation, Shaken
+from zhenxian.registry import parties
 from zhenxian.registry.model import Access
 from zhenxian.signer import analytics as conduct
 from zhenxian.signer.request import SigningRequest
@@ -172,9 +173,10 @@ def _verified_as_simulated(call):
     assert verifying.keys(token) == keys
     bound = binding(call, call.at) if call.bound else None
     behind = bound.caller(call.display, call.callee) if bound is not None else None
-    told = verifying.observation(token, keys, call.callee, binding=bound, behind=behind, at=call.at)
+    what = (keys, token.orig, call.callee, call.at)
+    told = parties.observation(*what, bound, behind, call.origid)
     assert told == terminating(call)
-    unknown = verifying.observation(token, keys, call.callee, binding=None, behind=None, at=call.at)
+    unknown = parties.observation(*what, None, None, call.origid)
     assert unknown == terminating(call, bindings=False)
 
 
@@ -191,17 +193,26 @@ def test_ends_of_calls_are_told_after_their_begin_and_before_later_calls(drawn):
 
 def _call(index, subject, display, *, token=None):
     return Call(
-        f"c{index}", index * 60, 30, f"a-{subject}", subject, "1001", f"o-{subject}",
-        TN(display), TN("8613900000000"), token=token,
-    )  # fmt: skip
+        id=f"c{index}",
+        at=index * 60,
+        duration=30,
+        access=f"a-{subject}",
+        subject=subject,
+        spc="1001",
+        origid=f"o-{subject}",
+        display=TN(display),
+        callee=TN("8613900000000"),
+        token=token,
+    )
 
 
 def _truth(subject, kind, operator):
-    rest = (kind, kind.honest, operator, 1, 1, 0, 0)
+    whose = {"kind": kind, "honest": kind.honest, "operator": operator}
+    rest = whose | {"calls": 1, "numbers": 1, "first": 0, "last": 0}
     return [
-        Truth(TruthKey.SUBJECT, subject, *rest),
-        Truth(TruthKey.ACCESS, f"a-{subject}", *rest),
-        Truth(TruthKey.SIGNER, f"1001/o-{subject}", *rest),
+        Truth(key=TruthKey.SUBJECT, id=subject, **rest),
+        Truth(key=TruthKey.ACCESS, id=f"a-{subject}", **rest),
+        Truth(key=TruthKey.SIGNER, id=f"1001/o-{subject}", **rest),
     ]
 
 
@@ -252,10 +263,11 @@ def test_subjects_behind_a_signer_are_hit_when_they_call_while_it_is_pooled():
     # Three shops of one switch; the signer is found by the fourth call, its SPC by the second.
     calls = [replace(_call(i, f"s{i % 3}", "8613800000009"), origid="o") for i in range(6)]
     truth = [row for i in range(3) for row in _truth(f"s{i}", Kind.SHOP, f"o{i}")]
-    rest = (True, "1001", 6, 1, 0, 300)
+    shop = {"kind": Kind.SHOP, "honest": True, "operator": "1001"}
+    rest = shop | {"calls": 6, "numbers": 1, "first": 0, "last": 300}
     truth = [row for row in truth if row.key is not TruthKey.SIGNER]
-    truth.append(Truth(TruthKey.SIGNER, "1001/o", Kind.SHOP, *rest))
-    truth.append(Truth(TruthKey.SPC, "1001", Kind.SHOP, *rest))
+    truth.append(Truth(key=TruthKey.SIGNER, id="1001/o", **rest))
+    truth.append(Truth(key=TruthKey.SPC, id="1001", **rest))
     signer, spc = Key(KeyKind.SIGNER, "1001/o"), Key(KeyKind.SPC, "1001")
     first = {signer: First(3, 180, Measure.SPREAD), spc: First(1, 60, Measure.ORIGIDS)}
     under = bytearray((0, 0, 1, 1, 1, 1))
@@ -307,8 +319,9 @@ def test_an_operator_is_found_by_its_agents_and_an_honest_agent_shows():
         ("s2/8613700000000", Kind.MERCHANTS, "o2", 6),
         ("s2/8613700000099", Kind.MERCHANTS, "o2", 1),
     ):
-        rest = (kind, kind.honest, operator, count, 1, 0, 0)
-        truth.append(Truth(TruthKey.AGENT, name, *rest))
+        whose = {"kind": kind, "honest": kind.honest, "operator": operator}
+        rest = whose | {"calls": count, "numbers": 1, "first": 0, "last": 0}
+        truth.append(Truth(key=TruthKey.AGENT, id=name, **rest))
     mine, theirs = (Key(KeyKind.AGENT, f"{name}/8613700000000") for name in ("s1", "s2"))
     first = {mine: First(3, 180, Measure.BINDINGS), theirs: First(9, 540, Measure.BINDINGS)}
     under = bytearray(13)

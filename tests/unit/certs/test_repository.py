@@ -7,8 +7,11 @@ from simulator import NOW, Fault, served
 
 from zhenxian.certs.chain import Chain
 from zhenxian.certs.fetch import Caching, Fetched, FetchError, FetchLimits, HttpFetcher, NotModified
+from zhenxian.certs.kept import read_chains, write_chains
+from zhenxian.certs.places import PlaceLimits
 from zhenxian.certs.repository import CertificateRepository, Failure, RepositoryLimits
 from zhenxian.certs.x5u import X5uPolicy
+from zhenxian.core.errors import ConfigError
 from zhenxian.core.reasons import Reason
 
 DAY = 86_400
@@ -347,7 +350,11 @@ class TestFlood:
     """Tokens that nobody signed name any URL they like."""
 
     LIMITS = RepositoryLimits(
-        entries=20, entries_per_host=5, failures=10, fetches=6, fetches_per_host=3
+        entries=20,
+        entries_per_host=5,
+        failures=10,
+        places=PlaceLimits(fetches=6, of_host=3),
+        refreshes=6,
     )
 
     @pytest.fixture
@@ -417,9 +424,45 @@ class TestFlood:
         refused = [result for result in results if isinstance(result, Failure)]
         assert len(refused) == 24
         assert {failure.reason for failure in refused} == {Reason.CERT_UNREACHABLE}
-        assert not cache.cache._first_flights
+        assert not len(cache.cache._places)
         # the refusal was not held against the URL
         assert isinstance(cache.get(urls[-1]), Chain)
+
+    def test_who_gives_way_fails_and_its_callers_go_on(self, cache):
+        urls = [f"https://slow{n // 3}.example.net/{n}" for n in range(6)]
+        for url in urls:
+            cache.host.publish(url, cache.carrier.chain_pem)
+            cache.host.hold(url)
+
+        async def run():
+            tasks = [asyncio.create_task(cache.cache.get(url)) for url in urls]
+            await asyncio.sleep(0)  # some have a flight that has not begun
+            assert isinstance(await cache.cache.get(cache.url), Chain)
+            for url in urls:
+                cache.host.release(url)
+            return await asyncio.gather(*tasks)
+
+        results = asyncio.run(run())
+        assert [type(result) for result in results] == [Failure] + [Chain] * 5
+        assert "others wait" in results[0].detail
+        assert isinstance(cache.get(urls[0]), Chain)
+
+    def test_a_caller_that_is_cancelled_leaves_the_fetch(self, cache):
+        cache.host.publish(cache.url, cache.carrier.chain_pem)
+        cache.host.hold(cache.url)
+
+        async def run():
+            first = asyncio.create_task(cache.cache.get(cache.url))
+            second = asyncio.create_task(cache.cache.get(cache.url))
+            await asyncio.sleep(0.01)
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            cache.host.release(cache.url)
+            assert isinstance(await second, Chain)
+
+        asyncio.run(run())
+        assert not cache.cache._places._waiting
 
     def test_one_host_takes_its_share_only(self, cache):
         urls = [f"https://slow.example.net/{n}" for n in range(10)]
@@ -511,3 +554,81 @@ def test_a_host_that_is_down_takes_no_suspected_chain_away(cache):
     cache.cache.suspect(cache.url)
     cache.refresh()
     assert cache.cached() is old
+
+
+class TestRestart:
+    """What a process knew is known to the next."""
+
+    @pytest.fixture
+    def file(self, tmp_path):
+        return tmp_path / "chains.json"
+
+    def restarted(self, cache, file, world):
+        write_chains(file, cache.cache.kept())
+        after = Cache(world)
+        after.clock.now, after.carrier, after.url = cache.clock.now, cache.carrier, cache.url
+        return after
+
+    def proven(self, cache, **caching):
+        cache.serve(**caching)
+        cache.get()
+        cache.cache.keep(cache.url)
+
+    def test_a_fresh_chain_is_there_at_once_and_its_host_is_known(self, cache, file, world):
+        self.proven(cache, max_age=HOUR, etag='"1"')
+        after = self.restarted(cache, file, world)
+        fetches = after.fetches
+        assert after.cache.restore(read_chains(file)) == 1
+        assert after.cached() == cache.cached()
+        assert after.cache.proven() == [cache.cached()]
+        for number in range(200):  # strangers' places are taken
+            after.cache._places.take(f"h{number}.e{number}.example")
+        assert after.cache._places.take(cache.url.split("/")[2])
+        assert after.fetches == fetches
+
+    def test_a_start_makes_no_chain_fresher_than_it_was(self, cache, file, world):
+        self.proven(cache, max_age=HOUR)
+        cache.clock.now += 2 * HOUR
+        after = self.restarted(cache, file, world)
+        assert after.cache.restore(read_chains(file)) == 1
+        assert after.cached() is None  # its host is asked first
+        after.clock.now += 24 * HOUR
+        again = self.restarted(after, file, world)
+        assert again.cache.restore(read_chains(file)) == 0
+
+    def test_unproven_and_unstorable_chains_are_not_kept(self, cache, file):
+        cache.serve(max_age=HOUR)
+        cache.get()
+        assert cache.cache.kept() == []
+        self.proven(cache, max_age=HOUR, store=False)
+        cache.clock.now += HOUR
+        cache.get()  # anew: now the host forbids it
+        assert cache.cache.kept() == []
+
+    def test_addresses_that_the_policy_refuses_are_not_restored(self, cache, file, world):
+        self.proven(cache, max_age=HOUR)
+        write_chains(file, cache.cache.kept())
+        other = CertificateRepository(
+            world.repository,
+            policy=X5uPolicy(repositories=("only.example.org",)),
+            clock=cache.clock,
+        )
+        assert other.restore(read_chains(file)) == 0
+
+    @pytest.mark.parametrize(
+        "octets",
+        [b"", b"{}", b"[]", b'{"format":2,"chains":[]}', b"\xff", b'{"format":1,"chains":[1]}'],
+    )
+    def test_a_file_that_cannot_be_read_is_told(self, file, octets):
+        file.write_bytes(octets)
+        with pytest.raises(ConfigError, match=r"chains\.json"):
+            read_chains(file)
+
+    def test_no_file_is_no_chain(self, file):
+        assert read_chains(file) == []
+
+    def test_the_file_is_its_owners(self, cache, file):
+        self.proven(cache, max_age=HOUR)
+        write_chains(file, cache.cache.kept())
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert [one.name for one in file.parent.iterdir()] == [file.name]

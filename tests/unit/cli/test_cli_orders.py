@@ -12,10 +12,12 @@ from typer.testing import CliRunner
 
 from zhenxian.cli.client import Client, ServiceUnreachableError
 from zhenxian.cli.fleet import app as fleet
-from zhenxian.cli.orders import Pin, app, examine
+from zhenxian.cli.obedience import Pin, examine
+from zhenxian.cli.orders import app
 from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.registry.forms import row_of
 from zhenxian.registry.model import TargetKind
+from zhenxian.registry.node_key import NodeKey, load_pins
 from zhenxian.registry.orders import (
     Action,
     Instruction,
@@ -27,7 +29,6 @@ from zhenxian.registry.orders import (
     sign_instruction,
 )
 from zhenxian.simulation.demo import REGULATOR
-from zhenxian.stores.fleet.node_key import NodeKey, load_pins
 
 RUNNER = CliRunner()
 URL = "http://127.0.0.1:8080"
@@ -231,7 +232,15 @@ class Answer:
         self.node = NodeKey.load_or_create(folder / "node.pem", "north")
         self.other = NodeKey.load_or_create(folder / "other.pem", "south")
         self.stop = Instruction(
-            Action.STOP, "o", "r", 1, "ref", TargetKind.SUBJECT, "s", NOW, NOW + 2
+            action=Action.STOP,
+            order="o",
+            issuer="r",
+            number=1,
+            reference="ref",
+            kind=TargetKind.SUBJECT,
+            target="s",
+            since=NOW,
+            iat=NOW + 2,
         )
         token = sign_instruction(self.stop, self.key, "r")
         self.order = order_of(self.stop, token)

@@ -137,7 +137,7 @@ def test_a_token_that_was_never_signed_cannot_be_stolen():
         return 403, {"requestError": error}
 
     proxy = Proxy(refuse, None, lambda _: True, lambda: 5.0)
-    assert proxy.place(_call(1, 0)) == Answer("c1", 5, "NOT_BOUND")
+    assert proxy.place(_call(1, 0)) == Answer(call="c1", sent=5, signing="NOT_BOUND")
     assert proxy.place(_call(2, 9, token="c1")) is None
     assert len(asked) == 1
     with pytest.raises(ConfigError, match="answered 500"):
@@ -146,20 +146,48 @@ def test_a_token_that_was_never_signed_cannot_be_stolen():
 
 def test_counting_joins_the_truth_last():
     tally = Tally()
-    tally.add(_call(1, 0), Answer("c1", 5, "HELD_AND_VERIFIED", "A", "TN-Validation-Passed"))
     tally.add(
-        _call(2, 0), Answer("c2", 5, "OK", "A", "TN-Validation-Passed", "VERIFIED", ("label",))
+        _call(1, 0),
+        Answer(
+            call="c1",
+            sent=5,
+            signing="HELD_AND_VERIFIED",
+            attest="A",
+            verstat="TN-Validation-Passed",
+        ),
+    )
+    tally.add(
+        _call(2, 0),
+        Answer(
+            call="c2",
+            sent=5,
+            signing="OK",
+            attest="A",
+            verstat="TN-Validation-Passed",
+            reason="VERIFIED",
+            labels=("label",),
+        ),
     )
     stolen = _call(3, 0, subject=None, access=None, token="c1")
-    tally.add(stolen, Answer("c3", 5, "", "", "TN-Validation-Failed", "REPLAYED"))
+    tally.add(
+        stolen,
+        Answer(
+            call="c3",
+            sent=5,
+            signing="",
+            attest="",
+            verstat="TN-Validation-Failed",
+            reason="REPLAYED",
+        ),
+    )
     gateway = _call(4, 0, subject=None, access=None)
-    tally.add(gateway, Answer("c4", 5, "ACCESS_UNKNOWN", "C"))
+    tally.add(gateway, Answer(call="c4", sent=5, signing="ACCESS_UNKNOWN", attest="C"))
     tally.add(stolen, None)
-    rest = (1, 1, 0, 0)
+    rest = {"operator": "o", "calls": 1, "numbers": 1, "first": 0, "last": 0}
     truth = [
-        Truth(Key.SUBJECT, "s", Kind.SHOP, True, "o", *rest),
-        Truth(Key.CALL, "c3", Kind.REPLAYED, False, "o", *rest),
-        Truth(Key.SIGNER, "1001/o", Kind.MINTER, False, "o", *rest),
+        Truth(key=Key.SUBJECT, id="s", kind=Kind.SHOP, honest=True, **rest),
+        Truth(key=Key.CALL, id="c3", kind=Kind.REPLAYED, honest=False, **rest),
+        Truth(key=Key.SIGNER, id="1001/o", kind=Kind.MINTER, honest=False, **rest),
     ]
     assert tally.lost == 1
     assert tally.by_kind(truth) == {

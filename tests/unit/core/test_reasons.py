@@ -21,7 +21,6 @@ def test_every_member_explains_itself(reason):
     assert reason.text
     assert reason.text == reason.text.strip()
     assert reason.source
-    assert 200 <= reason.http <= 599
     assert reason.name == reason.name.upper()
 
 
@@ -33,16 +32,6 @@ def test_sip_and_verstat_come_together(reason):
         return
     assert (reason.sip is SipStatus.OK) == (reason.verstat is Verstat.PASSED)
     assert (reason is Reason.VERIFIED) == (reason.sip is SipStatus.OK)
-
-
-@pytest.mark.parametrize("reason", Reason)
-def test_http_errors_carry_a_message_id_and_verdicts_do_not(reason):
-    assert (reason.http >= 400) == (reason.message_id is not None)
-    assert reason.refuses_signing == (reason.message_id is not None)
-    # These end a call on either side.
-    both = (Reason.ORDERED, Reason.CALLEE_REFUSES, Reason.MIDDLE_NUMBER)
-    if reason.sip is not None and reason not in both:
-        assert reason.http == 200
 
 
 def test_the_phrases_of_rfc_8224_3261_8197_and_8688():

@@ -66,7 +66,7 @@ IDENTITIES = [
 
 @pytest.mark.parametrize(("uri", "country", "identity"), IDENTITIES)
 def test_a_uri_names_one_canonical_identity(uri, country, identity):
-    found = Reading(country).identity(uri)
+    found = Reading(country=country).identity(uri)
     assert found == identity
     assert type(found) is type(identity)
 
@@ -123,7 +123,7 @@ def test_what_is_no_uri_is_refused(text):
 @pytest.mark.parametrize("text", ["tel:", "tel:alice", "tel:+1234567890123456", "tel:%FF", "tel:;"])
 def test_a_tel_uri_must_name_a_number(text):
     with pytest.raises(ParseError) as refused:
-        Reading("CN").identity(text, "from.uri")
+        Reading(country="CN").identity(text, "from.uri")
     assert refused.value.reason is Reason.TN_INVALID
     assert refused.value.where == "from.uri"
 
@@ -202,13 +202,13 @@ def test_every_spelling_of_a_number_is_that_number(uri):
         assert refused.value.reason is Reason.TN_CONTEXT
         return
     for country in (None, "CN"):
-        found = Reading(country).identity(uri)
+        found = Reading(country=country).identity(uri)
         assert (found, type(found)) == (BANK, TN)
 
 
 @pytest.mark.parametrize("uri", NATIONAL)
 def test_national_spellings_are_read_in_their_country_and_nowhere_else(uri):
-    assert Reading("CN").identity(uri) == BANK
+    assert Reading(country="CN").identity(uri) == BANK
     with pytest.raises(ParseError, match=r"numbers\.country") as refused:
         Reading().identity(uri)
     assert refused.value.reason is Reason.TN_NATIONAL
@@ -250,18 +250,18 @@ def test_national_spellings_are_read_in_their_country_and_nowhere_else(uri):
 )
 def test_what_cannot_be_placed_is_refused_by_its_own_reason(uri, reason):
     if reason is None:
-        assert isinstance(Reading("CN").identity(uri), Private)
+        assert isinstance(Reading(country="CN").identity(uri), Private)
         return
     with pytest.raises(ParseError) as refused:
-        Reading("CN").identity(uri, "orig.uri")
+        Reading(country="CN").identity(uri, "orig.uri")
     assert (refused.value.reason, refused.value.where) == (reason, "orig.uri")
 
 
 OWN = Reading(
-    "CN",
-    frozenset({"ims.example", "sbc.example.net"}),
-    lambda tn: tn in ("10086", "110", "95001"),
-    lambda digits: digits[2:] if digits in ("8610086", "86110", "8695001") else None,
+    country="CN",
+    hosts=frozenset({"ims.example", "sbc.example.net"}),
+    special=lambda tn: tn in ("10086", "110", "95001"),
+    national_form=lambda digits: digits[2:] if digits in ("8610086", "86110", "8695001") else None,
 )
 
 
@@ -314,7 +314,7 @@ def test_a_national_number_has_no_country_code(text, number):
     assert OWN.claimed(TN("8695001")) == TN("95001")
 
 
-CHINA = Reading("CN", national_form=load_plan((), "CN").national_form)
+CHINA = Reading(country="CN", national_form=load_plan((), "CN").national_form)
 
 
 @pytest.mark.parametrize(
@@ -459,7 +459,7 @@ def test_a_special_number_with_more_is_none_and_no_extension(user):
 def test_zeros_make_no_long_number_of_a_number(zeros):
     for country in (None, "CN"):
         with pytest.raises(ParseError):
-            Reading(country).identity(f"sip:{zeros}8675588880001@a.example")
+            Reading(country=country).identity(f"sip:{zeros}8675588880001@a.example")
 
 
 @pytest.mark.parametrize(
@@ -492,7 +492,7 @@ def test_a_urn_names_a_service_by_labels(uri):
     ],
 )
 def test_a_trunk_0_behind_any_country_code_goes(written, number):
-    for reading in (Reading(), Reading("CN")):
+    for reading in (Reading(), Reading(country="CN")):
         assert reading.recorded(written, "first") == TN(number)
         assert reading.identity(f"sip:+{quote(written)}@a.example") == TN(number)
     assert Reading().number(written) == TN(number)
@@ -500,7 +500,7 @@ def test_a_trunk_0_behind_any_country_code_goes(written, number):
 
 
 def test_a_token_is_read_as_the_call_is_but_its_numbers_are_global():
-    reading = Reading("CN")
+    reading = Reading(country="CN")
     assert reading.claimed(TN("13105551234")) == TN("13105551234")
     assert reading.number("13105551234") == TN("8613105551234")
     assert reading.claimed(URI("sip:075588880001@a.example")) == BANK
@@ -510,8 +510,8 @@ def test_a_token_is_read_as_the_call_is_but_its_numbers_are_global():
 
 
 def test_records_need_a_country_code_or_a_0_that_is_read():
-    assert Reading("CN").recorded("0755-88880001", "first") == BANK
-    assert Reading("CN").recorded("13105551234", "first") == TN("13105551234")
+    assert Reading(country="CN").recorded("0755-88880001", "first") == BANK
+    assert Reading(country="CN").recorded("13105551234", "first") == TN("13105551234")
     with pytest.raises(ParseError) as refused:
         Reading().recorded("075588880001", "first")
     assert (refused.value.reason, refused.value.where) == (Reason.TN_NATIONAL, "first")

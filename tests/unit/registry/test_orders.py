@@ -17,6 +17,7 @@ from zhenxian.core.tn import TN
 from zhenxian.passport.jws import SigningKey, b64url_encode
 from zhenxian.registry.journal import RegistryConflictError, put
 from zhenxian.registry.model import Order, TargetKind, Who
+from zhenxian.registry.node_key import NodeKey, public_key, thumbprint
 from zhenxian.registry.orders import (
     MAX_AHEAD,
     MAX_TOKEN,
@@ -35,7 +36,6 @@ from zhenxian.registry.orders import (
     sign_instruction,
     unfounded,
 )
-from zhenxian.stores.fleet.node_key import NodeKey, public_key, thumbprint
 
 NOW = 1_790_000_000
 KEY, NEXT_KEY, OTHER = (SigningKey(ec.generate_private_key(ec.SECP256R1())) for _ in range(3))
@@ -44,7 +44,15 @@ ISSUERS = {
     "carrier": Issuer("carrier", (OTHER.verifying_key,), frozenset({TargetKind.NUMBER})),
 }
 STOP = Instruction(
-    Action.STOP, "order-1", "regulator", 1, "ref 7", TargetKind.SUBJECT, "acme", NOW, NOW
+    action=Action.STOP,
+    order="order-1",
+    issuer="regulator",
+    number=1,
+    reference="ref 7",
+    kind=TargetKind.SUBJECT,
+    target="acme",
+    since=NOW,
+    iat=NOW,
 )
 LIFT = replace(STOP, action=Action.LIFT, number=2)
 HEADER = {"alg": "ES256", "typ": "zhenxian-order+jwt"}

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
-from zhenxian.registry.forms import COLUMNS, record_of
+from zhenxian.registry.forms import record_of
+from zhenxian.registry.imports import Mode
 from zhenxian.registry.journal import RegistryConflictError, end, put
+from zhenxian.registry.members import COLUMNS
 from zhenxian.registry.model import (
     Access,
     Binding,
@@ -27,9 +29,8 @@ from zhenxian.registry.model import (
 )
 from zhenxian.stores.bulk import importer as bulk
 from zhenxian.stores.bulk import staging
-from zhenxian.stores.bulk.csv_rows import Mode
 from zhenxian.stores.bulk.importer import Import, export_rows
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 
 HEADER = "first,last,subject,verification,use,spcs\n"
 
@@ -40,7 +41,7 @@ def book(tmp_path):
 
 
 def fresh(path):
-    book = Book(path, writer=True, synchronous="OFF")
+    book = RegistryFile(path, writer=True, synchronous="OFF")
     book.write([put(Subject("a")), put(Subject("b"))], author="a", reason="r", now=1)
     stopped = record_of(Kind.SUBJECT, {"id": "c", "state": "suspended"})
     book.write([put(stopped), put(Reseller("mvno"))], author="a", reason="r", now=1)
@@ -145,7 +146,7 @@ def test_what_a_subject_holds_is_found_in_every_run(book, monkeypatch):
     rows[20:20] = [f"86{n},,b,,,\n" for n in range(20000, 20004)]
     run(book, HEADER + "".join(reversed(rows)))
     run(book, HEADER + "8630000,,b,,,\n")  # few: no run of its own
-    assert len(book.query("SELECT DISTINCT run FROM holdings")) == 5
+    assert len(book.connection.all("SELECT DISTINCT run FROM holdings")) == 5
     for subject in ("a", "b", "nobody"):
         expected = [
             record.key
@@ -218,7 +219,7 @@ def test_what_is_exported_is_imported(book, tmp_path):
         [put(Binding("b", "a", BindingModel.AXB, x, a, 1, b, until=9_000))],
         author="a", reason="r", now=1,
     )  # fmt: skip
-    other = Book(tmp_path / "other.db", writer=True)
+    other = RegistryFile(tmp_path / "other.db", writer=True)
     for kind in COLUMNS:
         out = io.StringIO()
         count = export_rows(book, kind, out)
@@ -273,7 +274,7 @@ def test_chunks_take_and_refuse_what_single_writes_do(tmp_path_factory, rows, be
         patch.setattr(bulk, "CHUNK", chunk)
         report = run(many, text)
     # A row that another of its chunk replaced is refused there, and a change row by row.
-    repeated = {row.line for row in report.rejected if "in this import before" in row.reason}
+    repeated = {row.line for row in report.rejected if "in this import" in row.reason}
     assert {row.line: row.reason for row in report.rejected if row.line not in repeated} == {
         line: reason for line, reason in refused.items() if line not in repeated
     }
@@ -363,7 +364,7 @@ def test_one_bad_row_does_not_send_the_others_through_the_rules(book, monkeypatc
 
 def test_a_subject_stopped_meanwhile_gets_no_more_numbers(book, monkeypatch):
     monkeypatch.setattr(bulk, "CHUNK", 2)
-    other = Book(book.path, writer=True)
+    other = RegistryFile(book.path, writer=True)
 
     def lines():
         yield HEADER
@@ -381,7 +382,7 @@ def test_a_subject_stopped_meanwhile_gets_no_more_numbers(book, monkeypatch):
 
 @pytest.mark.parametrize("owner", [1, 2**40])
 def test_numbers_far_apart_and_of_all_lengths(book, owner):
-    book.query("INSERT INTO owners VALUES (?, 'far')", owner + 100)
+    book.connection.run("INSERT INTO owners VALUES (?, 'far')", owner + 100)
     book.write([put(Subject("far"))], author="a", reason="r", now=1)
     numbers = [
         str(step + 10 ** (length - 1)) for length in range(3, 16) for step in range(0, 90, 2)

@@ -10,21 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zhenxian.core.errors import ConfigError
+from zhenxian.registry.cells import foreign, harmless, plain
 from zhenxian.registry.forms import record_of, seconds_of
+from zhenxian.registry.imports import Mode
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import Kind, Reseller, Subject
 from zhenxian.stores.bulk import importer as bulk
-from zhenxian.stores.bulk.cells import foreign, harmless, plain
-from zhenxian.stores.bulk.csv_rows import Mode
 from zhenxian.stores.bulk.importer import Import, export_rows
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 
 BEGINS = ["=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠"]
 
 
 @pytest.fixture
 def book(tmp_path):
-    book = Book(tmp_path / "registry.db", writer=True, synchronous="OFF")
+    book = RegistryFile(tmp_path / "registry.db", writer=True, synchronous="OFF")
     some = [put(Subject(name)) for name in ("a", "b")] + [put(Reseller("mvno"))]
     book.write(some, author="a", reason="r", now=1)
     return book
@@ -159,7 +159,7 @@ def test_what_stands_twice_is_refused_wherever_commits_end(tmp_path, monkeypatch
     for number, how in enumerate(
         ({"dry_run": True}, {}, {"mode": Mode.ALL_OR_NOTHING}, {"resume": "x"})
     ):
-        book = Book(tmp_path / f"{number}.db", writer=True, synchronous="OFF")
+        book = RegistryFile(tmp_path / f"{number}.db", writer=True, synchronous="OFF")
         some = [put(Subject("a")), put(Subject("b"))]
         book.write(some, author="a", reason="r", now=1)
         report = run(book, text, kind, **how)

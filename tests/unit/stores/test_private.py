@@ -7,10 +7,10 @@ import os
 import pytest
 
 from zhenxian.stores.analytics.file import ConductFile
-from zhenxian.stores.fleet.replica import FleetBook
+from zhenxian.stores.fleet.replica import Replica
 from zhenxian.stores.private import MAX_ASIDE, bound_aside
 from zhenxian.stores.replay.file import SqliteReplayStore
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 
 
 @pytest.fixture
@@ -26,22 +26,22 @@ def _modes(folder):
 
 
 def test_databases_are_their_owners_alone(tmp_path, loose):
-    book = FleetBook(tmp_path / "registry.db", writer=True)
-    book.set_aside(tmp_path / "aside.db")
+    replica = Replica(tmp_path / "registry.db", synchronous="NORMAL")
+    replica.set_aside(tmp_path / "aside.db")
     replays = SqliteReplayStore(tmp_path / "replay.sqlite")
     conduct = ConductFile(tmp_path / "conduct.db")
     assert len(_modes(tmp_path)) > 4
     assert set(_modes(tmp_path).values()) == {0o600}
     replays.close()
-    book.close()
+    replica.close()
     conduct.close()
 
 
 def test_those_of_an_older_release_become_so(tmp_path, loose):
-    book = Book(tmp_path / "registry.db", writer=True)
+    book = RegistryFile(tmp_path / "registry.db", writer=True)
     for path in tmp_path.iterdir():
         path.chmod(0o644)
-    other = Book(tmp_path / "registry.db")
+    other = RegistryFile(tmp_path / "registry.db")
     assert set(_modes(tmp_path).values()) == {0o600}
     other.close()
     book.close()
@@ -50,10 +50,10 @@ def test_those_of_an_older_release_become_so(tmp_path, loose):
 def test_opening_a_second_time_ends_no_lock(tmp_path):
     """POSIX locks of a process go when it closes any descriptor of the file."""
     path = tmp_path / "registry.db"
-    writer = Book(path, writer=True)
-    other = Book(path, writer=True)
+    writer = RegistryFile(path, writer=True)
+    other = RegistryFile(path, writer=True)
     with writer.transaction():
-        Book(path).close()
+        RegistryFile(path).close()
         child = os.fork()
         if child == 0:
             import sqlite3  # noqa: PLC0415

@@ -8,7 +8,7 @@ import pytest
 
 from zhenxian.core.errors import ConfigError
 from zhenxian.registry.model import Kind
-from zhenxian.stores.sqlite.file import Book
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.numbers import number_key
 from zhenxian.stores.sqlite.schema import MIGRATIONS, migrate
 
@@ -50,7 +50,7 @@ def test_holdings_of_form_2_are_found_by_their_subject(tmp_path):
     lo = number_key("8610000")
     db.execute("INSERT INTO holdings VALUES (0, ?, 0, 1, 1, 1, NULL, NULL)", (lo,))
     db.close()
-    book = Book(path, writer=True)
+    book = RegistryFile(path, writer=True)
     ((_, held),) = book.page(Kind.HOLDING, subject="bank").rows
     assert (held.key, held.subject) == ("8610000", "bank")
     assert book.uses(Kind.SUBJECT, "bank") == "holding 8610000"

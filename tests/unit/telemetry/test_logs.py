@@ -155,9 +155,9 @@ def test_everything_else_is_one_json_object_a_line():
     assert "ValueError: bad" in second["exception"]
 
 
-def test_the_node_tells_what_it_is_and_how_it_is(desk):
-    def told(name):
-        return [(sample.labels, sample.value) for sample in _series(desk.service.metrics, name)]
+def test_the_node_tells_what_it_is_and_how_it_is(desk, desk_with):
+    def told(name, of=desk):
+        return [(sample.labels, sample.value) for sample in _series(of.service.metrics, name)]
 
     ((labels, value),) = told("zhenxian_build_info")
     assert (labels["version"], labels["engine"], value) == (__version__, "embedded", 1)
@@ -174,9 +174,10 @@ def test_the_node_tells_what_it_is_and_how_it_is(desk):
     assert oldest == pytest.approx(time.time() - min(issued), abs=5)
     assert told("process_resident_memory_bytes")
     assert told("zhenxian_fleet_lag_seconds") == []
-    desk.service.keys = None  # and no longer a certificate
-    assert told("zhenxian_certificate_left_seconds") == []
-    assert told("zhenxian_ready") == [({}, 0.0)]
+    without = {"key": None, "chain": None}
+    verifying = desk_with(signer=without, redress={"organisation": None})
+    assert told("zhenxian_certificate_left_seconds", verifying) == []
+    assert told("zhenxian_ready", verifying) == [({}, 0.0)]
 
 
 def test_workers_tell_the_same_figures_of_their_node(tmp_path, monkeypatch):
@@ -215,3 +216,15 @@ def test_no_label_is_taken_from_a_request(desk):
         "PARAMETER_INVALID": 3,
         "METHOD_NOT_ALLOWED": 3,
     }
+
+
+def test_a_state_is_one_of_all_and_changes_with_the_node():
+    metrics = Metrics()
+    states = iter(("behind", "current"))
+    metrics.state("zhenxian_fleet_state", "A state.", ("behind", "current"), lambda: next(states))
+    for now in ("behind", "current"):
+        told = {
+            sample.labels["state"]: sample.value
+            for sample in _series(metrics, "zhenxian_fleet_state")
+        }
+        assert told == {one: float(one == now) for one in ("behind", "current")}

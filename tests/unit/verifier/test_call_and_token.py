@@ -14,11 +14,11 @@ from zhenxian.core.tn import TN, URI
 from zhenxian.passport.claims import Destination
 from zhenxian.passport.identity import parse_identity_header
 from zhenxian.passport.ppt.shaken import Attestation
+from zhenxian.verifier.opened import Candidate, Opened
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.screen import ScreenPolicy
 from zhenxian.verifier.token import VerifiedPASSporT
 from zhenxian.verifier.verdict import Check, Refusal, Result, Verdict
-from zhenxian.verifier.verify import Candidate, Opened
 
 BASELINE = ScreenPolicy(types=frozenset({None}))
 ALICE, BOB = URI("sip:alice@example.com"), URI("sip:bob@example.com")
@@ -328,6 +328,6 @@ def test_a_reason_that_is_no_verdict_has_no_sip_answer():
 
 def test_a_chain_refused_for_no_verdicts_reason_is_a_mistake_not_a_pass(case, monkeypatch):
     untrusted = Untrusted(Reason.NOT_READY, "", "")
-    monkeypatch.setattr("zhenxian.verifier.verify.validate", lambda *_, **__: untrusted)
+    monkeypatch.setattr("zhenxian.verifier.trust.validate", lambda *_, **__: untrusted)
     with pytest.raises(RuntimeError, match=r"^a failed result without a verification reason$"):
         case.ask()

@@ -15,12 +15,12 @@ from zhenxian.verifier.redress import Contact, Rejection, call_info, sign_contac
 from zhenxian.verifier.verdict import Check, Refusal, Result, Verdict
 
 FULL = Contact(
-    "北方电信 拦截申诉",
-    "+861066000000",
-    "redress@north.example",
-    "https://north.example/blocked",
-    "北京市西城区 1 号",
-    "zh-Hans",
+    organisation="北方电信 拦截申诉",
+    phone="+861066000000",
+    email="redress@north.example",
+    url="https://north.example/blocked",
+    address="北京市西城区 1 号",
+    language="zh-Hans",
 )
 VALUE = "<https://north.example/c.jws>;purpose=jwscard"
 
@@ -28,7 +28,14 @@ VALUE = "<https://north.example/c.jws>;purpose=jwscard"
 @pytest.fixture(scope="module")
 def credential():
     carrier = Case().carrier
-    return Credential(carrier.key, carrier.chain, b"", "1234", carrier.x5u, NOW + 3600)
+    return Credential(
+        key=carrier.key,
+        chain=carrier.chain,
+        chain_pem=b"",
+        spc="1234",
+        x5u=carrier.x5u,
+        not_after=NOW + 3600,
+    )
 
 
 def _properties(contact):
@@ -60,7 +67,7 @@ def test_a_full_contact_is_a_jcard():
     [("phone", "tel"), ("email", "email"), ("url", "url"), ("address", "adr")],
 )
 def test_one_way_to_be_reached_is_enough(way, name):
-    properties = _properties(Contact("North", **{way: getattr(FULL, way)}))
+    properties = _properties(Contact(organisation="North", **{way: getattr(FULL, way)}))
     assert properties.keys() == {"version", "kind", "fn", "org", name}
     assert properties["fn"] == ({}, "text", "North")
 
@@ -90,7 +97,13 @@ def test_the_jws_verifies_with_the_key_of_the_certificate(credential):
 
 def test_the_largest_contact_makes_a_small_jws(credential):
     text = "号" * 200
-    contact = Contact(text, "+861066000000", "a@" + "b" * 196 + ".c", "https://" + text, text)
+    contact = Contact(
+        organisation=text,
+        phone="+861066000000",
+        email="a@" + "b" * 196 + ".c",
+        url="https://" + text,
+        address=text,
+    )
     jws = sign_contact(contact, credential, NOW)
     assert len(jws) < 8192
     assert msgspec.json.decode(msgspec.json.encode(contact.jcard())) == contact.jcard()

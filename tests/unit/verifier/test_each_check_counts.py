@@ -42,11 +42,12 @@ from zhenxian.passport.identity import IdentityHeader
 from zhenxian.passport.jws import VerifyingKey, b64url_decode
 from zhenxian.registry.consent import ConsentPolicy
 from zhenxian.verifier import judge as judging
+from zhenxian.verifier import trust
 from zhenxian.verifier import verify as procedure
 from zhenxian.verifier.analytics import ConductPolicy, PooledVerifying
+from zhenxian.verifier.opened import NeedCertificates
 from zhenxian.verifier.screen import screen
 from zhenxian.verifier.verdict import Check
-from zhenxian.verifier.verify import NeedCertificates
 
 
 class Removal(NamedTuple):
@@ -115,7 +116,7 @@ def any_failure(case, patch):
 
 
 def any_chain(case, patch):
-    patch.setattr(procedure, "validate", lambda chain, **_: trusting(chain))
+    patch.setattr(trust, "validate", lambda chain, **_: trusting(chain))
 
 
 def trusting(chain):
@@ -123,14 +124,23 @@ def trusting(chain):
     key = VerifyingKey(chain.certificates[0].public_key())
     spc = chain.spc or "1234"
     return TrustedSigner(
-        chain.digest, key, spc, TNAuthList((SPC(spc),)), (), 1, "", "", 0, NOW + 60
+        chain_digest=chain.digest,
+        key=key,
+        spc=spc,
+        tnauthlist=TNAuthList((SPC(spc),)),
+        constraints=(),
+        serial=1,
+        subject="",
+        issuer="",
+        valid_from=0,
+        valid_until=NOW + 60,
     )
 
 
 def no_revocation(case, patch):
     patch.setattr(
         "zhenxian.certs.revocation.RevocationView.status",
-        lambda *_: Status(State.GOOD, NOW + 60, ""),
+        lambda *_: Status(state=State.GOOD, until=NOW + 60, detail=""),
     )
 
 

@@ -25,7 +25,8 @@ from zhenxian.passport.identity import IdentityHeader, parse_identity_header
 from zhenxian.passport.jws import Token, b64url_decode, b64url_encode
 from zhenxian.registry.model import Holding, Order, TargetKind
 from zhenxian.stores.replay.memory import MemoryReplayStore
-from zhenxian.verifier.judge import JUDGE_CHECKS, Facts, judge
+from zhenxian.verifier.facts import Facts
+from zhenxian.verifier.judge import JUDGE_CHECKS, judge
 from zhenxian.verifier.replay import replay_key
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.screen import SCREEN_CHECKS, ScreenPolicy

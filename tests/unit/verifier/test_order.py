@@ -10,8 +10,8 @@ from verification import FAULTS, IN_ORDER, ORDER, Case, baseline, forged, signed
 
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
 from zhenxian.passport.identity import MAX_HEADERS
+from zhenxian.verifier.opened import NeedCertificates
 from zhenxian.verifier.verdict import Check, Verdict
-from zhenxian.verifier.verify import NeedCertificates
 
 BROKEN = "nonsense;info=<https://x.example/>"
 

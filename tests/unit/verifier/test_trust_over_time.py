@@ -14,22 +14,23 @@ from zhenxian.certs.revocation import RevocationPolicy
 from zhenxian.certs.trustlist import TrustList
 from zhenxian.core.reasons import Reason, Verstat
 from zhenxian.core.tn import TN, TNRange
-from zhenxian.verifier import verify as procedure
+from zhenxian.verifier import trust as remembering
+from zhenxian.verifier.opened import NeedCertificates
+from zhenxian.verifier.trust import Trust
 from zhenxian.verifier.verdict import Check
-from zhenxian.verifier.verify import NeedCertificates, Trust
 
 
 @pytest.fixture
 def validated(monkeypatch):
     """The chains that were validated, in order."""
     seen = []
-    real = procedure.validate
+    real = remembering.validate
 
     def noting(chain, **more):
         seen.append(chain.digest)
         return real(chain, **more)
 
-    monkeypatch.setattr(procedure, "validate", noting)
+    monkeypatch.setattr(remembering, "validate", noting)
     return seen
 
 
@@ -170,7 +171,7 @@ def test_a_renewed_certificate_at_the_same_url_is_another_chain(case, validated)
 
 
 def test_what_is_remembered_is_bounded_and_what_is_in_use_stays(case, validated, monkeypatch):
-    monkeypatch.setattr(procedure, "MAX_REMEMBERED_CHAINS", 3)
+    monkeypatch.setattr(remembering, "MAX_REMEMBERED_CHAINS", 3)
     stranger = case.world.carrier("5678")
     stranger.certificate.untrusted()
     case.others = [stranger]
@@ -182,7 +183,11 @@ def test_what_is_remembered_is_bounded_and_what_is_in_use_stays(case, validated,
         theirs = case.request(stranger.call(ORIG, DEST).signed())
         assert case.ask(theirs).reason is Reason.CERT_UNTRUSTED
         # the oldest goes first, and what was used again counts as new
-        assert list(case.verifier._signers) == [*theirs_so_far[-2:-1], own, theirs_so_far[-1]]
+        assert list(case.verifier._signers._remembered) == [
+            *theirs_so_far[-2:-1],
+            own,
+            theirs_so_far[-1],
+        ]
     assert validated.count(own) == 1
 
 

@@ -29,9 +29,10 @@ from zhenxian.verifier.analytics import ConductPolicy
 from zhenxian.verifier.replay import NEW, REPLAY, Question
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.screen import ScreenPolicy
+from zhenxian.verifier.trust import Trust
 from zhenxian.verifier.unsigned import UnsignedPolicy
 from zhenxian.verifier.verdict import Check
-from zhenxian.verifier.verify import Trust, Verifier
+from zhenxian.verifier.verify import Verifier
 
 ORIG, DEST, OTHER = "12155550100", "12155550199", "12155559999"
 

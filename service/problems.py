@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from zhenxian.certs.keys import moment
@@ -11,16 +12,35 @@ from zhenxian.stores.fleet.registry import FleetRegistry
 if TYPE_CHECKING:
     from zhenxian.service.build import Service
 
+_logger = logging.getLogger("zhenxian")
 
-def problems(service: Service, told: Mapping[str, str], replays: str | None) -> list[str]:
+
+class Problems:
+    """What a node's own files and stores fail with, by name, until it is right again.
+
+    Attributes:
+        told: sentences by name.
+    """
+
+    def __init__(self, hidden: Callable[[str], str]) -> None:
+        """Args: hidden takes telephone numbers out of what is logged."""
+        self.told: dict[str, str] = {}
+        self._hidden = hidden
+
+    def report(self, name: str, text: str | None) -> None:
+        """Remember a problem for /readyz and log it when it is new; None ends it."""
+        if text is None:
+            self.told.pop(name, None)
+        elif self.told.get(name) != text:
+            self.told[name] = text
+            _logger.warning("%s: %s", name, self._hidden(text))
+
+
+def problems(service: Service) -> list[str]:
     """Why a node cannot sign or verify as configured, one sentence each; empty if it can.
 
     Also what is wrong with the operator's own files: the node goes on with what it read before,
     but would not start with them.
-
-    Args:
-        told: what its own files and stores fail with, by name.
-        replays: why tokens seen before cannot be told.
     """
     found = []
     if service.keys is None:
@@ -34,24 +54,21 @@ def problems(service: Service, told: Mapping[str, str], replays: str | None) -> 
         found.append("verifying: the trust list is empty (trust.roots)")
     if isinstance(service.registry, FleetRegistry):
         found.extend(f"registry: {text}" for text in service.registry.faults())
-    if replays is not None:
-        found.append(f"replays: {replays}")
-    found.extend(f"{name}: {text}" for name, text in sorted(told.items()))
-    found.extend(service.crls.faults)
+    if service.replays is not None and service.replays.problem is not None:
+        found.append(f"replays: {service.replays.problem}")
+    found.extend(f"{name}: {text}" for name, text in sorted(service.reported.told.items()))
+    found.extend(service.trust.crls.faults)
     if service.settings.trust.revocation == "require":
         found.extend(service.lists.missing())
     return found
 
 
-def remarks(service: Service, unreadable: Iterable[str]) -> list[str]:
+def remarks(service: Service) -> list[str]:
     """What is to be looked at and keeps nobody from signing or verifying.
 
     All that strangers can cause is here: what certificates name, what stands in Redis.
-
-    Args:
-        unreadable: fetched lists that cannot be read.
     """
-    found = [*service.crls.remarks, *unreadable]
+    found = [*service.trust.crls.remarks, *service.trust.unreadable]
     if service.settings.trust.revocation != "require":
         found.extend(service.lists.missing())
     if isinstance(service.registry, FleetRegistry):

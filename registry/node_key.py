@@ -68,7 +68,13 @@ class NodeKey(Struct, frozen=True):
     def acknowledge(self, order: Order, since_ms: int, cursor: int) -> str:
         """Sign that an order, or its lifting, is in force here."""
         return sign_acknowledgement(
-            Acknowledgement(order.id, order_digest(order), self.name, since_ms, cursor),
+            Acknowledgement(
+                order=order.id,
+                digest=order_digest(order),
+                node=self.name,
+                since=since_ms,
+                cursor=cursor,
+            ),
             self.key,
             self.thumbprint,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import Final
+from typing import Any, Final
 
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r＝＋－＠]")
 _BOOKS: Final = {
@@ -25,6 +25,13 @@ HEAD: Final = 65_536  # octets of a file that tell what it is
 def harmless(text: str) -> str:
     """A cell that no spreadsheet executes."""
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+def cell(value: Any) -> Any:
+    """A value as an export writes it."""
+    if isinstance(value, list):
+        value = " ".join(value)
+    return harmless(value) if isinstance(value, str) else value
 
 
 def plain(text: str) -> str:

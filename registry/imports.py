@@ -1,0 +1,112 @@
+"""What an import may do with refused rows, and what became of its rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from msgspec import Struct, field
+
+from zhenxian.registry.model import Kind
+
+MAX_TOLD: Final = 1_000  # refused rows a report lists; all are counted
+MOST_TOLD: Final = 100_000  # likewise, where more are asked for over HTTP
+MAX_REASONS: Final = 100  # reasons that are told apart
+MAX_BATCH: Final = 5_000  # rows of one batch request
+BATCHES: Final = (Kind.BINDING, Kind.HOLDING, Kind.REFUSAL)  # of which there are such requests
+
+_OTHERS: Final = "other reasons"
+_SAID: Final = re.compile(r"'[^']*'|\"[^\"]*\"|[^\s,;:()]+")
+_LONG: Final = re.compile(r"[0-9*#]{5,}")
+
+
+class Mode(str, Enum):
+    """What one refused row means for the others."""
+
+    ALL_OR_NOTHING = "all-or-nothing"
+    BEST_EFFORT = "best-effort"
+
+
+class Rejected(Struct, frozen=True):
+    """A row that was refused; lines count from 1, the header's."""
+
+    line: int
+    reason: str
+
+
+class Report(Struct):
+    """What became of an import.
+
+    Attributes:
+        changed: rows registered. unchanged: rows that were registered so already.
+        rejected: the first refused rows; rejections counts them all.
+        written: False for a dry run, and for all-or-nothing with a refused row.
+        told: how many refused rows are listed. sink: takes each of them, listed or not.
+        reasons: how many rows were refused for each, and the first line of these; what a row says
+            itself is left out of them.
+    """
+
+    rows: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    rejections: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+    written: bool = True
+    told: int = MAX_TOLD
+    sink: Callable[[Rejected], object] | None = None
+    reasons: dict[str, list[int]] = field(default_factory=dict)
+
+    def reject(self, line: int, reason: str, values: Sequence[str] = ()) -> None:
+        """Count a refused row. `values` are the row's: what is refused alike differs in these."""
+        self.rejections += 1
+        alike = _without(reason, values)
+        if alike not in self.reasons and len(self.reasons) >= MAX_REASONS:
+            alike = _OTHERS
+        group = self.reasons.setdefault(alike, [0, line])
+        group[0] += 1
+        row = Rejected(line, reason)
+        if self.sink is not None:
+            self.sink(row)
+        if len(self.rejected) < self.told:
+            self.rejected.append(row)
+
+
+def _without(reason: str, values: Sequence[str]) -> str:
+    """A reason without what the row says."""
+    own = set(values)
+
+    def word(found: re.Match[str]) -> str:
+        text = found[0]
+        return "…" if text in own or text[0] in "'\"" or _LONG.search(text) else text
+
+    return _SAID.sub(word, reason)
+
+
+class Imports(Protocol):
+    """Imports into the registry of a running service, whichever engine keeps it."""
+
+    @property
+    def folder(self) -> Path:
+        """Where an upload may be kept meanwhile."""
+        ...
+
+    async def reached(self, name: str) -> int:
+        """The last line committed of a file that is imported under the name; 0 for none."""
+        ...
+
+    async def run(self, kind: Kind, lines: Iterator[str], told: int, **how: Any) -> Report:
+        """Import the lines of a CSV file with a header line.
+
+        Args:
+            told: how many refused rows the report lists.
+            how: author, reason, now (seconds since the epoch), mode, dry_run, and resume: the name
+                under which progress is kept, or "".
+
+        Raises:
+            ConfigError: the first line does not name the columns, or quotes do not come in pairs.
+            StoreUnavailableError: it is not kept; what was committed before stays.
+        """
+        ...

@@ -1,0 +1,129 @@
+"""What a running service looks at again and again: files, lists, stores, and its log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final
+
+from zhenxian.certs.files import Looks
+from zhenxian.core.errors import ConfigError, StoreUnavailableError
+from zhenxian.service.tls import ListenerCertificate
+from zhenxian.stores.fleet.registry import FleetRegistry
+
+if TYPE_CHECKING:
+    from zhenxian.service.build import Service
+
+WATCH_EVERY: Final = 1.0  # seconds between two looks at files that may have changed
+USED_EVERY: Final = 3600.0  # seconds between two notes of which lists are in use
+FLUSH_EVERY: Final = 0.2  # seconds between two writes of call records
+
+_logger = logging.getLogger("zhenxian")
+
+
+class Watcher:
+    """Keeps a service as its files and the fleet are. For one event loop."""
+
+    def __init__(self, service: Service, tls: ListenerCertificate | None = None) -> None:
+        """Args: tls is the listeners' own certificate, where they have one."""
+        self._service = service
+        self._tls = tls
+        self._looks = Looks()
+        self._now = asyncio.Event()
+        self._used_at = 0.0
+        self._remarked: frozenset[str] = frozenset()
+
+    async def run(self) -> None:
+        """Take over what changes on disk, fetch what is due, and write the log, until cancelled."""
+        service = self._service
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._write_log())
+            tasks.create_task(self._fetch_lists())
+            if isinstance(service.registry, FleetRegistry):
+                tasks.create_task(service.registry.follow())
+            if service.keeper is not None:
+                tasks.create_task(service.keeper.run())
+            tasks.create_task(service.origids.run())
+            tasks.create_task(service.chains.run())
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._now.wait(), WATCH_EVERY)
+                told = self._now.is_set()
+                self._now.clear()
+                await self.refresh(at_once=told)
+                if told:
+                    _logger.info("looked at all files anew; settings are read at the start only")
+
+    def look_at_once(self) -> None:
+        """Take over all files as they are now, without a second look."""
+        self._now.set()
+
+    async def refresh(self, *, at_once: bool = True) -> None:
+        """Look at everything that may have changed: keys, holdings, trust, lists.
+
+        Args:
+            at_once: take over what changed; otherwise what the look before has seen, too. A file
+                that is being written may be empty or half, and read as if it were whole.
+        """
+        service, report = self._service, self._service.reported.report
+
+        def whole(name: str, seen: object) -> bool:
+            return self._looks.still(name, seen) or at_once
+
+        service.repository.refresh_due()
+        if service.keys is not None:
+            settled = whole("signing key", service.keys.stamps())
+            if settled and service.keys.reload_if_changed(service.clock()):
+                _logger.info("a new signing certificate is in use: %s", service.keys.current.x5u)
+            report("signing key", service.keys.problem)
+        await self._refresh_registry()
+        service.origids.forget()
+        if service.replays is not None:
+            await service.replays.mend()
+        if whole("API keys", service.authenticator.stamps()):
+            service.authenticator.refresh()
+        report("API keys", service.authenticator.problem)
+        if self._tls is not None:
+            if whole("TLS certificate", self._tls.stamps()) and self._tls.reload_if_changed():
+                _logger.info("a new TLS certificate is in use")
+            report("TLS certificate", self._tls.problem)
+        service.trust.roots_whole = whole("trust", service.trust.root_files())
+        await service.trust.refresh()
+
+    async def _refresh_registry(self) -> None:
+        service = self._service
+        try:
+            service.registry.refresh()
+            await service.registry.with_writer(lambda book: book.purge(int(service.clock())))
+            service.reported.report("registry", None)
+        except StoreUnavailableError as error:
+            service.reported.report("registry", str(error))
+
+    async def _write_log(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_EVERY)
+            self._service.log.flush()
+
+    async def _fetch_lists(self) -> None:
+        service, name = self._service, "folder of revocation lists"
+        while True:
+            now = service.clock()
+            if not 0 <= now - self._used_at < USED_EVERY:
+                self._used_at = now
+                service.lists.used(service.repository.proven(), int(now))
+            try:
+                await service.trust.crls.refresh_due(int(now))
+                service.reported.report(name, None)
+            except ConfigError as error:
+                service.reported.report(name, str(error))
+            self._remark()
+            await asyncio.sleep(WATCH_EVERY)
+
+    def _remark(self) -> None:
+        """Log the remarks that are new."""
+        remarks = self._service.remarks()
+        for text in remarks:
+            if text not in self._remarked:
+                _logger.warning("%s", self._service.pseudonym.text(text))
+        self._remarked = frozenset(remarks)
