@@ -168,8 +168,12 @@ class Counting:
                 into.count(
                     at, display, pair, call.display_area, call.callee_area, self._findings.bounds
                 )
-                if pair is not None and (into.contacts is not None or into.ring or into.now.turns):
-                    into.follow(display, pair, self._findings.tests)
+                contacts = into.contacts
+                if contacts is not None:
+                    if pair is not None:
+                        contacts.add(display, pair, into.generation, self._findings.tests)
+                elif into.now.turns or into.ring:
+                    into.follow()
             if counts.stranger and self.handovers[key.kind].call(key, at):
                 counts.due = counts.now.calls
         return True

@@ -24,8 +24,8 @@ SLOTS: Final = 36  # three hours
 MAX_LEFT: Final = 8  # displays used up that are remembered
 MAX_SAMPLES: Final = 8
 _BITS: Final = tuple(1 << (area & 63) for area in range(CELLS))
-_MANY: Final = 8  # displays of half a window, from which on whom they call is remembered
-_BUSY: Final = 150  # calls of half a window, likewise
+_MANY: Final = 12  # displays of half a window, from which on whom they call is remembered
+_BUSY: Final = 250  # calls of half a window, likewise
 _STEPS_BACK: Final = 4  # half windows
 _LOW: Final = (1 << LEVEL_BITS) - 1
 _HIGH: Final = ~_LOW
@@ -214,6 +214,14 @@ class KeyCounts:
         )
 
     @property
+    def leaning(self) -> bool:
+        """Whether any evidence speaks against it; without that, structure leads to nothing."""
+        contacts, talk = self.contacts, self.talk
+        return (contacts is not None and (contacts.score > 0 or contacts.aged_score > 0)) or (
+            talk is not None and talk.score > 0
+        )
+
+    @property
     def turn_count(self) -> int:
         """Calls within the window that showed another display than the call before."""
         return self.now.turns + (self.old.turns if self.old is not None else 0)
@@ -396,16 +404,12 @@ class KeyCounts:
         if at >= self.slot_ends:
             self._advance(at, self.now.calls)
 
-    def follow(self, display: int, pair: int, tests: SequentialTests) -> None:
-        """Note whom a display called, once the key has many of them."""
-        contacts = self.contacts
-        if contacts is None:
-            displays = self.now.displays
-            many = displays is not None and (displays.bits or len(displays.exact) >= _MANY)
-            if not many and self.now.calls < _BUSY:
-                return
-            contacts = self.contacts = Contacts()
-        contacts.add(display, pair, self.generation, tests)
+    def follow(self) -> None:
+        """Note from now on whom its displays call, once it has many of them, or is busy."""
+        displays = self.now.displays
+        many = displays is not None and (displays.bits or len(displays.exact) >= _MANY)
+        if many or self.now.calls >= _BUSY:
+            self.contacts = Contacts()
 
     def talked(self, answered: bool, seconds: int | None, tests: SequentialTests) -> None:
         """One of its calls, that is over, was answered or not, and lasted so long."""

@@ -108,8 +108,15 @@ class TalkCounts:
         return min(self.answer_score, self.long_score)
 
 
+class _Viewed:
+    """Holds the octets as integers, made once; it is not saved and not copied."""
+
+    __slots__ = ("_view",)
+    _view: memoryview
+
+
 @dataclass(slots=True)
-class AgedSet:
+class AgedSet(_Viewed):
     """Values of 32 bits and the half window in which each was first seen; bounded, for weeks.
 
     Open addressing over 4,096 places. When half are taken, what is older than three weeks goes;
@@ -123,13 +130,19 @@ class AgedSet:
     ages: _Ages = field(default_factory=lambda: bytearray(_PLACES))
     stored: int = 0
 
+    def __post_init__(self) -> None:
+        self._view = memoryview(self.values).cast("I")  # type: ignore[misc]
+
+    def __deepcopy__(self, _: object) -> AgedSet:
+        return AgedSet(self.values.copy(), self.ages.copy(), self.stored)
+
     def seen(self, value: int, age: int) -> int | None:
         """The half window (8 bits) in which a value was first seen; None when it is new.
 
         A new value is remembered.
         """
         value = value or 1
-        view = memoryview(self.values).cast("I")
+        view = self._view
         place = (value >> LEVEL_BITS) & _MASK
         while True:
             found = view[place]
@@ -144,7 +157,7 @@ class AgedSet:
 
     def __contains__(self, value: int) -> bool:
         value = value or 1
-        view = memoryview(self.values).cast("I")
+        view = self._view
         place = (value >> LEVEL_BITS) & _MASK
         while view[place]:
             if view[place] == value:
@@ -154,14 +167,13 @@ class AgedSet:
 
     def trim(self, age: int, mask: int) -> None:
         """Leave values of the last weeks of which the bits in `mask` are 0."""
-        view = memoryview(self.values).cast("I")
         kept = [
             (value, old)
-            for value, old in zip(view, self.ages, strict=True)
+            for value, old in zip(self._view, self.ages, strict=True)
             if value and not value & mask and (age - old) & 255 <= _HALVES_KEPT
         ]
-        view.release()
         self.values, self.ages = bytearray(_PLACES * _OCTETS), bytearray(_PLACES)
+        self._view = memoryview(self.values).cast("I")  # type: ignore[misc]
         self.stored = 0
         for value, old in kept:
             self.seen(value, old)
@@ -194,26 +206,37 @@ class Contacts:
 
     def add(self, display: int, pair: int, age: int, tests: SequentialTests) -> None:
         """Count one call; `age` is the number of the half window."""
-        mask = (1 << self.level) - 1
-        if display & mask:
+        if self.level and display & ((1 << self.level) - 1):
             return
         self.followed += 1
-        shown = self.displays.seen(display, age)
-        called = self.pairs.seen(pair & _HIGH | display & _LOW, age)
-        if shown is not None:
-            repeats, now = tests.repeats, age & 255
-            self.again += 1
-            self.known += called is not None
-            self.score = repeats.step(self.score, honest=called is not None)
-            if (now - shown) & 255 >= _A_DAY:
-                before = called is not None and (now - called) & 255 >= _A_DAY
-                # Whom it called today alone is neither a stranger nor an old acquaintance.
-                if before or called is None:
-                    self.aged += 1
-                    self.aged_known += before
-                    self.aged_score = tests.aged.step(self.aged_score, honest=before)
-        if self.pairs.stored > CAPACITY or self.displays.stored > CAPACITY:
-            self._trim(age)
+        displays, pairs = self.displays, self.pairs
+        shown = displays.seen(display, age)
+        called = pairs.seen(pair & _HIGH | display & _LOW, age)
+        if shown is None:
+            if pairs.stored > CAPACITY or displays.stored > CAPACITY:
+                self._trim(age)
+            return
+        self.again += 1
+        test = tests.repeats
+        if called is None:
+            score = self.score + test.miss
+            if pairs.stored > CAPACITY:
+                self._trim(age)
+        else:
+            self.known += 1
+            score = self.score + test.hit
+        self.score = max(test.floor, score)
+        if (age - shown) & 255 >= _A_DAY:
+            self._of_another_day(called, age, tests.aged)
+
+    def _of_another_day(self, called: int | None, age: int, test: Likelihood) -> None:
+        """Count a call of a display that was seen on an earlier day."""
+        before = called is not None and (age - called) & 255 >= _A_DAY
+        # Whom it called today alone is neither a stranger nor an old acquaintance.
+        if before or called is None:
+            self.aged += 1
+            self.aged_known += before
+            self.aged_score = test.step(self.aged_score, honest=before)
 
     def _trim(self, age: int) -> None:
         sets = [self.displays, self.pairs, *([self.backs] if self.backs is not None else [])]

@@ -69,17 +69,15 @@ class Findings:
             return True
         if counts.privacy_calls >= policy.bindings.shared_calls:
             return True
-        if (
-            counts.score >= keep * self.bounds.upper
-            or counts.tied > 1
-            or counts.privacy_calls_found
-        ):
+        many = calls >= policy.spread.least_calls
+        if policy.structure_alone:
+            score = counts.score >= keep * self.bounds.upper
+            spread = score or (many and counts.areas is not None)
+        else:
+            spread = many and counts.leaning
+        if spread or counts.tied > 1 or counts.privacy_calls_found or counts.left:
             return True
-        if counts.areas is not None and calls >= policy.spread.least_calls:
-            return True
-        if counts.left or (counts.contacts is not None and calls >= policy.spread.least_calls):
-            return True
-        if calls >= policy.strangers.mobile and counts.agent is False:
+        if calls >= policy.strangers.mobile and not counts.switch and not counts.agent:
             return True
         # In turn: displays change, but far less often than lines that hunt.
         if calls >= policy.rotation.least_calls and 0 < counts.turn_count * 4 < calls * 3:
