@@ -77,7 +77,7 @@ class Findings:
             spread = many and counts.leaning
         if spread or counts.tied > 1 or counts.privacy_calls_found or counts.left:
             return True
-        if calls >= policy.strangers.mobile and not counts.switch and not counts.agent:
+        if calls >= policy.strangers.mobile and not counts.agent:
             return True
         # In turn: displays change, but far less often than lines that hunt.
         if calls >= policy.rotation.least_calls and 0 < counts.turn_count * 4 < calls * 3:

@@ -342,7 +342,7 @@ def strangers(view: View) -> Assessment:
     against = talk is not None and talk.timed >= policy.talk and talk.score >= level
     honest = talk is not None and talk.timed >= policy.talk and talk.score < 0
     limit = policy.mobile if counts.personal or against else policy.other
-    if view.policy.structure_alone or view.arealess * 2 > view.calls or view.switch:
+    if view.policy.structure_alone or view.arealess * 2 > view.calls:
         return Assessment(Measure.STRANGERS, 0.0, {}, {})
     each = view.calls * (1 - view.recurring) / max(displays, 1.0)
     found.least("strangers a number and day", each, limit)
