@@ -23,6 +23,7 @@ from zhenxian.certs.keys import Credential
 
 TAGS: Final = [
     {"name": "Calls", "description": "Signing (STI-AS) and verification (STI-VS) of calls."},
+    {"name": "SIP", "description": "Signing and verification of calls, by the INVITE itself."},
     {"name": "STI-CR", "description": "The certificates that this service signs with."},
     {"name": "Redress", "description": "Whom a caller can write to whose call was rejected."},
     {

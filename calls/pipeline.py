@@ -161,6 +161,8 @@ class SigningSide(Struct, frozen=True, kw_only=True):
         plan: the national numbering plan.
         iat_window: seconds that iat may lie from now.
         origids: gives each call an origid of its own; None where that is not wanted.
+        claimed: a call that is only said to be forwarded gets C, where it would be refused.
+        destinations: to how many one received call may be diverted while it is fresh.
     """
 
     credential: Callable[[], Credential | None]
@@ -171,6 +173,13 @@ class SigningSide(Struct, frozen=True, kw_only=True):
     pooled: PooledSigning = PooledSigning.REFUSE
     consent: ConsentPolicy | None = None
     conduct: DisplayConduct | None = None
+    claimed: bool = False
+    destinations: int = 8
+
+    @property
+    def marketing(self) -> Consent:
+        """What a callee's refusal of such calls leads to."""
+        return self.consent.marketing if self.consent is not None else Consent.OFF
 
 
 class VerifyingSide(Struct, frozen=True, kw_only=True):
@@ -296,9 +305,9 @@ class Pipeline:
             spc=credential.spc,
             conduct=side.conduct,
             consent=side.consent,
+            claimed=side.claimed,
         )
-        marketing = side.consent.marketing if side.consent is not None else Consent.OFF
-        decision = decide(request, facts, side.pooled, marketing)
+        decision = decide(request, facts, side.pooled, side.marketing)
         if side.conduct is not None and decision.counts:
             # What is refused for conduct counts on: a pool that goes on trying is not cleared.
             told = (
@@ -352,22 +361,9 @@ class Pipeline:
         return self._settle(call, presumed, answer, seen, write)
 
     async def resume(self, waiting: Waiting[A], write: Write[A]) -> Judged[A]:
-        """Fetch the certificates that a verification waits for, then finish it.
-
-        Each URL is fetched once, then lists; what could not be had is a check that failed. A
-        failure that was remembered when the call began may be forgotten by the time that another
-        URL was fetched: then that one is fetched, too.
-        """
+        """Fetch the certificates that a verification waits for, then finish it."""
         asked, question = waiting.asked, waiting.question
-        fetched: dict[str, Chain | Failure] = {}
-        opened: Verdict | NeedCertificates | Opened = waiting.needed
-        while isinstance(opened, NeedCertificates):
-            missing = tuple(url for url in opened.urls if url not in fetched)
-            if opened.urls and not missing:
-                raise RuntimeError("a fetched certificate is still missing")
-            fetched |= await self._fetch(missing, opened.chains)
-            now, lists = int(self.clock()), not opened.chains
-            opened = self.verifying.verifier.open(waiting.request, now, fetched, lists=lists)
+        opened = await self.fetched(waiting.request, waiting.needed)
         if not isinstance(opened, Opened):
             return self._judged(asked, waiting.request, opened, write(opened, asked))
         if question is not None:  # from now on: whoever asks again waited as long
@@ -380,15 +376,45 @@ class Pipeline:
             self.batch.keep()
         return judged if isinstance(judged, Judged) else await self.ask(judged, write)
 
+    async def fetched(
+        self,
+        request: VerificationRequest,
+        opened: Verdict | NeedCertificates | Opened,
+        *,
+        forwarding: bool = False,
+    ) -> Verdict | Opened:
+        """Fetch what a verification needs until it can be gone on with.
+
+        Each URL is fetched once, then lists; what could not be had is a check that failed. A
+        failure that was remembered when the call began may be forgotten by the time that another
+        URL was fetched: then that one is fetched, too.
+        """
+        fetched: dict[str, Chain | Failure] = {}
+        while isinstance(opened, NeedCertificates):
+            missing = tuple(url for url in opened.urls if url not in fetched)
+            if opened.urls and not missing:
+                raise RuntimeError("a fetched certificate is still missing")
+            fetched |= await self._fetch(missing, opened.chains)
+            now, lists = int(self.clock()), not opened.chains
+            opened = self.verifying.verifier.open(
+                request, now, fetched, lists=lists, forwarding=forwarding
+            )
+        return opened
+
+    async def seen(self, sightings: Sequence[Sighting], now: int) -> list[Sighted]:
+        """Ask the replay store, whichever there is; UNKNOWN where it cannot be asked."""
+        side = self.verifying
+        if side.replay is None:
+            return side.verifier.ask(sightings, now)
+        try:
+            return await side.replay.sight_all(sightings, now)
+        except Exception:  # what is not known to be new does not pass
+            _logger.exception("the shared replay store failed")
+            return [UNKNOWN] * len(sightings)
+
     async def ask(self, asking: Asking[A], write: Write[A]) -> Judged[A]:
         """Ask the shared replay store, then finish."""
-        replay, sightings = self.verifying.replay, asking.sightings
-        seen = [UNKNOWN] * len(sightings)
-        if replay is not None:
-            try:
-                seen = await replay.sight_all(sightings, int(self.clock()))
-            except Exception:  # what is not known to be new does not pass
-                _logger.exception("the shared replay store failed")
+        seen = await self.seen(asking.sightings, int(self.clock()))
         try:
             return self._settle(asking.call, asking.presumed, asking.answer, seen, write)
         finally:

@@ -29,7 +29,10 @@ class Recorder:
         self, request: SigningRequest, decision: Decision, name: bytes, elapsed: float
     ) -> None:
         """One decision."""
-        attest = decision.attest.value if decision.attest is not None else "refused"
+        if decision.attest is not None:
+            attest = decision.attest.value
+        else:
+            attest = "div" if decision.diverting is not None else "refused"
         self._metrics.signing(attest, decision.reason.code, elapsed)
         if self._log.enabled:
             pseudonym, dest = self._pseudonym, request.dest

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import unquote
 
@@ -18,6 +18,7 @@ import phonenumbers
 from msgspec import Struct
 
 from zhenxian.core.errors import ParseError, shown
+from zhenxian.core.header_fields import parse_addresses
 from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import (
     ANONYMOUS,
@@ -394,6 +395,20 @@ class Reading(Struct, frozen=True, kw_only=True):
             return self.special(self.number(digits))
         except ParseError:
             return False
+
+
+def diverting_of(values: Sequence[str], reading: Reading) -> tuple[TN | URI, ...]:
+    """Who diverted a call last, by its Diversion header field values (RFC 5806 section 4).
+
+    The first of them is the latest. Empty for none.
+
+    Raises:
+        ParseError: as Reading.identity.
+    """
+    told = [value for value in values if value.strip()]
+    if not told:
+        return ()
+    return (reading.identity(next(parse_addresses(told, "diversion")).uri, "diversion"),)
 
 
 def is_withheld(number: str) -> bool:

@@ -33,10 +33,12 @@ from zhenxian.api.management.common import (
     health_router,
     metrics_router,
     problem,
+    requires,
 )
 from zhenxian.api.management.records import registry_router
 from zhenxian.api.openapi import TAGS
 from zhenxian.api.openapi import router as docs_router
+from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.published.certificates import Publisher
 from zhenxian.api.published.certificates import router as publish_router
 from zhenxian.api.published.redress import Redress
@@ -75,8 +77,12 @@ from zhenxian.service.parts import (
 )
 from zhenxian.service.problems import Problems
 from zhenxian.service.settings import Settings
+from zhenxian.service.sip_rules import access_rules, digest_of, sip_policy, sip_responses
 from zhenxian.service.trust import TrustKeeper
 from zhenxian.signer.analytics import PooledSigning
+from zhenxian.sip.answering import SipCalls
+from zhenxian.sip.digest import Digest
+from zhenxian.sip.routes import sip_router
 from zhenxian.stores.analytics.sync import AnalyticsSync
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.stores.fleet.registry import FleetRegistry
@@ -111,6 +117,8 @@ class Service(Struct, frozen=True, kw_only=True):
         keys: the key and chain to sign with; None when none are configured.
         credential: those that sign now; None when there are none, or they are not valid now.
         reported: what its own files and stores fail with.
+        sip: what answers INVITEs, over SIP and over HTTP.
+        sip_digest: who must authenticate to the redirect service; None where nobody is asked.
     """
 
     settings: Settings
@@ -141,6 +149,8 @@ class Service(Struct, frozen=True, kw_only=True):
     verifier: Verifier
     pipeline: Pipeline
     calls: Calls
+    sip: SipCalls
+    sip_digest: Digest | None
 
     async def start(self) -> None:
         """Reach what is outside this machine. Raises ConfigError when Redis refuses us."""
@@ -254,6 +264,7 @@ def build(
             ),
             x5u=x5u,
             reading=reading,
+            diverted_window=settings.verifier.diverted_window,
         ),
         repository,
         trust.current,
@@ -282,6 +293,8 @@ def build(
             pooled=PooledSigning(settings.displays.signing),
             consent=consent,
             conduct=conduct,
+            claimed=settings.signer.claimed_diversions == "C",
+            destinations=settings.signer.diversions,
         ),
         verifying=VerifyingSide(
             verifier=verifier, repository=repository, lists=lists, replay=replays
@@ -302,6 +315,7 @@ def build(
         authenticator,
         redress.rejection,
     )
+    sip = SipCalls(sip_policy(settings, reading), pipeline, redress.rejection)
     service = Service(
         settings=settings,
         clock=clock,
@@ -331,6 +345,8 @@ def build(
         verifier=verifier,
         pipeline=pipeline,
         calls=calls,
+        sip=sip,
+        sip_digest=digest_of(settings, clock),
     )
     publish(service)
     return service
@@ -499,6 +515,12 @@ def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRout
         calls_router(service.calls),
         publish_router(service.publisher),
         redress_router(service.redress),
+        sip_router(
+            service.sip,
+            access_rules(service.settings),
+            requires(service.authenticator, Thing.CALLS, Action.ASK),
+            sip_responses(),
+        ),
     ]
     text = service.pseudonym.text
     health = health_router(

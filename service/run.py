@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -31,7 +31,8 @@ from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.service.build import applications, build
 from zhenxian.service.data_folder import lock_data_folder
 from zhenxian.service.listeners import protocols
-from zhenxian.service.settings import Settings, listener_address, loopback
+from zhenxian.service.settings import Settings, listener_address, loopback, loopback_host
+from zhenxian.service.sip import SipListeners, bind_sip, close_all
 from zhenxian.service.tls import ListenerCertificate
 from zhenxian.service.watch import Watcher
 from zhenxian.telemetry.logs import configure_logging
@@ -63,11 +64,28 @@ def check_exposure(settings: Settings) -> None:
                 " asked for: set auth.keys (make one with `zhenxian key add`) or"
                 " server.tls_client_ca, or listen on 127.0.0.1"
             )
+    _check_sip_exposure(settings)
     if (server.tls_cert is None) != (server.tls_key is None):
         raise ConfigError("server.tls_cert and server.tls_key are given together or not at all")
     if server.tls_client_ca is not None and server.tls_cert is None:
         raise ConfigError("server.tls_client_ca needs server.tls_cert and server.tls_key")
     _listener_certificate(settings)
+
+
+def _check_sip_exposure(settings: Settings) -> None:
+    """Raises ConfigError for a listener that others could reach, and that asks nobody who it is."""
+    sip, server = settings.sip, settings.server
+    for address, signing in sip.addresses():
+        name = f"sip.{'originating' if signing else 'terminating'}"
+        told = f"{address.transport}:{address.host}:{address.port}"
+        if address.transport == "tls" and server.tls_cert is None:
+            raise ConfigError(f"{name} = {told} needs server.tls_cert and server.tls_key")
+        certified = address.transport == "tls" and server.tls_client_ca is not None
+        if not (loopback_host(address.host) or sip.allow or sip.digest or certified):
+            raise ConfigError(
+                f"{name} = {told} is reachable beyond this machine, and anybody might ask: set"
+                " sip.allow to the addresses of the proxies or sip.digest, or listen on 127.0.0.1"
+            )
 
 
 def _listener_certificate(settings: Settings) -> ListenerCertificate | None:
@@ -138,6 +156,7 @@ async def serve(
     calls_socket: socket.socket,
     admin_socket: socket.socket | None,
     *,
+    sip_sockets: Sequence[socket.socket] = (),
     metrics_folder: str | None = None,
     ready: Callable[[], None] | None = None,
 ) -> None:
@@ -154,11 +173,13 @@ async def serve(
         servers.append((_Server(_config(settings, admin, for_administration)), admin_socket))
     tls = _listener_certificate(settings)
     watcher = Watcher(service, tls)
+    context = None
     if tls is not None:
         for server, _ in servers:
             server.config.load()
-            if server.config.ssl is not None:
-                tls.contexts.append(server.config.ssl)
+            context = server.config.ssl
+            if context is not None:
+                tls.contexts.append(context)
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -178,11 +199,17 @@ async def serve(
     watching.add_done_callback(_watch_ended)
     for problem in service.problems():
         _logger.warning("not ready: %s", service.pseudonym.text(problem))
+    sip = None
     try:
+        if sip_sockets:
+            sip = SipListeners(service, context)
+            await sip.start(sip_sockets)
         if ready is not None:
             ready()
         await asyncio.gather(*(server.serve(sockets=[bound]) for server, bound in servers))
     finally:
+        if sip is not None:
+            await sip.close()
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
@@ -224,12 +251,15 @@ def run(
 def _run(settings: Settings, ready: Callable[[], None] | None, lock: int) -> int:
     calls_socket = bind(settings.server.calls)
     admin_socket = bind(settings.server.admin) if settings.server.admin is not None else None
+    sip: list[list[socket.socket]] = []
     try:
+        sip = bind_sip(settings, settings.server.workers)
         if settings.server.workers == 1:
-            uvloop.run(serve(settings, calls_socket, admin_socket, ready=ready))
+            uvloop.run(serve(settings, calls_socket, admin_socket, sip_sockets=sip[0], ready=ready))
             return 0
-        return _supervise(settings, calls_socket, admin_socket, ready, lock)
+        return _supervise(settings, calls_socket, admin_socket, ready, lock, sip)
     finally:
+        close_all(sip)
         calls_socket.close()
         if admin_socket is not None:
             admin_socket.close()
@@ -241,6 +271,7 @@ def _supervise(
     admin_socket: socket.socket | None,
     ready: Callable[[], None] | None,
     lock: int,
+    sip: Sequence[Sequence[socket.socket]],
 ) -> int:
     """Start the workers, replace those that die, stop them together.
 
@@ -253,7 +284,10 @@ def _supervise(
     asyncio.run(_tried(settings))  # what is bad is told once, here, and not by every worker
     folder = tempfile.mkdtemp(prefix="zhenxian-metrics-")
     sockets = [bound.fileno() for bound in (calls_socket, admin_socket) if bound is not None]
-    orders = WorkerOrders(settings.model_dump(mode="json"), sockets, folder)
+    dumped = settings.model_dump(mode="json")
+    orders = [
+        WorkerOrders(dumped, sockets, folder, [bound.fileno() for bound in own]) for own in sip
+    ]
     workers: list[subprocess.Popen[bytes]] = []
     stopping = False
 
@@ -269,7 +303,7 @@ def _supervise(
         signal.signal(number, stop)
     signal.signal(signal.SIGHUP, stop if _from_terminal() else look)
     try:
-        workers.extend(_start_worker(orders, lock) for _ in range(settings.server.workers))
+        workers.extend(_start_worker(each, lock) for each in orders)
         if ready is not None:
             ready()
         while not stopping:
@@ -279,7 +313,7 @@ def _supervise(
                     _logger.error("worker %d ended (%d)", worker.pid, worker.returncode)
                     mark_process_dead(worker.pid, folder)  # type: ignore[no-untyped-call]
                     time.sleep(_RESTART_AFTER)
-                    workers[index] = _start_worker(orders, lock)
+                    workers[index] = _start_worker(orders[index], lock)
     finally:
         for worker in workers:
             worker.terminate()
@@ -308,6 +342,7 @@ class WorkerOrders(NamedTuple):
     settings: dict[str, Any]
     sockets: list[int]
     metrics_folder: str
+    sip_sockets: list[int]
 
 
 def _start_worker(orders: WorkerOrders, lock: int) -> subprocess.Popen[bytes]:
@@ -316,7 +351,7 @@ def _start_worker(orders: WorkerOrders, lock: int) -> subprocess.Popen[bytes]:
     worker = subprocess.Popen(
         [sys.executable, "-m", "zhenxian.service.worker"],
         stdin=subprocess.PIPE,
-        pass_fds=[*orders.sockets, lock],
+        pass_fds=[*orders.sockets, *orders.sip_sockets, lock],
         start_new_session=True,
         env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": orders.metrics_folder},
     )
@@ -342,7 +377,15 @@ def work() -> int:
     sockets = [socket.socket(fileno=number) for number in orders.sockets]
     admin = sockets[1] if len(sockets) > 1 else None
     try:
-        uvloop.run(serve(settings, sockets[0], admin, metrics_folder=orders.metrics_folder))
+        uvloop.run(
+            serve(
+                settings,
+                sockets[0],
+                admin,
+                sip_sockets=[socket.socket(fileno=number) for number in orders.sip_sockets],
+                metrics_folder=orders.metrics_folder,
+            )
+        )
     except ZhenxianError as error:
         _logger.critical("%s", error)
         return 1

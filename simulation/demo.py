@@ -271,6 +271,41 @@ def create_issuer(folder: Path, name: str) -> _Issuer:
     return made
 
 
+def token_of(
+    pki: DevelopmentPki,
+    base: str,
+    spc: str,
+    orig: str,
+    *,
+    iat: int | None = None,
+    key: SigningKey | None = None,
+    callee: str = CALLEE,
+    origid: str = _GATEWAY_ORIGID,
+    x5u: str | None = None,
+) -> str:
+    """An Identity header that a carrier signed, whatever the registry says, attestation A.
+
+    Args:
+        base: where chains are published, up to the chain's name.
+        key: another key than the certificate's.
+        x5u: another place than that.
+    """
+    files = pki.carriers[spc]
+    x5u = x5u or base + Publisher.name(files.chain.read_bytes())
+    passport = PASSporT(
+        Header(x5u, "shaken"),
+        TN(orig),
+        Destination((TN(callee),)),
+        int(time.time()) if iat is None else iat,
+        Shaken(Attestation.A, origid),
+    )
+    header = b64url_encode(passport.header.dumps())
+    payload = b64url_encode(passport.payload())
+    signer = key or SigningKey.from_pem(files.key.read_bytes())
+    signature = b64url_encode(signer.sign(header + b"." + payload))
+    return IdentityHeader(Token(header, payload, signature), x5u, "ES256", "shaken").dumps()
+
+
 class _Demonstration:
     def __init__(self, client: Client, world: World) -> None:
         self._client = client
@@ -287,21 +322,10 @@ class _Demonstration:
         origid: str = _GATEWAY_ORIGID,
     ) -> str:
         """A token that another carrier signed, attestation A, with its own certificate."""
-        files = self._world.pki.carriers[spc]
-        chain = files.chain.read_bytes()
-        x5u = self._client.base + PATH + Publisher.name(chain)
-        passport = PASSporT(
-            Header(x5u, "shaken"),
-            TN(orig),
-            Destination((TN(callee),)),
-            int(time.time()) if iat is None else iat,
-            Shaken(Attestation.A, origid),
+        base = self._client.base + PATH
+        return token_of(
+            self._world.pki, base, spc, orig, iat=iat, key=key, callee=callee, origid=origid
         )
-        header = b64url_encode(passport.header.dumps())
-        payload = b64url_encode(passport.payload())
-        signer = key or SigningKey.from_pem(files.key.read_bytes())
-        signature = b64url_encode(signer.sign(header + b"." + payload))
-        return IdentityHeader(Token(header, payload, signature), x5u, "ES256", "shaken").dumps()
 
     def signed(
         self,

@@ -15,8 +15,7 @@ import httpx
 import pytest
 from described import check_response, departure
 
-from zhenxian.api.calls.messages import Headers, Incoming
-from zhenxian.calls.pipeline import Waiting
+from zhenxian.api.calls.messages import Answer, Headers, Incoming
 from zhenxian.cli import client as client_module
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.service.build import applications, build
@@ -112,7 +111,7 @@ class Desk:
             (Incoming(path, method, Headers(**given), encoded),)
         )
         self.service.calls.answered()
-        if isinstance(answer, Waiting):
+        if not isinstance(answer, Answer):
             return answer, None
         told = json.loads(answer.body)
         wrong = departure(method.decode(), path, answer.status, "application/json", told)

@@ -13,12 +13,17 @@ _RANK: Final = {Verstat.FAILED: 2, Verstat.NONE: 1, Verstat.PASSED: 0}
 def verdict_of(results: tuple[Result, ...]) -> Verdict:
     """The call's verdict: a token that passed; else the gravest failure, the first of equals.
 
-    A token of a call that the callee does not want has passed; of several, it decides.
+    A token of a call that the callee does not want has passed; of several, it decides. A div token
+    vouches for no caller: it decides where nothing else stands beside it.
     """
     decisive = results[0]
+    if decisive.diverting is not None:
+        decisive = next((one for one in results if one.diverting is None), decisive)
     passed: Result | None = None
     for result in results:
         refusal = result.refusal
+        if result.diverting is not None:
+            continue
         if refusal is None or refusal.reason.verstat is Verstat.PASSED:
             if passed is None or (refusal is not None and passed.refusal is None):
                 passed = result

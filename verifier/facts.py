@@ -79,6 +79,8 @@ def gather(
     now: int,
     sources: Sources,
     late: str | None = None,
+    *,
+    called: tuple[TN, ...] | None = None,
 ) -> Facts:
     """What the stores know, of a token that is taken to be new.
 
@@ -86,6 +88,7 @@ def gather(
 
     Args:
         late: as in Facts.
+        called: whom it was signed for; None for the numbers of `to`.
     """
     registry, conduct, wrong = sources.registry, sources.conduct, NOTHING_WRONG
     signer = token.signer
@@ -104,7 +107,7 @@ def gather(
             holder = holding.spcs
             resellers = registry.standing(holding.subject, holding.reseller).chain
             if holding.use is Use.PRIVACY and orig is not None and conduct is not None:
-                called = request.called
+                called = request.called if called is None else called
                 binding = _shown(orig, called, holding, registry, now)
                 if binding is not None:
                     hidden_caller = binding.caller(orig, called[0])
@@ -145,7 +148,8 @@ def _unwanted(
     purpose = request.purpose
     if sources.consent is None or (crn is None and purpose is None):
         return None
-    return sources.consent.refusal((crn, purpose), request.to, sources.registry, now)
+    callees = (*request.to, *request.dest)
+    return sources.consent.refusal((crn, purpose), callees, sources.registry, now)
 
 
 def _shown(

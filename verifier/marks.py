@@ -43,7 +43,13 @@ def wrong_with(display: TN, holding: Holding | None, plan: Plan, now: int) -> Wr
 
 
 def to_emergency(request: VerificationRequest, plan: Plan) -> bool:
-    """True when everyone called is an emergency number or service."""
+    """True when everyone called is an emergency number or service, by To or by the Request-URI.
+
+    On the way to who answers, networks put an ordinary number into the Request-URI and leave To.
+    """
+    dest = request.dest
+    if dest and all(map(plan.emergency, dest)):
+        return True
     to = request.to
     if len(to[0]) >= MIN_DIGITS and not isinstance(to[0], URI):
         return False

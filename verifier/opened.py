@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from zhenxian.certs.chain import Chain, TrustedSigner
 from zhenxian.certs.repository import Failure
+from zhenxian.verifier.diversion import Diversions
 from zhenxian.verifier.facts import Facts
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.screen import Screened
@@ -63,6 +64,7 @@ class Opened(Struct):
     entries: list[Result | Candidate]
     to_emergency: bool = False  # everyone called is an emergency number or service
     fetched: Mapping[str, Chain | Failure] = NOTHING_FETCHED
+    diversions: Diversions | None = None  # of a call with several tokens, or a div
 
     def check(self) -> None:
         """Steps 8 and 9: what the certificate may speak for, and the signature."""

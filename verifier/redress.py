@@ -109,6 +109,22 @@ class Rejection(Struct, frozen=True):
         """What is answered in place of a status of the table of reasons."""
         return self.status if sip is SipStatus.REJECTED else sip
 
+    def status_for(self, verdict: Verdict) -> SipStatus:
+        """What the call is answered; 608 goes with its contact or not at all."""
+        status = self.of(verdict.sip)
+        alone = status is SipStatus.REJECTED and self.contact_for(verdict) is None
+        return SipStatus.DECLINE if alone else status
+
+    def answer(self, verdict: Verdict) -> tuple[SipStatus, str | None]:
+        """What a SIP response says of the verdict, and the Call-Info value that goes with it.
+
+        607 is said where the callee said it (RFC 8197 section 1), whatever is set.
+        """
+        status = self.status_for(verdict)
+        if status is SipStatus.UNWANTED and verdict.sip is SipStatus.REJECTED:
+            status = SipStatus.DECLINE
+        return status, self.contact_for(verdict)
+
     def contact_for(self, verdict: Verdict) -> str | None:
         """The Call-Info value that goes with the verdict; None when it is not to be given."""
         if self.of(verdict.sip) is not SipStatus.REJECTED or verdict.decisive is None:

@@ -28,6 +28,7 @@ ATIS = {
 }
 ORIGID = BANK_ORIGID
 OWN = {"reason", "reasonHeader", "failedCheck", "attest", "origid", "spc", "notes", "checks"}
+OWN |= {"canonical", "paiHeader"}
 
 
 def _sign(orig=BANK, **more):
