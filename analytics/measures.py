@@ -347,6 +347,10 @@ def strangers(view: View) -> Assessment:
     each = view.calls * (1 - view.recurring) / max(displays, 1.0)
     found.least("strangers a number and day", each, limit)
     found.limit("displays", displays, policy.most_displays)
+    if not counts.personal:
+        # A school that tells its parents is done within the hour; a robot goes on all day.
+        lately = sum(counts.begun(SLOTS)) / max(view.calls, 1)
+        found.limit("share of calls within three hours", lately, policy.within_hours)
     told = found.assessment(Measure.STRANGERS)
     honest = honest or spoken_for(counts.contacts, view.policy)
     return replace(

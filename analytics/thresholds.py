@@ -294,12 +294,15 @@ class Strangers(Struct, frozen=True, forbid_unknown_fields=True):
         other: of any other. A census looks the same, so that it is labelled only, and lowered
             where talk tells that it is none.
         most_displays: of keys with at most so many displays.
+        within_hours: share of the calls within the last three hours, at most, of any but a mobile
+            number.
         talk: calls of which it was told how long they lasted, from which on talk is asked.
     """
 
     mobile: float = 280.0
     other: float = 700.0
     most_displays: int = 12
+    within_hours: float = 0.75
     talk: int = 50
 
 

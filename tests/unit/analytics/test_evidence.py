@@ -162,7 +162,7 @@ def test_a_box_that_calls_its_own_city_is_lowered():
     [
         ("8613800100000", None, 320, True),
         ("862861234567", None, 1_000, False),
-        ("862861234567", SHORT, 400, True),
+        ("862861234567", SHORT, 450, True),
     ],
 )
 def test_a_robot_on_one_number_is_found_within_its_first_day(display, talk, calls, lowers):
@@ -170,12 +170,21 @@ def test_a_robot_on_one_number_is_found_within_its_first_day(display, talk, call
         random = Random(f"robot/{which}")
         return ((type(number("28", 1))(display), somebody(random)) for _ in range(calls))
 
-    conduct, first = driven(day, talk=talk, every=30)
-    found = conduct.finding(ACCESS, NOON + 30 * calls)
+    conduct, first = driven(day, talk=talk, every=45)
+    found = conduct.finding(ACCESS, NOON + 45 * calls)
     assert (found.measure, found.state, found.lowers) == (
         Measure.STRANGERS, State.SUSPECTED, lowers,
     )  # fmt: skip
     assert State.POOLED not in first
+
+
+def test_a_broadcast_that_is_over_within_the_hour_is_left_alone():
+    def day(which):
+        random = Random(f"school/{which}")
+        return ((number("28", 1), somebody(random, "28")) for _ in range(1_200))
+
+    _, first = driven(day, talk=(0.6, 15), every=3)
+    assert first == {}
 
 
 def test_a_census_that_talks_is_left_alone_where_that_is_told():
