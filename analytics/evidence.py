@@ -188,12 +188,10 @@ class Contacts:
         again: calls of displays seen before; known: of those, to a callee of the display.
         score: the log-likelihood ratio of these.
         aged, aged_known, aged_score: likewise, of displays, and callees, of an earlier day.
-        called_back: distinct callees who called the display back.
     """
 
     displays: AgedSet = field(default_factory=AgedSet)
     pairs: AgedSet = field(default_factory=AgedSet)
-    backs: AgedSet | None = None
     level: int = 0
     again: int = 0
     known: int = 0
@@ -201,14 +199,11 @@ class Contacts:
     aged: int = 0
     aged_known: int = 0
     aged_score: float = 0.0
-    called_back: int = 0
-    followed: int = 0
 
     def add(self, display: int, pair: int, age: int, tests: SequentialTests) -> None:
         """Count one call; `age` is the number of the half window."""
         if self.level and display & ((1 << self.level) - 1):
             return
-        self.followed += 1
         displays, pairs = self.displays, self.pairs
         shown = displays.seen(display, age)
         called = pairs.seen(pair & _HIGH | display & _LOW, age)
@@ -239,7 +234,7 @@ class Contacts:
             self.aged_score = test.step(self.aged_score, honest=before)
 
     def _trim(self, age: int) -> None:
-        sets = [self.displays, self.pairs, *([self.backs] if self.backs is not None else [])]
+        sets = (self.displays, self.pairs)
         for one in sets:
             one.trim(age, (1 << self.level) - 1)
         while max(one.stored for one in sets) > CAPACITY * 3 // 4 and self.level < LEVEL_BITS:
@@ -248,19 +243,5 @@ class Contacts:
                 one.trim(age, (1 << self.level) - 1)
 
     def absolved(self) -> Contacts:
-        """Whom the displays called and who called back, with nothing that speaks against them."""
-        return Contacts(self.displays, self.pairs, self.backs, self.level)
-
-    def back(self, display: int, pair: int, age: int) -> None:
-        """Somebody called the display; it counts once, and only of whom the display had called.
-
-        Args:
-            pair: hash of the display and whoever called it, as if the display had called.
-        """
-        value = pair & _HIGH | display & _LOW
-        if value not in self.pairs:
-            return
-        if self.backs is None:
-            self.backs = AgedSet()
-        if self.backs.stored <= CAPACITY and self.backs.seen(value, age) is None:
-            self.called_back += 1
+        """Whom the displays called, with nothing that speaks against them."""
+        return Contacts(self.displays, self.pairs, self.level)

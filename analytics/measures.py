@@ -352,7 +352,7 @@ def strangers(view: View) -> Assessment:
         lately = sum(counts.begun(SLOTS)) / max(view.calls, 1)
         found.limit("share of calls within three hours", lately, policy.within_hours)
     told = found.assessment(Measure.STRANGERS)
-    honest = honest or spoken_for(counts.contacts, view.policy)
+    honest = honest or spoken_for(counts.contacts)
     return replace(
         told,
         strength=0.0,

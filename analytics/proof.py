@@ -57,7 +57,7 @@ def proven(found: Assessment, counts: KeyCounts, policy: Policy, *, one_city: bo
             strength = max(by_talk, by_repeats if leaning else 0.0)
     if aged < repeats_refuse:
         untold.append(WOULD_TELL_REPEATS)
-    if spoken_for(contacts, policy):
+    if spoken_for(contacts):
         strength = 0.0
     return replace(
         found,
@@ -73,14 +73,12 @@ def _levels(test: HonestTalk | HonestRepeats) -> tuple[float, float]:
     return test.label, test.refuse
 
 
-def spoken_for(contacts: Contacts | None, policy: Policy) -> bool:
-    """Tell whether people are called again, or call back, as nobody does with a pool."""
-    if contacts is None:
-        return False
-    limits = policy.repeats
-    backs = contacts.called_back
-    return (contacts.aged_known >= _SPEAKS and contacts.aged_score <= _SPEAKS_SCORE) or (
-        backs >= limits.called_back and backs >= limits.called_back_share * contacts.followed
+def spoken_for(contacts: Contacts | None) -> bool:
+    """Tell whether people are called again on another day, as nobody does with a pool."""
+    return (
+        contacts is not None
+        and contacts.aged_known >= _SPEAKS
+        and contacts.aged_score <= _SPEAKS_SCORE
     )
 
 
@@ -97,6 +95,5 @@ def _figures(talk: TalkCounts | None, contacts: Contacts | None) -> dict[str, fl
             "displays seen on an earlier day": contacts.aged,
             "of them to a callee called on an earlier day": contacts.aged_known,
             "repeats log-likelihood ratio": contacts.aged_score,
-            "called back": contacts.called_back,
         }
     return figures

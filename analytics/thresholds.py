@@ -264,26 +264,19 @@ class HonestRepeats(Struct, frozen=True, forbid_unknown_fields=True):
     """How often a number of a business calls somebody again whom it called before.
 
     Attributes:
-        displays: distinct ones of one day from which this is asked: a caller with fewer is judged
-            by other measures.
         honest: share of calls of numbers seen before, at least. Businesses come to 0.01 to 0.09 on
             their second day. honest_aged: of numbers seen on an earlier day, to callees of an
             earlier day: switchboards of taxis, with thousands of customers a number, have no
             more on their second day. pool: of strangers drawn anew.
         label, refuse, floor: as in HonestTalk.
-        spared: share of calls that are called back by the callee, from which on nobody is refused;
-            from so many call-backs on.
     """
 
-    displays: int = 25
     honest: float = 0.01
     honest_aged: float = 0.005
     pool: float = 0.0005
     label: float = 0.05
     refuse: float = 1e-3
     floor: float = -6.0
-    called_back: int = 10
-    called_back_share: float = 0.05
 
 
 class Strangers(Struct, frozen=True, forbid_unknown_fields=True):

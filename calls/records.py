@@ -40,7 +40,7 @@ class Row(Struct, frozen=True, gc=False):
         spc, origid: of the token that it came with; empty for none.
         caller: the number behind a privacy number; None where the display is no such.
         answered: None where that is not known. seconds: of talk, likewise.
-        complaint: the callee complained of it.
+        complaint: the callee complained of it; nothing is made of that yet.
     """
 
     at: float
