@@ -3,7 +3,7 @@ PY := .venv/bin/python
 # A file's tests stay together, in one process: what they share is started once. What waits for
 # real servers comes first, so that no core is idle at the end.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
-.PHONY: help setup setup-dev run demo demo-sip test unit lint format bare bench bench-sip bench-registry bench-stalls eval mutants docs lock clean
+.PHONY: help setup setup-dev run demo demo-sip test unit lint format bare bench bench-sip bench-registry bench-stalls eval eval-full eval-structure mutants docs lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -61,7 +61,13 @@ bench-registry: setup-dev ## The registry at 1, 10 and 100 million holdings; hal
 bench-stalls: setup-dev ## How much administration slows calls; two minutes
 	@$(PY) -m bench.stalls
 
-eval: setup-dev ## How well pools are found, on simulated calls; five minutes; writes build/eval.json
+eval: setup-dev ## Who is labelled, lowered, refused, kind by kind; half an hour on two cores
+	@$(PY) -m bench.evaluation.stages
+
+eval-full: setup-dev ## The same with 1,000 callers of each kind; stopped, it goes on where it was
+	@$(PY) -m bench.evaluation.stages --full
+
+eval-structure: setup-dev ## How well the spread of displays alone finds pools; ten minutes
 	@$(PY) -m bench.evaluation
 
 mutants: setup-dev ## Mutate one check at a time; report which mutants no test notices

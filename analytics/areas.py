@@ -22,6 +22,7 @@ _LONGEST: Final = 9  # digits of the longest prefix in the library's table
 _SHORTEST: Final = 3
 _CACHED: Final = 65_536  # beginnings of numbers
 _CHINA: Final = "86"
+_MOBILE_DIGITS: Final = 13
 _MOBILE: Final = "861"  # of China, with 13 digits; Beijing's fixed lines have 12
 MOBILE_FROM: Final = 861_000_000  # their first nine digits, from and how many
 MOBILE_PLACES: Final = 1_000_000
@@ -107,3 +108,8 @@ def cell(tn: TN) -> int:
     """
     name = area(tn)
     return NO_AREA if name is None else _cell(name)
+
+
+def is_mobile(tn: TN) -> bool:
+    """Tell whether a number is a mobile one, which a person holds; known of China's alone."""
+    return len(tn) == _MOBILE_DIGITS and tn.startswith(_MOBILE)

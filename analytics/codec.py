@@ -17,12 +17,13 @@ from zhenxian.analytics.counts import KeyCounts
 from zhenxian.analytics.model import Finding, Key
 from zhenxian.core.errors import ZhenxianError
 
-FORMAT: Final = 3  # of deltas; others are refused
+FORMAT: Final = 4  # of deltas
+_DELTAS: Final = frozenset({3, FORMAT})  # the release before told no seconds of talk
 _COUNTS: Final = 4  # of counts
 _RENAMED: Final = 3  # counts whose members had other names
 _REDIALLED: Final = -2  # stands for a pair of which the call was dialled again
 _NONE: Final = -1  # stands for a hash that there is not
-_FINDINGS: Final = frozenset({2, FORMAT})  # a new version must not forget who was found
+_FINDINGS: Final = frozenset({2, 3, FORMAT})  # a new version must not forget who was found
 
 _Place: TypeAlias = Annotated[int, Meta(ge=0)]
 _Time: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 40)]
@@ -140,7 +141,7 @@ def read_delta(content: bytes, salt: int) -> Delta:
         read = _DELTA.decode(content)
     except msgspec.MsgspecError as error:
         raise ConductFormatError(f"delta: {error}") from None
-    if read.version != FORMAT or read.salt != salt:
+    if read.version not in _DELTAS or read.salt != salt:
         raise ConductFormatError("delta: of another version or salt")
     if any(place >= len(read.keys) for _, places, *_ in read.events for place in places):
         raise ConductFormatError("delta: names keys that it lacks")

@@ -48,7 +48,9 @@ class Contact(Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         pair: hash of display and callee. answered: somebody answered.
+        seconds: of talk; None where that is not told.
     """
 
     pair: Annotated[int, Meta(ge=-1, lt=1 << 32)]
     answered: bool
+    seconds: Annotated[int, Meta(ge=0, lt=1 << 32)] | None = None

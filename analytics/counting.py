@@ -6,9 +6,10 @@ A key is judged anew only after its calls have grown by an eighth.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Final
 
-from zhenxian.analytics.areas import NO_AREA
+from zhenxian.analytics.areas import NO_AREA, is_mobile
 from zhenxian.analytics.counted import Contact, CountedCall, pair_hash
 from zhenxian.analytics.counts import MAX_SAMPLES, SLOT, SLOTS, KeyCounts
 from zhenxian.analytics.findings import Findings
@@ -26,6 +27,7 @@ _QUIET: Final = 16  # calls of a single display, before which none is kept as a 
 _RING: Final = SLOT * SLOTS  # seconds
 _AGENT: Final = KeyKind.AGENT
 _CALLERS: Final = (KeyKind.ACCESS, KeyKind.SUBJECT, KeyKind.SIGNER)
+_SHARED_STEP: Final = 64  # calls through privacy numbers, likewise
 _FOUND_STEP: Final = 16  # calls of agents found until a platform is judged again
 # Of tokens, and of pairs of display and callee, counted lately: 10 to 15 MB each when full.
 _MAX_MARKS: Final = 65_536
@@ -42,7 +44,13 @@ class Counting:
 
     def __init__(self, policy: Policy, findings: Findings, show: Callable[[str], str]) -> None:
         """Args: show: how numbers stand in samples."""
-        self.table = KeyTable(policy.max_keys, policy.established, policy.window, findings.stands)
+        self.table = KeyTable(
+            policy.max_keys,
+            policy.established,
+            policy.window,
+            policy.remembered,
+            findings.stands,
+        )
         self.handovers = {kind: Handovers(policy.handover) for kind in _CALLERS}
         self.hashing = Hashing(policy.salt)
         self._policy = policy
@@ -89,9 +97,12 @@ class Counting:
             at, observation.keys, bound, display, pair, redialled, display_area, callee_area, link
         )
 
-    def contact(self, display: TN, callee: TN, *, answered: bool) -> Contact:
-        """What the end of a call says of whether the two know each other."""
-        return Contact(pair_hash(self._number(display)[0], self._callee(callee)[0]), answered)
+    def contact(
+        self, display: TN, callee: TN, *, answered: bool, seconds: int | None = None
+    ) -> Contact:
+        """What the end of a call says of whether the two know each other, and of the talk."""
+        pair = pair_hash(self._number(display)[0], self._callee(callee)[0])
+        return Contact(pair, answered, seconds)
 
     def count(self, call: CountedCall, observation: Observation | None) -> None:
         """Count a call for each of its keys, and judge those whose turn it is.
@@ -157,6 +168,12 @@ class Counting:
                 into.count(
                     at, display, pair, call.display_area, call.callee_area, self._findings.bounds
                 )
+                contacts = into.contacts
+                if contacts is not None:
+                    if pair is not None:
+                        contacts.add(display, pair, into.generation, self._findings.tests)
+                elif into.now.turns or into.ring:
+                    into.follow()
             if counts.stranger and self.handovers[key.kind].call(key, at):
                 counts.due = counts.now.calls
         return True
@@ -189,6 +206,8 @@ class Counting:
             half.privacy_calls_found += 1
             if half.privacy_calls_found % _FOUND_STEP == 0:
                 self._due(key, counts)
+        elif half.privacy_calls % _SHARED_STEP == 0:
+            self._due(key, counts)
 
     def _by_found_agent(self, keys: tuple[Key, ...], at: int) -> bool:
         """Tell whether a bound call is made by an agent against whom something stands."""
@@ -201,6 +220,7 @@ class Counting:
     def _sample(self, counts: KeyCounts, observation: Observation) -> None:
         callee = observation.callee
         called = None if callee is None else self._show(callee)
+        counts.personal = is_mobile(observation.display)
         sample = (observation.at, self._show(observation.display), called)
         counts.samples = [*counts.samples, sample][-MAX_SAMPLES:]
 
@@ -239,6 +259,18 @@ class Counting:
             counts.ended(at)
             if contact is not None:
                 counts.met(contact.pair, contact.answered)
+                counts.talked(contact.answered, contact.seconds, self._findings.tests)
+
+    def absolve(self, key: Key) -> None:
+        """Forget what speaks against a key; whom its displays called stays, which speaks for it."""
+        counts = self.table.get(key)
+        kept = None if counts is None or counts.contacts is None else deepcopy(counts.contacts)
+        self.forget(key)
+        if counts is not None and kept is not None and key not in self.table.by_key:
+            begun = KeyCounts.begin(key.kind, counts.last, self._half)
+            begun.first = counts.last + 1
+            begun.contacts = kept.absolved()
+            self.table.restore(key, begun)
 
     def forget(self, key: Key) -> None:
         """Know nothing of a key any more."""

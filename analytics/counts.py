@@ -13,16 +13,19 @@ from typing import Any, Final
 from msgspec import Struct
 
 from zhenxian.analytics.areas import CELLS
+from zhenxian.analytics.evidence import Contacts, SequentialTests, TalkCounts
 from zhenxian.analytics.locality import AreaCounts, Bounds
 from zhenxian.analytics.model import Key, KeyKind
 from zhenxian.analytics.sketch import LEVEL_BITS, Distinct, Repeats
 
-MAX_OCTETS: Final = 73_728  # of one key, as CPython counts them; most keys have about 1,200
+MAX_OCTETS: Final = 118_784  # of one key, as CPython counts them; most keys have about 1,200
 SLOT: Final = 300  # seconds
 SLOTS: Final = 36  # three hours
 MAX_LEFT: Final = 8  # displays used up that are remembered
 MAX_SAMPLES: Final = 8
 _BITS: Final = tuple(1 << (area & 63) for area in range(CELLS))
+_MANY: Final = 12  # displays of half a window, from which on whom they call is remembered
+_BUSY: Final = 250  # calls of half a window, likewise
 _STEPS_BACK: Final = 4  # half windows
 _LOW: Final = (1 << LEVEL_BITS) - 1
 _HIGH: Final = ~_LOW
@@ -131,6 +134,9 @@ class KeyCounts:
         samples: latest calls as (at, display, callee), clear or as configured.
         touched: changed since it was last saved.
         also: the subject that it serves, too. stranger: calls people anywhere, and nobody twice.
+        talk: how its callees take its calls, where that is told.
+        contacts: whom its displays called, from _MANY of them or _BUSY calls on.
+        personal: it shows a mobile number.
         tie: log-likelihood ratio that it is one with others (analytics.sim_box); tied: with how
             many, itself included.
     """
@@ -168,6 +174,9 @@ class KeyCounts:
     fresh: bool = True
     as_one_signer: KeyCounts | None = None
     minting: bool = False
+    talk: TalkCounts | None = None
+    contacts: Contacts | None = None
+    personal: bool = False
 
     @classmethod
     def begin(cls, kind: KeyKind, at: int, length: int) -> KeyCounts:
@@ -202,6 +211,14 @@ class KeyCounts:
         """Of those, made by agents against whom something stands."""
         return self.now.privacy_calls_found + (
             self.old.privacy_calls_found if self.old is not None else 0
+        )
+
+    @property
+    def leaning(self) -> bool:
+        """Whether any evidence speaks against it; without that, structure leads to nothing."""
+        contacts, talk = self.contacts, self.talk
+        return (contacts is not None and (contacts.score > 0 or contacts.aged_score > 0)) or (
+            talk is not None and talk.score > 0
         )
 
     @property
@@ -386,6 +403,19 @@ class KeyCounts:
         self.active = max(0, self.active - 1) if self.active >= 0 else 0
         if at >= self.slot_ends:
             self._advance(at, self.now.calls)
+
+    def follow(self) -> None:
+        """Note from now on whom its displays call, once it has many of them, or is busy."""
+        displays = self.now.displays
+        many = displays is not None and (displays.bits or len(displays.exact) >= _MANY)
+        if many or self.now.calls >= _BUSY:
+            self.contacts = Contacts()
+
+    def talked(self, answered: bool, seconds: int | None, tests: SequentialTests) -> None:
+        """One of its calls, that is over, was answered or not, and lasted so long."""
+        if self.talk is None:
+            self.talk = TalkCounts()
+        self.talk.add(tests, answered=answered, seconds=seconds)
 
     def met(self, pair: int, answered: bool) -> None:
         """One of its calls, that is over, was answered or not."""

@@ -23,6 +23,7 @@ from zhenxian.analytics.model import Finding, Key, Observation, Picture, State
 from zhenxian.analytics.thresholds import Policy
 from zhenxian.core.tn import TN
 
+_KNOWN: Final = 250  # calls within the window
 _DELTA_CALLS: Final = 1_000
 
 
@@ -65,6 +66,16 @@ class Detector:
         """How many keys are remembered; an access and its only subject are one."""
         return len(self._counting.table)
 
+    def known(self, key: Key, now: int) -> bool:
+        """Tell whether so much is known of a key that it would be found if it were a pool."""
+        counts = self._counting.table.get(key)
+        return (
+            counts is not None
+            and counts.calls >= _KNOWN
+            and now - counts.last < self.policy.window
+            and self.finding(key, now) is None
+        )
+
     def observe(self, observation: Observation) -> None:
         """Count one call, once."""
         counting = self._counting
@@ -98,9 +109,11 @@ class Detector:
         measures = assess(counts, self.policy, self._findings.bounds)
         return Picture(key, state, counts.seen, counts.first, counts.last, measures, found)
 
-    def met(self, display: TN, callee: TN, *, answered: bool) -> Contact:
-        """What the end of a call says of whether the two know each other, for `ended`."""
-        return self._counting.contact(display, callee, answered=answered)
+    def met(
+        self, display: TN, callee: TN, *, answered: bool, seconds: int | None = None
+    ) -> Contact:
+        """What the end of a call says of display and callee, for `ended`; `seconds` of talk."""
+        return self._counting.contact(display, callee, answered=answered, seconds=seconds)
 
     def ended(self, key: Key, at: int, contact: Contact | None = None) -> None:
         """One call of the key is over. Without such reports concurrency is not judged.
@@ -116,9 +129,10 @@ class Detector:
         self._counting.ended(key, at, contact)
 
     def clear(self, key: Key) -> None:
-        """Forget a key and what stood against it, here and with the next delta everywhere.
+        """Forget what stood against a key, here and with the next delta everywhere.
 
-        For a registrar who found an objection right. The same conduct is found again.
+        For a registrar who found an objection right. Whom its displays called stays remembered.
+        It is found again only by what comes after, which has to do by itself.
         """
         self._forget(key)
         self._exchange.tell_cleared(key)
@@ -157,7 +171,7 @@ class Detector:
 
     def _forget(self, key: Key) -> None:
         self._findings.drop(key)
-        self._counting.forget(key)
+        self._counting.absolve(key)
 
     # -- fleet and restart
 

@@ -114,7 +114,7 @@ class Exchange:
         for key in read.cleared:
             if key not in clearings:  # else what began since stays, however late this comes
                 findings.drop(key)
-                counting.forget(key)
+                counting.absolve(key)
         for event, mark in zip(read.events, read.marks, strict=True):
             if counting.again(mark):
                 continue

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from zhenxian.analytics.codec import Saved, write_finding
 from zhenxian.analytics.counts import SLOT, SLOTS, KeyCounts
+from zhenxian.analytics.evidence import SequentialTests
 from zhenxian.analytics.locality import Bounds
 from zhenxian.analytics.measures import assess
 from zhenxian.analytics.model import Assessment, Finding, Key, Measure, Sample, State
@@ -20,7 +21,7 @@ class Findings:
     """What stands against whom.
 
     Attributes:
-        bounds: of the sequential test over areas.
+        bounds: of the sequential test over areas. tests: of those of talk and repeats.
         flagged: somebody was found pooled since `take_unsaved`.
         clearings: when each key was last cleared, in seconds since the epoch.
         changed: those that others are to be told; None where there are no others.
@@ -28,6 +29,7 @@ class Findings:
 
     def __init__(self, policy: Policy, *, fleet: bool) -> None:
         self.bounds = Bounds(policy.locality)
+        self.tests = SequentialTests(policy.talk, policy.repeats)
         self.flagged = False
         self.clearings: dict[Key, int] = {}
         self.changed: dict[Key, Finding] | None = {} if fleet else None
@@ -65,15 +67,17 @@ class Findings:
         calls = counts.calls
         if counts.agent and calls >= keep * policy.bindings.least_calls:
             return True
-        if (
-            counts.score >= keep * self.bounds.upper
-            or counts.tied > 1
-            or counts.privacy_calls_found
-        ):
+        if counts.privacy_calls >= policy.bindings.shared_calls:
             return True
-        if counts.areas is not None and calls >= policy.spread.least_calls:
+        many = calls >= policy.spread.least_calls
+        if policy.structure_alone:
+            score = counts.score >= keep * self.bounds.upper
+            spread = score or (many and counts.areas is not None)
+        else:
+            spread = many and counts.leaning
+        if spread or counts.tied > 1 or counts.privacy_calls_found or counts.left:
             return True
-        if counts.left:
+        if calls >= policy.strangers.mobile and not counts.agent:
             return True
         # In turn: displays change, but far less often than lines that hunt.
         if calls >= policy.rotation.least_calls and 0 < counts.turn_count * 4 < calls * 3:
@@ -99,8 +103,9 @@ class Findings:
         if best is not None and strength >= 1:
             self._find(key, counts, best, assessments, State.POOLED, at)
         elif found is None:
-            if best is not None and strength >= policy.suspect:
-                self._find(key, counts, best, assessments, State.SUSPECTED, at)
+            worst = max(acts, key=self._suspected, default=None)
+            if worst is not None and self._suspected(worst) >= 1:
+                self._find(key, counts, worst, assessments, State.SUSPECTED, at)
         elif found.state is State.POOLED:
             # What brought it here must show again; anything else would be another finding.
             same = [one for one in acts if one.measure is found.measure]
@@ -108,10 +113,15 @@ class Findings:
                 self._find(key, counts, same[0], assessments, State.POOLED, at)
             elif found.until > at + policy.pooled_for:
                 self._set(replace(found, until=at + policy.pooled_for))  # the clock was ahead
-        elif best is not None and strength > policy.keep:
-            self._find(key, counts, best, assessments, State.SUSPECTED, at)
         else:
-            self.drop(key)
+            worst = max(acts, key=self._suspected, default=None)
+            if worst is not None and self._suspected(worst) > policy.keep / policy.suspect:
+                self._find(key, counts, worst, assessments, State.SUSPECTED, at)
+            else:
+                self.drop(key)
+
+    def _suspected(self, assessment: Assessment) -> float:
+        return assessment.suspected(self._policy.suspect)
 
     def drop(self, key: Key) -> None:
         """Nothing stands against a key any more."""
@@ -153,6 +163,7 @@ class Findings:
                         or (counts.minting and one.measure is Measure.ORIGIDS)
                     )
                 ),
+                best.lowers,
             )
         )
 

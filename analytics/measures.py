@@ -10,9 +10,12 @@ from collections.abc import Callable
 from math import inf, log
 from typing import Final
 
+from msgspec.structs import replace
+
 from zhenxian.analytics.counts import SLOT, SLOTS, KeyCounts
 from zhenxian.analytics.locality import AreaCounts, Bounds
 from zhenxian.analytics.model import Assessment, Measure
+from zhenxian.analytics.proof import proven, spoken_for
 from zhenxian.analytics.sketch import Distinct, Repeats, Union, recurrence, union
 from zhenxian.analytics.thresholds import HOUR, Policy
 
@@ -20,6 +23,7 @@ _REACH_BITS: Final = 64
 _SLOTS_AN_HOUR: Final = HOUR // SLOT
 _STRONGEST: Final = 10.0  # strength says no more above
 _NEAR: Final = 1e-9
+_NO_POOL: Final = 0.69  # strength of what is a suspicion at most
 _ALL_FIGURES: Final = -1.0  # no strength is below, so that no measure stops early
 
 
@@ -123,7 +127,12 @@ class View:
         return again, moved
 
     def strangers(self, conditions: _Conditions, recurring: float) -> None:
-        """Callees are never called again, which for a switch takes longer to be sure of."""
+        """Callees are never called again, which for a switch takes longer to be sure of.
+
+        Where evidence is asked (analytics.proof), it says so better.
+        """
+        if not self.policy.structure_alone:
+            return
         if not self.switch:
             # Of few calls a single repetition must not save a pool.
             conditions.most("recurring", self.recurring, max(recurring, 1 / (self.calls + 1)))
@@ -138,7 +147,26 @@ class View:
 
 
 def spread(view: View) -> Assessment:
-    """Many displays of many areas, each used little, for callees anywhere, each once."""
+    """Many displays, of many areas or of few; evidence says what that means."""
+    if view.policy.structure_alone:
+        return _spread_over_areas(view, quiet=True)
+    over_areas = _spread_over_areas(view, quiet=False)
+    if over_areas.strength >= 1:
+        return proven(over_areas, view.counts, view.policy, one_city=False)
+    policy = view.policy.spread
+    found = _Conditions()
+    found.needs("calls", view.calls, policy.least_calls)
+    found.least("displays", view.displays.distinct, policy.displays)
+    many = found.assessment(Measure.SPREAD)
+    return proven(many, view.counts, view.policy, one_city=True)
+
+
+def _spread_over_areas(view: View, *, quiet: bool) -> Assessment:
+    """Many displays of many areas, each used little, for callees anywhere, each once.
+
+    Args:
+        quiet: only displays that are used little count.
+    """
     policy, areas = view.policy.spread, view.counts.areas
     found = _Conditions()
     found.needs("calls", view.calls, policy.least_calls)
@@ -147,7 +175,9 @@ def spread(view: View) -> Assessment:
     if found.strength > view.enough:
         displays = view.displays.distinct
         found.least("displays", displays, policy.displays)
-        found.most("calls a display", view.calls / max(displays, 1.0), policy.calls_per_display)
+        if quiet:
+            each = view.calls / max(displays, 1.0)
+            found.most("calls a display", each, policy.calls_per_display)
     if found.strength > view.enough:
         view.strangers(found, policy.recurring)
     return found.assessment(Measure.SPREAD)
@@ -177,6 +207,9 @@ def local_presence(view: View) -> Assessment:
     long_way.least("areas of matches", _matched(areas), policy.areas)
     if long_way.strength > view.enough:
         view.strangers(long_way, policy.recurring)
+    if not view.policy.structure_alone:
+        structure = long_way.assessment(Measure.LOCAL_PRESENCE)
+        return proven(structure, view.counts, view.policy, one_city=False)
     if not view.switch:
         return long_way.assessment(Measure.LOCAL_PRESENCE)
     switch = view.policy.switch
@@ -240,7 +273,11 @@ def _sustained(
 def rotation(view: View) -> Assessment:
     """Displays taken in turn, or used up one after another."""
     turns, successors = _in_turn(view), _used_up(view)
-    return max(turns, successors, key=lambda assessment: assessment.strength)
+    worst = max(turns, successors, key=lambda assessment: assessment.strength)
+    if worst.strength >= 1 or view.policy.structure_alone:
+        return worst
+    anywhere = _in_turn_anywhere(view)
+    return anywhere if (anywhere.suspicion or 0.0) >= 1 else worst
 
 
 def _anywhere(view: View, found: _Conditions) -> None:
@@ -270,6 +307,58 @@ def _in_turn(view: View) -> Assessment:
         found.least("evenness", 1 / (same * displays) if same else 0.0, 0.5)
         _anywhere(view, found)
     return found.assessment(Measure.ROTATION)
+
+
+def _in_turn_anywhere(view: View) -> Assessment:
+    """The same wherever the callees live: persistence alone separates, and only lowers."""
+    policy = view.policy.rotation
+    found = _Conditions()
+    found.needs("calls", view.calls, policy.least_calls)
+    displays = view.displays.distinct
+    found.needs("displays", displays, policy.displays)
+    found.limit("displays", displays, policy.most_displays)
+    found.needs("rounds", view.turns / max(displays, 1.0), policy.rounds_anywhere)
+    if found.strength > 0:
+        same = _same_display(view.counts)
+        kept = 1 - view.turns / max(view.calls - 1, 1)
+        persistence = (kept - same) / (1 - same) if same < 1 else 0.0
+        found.least("persistence", max(persistence, 0.0), policy.persistence_anywhere)
+        found.least("evenness", 1 / (same * displays) if same else 0.0, 0.5)
+        recurring = max(policy.recurring, 1 / (view.calls + 1))
+        found.most("recurring", view.recurring, recurring)
+    told = found.assessment(Measure.ROTATION)
+    talk = view.counts.talk
+    honest = talk is not None and talk.timed >= policy.least_calls and talk.score < 0
+    suspicion = 0.0 if honest else told.strength
+    return replace(told, strength=min(told.strength, _NO_POOL), suspicion=suspicion)
+
+
+def strangers(view: View) -> Assessment:
+    """More strangers a day than the holder of such a number has reason to call."""
+    policy, counts = view.policy.strangers, view.counts
+    found = _Conditions()
+    displays = view.displays.distinct
+    talk, level = counts.talk, log(1 / view.policy.talk.label)
+    against = talk is not None and talk.timed >= policy.talk and talk.score >= level
+    honest = talk is not None and talk.timed >= policy.talk and talk.score < 0
+    limit = policy.mobile if counts.personal or against else policy.other
+    if view.policy.structure_alone or view.arealess * 2 > view.calls:
+        return Assessment(Measure.STRANGERS, 0.0, {}, {})
+    each = view.calls * (1 - view.recurring) / max(displays, 1.0)
+    found.least("strangers a number and day", each, limit)
+    found.limit("displays", displays, policy.most_displays)
+    if not counts.personal:
+        # A school that tells its parents is done within the hour; a robot goes on all day.
+        lately = sum(counts.begun(SLOTS)) / max(view.calls, 1)
+        found.limit("share of calls within three hours", lately, policy.within_hours)
+    told = found.assessment(Measure.STRANGERS)
+    honest = honest or spoken_for(counts.contacts)
+    return replace(
+        told,
+        strength=0.0,
+        suspicion=0.0 if honest else told.strength,
+        lowers=counts.personal or against,
+    )
 
 
 def _used_up(view: View) -> Assessment:
@@ -357,7 +446,14 @@ def bindings(view: View) -> Assessment:
         counts.privacy_calls_found / max(counts.privacy_calls, 1),
         policy.lent,
     )
-    return found.assessment(Measure.BINDINGS)
+    told, talk = found.assessment(Measure.BINDINGS), counts.talk
+    if talk is None or counts.privacy_calls < policy.shared_calls:
+        return told
+    # Agents of few calls each are judged together, by how their callees take them.
+    told.figures["answered"] = talk.answered / max(talk.told, 1)
+    told.figures["long talks"] = talk.long / max(talk.timed, 1)
+    talked = talk.score / log(1 / view.policy.talk.label)
+    return replace(told, suspicion=max(told.strength / view.policy.suspect, talked))
 
 
 def calls_strangers(counts: KeyCounts, policy: Policy) -> bool:
@@ -436,6 +532,7 @@ _OF_CALLERS: Final[dict[Measure, Callable[[View], Assessment]]] = {
     Measure.CONCURRENCY: concurrency,
     Measure.HANDOVER: handover,
     Measure.BINDINGS: bindings,
+    Measure.STRANGERS: strangers,
 }
 _OF_CARRIERS: Final[dict[Measure, Callable[[View], Assessment]]] = {Measure.ORIGIDS: origids}
 _OF_AGENTS: Final[dict[Measure, Callable[[View], Assessment]]] = {

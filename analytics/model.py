@@ -105,6 +105,7 @@ class Measure(str, Enum):
     ORIGIDS = "origids"
     HANDOVER = "handover"
     BINDINGS = "bindings"
+    STRANGERS = "strangers"
 
 
 class Sample(Struct, frozen=True):
@@ -124,12 +125,28 @@ class Assessment(Struct, frozen=True):
         figures: what was measured, by name.
         thresholds: what a pool reaches, by the name of the figure ("<=" before the name where a
             pool stays below).
+        suspicion: 1 or more is a suspicion; None where the strength says so.
+        structure: how far the displays alone look like a pool; None where that is the strength.
+        would_tell: what would tell a pool from a business, where that is open.
+        lowers: a suspicion leads to B at most; else it only labels.
     """
 
     measure: Measure
     strength: float
     figures: dict[str, float]
     thresholds: dict[str, float]
+    suspicion: float | None = None
+    structure: float | None = None
+    would_tell: tuple[str, ...] = ()
+    lowers: bool = True
+
+    def suspected(self, least: float) -> float:
+        """How far it is a suspicion: 1 or more is one.
+
+        Args:
+            least: the strength that is one, where nothing else says so.
+        """
+        return self.strength / least if self.suspicion is None else self.suspicion
 
 
 class Finding(Struct, frozen=True):
@@ -143,6 +160,7 @@ class Finding(Struct, frozen=True):
         since: seconds since the epoch at which the state began.
         until: when it ends if nothing confirms it again.
         beside: other measures that amount to a pool by themselves, or did and are still near it.
+        lowers: as in Assessment.
     """
 
     key: Key
@@ -156,6 +174,7 @@ class Finding(Struct, frozen=True):
     since: int
     until: int
     beside: tuple[Measure, ...] = ()
+    lowers: bool = True
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -206,6 +225,10 @@ class DisplayConduct(Protocol):
 
     def finding(self, key: Key, now: int) -> Finding | None:
         """What stands against a key at this time; None for nothing."""
+        ...
+
+    def known(self, key: Key, now: int) -> bool:
+        """Tell whether so much is known of a key that it would be found if it were a pool."""
         ...
 
     def observe(self, observation: Observation) -> None:

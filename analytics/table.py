@@ -33,12 +33,18 @@ class KeyTable:
     """
 
     def __init__(
-        self, max_keys: int, established: int, window: int, stands: Callable[[Key, int], bool]
+        self,
+        max_keys: int,
+        established: int,
+        window: int,
+        remembered: int,
+        stands: Callable[[Key, int], bool],
     ) -> None:
         """Args: see Policy. stands: whether something stands against a key at a time."""
         self._places = max_keys // 2
         self._established = established
         self._window = window
+        self._remembered = remembered
         self._half = window // 2
         self._stands = stands
         self.by_key: dict[Key, KeyCounts] = {}
@@ -185,7 +191,8 @@ class KeyTable:
             if oldest is None:
                 continue
             counts = self.by_key[oldest]
-            if at - counts.last >= self._window and not self._accused(oldest, counts, at):
+            silent = self._window if counts.contacts is None else self._remembered
+            if at - counts.last >= silent and not self._accused(oldest, counts, at):
                 self._remove(oldest)
             elif order is self.known:
                 order.move_to_end(oldest)

@@ -151,6 +151,8 @@ class Rotation(Struct, frozen=True, forbid_unknown_fields=True):
         persistence: how much more often than by chance a call shows the display of the call
             before (0 by chance, 1 always). Lines that hunt have less than 0, a call centre whose
             brands change by the hour 0.23, a box that stays with a card for eight calls 0.84.
+        rounds_anywhere, persistence_anywhere: likewise, wherever the callees live, which is a
+            suspicion only: boxes have 0.92 to 0.95, honest callers 0.2 at most.
         matching: share of calls within one area, at most. reach: areas of callees, at least (linear
             counting, error 10 %). Offices and shops call their own city 6 times in 10.
         recurring: as in Locality.
@@ -170,6 +172,8 @@ class Rotation(Struct, frozen=True, forbid_unknown_fields=True):
     most_displays: int = 64
     rounds: float = 2.0
     persistence: float = 0.5
+    rounds_anywhere: float = 1.5
+    persistence_anywhere: float = 0.45
     matching: float = 0.3
     reach: float = 25.0
     recurring: float = 0.1
@@ -232,6 +236,69 @@ class Handover(Struct, frozen=True, forbid_unknown_fields=True):
     recurring: float = 0.1
 
 
+class HonestTalk(Struct, frozen=True, forbid_unknown_fields=True):
+    """How callees take the calls of a business, and of a pool; `analytics.evidence` tests both.
+
+    Attributes:
+        seconds: a talk that is called long here.
+        honest_long, pool_long: share of calls with a long talk: of a business at least, of a pool
+            at most. Talk of 50 seconds on average and 45 answers in 100 come to 0.11 to 0.14,
+            a pitch of 22 seconds to 0.03 to 0.04.
+        honest_answered, pool_answered: share of calls that are answered, likewise. It is for those
+            who are expected and have little to say: taxis, couriers, alarms.
+        label: chance that an honest caller who sits at both bounds is ever suspected; refuse:
+            likewise, found. floor: where the tests begin anew.
+    """
+
+    seconds: int = 60
+    honest_long: float = 0.12
+    pool_long: float = 0.035
+    honest_answered: float = 0.75
+    pool_answered: float = 0.6
+    label: float = 0.05
+    refuse: float = 1e-4
+    floor: float = -6.0
+
+
+class HonestRepeats(Struct, frozen=True, forbid_unknown_fields=True):
+    """How often a number of a business calls somebody again whom it called before.
+
+    Attributes:
+        honest: share of calls of numbers seen before, at least. Businesses come to 0.01 to 0.09 on
+            their second day. honest_aged: of numbers seen on an earlier day, to callees of an
+            earlier day: switchboards of taxis, with thousands of customers a number, have no
+            more on their second day. pool: of strangers drawn anew.
+        label, refuse, floor: as in HonestTalk.
+    """
+
+    honest: float = 0.01
+    honest_aged: float = 0.005
+    pool: float = 0.0005
+    label: float = 0.05
+    refuse: float = 1e-3
+    floor: float = -6.0
+
+
+class Strangers(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many strangers one number calls a day.
+
+    Attributes:
+        mobile: of a mobile number, which a person holds: a courier has 160. It is lowered.
+        other: of any other. A census looks the same, so that it is labelled only, and lowered
+            where talk tells that it is none.
+        most_displays: of keys with at most so many displays.
+        within_hours: share of the calls within the last three hours, at most, of any but a mobile
+            number.
+        talk: calls of which it was told how long they lasted, from which on talk is asked.
+    """
+
+    mobile: float = 280.0
+    other: float = 700.0
+    most_displays: int = 12
+    within_hours: float = 0.75
+    talk: int = 50
+
+
 class Bindings(Struct, frozen=True, forbid_unknown_fields=True):
     """When privacy numbers are lent to who calls strangers all over the country.
 
@@ -245,6 +312,8 @@ class Bindings(Struct, frozen=True, forbid_unknown_fields=True):
             least. recurring: as in Locality.
         lent_calls: calls of agents found, from which the platform itself is judged. lent: their
             share of all its bound calls, at least.
+        shared_calls: bound calls of a platform, from which its agents are judged together by how
+            their callees take them, which lowers all and refuses nobody.
     """
 
     least_calls: int = 60
@@ -253,6 +322,7 @@ class Bindings(Struct, frozen=True, forbid_unknown_fields=True):
     recurring: float = 0.1
     lent_calls: int = 100
     lent: float = 0.2
+    shared_calls: int = 200
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
@@ -260,6 +330,9 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         measures: those that are on.
+        structure_alone: how displays spread refuses by itself, as in releases before talk and
+            repeats were asked; it refuses nearly every business with many numbers in many cities.
+        remembered: seconds for which a key with many displays is remembered after its last call.
         window: seconds; figures reach back between half of it and all of it. A day, because people
             and pools live by it.
         suspect: strength from which a key is suspected; keep: down to which it stays so, and a
@@ -288,6 +361,11 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     origids: Origids = Origids()
     handover: Handover = Handover()
     bindings: Bindings = Bindings()
+    talk: HonestTalk = HonestTalk()
+    repeats: HonestRepeats = HonestRepeats()
+    strangers: Strangers = Strangers()
+    structure_alone: bool = False
+    remembered: int = 21 * DAY
     window: int = DAY
     suspect: float = 0.7
     keep: float = 0.5
@@ -311,6 +389,9 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError(
                 "window: an hour or more; pooled_for, suspected_for, redial: 1 or more"
             )
+        for test in (self.talk, self.repeats):
+            if not (0 < test.refuse <= test.label < 1 and test.floor < 0):
+                raise ConfigError("talk, repeats: 0 < refuse <= label < 1 and floor < 0 expected")
         if self.max_keys < 16 or self.established < 1 or self.max_backlog < 0:
             raise ConfigError(
                 "max_keys: 16 or more; established: 1 or more; max_backlog: 0 or more"

@@ -38,7 +38,7 @@ from zhenxian.core.reasons import Reason
 from zhenxian.registry.consent import Consent, ConsentPolicy
 from zhenxian.registry.kinds import NO_PLAN, Plan
 from zhenxian.registry.model import Registry
-from zhenxian.signer.analytics import PooledSigning, observation
+from zhenxian.signer.analytics import PooledSigning, observation, observation_of_gateway
 from zhenxian.signer.decide import Decision, decide, gather
 from zhenxian.signer.origids import Origids
 from zhenxian.signer.request import SigningRequest
@@ -308,9 +308,13 @@ class Pipeline:
             claimed=side.claimed,
         )
         decision = decide(request, facts, side.pooled, side.marketing)
-        if side.conduct is not None and facts.access is not None and decision.counts:
+        if side.conduct is not None and decision.counts:
             # What is refused for conduct counts on: a pool that goes on trying is not cleared.
-            seen = observation(request, facts.access, facts.binding, int(now))
+            seen = (
+                observation(request, facts.access, facts.binding, int(now))
+                if facts.access is not None
+                else observation_of_gateway(request, int(now))
+            )
             if seen is not None:
                 side.conduct.observe(seen)
         if decision.attest is not None and side.origids is not None:

@@ -27,6 +27,7 @@ from zhenxian.cli import (
     orders,
     pki,
     registry,
+    replay,
     serve,
     simulate,
 )
@@ -83,6 +84,7 @@ doctor.register(app)
 openapi.register(app)
 demo.register(app)
 simulate.register(app)
+replay.register(app)
 
 
 def _as_paragraphs(group: typer.Typer) -> None:

@@ -17,7 +17,8 @@ from rich.progress import track
 from rich.table import Table
 
 from zhenxian.cli.common import Json, console, errors, print_json
-from zhenxian.simulation.demo import Client, DemonstrationError, Line, World, demonstrate, prepare
+from zhenxian.simulation.client import Client
+from zhenxian.simulation.demo import DemonstrationError, Line, World, demonstrate, prepare
 
 _SERVE: Final = (sys.executable, "-m", "zhenxian", "serve", "--until-eof")
 _START_SECONDS: Final = 30

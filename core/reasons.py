@@ -368,6 +368,11 @@ class Reason(Enum):
         "the caller's displays are used as a pool (打显), so nothing above B is signed",
         "this project",
     )
+    POOLED_SUSPECTED = Row(
+        "the caller's displays look like a pool (打显), which nothing proves, so nothing above B is"
+        " signed",
+        "this project",
+    )
     ORIG_NOT_A_NUMBER = Row(
         "the calling identity is a URI, which no holding vouches for", "RFC 8588 section 4"
     )

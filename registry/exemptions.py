@@ -24,6 +24,9 @@ def against(
 ) -> Finding | None:
     """What stands against any of these and is not exempt: the heaviest, of equals the first.
 
+    What is found of a carrier says nothing of a signer of its own that is well known, and of whom
+    nothing is found, as long as the carrier's origids tell its signers apart.
+
     Args:
         keys: the closest one first.
         registry: is asked for exemptions; None exempts nobody.
@@ -41,13 +44,20 @@ def against(
     worst, heaviest = None, 0
     for key in keys:
         found = conduct.finding(key, now)
-        if found is None:
+        if found is None or _told_apart(found, keys, conduct, now):
             continue
         of_bindings = key.kind is KeyKind.AGENT or Measure.BINDINGS in found.measures
         weighs = weight(found) if binding is None or of_bindings else 0
         if weighs > heaviest and (registry is None or not exempt(found, keys, registry, now)):
             worst, heaviest = found, weighs
     return worst
+
+
+def _told_apart(found: Finding, keys: tuple[Key, ...], conduct: DisplayConduct, now: int) -> bool:
+    """Tell whether a carrier's finding is not this signer's."""
+    if found.key.kind is not KeyKind.SPC or Measure.ORIGIDS in found.measures:
+        return False
+    return any(key.kind is KeyKind.SIGNER and conduct.known(key, now) for key in keys)
 
 
 def exempt(finding: Finding, keys: tuple[Key, ...], registry: Registry, now: int) -> bool:

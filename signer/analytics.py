@@ -11,17 +11,20 @@ from functools import lru_cache
 from typing import Final
 
 from zhenxian.analytics.model import Key, KeyKind, Observation
+from zhenxian.core.tn import TN
 from zhenxian.registry import parties
 from zhenxian.registry.model import Access, Binding
 from zhenxian.signer.request import SigningRequest
 
+UNKNOWN: Final = "unknown"  # in place of an access
 _CACHED: Final = 65_536  # pairs of keys; about 20 MB when full
 
 
 class PooledSigning(str, Enum):
     """What signing does with a call of somebody whose conduct shows a pool.
 
-    REFUSE gives no token, LOWER nothing above B, LABEL only a label; OFF looks at nothing.
+    REFUSE gives no token, LOWER nothing above B, LABEL only a label; OFF looks at nothing. A
+    suspicion leads to B at most, of REFUSE and LOWER alike.
     """
 
     REFUSE = "refuse"
@@ -38,6 +41,20 @@ def keys(access: Access) -> tuple[Key, ...]:
 @lru_cache(_CACHED)
 def _keys(access: str, subject: str) -> tuple[Key, ...]:
     return Key(KeyKind.ACCESS, access), Key(KeyKind.SUBJECT, subject)
+
+
+@lru_cache(_CACHED)
+def gateway(origid: str) -> tuple[Key, ...]:
+    """The key of calls that came in by no access that is known; their origid tells them apart."""
+    return (Key(KeyKind.ACCESS, f"{UNKNOWN}/{origid}"),)
+
+
+def observation_of_gateway(request: SigningRequest, at: int) -> Observation | None:
+    """What a call of no known access tells of conduct; None without an origid, or a number."""
+    if not isinstance(request.orig, TN) or not request.origid:
+        return None
+    called = request.dest.tn
+    return Observation(at, gateway(request.origid), request.orig, called[0] if called else None)
 
 
 def observation(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -29,10 +31,13 @@ from zhenxian.registry.model import (
     Who,
 )
 from zhenxian.registry.parties import involved, order_text, together
-from zhenxian.signer.analytics import PooledSigning, keys
+from zhenxian.signer.analytics import PooledSigning, gateway, keys
 from zhenxian.signer.request import SigningRequest
 
 _NOBODY = Standing(None)
+
+
+_LOWERING: Final = (PooledSigning.REFUSE, PooledSigning.LOWER)  # of a mere suspicion, too
 
 
 class Facts(Struct, frozen=True):
@@ -156,6 +161,8 @@ def gather(
             if holding.use is Use.PRIVACY or privacy:
                 binding = _binding(request, registry, holding, now)
                 middle = display is not None and plan.middle_ended(display, now)
+        if access is None and conduct is not None and request.origid:
+            finding = against(gateway(request.origid), conduct, registry, int(now), None, None)
         if access is not None and conduct is not None:
             finding = against(keys(access), conduct, registry, int(now), binding, request.caller)
         return Facts(
@@ -275,7 +282,8 @@ def decide(
     | it is an emergency number, and not the caller's          | refused      |
     | it is of the range for privacy numbers, nobody holds it  | refused      |
     | or the access is unknown, and no binding permits it      | refused      |
-    | the access is unknown (gateway traffic)                  | C at most    |
+    | the access is unknown (gateway traffic)                  | C at most,   |
+    | ... and displays of its origid are used as a pool        | refused      |
     | the display is held by another subject (spoofed)         | refused      |
     | the same, said to be forwarded, where that counts        | C at most    |
     | a reseller before its holder is suspended or closed      | refused      |
@@ -284,6 +292,7 @@ def decide(
     | it is a privacy number that no active binding permits    | refused      |
     | the conduct of access or subject shows a pool            | refused, or  |
     |                                                          | B at most    |
+    | it looks like one, which nothing proves                  | B at most    |
     | the display is a private number, or withheld             | C at most    |
     | it has * or #, so that nobody can hold it                | C at most    |
     | the display is held by nobody known, or is a URI         | B at most    |
@@ -372,7 +381,7 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
             why = "the registry cannot be asked for its binding"
         return refuse(Reason.NOT_BOUND, why)
     if access is None:
-        return _grant(request, Attestation.C, Reason.ACCESS_UNKNOWN, request.origid)
+        return _of_gateway(request, facts.finding, pooled)
     if holding is not None:
         if not own and facts.claimed and not pooling(facts):
             return _grant(request, Attestation.C, Reason.DIVERSION_CLAIMED, access.origid)
@@ -405,6 +414,8 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
         return _grant(request, Attestation.C, reason, access.origid)
     if found is not None and found.state is Conduct.POOLED and pooled is PooledSigning.LOWER:
         return _grant(request, Attestation.B, Reason.POOLED_LOWERED, access.origid)
+    if found is not None and found.lowers and pooled in _LOWERING:
+        return _grant(request, Attestation.B, Reason.POOLED_SUSPECTED, access.origid)
     if holding is None:
         if not isinstance(request.orig, TN):
             return _grant(request, Attestation.B, Reason.ORIG_NOT_A_NUMBER, access.origid)
@@ -414,6 +425,13 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
         return _grant(request, Attestation.B, Reason.REGISTRY_STALE, access.origid)
     reason = Reason.HELD_AND_VERIFIED if facts.binding is None else Reason.BOUND
     return _grant(request, Attestation.A, reason, access.origid)
+
+
+def _of_gateway(request: SigningRequest, found: Finding | None, pooled: PooledSigning) -> Decision:
+    """Decide on a call of no known access: C, unless its origid's displays are a pool."""
+    if found is not None and found.state is Conduct.POOLED and pooled is PooledSigning.REFUSE:
+        return refuse(Reason.POOLED_DISPLAY, found.sentence)
+    return _grant(request, Attestation.C, Reason.ACCESS_UNKNOWN, request.origid)
 
 
 def _grant(

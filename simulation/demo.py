@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import httpcore
 import msgspec
 from msgspec.structs import replace
 
-from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.api.published.certificates import PATH, Publisher
 from zhenxian.certs.ca import DevelopmentPki, create_development_pki
 from zhenxian.core.errors import ZhenxianError
@@ -40,6 +39,7 @@ from zhenxian.registry.model import (
 )
 from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.orders import Action, Instruction, sign_instruction
+from zhenxian.simulation.client import CALLED, Client
 from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 
@@ -54,7 +54,7 @@ MVNO: Final = "8617100001234"
 RESOLD: Final = "8617100005678"
 HOTLINE: Final = "95001"
 CARRIER_SERVICE: Final = "10086"
-CALLEE: Final = "8613800138000"
+CALLEE: Final = CALLED
 PRIVACY: Final = "700100020000001"
 RIDER: Final = "8613700137000"
 _UNKNOWN: Final = "8675511112222"
@@ -67,7 +67,10 @@ _PLATFORM_ORIGID: Final = "f0000000-0000-4000-8000-000000000005"
 _RESOLD_ORIGID: Final = "a0000000-0000-4000-8000-000000000006"
 POOL_ORIGID: Final = "a1000000-0000-4000-8000-000000000007"
 _BOX_ORIGID: Final = "a2000000-0000-4000-8000-000000000008"
-_POOL_CALLS: Final = 100  # calls after which a pool must have been found
+_POOL_CALLS: Final = 250  # calls after which a pool must have been found
+_BRANCH_ORIGID: Final = "a3000000-0000-4000-8000-000000000009"
+_BRIEF: Final = (5, 12)  # of a pool, every fifth callee answers, for so many seconds
+_TALKS: Final = (2, 80)  # of a bank, every second
 # Area codes of cities in which the call company rents numbers.
 _CITIES: Final = (
     "10", "20", "21", "22", "23", "24", "25", "27", "28", "29", "311", "351", "371", "411", "431",
@@ -129,6 +132,10 @@ def records(now: int) -> tuple[Record, ...]:
         Subject(id="pool-company", name="Sample Call Company"),
         Access(id="pool-trunk", origid=POOL_ORIGID, subject="pool-company"),
         *(_held(_city_number(code, 0), _city_number(code, 99), "pool-company", NORTH)
+          for code in _CITIES),
+        Subject(id="branch-bank", name="Sample Bank with Branches"),
+        Access(id="branch-trunk", origid=_BRANCH_ORIGID, subject="branch-bank"),
+        *(_held(_city_number(code, 0, "7"), _city_number(code, 99, "7"), "branch-bank", NORTH)
           for code in _CITIES),
     )  # fmt: skip
 
@@ -262,67 +269,6 @@ def create_issuer(folder: Path, name: str) -> _Issuer:
         (folder / f"{name}.pub.pem").write_bytes(node.key.verifying_key.public_pem)
         made.issuers.write_text(f'[[issuer]]\nname = "{name}"\nkey = "{name}.pub.pem"\n')
     return made
-
-
-class Client:
-    """Speaks ATIS-1000082 to the service as a SIP proxy does."""
-
-    def __init__(self, base: str) -> None:
-        self.base = base
-        self._http = httpcore.ConnectionPool()
-
-    def alive(self) -> bool:
-        """True when the service answers."""
-        try:
-            return self._http.request("GET", f"{self.base}/healthz").status == 200
-        except httpcore.NetworkError:
-            return False
-
-    def close(self) -> None:
-        """Let go of the connections."""
-        self._http.close()
-
-    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """One request; the decoded answer."""
-        response = self._http.request(
-            "POST",
-            self.base + path,
-            headers={"content-type": "application/json"},
-            content=msgspec.json.encode(body),
-        )
-        decoded: dict[str, Any] = msgspec.json.decode(response.content)
-        return decoded
-
-    def sign(
-        self, orig: str, attest: str, access: str | None, origid: str, **more: Any
-    ) -> dict[str, Any]:
-        """Ask for a signature; `more` are further members of the request."""
-        request: dict[str, Any] = {
-            "attest": attest,
-            "orig": {"tn": orig},
-            "dest": {"tn": [CALLEE]},
-            "iat": int(time.time()),
-            "origid": origid,
-        }
-        if access is not None:
-            request["access"] = access
-        request.update(more)
-        return self.post(SIGNING, {"signingRequest": request})
-
-    def verify(
-        self, orig: str, identity: str | None, date: int | None = None, callee: str = CALLEE
-    ) -> dict[str, Any]:
-        """Ask for a verdict."""
-        request: dict[str, Any] = {
-            "from": {"tn": orig},
-            "to": {"tn": [callee]},
-            "time": int(time.time()) if date is None else date,
-        }
-        if identity is not None:
-            request["identity"] = identity
-        answer: dict[str, Any] = self.post(VERIFICATION, {"verificationRequest": request})
-        response: dict[str, Any] = answer["verificationResponse"]
-        return response
 
 
 def token_of(
@@ -513,6 +459,7 @@ class _Demonstration:
             "a call without Identity header (or an SBC's health request)", BANK, None,
             ("-", none, "NO_IDENTITY"),
         )  # fmt: skip
+        yield self.branches_signed()
         yield self.pool_signed()
         yield self.pool_arrived()
         number = time.time_ns() // 1_000_000
@@ -537,6 +484,21 @@ class _Demonstration:
             CENTRE_ORIGID, ("A", passed, "HELD_AND_VERIFIED"),
         )  # fmt: skip
 
+    def branches_signed(self) -> Line:
+        """A bank's branches call their customers: as many numbers, of as many cities, as a pool."""
+        name = "bank whose branches call customers of their own cities"
+        expected = ("A", "", "HELD_AND_VERIFIED")
+        for call, (display, callee) in enumerate(pool_calls(first="7"), 1):
+            answer = self._client.sign(
+                display, "A", "branch-trunk", _BRANCH_ORIGID, dest={"tn": [callee]}
+            )
+            if "signingResponse" not in answer:
+                reason = answer["requestError"]["policyException"]["variables"][0]
+                return Line(f"{name}: call {call}", display, "refused", "", reason, expected)
+            self._client.ended(call, _TALKS, display, callee, access="branch-trunk")
+        given, reason = answer["attest"], answer["reason"]
+        return Line(f"{name}: {call} calls", display, given, "", reason, expected)
+
     def pool_signed(self) -> Line:
         """The call company shows each callee a number of the callee's city, until it is found."""
         name = "call company shows each callee a local number (打显)"
@@ -546,6 +508,7 @@ class _Demonstration:
                 display, "A", "pool-trunk", POOL_ORIGID, dest={"tn": [callee]}
             )
             if "signingResponse" in answer:
+                self._client.ended(call, _BRIEF, display, callee, access="pool-trunk")
                 continue
             reason = answer["requestError"]["policyException"]["variables"][0]
             figures = answer.get("finding", {}).get("sentence", "")
@@ -568,6 +531,8 @@ class _Demonstration:
                     f"{name}: call {call}", display, "-", verdict["verstat"], verdict["reason"],
                     expected, figures,
                 )  # fmt: skip
+            whose = {"spc": SOUTH, "origid": _BOX_ORIGID}
+            self._client.ended(call, _BRIEF, display, callee, **whose)
         return Line(f"{name}: {_POOL_CALLS} calls", "", "A", "", "not found", expected)
 
     def order(self, action: str, number: int) -> None:

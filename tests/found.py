@@ -25,10 +25,14 @@ class Found:
     def __init__(self, *findings):
         self.findings = {found.key: found for found in findings}
         self.observed = []
+        self.well_known = set()
 
     def finding(self, key, now):
         found = self.findings.get(key)
         return found if found is not None and now < found.until else None
+
+    def known(self, key, now):
+        return key in self.well_known
 
     def observe(self, observation):
         self.observed.append(observation)

@@ -2,11 +2,13 @@
 
 from random import Random
 
-from zhenxian.analytics import Key, KeyKind, Observation
+from zhenxian.analytics import Key, KeyKind, Observation, Policy
 from zhenxian.analytics.model import agent
 from zhenxian.core.tn import TN
 
 NOON = 1_795_492_800  # seconds since the epoch, in the middle of half a window
+# How displays spread refuses by itself: what other evidence adds is tested apart.
+ALONE = Policy(structure_alone=True)
 CODES = (
     "10",
     "21",

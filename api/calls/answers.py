@@ -63,6 +63,8 @@ class FindingAnswer(TypedDict):
     since: Annotated[int, Meta(description="Seconds since the epoch.")]
     until: Annotated[int, Meta(description="When it ends if nothing confirms it again.")]
     sentence: Annotated[str, Meta(description="For people.")]
+    plain: Annotated[str, Meta(description="For the caller: what was seen, in one sentence.")]
+    plainChinese: Annotated[str, Meta(description="The same in Chinese.")]
 
 
 class OwnSigning(TypedDict, total=False):

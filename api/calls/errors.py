@@ -109,6 +109,7 @@ SPOKEN: Final[dict[Reason, Spoken]] = {
     Reason.NOT_BOUND: _REFUSED,
     Reason.POOLED_DISPLAY: _REFUSED,
     Reason.POOLED_LOWERED: _TOLD,
+    Reason.POOLED_SUSPECTED: _TOLD,
     Reason.ORIG_NOT_A_NUMBER: _TOLD,
     Reason.PRIVATE_NUMBER: _TOLD,
     Reason.ANONYMOUS: _TOLD,

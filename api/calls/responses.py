@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from zhenxian.analytics.model import Finding
+from zhenxian.analytics.sentences import chinese, english
 from zhenxian.api.calls.answers import (
     FOUND_STATES,
     OTHER_POLICY,
@@ -135,6 +136,8 @@ def finding_told(found: Finding) -> FindingAnswer:
         "since": found.since,
         "until": found.until,
         "sentence": found.sentence,
+        "plain": english(found),
+        "plainChinese": chinese(found),
     }
 
 

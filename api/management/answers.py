@@ -272,6 +272,13 @@ class MeasureAnswer(TypedDict):
     strength: Annotated[float, Meta(description="1 or more is a pool.")]
     figures: dict[str, float]
     thresholds: dict[str, float]
+    suspicion: Annotated[
+        float | None,
+        Meta(description="1 or more is a suspicion; null where the strength says so."),
+    ]
+    wouldTell: Annotated[
+        list[str], Meta(description="What would tell a pool from a business, where that is open.")
+    ]
 
 
 class SampleAnswer(TypedDict):

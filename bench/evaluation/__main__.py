@@ -1,4 +1,4 @@
-"""Evaluate the detector on simulated traffic: `make eval`.
+"""How well the spread of displays finds pools by itself: `make eval-structure`.
 
     python -m bench.evaluation            about five minutes on one core
     python -m bench.evaluation --quick    about a minute, two seeds: wide intervals, no robots

@@ -19,7 +19,6 @@ from msgspec.structs import replace
 from bench.evaluation import plan
 from bench.evaluation.drive import TERMINATING, drive, steps
 from bench.evaluation.score import Outcome, Unit, score
-from zhenxian.analytics import Policy
 from zhenxian.simulation import Call, Kind, Truth
 
 
@@ -55,7 +54,7 @@ def _run(
     """What became of the dishonest; how many of the honest were hit, and of how many."""
     numbers = count()
     driven = [replace(call, origid=f"call-{next(numbers)}") if minted else call for call in calls]
-    side = drive(steps(driven), Policy())[TERMINATING]
+    side = drive(steps(driven), plan.ALONE)[TERMINATING]
     scored = score(calls, truth, TERMINATING, side)  # calls keep their places
     subjects = scored.honest[Unit.SUBJECT].values()
     return scored.outcomes, [sum(s.found for s in subjects), sum(s.keys for s in subjects)]

@@ -51,7 +51,10 @@ FEWER = dict.fromkeys(DISHONEST, 1)
 BROADCAST = (Kind.POOL, Kind.SIM_BOX, Kind.ROBOT, Kind.UNVERIFIED, Kind.RETURNED)
 PLATFORMS = (Kind.COURIER, Kind.MERCHANTS, Kind.BINDER)  # whose calls need bindings
 WITHIN_A_DAY = (Kind.SLOW_POOL, Kind.HALF_LOCAL_POOL)
-SENSITIVE = Policy(suspect=0.05, keep=0.05)  # finds nothing sooner, but tells weak strengths too
+# How displays spread, without the evidence of bench.evaluation.stages.
+ALONE = Policy(structure_alone=True)
+# Finds nothing sooner, but tells weak strengths too.
+SENSITIVE = Policy(structure_alone=True, suspect=0.05, keep=0.05)
 ROBOT_CALLS = 20_000  # of a robot's 100,000 a day are looked at; it is found before or not
 
 
@@ -108,7 +111,7 @@ def honest(seed: int, days: int) -> Scenario:
 
 def without(measure: Measure) -> Policy:
     """The default policy with one measure off."""
-    policy = Policy()
+    policy = ALONE
     return replace(policy, measures=policy.measures - {measure})
 
 

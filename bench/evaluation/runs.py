@@ -123,7 +123,7 @@ def _mix(seed: int, ablation: bool, curve: bool) -> Callable[[Results], None]:
         drawn = _drawn(plan.mix(seed))
         results.calls += len(drawn.calls)
         found = _sides()
-        _into(found, drawn, Policy())
+        _into(found, drawn, plan.ALONE)
         for name in SIDES:
             for into in (results.splits[1], *([results.reference] if ablation else [])):
                 into[name].outcomes += found[name].outcomes
@@ -135,7 +135,7 @@ def _mix(seed: int, ablation: bool, curve: bool) -> Callable[[Results], None]:
             _into(results.curve, drawn, plan.SENSITIVE, strongest=True)
         lent = [call for call in drawn.calls if call.bound]
         platforms = [row for row in drawn.truth if row.kind in plan.PLATFORMS]
-        _into(results.unbound, _Drawn(lent, platforms, steps(lent, bindings=False)), Policy())
+        _into(results.unbound, _Drawn(lent, platforms, steps(lent, bindings=False)), plan.ALONE)
 
     return run
 
@@ -145,7 +145,7 @@ def _split(scenario: Scenario, over: int, most: int | None = None) -> Callable[[
         drawn = _drawn(scenario, most)
         results.calls += len(drawn.calls)
         found = _sides()
-        _into(found, drawn, Policy())
+        _into(found, drawn, plan.ALONE)
         for name in SIDES:
             # Of the honest there are only carriers here, without their honest customers.
             results.splits[over][name].outcomes += found[name].outcomes
@@ -157,7 +157,7 @@ def _long(seed: int) -> Callable[[Results], None]:
     def run(results: Results) -> None:
         drawn = _drawn(plan.honest(seed, 3))
         results.calls += len(drawn.calls)
-        _into(results.long, drawn, Policy())
+        _into(results.long, drawn, plan.ALONE)
 
     return run
 

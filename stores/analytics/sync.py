@@ -101,6 +101,7 @@ class DeferredObservations:
         self._conduct = conduct
         self._uncounted: list[Observation] = []
         self.finding = conduct.finding
+        self.known = conduct.known
         self.observe = self._uncounted.append
 
     def count(self) -> None:
@@ -157,7 +158,9 @@ class AnalyticsSync:
         self._take_findings()  # those that came before it could be read are still to be saved
         policy = self.conduct.policy
         try:
-            counts, findings = self._file.load(int(self._clock()) - policy.window, policy.max_keys)
+            counts, findings = self._file.load(
+                int(self._clock()) - policy.remembered, policy.max_keys
+            )
         except StoreUnavailableError as error:
             self._unread = f"conduct cannot be read, and who was found is forgotten: {error}"
             return

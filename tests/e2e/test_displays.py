@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 
@@ -25,7 +26,15 @@ def call(client, display, callee):
     """Sign one of the pool's calls: HTTP status and answer."""
     body = signing(display, access="pool-trunk", origid=POOL_ORIGID, dest={"tn": [callee]})
     answer = client.post(SIGNING, json=body)
+    if answer.status_code == 200:
+        told(client, display, callee, access="pool-trunk")
     return answer.status_code, answer.json()
+
+
+def told(client, display, callee, **whose):
+    """The proxy tells that nobody answered the call."""
+    over = {**whose, "orig": display, "dest": callee, "answered": False, "seconds": 0}
+    assert client.post("/v1/displays/ended", json=[over]).status_code == 200
 
 
 def refused(clients, calls=None):
@@ -43,7 +52,7 @@ def refused(clients, calls=None):
 def test_a_pool_fails_on_both_sides_and_its_figures_are_told(serve):
     service = serve()
     with service.client() as client:
-        assert 5 < refused([client]) < 100
+        assert 60 < refused([client]) <= 250
         failed = None
         for number, (display, callee) in enumerate(pool_calls("8"), 1):
             token = service.token(SOUTH, display, origid=BOX, dest=callee)
@@ -51,15 +60,17 @@ def test_a_pool_fails_on_both_sides_and_its_figures_are_told(serve):
             if answer["verstat"] != "TN-Validation-Passed":
                 failed = number
                 break
+            told(client, display, callee, spc=SOUTH, origid=BOX)
         assert failed is not None
         assert (answer["verstat"], answer["reason"]) == ("TN-Validation-Failed", "DISPLAY_POOLED")
         assert answer["finding"]["key"] == f"signer:{SOUTH}/{BOX}"
-        told = client.get(f"/v1/displays/signer:{SOUTH}/{BOX}").json()
-        assert told["state"] == "pooled"
+        figures = client.get(f"/v1/displays/signer:{SOUTH}/{BOX}").json()
+        assert figures["state"] == "pooled"
         # an honest caller on the same service is left alone
         assert client.post(SIGNING, json=signing("8675588880001")).status_code == 200
         gauges = client.get("/metrics").text
-        assert "zhenxian_conduct_pooled 3.0" in gauges  # access, subject, signer
+        (pooled,) = re.findall(r"^zhenxian_conduct_pooled (\S+)", gauges, re.MULTILINE)
+        assert float(pooled) >= 3  # access, subject, signer; the SPC, of which only it is known
 
 
 def test_killed_it_still_knows_who_was_refused(serve):
@@ -89,7 +100,7 @@ def test_stopped_gracefully_it_goes_on_counting_where_it_was(serve):
 
 def test_several_workers_count_together(serve):
     service = serve(server__workers=2)
-    calls = list(pool_calls())
+    calls = list(pool_calls())[:160]
 
     def answers():
         """One new connection for each call, so that both workers get some."""
@@ -167,7 +178,7 @@ def test_a_fleet_counts_together(tmp_path):
                 if number == 11:  # six each: alone, neither could tell
                     break
             until(lambda: cb.get(f"/v1/displays/{ACCESS}").json()["calls"] == 12, 5)
-            assert refused([ca], calls) < 40
+            assert refused([ca], calls) < 150
             display, callee = next(pool_calls())
             until(lambda: call(cb, display, callee)[0] == 403, 5)
             assert [c.get("/readyz").status_code for c in (ca, cb)] == [200, 200]
@@ -195,6 +206,6 @@ def test_an_objection_is_heard_and_who_is_exempt_is_left_alone(serve, tmp_path):
         made = client.put("/v1/exemptions/e1", params={"reason": "audited"}, json=body)
         assert made.status_code == 200, made.text
         assert refused([client]) is None
-        told = client.get(f"/v1/displays/{ACCESS}").json()
-        assert told["state"] == "pooled"  # it is still seen
+        figures = client.get(f"/v1/displays/{ACCESS}").json()
+        assert figures["state"] == "pooled"  # it is still seen
     assert "cleared by desk: objection" in service.logged()

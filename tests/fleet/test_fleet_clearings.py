@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 from fleet_nodes import Node, options, until
-from streams import ACCESS, NOON, SIGNER, calls, fed, people, pool
+from streams import ACCESS, ALONE, NOON, SIGNER, calls, fed, people, pool
 
-from zhenxian.analytics import Detector, Policy, State
+from zhenxian.analytics import Detector, State
 from zhenxian.api.management.analytics import clearing_of
 from zhenxian.registry.journal import put
 from zhenxian.stores.analytics.file import ConductFile, WorkerExchange
@@ -34,7 +34,7 @@ class Member:
 
     def __init__(self, name, registry, exchange, file, clock, boot):
         self.name, self.registry, self.clock = name, registry, clock
-        conduct = Detector(Policy(), fleet=True, boot=boot)
+        conduct = Detector(ALONE, fleet=True, boot=boot)
         self.keeper = AnalyticsSync(conduct, file, exchange, clock, registry)
         self.conduct = conduct
         self._exchange = exchange

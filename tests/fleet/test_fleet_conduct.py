@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 from fleet_nodes import options
-from streams import ACCESS, NOON, SIGNER, SPC, SUBJECT, calls, fed, pool
+from streams import ACCESS, ALONE, NOON, SIGNER, SPC, SUBJECT, calls, fed, pool
 
 from zhenxian.analytics import Detector, Policy, State
 from zhenxian.stores.analytics.file import ConductFile, WorkerExchange
@@ -41,7 +41,7 @@ class Together:
         shared = self.way == "file"
         file = ConductFile(self.folder / ("conduct.db" if shared else f"{name}.db"))
         exchange = WorkerExchange(file, name) if shared else FleetExchange(options(self.url), name)
-        conduct = Detector(policy or Policy(), fleet=True, boot=number)
+        conduct = Detector(policy or ALONE, fleet=True, boot=number)
         return AnalyticsSync(conduct, file, exchange, self.clock)
 
 
@@ -67,7 +67,7 @@ async def closed(*keepers):
 def test_what_nodes_see_apart_they_find_together(together):
     """No node alone sees enough of a pool that is dealt out among three; each finds it."""
     stream = list(calls(KEYS[:3], pool(Random(5), 54)))
-    whole = Detector()
+    whole = Detector(ALONE)
     fed(whole, stream)
 
     async def work():
@@ -129,7 +129,10 @@ def test_what_a_registrar_clears_is_cleared_everywhere(together):
 
 def test_a_node_with_another_key_is_told_of_and_not_counted(together):
     async def work():
-        one, other = together.node("one"), together.node("other", policy=Policy(salt=9))
+        one, other = (
+            together.node("one"),
+            together.node("other", policy=Policy(structure_alone=True, salt=9)),
+        )
         for keeper in (one, other):
             await keeper.look()
         fed(other.conduct, calls(ACCESS, pool(Random(8), 100)))
@@ -188,7 +191,7 @@ def test_what_a_node_cut_off_cannot_keep_is_counted_as_lost(serve, tmp_path):
     nodes = Together("redis", tmp_path, server.url)
 
     async def work():
-        one = nodes.node(policy=Policy(max_backlog=50))
+        one = nodes.node(policy=Policy(structure_alone=True, max_backlog=50))
         await one.look()
         fed(one.conduct, calls(ACCESS, pool(Random(10), 80)))
         assert one.conduct.lost == 30

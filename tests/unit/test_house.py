@@ -27,6 +27,7 @@ PER_CALL = {
     "api/calls/heads.py": {"Head"},
     "api/calls/requests.py": {"Echo"},
     "calls/pipeline.py": {"Signing"},
+    "calls/records.py": {"Row"},
     "passport/claims.py": {"PASSporT", "_Usual"},
     "passport/identity.py": {"IdentityHeader"},
     "registry/model.py": {"Who"},

@@ -5,16 +5,16 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from streams import ACCESS, NOON, SIGNER, SUBJECT, calls, fed, people, pool
+from streams import ACCESS, ALONE, NOON, SIGNER, SUBJECT, calls, fed, people, pool
 
-from zhenxian.analytics import Detector, Policy, State
+from zhenxian.analytics import Detector, State
 
 LAST = NOON + 99 * 20  # when the hundredth call of `calls` begins
 LATER = LAST + 1_000
 
 
 def found(keys=ACCESS, **more):
-    conduct = Detector(**more)
+    conduct = Detector(ALONE, **more)
     fed(conduct, calls(keys, pool(Random(1), 100)))
     return conduct
 
@@ -52,7 +52,7 @@ def test_calls_that_follow_at_once_are_not_taken_for_older_when_it_is_learnt_of_
     assert set(fed(conduct, again)) == {ACCESS, SUBJECT}
     counts = [one.content for one in conduct.take_touched(10) if one.content is not None]
     findings = [one.content for one in conduct.take_findings() if one.content is not None]
-    restarted = Detector()
+    restarted = Detector(ALONE)
     restarted.restore(counts, findings)
     for key in (ACCESS, SUBJECT):
         restarted.cleared(key, LAST)
@@ -94,7 +94,7 @@ def test_no_finding_from_before_it_is_taken_from_disk_or_from_others():
     away = found(fleet=True)
     saved = [one.content for one in found().take_findings()]
     deltas = [away.take_delta()]
-    informed = Detector(fleet=True)
+    informed = Detector(ALONE, fleet=True)
     informed.cleared(ACCESS, LAST)
     informed.restore([], saved)
     assert informed.finding(ACCESS, LAST) is None
@@ -102,15 +102,15 @@ def test_no_finding_from_before_it_is_taken_from_disk_or_from_others():
         assert informed.merge("away", delta)
     assert informed.finding(ACCESS, LAST) is None
     assert informed.picture(ACCESS, LAST).calls == 0
-    uninformed = Detector()
+    uninformed = Detector(ALONE)
     uninformed.restore([], saved)
     assert uninformed.finding(ACCESS, LAST) is not None
 
 
 def test_calls_from_before_it_that_come_late_do_not_bring_it_back():
     """What a node that was cut off saw before and after comes in one go."""
-    away = Detector(fleet=True)
-    here = Detector(fleet=True)
+    away = Detector(ALONE, fleet=True)
+    here = Detector(ALONE, fleet=True)
     stream = list(calls((ACCESS, SUBJECT), pool(Random(3), 200)))
     for one in stream:
         away.observe(one)
@@ -141,7 +141,7 @@ def test_a_delta_that_tells_it_late_takes_nothing_of_what_was_found_since():
 
 
 def test_a_finding_from_after_it_is_taken_from_others():
-    away, here = Detector(fleet=True), Detector()
+    away, here = Detector(ALONE, fleet=True), Detector(ALONE)
     for conduct in (away, here):
         conduct.cleared(ACCESS, NOON - 1)
     fed(away, calls(ACCESS, pool(Random(4), 100)))
@@ -158,7 +158,7 @@ def test_the_latest_of_several_counts_in_whatever_order_they_come():
 
 
 def test_it_is_forgotten_when_what_it_forgot_is_over_anyway():
-    conduct = Detector(Policy())
+    conduct = Detector(ALONE)
     conduct.cleared(ACCESS, NOON)
     conduct.expire(NOON + conduct.clearings_for)
     assert conduct._findings.clearings == {ACCESS: NOON}

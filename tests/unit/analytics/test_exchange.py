@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streams import CODES, NOON, calls, number, people, pool, somebody
+from streams import ALONE, CODES, NOON, calls, number, people, pool, somebody
 
 from zhenxian.analytics import Detector, Key, KeyKind, Measure, Observation, State
 
@@ -84,7 +84,7 @@ def test_nodes_find_what_one_node_finds_that_sees_all(count, every):
     """Eight calls are half a minute here; the measure of handovers needs a lag below its reach."""
     random = Random(f"fleet {count} {every}")
     stream = traffic(random)
-    single, nodes = Detector(), [Detector(fleet=True) for _ in range(count)]
+    single, nodes = Detector(ALONE), [Detector(ALONE, fleet=True) for _ in range(count)]
     wire = Wire(nodes)
     for turn, observation in enumerate(stream, 1):
         single.observe(observation)
@@ -105,7 +105,7 @@ def test_nodes_find_what_one_node_finds_that_sees_all(count, every):
 
 def test_node_cut_off_goes_on_with_local_figures_and_merges_after():
     random = Random(31)
-    single, nodes = Detector(), [Detector(fleet=True) for _ in range(3)]
+    single, nodes = Detector(ALONE), [Detector(ALONE, fleet=True) for _ in range(3)]
     wire = Wire(nodes)
     stream = list(calls(keys("half"), pool(random, 400, local=0.5), every=60))
     for turn, observation in enumerate(stream, 1):
@@ -139,7 +139,7 @@ splits = st.lists(st.integers(0, 3), min_size=60, max_size=160)
 def test_counts_are_those_of_one_node_whoever_saw_what(where, seed, every):
     """Sketches within their error, everything else exactly; the sequential test nearly."""
     random = Random(seed)
-    single, nodes = Detector(), [Detector(fleet=True) for _ in range(4)]
+    single, nodes = Detector(ALONE), [Detector(ALONE, fleet=True) for _ in range(4)]
     wire = Wire(nodes)
     stream = list(calls(keys("x"), pool(random, len(where), size=400, local=0.3)))
     for turn, (observation, node) in enumerate(zip(stream, where, strict=True), 1):
@@ -164,7 +164,7 @@ def test_counts_are_those_of_one_node_whoever_saw_what(where, seed, every):
 
 def test_counts_of_the_release_before_are_read_with_the_names_of_today():
     access, subject = keys("a")
-    one = Detector()
+    one = Detector(ALONE)
     told = list(calls((access, subject), pool(Random(8), 40)))
     for observation in told:
         one.observe(observation)
@@ -177,7 +177,7 @@ def test_counts_of_the_release_before_are_read_with_the_names_of_today():
         if half is not None:
             half["bound"] = half.pop("privacy_calls")
             half["lent"] = half.pop("privacy_calls_found")
-    other = Detector()
+    other = Detector(ALONE)
     assert other.restore([msgspec.msgpack.encode(kept)], []) == 0
     at = told[-1].at
     assert other.picture(access, at).calls == 40

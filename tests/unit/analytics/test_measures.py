@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 from streams import (
     ACCESS,
+    ALONE,
     CODES,
     NOON,
     SIGNER,
@@ -33,7 +34,7 @@ TURN = (NOON // (DAY // 2) + 1) * (DAY // 2)  # half a window ends
 
 
 def only(*measures):
-    return Detector(Policy(measures=frozenset(measures)))
+    return Detector(Policy(structure_alone=True, measures=frozenset(measures)))
 
 
 def untouched(conduct, observations):
@@ -49,7 +50,7 @@ def untouched(conduct, observations):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_national_pool_is_found_within_200_calls_on_both_sides(seed):
-    pooled = fed(Detector(), calls((ACCESS, SUBJECT, SIGNER), pool(Random(seed), 200)))
+    pooled = fed(Detector(ALONE), calls((ACCESS, SUBJECT, SIGNER), pool(Random(seed), 200)))
     assert set(pooled) == {ACCESS, SUBJECT, SIGNER}
     assert pooled[ACCESS] < 60
 
@@ -67,19 +68,19 @@ def test_slow_pool_is_found_within_its_day():
     held = numbers(random, 400) * 2
     random.shuffle(held)
     pairs = [(d, somebody(random, c if random.random() < 0.9 else None)) for c, d in held]
-    pooled = fed(Detector(), calls((ACCESS, SIGNER), pairs, every=45))
+    pooled = fed(Detector(ALONE), calls((ACCESS, SIGNER), pairs, every=45))
     assert set(pooled) == {ACCESS, SIGNER}
 
 
 @pytest.mark.parametrize("codes", [CODES[:1], CODES[:12], CODES], ids=["city", "province", "land"])
 def test_people_of_one_switch_are_local_and_left_alone(codes):
     stream = people(Random(2), 4_000, codes=codes)
-    untouched(Detector(), calls(SIGNER, stream, every=10))
+    untouched(Detector(ALONE), calls(SIGNER, stream, every=10))
 
 
 def test_village_is_left_alone():
     stream = people(Random(3), 1_500, persons=400, codes=CODES[5:6], local=0.9)
-    untouched(Detector(), calls((ACCESS, SIGNER), stream, every=20))
+    untouched(Detector(ALONE), calls((ACCESS, SIGNER), stream, every=20))
 
 
 def test_call_centre_with_regional_brands_is_left_alone():
@@ -93,12 +94,12 @@ def test_call_centre_with_regional_brands_is_left_alone():
             code, display = brands[brand]
             here = brand < 2 and random.random() < 0.8
             pairs.append((display, somebody(random, code if here else None)))
-    untouched(Detector(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=16))
+    untouched(Detector(ALONE), calls((ACCESS, SUBJECT, SIGNER), pairs, every=16))
 
 
 def test_live_bindings_are_no_choice_of_the_caller():
     stream = calls((ACCESS, SUBJECT, SIGNER), pool(Random(5), 1_000), bound=True)
-    conduct = Detector()
+    conduct = Detector(ALONE)
     untouched(conduct, stream)
     picture = conduct.picture(ACCESS, NOON + 20_000)
     assert picture.calls == 1_000
@@ -107,11 +108,11 @@ def test_live_bindings_are_no_choice_of_the_caller():
 
 def test_fewer_calls_than_stated_find_nothing():
     for local in (0.0, 1.0):
-        untouched(Detector(), calls((ACCESS, SIGNER), pool(Random(6), 19, local=local)))
+        untouched(Detector(ALONE), calls((ACCESS, SIGNER), pool(Random(6), 19, local=local)))
 
 
 def test_finding_tells_its_figures():
-    conduct = Detector(show=lambda tn: f"<{tn[-2:]}>")
+    conduct = Detector(ALONE, show=lambda tn: f"<{tn[-2:]}>")
     fed(conduct, calls(ACCESS, pool(Random(7), 100)))
     found = conduct.finding(ACCESS, NOON + 2_000)
     assert (found.key, found.state) == (ACCESS, State.POOLED)
@@ -176,7 +177,7 @@ def test_a_pool_that_calls_its_friends_first_gains_nothing_by_being_looked_at_le
         (number(CODES[index], index), [somebody(random), somebody(random)]) for index in range(20)
     ]
     known = [(friends[turn % 20][0], friends[turn % 20][1][turn // 20 % 2]) for turn in range(200)]
-    conduct = Detector()
+    conduct = Detector(ALONE)
     assert not fed(conduct, calls(key, known))
     stream = calls(key, pool(random, 1_000), start=NOON + 4_000, every=2)
     assert 0 < fed(conduct, stream)[key] < within
@@ -188,13 +189,13 @@ def test_a_pool_that_calls_its_friends_first_gains_nothing_by_being_looked_at_le
 def test_few_calls_with_many_numbers_are_enough_of_one_access():
     """A reseller's fifty numbers on one of twenty accesses: 75 calls a day."""
     random = Random(27)
-    pooled = fed(Detector(), calls(ACCESS, pool(random, 75, size=60, local=0.0), every=500))
+    pooled = fed(Detector(ALONE), calls(ACCESS, pool(random, 75, size=60, local=0.0), every=500))
     assert pooled[ACCESS] <= 75
 
 
 def test_many_numbers_for_anybody_are_found():
     stream = calls((ACCESS, SIGNER), pool(Random(8), 1_500, size=1_000, local=0.0), every=25)
-    conduct = Detector()
+    conduct = Detector(ALONE)
     pooled = fed(conduct, stream)
     assert pooled[ACCESS] < 250
     assert pooled[SIGNER] < 1_500
@@ -208,7 +209,7 @@ def test_hospital_is_left_alone():
         (random.choice(extensions), somebody(random, "28" if random.random() < 0.8 else None))
         for _ in range(1_500)
     ]
-    untouched(Detector(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=25))
+    untouched(Detector(ALONE), calls((ACCESS, SUBJECT, SIGNER), pairs, every=25))
 
 
 def test_ambulance_dispatch_is_left_alone():
@@ -221,7 +222,7 @@ def test_ambulance_dispatch_is_left_alone():
             pairs.append((TN("120"), somebody(random, "28")))
         else:
             pairs.append((number("28", 7), random.choice(wards)))
-    untouched(Detector(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=25))
+    untouched(Detector(ALONE), calls((ACCESS, SUBJECT, SIGNER), pairs, every=25))
 
 
 @pytest.mark.parametrize("home", ["28", None], ids=["own city", "number of another city"])
@@ -230,7 +231,7 @@ def test_rider_is_left_alone(home):
     random = Random(51)
     own = number(home or "755", 3)
     pairs = [(own, somebody(random, "28")) for _ in range(3 * 90)]
-    untouched(Detector(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=400))
+    untouched(Detector(ALONE), calls((ACCESS, SUBJECT, SIGNER), pairs, every=400))
 
 
 def test_staff_with_ported_numbers_of_all_the_country_are_not_pooled():
@@ -240,7 +241,7 @@ def test_staff_with_ported_numbers_of_all_the_country_are_not_pooled():
     staff = [display for _, display in numbers(random, 20)]
     known = [somebody(random) for _ in range(150)]
     pairs = [(random.choice(staff), random.choice(known)) for _ in range(1_500)]
-    conduct = Detector()
+    conduct = Detector(ALONE)
     assert not fed(conduct, calls((ACCESS, SUBJECT, SIGNER), pairs, every=40))
     assert conduct.finding(ACCESS, NOON + 60_000) is None
 
@@ -255,7 +256,7 @@ def test_roaming_people_are_left_alone():
         person = int(random.random() ** 2 * 500)
         friend = random.choice(known[person])
         pairs.append((homes[person][1], friend if random.random() < 0.7 else somebody(random)))
-    untouched(Detector(), calls(SIGNER, pairs, every=14))
+    untouched(Detector(ALONE), calls(SIGNER, pairs, every=14))
 
 
 # -- rotation
@@ -268,7 +269,7 @@ def box(random, count):
 
 
 def test_box_of_five_cards_is_found():
-    conduct = Detector()
+    conduct = Detector(ALONE)
     pooled = fed(conduct, calls((ACCESS, SIGNER), box(Random(11), 300), every=55))
     assert max(pooled[ACCESS], pooled[SIGNER]) < 150
     assert conduct.finding(ACCESS, NOON + 15_000).measure is Measure.ROTATION
@@ -284,13 +285,13 @@ def test_office_with_six_lines_is_left_alone(hunting):
         )
         for turn in range(400)
     ]
-    untouched(Detector(), calls((ACCESS, SUBJECT, SIGNER), pairs, every=100))
+    untouched(Detector(ALONE), calls((ACCESS, SUBJECT, SIGNER), pairs, every=100))
 
 
 def test_number_after_number_used_up_is_found():
     random = Random(13)
     pairs = [(number(CODES[turn // 120], 1), somebody(random)) for turn in range(300)]
-    conduct = Detector()
+    conduct = Detector(ALONE)
     pooled = fed(conduct, calls((ACCESS, SUBJECT), pairs, every=60))
     assert pooled[SUBJECT] < 280
     assert "displays used up" in conduct.finding(SUBJECT, NOON + 18_000).figures
@@ -299,7 +300,7 @@ def test_number_after_number_used_up_is_found():
 def test_calls_of_a_display_are_counted_over_the_end_of_half_a_window():
     random = Random(13)
     pairs = [(number(CODES[turn // 120], 1), somebody(random)) for turn in range(300)]
-    conduct = Detector()
+    conduct = Detector(ALONE)
     fed(conduct, calls(ACCESS, pairs, start=TURN - 270 * 60, every=60))
     picture = conduct.picture(ACCESS, TURN + 30 * 60)
     (rotation,) = [one for one in picture.measures if one.measure is Measure.ROTATION]
@@ -309,14 +310,14 @@ def test_calls_of_a_display_are_counted_over_the_end_of_half_a_window():
 def test_one_new_number_of_the_same_city_is_no_rotation():
     random = Random(14)
     pairs = [(number("28", turn // 200), somebody(random)) for turn in range(400)]
-    conduct = Detector()
+    conduct = Detector(ALONE)
     assert not fed(conduct, calls((ACCESS, SUBJECT), pairs, every=60))
 
 
 def test_one_new_number_of_another_city_is_found_when_it_goes_on_with_strangers():
     random = Random(14)
     pairs = [(number(CODES[turn // 200], 1), somebody(random)) for turn in range(400)]
-    conduct = Detector()
+    conduct = Detector(ALONE)
     pooled = fed(conduct, calls((ACCESS, SUBJECT), pairs, every=60))
     assert 200 < pooled[SUBJECT] < 270
     figures = conduct.finding(SUBJECT, NOON + 24_000).figures
@@ -327,14 +328,14 @@ def test_somebody_who_moves_with_a_new_number_and_calls_the_same_people_is_left_
     random = Random(14)
     known = [somebody(random) for _ in range(60)]
     pairs = [(number(CODES[turn // 200], 1), random.choice(known)) for turn in range(400)]
-    untouched(Detector(), calls((ACCESS, SUBJECT), pairs, every=60))
+    untouched(Detector(ALONE), calls((ACCESS, SUBJECT), pairs, every=60))
 
 
 def test_a_number_that_comes_back_was_not_used_up():
     random = Random(14)
     turns = [0] * 100 + [1] * 20 + [0] * 100
     pairs = [(number(CODES[turn], 1), somebody(random)) for turn in turns]
-    conduct = Detector(Policy(measures=frozenset({Measure.ROTATION})))
+    conduct = Detector(Policy(structure_alone=True, measures=frozenset({Measure.ROTATION})))
     assert not fed(conduct, calls((ACCESS, SUBJECT), pairs, every=60))
 
 
@@ -347,7 +348,7 @@ def test_robot_is_found_and_a_bank_is_not():
     robot = calls(
         ACCESS, ((random.choice(lines), somebody(random)) for _ in range(10_000)), every=0.4
     )
-    conduct = Detector()
+    conduct = Detector(ALONE)
     pooled = fed(conduct, robot)
     assert pooled[ACCESS] < 9_000
     assert conduct.finding(ACCESS, NOON + 4_000).measure is Measure.RATE
@@ -361,7 +362,7 @@ TN95 = number("10", 1)[:0].__class__("95588")
 @pytest.mark.parametrize("before", [30, 50, 90])
 def test_calls_in_the_last_hour_are_counted_over_the_end_of_half_a_window(before):
     random = Random(14)
-    conduct = Detector()
+    conduct = Detector(ALONE)
     start = TURN - before * 60
     robot = ((number("28", 1), somebody(random)) for _ in range(3_600))
     fed(conduct, calls(ACCESS, robot, start=start, every=2))
@@ -373,7 +374,7 @@ def test_calls_in_the_last_hour_are_counted_over_the_end_of_half_a_window(before
 @pytest.mark.parametrize("ahead", [5 * HOUR, DAY, 10 * DAY])
 def test_a_robot_is_found_after_the_clock_was_ahead(ahead):
     random = Random(13)
-    conduct = Detector()
+    conduct = Detector(ALONE)
     robot = [(number("28", 1), somebody(random)) for _ in range(4_000)]
     fed(conduct, calls(ACCESS, robot[:40], start=NOON + ahead, every=2))
     fed(conduct, calls(ACCESS, robot[40:], start=NOON + 100, every=2))
@@ -384,7 +385,7 @@ def test_emergency_broadcast_of_a_school_is_left_alone():
     random = Random(16)
     school = number("28", 1)
     alarm = calls(ACCESS, ((school, somebody(random, "28")) for _ in range(1_500)), every=0.6)
-    untouched(Detector(), alarm)
+    untouched(Detector(ALONE), alarm)
 
 
 @pytest.mark.parametrize(
@@ -441,7 +442,7 @@ def test_nobody_tells_when_calls_end_and_concurrency_is_not_judged():
 
 
 def test_a_finding_names_every_measure_that_is_a_pool_by_itself():
-    conduct = Detector()
+    conduct = Detector(ALONE)
     fed(conduct, calls(ACCESS, pool(Random(1), 400)))
     found = conduct.finding(ACCESS, NOON + 8_000)
     assert {found.measure, *found.beside} == {Measure.LOCAL_PRESENCE, Measure.SPREAD}
@@ -455,7 +456,7 @@ def test_a_finding_names_every_measure_that_is_a_pool_by_itself():
 
 
 def test_a_caller_among_thousands_is_held_against_the_nearest_only():
-    handovers = Handovers(Policy().handover)
+    handovers = Handovers(ALONE.handover)
     first = Key(KeyKind.ACCESS, "first")
     for at in (NOON - 40_000, NOON):
         handovers.call(first, at)
@@ -483,7 +484,7 @@ def split_box(random, runs, *, cards=5, pause=30):
 
 
 def test_box_of_five_cards_behind_five_names_is_found():
-    conduct = Detector()
+    conduct = Detector(ALONE)
     pooled = fed(conduct, split_box(Random(22), 5 * 15))
     assert {key for index in range(5) for key in card(index)} == set(pooled)
     assert max(pooled.values()) < 5 * 8 * 15
@@ -520,11 +521,11 @@ def test_two_colleagues_in_turn_who_call_people_again_are_left_alone():
         Observation(one.at, one.keys, one.display, random.choice(known))
         for one in split_box(random, 60, cards=2)
     ]
-    untouched(Detector(), stream)
+    untouched(Detector(ALONE), stream)
 
 
 def test_cards_that_are_no_longer_in_turn_are_cleared():
-    conduct, random = Detector(), Random(25)
+    conduct, random = Detector(ALONE), Random(25)
     fed(conduct, split_box(random, 5 * 15))
     later = NOON + 40_000
     key, _ = card(0)
@@ -536,7 +537,7 @@ def test_cards_that_are_no_longer_in_turn_are_cleared():
 
 
 def test_handovers_are_bounded():
-    handovers = Handovers(Policy().handover)
+    handovers = Handovers(ALONE.handover)
     for turn in range(30_000):
         handovers.call(Key(KeyKind.ACCESS, f"a-{turn % 7_000}"), NOON + 40 * turn)
     assert len(handovers) <= MAX_CALLERS
@@ -562,7 +563,7 @@ def test_minted_origids_are_no_finding_by_themselves():
     """RFC 8588 section 10 recommends them; nobody is even suspected for them."""
     random = Random(19)
     held = numbers(random, 2_000)
-    conduct = Detector(Policy(measures=frozenset({Measure.ORIGIDS})))
+    conduct = Detector(Policy(structure_alone=True, measures=frozenset({Measure.ORIGIDS})))
     for turn in range(3_000):
         pair = (random.choice(held)[1], somebody(random))
         conduct.observe(next(calls(SPC, [pair], start=NOON + 10 * turn, origid=f"o-{turn}")))
@@ -576,11 +577,11 @@ def test_minted_origids_are_no_finding_by_themselves():
 
 
 def test_what_an_earlier_release_found_by_origids_alone_is_not_taken_over():
-    conduct = Detector()
+    conduct = Detector(ALONE)
     fed(conduct, minted(pool(Random(21), 1_500, size=2_000)))
     found = conduct.finding(SPC, NOON + 30_000)
     alone = replace(found, measure=Measure.ORIGIDS, beside=())
-    other = Detector()
+    other = Detector(ALONE)
     for one in (alone, found):
         other._findings.adopt(one)
         assert (other.finding(SPC, NOON + 30_000) is None) is (one is alone)
@@ -593,7 +594,7 @@ def minted(pairs, every=20):
 
 @pytest.mark.parametrize("local", [1.0, 0.9])
 def test_a_pool_behind_minted_origids_is_found_as_one_signer(local):
-    conduct = Detector()
+    conduct = Detector(ALONE)
     fed(conduct, minted(pool(Random(21), 1_500, size=2_000, local=local)))
     found = conduct.finding(SPC, NOON + 30_000)
     assert found.state is State.POOLED
@@ -606,7 +607,7 @@ def test_customers_of_a_carrier_who_take_turns_and_call_at_a_time_are_no_box():
     """A carrier that numbers its calls, with a few customers who call all over the country."""
     random = Random(22)
     pairs = [(number("28", turn // 8 % 5), somebody(random)) for turn in range(600)]
-    conduct = Detector()
+    conduct = Detector(ALONE)
     for one in minted(pairs, every=20):
         conduct.observe(one)
         if one.at == NOON:
@@ -616,14 +617,14 @@ def test_customers_of_a_carrier_who_take_turns_and_call_at_a_time_are_no_box():
 
 @pytest.mark.parametrize("codes", [CODES[:1], CODES], ids=["city", "land"])
 def test_a_carrier_that_numbers_its_calls_is_not_found(codes):
-    conduct = Detector()
+    conduct = Detector(ALONE)
     for observation in minted(people(Random(23), 4_000, codes=codes), every=10):
         conduct.observe(observation)
         assert conduct.finding(SPC, observation.at) is None
 
 
 def test_an_spc_of_which_more_is_found_is_to_be_saved_before_it_is_answered():
-    conduct = Detector()
+    conduct = Detector(ALONE)
     known = ()
     for observation in minted(pool(Random(21), 1_500, size=2_000)):
         conduct._findings.flagged = False
@@ -638,7 +639,7 @@ def test_an_spc_of_which_more_is_found_is_to_be_saved_before_it_is_answered():
 def test_what_was_found_is_confirmed_until_it_would_no_longer_be_suspected():
     """Else an SPC would fail and be labelled in turn."""
     both = frozenset({Measure.ORIGIDS, Measure.SPREAD})
-    conduct = Detector(Policy(measures=both))
+    conduct = Detector(Policy(structure_alone=True, measures=both))
     fed(conduct, minted(pool(Random(21), 3_000, size=2_000)))
     at = NOON + 60_000
     (again,) = (
@@ -649,7 +650,7 @@ def test_what_was_found_is_confirmed_until_it_would_no_longer_be_suspected():
     told = []
     for turn, strength in enumerate((1.1, 0.9, 0.6, 0.4, 0.6)):
         switch = Switch(repeated_displays=int(again / strength))
-        conduct._findings._policy = Policy(measures=both, switch=switch)
+        conduct._findings._policy = Policy(structure_alone=True, measures=both, switch=switch)
         conduct._findings.judge(SPC, conduct._counting.table.by_key[SPC], at + turn)
         found = conduct.finding(SPC, at + turn)
         assert (found.measure, set(found.measures)) == (Measure.SPREAD, both)
@@ -658,7 +659,7 @@ def test_what_was_found_is_confirmed_until_it_would_no_longer_be_suspected():
 
 
 def test_an_spc_that_mints_no_more_is_no_longer_taken_as_one_signer():
-    conduct = Detector()
+    conduct = Detector(ALONE)
     fed(conduct, minted(pool(Random(24), 400, size=300)))
     assert Measure.LOCAL_PRESENCE in {one.measure for one in conduct.picture(SPC, NOON).measures}
     random = Random(25)
@@ -676,7 +677,7 @@ def test_an_spc_that_mints_no_more_is_no_longer_taken_as_one_signer():
 
 @pytest.mark.parametrize("local", [1.0, 0.9])
 def test_a_carrier_that_is_a_pool_with_an_origid_for_each_number_is_found(local):
-    conduct = Detector()
+    conduct = Detector(ALONE)
     origids = {}
     for observation in calls(SPC, pool(Random(36), 4_000, size=2_000, local=local), every=10):
         origid = origids.setdefault(observation.display, f"o-{len(origids)}")
@@ -704,7 +705,7 @@ def lends(random, callers, calls, codes=CODES, displays=5_000):
 
 
 def test_a_platform_that_binds_for_spammers_and_its_agents_are_found():
-    callers, conduct = agents(4), Detector()
+    callers, conduct = agents(4), Detector(ALONE)
     stream = lends(Random(26), callers, 800)
     pooled = fed(conduct, lent((ACCESS, SUBJECT), stream))
     assert set(pooled) == {ACCESS, SUBJECT, *(agent("p", caller) for caller in callers)}
@@ -740,7 +741,9 @@ def twice(pairs, apart):
 def test_attempts_that_nobody_answers_make_no_acquaintance_where_that_is_told(told):
     stream = list(twice(pool(Random(33), 200), 4))  # again after 400 seconds
     keys, often = (ACCESS, SUBJECT), {"every": 100, "told": told}
-    found = dialled(Detector(), stream, keys, answered=lambda index: index // 4 % 2 == 0, **often)
+    found = dialled(
+        Detector(ALONE), stream, keys, answered=lambda index: index // 4 % 2 == 0, **often
+    )
     assert found == (set(keys) if told else set())
 
 
@@ -750,11 +753,11 @@ def test_who_calls_the_same_people_is_left_alone_where_answers_are_told(share):
     stream = list(people(random, 3_000, persons=40, codes=CODES[:1]))
     answers = [random.random() < share for _ in stream]
     keys = (ACCESS, SUBJECT, SIGNER)
-    assert not dialled(Detector(), stream, keys, answered=answers.__getitem__)
+    assert not dialled(Detector(ALONE), stream, keys, answered=answers.__getitem__)
 
 
 def test_a_proxy_that_ceases_to_tell_of_answers_makes_nobody_a_stranger():
-    conduct, stream = Detector(), list(people(Random(35), 3_000, persons=40, codes=CODES[:1]))
+    conduct, stream = Detector(ALONE), list(people(Random(35), 3_000, persons=40, codes=CODES[:1]))
     dialled(conduct, stream[:300], (ACCESS,), answered=lambda _: True)
     for one in calls(ACCESS, stream[300:], start=NOON + 6_000):
         conduct.observe(one)
@@ -762,7 +765,7 @@ def test_a_proxy_that_ceases_to_tell_of_answers_makes_nobody_a_stranger():
 
 
 def test_a_service_that_signs_and_verifies_the_same_calls_finds_a_pool_on_both_sides():
-    conduct, stream = Detector(), list(pool(Random(31), 150))
+    conduct, stream = Detector(ALONE), list(pool(Random(31), 150))
     sides = (calls((ACCESS, SUBJECT), stream, origid=None), calls((SIGNER, SPC), stream))
     for pair in zip(*sides, strict=True):
         for one in pair:
@@ -773,7 +776,7 @@ def test_a_service_that_signs_and_verifies_the_same_calls_finds_a_pool_on_both_s
 
 def test_a_pool_that_dials_each_callee_again_at_once_is_found():
     stream = [pair for pair in pool(Random(32), 100) for _ in range(2)]
-    conduct = Detector()
+    conduct = Detector(ALONE)
     pooled = fed(conduct, calls((ACCESS, SIGNER), stream))
     assert pooled[ACCESS] < 60
     assert SIGNER in pooled
@@ -781,7 +784,7 @@ def test_a_pool_that_dials_each_callee_again_at_once_is_found():
 
 def test_a_call_that_is_signed_and_verified_here_counts_once_for_its_agent():
     stream = list(lends(Random(30), agents(1), 100))
-    conduct = Detector()
+    conduct = Detector(ALONE)
     signed, verified = (lent(keys, stream) for keys in ((ACCESS, SUBJECT), (SIGNER, SPC)))
     for one, other in zip(signed, verified, strict=True):
         conduct.observe(one)
@@ -799,7 +802,7 @@ def test_couriers_of_a_platform_are_left_alone():
         people = [somebody(random, code) for _ in range(60)]
         stream += [(rider, number(code, 7), callee) for callee in people]
     random.shuffle(stream)
-    untouched(Detector(), lent((ACCESS, SUBJECT), stream))
+    untouched(Detector(ALONE), lent((ACCESS, SUBJECT), stream))
 
 
 def test_merchants_of_a_platform_are_left_alone():
@@ -811,12 +814,12 @@ def test_merchants_of_a_platform_are_left_alone():
             callee = somebody(random, code)
             stream += [(merchant, number(code, 8), callee)] * random.choice([1, 1, 1, 2])
     random.shuffle(stream)
-    untouched(Detector(), lent((ACCESS, SUBJECT), stream))
+    untouched(Detector(ALONE), lent((ACCESS, SUBJECT), stream))
 
 
 @pytest.mark.parametrize("behind", ["447700900123", "4006661234", "9501234"])
 def test_an_agent_whose_number_has_no_area_is_found(behind):
-    pooled = fed(Detector(), lent((ACCESS, SUBJECT), lends(Random(37), [TN(behind)], 100)))
+    pooled = fed(Detector(ALONE), lent((ACCESS, SUBJECT), lends(Random(37), [TN(behind)], 100)))
     assert agent("p", TN(behind)) in pooled
 
 
@@ -829,13 +832,13 @@ def test_one_agent_among_many_does_not_make_a_platform():
         good += [(rider, number(code, 7), somebody(random, code)) for _ in range(20)]
     stream = bad + good
     random.shuffle(stream)
-    pooled = fed(Detector(), lent((ACCESS, SUBJECT), stream))
+    pooled = fed(Detector(ALONE), lent((ACCESS, SUBJECT), stream))
     assert set(pooled) == {agent("p", agents(1)[0])}
 
 
 def test_who_calls_behind_a_binding_need_not_be_known():
     binding = Observation(NOON, (ACCESS, SUBJECT), number("28", 1), number("10", 2), bound=True)
-    conduct = Detector()
+    conduct = Detector(ALONE)
     conduct.observe(binding)
     assert conduct.picture(ACCESS, NOON).calls == 1
 
@@ -843,7 +846,7 @@ def test_who_calls_behind_a_binding_need_not_be_known():
 @pytest.mark.parametrize("customers", [50, 5_000, 1_000_000])
 def test_carrier_with_an_origid_for_each_customer_is_left_alone(customers):
     random = Random(20)
-    conduct = Detector()
+    conduct = Detector(ALONE)
     for turn in range(6_000):
         customer = int(random.random() ** 2 * customers)
         pair = (number("28", customer), somebody(random))
@@ -855,7 +858,7 @@ def test_carrier_of_which_one_customer_makes_most_calls_is_left_alone():
     """Whatever the salt: a table in which the customer's place is taken must not accuse."""
     for salt in range(16):
         random = Random(salt)
-        conduct = Detector(Policy(salt=salt))
+        conduct = Detector(Policy(structure_alone=True, salt=salt))
         for turn in range(1_200):
             customer = int(random.random() * 400) if turn < 600 or turn % 4 == 0 else 0
             pair = (number("28", customer), somebody(random))

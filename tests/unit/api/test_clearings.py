@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from random import Random
 
 import pytest
-from pools import ACCESS, SUBJECT, make_pool
+from pools import ACCESS, SUBJECT, make_pool, unanswered
 from streams import calls, fed, lent, number, pool, somebody
 from test_displays_api import sign
 
@@ -111,7 +111,7 @@ def test_the_same_conduct_is_found_again_and_may_be_cleared_again(desk_with):
     conduct = desk.service.keeper.conduct
     later = int(clock[0]) + 1
     clock[0] += 200
-    fed(conduct, calls((ACCESS, SUBJECT), pool(Random(4), 150), start=later, every=1))
+    unanswered(conduct, calls((ACCESS, SUBJECT), pool(Random(4), 150), start=later, every=1))
     assert sign(desk, iat=int(clock[0]))[0] == 403
     assert standing(desk) == {str(ACCESS), str(SUBJECT)}
     assert clear(desk).status_code == 204
@@ -186,10 +186,11 @@ def test_what_cannot_be_put_on_record_is_not_cleared(desk, request):
 def test_a_finding_from_a_clock_that_is_ahead_is_cleared_too(desk):
     now = int(time.time())
     conduct = desk.service.keeper.conduct
-    fed(conduct, calls((ACCESS, SUBJECT), pool(Random(3), 150), start=now - 90, every=1))
+    unanswered(conduct, calls((ACCESS, SUBJECT), pool(Random(3), 150), start=now - 90, every=1))
     assert clear(desk).status_code == 204
     assert now + 30 < recorded(desk)[0]["at"] <= now + 60
-    fed(conduct, calls((SUBJECT,), pool(Random(3), 150), start=now + 10 * MOST_AHEAD, every=1))
+    ahead = calls((SUBJECT,), pool(Random(3), 150), start=now + 10 * MOST_AHEAD, every=1)
+    unanswered(conduct, ahead)
     assert clear(desk, f"/v1/displays/{SUBJECT}").status_code == 204
     assert recorded(desk)[1]["at"] <= time.time() + MOST_AHEAD
     assert standing(desk) == set()
@@ -234,7 +235,7 @@ def test_a_restart_keeps_what_was_found_since(desk_with):
     later = int(clock[0]) + 1
     clock[0] += 200
     conduct = desk.service.keeper.conduct
-    fed(conduct, calls((ACCESS,), pool(Random(5), 150), start=later, every=1))
+    unanswered(conduct, calls((ACCESS,), pool(Random(5), 150), start=later, every=1))
     assert conduct.finding(ACCESS, later + 150).state is State.POOLED
     asyncio.run(saved(desk.service.keeper))
     again = desk_with(clock=lambda: clock[0])

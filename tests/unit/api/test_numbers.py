@@ -8,7 +8,9 @@ import time
 
 import pytest
 from msgspec.structs import replace
+from pools import nobody_answered
 
+from zhenxian.analytics import Key, KeyKind
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION, Headers, Incoming
 from zhenxian.certs.chain import parse_chain
 from zhenxian.core.tn import ANONYMOUS, TN, URI, TNRange
@@ -82,6 +84,9 @@ def _ask_to_sign(desk, orig, access="call-centre-trunk", origid=CENTRE_ORIGID, *
         return status, told["attest"], told["decision"], told["decisionText"]
     ((_, told),) = answer["requestError"].items()
     return status, None, *told["variables"]
+
+
+POOL = (Key(KeyKind.ACCESS, "pool-trunk"), Key(KeyKind.SUBJECT, "pool-company"))
 
 
 def _decided(desk, orig, **more):
@@ -351,16 +356,12 @@ def test_a_private_number_matches_itself_alone(desk, installation):
 
 def test_conduct_consent_and_bindings_take_the_number(desk, installation):
     numbers = list(pool_calls())
-    decided = [
-        _decided(
-            desk,
-            {"uri": f"sip:{display}@{HOSTS}"},
-            access="pool-trunk",
-            origid=POOL_ORIGID,
-            dest={"uri": [f"sip:+{callee}@{HOSTS}"]},
-        )
-        for display, callee in numbers
-    ]
+    decided = []
+    for display, callee in numbers:
+        asked = {"uri": f"sip:{display}@{HOSTS}"}
+        to = {"uri": [f"sip:+{callee}@{HOSTS}"]}
+        decided.append(_decided(desk, asked, access="pool-trunk", origid=POOL_ORIGID, dest=to))
+        nobody_answered(desk.service.keeper.conduct, TN(display), TN(callee), POOL)
     assert decided[0] == ("A", "HELD_AND_VERIFIED")
     assert decided[-1] == (None, "POOLED_DISPLAY")
     bound = {
@@ -505,10 +506,11 @@ def test_a_call_for_help_counts_against_nobody(desk):
             desk, display, access="pool-trunk", origid=POOL_ORIGID, dest={"tn": ["110"]}
         )
         assert decided == ("A", "HELD_AND_VERIFIED")
-    found = [
-        _decided(desk, display, access="pool-trunk", origid=POOL_ORIGID, dest={"tn": [callee]})
-        for display, callee in pool_calls()
-    ]
+    found = []
+    for display, callee in pool_calls():
+        to = {"tn": [callee]}
+        found.append(_decided(desk, display, access="pool-trunk", origid=POOL_ORIGID, dest=to))
+        nobody_answered(desk.service.keeper.conduct, TN(display), TN(callee), POOL)
     assert found[-1] == (None, "POOLED_DISPLAY")
     decided = _decided(desk, display, access="pool-trunk", origid=POOL_ORIGID, dest={"tn": ["110"]})
     assert decided == ("C", "EMERGENCY_CALL")

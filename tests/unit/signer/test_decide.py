@@ -32,7 +32,12 @@ from zhenxian.registry.model import (
     Use,
     Verification,
 )
-from zhenxian.signer.analytics import PooledSigning, observation
+from zhenxian.signer.analytics import (
+    PooledSigning,
+    gateway,
+    observation,
+    observation_of_gateway,
+)
 from zhenxian.signer.decide import Facts, decide, gather
 from zhenxian.signer.request import SigningRequest
 
@@ -162,7 +167,7 @@ TABLE = [
     (known(held=holding(), finding=POOL), A, None, Reason.POOLED_DISPLAY),
     (known(held=holding(), finding=POOL), C, None, Reason.POOLED_DISPLAY),
     (known(finding=POOL), A, None, Reason.POOLED_DISPLAY),
-    (known(held=holding(), finding=SUSPICION), A, A, Reason.HELD_AND_VERIFIED),
+    (known(held=holding(), finding=SUSPICION), B, B, Reason.POOLED_SUSPECTED),
     (known(OTHER, holding(), finding=POOL), A, None, Reason.DISPLAY_OF_ANOTHER),
     (known(held=holding(), finding=POOL, order=ORDER), A, None, Reason.ORDERED),
     (known(held=PRIVATE, finding=POOL), A, None, Reason.NOT_BOUND),
@@ -524,3 +529,23 @@ def test_the_stated_purpose_is_held_against_what_the_callee_refuses(stated, foun
     if not stated:
         registry.refusal = None  # whoever asks fails
         assert gather(asked, registry, NOW, consent=ConsentPolicy()).unwanted is None
+
+
+def test_calls_of_no_known_access_count_for_their_origid():
+    unknown = request(access="nobody", origid="b1000000-0000-4000-8000-00000000000f")
+    told = observation_of_gateway(unknown, 100)
+    assert told.keys == gateway(unknown.origid)
+    assert told.display == unknown.orig
+    assert observation_of_gateway(replace(unknown, origid=None), 100) is None
+    assert (
+        observation_of_gateway(replace(unknown, orig=URI("sip:alice@other.example")), 100) is None
+    )
+
+
+def test_a_pool_of_no_known_access_is_refused_and_a_suspicion_stays_at_c():
+    pooled = decide(request(), Facts(finding=POOL))
+    assert (pooled.attest, pooled.reason) == (None, Reason.POOLED_DISPLAY)
+    lowered = decide(request(), Facts(finding=POOL), PooledSigning.LOWER)
+    assert (lowered.attest, lowered.reason) == (Attestation.C, Reason.ACCESS_UNKNOWN)
+    suspected = decide(request(), Facts(finding=SUSPICION))
+    assert (suspected.attest, suspected.reason) == (Attestation.C, Reason.ACCESS_UNKNOWN)

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from streams import ACCESS, NOON, SUBJECT, calls, fed, number, pool
+from streams import ACCESS, ALONE, NOON, SUBJECT, calls, fed, number, pool
 
 from zhenxian.analytics import Detector, Key, KeyKind, Observation, Policy, State
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
@@ -18,7 +18,7 @@ from zhenxian.stores.analytics.file import ConductFile
 from zhenxian.stores.analytics.sync import SAVED_WITHIN, AnalyticsSync, load_policy, salt_of
 
 AT = NOON + 3_000
-POLICY = Policy(max_keys=64)
+POLICY = Policy(structure_alone=True, max_keys=64)
 
 
 def keeper(path, policy=POLICY, now=NOON):
@@ -67,7 +67,7 @@ def test_killed_at_the_first_call_that_was_answered_by_a_finding_it_stands(path)
 
 
 def test_counts_are_saved_within_the_stated_time(path):
-    kept = keeper(path, Policy())
+    kept = keeper(path, ALONE)
     keys = [Key(KeyKind.ACCESS, f"a-{index}") for index in range(12_000)]
     for index, key in enumerate(keys):
         seen = (key,), number("28", index), number("10", index)
@@ -79,7 +79,7 @@ def test_counts_are_saved_within_the_stated_time(path):
 
     asyncio.run(looks())
     assert kept.conduct.untaken == 0
-    again = keeper(path, Policy())
+    again = keeper(path, ALONE)
     assert all(again.conduct.picture(key, NOON).calls == 1 for key in keys)
 
 
@@ -97,11 +97,11 @@ def test_no_more_keys_are_kept_than_are_remembered(path):
     assert 0 < rows <= POLICY.max_keys
 
 
-def test_what_is_older_than_the_window_is_left(path):
+def test_what_is_older_than_anybody_is_remembered_is_left(path):
     before = keeper(path)
     fed(before.conduct, calls(ACCESS, pool(Random(1), 10)))
     asyncio.run(before.close())
-    assert len(keeper(path, now=NOON + POLICY.window + 1).conduct) == 0
+    assert len(keeper(path, now=NOON + POLICY.remembered + 300).conduct) == 0
 
 
 def test_a_file_that_cannot_be_written_is_told_and_written_when_it_can(path):
@@ -121,7 +121,7 @@ def test_a_file_that_cannot_be_written_is_told_and_written_when_it_can(path):
 
 
 def test_while_nothing_can_be_written_counts_wait_where_they_are_bounded(path):
-    kept = keeper(path, Policy())
+    kept = keeper(path, ALONE)
     for index in range(1_000):
         seen = (Key(KeyKind.ACCESS, f"a-{index}"),), number("28", index), number("10", index)
         kept.conduct.observe(Observation(NOON, *seen))
@@ -138,7 +138,7 @@ def test_while_nothing_can_be_written_counts_wait_where_they_are_bounded(path):
     blocker.close()
     asyncio.run(looks(SAVED_WITHIN * 2))
     assert kept.conduct.untaken == 0
-    again = keeper(path, Policy())
+    again = keeper(path, ALONE)
     assert len(again.conduct) == 1_000
 
 
@@ -189,7 +189,7 @@ def test_a_node_that_cannot_be_read_is_told_of_until_it_is_silent(path):
     exchange = Slow(lambda: None)
     conduct = Detector(POLICY, fleet=True)
     kept = AnalyticsSync(conduct, ConductFile(path), exchange, lambda: clock[0])
-    other = Detector(Policy(salt=9), fleet=True)
+    other = Detector(Policy(structure_alone=True, salt=9), fleet=True)
     fed(other, calls(ACCESS, pool(Random(1), 3)))
     heard = [[("other/7", other.take_delta())], [], []]
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from found import Found, finding
 from simulator import NOW, Carrier
+from streams import ALONE
 from verification import DEST, ORIG, Case, Knows, forged, replayed
 
 from zhenxian.analytics.detector import Detector
@@ -260,7 +261,7 @@ def test_a_binding_for_somebody_else_whom_the_token_names_permits_nothing(case):
 
 def told(case, *requests):
     """What asking tells a Detector of its own."""
-    conduct = Detector()
+    conduct = Detector(ALONE)
     for request in requests:
         case.ask(request)
     for observation in case.conduct.observed:

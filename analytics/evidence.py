@@ -1,0 +1,247 @@
+"""What tells a pool from a business with many numbers: talk, and whom its numbers call again.
+
+How displays spread is no proof: a bank with branches looks like a pool of as many numbers. Two
+things differ, and each is tested for itself, call by call, with a likelihood ratio whose chance to
+ever pass 1 / alpha by mistake is alpha at most (Ville's inequality), however often it is looked at:
+
+talk: strangers who are called by a pool answer seldom and hang up soon. An honest business is
+    answered more often than `honest_answered`, or talks for a minute more often than `honest_long`;
+    only who falls behind in both speaks against itself.
+repeats: a number that was seen before has some people whom it calls again. Asked are only calls of
+    numbers that could have done so; those of an earlier day are the ones that may refuse, because
+    on one day nobody has much reason to call the same people twice.
+
+Both begin anew when they lean far to the honest side, so that a caller who changes is seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import log
+from typing import Annotated, Final, TypeAlias
+
+from msgspec import Meta
+
+from zhenxian.analytics.sketch import LEVEL_BITS
+from zhenxian.analytics.thresholds import HonestRepeats, HonestTalk
+
+CAPACITY: Final = 2_048  # values of one set, half of its places
+_PLACES: Final = 4_096
+_MASK: Final = _PLACES - 1
+_OCTETS: Final = 4
+_Values: TypeAlias = Annotated[
+    bytearray, Meta(min_length=_PLACES * _OCTETS, max_length=_PLACES * _OCTETS)
+]
+_Ages: TypeAlias = Annotated[bytearray, Meta(min_length=_PLACES, max_length=_PLACES)]
+_HALVES_KEPT: Final = 42  # half windows, three weeks; an age has 8 bits
+_A_DAY: Final = 2  # half windows, after which another day has begun
+_LOW: Final = (1 << LEVEL_BITS) - 1
+_HIGH: Final = ~_LOW
+
+
+class Likelihood:
+    """One sequential test of a share, as constants.
+
+    Attributes:
+        hit, miss: what a call adds that shows the honest thing, and one that does not.
+        floor: where it begins anew.
+    """
+
+    __slots__ = ("floor", "hit", "miss")
+
+    def __init__(self, honest: float, pool: float, floor: float) -> None:
+        self.hit = log(pool / honest)
+        self.miss = log((1 - pool) / (1 - honest))
+        self.floor = floor
+
+    def step(self, score: float, *, honest: bool) -> float:
+        """The log-likelihood ratio after one more call."""
+        score += self.hit if honest else self.miss
+        return max(score, self.floor)
+
+
+class SequentialTests:
+    """The tests' constants, worked out once."""
+
+    __slots__ = ("aged", "answered", "long", "repeats", "seconds")
+
+    def __init__(self, talk: HonestTalk, repeats: HonestRepeats) -> None:
+        self.seconds = talk.seconds
+        self.long = Likelihood(talk.honest_long, talk.pool_long, talk.floor)
+        self.answered = Likelihood(talk.honest_answered, talk.pool_answered, talk.floor)
+        self.repeats = Likelihood(repeats.honest, repeats.pool, repeats.floor)
+        self.aged = Likelihood(repeats.honest_aged, repeats.pool, repeats.floor)
+
+
+@dataclass(slots=True)
+class TalkCounts:
+    """How a key's callees take its calls.
+
+    Attributes:
+        told: calls of which was told whether they were answered. answered: of those.
+        timed: of which was told for how long. long: of those, a minute or more.
+        answer_score, long_score: log-likelihood ratios.
+    """
+
+    told: int = 0
+    answered: int = 0
+    timed: int = 0
+    long: int = 0
+    answer_score: float = 0.0
+    long_score: float = 0.0
+
+    def add(self, tests: SequentialTests, *, answered: bool, seconds: int | None) -> None:
+        """Count the end of one call; `seconds` of talk, None where that is not told."""
+        self.told += 1
+        self.answered += answered
+        self.answer_score = tests.answered.step(self.answer_score, honest=answered)
+        if seconds is None and answered:
+            return
+        self.timed += 1
+        long = answered and seconds is not None and seconds >= tests.seconds
+        self.long += long
+        self.long_score = tests.long.step(self.long_score, honest=long)
+
+    @property
+    def score(self) -> float:
+        """The weaker of the two: whoever does well in one of them is no pool."""
+        return min(self.answer_score, self.long_score)
+
+
+class _Viewed:
+    """Holds the octets as integers, made once; it is not saved and not copied."""
+
+    __slots__ = ("_view",)
+    _view: memoryview
+
+
+@dataclass(slots=True)
+class AgedSet(_Viewed):
+    """Values of 32 bits and the half window in which each was first seen; bounded, for weeks.
+
+    Open addressing over 4,096 places. When half are taken, what is older than three weeks goes;
+    if that is not enough, only every second value is kept from then on (`level`).
+
+    Attributes:
+        values: four octets a place, 0 for none. ages: an octet a place. stored: places taken.
+    """
+
+    values: _Values = field(default_factory=lambda: bytearray(_PLACES * _OCTETS))
+    ages: _Ages = field(default_factory=lambda: bytearray(_PLACES))
+    stored: int = 0
+
+    def __post_init__(self) -> None:
+        self._view = memoryview(self.values).cast("I")  # type: ignore[misc]
+
+    def __deepcopy__(self, _: object) -> AgedSet:
+        return AgedSet(self.values.copy(), self.ages.copy(), self.stored)
+
+    def seen(self, value: int, age: int) -> int | None:
+        """The half window (8 bits) in which a value was first seen; None when it is new.
+
+        A new value is remembered.
+        """
+        value = value or 1
+        view = self._view
+        place = (value >> LEVEL_BITS) & _MASK
+        while True:
+            found = view[place]
+            if found == value:
+                return self.ages[place]
+            if not found:
+                view[place] = value
+                self.ages[place] = age & 255
+                self.stored += 1
+                return None
+            place = (place + 1) & _MASK
+
+    def __contains__(self, value: int) -> bool:
+        value = value or 1
+        view = self._view
+        place = (value >> LEVEL_BITS) & _MASK
+        while view[place]:
+            if view[place] == value:
+                return True
+            place = (place + 1) & _MASK
+        return False
+
+    def trim(self, age: int, mask: int) -> None:
+        """Leave values of the last weeks of which the bits in `mask` are 0."""
+        kept = [
+            (value, old)
+            for value, old in zip(self._view, self.ages, strict=True)
+            if value and not value & mask and (age - old) & 255 <= _HALVES_KEPT
+        ]
+        self.values, self.ages = bytearray(_PLACES * _OCTETS), bytearray(_PLACES)
+        self._view = memoryview(self.values).cast("I")  # type: ignore[misc]
+        self.stored = 0
+        for value, old in kept:
+            self.seen(value, old)
+
+
+@dataclass(slots=True)
+class Contacts:
+    """Whom a key's displays called within the last weeks, and how many they called again.
+
+    Attributes:
+        level: only displays whose low `level` bits are 0 are followed, with all of their callees.
+        again: calls of displays seen before; known: of those, to a callee of the display.
+        score: the log-likelihood ratio of these.
+        aged, aged_known, aged_score: likewise, of displays, and callees, of an earlier day.
+    """
+
+    displays: AgedSet = field(default_factory=AgedSet)
+    pairs: AgedSet = field(default_factory=AgedSet)
+    level: int = 0
+    again: int = 0
+    known: int = 0
+    score: float = 0.0
+    aged: int = 0
+    aged_known: int = 0
+    aged_score: float = 0.0
+
+    def add(self, display: int, pair: int, age: int, tests: SequentialTests) -> None:
+        """Count one call; `age` is the number of the half window."""
+        if self.level and display & ((1 << self.level) - 1):
+            return
+        displays, pairs = self.displays, self.pairs
+        shown = displays.seen(display, age)
+        called = pairs.seen(pair & _HIGH | display & _LOW, age)
+        if shown is None:
+            if pairs.stored > CAPACITY or displays.stored > CAPACITY:
+                self._trim(age)
+            return
+        self.again += 1
+        test = tests.repeats
+        if called is None:
+            score = self.score + test.miss
+            if pairs.stored > CAPACITY:
+                self._trim(age)
+        else:
+            self.known += 1
+            score = self.score + test.hit
+        self.score = max(test.floor, score)
+        if (age - shown) & 255 >= _A_DAY:
+            self._of_another_day(called, age, tests.aged)
+
+    def _of_another_day(self, called: int | None, age: int, test: Likelihood) -> None:
+        """Count a call of a display that was seen on an earlier day."""
+        before = called is not None and (age - called) & 255 >= _A_DAY
+        # Whom it called today alone is neither a stranger nor an old acquaintance.
+        if before or called is None:
+            self.aged += 1
+            self.aged_known += before
+            self.aged_score = test.step(self.aged_score, honest=before)
+
+    def _trim(self, age: int) -> None:
+        sets = (self.displays, self.pairs)
+        for one in sets:
+            one.trim(age, (1 << self.level) - 1)
+        while max(one.stored for one in sets) > CAPACITY * 3 // 4 and self.level < LEVEL_BITS:
+            self.level += 1
+            for one in sets:
+                one.trim(age, (1 << self.level) - 1)
+
+    def absolved(self) -> Contacts:
+        """Whom the displays called, with nothing that speaks against them."""
+        return Contacts(self.displays, self.pairs, self.level)

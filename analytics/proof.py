@@ -1,0 +1,99 @@
+"""What independent evidence makes of how displays spread: nothing yet, a suspicion, or a pool.
+
+A structure (many numbers, of many cities or chosen to fit the callee) is no proof by itself. It is
+held against how callees take the calls and whom the numbers call again (`analytics.evidence`).
+Where neither was told, or not often enough, nobody can tell; the assessment then says what would.
+"""
+
+from __future__ import annotations
+
+from math import log
+from typing import Final
+
+from msgspec.structs import replace
+
+from zhenxian.analytics.counts import KeyCounts
+from zhenxian.analytics.evidence import Contacts, TalkCounts
+from zhenxian.analytics.model import Assessment
+from zhenxian.analytics.thresholds import HonestRepeats, HonestTalk, Policy
+
+_TOLD: Final = 20  # ends of calls, from which on talk is asked
+_SPEAKS: Final = 3  # callees of an earlier half day called again, who speak for a caller
+_SPEAKS_SCORE: Final = -1.0
+WOULD_TELL_TALK: Final = "seconds of talk beside answered, in POST /v1/displays/ended"
+WOULD_TELL_REPEATS: Final = "more calls of numbers seen on an earlier day"
+
+
+def proven(found: Assessment, counts: KeyCounts, policy: Policy, *, one_city: bool) -> Assessment:
+    """The assessment with what evidence makes of it.
+
+    Args:
+        found: of a structure.
+        one_city: the numbers are of too few cities to be a structure by themselves; then both
+            talk and repeats have to speak against the caller before anything is refused.
+    """
+    talk, contacts = counts.talk, counts.contacts
+    structure = min(found.strength, 1.0)
+    figures, untold = _figures(talk, contacts), []
+    talked = talk.score if talk is not None and talk.timed >= _TOLD else None
+    lately = contacts.score if contacts is not None else 0.0
+    aged = contacts.aged_score if contacts is not None else 0.0
+    repeats_label, repeats_refuse = (log(1 / one) for one in _levels(policy.repeats))
+    talk_label, talk_refuse = (log(1 / one) for one in _levels(policy.talk))
+    by_repeats = aged / repeats_refuse
+    suspicion = max(lately, aged) / repeats_label
+    if talked is None:
+        untold.append(WOULD_TELL_TALK)
+        strength = 0.0 if one_city else by_repeats
+    else:
+        figures["talk log-likelihood ratio"] = talked
+        by_talk = talked / talk_refuse
+        # Who is talked to as others are is no pool, however few are called again.
+        leaning = talked > 0
+        suspicion = max(talked / talk_label, suspicion if leaning else 0.0)
+        if one_city:
+            strength = min(by_talk, suspicion, max(lately, aged) / repeats_label)
+        else:
+            strength = max(by_talk, by_repeats if leaning else 0.0)
+    if aged < repeats_refuse:
+        untold.append(WOULD_TELL_REPEATS)
+    if spoken_for(contacts):
+        strength = 0.0
+    return replace(
+        found,
+        strength=min(structure, max(0.0, strength)) if structure >= 1 else 0.0,
+        suspicion=max(0.0, suspicion) if structure >= 1 else 0.0,
+        figures=found.figures | figures,
+        structure=found.strength,
+        would_tell=tuple(untold) if structure >= 1 and strength < 1 else (),
+    )
+
+
+def _levels(test: HonestTalk | HonestRepeats) -> tuple[float, float]:
+    return test.label, test.refuse
+
+
+def spoken_for(contacts: Contacts | None) -> bool:
+    """Tell whether people are called again on another day, as nobody does with a pool."""
+    return (
+        contacts is not None
+        and contacts.aged_known >= _SPEAKS
+        and contacts.aged_score <= _SPEAKS_SCORE
+    )
+
+
+def _figures(talk: TalkCounts | None, contacts: Contacts | None) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    if talk is not None and talk.told:
+        figures["answered"] = talk.answered / talk.told
+        if talk.timed:
+            figures["long talks"] = talk.long / talk.timed
+    if contacts is not None:
+        figures |= {
+            "displays seen again": contacts.again,
+            "of them to a callee called before": contacts.known,
+            "displays seen on an earlier day": contacts.aged,
+            "of them to a callee called on an earlier day": contacts.aged_known,
+            "repeats log-likelihood ratio": contacts.aged_score,
+        }
+    return figures

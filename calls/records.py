@@ -1,0 +1,266 @@
+"""Call records of the past through the detector, by the calls' own clock: who would be found.
+
+The same code judges them as judges calls: `signer.analytics` and `verifier.analytics` say whose
+conduct a call counts for and what stands against it. Nothing is signed, verified or written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from heapq import heappop, heappush
+from typing import Any, Final
+
+from msgspec import Struct
+
+from zhenxian.analytics.counted import Contact
+from zhenxian.analytics.detector import Detector
+from zhenxian.analytics.model import Finding, Key, KeyKind, Observation, State, agent
+from zhenxian.analytics.sentences import english
+from zhenxian.core.tn import TN
+from zhenxian.registry.exemptions import against
+from zhenxian.registry.model import Binding, BindingModel, Registry
+from zhenxian.verifier.analytics import AS_USUAL, PooledVerifying
+
+SIGNING, VERIFYING = "signing", "verifying"
+MAX_KEYS: Final = 1_000_000  # of which figures are kept; those after it are counted together
+_CACHED: Final = 65_536
+_EXPIRE_EVERY: Final = 3_600  # seconds of the calls' clock
+_NOTHING: Final[list[Finding | None]] = [None, None]
+_NOTHING_ALONE: Final[list[Finding | None]] = [None]
+_UNKNOWN: Final = "unknown"
+
+
+class Row(Struct, frozen=True, gc=False):
+    """One call of the past.
+
+    Attributes:
+        at: seconds since the epoch.
+        access, customer: where it came in, and whose of those who share that; empty for none.
+        spc, origid: of the token that it came with; empty for none.
+        caller: the number behind a privacy number; None where the display is no such.
+        answered: None where that is not known. seconds: of talk, likewise.
+        complaint: the callee complained of it; nothing is made of that yet.
+    """
+
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
+    at: float
+    orig: TN
+    dest: TN
+    access: str = ""
+    customer: str = ""
+    spc: str = ""
+    origid: str = ""
+    caller: TN | None = None
+    answered: bool | None = None
+    seconds: int | None = None
+    complaint: bool = False
+
+
+class Tally:
+    """What became of one key's calls; the numbers are the key's own calls, from 1."""
+
+    __slots__ = ("calls", "found", "labelled", "lowered", "measures", "refusals", "refused", "side")
+
+    def __init__(self, side: str) -> None:
+        self.side = side
+        self.calls = self.refusals = 0
+        self.labelled: int | None = None
+        self.lowered: int | None = None
+        self.refused: int | None = None
+        self.measures: set[str] = set()
+        self.found: Finding | None = None
+
+    def add(self, found: Finding | None, *, refuses: bool, lowers: bool) -> None:
+        """One more call, and what stood against it."""
+        self.calls += 1
+        if found is None:
+            return
+        self.found = found
+        self.measures.update(measure.value for measure in found.measures)
+        if self.labelled is None:
+            self.labelled = self.calls
+        if lowers and self.lowered is None:
+            self.lowered = self.calls
+        if refuses:
+            self.refusals += 1
+            if self.refused is None:
+                self.refused = self.calls
+
+
+@lru_cache(_CACHED)
+def _pair(kind: KeyKind, name: str, other: KeyKind, whose: str) -> tuple[Key, ...]:
+    return Key(kind, name), Key(other, whose)
+
+
+@lru_cache(_CACHED)
+def _alone(kind: KeyKind, name: str) -> tuple[Key, ...]:
+    return (Key(kind, name),)
+
+
+class Replay:
+    """Takes rows in order of time.
+
+    Attributes:
+        tallies: by key, in the order in which they were first seen. untold: keys beyond MAX_KEYS.
+        late: rows that came before the one before them.
+    """
+
+    def __init__(self, detector: Detector, registry: Registry | None = None) -> None:
+        """Args: registry: who an access is of, which bindings there are, and who is exempt."""
+        self.tallies: dict[Key, Tally] = {}
+        self.untold = 0
+        self.late = 0
+        self._detector = detector
+        self._registry = registry
+        self._subjects: dict[str, str | None] = {}
+        self._ends: list[tuple[int, int, Contact, tuple[Key, ...]]] = []
+        self._number = 0
+        self._last = 0.0
+        self._expired = 0
+
+    def add(self, row: Row) -> None:
+        """Judge one call, and count it."""
+        at = int(row.at)
+        if row.at < self._last:
+            self.late += 1
+        self._last = max(self._last, row.at)
+        ends = self._ends
+        while ends and ends[0][0] <= at:
+            self._end(heappop(ends))
+        if at - self._expired >= _EXPIRE_EVERY:
+            self._expired = at
+            self._detector.expire(at)
+        if row.access or not row.spc:
+            self._signing(row, at)
+        if row.spc:
+            self._verifying(row, at)
+
+    def finish(self) -> None:
+        """All rows were added: calls in progress end."""
+        while self._ends:
+            self._end(heappop(self._ends))
+
+    # -- each side
+
+    def _signing(self, row: Row, at: int) -> None:
+        keys, caller = self._callers(row), row.caller
+        binding = self._binding(row, keys) if caller is not None else None
+        told = keys
+        if binding is not None and caller is not None:
+            told = (*keys, agent(binding.platform, caller))
+        found = None
+        if any(self._detector.finding(key, at) is not None for key in told):
+            found = against(keys, self._detector, self._registry, at, binding, caller)
+        refuses = found is not None and found.state is State.POOLED
+        lowers = refuses or (found is not None and found.lowers)
+        for key in told:
+            self._tally(key, SIGNING).add(found, refuses=refuses, lowers=lowers)
+        bound = binding is not None
+        self._detector.observe(
+            Observation(
+                at, told, row.orig, row.dest, bound=bound, hidden_caller=caller if bound else None
+            )
+        )
+        self._ending(row, at, keys)
+
+    def _binding(self, row: Row, keys: tuple[Key, ...]) -> Binding | None:
+        """The binding that permits the display; without a registry, as the row says it is so."""
+        if row.caller is None:
+            return None
+        if self._registry is not None and row.access:
+            return self._registry.binding(row.caller, row.orig, row.dest, "", row.at)
+        return Binding(
+            id="", platform=keys[-1].id, model=BindingModel.AX, x=row.orig, a=row.caller, since=0
+        )
+
+    def _verifying(self, row: Row, at: int) -> None:
+        if row.origid:
+            keys = _pair(KeyKind.SIGNER, f"{row.spc}/{row.origid}", KeyKind.SPC, row.spc)
+        else:
+            keys = _alone(KeyKind.SPC, row.spc)
+        finding = self._detector.finding
+        own = [finding(key, at) for key in keys]
+        if own in (_NOTHING, _NOTHING_ALONE):
+            for key in keys:
+                self._tally(key, VERIFYING).calls += 1
+        else:
+            found = against(keys, self._detector, self._registry, at, None, None, AS_USUAL.weight)
+            for key, its in zip(keys, own, strict=True):
+                stands = found if key.kind is KeyKind.SIGNER else its
+                fails = stands is not None and AS_USUAL.on(stands) is PooledVerifying.FAIL
+                self._tally(key, VERIFYING).add(stands, refuses=fails, lowers=fails)
+        self._detector.observe(Observation(at, keys, row.orig, row.dest, row.origid or None))
+        self._ending(row, at, keys)
+
+    def _callers(self, row: Row) -> tuple[Key, ...]:
+        access = row.access or f"{_UNKNOWN}/{row.origid}".rstrip("/")
+        if row.customer:
+            # Who shares an access is judged by itself; the access's other customers are not.
+            return _alone(KeyKind.ACCESS, f"{access}/{row.customer}")
+        subject = self._subject(access) if row.access else None
+        if subject is None:
+            return _alone(KeyKind.ACCESS, access)
+        return _pair(KeyKind.ACCESS, access, KeyKind.SUBJECT, subject)
+
+    def _subject(self, access: str) -> str | None:
+        if self._registry is None:
+            return None
+        if access not in self._subjects:
+            if len(self._subjects) >= _CACHED:
+                self._subjects.clear()
+            found = self._registry.access(access, None)
+            self._subjects[access] = None if found is None else found.subject
+        return self._subjects[access]
+
+    # -- what is told of calls
+
+    def _ending(self, row: Row, at: int, keys: tuple[Key, ...]) -> None:
+        answered = row.answered
+        if answered is None:
+            if row.seconds is None:
+                return
+            answered = row.seconds > 0
+        contact = self._detector.met(row.orig, row.dest, answered=answered, seconds=row.seconds)
+        self._number += 1
+        heappush(self._ends, (at + (row.seconds or 0), self._number, contact, keys))
+
+    def _end(self, over: tuple[int, int, Contact, tuple[Key, ...]]) -> None:
+        at, _, contact, keys = over
+        ended = self._detector.ended
+        for key in keys:
+            ended(key, at, contact)
+
+    def _tally(self, key: Key, side: str) -> Tally:
+        found = self.tallies.get(key)
+        if found is None:
+            found = Tally(side)
+            if len(self.tallies) < MAX_KEYS:
+                self.tallies[key] = found
+            else:
+                self.untold += 1
+        return found
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """One for each key, as `zhenxian replay --json` writes them."""
+        for key, tally in self.tallies.items():
+            yield {
+                "key": str(key),
+                "side": tally.side,
+                "calls": tally.calls,
+                "first_labelled": tally.labelled,
+                "first_lowered": tally.lowered,
+                "first_refused": tally.refused,
+                "refused": tally.refusals,
+                "measures": sorted(tally.measures),
+                "sentence": self._sentence(key, tally),
+            }
+
+    def _sentence(self, key: Key, tally: Tally) -> str:
+        if tally.found is not None:
+            return english(tally.found)
+        picture = self._detector.picture(key, int(self._last))
+        untold: list[str] = []
+        for one in picture.measures:
+            untold += [text for text in one.would_tell if text not in untold]
+        return f"cannot tell; would tell: {', and '.join(untold)}" if untold else ""

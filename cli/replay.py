@@ -1,0 +1,202 @@
+"""`zhenxian replay`: call records of the past through the detector, before it is switched on."""
+
+from __future__ import annotations
+
+import csv
+import gc
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Final, TextIO
+
+import msgspec
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from zhenxian.calls.records import Replay, Row
+from zhenxian.cli.common import console, errors
+from zhenxian.core.errors import ConfigError, ParseError
+from zhenxian.core.tn import TN
+from zhenxian.service.past import replay_of
+
+NEEDED: Final = ("at", "orig", "dest")
+KNOWN: Final = (
+    *NEEDED, "access", "customer", "spc", "origid", "caller", "answered", "seconds", "complaint",
+)  # fmt: skip
+_COLLECTED_AT: Final = 200_000  # objects
+_CACHED: Final = 65_536
+_STEP: Final = 2_000  # rows between two looks at the progress bar
+_FOUND_FIRST: Final = 50  # keys of the table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(replay)
+
+
+def replay(
+    calls: Annotated[Path, typer.Argument(help="CSV with a header line, rows in order of time.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A data folder, whose registry tells whose an access is."),
+    ] = None,
+    thresholds: Annotated[
+        Path | None, typer.Option(help="As `displays.thresholds`: a TOML file.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write one line of JSON for each key.")
+    ] = False,
+    as_table: Annotated[
+        bool, typer.Option("--table", help="Print a table of those found (the default).")
+    ] = False,
+    country: Annotated[
+        str | None, typer.Option(help="Of numbers written as dialled there, such as CN.")
+    ] = None,
+) -> None:
+    """Tell who would be labelled, lowered or refused, from call records.
+
+    Columns, in any order: at (seconds since the epoch, fractions allowed), orig, dest; and any of
+    access, customer (of those who share the access), spc, origid, caller (behind a privacy
+    number), answered (1 or 0), seconds (of talk), complaint (1; read, and not judged yet). Rows
+    with access are judged as signing, rows with spc as verifying. Nothing is written anywhere.
+
+    Each key is told with the number of its own call at which it would first have been labelled,
+    lowered to B, and refused.
+
+    For example:
+
+      zhenxian replay calls.csv --table
+
+      zhenxian replay calls.csv --data /var/lib/zhenxian --json > keys.jsonl
+    """
+    told = replay_of(data, thresholds)
+    gc.set_threshold(_COLLECTED_AT)  # nearly all that is made lives on, or is no part of a cycle
+    try:
+        size = calls.stat().st_size
+        with calls.open(encoding="utf-8-sig", newline="") as file:
+            _fed(told, file, size, country)
+    except OSError as error:
+        raise ConfigError(f"{calls}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{calls}: not UTF-8") from None
+    told.finish()
+    if told.late:
+        errors.print(f"{told.late:,} rows were earlier than the row before them")
+    if told.untold:
+        errors.print(f"{told.untold:,} calls were of keys beyond the number that is kept")
+    if as_json:
+        for line in told.lines():
+            print(msgspec.json.encode(line).decode())
+    if as_table or not as_json:
+        _table(told)
+
+
+def _fed(told: Replay, file: TextIO, size: int, country: str | None) -> None:
+    columns = (
+        TextColumn("{task.completed:,.0f} rows"), BarColumn(), TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    rows = _rows(file, country)
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        for number, row in enumerate(rows, 1):
+            told.add(row)
+            if number % _STEP == 0:
+                if number == _STEP and size:
+                    each = file.buffer.tell() / number if hasattr(file, "buffer") else 0
+                    bar.update(task, total=size / each if each else None)
+                bar.update(task, completed=number)
+
+
+def _rows(file: TextIO, country: str | None) -> Iterator[Row]:
+    reader = csv.reader(file)
+    header = [name.strip().lower() for name in next(reader, [])]
+    for name in NEEDED:
+        if name not in header:
+            raise ConfigError(f"the header line lacks the column {name}")
+    for name in header:
+        if name not in KNOWN:
+            raise ConfigError(f"there is no column {name!r}; there are {', '.join(KNOWN)}")
+        if header.count(name) > 1:
+            raise ConfigError(f"the column {name} is there twice")
+    at, orig, dest = (header.index(name) for name in NEEDED)
+    cell = [_cell(header, name) for name in KNOWN[len(NEEDED) :]]
+    access, customer, spc, origid, caller, answered, seconds, complaint = cell
+    number = _numbers(country)
+    for line, row in enumerate(reader, 2):
+        if not row:
+            continue
+        try:
+            who = caller(row)
+            yield Row(
+                float(row[at]), number(row[orig]), number(row[dest]),
+                access(row), customer(row), spc(row), origid(row),
+                number(who) if who else None,
+                _flag(answered(row)), _seconds(seconds(row)), complaint(row) == "1",
+            )  # fmt: skip
+        except (ValueError, IndexError, ParseError, OverflowError) as error:
+            raise ConfigError(f"line {line}: {error}") from None
+
+
+def _cell(header: list[str], name: str) -> Callable[[list[str]], str]:
+    if name not in header:
+        return _nothing
+    place = header.index(name)
+
+    def cell(row: list[str]) -> str:
+        return row[place]
+
+    return cell
+
+
+def _nothing(_: list[str]) -> str:
+    return ""
+
+
+def _numbers(country: str | None) -> Callable[[str], TN]:
+    @lru_cache(_CACHED)
+    def number(text: str) -> TN:
+        return TN.parse(text, country, "number")
+
+    return number
+
+
+def _flag(text: str) -> bool | None:
+    if not text:
+        return None
+    if text not in ("0", "1"):
+        raise ValueError(f"answered: 1 or 0 expected, not {text!r}")
+    return text == "1"
+
+
+def _seconds(text: str) -> int | None:
+    if not text:
+        return None
+    seconds = int(float(text))
+    if seconds < 0:
+        raise ValueError(f"seconds: {text!r} is below 0")
+    return seconds
+
+
+def _table(told: Replay) -> None:
+    table = Table("key", "side", "calls", "labelled", "lowered", "refused", "calls refused", "why")
+    found = [line for line in told.lines() if line["first_labelled"] is not None]
+    found.sort(key=lambda line: -line["refused"])
+    for line in found[:_FOUND_FIRST]:
+        at = (line[f"first_{name}"] for name in ("labelled", "lowered", "refused"))
+        table.add_row(
+            line["key"], line["side"], f"{line['calls']:,}",
+            *("never" if one is None else f"call {one:,}" for one in at),
+            f"{line['refused']:,}", line["sentence"],
+        )  # fmt: skip
+    if found:
+        console.print(table)
+    if len(found) > _FOUND_FIRST:
+        console.print(f"and {len(found) - _FOUND_FIRST:,} more; --json has all of them")
+    keys = len(told.tallies)
+    refused = sum(line["first_refused"] is not None for line in found)
+    console.print(
+        f"{keys:,} keys: {len(found):,} would be labelled, lowered or refused at some time, of whom"
+        f" {refused:,} refused"
+    )

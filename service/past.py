@@ -1,0 +1,31 @@
+"""What a replay of past calls works with: thresholds, and the registry of a data folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zhenxian.analytics.detector import Detector
+from zhenxian.calls.records import Replay
+from zhenxian.core.errors import ConfigError
+from zhenxian.stores.analytics.sync import load_policy
+from zhenxian.stores.sqlite.registry import REGISTRY_FILE
+from zhenxian.stores.sqlite.view import RegistryView
+
+
+def replay_of(data: Path | None, thresholds: Path | None) -> Replay:
+    """A replay that has seen nothing yet.
+
+    Args:
+        data: a data folder whose registry is asked; None for none.
+        thresholds: as `displays.thresholds`.
+
+    Raises:
+        ConfigError: there is no registry, or a threshold that makes no sense.
+    """
+    registry = None
+    if data is not None:
+        path = data / REGISTRY_FILE
+        if not path.exists():
+            raise ConfigError(f"{path}: there is no registry")
+        registry = RegistryView(path)
+    return Replay(Detector(load_policy(thresholds)), registry)

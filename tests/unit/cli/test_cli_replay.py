@@ -1,0 +1,174 @@
+"""`zhenxian replay`: who would be found, from call records."""
+
+from __future__ import annotations
+
+import csv
+import json
+from random import Random
+
+import pytest
+from streams import CODES, NOON, number, numbers, somebody
+from typer.testing import CliRunner
+
+from zhenxian.analytics import Detector, Key, KeyKind
+from zhenxian.calls import records
+from zhenxian.calls.records import Replay, Row
+from zhenxian.cli import app
+from zhenxian.simulation.demo import POOL_ORIGID, prepare
+
+HEADER = ("at", "orig", "dest", "access", "answered", "seconds")
+
+
+def run(*arguments, status=0):
+    result = CliRunner().invoke(app, ["replay", *map(str, arguments)])
+    assert result.exit_code == status, (result.output, result.exception)
+    return result.stdout
+
+
+def lines(*arguments):
+    return {one["key"]: one for one in map(json.loads, run(*arguments, "--json").splitlines())}
+
+
+def written(path, header, rows):
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(header)
+        out.writerows(rows)
+    return path
+
+
+def pool(seed=1, count=300, size=1_500):
+    random, held = Random(seed), numbers(Random(seed), size)
+    for turn in range(count):
+        code, display = random.choice(held)
+        answered = random.random() < 0.4
+        seconds = round(random.expovariate(1 / 20)) if answered else 0
+        yield NOON + 20 * turn + 0.5, display, somebody(random, code), int(answered), seconds
+
+
+def bank(seed=1, count=300, size=1_500):
+    random, held = Random(seed), numbers(Random(seed), size)
+    for turn in range(count):
+        code, display = random.choice(held)
+        answered = random.random() < 0.65
+        seconds = round(random.expovariate(1 / 80)) if answered else 0
+        yield NOON + 20 * turn, display, somebody(random, code), int(answered), seconds
+
+
+@pytest.fixture
+def calls(tmp_path):
+    both = [(at, orig, dest, "pool", *end) for at, orig, dest, *end in pool()]
+    both += [(at, orig, dest, "bank", *end) for at, orig, dest, *end in bank()]
+    return written(tmp_path / "calls.csv", HEADER, sorted(both))
+
+
+def test_a_pool_is_told_from_a_bank_with_as_many_numbers(calls):
+    told = lines(calls)
+    assert set(told) == {"access:pool", "access:bank"}
+    found, left = told["access:pool"], told["access:bank"]
+    assert set(found) == {
+        "key", "side", "calls", "first_labelled", "first_lowered", "first_refused", "refused",
+        "measures", "sentence",
+    }  # fmt: skip
+    assert (found["side"], found["calls"]) == ("signing", 300)
+    assert found["first_labelled"] == found["first_lowered"] < found["first_refused"] <= 250
+    assert found["refused"] == 300 - found["first_refused"] + 1
+    assert "local-presence" in found["measures"]
+    assert "callee's own city" in found["sentence"]
+    assert (left["first_labelled"], left["first_lowered"], left["first_refused"]) == (None,) * 3
+    assert (left["refused"], left["measures"]) == (0, [])
+    assert "would tell" in left["sentence"]
+
+
+def test_columns_in_any_order_and_rows_that_were_verified(tmp_path):
+    rows = [(end[1], dest, "7001", at, "o-1", orig, end[0]) for at, orig, dest, *end in pool()]
+    header = ("seconds", "dest", "spc", "at", "origid", "orig", "answered")
+    told = lines(written(tmp_path / "calls.csv", header, rows))
+    assert set(told) == {"signer:7001/o-1", "spc:7001"}
+    assert told["signer:7001/o-1"]["first_refused"] <= 250
+    assert told["spc:7001"]["first_refused"] is None  # a carrier is only labelled
+    assert {one["side"] for one in told.values()} == {"verifying"}
+
+
+def test_customers_of_one_access_are_judged_each_by_itself(tmp_path):
+    rows = [(at, orig, dest, "trunk", "bad", *end) for at, orig, dest, *end in pool()]
+    rows += [(at, orig, dest, "trunk", "good", *end) for at, orig, dest, *end in bank()]
+    header = ("at", "orig", "dest", "access", "customer", "answered", "seconds")
+    told = lines(written(tmp_path / "calls.csv", header, sorted(rows)))
+    assert told["access:trunk/bad"]["first_refused"]
+    assert told["access:trunk/good"]["first_labelled"] is None
+
+
+def test_calls_of_no_known_access_are_counted(tmp_path):
+    rows = [(at, orig, dest, "", *end) for at, orig, dest, *end in pool()]
+    told = lines(written(tmp_path / "calls.csv", HEADER, rows))
+    assert told["access:unknown"]["first_refused"] <= 250
+
+
+def test_the_registry_tells_whose_an_access_is(tmp_path):
+    data = prepare(tmp_path / "demo", "127.0.0.1:9", NOON).config.parent / "state"
+    rows = [(at, orig, dest, "pool-trunk", *end) for at, orig, dest, *end in pool()]
+    path = written(tmp_path / "calls.csv", HEADER, rows)
+    told = lines(path, "--data", data)
+    assert set(told) == {"access:pool-trunk", "subject:pool-company"}
+    assert told["subject:pool-company"]["first_refused"] <= 250
+    assert POOL_ORIGID not in told
+    run(path, "--data", tmp_path / "nothing", status=1)
+
+
+def test_calls_behind_privacy_numbers_count_for_who_makes_them(tmp_path):
+    random, agent = Random(3), number("21", 7)
+    rows = [
+        (NOON + 30 * turn, number(random.choice(CODES), turn), somebody(random), "trunk", agent)
+        for turn in range(100)
+    ]
+    header = ("at", "orig", "dest", "access", "caller")
+    told = lines(written(tmp_path / "calls.csv", header, rows))
+    assert told[f"agent:trunk/{agent}"]["measures"] == ["bindings"]
+
+
+def test_the_table_tells_who_is_found_and_how_many_are_not(calls):
+    told = run(calls, "--table")
+    assert "access:pool" in told
+    assert "access:bank" not in told
+    assert "2 keys: 1 would be labelled" in told
+    assert run(calls) == told
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "said"),
+    [
+        (("at", "orig"), (1, 2), "lacks the column dest"),
+        (("at", "orig", "dest", "colour"), (1, 2, 3, 4), "no column 'colour'"),
+        (("at", "orig", "dest", "at"), (1, 2, 3, 4), "there twice"),
+        (("at", "orig", "dest"), ("noon", "8613800100000", "8613900100000"), "line 2"),
+        (("at", "orig", "dest"), (1, "nobody", "8613900100000"), "line 2"),
+        (("at", "orig", "dest", "answered"), (1, "861", "862", "yes"), "1 or 0 expected"),
+        (("at", "orig", "dest", "seconds"), (1, "861", "862", "-4"), "below 0"),
+        (("at", "orig", "dest"), (1, "8613800100000"), "line 2"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_line(tmp_path, header, row, said):
+    result = CliRunner().invoke(
+        app, ["replay", str(written(tmp_path / "calls.csv", header, [row]))]
+    )
+    assert result.exit_code != 0
+    assert said in f"{result.output}{result.exception}"
+
+
+def test_keys_are_bounded(monkeypatch):
+    monkeypatch.setattr(records, "MAX_KEYS", 5)
+    told = Replay(Detector())
+    for index in range(9):
+        told.add(Row(NOON + index, number("28", 1), number("28", 2), access=f"a-{index}"))
+    told.finish()
+    assert len(list(told.lines())) == 5
+    assert told.untold == 4
+
+
+def test_rows_out_of_order_are_told():
+    told = Replay(Detector())
+    for at in (NOON, NOON - 10, NOON + 1):
+        told.add(Row(at, number("28", 1), number("28", 2), access="a"))
+    assert told.late == 1
+    assert told.tallies[Key(KeyKind.ACCESS, "a")].calls == 3
