@@ -15,9 +15,9 @@ from zhenxian.api.auth import Role, add_key
 from zhenxian.api.calls.messages import SIGNING
 from zhenxian.passport.identity import parse_identity_header
 from zhenxian.service.watch import Watcher
-from zhenxian.stores.clock import LATE
 from zhenxian.signer.sign import unknown_origid
 from zhenxian.simulation.demo import BANK, BANK_ORIGID, CALLEE, COURIER
+from zhenxian.stores.clock import LATE
 
 WHY = {"reason": "a test"}
 PROXYS = "0f000000-0000-4000-8000-000000000009"
