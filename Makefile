@@ -3,7 +3,7 @@ PY := .venv/bin/python
 # A file's tests stay together, in one process: what they share is started once. What waits for
 # real servers comes first, so that no core is idle at the end.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
-.PHONY: help setup setup-dev run demo demo-sip test unit lint format bare bench bench-sip bench-registry eval eval-full eval-structure mutants docs lock clean
+.PHONY: help setup setup-dev run demo demo-sip test unit lint format bare bench bench-sip bench-registry bench-stalls eval eval-full eval-structure mutants docs lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -57,6 +57,9 @@ bench-sip: setup-dev ## What the service adds to a call through two Kamailios; w
 
 bench-registry: setup-dev ## The registry at 1, 10 and 100 million holdings; half an hour, 10 GB
 	@$(PY) -m bench.registry
+
+bench-stalls: setup-dev ## How much administration slows calls; two minutes
+	@$(PY) -m bench.stalls
 
 eval: setup-dev ## Who is labelled, lowered, refused, kind by kind; half an hour on two cores
 	@$(PY) -m bench.evaluation.stages

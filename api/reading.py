@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
@@ -12,14 +13,19 @@ from zhenxian.core.errors import ParseError
 from zhenxian.core.reasons import Reason
 from zhenxian.passport.json import loads_plain
 
+_MUCH: Final = 16_384  # octets; reading more takes longer than a call may wait
+
 
 class _PlainRequest(Request):
     """A request in whose body no member stands twice in one object."""
 
     async def json(self) -> Any:
         """The body's value. Raises HTTPException: 400 for no JSON, 422 for a member twice."""
+        body = await self.body()
         try:
-            return loads_plain(await self.body())
+            if len(body) > _MUCH:
+                return await asyncio.to_thread(loads_plain, body)
+            return loads_plain(body)
         except ParseError as error:
             if error.reason is Reason.JSON_DUPLICATE_KEY:
                 raise HTTPException(422, f"{error.where}: it stands twice in one object") from None

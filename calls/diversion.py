@@ -6,8 +6,11 @@ A front end that has a SigningRequest whose `forwarded` is provable asks here in
     1. who forwards: as told, or who was called by a received token and is held by the access
     2. the received Identity headers, verified as for who forwards (verifier.verify)
     3. the decision (signer.divert); without proof, that of any other call (signer.decide)
-    4. once for each destination, and for so many destinations of one received call
+    4. once for each destination, and for so many destinations of what one caller's carrier signed
     5. the signature
+
+A call for help waits for nothing: what is not at hand is no proof, and then it is signed as any
+other; steps 4 and 2's certificates are left out.
 
 A received call that was verified when it came in is not asked about again here: it is remembered
 by other keys, so that verifying it, and forwarding it, do not count as each other's replay.
@@ -43,14 +46,15 @@ from zhenxian.signer.divert import (
 from zhenxian.signer.request import Forwarding, SigningRequest
 from zhenxian.signer.screen import Unfit, screen
 from zhenxian.signer.sign import sign_diversion
-from zhenxian.verifier.opened import Candidate, Opened
-from zhenxian.verifier.replay import NEW, Question, Sight, Sighting
+from zhenxian.verifier.opened import Candidate, NeedCertificates, Opened
+from zhenxian.verifier.replay import Question, Sight, Sighting, replay_key
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.screen import Diverting, Screened
+from zhenxian.verifier.token import VerifiedPASSporT
 from zhenxian.verifier.verdict import Verdict
 
 _KEY: Final = 16  # octets, as of verifier.replay.replay_key
-_AGAIN: Final = (Sight.CALL, Sight.REQUEST)
+_GRANTED: Final = (Sight.NEW, Sight.CALL, Sight.REQUEST)
 
 
 class Forwarded(Struct, Generic[A], frozen=True):
@@ -58,18 +62,26 @@ class Forwarded(Struct, Generic[A], frozen=True):
 
     Attributes:
         question: what tells a repetition; None for nothing.
+        otherwise: what is to be signed where there is no proof; None for `request` itself.
     """
 
     asked: A
     request: SigningRequest
     question: Question | None = None
+    otherwise: SigningRequest | None = None
 
 
 class _Received(Struct, frozen=True):
-    """What verified, and what it is remembered by."""
+    """What verified, and what it is remembered by.
+
+    Attributes:
+        original, last: keys of the token that the caller's carrier signed, and of the latest div
+            upon it; equal where there is none.
+    """
 
     proof: Proof
-    key: bytes
+    original: bytes
+    last: bytes
     until: int
 
 
@@ -139,7 +151,7 @@ async def _made(
             conduct=side.conduct, consent=side.consent,
         )  # fmt: skip
         try:
-            forwarder = gather_forwarder(number, side.registry, credential, int(now))
+            forwarder = gather_forwarder(number, side.registry, credential, int(now), side.plan)
         except StoreUnavailableError:
             forwarder = Forwarder(number=number)
     decision = decide_diversion(
@@ -152,9 +164,10 @@ async def _made(
     extension = extension_of(request, forwarder, received.proof)
     if isinstance(extension, Unproven):
         return extension
-    again = await _seen_before(pipeline, request, received, call.question)
-    if again is not None:
-        return again
+    if not facts.to_emergency:
+        again = await _seen_before(pipeline, request, received, call.question)
+        if again is not None:
+            return again
     original = received.proof.original
     iat = forwarded.iat if forwarded.iat is not None else _iat(pipeline, original, int(now))
     signed = sign_diversion(original, extension, request.dest, iat, credential)
@@ -200,11 +213,10 @@ async def _received(
     arrived = VerificationRequest(
         request.orig, (number,), None, forwarded.identities, purpose=request.purpose
     )
-    opened = await pipeline.fetched(
-        arrived,
-        verifier.open(arrived, int(pipeline.clock()), forwarding=True),
-        forwarding=True,
-    )
+    needed = verifier.open(arrived, int(pipeline.clock()), forwarding=True)
+    if isinstance(needed, NeedCertificates) and _for_help(pipeline, request):
+        return Unproven("a call for help does not wait for certificates")
+    opened = await pipeline.fetched(arrived, needed, forwarding=True)
     if isinstance(opened, Verdict):
         return _unverified(opened)
     opened.check()
@@ -226,7 +238,11 @@ async def _received(
         headers=len(diversions.tokens),
     )
     until = passport.iat + diversions.kept + 1
-    return _Received(proof, _key_of(opened, last), until)
+    return _Received(proof, _key_of(opened, place), _key_of(opened, last), until)
+
+
+def _for_help(pipeline: Pipeline, request: SigningRequest) -> bool:
+    return all(map(pipeline.signing.plan.emergency, request.dest.identities))
 
 
 def _unverified(verdict: Verdict) -> Unproven:
@@ -235,9 +251,9 @@ def _unverified(verdict: Verdict) -> Unproven:
 
 def _key_of(opened: Opened, place: int) -> bytes:
     entry = opened.entries[place]
-    if not isinstance(entry, Candidate) or not entry.key:
-        raise RuntimeError("a token that verified has no key")
-    return entry.key
+    if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT):
+        return replay_key(entry.token.header.token, entry.token.signature)
+    raise RuntimeError("a token that decided has not verified")
 
 
 async def _seen_before(
@@ -246,27 +262,36 @@ async def _seen_before(
     """Step 4: why this received call is not diverted there; None when it is.
 
     A repeated question is none, as when verifying. Each destination takes a place of those that one
-    received call has: who was called once may let several ring, but makes no hundred calls of one.
+    original has: who was called once may let several ring, but makes no hundred calls of one, nor
+    does who has it diverted among numbers of its own. Who asks again finds the place taken then:
+    what was refused for want of one is refused again.
     """
     now, until = int(pipeline.clock()), received.until
     there = b"\0".join(identity.encode() for identity in request.dest.identities)
-    key = _digest(b"forwarded", received.key, there)
-    (once,) = await pipeline.seen([Sighting(key, until, question)], now)
-    if once.sight in _AGAIN:
-        return None
+    step = _digest(b"forwarded", received.last, there)
+    (once,) = await pipeline.seen([Sighting(step, until, question)], now)
     if once.sight is Sight.UNKNOWN:
         return Unproven(Reason.REPLAY_UNKNOWN.text)
-    if once != NEW:
+    if once.sight not in _GRANTED:
         return Unproven("the Identity header received was forwarded there before")
+    mine = _of_step(question, step)
     for place in range(pipeline.signing.destinations):
-        key = _digest(b"forwarded place", received.key, b"%d" % place)
-        (free,) = await pipeline.seen([Sighting(key, until)], now)
-        if free == NEW:
+        key = _digest(b"forwarded place", received.original, b"%d" % place)
+        (free,) = await pipeline.seen([Sighting(key, until, mine)], now)
+        if free.sight in _GRANTED:
             return None
         if free.sight is Sight.UNKNOWN:
             return Unproven(Reason.REPLAY_UNKNOWN.text)
     count = pipeline.signing.destinations
     return Unproven(f"the Identity header received was forwarded to {count} destinations before")
+
+
+def _of_step(question: Question | None, step: bytes) -> Question | None:
+    """The question about one diversion: a Call-ID alone is that of all phones that ring."""
+    if question is None or question.call is None:
+        return question
+    call = question.call if isinstance(question.call, tuple) else (question.call,)
+    return replace(question, call=(step, *call))
 
 
 def _iat(pipeline: Pipeline, original: PASSporT, now: int) -> int:
@@ -291,18 +316,20 @@ def _like_any_other(
 ) -> Signing[A] | Unfit:
     """Decide without proof. Where a div is asked for there is none, and perhaps a reason at hand.
 
+    A call for help is signed all the same, in the way of any other.
     What is refused anyway keeps its reason, and says why the proof was none.
     """
     request = call.request
+    wanted = forwarded.ppt is not None and not _for_help(pipeline, request)
     with pipeline.batch:
-        if forwarded.ppt is not None and not _granted_by_claim(pipeline, request, credential):
+        if wanted and not _granted_by_claim(pipeline, request, credential):
             decision = _usual(pipeline, request, credential)
             if decision.signs:
                 decision = refuse(Reason.DIVERSION_UNPROVEN, lacking.why)
             else:
                 decision = replace(decision, detail=f"{decision.detail}; {lacking.why}")
             return Signing(call.asked, request, decision, credential)
-        made = pipeline.decide(request, call.asked)
+        made = pipeline.decide(call.otherwise or request, call.asked)
     if isinstance(made, Unfit):
         return made
     if made.decision.signs:

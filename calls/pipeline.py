@@ -12,7 +12,7 @@ together pass through it together:
         pipeline.judge(call, write)      for each call
                                          on leaving, what the answers rest on is kept
     the answers go out
-    pipeline.count()                     what the calls told is counted; no answer waits for it
+    pipeline.count()                     the observations are counted; no answer waits for it
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Verifying(Struct, Generic[A]):
     """A verification request whose cheap checks are done.
 
     Attributes:
-        question: what tells a repetition; None for nothing.
+        question: what a repetition is recognised by; None when it cannot be.
     """
 
     asked: A
@@ -202,7 +202,7 @@ class Around(Struct, frozen=True, kw_only=True):
     Attributes:
         refresh: takes over what was committed to the registry since the last batch.
         keep: before answers go out, makes durable what they rest on.
-        count: after answers went out, counts what the calls told.
+        count: after answers went out, counts what was observed of the calls.
     """
 
     refresh: Callable[[], object] = lambda: None
@@ -234,7 +234,7 @@ class _Batch:
         try:
             self._around.keep()
         except Exception:
-            _logger.exception("what calls told could not be kept")
+            _logger.exception("what calls rest on could not be kept")
 
 
 def compute(calls: Iterable[object]) -> None:
@@ -252,7 +252,7 @@ def compute(calls: Iterable[object]) -> None:
 
 
 class Pipeline:
-    """Decides and judges calls, and tells what became of them.
+    """Decides and judges calls, and records what became of them.
 
     Attributes:
         batch: entered and left around calls that are answered together.
@@ -280,16 +280,16 @@ class Pipeline:
         self.waiting = 0
 
     def count(self) -> None:
-        """After answers went out: what calls told is counted, for which none of them waits."""
+        """Count the observations after answers went out; no call waits for that."""
         try:
             self._around.count()
         except Exception:
-            _logger.exception("what calls told could not be counted")
+            _logger.exception("observations could not be counted")
 
     # Signing
 
     def decide(self, request: SigningRequest, asked: A) -> Signing[A] | Unfit:
-        """Everything before the signature; or why nothing is decided, as without a key."""
+        """Screen, gather and decide: everything before the signature; or why nothing is decided."""
         side, now = self.signing, self.clock()
         unfit = screen(request, int(now), side.iat_window)
         if unfit is not None:
@@ -310,13 +310,13 @@ class Pipeline:
         decision = decide(request, facts, side.pooled, side.marketing)
         if side.conduct is not None and decision.counts:
             # What is refused for conduct counts on: a pool that goes on trying is not cleared.
-            told = (
+            seen = (
                 observation(request, facts.access, facts.binding, int(now))
                 if facts.access is not None
                 else observation_of_gateway(request, int(now))
             )
-            if told is not None:
-                side.conduct.observe(told)
+            if seen is not None:
+                side.conduct.observe(seen)
         if decision.attest is not None and side.origids is not None:
             access = facts.access.id if facts.access is not None else ""
             stable = decision.origid or unknown_origid(credential.spc)
@@ -325,7 +325,7 @@ class Pipeline:
         return Signing(asked, request, decision, credential)
 
     def signed(self, call: Signing[A]) -> None:
-        """Tell of a decision whose answer is written."""
+        """Record a decision whose answer is written."""
         asked = call.asked
         self.recorder.signing(call.request, call.decision, asked.name, self.timer() - asked.started)
 
@@ -338,7 +338,7 @@ class Pipeline:
         write: Write[A],
         question: Question | None = None,
     ) -> Verifying[A] | Waiting[A] | Judged[A]:
-        """Everything before the signature."""
+        """Steps 1 to 7 of verifying: everything before the signature."""
         opened = self.verifying.verifier.open(request, int(self.clock()))
         if isinstance(opened, Opened):
             return Verifying(asked, opened, question)
@@ -428,7 +428,7 @@ class Pipeline:
         seen: Sequence[Sighted],
         write: Write[A],
     ) -> Judged[A]:
-        """What follows once the replay store has told about the tokens."""
+        """What follows once the replay store has answered about the tokens."""
         asked, request, repeated = call.asked, call.opened.request, asked_again(seen)
         if repeated is not None and repeated.answer:
             elapsed = self.timer() - asked.started

@@ -1,4 +1,4 @@
-"""What is told of a call when its answer is ready: metrics, and a record in the call log."""
+"""What is recorded of a call when its answer is ready: metrics, and a line in the call log."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Recorder:
         elapsed: float,
         repeated: Sighted | None = None,
     ) -> None:
-        """One verdict. `repeated` tells of a question that was asked before."""
+        """Record a verdict. `repeated`: the question was asked before."""
         self._metrics.verification(verdict.verstat.value, verdict.reason.code, elapsed)
         for label in verdict.labels:
             self._metrics.label(label.value, verdict.verstat.value)
@@ -105,6 +105,10 @@ class Recorder:
                     parameter=self._pseudonym.text(parameter) if parameter is not None else None,
                 )
             )
+
+    def turned_away(self, route: str, reason: Reason) -> None:
+        """A request that nobody read; only counted, lest telling it cost as much as answering."""
+        self._metrics.error(route, reason.code)
 
     def _verified(
         self,

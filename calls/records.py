@@ -43,6 +43,7 @@ class Row(Struct, frozen=True, gc=False):
         complaint: the callee complained of it; nothing is made of that yet.
     """
 
+    # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
     at: float
     orig: TN
     dest: TN
@@ -169,7 +170,9 @@ class Replay:
             return None
         if self._registry is not None and row.access:
             return self._registry.binding(row.caller, row.orig, row.dest, "", row.at)
-        return Binding("", keys[-1].id, BindingModel.AX, row.orig, row.caller, 0)
+        return Binding(
+            id="", platform=keys[-1].id, model=BindingModel.AX, x=row.orig, a=row.caller, since=0
+        )
 
     def _verifying(self, row: Row, at: int) -> None:
         if row.origid:

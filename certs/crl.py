@@ -134,9 +134,9 @@ def parse_crl(data: bytes) -> RevocationList:
     try:
         if data.lstrip().startswith(b"-----BEGIN"):
             crl = x509.load_pem_x509_crl(data)
-        else:
-            crl = x509.load_der_x509_crl(data)
-        return _read(crl)
+            return _read(crl, crl.public_bytes(Encoding.DER))
+        # Writing it again would give the same octets, and hold up calls while it does.
+        return _read(x509.load_der_x509_crl(data), data)
     except ParseError:
         raise
     except x509.InvalidVersion:
@@ -145,7 +145,7 @@ def parse_crl(data: bytes) -> RevocationList:
         raise _malformed("not a revocation list in DER or PEM, or one that is damaged") from None
 
 
-def _read(crl: x509.CertificateRevocationList) -> RevocationList:
+def _read(crl: x509.CertificateRevocationList, der: bytes) -> RevocationList:
     indirect = only_users = only_authorities = delta = False
     reasons = None
     points: frozenset[str] = frozenset()
@@ -190,7 +190,7 @@ def _read(crl: x509.CertificateRevocationList) -> RevocationList:
     following = crl.next_update_utc
     return RevocationList(
         crl=crl,
-        digest=hashlib.sha256(crl.public_bytes(Encoding.DER)).hexdigest(),
+        digest=hashlib.sha256(der).hexdigest(),
         issuer=issuer,
         indirect=indirect,
         only_users=only_users,

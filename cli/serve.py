@@ -1,4 +1,4 @@
-"""`zhenxian serve`."""
+"""`zhenxian serve`: run the service until it is told to stop."""
 
 from __future__ import annotations
 

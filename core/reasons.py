@@ -72,7 +72,10 @@ _FAILED = Verstat.FAILED
 
 
 class Reason(Enum):
-    """Why. The member's name is the stable code that logs, metrics and clients see."""
+    """Why a call was signed, refused, passed or failed.
+
+    The member's name is the stable code that logs, metrics and clients see.
+    """
 
     # Verdicts -----------------------------------------------------------------------------------
     VERIFIED = Row("every check passed", "RFC 8224 section 6.2", SipStatus.OK, Verstat.PASSED)
@@ -456,6 +459,10 @@ class Reason(Enum):
         "this project",
     )
     TOO_MANY_CONNECTIONS = Row("Error: Too many connections are open.", "this project")
+    OVERLOADED = Row(
+        "Error: More calls wait for their answers than this service can answer soon.",
+        "RFC 9110 section 15.6.4; this project",
+    )
     INTERNAL = Row("Error: Internal Server Issue", "ATIS-1000082")
 
     # Enum's own `name` and `value` walk descriptors on each access; the hot path reads these often.

@@ -7,8 +7,12 @@ and read without. What had an apostrophe there itself gets one more: all reads b
 from __future__ import annotations
 
 import codecs
+import io
 import re
-from typing import Any, Final
+from collections.abc import Generator
+from typing import IO, Any, Final
+
+from zhenxian.core.errors import ConfigError
 
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r＝＋－＠]")
 _BOOKS: Final = {
@@ -20,6 +24,7 @@ _BOOKS: Final = {
 _WIDE: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SAVE: Final = 'save it as "CSV UTF-8", or export it as CSV in UTF-8'
 HEAD: Final = 65_536  # octets of a file that tell what it is
+MAX_LINE: Final = 16_384  # characters; a record has some hundred
 
 
 def harmless(text: str) -> str:
@@ -60,3 +65,23 @@ def _encoding(head: bytes) -> str:
         return "in another encoding"
     chinese = sum("一" <= char <= "鿿" for char in text)
     return "in GBK (GB 18030)" if chinese else "in another encoding"
+
+
+def lines_of(file: IO[bytes]) -> Generator[str, None, None]:
+    """The lines of a file, which stays open: close this before it is closed.
+
+    Raises:
+        ConfigError: one is longer than a record can be, or it is not UTF-8.
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    number = 0
+    try:
+        while line := text.readline(MAX_LINE):
+            number += 1
+            if len(line) == MAX_LINE and not line.endswith(("\n", "\r")):
+                raise ConfigError(f"line {number}: at most {MAX_LINE} characters expected")
+            yield line
+    except UnicodeDecodeError:
+        raise ConfigError("the file is not UTF-8") from None
+    finally:
+        text.detach()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import os
+from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from zhenxian.core.reading import Reading
-from zhenxian.registry.imports import Report
+from zhenxian.registry.cells import lines_of
+from zhenxian.registry.imports import Mode, Report
 from zhenxian.registry.model import Kind
+from zhenxian.service.apart import ExportOrders, ImportOrders, export_apart, import_apart
+from zhenxian.service.settings import Settings
 from zhenxian.stores.bulk.importer import Import
 from zhenxian.stores.fleet.importer import FleetImport
 from zhenxian.stores.fleet.registry import FleetRegistry
@@ -18,45 +23,78 @@ from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 from zhenxian.stores.sqlite.requests import reached
 
 LINES: Final = 25_000  # of one commit: memory holds a few times as many, and writers wait for it
+SMALL: Final = 131_072  # octets of a file for which no process is started
 
 
 class RunningImports:
     """A registry.imports.Imports: one at a time, as the registry is written by one anyway."""
 
     def __init__(
-        self, registry: EmbeddedRegistry | FleetRegistry, identity_key: bytes, reading: Reading
+        self,
+        registry: EmbeddedRegistry | FleetRegistry,
+        settings: Settings,
+        identity_key: bytes,
+        reading: Reading,
     ) -> None:
         self._registry = registry
+        self._settings = settings
         self._fixed: dict[str, Any] = {"identity_key": identity_key, "reading": reading}
         self._turn = asyncio.Lock()
 
     @property
     def folder(self) -> Path:
         """Where an upload may be kept meanwhile."""
-        return self._registry.book.path.parent
+        return self._registry.records.path.parent
 
     async def reached(self, name: str) -> int:
         """The last line committed of a file that is imported under the name; 0 for none."""
-        return await self._registry.read(lambda book: reached(book, name))
+        return await self._registry.read(lambda file: reached(file, name))
 
-    async def run(self, kind: Kind, lines: Iterator[str], told: int, **how: Any) -> Report:
-        """Import the lines; see registry.imports.Imports."""
+    async def run(self, kind: Kind, file: IO[bytes], listed: int, **how: Any) -> Report:
+        """Import the file; see registry.imports.Imports."""
         registry = self._registry
+        if not how.get("dry_run"):
+            registry.guard.check(registry.records)
         async with self._turn:
             if isinstance(registry, FleetRegistry):
                 shared = FleetImport(registry, kind, **self._fixed, **how)
-                shared.report.told = told
-                return await shared.run(lines)
+                shared.report.listed = listed
+                with closing(lines_of(file)) as lines:
+                    return await shared.run(lines)
+            if os.fstat(file.fileno()).st_size > SMALL:
+                return await import_apart(self._orders(kind, file, listed, how))
 
             def work() -> Report:
                 # A connection of its own: single writes of others come in between its commits.
-                book = RegistryFile(registry.book.path, writer=True)
+                own = RegistryFile(registry.records.path, writer=True)
                 try:
-                    local = Import(book, kind, **self._fixed, **how)
-                    local.report.told = told
+                    local = Import(own, kind, **self._fixed, **how)
+                    local.report.listed = listed
                     local.lines, local.collecting = LINES, True
-                    return local.run(lines)
+                    with closing(lines_of(file)) as lines:
+                        return local.run(lines)
                 finally:
-                    book.close()
+                    own.close()
 
             return await asyncio.to_thread(work)
+
+    def _orders(
+        self, kind: Kind, file: IO[bytes], listed: int, how: dict[str, Any]
+    ) -> ImportOrders:
+        os.lseek(file.fileno(), file.tell(), os.SEEK_SET)
+        how = dict(how)
+        return ImportOrders(
+            path=str(self._registry.records.path),
+            source=file.fileno(),
+            kind=kind,
+            listed=listed,
+            lines=LINES,
+            settings=self._settings.model_dump(mode="json"),
+            mode=how.pop("mode", Mode.BEST_EFFORT),
+            identity_key=self._fixed["identity_key"],
+            how=how,
+        )
+
+    def rest(self, kind: Kind, after: str) -> AsyncIterator[bytes]:
+        """See registry.imports.Imports."""
+        return export_apart(ExportOrders(str(self._registry.records.path), kind, after))

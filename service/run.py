@@ -26,11 +26,14 @@ import uvloop
 from fastapi import FastAPI
 from prometheus_client.multiprocess import mark_process_dead
 
+from zhenxian.api.transport.handshake import Handshakes
+from zhenxian.api.transport.wire import WireProtocol
 from zhenxian.certs.files import wait_until_still
 from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.service.build import applications, build
 from zhenxian.service.data_folder import lock_data_folder
 from zhenxian.service.listeners import protocols
+from zhenxian.service.problems import problems
 from zhenxian.service.settings import Settings, listener_address, loopback, loopback_host
 from zhenxian.service.sip import SipListeners, bind_sip, close_all
 from zhenxian.service.tls import ListenerCertificate
@@ -41,6 +44,7 @@ _BACKLOG: Final = 2048  # connections the kernel holds while a worker is busy
 _LOOK_EVERY: Final = 0.2  # seconds between two looks whether all workers live
 _GRACE: Final = 5  # seconds beyond the graceful stop before a worker is killed
 _ORPHAN_GRACE: Final = 3.0  # seconds for a worker without supervisor: the next waits for its lock
+_SWITCH: Final = 0.0005  # seconds that a thread may keep the interpreter from the event loop
 _COLLECT: Final = (50_000, 20, 50)  # allocations, and younger collections, between collections
 _RESTART_AFTER: Final = 1.0  # seconds before a worker that died is replaced
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -151,6 +155,24 @@ def _config(settings: Settings, app: FastAPI, http: type[asyncio.Protocol]) -> u
     )
 
 
+def _own_handshakes(config: uvicorn.Config) -> Handshakes:
+    """Have TLS done behind the listener, by us, which is plain to uvicorn."""
+    config.load()
+    protocol, context = config.http_protocol_class, config.ssl
+    if context is None or not issubclass(protocol, WireProtocol):
+        raise RuntimeError("a listener of another kind")
+    made = Handshakes(context, protocol.shared.connections, protocol)
+    config.ssl, config.http_protocol_class = None, made  # type: ignore[assignment]
+    return made
+
+
+def _make_routes(app: FastAPI) -> None:
+    """Have the framework prepare all routes, as it would while the first request waits."""
+    scope = {"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []}
+    for route in app.routes:
+        route.matches(dict(scope))
+
+
 async def serve(
     settings: Settings,
     calls_socket: socket.socket,
@@ -165,26 +187,30 @@ async def serve(
     Raises:
         ConfigError: before anything is served.
     """
+    sys.setswitchinterval(_SWITCH)
     service = build(settings, metrics_folder=metrics_folder)
     calls, admin = applications(service)
+    for app in (calls, admin):
+        if app is not None:
+            _make_routes(app)
     for_calls, for_administration = protocols(service)
     servers = [(_Server(_config(settings, calls, for_calls)), calls_socket)]
     if admin is not None and admin_socket is not None:
         servers.append((_Server(_config(settings, admin, for_administration)), admin_socket))
     tls = _listener_certificate(settings)
     watcher = Watcher(service, tls)
-    context = None
+    handshakes: list[Handshakes] = []
     if tls is not None:
         for server, _ in servers:
-            server.config.load()
-            context = server.config.ssl
-            if context is not None:
-                tls.contexts.append(context)
+            handshakes.append(_own_handshakes(server.config))
+        tls.contexts += [each.context for each in handshakes]
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
         for server, _ in servers:
             server.should_exit = True
+        for each in handshakes:
+            each.close()
 
     for number in _STOPS:
         loop.add_signal_handler(number, stop)
@@ -197,12 +223,12 @@ async def serve(
     quieten_collector()
     watching = loop.create_task(watcher.run())
     watching.add_done_callback(_watch_ended)
-    for problem in service.problems():
+    for problem in problems(service):
         _logger.warning("not ready: %s", service.pseudonym.text(problem))
     sip = None
     try:
         if sip_sockets:
-            sip = SipListeners(service, context)
+            sip = SipListeners(service, handshakes[0].context if handshakes else None)
             await sip.start(sip_sockets)
         if ready is not None:
             ready()

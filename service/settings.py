@@ -140,6 +140,13 @@ class Server(Section):
         description="Of these, connections from one IPv4 address, or one IPv6 network of 64 bits."
         " Beyond it the oldest that is idle is closed.",
     )
+    max_waiting: int = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="Calls of a worker process that wait for their answers; further ones are"
+        " answered 503 with Retry-After. A worker answers some thousands in a second.",
+    )
     shutdown_seconds: int = Field(
         10, ge=1, le=300, description="How long a graceful stop waits for calls in flight."
     )
@@ -373,8 +380,8 @@ class Redress(Section):
     status: RejectionCode = Field(
         608,
         description="SIP answer to a genuine call from a pool of numbers. 608 needs a contact, a"
-        " signing key and an https publish_base; without a contact it is 603. 607 says that a"
-        " person did not want the call.",
+        " signing key and an https publish_base; without a contact it is 603. 607, which earlier"
+        " releases took, is 603, too: it is the called party's word (RFC 8197).",
     )
     organisation: Text | None = Field(
         None, description="Name of who rejects the call. Set, with a way to reach it: a contact."

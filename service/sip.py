@@ -12,7 +12,8 @@ from functools import partial
 from typing import Final
 
 from zhenxian.core.errors import ConfigError
-from zhenxian.service.build import Service
+from zhenxian.service.problems import problems
+from zhenxian.service.service import Service
 from zhenxian.service.settings import Settings
 from zhenxian.service.sip_rules import access_rules
 from zhenxian.service.sip_settings import SipAddress
@@ -96,7 +97,7 @@ class _Readiness:
         now = time.monotonic()
         if now >= self._until:
             self._until = now + _READY_SECONDS
-            self._ready = not self._service.problems()
+            self._ready = not problems(self._service)
         return self._ready
 
 

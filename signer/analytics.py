@@ -23,8 +23,8 @@ _CACHED: Final = 65_536  # pairs of keys; about 20 MB when full
 class PooledSigning(str, Enum):
     """What signing does with a call of somebody whose conduct shows a pool.
 
-    REFUSE gives no token, LOWER nothing above B, LABEL only tells; OFF asks nothing. A suspicion
-    leads to B at most, of REFUSE and LOWER alike.
+    REFUSE gives no token, LOWER nothing above B, LABEL only a label; OFF looks at nothing. A
+    suspicion leads to B at most, of REFUSE and LOWER alike.
     """
 
     REFUSE = "refuse"
@@ -60,7 +60,7 @@ def observation_of_gateway(request: SigningRequest, at: int) -> Observation | No
 def observation(
     request: SigningRequest, access: Access, binding: Binding | None, at: int
 ) -> Observation | None:
-    """What a call tells of conduct; None when its display is no number.
+    """The call as analytics counts it; None when its display is no number.
 
     Of several callees the first counts: forked calls are one call.
     """

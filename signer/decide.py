@@ -14,7 +14,7 @@ from zhenxian.core.reading import MIN_DIGITS
 from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import ANONYMOUS, TN, URI, Private
 from zhenxian.passport.ppt.shaken import Attestation
-from zhenxian.registry.consent import Consent, ConsentPolicy, told
+from zhenxian.registry.consent import Consent, ConsentPolicy, refusal_text
 from zhenxian.registry.exemptions import against
 from zhenxian.registry.kinds import NO_PLAN, Plan
 from zhenxian.registry.model import (
@@ -108,7 +108,7 @@ class Decision(Struct, frozen=True):
 
     @property
     def counts(self) -> bool:
-        """True when the call counts for its caller's conduct: it goes out, or would but for that.
+        """True when the call counts for its caller: it is signed, or refused for conduct alone.
 
         Other refusals say nothing of how the caller's displays are used, nor do emergency calls,
         nor calls that are diverted: who forwards shows whoever calls.
@@ -143,7 +143,7 @@ def gather(
         claimed: whether it counts that a call is said to be forwarded.
     """
     dest = request.dest
-    # Nearly every call is told by the length of its first number.
+    # Nearly every call is recognised by the length of its first number.
     to_emergency = (bool(dest.uri) or len(dest.tn[0]) < MIN_DIGITS) and all(
         plan.emergency(one) for one in dest.identities
     )
@@ -324,7 +324,7 @@ def heard(decision: Decision, facts: Facts, marketing: Consent) -> Decision:
     if unwanted is None or not decision.signs:
         return decision
     if marketing is Consent.REFUSE:
-        decision = refuse(Reason.CALLEE_REFUSES, told(unwanted))
+        decision = refuse(Reason.CALLEE_REFUSES, refusal_text(unwanted))
     return replace(decision, unwanted=unwanted)
 
 

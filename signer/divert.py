@@ -21,6 +21,7 @@ from zhenxian.passport.identity import MAX_HEADER_LENGTH, MAX_HEADERS
 from zhenxian.passport.ppt.div import Div
 from zhenxian.passport.ppt.div_o import DivO
 from zhenxian.registry.consent import Consent
+from zhenxian.registry.kinds import NO_PLAN, Plan
 from zhenxian.registry.model import Holding, Order, Registry, Standing, Use, Verification
 from zhenxian.registry.parties import involved, order_text
 from zhenxian.signer.analytics import PooledSigning
@@ -57,6 +58,7 @@ class Forwarder(Struct, frozen=True, kw_only=True):
         holding, holder: who holds it, and how they stand.
         order: one that covers the number, its holder or a reseller.
         entitled: the certificate in use speaks for the number (RFC 8946 section 4.1).
+        privacy: it is a privacy number, by its holding or its range.
     """
 
     number: TN
@@ -64,6 +66,7 @@ class Forwarder(Struct, frozen=True, kw_only=True):
     holder: Standing = _NOBODY
     order: Order | None = None
     entitled: bool = False
+    privacy: bool = False
 
 
 class Unproven(Struct, frozen=True):
@@ -90,7 +93,9 @@ def forwarder_of(
     return None
 
 
-def gather_forwarder(number: TN, registry: Registry, credential: Credential, now: int) -> Forwarder:
+def gather_forwarder(
+    number: TN, registry: Registry, credential: Credential, now: int, plan: Plan = NO_PLAN
+) -> Forwarder:
     """Read what `decide_diversion` asks. Raises StoreUnavailableError."""
     holding = registry.holding(number)
     if holding is None:
@@ -108,6 +113,7 @@ def gather_forwarder(number: TN, registry: Registry, credential: Credential, now
         holder=holder,
         order=registry.order(who, now),
         entitled=entitled,
+        privacy=holding.use is Use.PRIVACY or plan.privacy(number),
     )
 
 
@@ -128,14 +134,15 @@ def decide_diversion(
     | the registry cannot be asked, or may lag behind            | a call like others |
     | the access is unknown, or its subject does not hold the    |                    |
     | number that forwards                                       | a call like others |
-    | an order, a suspension or do-not-originate stops access,   |                    |
-    | display or who forwards                                    | refused            |
+    | an order or a suspension stops access, display or who      |                    |
+    | forwards; or the display never originates calls            | refused            |
     | the number that forwards is not real-name verified         | refused            |
     | it is a privacy number, or the certificate does not speak  |                    |
     | for it                                                     | a call like others |
     | the conduct of the access shows a pool                     | refused            |
     | the new destination is the old one, or is not one number   | a call like others |
-    | the call was diverted from the new destination before      | refused            |
+    | the call was diverted from the new destination before, or  |                    |
+    | comes from there                                           | refused            |
     | otherwise                                                  | a div, or a div-o  |
 
     A callee who refuses such calls is heard as for any call. Who calls is not asked for here: whose
@@ -161,6 +168,8 @@ def decide_diversion(
         return unfit
     if not proof.earlier.isdisjoint(request.dest.identities):
         return refuse(Reason.DIVERSION_LOOP, "it diverts to who diverted it before")
+    if request.orig in request.dest:  # who is called by its own number may let it in unasked
+        return refuse(Reason.DIVERSION_LOOP, "it diverts to who calls")
     decision = Decision(
         None, Reason.DIVERTED, Reason.DIVERTED.text, None,
         facts.finding if pooled is not PooledSigning.OFF else None,
@@ -193,7 +202,7 @@ def _unfit(request: SigningRequest, forwarder: Forwarder, proof: Proof) -> Unpro
     forwarded = request.forwarded
     if not forwarder.entitled:
         return Unproven("the certificate in use does not speak for the number that forwards")
-    if forwarder.holding is not None and forwarder.holding.use is Use.PRIVACY:
+    if forwarder.privacy:
         return Unproven("a privacy number forwards nothing")
     if len(request.dest.identities) != 1:
         return Unproven("a call is diverted to one destination, and several are named")

@@ -228,14 +228,15 @@ class SipCalls:
             and not who.emergency
         ):
             diverted = replace(asked, dest=_destination((who.target,)))
-            forwarding = Forwarded(call, diverted, self._again(call))
+            forwarding = Forwarded(call, diverted, self._again(call), asked)
             made = unproven(self.pipeline, forwarding)
-            return forwarding if made is None else self._decided(call, asked)
-        return self._decided(call, asked)
+            return forwarding if made is None else self._decided(call, made)
+        return self._decided(call, self.pipeline.decide(asked, call))
 
-    def _decided(self, call: SipCall, asked: SigningRequest) -> Advice | Signing[SipCall]:
+    def _decided(
+        self, call: SipCall, staged: Signing[SipCall] | Unfit
+    ) -> Advice | Signing[SipCall]:
         """A call as any other."""
-        staged = self.pipeline.decide(asked, call)
         if isinstance(staged, Unfit):
             return self._unfit(call, staged)
         return staged if staged.decision.signs else self._refused(staged)
@@ -247,19 +248,8 @@ class SipCalls:
     async def _forward(self, forwarded: Forwarded[SipCall]) -> Advice:
         """A call that is forwarded: a div where what was received proves it (RFC 8946)."""
         call = forwarded.asked
-        made = await divert(self.pipeline, forwarded)
-        if isinstance(made, Unfit):
-            return self._unfit(call, made)
-        if not made.decision.signs:
-            return self._refused(made)
-        if made.decision.diverting is None:  # not proven, and signed for To as any other
-            asked = self._to_sign(call, call.who.orig)
-            staged = self._decided(call, asked)
-            if isinstance(staged, Advice):
-                return staged
-            compute((staged,))
-            made = staged
-        return self._signed(made)
+        staged = self._decided(call, await divert(self.pipeline, forwarded))
+        return staged if isinstance(staged, Advice) else self._signed(staged)
 
     def _to_sign(self, call: SipCall, orig: TN | URI) -> SigningRequest:
         who, request = call.who, call.question.request
@@ -387,10 +377,13 @@ def asked_of(waiting: Later) -> SipCall:
 
 
 def _fork(call: SipCall) -> _Key:
-    """What the branches of one call have in common (RFC 3261 section 16.6)."""
+    """What the branches of one call have in common (RFC 3261 section 16.6).
+
+    Where it may be forwarded, each is signed for where it goes.
+    """
     question, who = call.question, call.who
     request = question.request
     return (
         question.by, question.access, request.call_id, request.from_tag, request.number,
-        who.orig, who.to,
+        who.orig, who.to, who.target if request.identities else None,
     )  # fmt: skip

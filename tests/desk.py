@@ -76,6 +76,8 @@ class Desk:
         }
         self.clock = clock  # may be set
         self.service = build(settings.model_copy(update=changed), clock=self._now)
+        # Its clock is the test's, and may be set; that of Redis is not.
+        self.service.registry.guard.redis_says = lambda moment: None
         self._applications = None  # made once: that takes longer than most requests
         self._loop = None
         if isinstance(self.service.registry, FleetRegistry):

@@ -15,7 +15,7 @@ what follows for the others.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -74,6 +74,8 @@ class Diversions:
         self._nested: dict[int, int] = {}
         self._unfold()
         self._dest = [self._destinations(token) for token in self.tokens]
+        if request.dest and self.target != request.dest and self._diverted_to(request.dest):
+            self.target = request.dest
         self._parents = [list(self._find_parents(place)) for place in range(len(self.tokens))]
         self._children: list[list[int]] = [[] for _ in self.tokens]
         for place, parents in enumerate(self._parents):
@@ -115,6 +117,13 @@ class Diversions:
             return frozenset()
         identities = token.passport.dest.identities
         return frozenset((*identities, *map(self._policy.reading.claimed, identities)))
+
+    def _diverted_to(self, identities: Sequence[TN | URI]) -> bool:
+        """True where a div token is for these: a Request-URI that is no device's address."""
+        return any(
+            isinstance(token, Diverting) and all(one in dest for one in identities)
+            for token, dest in zip(self.tokens, self._dest, strict=True)
+        )
 
     def _find_parents(self, place: int) -> Iterator[int]:
         """Which tokens brought the call to whom this one diverts it from."""
@@ -238,6 +247,17 @@ class Diversions:
     def led(self, place: int) -> bool:
         """True for a token of the caller's carrier that is for another destination."""
         return not self._diverts(place) and not self._direct(place)
+
+    def helps(self, place: int, emergency: Callable[[TN | URI], bool]) -> bool:
+        """True for a token of a call for help that is for who helps.
+
+        Nobody signs the To of a diverted call but who signed the original for it.
+        """
+        if not self.diverted or all(map(emergency, self.target)):
+            return True
+        return not self._diverts(place) and all(
+            one in self._dest[place] for one in self._request.to
+        )
 
     @property
     def numbers(self) -> tuple[TN, ...]:

@@ -66,9 +66,9 @@ class Facts(Struct, frozen=True):
     middle: bool = False
 
     def to_emergency(self) -> Facts:
-        """What of them counts for a call to an emergency number: whether the token is what it says.
+        """What counts for a call to an emergency number: only whether the token is genuine.
 
-        Whom an order stops, who was found, or whom nobody wants to hear, may call for help.
+        Who is stopped by an order, found to use a pool, or unwanted may still call for help.
         """
         return Facts(self.first_seen, self.holder_spcs, late=self.late)
 
@@ -82,9 +82,9 @@ def gather(
     *,
     called: tuple[TN, ...] | None = None,
 ) -> Facts:
-    """What the stores know, of a token that is taken to be new.
+    """Read what the stores know about a token, on the assumption that it is new.
 
-    What the registry would have said is left out where it cannot be asked.
+    When the registry cannot be asked, its facts are left out.
 
     Args:
         late: as in Facts.

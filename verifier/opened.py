@@ -21,7 +21,7 @@ NOTHING_FETCHED: Final[Mapping[str, Chain | Failure]] = MappingProxyType({})
 
 
 class NeedCertificates(Struct, frozen=True):
-    """The procedure cannot go on before these were fetched. Ask again after that.
+    """Certificates or revocation lists that the procedure needs. Fetch them, then ask again.
 
     Attributes:
         urls: of chains.
@@ -41,6 +41,7 @@ class Candidate(Struct):
         token: what step 9 made of it.
         key: replay_key of a genuine token.
         facts: of a genuine token, as if it were new.
+        helps: a genuine token is of a call for help: nobody's conduct is told by it.
     """
 
     # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
@@ -50,10 +51,11 @@ class Candidate(Struct):
     token: VerifiedPASSporT | Refusal | None = None
     key: bytes = b""
     facts: Facts | None = None
+    helps: bool = False
 
 
 class Opened(Struct):
-    """A call whose cheap checks are done. `check` is the costly part, and needs nothing else.
+    """A call whose cheap checks are done. `check` is the expensive part, and needs nothing else.
 
     The parts are apart so that a service can do one for many calls, then the next.
     """

@@ -13,10 +13,10 @@ class VerificationRequest(Struct, frozen=True):
     Attributes:
         orig: the number of P-Asserted-Identity, or of From when there is none.
         to: the identities of To; never empty.
-        time: the Date header, seconds since the epoch; None when it is not told, which a compact
-            form cannot do without.
+        time: the Date header, seconds since the epoch; None when there is none; a compact form
+            cannot do without.
         identities: Identity header field values, unparsed; empty when the call has none.
-        call_id: the SIP Call-ID; lets a repeated question about one call be told from a replay.
+        call_id: the SIP Call-ID; distinguishes a repeated question about one call from a replay.
         purpose: why it calls, as the call states it outside of a token; None when it does not.
         dest: the identities of the Request-URI; empty when they are not told.
 

@@ -1,4 +1,4 @@
-"""The checks that need no key: cheap, pure, before anything is fetched or computed."""
+"""Checks of a token that need no key: syntax, freshness of iat and Date, orig, dest, x5u."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ScreenPolicy(Struct, frozen=True, kw_only=True):
 
 
 class Screened(Struct, frozen=True):
-    """A token that fits the call, as far as can be told without a key.
+    """A token that fits the call, as far as can be seen without a key.
 
     Attributes:
         orig: who calls, as the call has it. The token may write a number as a URI; it is judged
@@ -159,7 +159,7 @@ def screen(
 
 
 def outdated(request: VerificationRequest, now: int, policy: ScreenPolicy) -> str | None:
-    """What is wrong with the request's Date, as a sentence; None when it is fresh, or not told."""
+    """What is wrong with the request's Date, as a sentence; None when it is fresh or missing."""
     time = request.time
     if time is None or abs(now - time) <= policy.date_window:
         return None

@@ -55,7 +55,7 @@ class Label(str, Enum):
 
     @classmethod
     def of(cls, finding: Finding) -> Label:
-        """What is said of a call that goes on although something was found."""
+        """The label for a finding that does not stop the call."""
         pooled = finding.state is State.POOLED
         return cls.DISPLAY_POOLED if pooled else cls.DISPLAY_SUSPECTED
 

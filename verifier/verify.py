@@ -24,9 +24,9 @@ For each Identity header of the call, the first check that fails ends that heade
 Step 11 is RFC 8946 section 4.2, in verifier/diversion.py; before step 6 it is made as far as it
 needs no key, in place of dest in step 5.
 
-Steps 1 to 5 need no key. Side effects come last: only a genuine token enters the replay store.
-A certificate that is not in the cache is a value, NeedCertificates: the caller fetches and asks
-again, so this module waits for nothing.
+Steps 1 to 5 need no key (verifier.screen). Side effects come last: only a genuine token enters the
+replay store. A certificate that is not in the cache is a value, NeedCertificates: the caller
+fetches and asks again, so this module waits for nothing.
 """
 
 from __future__ import annotations
@@ -144,9 +144,9 @@ class Verifier:
         """Start with nothing validated.
 
         Args:
-            lacking: tells whether lists that a chain's path names are to be fetched first.
-            suspect: told the x5u under whose chain from the cache a signature failed, or whose
-                certificate is revoked: its host may have replaced it
+            lacking: says whether lists that a chain's path names are to be fetched first.
+            suspect: called with an x5u whose chain from the cache did not verify a signature, or
+                holds a revoked certificate: its host may have replaced it
                 (certs.repository.CertificateRepository.suspect).
         """
         self.policy = policy
@@ -164,7 +164,7 @@ class Verifier:
         self._signers = Signers()
 
     def judge_by(self, trust: Trust) -> None:
-        """Judge certificates by this from now on."""
+        """Replace what certificates are judged by, from the next call on."""
         self.trust = trust
 
     def verify(
@@ -179,7 +179,7 @@ class Verifier:
         Args:
             now: seconds since the epoch.
             fetched: by x5u, what an earlier NeedCertificates asked for.
-            question: tells a repeated question from a replay.
+            question: distinguishes a repeated question from a replay.
 
         Returns:
             The verdict, or what must be fetched before there can be one. The call's verstat is
@@ -286,8 +286,8 @@ class Verifier:
     def presume(self, opened: Opened) -> Verdict:
         """Step 10 for all headers whose signature verified, as if their tokens were new.
 
-        It leaves no trace, but that a key may have been replaced where a signature fails. A call
-        that is neither genuine nor found false is judged by its display alone.
+        Nothing is recorded, except that a failed signature may mark a cached chain as outdated.
+        A call that is neither genuine nor found false is judged by its display alone.
         """
         diversions = opened.diversions
         for entry in opened.entries:
@@ -297,6 +297,7 @@ class Verifier:
                 if diversions is None:
                     late = outdated(opened.request, opened.now, self.policy)
                     facts = gather(entry.token, opened.request, opened.now, self.sources, late)
+                    entry.helps = opened.to_emergency
                     entry.facts = facts.to_emergency() if opened.to_emergency else facts
                 else:
                     self._gather_linked(entry, entry.token, opened, diversions)
@@ -340,23 +341,27 @@ class Verifier:
         return seen
 
     def settle(self, opened: Opened, presumed: Verdict, seen: Sequence[Sighted]) -> Verdict:
-        """The verdict, `presumed` itself where all tokens are new. Tells conduct of what counts.
+        """The verdict, `presumed` itself where all tokens are new; analytics observes what counts.
 
         Args:
             seen: answers to `sightings`, in their order.
         """
-        verdict, told = presumed, self.sources.conduct is not None
+        verdict, observed = presumed, self.sources.conduct is not None
         if seen.count(NEW) < len(seen):
             keys = [one.key for one in self.sightings(opened)]
             by_key = dict(zip(keys, seen, strict=True))
             verdict = self._judged(opened, by_key)
-            told = told and NEW in seen
+            observed = observed and NEW in seen
         else:
             by_key = {}
-        if told and not opened.to_emergency:
+        if observed:
             for entry, result in zip(opened.entries, verdict.results, strict=True):
-                if isinstance(entry, Candidate) and by_key.get(entry.key, NEW) is NEW:
-                    self._tell(entry, result.refusal, opened)
+                if (
+                    isinstance(entry, Candidate)
+                    and not entry.helps
+                    and by_key.get(entry.key, NEW) is NEW
+                ):
+                    self._observe(entry, result.refusal, opened)
         return verdict
 
     def _judged(self, opened: Opened, seen: Mapping[bytes, Sighted]) -> Verdict:
@@ -417,8 +422,8 @@ class Verifier:
             notes.append(_REPEATED[sighted.sight])
         return replace(result, notes=tuple(notes))
 
-    def _tell(self, candidate: Candidate, refusal: Refusal | None, opened: Opened) -> None:
-        """What the call tells of its signer's conduct. Asked about again, it tells nothing more."""
+    def _observe(self, candidate: Candidate, refusal: Refusal | None, opened: Opened) -> None:
+        """Count the call for its signer, once however often it is asked about."""
         conduct, token, facts = self.sources.conduct, candidate.token, candidate.facts
         if conduct is None or not isinstance(token, VerifiedPASSporT) or facts is None:
             return
@@ -430,7 +435,7 @@ class Verifier:
         # A token may name others beside whom the call is for, by the request; of a diverted call,
         # who is reached counts.
         called = opened.request.called if diversions is None else diversions.numbers
-        told = observation(
+        seen = observation(
             keys(token),
             token.orig,
             called[0] if called else None,
@@ -440,8 +445,8 @@ class Verifier:
             extension.origid,
             int.from_bytes(candidate.key[:_MARK_OCTETS], "big"),
         )
-        if told is not None:
-            conduct.observe(told)
+        if seen is not None:
+            conduct.observe(seen)
 
     def _gather_linked(
         self,
@@ -460,7 +465,8 @@ class Verifier:
             called = token.passport.dest.tn if diversions.led(place) else diversions.numbers
             late = outdated(request, now, self.policy)
             facts = gather(token, request, now, sources, late, called=called)
-        entry.facts = facts.to_emergency() if opened.to_emergency else facts
+        entry.helps = opened.to_emergency and diversions.helps(place, sources.plan.emergency)
+        entry.facts = facts.to_emergency() if entry.helps else facts
 
     def signer(self, chain: Chain, now: int) -> TrustedSigner | Untrusted:
         """Validate a chain, or remember doing so (verifier.trust)."""
@@ -501,5 +507,5 @@ def _result(
     )
 
 
-# Checks that failed, and the call tells of its signer's conduct all the same.
+# A call that fails one of these checks still counts for its signer's conduct.
 _COUNTS: Final = (Check.CONDUCT, Check.CONSENT)

@@ -136,5 +136,6 @@ SPOKEN: Final[dict[Reason, Spoken]] = {
     Reason.HOST_FOREIGN: Spoken(421, "POL4210"),
     Reason.ORIGIN_FOREIGN: Spoken(403, "POL4032"),
     Reason.TOO_MANY_CONNECTIONS: Spoken(503, "POL5031"),
+    Reason.OVERLOADED: Spoken(503, "POL5032"),
     Reason.INTERNAL: Spoken(500, "POL5000"),
 }

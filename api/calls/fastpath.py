@@ -32,13 +32,14 @@ from zhenxian.api.transport.wire import (
     bound,
 )
 
-MAX_BATCH: Final = 64  # calls answered in one go; more would make the first wait for the last
+MAX_BATCH: Final = 64  # calls answered in one go, before anything else has its turn
 
 _PATHS: Final = {path.encode(): path for path in ROUTES}
 _STATUS: Final = {
     status.value: (
         f"HTTP/1.1 {status.value} {status.phrase}\r\n"
         + ("www-authenticate: Bearer\r\n" if status is HTTPStatus.UNAUTHORIZED else "")
+        + ("retry-after: 1\r\n" if status is HTTPStatus.SERVICE_UNAVAILABLE else "")
         + "content-type: application/json\r\ncontent-length: "
     ).encode()
     for status in HTTPStatus
@@ -46,23 +47,49 @@ _STATUS: Final = {
 
 
 class CallBatch:
-    """The calls that were read in one turn of the event loop, on any connection."""
+    """The calls that were read and wait for their answers, on any connection.
+
+    They are answered in the order in which they came, some in each turn of the event loop. For who
+    comes when too many wait there is an answer at once: a queue that only grows serves nobody, as
+    callers give up while they wait.
+    """
 
     def __init__(self, calls: Calls) -> None:
         self.calls = calls
+        self._bound = calls.policy.max_waiting
         self._waiting: list[tuple[CallProtocol, Incoming]] = []
 
     def add(self, protocol: CallProtocol, incoming: Incoming) -> None:
         """Take a complete request; its protocol is told the answer soon."""
-        self._waiting.append((protocol, incoming))
-        if len(self._waiting) == 1:
+        waiting = self._waiting
+        waiting.append((protocol, incoming))
+        if len(waiting) + self.calls.asking > self._bound:
+            waiting.pop()
+            protocol.turned_away(self.calls.overloaded(incoming))
+        elif len(waiting) == 1:
             protocol.loop.call_soon(self.answer)
-        elif len(self._waiting) >= MAX_BATCH:
-            self.answer()
 
     def answer(self) -> None:
-        """Answer all that wait."""
-        waiting, self._waiting = self._waiting, []
+        """Answer those that have waited longest; the others in the next turn."""
+        waiting = self._waiting
+        self._waiting = waiting[MAX_BATCH:]
+        if self._waiting:
+            waiting[0][0].loop.call_soon(self.answer)
+        if waiting:
+            self._answer(waiting[:MAX_BATCH])
+
+    def answer_now(self, protocol: CallProtocol) -> None:
+        """Answer the call of a connection whose next request is read already."""
+        if len(self._waiting) <= MAX_BATCH:
+            self.answer()
+            return
+        for index, one in enumerate(self._waiting):
+            if one[0] is protocol:
+                del self._waiting[index]
+                self._answer([one])
+                return
+
+    def _answer(self, waiting: list[tuple[CallProtocol, Incoming]]) -> None:
         given = self.calls.answer_all([incoming for _, incoming in waiting])
         for (protocol, _), answer in zip(waiting, given, strict=True):
             protocol.answered(answer)
@@ -147,7 +174,7 @@ class CallProtocol(WireProtocol):
     def on_message_begin(self) -> None:
         """A request starts; whether it is a call shows with its headers."""
         if self._pending:  # pipelined: answers go out in the order of requests
-            self.batch.answer()
+            self.batch.answer_now(self)
             self._path = None
         self.url = b""
         self.headers = []
@@ -214,7 +241,7 @@ class CallProtocol(WireProtocol):
     def flush(self) -> None:
         """Answer the call that waits for the end of the event loop's turn."""
         if self._pending:
-            self.batch.answer()
+            self.batch.answer_now(self)
 
     def settled(self) -> bool:
         """True when no call waits for its answer."""
@@ -240,6 +267,13 @@ class CallProtocol(WireProtocol):
         super().on_message_complete()
         if not self._keep_alive or self._last:
             self.cycle.keep_alive = False
+
+    def turned_away(self, answer: Answer) -> None:
+        """Send an answer that says nothing of who asked."""
+        self._pending = False
+        self._path = None
+        if not self.transport.is_closing():
+            self._respond(answer)
 
     def shutdown(self) -> None:
         """Close when idle; a call whose body is still arriving is answered first."""

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import astuple
 
+from zhenxian.api.calls.duplicates import LEAST, refuse_duplicates
 from zhenxian.api.calls.members import (
     MAX_TEXT,
     Party,
@@ -23,7 +24,6 @@ from zhenxian.api.calls.members import (
     VerificationBody,
     VerificationMembers,
 )
-from zhenxian.api.calls.twins import LEAST, refuse_twins
 from zhenxian.core.errors import ParseError, ZhenxianError, shown
 from zhenxian.core.header_fields import parse_addresses, parse_date
 from zhenxian.core.reading import Reading, diverting_of, is_withheld
@@ -112,7 +112,7 @@ def _explain(error: Exception, body: bytes, dialect: Dialect, outer: str) -> Req
     name = found.member.removeprefix(f"{outer}.")[:MAX_TEXT]
     if found.missing:
         return RequestError(Reason.PARAMETER_MISSING, name, dialect=dialect)
-    told = "unknown parameter" if found.unknown else found.told
+    told = "unknown parameter" if found.unknown else found.expected
     if found.unknown and name == found.member:
         told += f"; only {outer} stands here"
     elif found.unknown and outer == "verificationRequest" and name in ("orig", "iat"):
@@ -143,7 +143,7 @@ def _once(
     if isinstance(members, VerificationMembers) and not members.explain:
         standing -= 1
     try:
-        refuse_twins(body, standing)
+        refuse_duplicates(body, standing)
     except ParseError as error:
         raise _unusable(error, dialect) from None
 
@@ -337,7 +337,14 @@ def read_signing(
         or members.rph
         or members.sph
     ):
-        forwarded = _forwarding(members, reading, dialect)
+        ppt = members.ppt
+        try:
+            forwarded = _forwarding(members, reading, dialect)
+        except RequestError as error:
+            told = error.variables[0].partition(".")[0] in ("div", "diversion")
+            if not told or not _for_help(members.dest, "dest", reading, dialect):
+                raise
+            forwarded = Forwarding(iat=members.iat, ppt=None if ppt in _PLAIN else ppt)
     iat, attest, origid = members.iat, members.attest, members.origid
     diverts = forwarded is not None and forwarded.ppt is not None
     if iat is None:
@@ -522,6 +529,21 @@ def read_verification(
         identities,
         members.callId,
         members.purpose,
-        _identities(members.dest, "dest", reading, dialect) if members.dest is not None else (),
+        _target(members, reading, dialect) if members.dest is not None else (),
     )
     return request, Echo(dialect, members.requestId, members.displayName, members.explain, orig)
+
+
+def _target(
+    members: VerificationMembers, reading: Reading, dialect: Dialect
+) -> tuple[TN | URI, ...]:
+    """The Request-URI; nothing where a proxy's variable for it is not set."""
+    dest = members.dest
+    if dest is None or not any(one.strip() for one in (*_one(dest.tn), *_one(dest.uri))):
+        return ()
+    try:
+        return _identities(dest, "dest", reading, dialect)
+    except RequestError:
+        if not _for_help(members.to, "to", reading, dialect):
+            raise
+        return ()

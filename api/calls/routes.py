@@ -101,7 +101,8 @@ _TEXTS: Final = {
     415: "Only application/json is read.",
     421: "Without credentials only names of this machine are answered.",
     500: "An error of ours.",
-    503: "No usable signing key and certificate are loaded.",
+    503: "No usable signing key and certificate are loaded; or more calls wait than can be answered"
+    " soon.",
 }
 
 
@@ -192,7 +193,7 @@ def calls_router(calls: Calls) -> APIRouter:
         " same body with the same X-RequestID: for the same asker, for two seconds. `explain`"
         " lists every check.",
         responses=_responses(
-            answered("Judged.", AtisVerificationAnswer, ThreegppVerificationAnswer), *_CODES
+            answered("Judged.", AtisVerificationAnswer, ThreegppVerificationAnswer), *_CODES, 503
         ),
         openapi_extra={
             "requestBody": {
@@ -215,4 +216,6 @@ def _response(answer: Answer) -> Response:
         headers["allow"] = "POST"
     if answer.status == 401:
         headers["www-authenticate"] = "Bearer"
+    if answer.status == 503:
+        headers["retry-after"] = "1"
     return Response(answer.body, answer.status, headers, "application/json")

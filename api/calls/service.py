@@ -84,12 +84,17 @@ class CallPolicy(Struct, frozen=True, kw_only=True):
 
     dialect: Dialect | None = None
     max_body: int = 65_536
+    max_waiting: int = 1000
     explain: bool = True
     reading: Reading = Reading()
 
 
 class Calls:
-    """Answers signing and verification requests."""
+    """Answers signing and verification requests.
+
+    Attributes:
+        asking: calls that wait for the answer of a store that this process shares with others.
+    """
 
     def __init__(
         self,
@@ -102,6 +107,8 @@ class Calls:
         self.pipeline = pipeline
         self._authenticator = authenticator
         self._rejection = rejection
+        self.asking = 0
+        self._refusals = {d: answers.refused(Reason.OVERLOADED, (), d) for d in Dialect}
         self._run = secrets.token_hex(8).encode()
         self._numbers = itertools.count(1)
 
@@ -114,6 +121,15 @@ class Calls:
             staged = [self._stage(request) for request in requests]
             compute(staged)
             return [self._finish(item) if isinstance(item, STAGED) else item for item in staged]
+
+    def overloaded(self, incoming: Incoming) -> Answer:
+        """The answer to a call that nobody has time for."""
+        reason = Reason.OVERLOADED
+        self.pipeline.recorder.turned_away(ROUTES[incoming.path], reason)
+        headers = incoming.headers
+        name = headers.request_id or headers.trace_id or b"%b-%x" % (self._run, next(self._numbers))
+        body = self._refusals[guess(self.policy.dialect, incoming.body)]
+        return Answer(SPOKEN[reason].status, body, name[:MAX_REQUEST_ID])
 
     def reads_body(self, headers: Headers) -> bool:
         """False where the head alone is refused: nobody's, with a body that is not small.
@@ -129,7 +145,7 @@ class Calls:
         return principal is not None
 
     def answered(self) -> None:
-        """After answers went out: what calls told is counted, for which none of them waits."""
+        """Count the observations after answers went out; no call waits for that."""
         self.pipeline.count()
 
     async def answer_waiting(self, request: Incoming) -> Answer:
@@ -148,7 +164,11 @@ class Calls:
             return answer
         try:
             if isinstance(waiting, Asking):
-                judged = await self.pipeline.ask(waiting, self._written)
+                self.asking += 1
+                try:
+                    judged = await self.pipeline.ask(waiting, self._written)
+                finally:
+                    self.asking -= 1
             else:
                 judged = await self.pipeline.resume(waiting, self._written)
             answer = self._judged(judged)

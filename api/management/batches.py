@@ -1,23 +1,28 @@
 """Many records in one request of the management API: all of them, or each by itself."""
 
 # Annotations name variables of the functions around them: they are not postponed here.
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Body, HTTPException
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Body, HTTPException, Response
+from fastapi.exceptions import RequestValidationError
+from msgspec import Struct
+from pydantic import Field, SkipValidation, TypeAdapter, ValidationError
 
 from zhenxian.api.auth import Authenticator, Principal
+from zhenxian.api.idempotency import Once, OnceOnly
 from zhenxian.api.management.answers import BatchAnswer, BatchProblem
 from zhenxian.api.management.bodies import ROWS
 from zhenxian.api.management.common import PROBLEM_JSON, problem, problems, requires
 from zhenxian.api.management.editing import Editor, check_own
+from zhenxian.api.management.pages import AT_ONCE, page_of, rows_of
 from zhenxian.api.management.parameters import ModeOf, Reason
-from zhenxian.api.once import Once, OnceOnly
 from zhenxian.api.permissions import RECORDS, Action
 from zhenxian.api.schema import answered
 from zhenxian.core.errors import ConfigError
+from zhenxian.core.reading import Reading
 from zhenxian.registry.forms import record_of
 from zhenxian.registry.imports import MAX_BATCH, Mode
 from zhenxian.registry.journal import Change, KeyReusedError, RegistryConflictError, put
@@ -38,32 +43,24 @@ def batch_routes(
 
     async def batch(
         kind: Kind,
-        rows: list[dict[str, Any]],
+        given: list[Any],
         principal: Principal,
         reason: str,
         mode: str,
         once: Once | None,
-    ) -> JSONResponse:
-        changes: list[tuple[int, Change]] = []
-        rejected: list[dict[str, Any]] = []
-        for index, row in enumerate(rows):
-            try:
-                record = record_of(kind, row, editor.reading)
-                check_own(principal, record)
-                changes.append((index, put(record)))
-            except (ConfigError, HTTPException) as error:
-                detail = error.detail if isinstance(error, HTTPException) else str(error)
-                rejected.append({"row": index, "detail": detail})
+    ) -> Response:
+        read = await asyncio.to_thread(_read, kind, given, principal, editor.reading, once)
+        changes, rejected = read.changes, read.rejected
         if rejected and mode == Mode.ALL_OR_NOTHING.value:
             answer = problem(422, "Invalid value", f"{len(rejected)} rows are unusable")
-            refused = {**json.loads(bytes(answer.body)), "rejected": rejected}
-            return JSONResponse(refused, 422, media_type=PROBLEM_JSON)
+            refused = {**json.loads(bytes(answer.body)), "rejected": await rows_of(rejected)}
+            return page_of(refused, 422, PROBLEM_JSON)
         accepted, version = 0, None
         apart = mode == Mode.BEST_EFFORT.value and await by_rows(once, principal, changes)
         try:
             if changes and not apart:
                 commit = await editor.commit(
-                    [change for _, change in changes], principal, reason, once, rows
+                    [change for _, change in changes], principal, reason, once, read.fingerprint
                 )
                 accepted, version = len(changes), commit.seq
         except (RegistryConflictError, ConfigError) as error:
@@ -73,14 +70,15 @@ def batch_routes(
         for index, change in changes if apart else ():
             one = once.row(index) if once is not None else None
             try:
-                commit = await editor.commit([change], principal, reason, one, rows)
+                commit = await editor.commit([change], principal, reason, one, read.fingerprint)
                 accepted, version = accepted + 1, commit.seq
             except KeyReusedError:
                 raise
             except (RegistryConflictError, ConfigError) as error:
                 rejected.append({"row": index, "detail": str(error)})
         rejected.sort(key=lambda entry: entry["row"])
-        return JSONResponse({"accepted": accepted, "rejected": rejected, "version": version})
+        told = await rows_of(rejected)
+        return page_of({"accepted": accepted, "rejected": told, "version": version})
 
     async def by_rows(
         once: Once | None, principal: Principal, changes: list[tuple[int, Change]]
@@ -91,8 +89,12 @@ def batch_routes(
         """
         if once is None:
             return False
-        names = [once.row(index).request(principal) for index, _ in changes]
-        return await done(names)
+        known = once
+
+        def names() -> list[bytes]:
+            return [known.row(index).request(principal) for index, _ in changes]
+
+        return await done(await asyncio.to_thread(names))
 
     def route(kind: Kind) -> None:
         what = "callees' refusals" if kind is Kind.REFUSAL else NAMES[kind]
@@ -109,15 +111,70 @@ def batch_routes(
         async def put_many(
             principal: Annotated[Principal, may],
             rows: Annotated[
-                list[row],  # type: ignore[valid-type]
+                SkipValidation[list[row]],  # type: ignore[valid-type]
                 Body(min_length=1, max_length=MAX_BATCH),
             ],
             reason: Reason,
             once: OnceOnly,
             mode: ModeOf = Mode.ALL_OR_NOTHING.value,
-        ) -> JSONResponse:
-            plain = [row.model_dump() for row in rows]  # type: ignore[attr-defined]
-            return await batch(kind, plain, principal, reason, mode, once)
+        ) -> Response:
+            return await batch(kind, rows, principal, reason, mode, once)
 
     for kind in ROWS:
         route(kind)
+
+
+class _Read(Struct):
+    """The rows of a batch by their places: changes, and why others are none."""
+
+    changes: list[tuple[int, Change]]
+    rejected: list[dict[str, Any]]
+    fingerprint: bytes
+
+
+def _read(
+    kind: Kind, given: list[Any], principal: Principal, reading: Reading, once: Once | None
+) -> _Read:
+    """Read rows as they came, in a thread: a few at a time, as each step holds the interpreter.
+
+    Raises:
+        RequestValidationError: there are too few or too many, or one is none by its form.
+    """
+    rows = _checked(kind, given)
+    found = _Read([], [], b"")
+    for index, row in enumerate(rows):
+        try:
+            record = record_of(kind, row, reading)
+            check_own(principal, record)
+            found.changes.append((index, put(record)))
+        except (ConfigError, HTTPException) as error:
+            detail = error.detail if isinstance(error, HTTPException) else str(error)
+            found.rejected.append({"row": index, "detail": detail})
+    if once is not None:
+        found.fingerprint = once.fingerprint(principal, rows)
+    return found
+
+
+_ADAPTERS: Final = {kind: TypeAdapter(list[row]) for kind, row in ROWS.items()}  # type: ignore[valid-type]
+_LENGTH: Final = TypeAdapter(Annotated[list[Any], Field(min_length=1, max_length=MAX_BATCH)])
+
+
+def _checked(kind: Kind, given: Any) -> list[dict[str, Any]]:
+    """The rows with the members that they leave out; as the framework would read them at once."""
+    rows: list[dict[str, Any]] = []
+    faults: list[Any] = []
+    try:
+        _LENGTH.validate_python(given)
+        for start in range(0, len(given), AT_ONCE):
+            try:
+                part = _ADAPTERS[kind].validate_python(given[start : start + AT_ONCE])
+                rows += [row.model_dump() for row in part]  # type: ignore[attr-defined]
+            except ValidationError as error:
+                for fault in error.errors(include_url=False):
+                    place, *members = fault["loc"]
+                    faults.append({**fault, "loc": ("body", int(place) + start, *members)})
+    except ValidationError as error:
+        faults = [{**f, "loc": ("body", *f["loc"])} for f in error.errors(include_url=False)]
+    if faults:
+        raise RequestValidationError(faults, body=given)
+    return rows

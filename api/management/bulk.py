@@ -7,16 +7,17 @@ transaction, and a file that is cut off changes nothing.
 # Annotations name variables of the functions around them: they are not postponed here.
 import asyncio
 import csv
+import errno
 import hashlib
 import io
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
+from contextlib import contextmanager
 from typing import IO, Annotated, Any, Final
 
-from fastapi import APIRouter, HTTPException, Path, Query, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from zhenxian.api.auth import Authenticator, Principal
 from zhenxian.api.management.answers import (
@@ -26,14 +27,15 @@ from zhenxian.api.management.answers import (
     ProgressAnswer,
 )
 from zhenxian.api.management.common import ALWAYS, PROBLEM_JSON, problems, requires
+from zhenxian.api.management.pages import page_of, rows_of
 from zhenxian.api.management.parameters import ModeOf, Reason
 from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.reading import PlainRoute
 from zhenxian.api.schema import answered
-from zhenxian.core.errors import ConfigError
+from zhenxian.core.errors import ConfigError, StoreFullError
 from zhenxian.registry.cells import HEAD, cell, foreign
 from zhenxian.registry.forms import row_of
-from zhenxian.registry.imports import MOST_TOLD, Imports, Mode, Report
+from zhenxian.registry.imports import MOST_LISTED, Imports, Mode, Report
 from zhenxian.registry.members import COLUMNS
 from zhenxian.registry.model import NAMES, Kind
 from zhenxian.registry.store import Records, RegistryStore
@@ -41,8 +43,8 @@ from zhenxian.registry.store import Records, RegistryStore
 CSV: Final = "text/csv"
 _UPLOADS: Final = 4  # at once; each takes up to max_import octets of the disk
 _BUFFER: Final = 1_048_576  # octets gathered before the disk is asked
-MAX_LINE: Final = 16_384  # characters; a record has some hundred
-_PAGE: Final = 2_000  # records read at once by an export
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FIRST: Final = 100  # records of an export that no process is started for
 
 _KINDS: Final = {name: kind for kind, name in NAMES.items()}
 _UPLOAD: Final = {
@@ -68,12 +70,27 @@ Name = Annotated[
 ]
 DryRun = Annotated[bool, Query(description="Check everything and write nothing.")]
 Told = Annotated[
-    int, Query(ge=0, le=MOST_TOLD, description="Refused rows that are listed; all are counted.")
+    int, Query(ge=0, le=MOST_LISTED, description="Refused rows that are listed; all are counted.")
 ]
 
 
 class _TooLargeError(Exception):
     pass
+
+
+@contextmanager
+def _told_full() -> Iterator[None]:
+    """Answers 507 when the disk has no room for the upload, or for what is registered by it."""
+    try:
+        yield
+    except StoreFullError as error:
+        raise HTTPException(507, f"{error}; what was committed before stays") from None
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise HTTPException(
+            507, f"the disk has no room for the upload ({error.strerror}); nothing was changed"
+        ) from None
 
 
 def bulk_router(
@@ -112,7 +129,11 @@ def bulk_router(
         operation_id="import_records",
         responses={
             **answered("What became of the rows.", ImportAnswer),
-            **problems(c413="The body is too large.", c415="Only text/csv is read."),
+            **problems(
+                c413="The body is too large.",
+                c415="Only text/csv is read.",
+                c507="The disk has no room for it. What was committed before stays.",
+            ),
             **problems(
                 ImportProblem,
                 c422="A value or the file is unusable; or, all or nothing, rows were refused, and"
@@ -130,14 +151,14 @@ def bulk_router(
         dry_run: DryRun = False,
         name: Name = "",
         told: Told = 1_000,
-    ) -> JSONResponse:
+    ) -> Response:
         kind = _kind(records)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != CSV:
             raise HTTPException(415, f"content-type: {CSV} expected")
         if uploads.locked():
             raise HTTPException(503, f"{_UPLOADS} imports are under way; try again later")
         async with uploads:
-            with tempfile.TemporaryFile(dir=imports.folder) as file:
+            with _told_full(), tempfile.TemporaryFile(dir=imports.folder) as file:
                 try:
                     digest = await _spool(request, file, max_import)
                 except _TooLargeError:
@@ -145,7 +166,6 @@ def bulk_router(
                         413, f"the body is larger than {max_import} bytes"
                     ) from None
                 _refuse_foreign(file)
-                lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
                 how: dict[str, Any] = {
                     "author": f"{principal.name} ({principal.id})",
                     "reason": reason,
@@ -154,13 +174,8 @@ def bulk_router(
                     "dry_run": dry_run,
                     "resume": f"{_stored(principal, kind, name)}\n{digest}" if name else "",
                 }
-                try:
-                    report = await imports.run(kind, _bounded(lines), told, **how)
-                except UnicodeDecodeError:
-                    raise ConfigError("the file is not UTF-8") from None
-                finally:
-                    lines.detach()
-        return _answer(report, refused=not report.written and not dry_run)
+                report = await imports.run(kind, file, told, **how)
+        return await _answer(report, refused=not report.written and not dry_run)
 
     @routes.get(
         "/imports/{records}",
@@ -188,8 +203,8 @@ def bulk_router(
     )
     async def export(records: Which) -> StreamingResponse:
         kind = _kind(records)
-        first = await registry.read(lambda records: _page(records, kind, ""))
-        return StreamingResponse(_pages(registry, kind, first), media_type=CSV)
+        first = await registry.read(lambda records: _first(records, kind))
+        return StreamingResponse(_parts(imports, kind, first), media_type=CSV)
 
     return routes
 
@@ -234,58 +249,48 @@ def _refuse_foreign(file: IO[bytes]) -> None:
     file.seek(0)
 
 
-def _bounded(lines: io.TextIOWrapper) -> Iterator[str]:
-    """The lines. Raises ConfigError for one that is longer than a record can be."""
-    number = 0
-    while line := lines.readline(MAX_LINE):
-        number += 1
-        if len(line) == MAX_LINE and not line.endswith(("\n", "\r")):
-            raise ConfigError(f"line {number}: at most {MAX_LINE} characters expected")
-        yield line
-
-
-def _answer(report: Report, *, refused: bool) -> JSONResponse:
+async def _answer(report: Report, *, refused: bool) -> Response:
     told: ImportAnswer = {
         "rows": report.rows,
         "changed": report.changed,
         "unchanged": report.unchanged,
         "rejections": report.rejections,
-        "rejected": [{"line": row.line, "reason": row.reason} for row in report.rejected],
+        "rejected": [],
         "reasons": [
             {"reason": reason, "count": count, "line": line}
             for reason, (count, line) in report.reasons.items()
         ],
         "written": report.written,
     }
+    rejected = await rows_of(report.rejected)
     if not refused:
-        return JSONResponse(told)
+        return page_of({**told, "rejected": rejected})
     trouble: Problem = {
         "type": "about:blank",
         "title": "Nothing was imported",
         "status": 422,
         "detail": f"{report.rejections} of {report.rows} rows are refused",
     }
-    return JSONResponse({**trouble, **told}, 422, media_type=PROBLEM_JSON)
+    return page_of({**trouble, **told, "rejected": rejected}, 422, PROBLEM_JSON)
 
 
-def _page(records: Records, kind: Kind, after: str) -> tuple[str, str | None]:
-    """Some records as CSV, and where the next ones begin."""
+def _first(records: Records, kind: Kind) -> tuple[bytes, str | None]:
+    """The first records as CSV, and where the next ones begin."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    if not after:
-        writer.writerow(COLUMNS[kind])
-    page = records.page(kind, after=after, limit=_PAGE)
+    writer.writerow(COLUMNS[kind])
+    page = records.page(kind, limit=_FIRST)
     for _, record in page.rows:
         row = row_of(record)
         writer.writerow([cell(row[column]) for column in COLUMNS[kind]])
-    return out.getvalue(), page.following
+    return out.getvalue().encode(), page.following
 
 
-async def _pages(
-    registry: RegistryStore, kind: Kind, first: tuple[str, str | None]
-) -> AsyncIterator[str]:
+async def _parts(
+    imports: Imports, kind: Kind, first: tuple[bytes, str | None]
+) -> AsyncIterator[bytes]:
     text, following = first
     yield text
-    while following is not None:
-        text, following = await registry.read(partial(_page, kind=kind, after=following))
-        yield text
+    if following is not None:
+        async for part in imports.rest(kind, following):
+            yield part

@@ -1,9 +1,10 @@
 """Orders over the management API: give and lift them, and see which nodes obey."""
 
 # Annotations name variables of the functions around them: they are not postponed here.
+from collections.abc import Awaitable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Response
 
 from zhenxian.api.auth import Authenticator, Principal
 from zhenxian.api.management.answers import (
@@ -15,13 +16,15 @@ from zhenxian.api.management.answers import (
 from zhenxian.api.management.bodies import OrderBody
 from zhenxian.api.management.common import problems, requires
 from zhenxian.api.management.editing import Editor, shown
+from zhenxian.api.management.pages import listing, pages
 from zhenxian.api.management.parameters import After, Key, Limit, Reason
 from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.schema import answered
 from zhenxian.registry import orders
 from zhenxian.registry.journal import RegistryConflictError, put
-from zhenxian.registry.model import Kind, Order
+from zhenxian.registry.model import Kind, Order, Record
 from zhenxian.registry.node_key import Pins
+from zhenxian.registry.store import Page
 
 
 def order_routes(
@@ -54,12 +57,12 @@ def order_routes(
             order = orders.order_of(instruction, body.token)
             expected: int | None = 0
         else:
-            entry = registry.book.get(Kind.ORDER, instruction.order)
+            entry = registry.records.get(Kind.ORDER, instruction.order)
             if entry is None or not isinstance(entry[1], Order):
                 raise HTTPException(404, f"there is no order {instruction.order}")
             order = orders.lifted(entry[1], instruction, body.token)
             expected = entry[0]
-        if expected == 0 and registry.book.get(Kind.ORDER, order.id) is not None:
+        if expected == 0 and registry.records.get(Kind.ORDER, order.id) is not None:
             raise RegistryConflictError(f"order {order.id} was given before")
         commit = await editor.commit([put(order, expected)], principal, reason, None, None)
         return shown(order, principal, commit.seq)
@@ -72,12 +75,14 @@ def order_routes(
     )
     async def listed(
         principal: Annotated[Principal, read], limit: Limit = 100, after: After = ""
-    ) -> dict[str, Any]:
-        part = await registry.read(
-            lambda records: records.page(Kind.ORDER, after=after, limit=limit)
-        )
-        rows = [shown(record, principal, version) for version, record in part.rows]
-        return {"orders": rows, "following": part.following}
+    ) -> Response:
+        def ask(start: str, count: int) -> Awaitable[Page]:
+            return registry.read(lambda records: records.page(Kind.ORDER, after=start, limit=count))
+
+        def row(version: int, record: Record) -> dict[str, Any]:
+            return shown(record, principal, version)
+
+        return await listing("orders", pages(ask, after, limit), row)
 
     @routes.get(
         "/orders/{key}/acknowledgements",
@@ -87,7 +92,7 @@ def order_routes(
         | answered("The order, and who obeys it.", AcknowledgementsAnswer),
     )
     async def acknowledgements(principal: Annotated[Principal, read], key: Key) -> dict[str, Any]:
-        entry = registry.book.get(Kind.ORDER, key)
+        entry = registry.records.get(Kind.ORDER, key)
         if entry is None:
             raise HTTPException(404, f"there is no order {key}")
         rows = await registry.acknowledgements(key)

@@ -1,14 +1,17 @@
 """What the management API answers about numbers and changes: who holds, who held, what was done."""
 
 # Annotations name variables of the functions around them: they are not postponed here.
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+import msgspec
+from fastapi import APIRouter, Query, Response
 
 from zhenxian.api.auth import Authenticator, Principal
 from zhenxian.api.management.answers import ChangesAnswer, NumberNow, NumberThen
 from zhenxian.api.management.common import requires
-from zhenxian.api.management.editing import Editor, shown, told
+from zhenxian.api.management.editing import Editor, shown, shown_version
+from zhenxian.api.management.pages import page_of, rows_of
 from zhenxian.api.management.parameters import At, Key, Limit, instant
 from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.schema import answered
@@ -16,6 +19,8 @@ from zhenxian.registry.kinds import Plan
 from zhenxian.registry.model import Holding, Kind
 from zhenxian.registry.parties import involved
 from zhenxian.registry.store import Records
+
+_COMMITS: Final = 10  # read at once; each may name a thousand records
 
 
 def question_routes(
@@ -57,7 +62,9 @@ def question_routes(
                 return answer
             held_then = records.held_at(tn, when) if tn.isdecimal() else None
             answer["at"] = when
-            answer["holding"] = told(held_then, principal) if held_then is not None else None
+            answer["holding"] = (
+                shown_version(held_then, principal) if held_then is not None else None
+            )
             value = held_then.value if held_then is not None else None
             answer["chain"] = _chain(records, value, when) if isinstance(value, Holding) else []
             return answer
@@ -73,9 +80,23 @@ def question_routes(
     )
     async def changes(
         after: Annotated[int, Query(ge=0, le=2**62)] = 0, limit: Limit = 100
-    ) -> dict[str, Any]:
-        rows = await registry.read(lambda records: records.commits(after, limit))
-        return {"changes": rows, "following": rows[-1]["seq"] if len(rows) == limit else None}
+    ) -> Response:
+        parts: list[bytes] = []
+        found, last = 0, after
+        while found < limit:
+            some, start = min(_COMMITS, limit - found), last
+            rows = await registry.read(partial(_commits, after=start, limit=some))
+            parts.append(bytes(await rows_of(rows))[1:-1])
+            found += len(rows)
+            if len(rows) < some:
+                break
+            last = rows[-1]["seq"]
+        listed = msgspec.Raw(b"[" + b",".join(filter(None, parts)) + b"]")
+        return page_of({"changes": listed, "following": last if found == limit else None})
+
+
+def _commits(records: Records, after: int, limit: int) -> list[dict[str, Any]]:
+    return records.commits(after, limit)
 
 
 def _chain(records: Records, holding: Holding, at: int | None) -> list[str]:

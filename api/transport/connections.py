@@ -39,7 +39,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Connection(Protocol):
-    """What the book asks of an open connection."""
+    """What Connections asks of an open connection."""
 
     def look(self, now: float) -> None:
         """See whether its peer lets us wait too long; `now` is the event loop's time."""
@@ -64,6 +64,15 @@ class Connections:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds."""
+        return self._limits
+
+    def beside(self) -> Connections:
+        """A book with the same bounds, for what comes before a connection."""
+        return Connections(self._limits, self._refused)
 
     @property
     def strangers(self) -> int:

@@ -17,6 +17,7 @@ from zhenxian.registry.model import (
     Holding,
     Kind,
     Order,
+    Record,
     Reseller,
     Scope,
     Standing,
@@ -27,6 +28,8 @@ from zhenxian.registry.model import (
 from zhenxian.registry.orders import OrderIndex
 from zhenxian.stores.sqlite.file import RegistryFile
 
+_FEW: Final = 1_000  # answers that are freed at once
+_FREED: Final = 4  # forgotten answers that are freed with each that is kept
 MAX_KEPT: Final = 100_000  # answers kept of each kind; some 300 octets each
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -39,12 +42,31 @@ class _Kept(Generic[_Key, _Value]):
     def __init__(self, limit: int) -> None:
         self.answers: dict[_Key, _Value] = {}
         self._limit = limit
+        self._gone: list[dict[_Key, _Value]] = []  # let go of while others are kept
+
+    def forget(self) -> None:
+        """Forget all: in no time, where freeing many answers at once would hold up calls."""
+        if len(self.answers) > _FEW:
+            self._gone.append(self.answers)
+            self.answers = {}
+        else:
+            self.answers.clear()
 
     def keep(self, key: _Key, value: _Value) -> _Value:
+        if self._gone:
+            self._free()
         if len(self.answers) >= self._limit:
             del self.answers[next(iter(self.answers))]
         self.answers[key] = value
         return value
+
+    def _free(self) -> None:
+        """Free a few of the forgotten; more than one is kept meanwhile, so that they end."""
+        gone = self._gone[-1]
+        for _ in range(min(_FREED, len(gone))):
+            gone.popitem()
+        if not gone:
+            self._gone.pop()
 
 
 class RegistryView:
@@ -56,8 +78,8 @@ class RegistryView:
 
     def __init__(self, path: Path, *, limit: int = MAX_KEPT) -> None:
         """Raises StoreUnavailableError, or ConfigError for a file of a newer release."""
-        self._book = RegistryFile(path)
-        self._tables = self._book.tables
+        self._file = RegistryFile(path)
+        self._tables = self._file.tables
         self._holdings: _Kept[TN, Holding | None] = _Kept(limit)
         self._accesses: _Kept[str, Access | None] = _Kept(limit)
         self._origids: _Kept[str, Access | None] = _Kept(limit)
@@ -65,14 +87,14 @@ class RegistryView:
         self._exemptions: _Kept[tuple[str, str], list[Exemption]] = _Kept(limit)
         self._refusals: _Kept[TN, list[CalleeRefusal]] = _Kept(limit)
         self._clearings = 0
-        self._orders: OrderIndex = self._book.order_index()
-        self._data_version = self._book.data_version()
-        self._seq = self._book.last()[0]
+        self._orders: OrderIndex = self._file.order_index()
+        self._data_version = self._file.data_version()
+        self._seq = self._file.last()[0]
 
     @property
-    def book(self) -> RegistryFile:
+    def records(self) -> RegistryFile:
         """The file, for questions that are not of the call path."""
-        return self._book
+        return self._file
 
     @property
     def current(self) -> bool:
@@ -100,11 +122,11 @@ class RegistryView:
 
     def refresh(self) -> bool:
         """Take over what was committed; True when there was something."""
-        version = self._book.data_version()
+        version = self._file.data_version()
         if version == self._data_version:
             return False
-        seq = self._book.last()[0]
-        touched = self._book.touched(self._seq)
+        seq = self._file.last()[0]
+        touched = self._file.touched(self._seq)
         if touched is None:
             self._forget()
         else:
@@ -116,26 +138,26 @@ class RegistryView:
     def _drop(self, kind: Kind, key: str) -> None:
         if kind is Kind.HOLDING:
             if "-" in key:
-                self._holdings.answers.clear()
+                self._holdings.forget()
             else:
                 self._holdings.answers.pop(TN(key), None)
         elif kind is Kind.ACCESS:
             # By either name, and where an absence was kept: accesses change seldom.
-            self._accesses.answers.clear()
-            self._origids.answers.clear()
+            self._accesses.forget()
+            self._origids.forget()
         elif kind in (Kind.SUBJECT, Kind.RESELLER):
-            self._standings.answers.clear()
+            self._standings.forget()
         elif kind is Kind.EXEMPTION:
-            self._exemptions.answers.clear()
+            self._exemptions.forget()
         elif kind is Kind.REFUSAL:
             if "-" in key:
-                self._refusals.answers.clear()
+                self._refusals.forget()
             else:
                 self._refusals.answers.pop(TN(key), None)
         elif kind is Kind.CLEARING:
             self._clearings += 1
         elif kind is Kind.ORDER:
-            self._orders = self._book.order_index()
+            self._orders = self._file.order_index()
 
     def _forget(self) -> None:
         for kept in (
@@ -146,16 +168,16 @@ class RegistryView:
             self._exemptions,
             self._refusals,
         ):
-            kept.answers.clear()
+            kept.forget()
         self._clearings += 1
-        self._orders = self._book.order_index()
+        self._orders = self._file.order_index()
 
     def holding(self, tn: TN) -> Holding | None:
         """The most specific holding that covers the number."""
         try:
             return self._holdings.answers[tn]
         except KeyError:
-            return self._holdings.keep(tn, self._tables.holdings.covering(tn))
+            return self._holdings.keep(tn, self._covering(tn))
 
     def access(self, name: str | None, origid: str | None) -> Access | None:
         """The access of that id, else the one with that origid.
@@ -167,8 +189,7 @@ class RegistryView:
             try:
                 return self._accesses.answers[name]
             except KeyError:
-                found = self._tables.accesses.get(name)
-                value = found[1] if found is not None else None
+                value = self._record(Kind.ACCESS, name)
                 return self._accesses.keep(name, value if isinstance(value, Access) else None)
         if origid is None:
             return None
@@ -176,11 +197,10 @@ class RegistryView:
             return self._origids.answers[origid]
         except KeyError:
             access = self._tables.accesses.of_origid(origid)
-            if access is not None and (
-                access.origid != origid or self._tables.accesses.get(access.id) is None
-            ):
-                access = None
-            return self._origids.keep(origid, access)
+            value = self._record(Kind.ACCESS, access.id) if access is not None else None
+            if not isinstance(value, Access) or value.origid != origid:
+                value = None
+            return self._origids.keep(origid, value)
 
     def standing(self, subject: str, reseller: str = "") -> Standing:
         """How the subject and the chain of resellers before it stand."""
@@ -190,14 +210,12 @@ class RegistryView:
             return self._standings.keep((subject, reseller), self._standing(subject, reseller))
 
     def _standing(self, subject: str, reseller: str) -> Standing:
-        found = self._tables.subjects.get(subject)
-        holder = found[1] if found is not None else None
+        holder = self._record(Kind.SUBJECT, subject)
         closed = None
         chain: list[str] = []
         while reseller and len(chain) <= MAX_CHAIN:
             chain.append(reseller)
-            entry = self._tables.resellers.get(reseller)
-            above = entry[1] if entry is not None else None
+            above = self._record(Kind.RESELLER, reseller)
             if not isinstance(above, Reseller):
                 break
             if above.state is not State.ACTIVE:
@@ -230,7 +248,7 @@ class RegistryView:
         try:
             found = self._exemptions.answers[kind, target]
         except KeyError:
-            found = self._exemptions.keep((kind, target), self._tables.exemptions.of(kind, target))
+            found = self._exemptions.keep((kind, target), self._exempted(kind, target))
         return next((exemption for exemption in found if exemption.active(now)), None)
 
     def refusal(self, callee: TN, scope: Scope, now: int) -> CalleeRefusal | None:
@@ -238,13 +256,28 @@ class RegistryView:
         try:
             found = self._refusals.answers[callee]
         except KeyError:
-            found = self._refusals.keep(callee, self._tables.refusals.covering(callee))
+            found = self._refusals.keep(callee, self._refused(callee))
         return next((one for one in found if scope in one.scopes and one.active(now)), None)
 
     def clearings(self, since: int, but: Container[str] = ()) -> list[Clearing]:
         """The clearings from a time on, the earliest first, without those of some ids."""
         return self._tables.clearings.since(since, but)
 
+    # What is read once and then kept; a fleet's replica may hold something against it. ----------
+
+    def _covering(self, tn: TN) -> Holding | None:
+        return self._tables.holdings.covering(tn)
+
+    def _record(self, kind: Kind, key: str) -> Record | None:
+        found = self._tables.by_kind[kind].get(key)
+        return found[1] if found is not None else None
+
+    def _exempted(self, kind: str, target: str) -> list[Exemption]:
+        return self._tables.exemptions.of(kind, target)
+
+    def _refused(self, callee: TN) -> list[CalleeRefusal]:
+        return self._tables.refusals.covering(callee)
+
     def close(self) -> None:
         """Close the file."""
-        self._book.close()
+        self._file.close()

@@ -193,7 +193,7 @@ def test_uploads_at_once_are_bounded(desk):
 
 
 def test_what_is_exported_is_imported(desk, monkeypatch):
-    monkeypatch.setattr("zhenxian.api.management.bulk._PAGE", 2)
+    monkeypatch.setattr("zhenxian.api.management.bulk._FIRST", 2)
     document = {"document_kind": "id-card", "document_number": "11010119900101123X"}
     answer = desk.http("PUT", "/v1/subjects/one", json=document, params={"reason": "x"})
     assert answer.status_code == 200
@@ -303,7 +303,7 @@ def test_refusals_are_grouped_and_what_stands_twice_is_refused(desk, monkeypatch
     assert {**told, "written": False} == dry
     assert [row["line"] for row in told["rejected"]] == [3, 5, 6, 7]
     assert [(each["count"], each["line"]) for each in told["reasons"]] == [(2, 3), (1, 6), (1, 7)]
-    assert "is in this import before" in told["reasons"][1]["reason"]
+    assert "appears twice in this import" in told["reasons"][1]["reason"]
 
 
 def test_an_export_holds_nothing_that_a_spreadsheet_executes(desk):

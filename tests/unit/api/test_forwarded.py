@@ -136,11 +136,14 @@ class Forwarding:
         assert status == 200, told
         return told["identity"]
 
-    def verify(self, *identities, orig=COURIER, dest=CALLEE, to=CALLEE, **more):
+    def verify(
+        self, *identities, orig=COURIER, dest=CALLEE, to=CALLEE, whole_to=None, target=None, **more
+    ):
+        """The answer; `whole_to` and `target` are members as they are sent."""
         members = {
             "from": {"tn": orig},
-            "to": {"tn": [to]},
-            "dest": {"tn": dest} if dest is not None else None,
+            "to": whole_to if whole_to is not None else {"tn": [to]},
+            "dest": target if target is not None else {"tn": dest} if dest is not None else None,
             "time": int(time.time()),
             "identity": list(identities),
             "explain": True,
@@ -374,6 +377,11 @@ def test_a_display_that_is_nobodys_or_ones_own_gets_no_div_without_proof(forward
     assert (status, told["attest"]) == (200, "A")
 
 
+def test_nothing_is_diverted_to_who_calls(forwarding):
+    """Who is called by its own number, as a voice mailbox is, may let it in unasked."""
+    assert forwarding.reason(forwarding.token(), dest={"tn": [COURIER]}) == "DIVERSION_LOOP"
+
+
 @pytest.mark.parametrize("number", [SHOP, OTHER])
 def test_the_access_must_hold_the_number_that_forwards(forwarding, number):
     status, told = forwarding.sign(forwarding.token(COURIER, number), div={"tn": number})
@@ -390,7 +398,9 @@ def test_a_number_whose_holder_is_not_verified_forwards_nothing(forwarding):
 
 def test_a_number_that_another_carrier_holds_is_not_this_ones_to_sign_for(forwarding):
     more = TNRange(TN("8675577770001"), TN("8675577770001"))
-    forwarding.record(Holding(more, "bank", RealName.VERIFIED, spcs=(SOUTH,)))
+    forwarding.record(
+        Holding(numbers=more, subject="bank", verification=RealName.VERIFIED, spcs=(SOUTH,))
+    )
     number = {"div": {"tn": "8675577770001"}}
     assert (
         forwarding.reason(forwarding.token(COURIER, "8675577770001"), **number)
@@ -399,11 +409,20 @@ def test_a_number_that_another_carrier_holds_is_not_this_ones_to_sign_for(forwar
 
 
 def test_a_privacy_number_forwards_nothing(forwarding):
-    span = TNRange(TN("8675577770002"), TN("8675577770002"))
-    forwarding.record(Holding(span, "bank", RealName.VERIFIED, Use.PRIVACY, (NORTH,)))
-    number = {"div": {"tn": "8675577770002"}}
-    received = forwarding.token(COURIER, "8675577770002")
-    assert forwarding.reason(received, **number) == "DISPLAY_OF_ANOTHER"
+    for number, use in (("8675577770002", Use.PRIVACY), ("700100020010001", Use.DIRECT)):
+        span = TNRange(TN(number), TN(number))
+        forwarding.record(
+            Holding(
+                numbers=span,
+                subject="bank",
+                verification=RealName.VERIFIED,
+                use=use,
+                spcs=(NORTH,),
+            )
+        )
+        status, told = forwarding.sign(forwarding.token(COURIER, number), div={"tn": number})
+        assert (status, told[0]) == (403, "DISPLAY_OF_ANOTHER")
+        assert "privacy number" in told[1]
 
 
 def test_nothing_is_diverted_to_where_it_was_or_to_several(forwarding):
@@ -459,7 +478,7 @@ def test_a_callee_who_refuses_is_heard(desk_of, installation):
     desk = desk_of(installation.config, consent={"marketing": "refuse"})
     forwarding = Forwarding(desk, installation)
     span = TNRange(TN(CALLEE), TN(CALLEE))
-    forwarding.record(CalleeRefusal(span, int(time.time()) - 5))
+    forwarding.record(CalleeRefusal(numbers=span, since=int(time.time()) - 5))
     assert forwarding.reason(forwarding.token(), purpose="telemarketing") == "CALLEE_REFUSES"
     assert forwarding.reason(forwarding.token()) == "DIVERTED"
 
@@ -486,6 +505,43 @@ def test_a_genuine_old_call_is_no_supply_for_a_hundred(forwarding):
             assert "8 destinations" in told[1]
     assert given == 8
     assert forwarding.reason(forwarding.token()) == "DIVERTED"  # the next call that comes in
+
+
+def test_asking_twice_makes_no_place_where_there_is_none(forwarding):
+    received, given = forwarding.token(), 0
+    for number in range(12):
+        body = forwarding.request(
+            received, callId="c-1@pbx", dest={"tn": [f"86138001390{number:02d}"]}
+        )
+        given += 200 in (forwarding.ask(SIGNING, body)[0], forwarding.ask(SIGNING, body)[0])
+    assert given == 8
+
+
+def test_several_that_ring_in_one_call_are_each_asked_again(forwarding):
+    received = forwarding.token()
+    bodies = [
+        forwarding.request(received, callId="c-1@pbx", dest={"tn": [f"86138001390{number:02d}"]})
+        for number in range(5)
+    ]
+    for body in (*bodies, *bodies):
+        assert forwarding.ask(SIGNING, body)[0] == 200
+    for place in range(3):  # asking again took none of the places
+        assert forwarding.reason(received, dest={"tn": [f"8613800139{place}99"]}) == "DIVERTED"
+    assert forwarding.reason(received, dest={"tn": [OTHER]}) == "DISPLAY_OF_ANOTHER"
+
+
+def test_numbers_of_ones_own_multiply_no_call(forwarding):
+    """One genuine call to BANK, diverted to six of its numbers, and from each to eight others."""
+    received = forwarding.token()
+    own = [f"86755888801{number:02d}" for number in range(6)]
+    steps = [forwarding.diverted(received, dest={"tn": [one]}) for one in own]
+    given = 0
+    for place, (one, step) in enumerate(zip(own, steps, strict=True)):
+        for number in range(8):
+            there = {"tn": [f"8613800139{place}{number}0"]}
+            status, _ = forwarding.sign(received, step, div={"tn": one}, dest=there)
+            given += status == 200
+    assert given == 2
 
 
 def test_a_question_that_is_asked_again_is_answered_again(forwarding):
@@ -531,6 +587,69 @@ def test_who_forwards_is_not_counted_as_showing_the_numbers_of_others(forwarding
     assert (status, told["attest"], told.get("labels")) == (200, "A", None)
 
 
+# Help ---------------------------------------------------------------------------------------------
+
+HELP = {"tn": ["110"]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"identity": None},
+        {"ppt": None, "div": None, "attest": "A", "origid": ELSEWHERE},
+        {"div": {"tn": "x"}},
+        {"div": {}},
+        {"div": None, "diversion": "<nonsense"},
+    ],
+)
+def test_a_call_for_help_is_signed_whatever_it_proves(forwarding, change):
+    status, told = forwarding.sign(**({"identity": [forwarding.token(OTHER)]} | change), dest=HELP)
+    assert (status, told["attest"], told["decision"]) == (200, "C", "EMERGENCY_CALL")
+
+
+def test_a_call_for_help_waits_for_no_certificate(forwarding, monkeypatch):
+    asked = []
+
+    async def get(x5u):
+        asked.append(x5u)
+        return Failure(Reason.CERT_UNREACHABLE, "away", int(time.time()) + 30)
+
+    forwarding.chains.get = get
+    status, told = forwarding.sign(forwarding.token(), dest=HELP)
+    assert (status, told["attest"], asked) == (200, "C", [])
+    chain = parse_chain(forwarding.installation.pki.carriers[SOUTH].chain.read_bytes())
+    kept = forwarding.desk.service.pipeline.verifying.verifier.certificates
+    monkeypatch.setattr(type(kept), "cached", lambda *_: chain)
+    received = forwarding.token()
+    for _ in range(3):  # and whoever calls for help may do so again
+        assert forwarding.reason(received, dest=HELP) == "DIVERTED"
+
+
+@pytest.mark.parametrize("to", ["110", BANK])
+def test_to_alone_makes_no_diverted_call_one_for_help(forwarding, to):
+    received = forwarding.token()
+    diverted = forwarding.diverted(received)
+    forwarding.order(TargetKind.NUMBER, COURIER)
+    judged = forwarding.verify(received, diverted, to=to)
+    assert (judged["verstat"], judged["reason"]) == (FAILED, "ORDERED")
+
+
+@pytest.mark.parametrize("to", ["110", BANK])
+def test_to_alone_hides_no_diverted_call_from_conduct(forwarding, monkeypatch, to):
+    counted = []
+    conduct = forwarding.desk.service.pipeline.verifying.verifier.sources.conduct
+    monkeypatch.setattr(conduct, "observe", counted.append)
+    received = forwarding.token()
+    assert forwarding.verify(received, forwarding.diverted(received), to=to)["verstat"] == PASSED
+    assert [one.display for one in counted] == [COURIER]
+
+
+def test_a_request_uri_that_cannot_be_read_keeps_nobody_from_help(forwarding):
+    token = forwarding.token(COURIER, "110")
+    judged = forwarding.verify(token, to="110", dest="nonsense")
+    assert (judged["verstat"], judged["labels"]) == (PASSED, ["emergency-call"])
+
+
 # Verifying over REST ------------------------------------------------------------------------------
 
 
@@ -563,6 +682,28 @@ def test_a_usual_answer_has_no_word_of_diversion(forwarding):
 def test_who_is_reached_by_to_alone_is_labelled(forwarding):
     judged = forwarding.verify(forwarding.token(), dest=CALLEE, to=BANK)
     assert (judged["verstat"], judged["labels"]) == (PASSED, ["diversion-unsigned"])
+
+
+@pytest.mark.parametrize("to", [{"tn": [BANK]}, {"uri": ["sip:alice@example.com"]}])
+def test_a_call_that_is_diverted_to_an_address(forwarding, to):
+    received = forwarding.token()
+    header = forwarding.diverted(received, dest={"uri": ["sip:alice@example.com"]})
+    at = {"uri": "sip:alice@example.com:5061;transport=tls"}
+    judged = forwarding.verify(received, header, whole_to=to, target=at)
+    assert (judged["verstat"], judged["divResult"][0]["verstatValue"]) == (PASSED, PASSED)
+
+
+@pytest.mark.parametrize("levels", ["CA", "AC", "BAC"])
+def test_of_several_originals_the_one_that_vouches_furthest_decides(forwarding, levels):
+    originals = [forwarding.token(attest=level) for level in levels]
+    header = forwarding.diverted(*originals)
+    assert forwarding.verify(*originals, header)["attest"] == "A"
+
+
+@pytest.mark.parametrize("unset", [{}, {"tn": ""}, {"tn": []}, {"uri": " "}])
+def test_a_request_uri_that_a_proxy_has_not_set_is_not_told(forwarding, unset):
+    judged = forwarding.verify(forwarding.token(), to=BANK, target=unset)
+    assert judged["verstat"] == PASSED
 
 
 # Requests -----------------------------------------------------------------------------------------

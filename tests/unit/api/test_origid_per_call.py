@@ -17,6 +17,7 @@ from zhenxian.passport.identity import parse_identity_header
 from zhenxian.service.watch import Watcher
 from zhenxian.signer.sign import unknown_origid
 from zhenxian.simulation.demo import BANK, BANK_ORIGID, CALLEE, COURIER
+from zhenxian.stores.clock import LATE
 
 WHY = {"reason": "a test"}
 PROXYS = "0f000000-0000-4000-8000-000000000009"
@@ -166,8 +167,11 @@ def test_old_ones_are_forgotten_and_the_rest_is_not(configs, desk_of):
     old, _ = _signed(desk)
     clock["now"] += 30
     young, _ = _signed(desk)
-    clock["now"] += 86_400 - 15
-    asyncio.run(Watcher(desk.service).refresh())
+    watcher = Watcher(desk.service)
+    for seconds in (0, 86_400 - 15, LATE):  # an hour late
+        clock["now"] += seconds
+        _trace(desk, old)
+        asyncio.run(watcher.refresh())
     _trace(desk, old, 404)
     _trace(desk, young)
 

@@ -75,3 +75,25 @@ def test_a_call_for_help_is_signed_at_once(forwarder, received):
     to = {"uri": "urn:service:sos", "called": "<sip:110@b.example>"}
     reply = forwarder.ask(received, **CALL | to)
     assert reply.code == 302
+
+
+def test_phones_that_ring_together_each_get_a_div_of_their_own(forwarder, received):
+    one = {"call_id": "ring@a.example", "tag": "t1"}
+    for number in (CALLEE, SHOP):
+        token = parse_identity_header(
+            forwarder.ask(received, **CALL | one | {"uri": f"sip:+{number}@b.example"})["Identity"]
+        )
+        assert (token.ppt, tuple(token.passport().dest.tn)) == ("div", (number,))
+
+
+@pytest.mark.parametrize("beside", [(), CLAIMS[0]])
+@pytest.mark.parametrize("identity", ["received", "Identity: unreadable"])
+def test_what_proves_nothing_is_counted_once(forwarder, received, beside, identity, monkeypatch):
+    """A caller whose calls counted twice would look less like a pool, or more."""
+    counted = []
+    side = forwarder.desk.service.pipeline.signing
+    monkeypatch.setattr(side.conduct, "observe", counted.append)
+    own = {"caller": f"<sip:+{BANK}@a.example>", "called": f"<sip:+{SHOP}@b.example>"}
+    header = received if identity == "received" else identity
+    token = parse_identity_header(forwarder.ask(header, *beside, **CALL | own)["Identity"])
+    assert (token.ppt, len(counted)) == ("shaken", 1)

@@ -363,7 +363,7 @@ def test_a_certificate_for_numbers_need_not_cover_the_caller_to_divert(call):
 
 @pytest.mark.parametrize(("spcs", "verstat"), [(("5678",), PASSED), (("9012",), FAILED)])
 def test_a_carrier_diverts_for_the_numbers_it_holds(call, spcs, verstat):
-    call.registry.add(Holding(TNRange(TN(B), TN(B)), "forwarder", spcs=spcs))
+    call.registry.add(Holding(numbers=TNRange(TN(B), TN(B)), subject="forwarder", spcs=spcs))
     verdict = call.judged(call.original(), call.first())
     assert verdict.verstat is verstat
     assert results(verdict) == {B: verstat}
@@ -383,9 +383,20 @@ ORDERS = {
 
 @pytest.mark.parametrize("what", ORDERS)
 def test_an_order_stops_a_number_whether_it_calls_or_diverts(call, what):
-    call.registry.add(Holding(TNRange(TN(B), TN(B)), "forwarder", spcs=("5678",)))
+    call.registry.add(Holding(numbers=TNRange(TN(B), TN(B)), subject="forwarder", spcs=("5678",)))
     kind, target = ORDERS[what]
-    call.registry.add(Order("o1", "regulator", "ref", kind, target, NOW - 1, 1, "token"))
+    call.registry.add(
+        Order(
+            id="o1",
+            issuer="regulator",
+            reference="ref",
+            kind=kind,
+            target=target,
+            since=NOW - 1,
+            number=1,
+            token="token",
+        )
+    )
     verdict = call.judged(call.original(), call.first())
     assert (verdict.verstat, verdict.reason) == (FAILED, Reason.ORDERED)
     assert results(verdict)[B] is FAILED
@@ -422,7 +433,7 @@ def test_a_callee_who_is_reached_by_diversion_may_refuse_too(call):
     for callee in (B, C):
         call._verifier, call.replay = None, MemoryReplayStore()
         call.registry.records.clear()
-        call.registry.add(CalleeRefusal(TNRange(TN(callee), TN(callee)), NOW - 1))
+        call.registry.add(CalleeRefusal(numbers=TNRange(TN(callee), TN(callee)), since=NOW - 1))
         call.consent = ConsentPolicy(Consent.REFUSE)
         verdict = call.judged(call.original(), call.first(), purpose="telemarketing")
         assert verdict.reason is Reason.CALLEE_REFUSES

@@ -1,0 +1,108 @@
+"""TLS before HTTP: handshakes are bounded as strangers' connections are, beside these.
+
+uvicorn would have the loop do it before any protocol knows: as many as there are descriptors, each
+for a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+
+from zhenxian.api.transport.connections import Connections
+
+HANDSHAKE_SECONDS: Final = 10.0
+
+
+class Handshakes:
+    """The TLS handshakes of one listener."""
+
+    def __init__(
+        self, context: ssl.SSLContext, book: Connections, served_by: Callable[..., asyncio.Protocol]
+    ) -> None:
+        """`served_by` makes the protocol of a connection whose handshake has succeeded."""
+        self.context = context
+        self._connections = book
+        self._book = book.beside()
+        self._open: set[Handshake] = set()
+        self._served_by = served_by
+
+    def __call__(self, **how: Any) -> Handshake:
+        """The protocol of a new connection; `how` is told the one after it."""
+        return Handshake(self, lambda: self._served_by(**how))
+
+    def enter(self, handshake: Handshake, address: str) -> bool:
+        """Take a new one; False when it would be one too many."""
+        total = self._connections.limits.total
+        if len(self._connections) + len(self._open) >= total:
+            return False
+        if not self._book.enter(handshake, address):
+            return False
+        self._open.add(handshake)
+        return True
+
+    def leave(self, handshake: Handshake) -> None:
+        """It has ended."""
+        self._open.discard(handshake)
+        self._book.leave(handshake)
+
+    def close(self) -> None:
+        """End those that are under way: nobody waits for them."""
+        for handshake in tuple(self._open):
+            handshake.give_way()
+
+
+class Handshake(asyncio.Protocol):
+    """A connection during its handshake.
+
+    The loop does the handshake on the socket as if it had just been accepted: a transport that has
+    begun to read could not be turned over to TLS before its first octets come.
+    """
+
+    def __init__(self, every: Handshakes, following: Callable[[], asyncio.Protocol]) -> None:
+        self._every = every
+        self._following = following
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection: begin, or close what is one too many."""
+        peer = transport.get_extra_info("peername")
+        if self._every.enter(self, str(peer[0]) if peer else ""):
+            try:
+                own = transport.get_extra_info("socket").dup()
+            except OSError:  # there is no descriptor left
+                self._every.leave(self)
+            else:
+                own.setblocking(False)
+                self._task = asyncio.get_running_loop().create_task(self._shake(own))
+        transport.abort()
+
+    def look(self, now: float) -> None:
+        """The handshake has its own limit."""
+
+    def give_way(self) -> bool:
+        """End it for another connection's sake."""
+        if self._task is None:
+            return False
+        self._task.cancel()
+        return True
+
+    async def _shake(self, own: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._following,
+                own,
+                ssl=self._every.context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            )
+        except OSError:  # also what TLS refuses, and what takes too long
+            own.close()
+        except asyncio.CancelledError:
+            own.close()
+            raise
+        finally:
+            self._task = None
+            self._every.leave(self)

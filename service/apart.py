@@ -1,0 +1,237 @@
+"""Work on the registry's file in a process of its own, which calls do not wait for.
+
+A thread would hold the interpreter, and with it the event loop, whatever it does; a process shares
+nothing but the file. It ends with the service that started it: each has an end of one pipe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+
+from zhenxian.core.errors import (
+    ConfigError,
+    StoreFullError,
+    StoreUnavailableError,
+    ZhenxianError,
+)
+from zhenxian.registry.cells import lines_of
+from zhenxian.registry.imports import Mode, Rejected, Report
+from zhenxian.registry.model import Kind
+from zhenxian.service.numbers import plan_of, reading_of
+from zhenxian.service.settings import Settings
+from zhenxian.stores.bulk.importer import Import, export_rows
+from zhenxian.stores.sqlite.file import RegistryFile
+
+_AT_ONCE: Final = 500  # refused rows told together: what the event loop reads in one turn
+_PART: Final = 65_536  # octets of an export
+_NICER: Final = 5  # calls go first where there are not processors for all
+_WORDS: Final = 4  # octets of the length before a message
+
+
+class ImportOrders(msgspec.Struct, tag="import", kw_only=True):
+    """An import into a file.
+
+    Attributes:
+        source: descriptor of the CSV, which is read from where it stands.
+        listed: how many refused rows the report lists. lines: of one commit.
+        settings: those of the service, by which numbers are read.
+        how: as of stores.bulk.importer.Import.
+    """
+
+    path: str
+    source: int
+    kind: Kind
+    listed: int
+    lines: int
+    settings: dict[str, Any]
+    mode: Mode
+    identity_key: bytes
+    how: dict[str, Any]
+
+
+class ExportOrders(msgspec.Struct, tag="export"):
+    """An export of the records of a file that follow a page's end."""
+
+    path: str
+    kind: Kind
+    after: str
+
+
+class _Failure(msgspec.Struct, tag="failure"):
+    text: str
+    error: str  # of _ERRORS
+
+
+class _Refused(msgspec.Struct, tag="refused"):
+    rows: list[Rejected]
+
+
+class _Done(msgspec.Struct, tag="done", kw_only=True):
+    rows: int
+    changed: int
+    unchanged: int
+    rejections: int
+    written: bool
+    reasons: dict[str, list[int]]
+
+
+_Message = _Failure | _Refused | _Done
+_ERRORS: Final = {
+    error.__name__: error for error in (ConfigError, StoreFullError, StoreUnavailableError)
+}
+_decoder: Final = msgspec.msgpack.Decoder(_Message)
+_ordered: Final = msgspec.msgpack.Decoder(ImportOrders | ExportOrders)
+
+
+# In the service ----------------------------------------------------------------------------------
+
+
+async def import_apart(orders: ImportOrders) -> Report:
+    """Import; see registry.imports.Imports.run."""
+    report = Report(listed=orders.listed)
+    with _ended(await asyncio.to_thread(_started, orders, (orders.source,))) as process:
+        while True:
+            data = await asyncio.to_thread(_next, _out(process))
+            message = _decoder.decode(data) if data else None
+            if isinstance(message, _Refused):
+                report.rejected += message.rows
+                continue
+            if isinstance(message, _Done):
+                for name in ("rows", "changed", "unchanged", "rejections", "written", "reasons"):
+                    setattr(report, name, getattr(message, name))
+                return report
+            if isinstance(message, _Failure):
+                raise _ERRORS.get(message.error, StoreUnavailableError)(message.text)
+            raise StoreUnavailableError("the import was cut off; what was committed stays")
+
+
+async def export_apart(orders: ExportOrders) -> AsyncIterator[bytes]:
+    """Lines of CSV, in parts. Raises StoreUnavailableError when they do not come to their end."""
+    with _ended(await asyncio.to_thread(_started, orders, ())) as process:
+        while part := await asyncio.to_thread(_out(process).read, _PART):
+            yield part
+        if await asyncio.to_thread(process.wait):
+            raise StoreUnavailableError("the export was cut off")
+
+
+def _started(
+    orders: ImportOrders | ExportOrders, passed: tuple[int, ...]
+) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "zhenxian.service.apart"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=passed,
+        start_new_session=True,  # what interrupts the service at a terminal is not for it
+    )
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):  # it has ended already, as its answer will show
+            process.stdin.write(_framed(orders))
+            process.stdin.flush()
+    return process
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """The process, which ends when nobody waits for what it tells."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        for end in (process.stdin, process.stdout):
+            if end is not None:
+                with suppress(BrokenPipeError):
+                    end.close()
+        process.wait()
+
+
+def _out(process: subprocess.Popen[bytes]) -> IO[bytes]:
+    if process.stdout is None:
+        raise RuntimeError("started without a pipe")
+    return process.stdout
+
+
+def _framed(message: _Message | ImportOrders | ExportOrders) -> bytes:
+    data = msgspec.msgpack.encode(message)
+    return len(data).to_bytes(_WORDS) + data
+
+
+def _next(source: IO[bytes]) -> bytes:
+    """The next message's octets; none at the end."""
+    return source.read(int.from_bytes(source.read(_WORDS)))
+
+
+# In the process ----------------------------------------------------------------------------------
+
+
+def main() -> int:
+    """Do what standard input orders. Returns the exit status."""
+    orders = _ordered.decode(_next(sys.stdin.buffer))
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    os.nice(_NICER)
+    if isinstance(orders, ExportOrders):
+        file = RegistryFile(Path(orders.path))
+        sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
+        export_rows(file, orders.kind, sys.stdout, after=orders.after)
+        sys.stdout.flush()
+        return 0
+    try:
+        _tell(_imported(orders))
+    except ZhenxianError as error:
+        _tell(_Failure(str(error), type(error).__name__))
+    return 0
+
+
+def _imported(orders: ImportOrders) -> _Done:
+    settings = Settings(**orders.settings)
+    reading = reading_of(settings, plan_of(settings))
+    file = RegistryFile(Path(orders.path), writer=True)
+    try:
+        work = Import(
+            file,
+            orders.kind,
+            mode=orders.mode,
+            identity_key=orders.identity_key,
+            reading=reading,
+            **orders.how,
+        )
+        work.report.listed = orders.listed
+        work.lines = orders.lines
+        with os.fdopen(orders.source, "rb") as source, closing(lines_of(source)) as lines:
+            report = work.run(lines)
+    finally:
+        file.close()
+    for start in range(0, len(report.rejected), _AT_ONCE):
+        _tell(_Refused(report.rejected[start : start + _AT_ONCE]))
+    return _Done(
+        rows=report.rows,
+        changed=report.changed,
+        unchanged=report.unchanged,
+        rejections=report.rejections,
+        written=report.written,
+        reasons=report.reasons,
+    )
+
+
+def _tell(message: _Message) -> None:
+    sys.stdout.buffer.write(_framed(message))
+    sys.stdout.buffer.flush()
+
+
+def _end_with_input() -> None:
+    os.read(sys.stdin.fileno(), 1)  # no buffer's lock is held when the process ends by itself
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""What administration does to calls, and what more calls than can be answered do to everything."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from running import SIGNING, Wire, dumps, raw, signing, tls_files, until
+
+from bench.stalls import bindings, holdings, revocation_list, watched
+from zhenxian.registry.model import Kind
+from zhenxian.simulation.demo import BANK
+from zhenxian.stores.bulk.importer import export_rows
+from zhenxian.stores.sqlite.file import RegistryFile
+
+HELD_SECONDS = 0.025  # of processor time; what calls wait for other work at most
+_TICK = os.sysconf("SC_CLK_TCK")
+_BATCHES = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def watch(tmp_path_factory):
+    with watched(tmp_path_factory.mktemp("stalls") / "service") as service:
+        yield service
+
+
+def _import(service):
+    service.ask("POST", "/v1/imports/holdings?reason=a", holdings(30_000), "text/csv")
+
+
+def _refused(service):
+    rows = holdings(30_000).replace(b",courier,", b",nobody,")
+    service.ask("POST", "/v1/imports/holdings?reason=a&told=30000", rows, "text/csv")
+
+
+def _batch(service):
+    body = bindings(4_000, next(_BATCHES))
+    service.ask("POST", "/v1/bindings/batch?reason=a", body, "application/json")
+
+
+def _list(service):
+    listed = revocation_list(100_000)
+    service.held()
+    (service.folder / "fresh").write_bytes(listed)
+    (service.folder / "fresh").replace(service.world.pki.crl_folder / "large.crl")
+    log = service.folder / "service.log"
+    before = log.read_text().count("were read anew")
+    until(lambda: log.read_text().count("were read anew") > before, 30)
+
+
+@pytest.mark.parametrize("work", [_import, _refused, _batch, _list])
+def test_administration_holds_nobody_up(watch, work):
+    """Best of three: how long calls have no turn at most, whatever others do on this machine."""
+    longest = []
+    for _ in range(3):
+        watch.held()
+        work(watch)
+        longest.append(watch.held())
+        if longest[-1] < HELD_SECONDS:
+            return
+    pytest.fail(f"held up for {longest} s")
+
+
+def test_an_export_is_written_by_another_process(watch):
+    _import(watch)
+
+    def used():
+        fields = Path(f"/proc/{watch.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICK
+
+    began = time.process_time()
+    book = RegistryFile(watch.folder / "state" / "registry.db")
+    for _ in range(3):
+        export_rows(book, Kind.HOLDING, io.StringIO())
+    book.close()
+    alone = time.process_time() - began
+    before = used()
+    for _ in range(3):
+        assert watch.ask("GET", "/v1/exports/holdings").count(b"\n") > 30_000
+    assert used() - before < 0.6 * alone
+
+
+def test_who_imports_is_told_what_became_of_rows_by_another_process(watch):
+    rows = holdings(5_000, 8613700000000).replace(b"8613700004999,8613700004999,courier", b"x,,y")
+    told = httpx.post(
+        f"http://127.0.0.1:{watch.port}/v1/imports/holdings",
+        params={"reason": "a", "mode": "all-or-nothing"},
+        content=rows,
+        headers={"content-type": "text/csv"},
+        trust_env=False,
+        timeout=60,
+    )
+    assert (told.status_code, told.json()["rejections"], told.json()["rows"]) == (422, 1, 5_000)
+    assert told.json()["rejected"][0]["line"] == 5_001
+    unknown = httpx.post(
+        f"http://127.0.0.1:{watch.port}/v1/imports/holdings",
+        params={"reason": "a"},
+        content=b"colour\n" + rows,
+        headers={"content-type": "text/csv"},
+        trust_env=False,
+        timeout=60,
+    )
+    assert unknown.status_code == 422
+    assert "columns of first" in unknown.json()["detail"]
+
+
+# More calls than can be answered ------------------------------------------------------------------
+
+
+class _Flood(threading.Thread):
+    """Callers on many connections that call again as soon as they have an answer."""
+
+    def __init__(self, port, connections, dialect=b""):
+        super().__init__()
+        self._all = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(connections)]
+        body = dumps(signing(BANK))
+        self._call = raw(SIGNING, body, f"content-length: {len(body)}")
+        self.ended = threading.Event()
+        self.served, self.turned_away = 0, []
+
+    def run(self):
+        poll = select.epoll()
+        by = {each.fileno(): each for each in self._all}
+        for each in self._all:
+            poll.register(each.fileno(), select.EPOLLIN)
+            each.sendall(self._call)
+        while not self.ended.is_set():
+            for number, _ in poll.poll(0.1):
+                answer = by[number].recv(65_536)
+                assert answer, "closed"
+                if answer.startswith(b"HTTP/1.1 200 "):
+                    self.served += 1
+                else:
+                    self.turned_away.append(answer)
+                by[number].sendall(self._call)
+        for each in self._all:
+            each.close()
+
+
+@contextlib.contextmanager
+def _flooded(service, connections):
+    flood = _Flood(service.port, connections)
+    flood.start()
+    try:
+        until(lambda: flood.served + len(flood.turned_away) > connections, 30)
+        yield flood
+    finally:
+        flood.ended.set()
+        flood.join()
+
+
+def _took(ask):
+    began = time.monotonic()
+    assert ask().status_code in (200, 201)
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    ("dialect", "form"), [("auto", b'{"requesterror":'), ("3gpp", b'{"error":"more calls wait')]
+)
+def test_who_comes_when_too_many_wait_is_told_to_come_again(serve, dialect, form):
+    service = serve(server__max_waiting=20, server__dialect=dialect)
+    with service.client(timeout=30) as client:
+        put = lambda: client.put(  # noqa: E731
+            "/v1/subjects/someone", json={"name": "S"}, params={"reason": "a"}
+        )
+        idle = max(_took(lambda: client.get("/readyz")), _took(put))
+        with _flooded(service, 300) as flood:
+            for ask in (lambda: client.get("/readyz"), put):
+                # A machine that is slow for one request is so for these, too.
+                assert min(_took(ask) for _ in range(5)) < max(1.0, 50 * idle)
+        assert flood.served
+        text = client.get("/metrics").text
+    assert 'reason="OVERLOADED"' in text
+    answer = flood.turned_away[0].lower()
+    assert answer.startswith(b"http/1.1 503 ")
+    assert b"\r\nretry-after: 1\r\n" in answer
+    assert b"more calls wait" in answer
+    assert form in answer
+
+
+def test_pipelined_calls_are_answered_in_their_order_while_others_wait(serve):
+    service = serve(server__max_waiting=2000)
+    body = dumps(signing(BANK))
+    with _flooded(service, 200) as flood, Wire(service) as wire:
+        for _ in range(5):
+            calls = [
+                raw(SIGNING, body, f"content-length: {len(body)}", f"x-requestid: n{number}")
+                for number in range(8)
+            ]
+            wire.send(b"".join(calls))
+            answers = [wire.answer() for _ in range(8)]
+            assert [fields["x-requestid"] for _, fields, _ in answers] == [
+                f"n{number}" for number in range(8)
+            ]
+    assert not flood.turned_away
+
+
+# Handshakes that never end ------------------------------------------------------------------------
+
+
+def _tls(serve, **more):
+    return serve(
+        alter=lambda world: tls_files(world.config.parent),
+        tls=True,
+        server__tls_cert="server.pem",
+        server__tls_key="server.key",
+        **more,
+    )
+
+
+def _answers(service):
+    context = ssl.create_default_context(cafile=service.folder / "tls-ca.pem")
+    try:
+        found = httpx.get(f"{service.base}/healthz", verify=context, trust_env=False)
+    except httpx.TransportError:
+        return False
+    return found.status_code == 200
+
+
+def _open(connections):
+    """Those that the service has not closed."""
+
+    def closed(one):
+        try:
+            return select.select([one], [], [], 0)[0] and not one.recv(1)
+        except OSError:
+            return True
+
+    return [one for one in connections if not closed(one)]
+
+
+def test_handshakes_that_never_end_are_bounded_in_time_and_number(serve, tmp_path):
+    keys = tmp_path / "keys.toml"
+    keys.write_text("key = []\n")
+    keys.chmod(0o600)
+    service = _tls(serve, auth__keys=keys, server__max_strangers_per_address=4)
+    silent = [socket.create_connection(("127.0.0.1", service.port), 10) for _ in range(12)]
+    until(lambda: len(_open(silent)) <= 4, 8)
+    context = ssl.create_default_context(cafile=service.folder / "tls-ca.pem")
+    url = f"{service.base}/healthz"
+    assert httpx.get(url, verify=context, trust_env=False, timeout=20).status_code == 200
+    until(lambda: not _open(silent), 30)  # ten seconds, where it was a minute
+    assert httpx.get(url, verify=context, trust_env=False, timeout=20).status_code == 200
+    for each in silent:
+        each.close()
+
+
+def test_handshakes_do_not_use_up_the_descriptors(serve):
+    service = _tls(serve, descriptors=330)
+    silent = [socket.create_connection(("127.0.0.1", service.port), 10) for _ in range(400)]
+    until(lambda: len(_open(silent)) <= 330 - 256, 20)
+    for each in silent:
+        each.close()
+    until(lambda: _answers(service), 20)
+
+
+def test_a_stop_waits_for_no_handshake(serve):
+    service = _tls(serve)
+    until(lambda: _answers(service), 20)
+    with socket.create_connection(("127.0.0.1", service.port), 10):
+        time.sleep(0.5)
+        began = time.monotonic()
+        service.terminate()
+        assert service.wait() == 0
+        assert time.monotonic() - began < 8
