@@ -438,7 +438,7 @@ def bindings(view: View) -> Assessment:
         found.least("areas of callees", view.reach, policy.reach)
         if found.strength > view.enough:
             found.most("recurring", view.recurring, policy.recurring)
-        return found.assessment(Measure.BINDINGS)
+        return _of_agent(found.assessment(Measure.BINDINGS), view)
     found.figures["bound calls"] = counts.privacy_calls
     found.needs("calls of agents found", counts.privacy_calls_found, policy.lent_calls)
     found.least(
@@ -454,6 +454,16 @@ def bindings(view: View) -> Assessment:
     told.figures["long talks"] = talk.long / max(talk.timed, 1)
     talked = talk.score / log(1 / view.policy.talk.label)
     return replace(told, suspicion=max(told.strength / view.policy.suspect, talked))
+
+
+def _of_agent(told: Assessment, view: View) -> Assessment:
+    """An agent is suspected by as many strangers as an adviser may call, and found by far more."""
+    policy = view.policy.bindings
+    if view.policy.structure_alone:
+        return told
+    sure = view.calls >= policy.refused_calls and view.recurring <= policy.refused_recurring
+    strength = told.strength if sure else min(told.strength, _NO_POOL)
+    return replace(told, strength=strength, suspicion=told.strength / view.policy.suspect)
 
 
 def calls_strangers(counts: KeyCounts, policy: Policy) -> bool:

@@ -312,6 +312,8 @@ class Bindings(Struct, frozen=True, forbid_unknown_fields=True):
             least. recurring: as in Locality.
         lent_calls: calls of agents found, from which the platform itself is judged. lent: their
             share of all its bound calls, at least.
+        refused_calls, refused_recurring: of an agent, from which and up to which it is found, not
+            suspected only: advisers who call all over the country come to 100.
         shared_calls: bound calls of a platform, from which its agents are judged together by how
             their callees take them, which lowers all and refuses nobody.
     """
@@ -322,6 +324,8 @@ class Bindings(Struct, frozen=True, forbid_unknown_fields=True):
     recurring: float = 0.1
     lent_calls: int = 100
     lent: float = 0.2
+    refused_calls: int = 150
+    refused_recurring: float = 0.02
     shared_calls: int = 200
 
 
