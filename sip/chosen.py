@@ -113,7 +113,7 @@ def parties(request: SipRequest, choice: Choice) -> Parties:
         to=(called,),
         target=None if isinstance(target, ParseError) else target,
         other=other,
-        beside=isinstance(sender, TN) and sender != orig,
+        beside=other is not None and other == sender,
         emergency=emergency,
         diverted_help=emergency and isinstance(target, TN) and not reading.emergency(target),
         withheld=withheld,

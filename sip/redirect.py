@@ -195,11 +195,8 @@ class Redirector:
             return  # a response, or nobody is told where an answer goes
         with contextlib.suppress(ParseError):  # else the refusal goes where it came from
             peer.heed(parse_via(value)[0])
-        if len(data) > MAX_MESSAGE:
-            self._refuse(head, peer, Refused(513))
-            return
-        if not known:
-            self._turn_away(head, peer, Refused(403))
+        if not known or len(data) > MAX_MESSAGE:
+            self._turn_away(head, peer, Refused(513 if known else 403))
             return
         if head.version.upper() != "SIP/2.0":
             self._refuse(head, peer, Refused(505 if head.version.upper()[:4] == "SIP/" else 400))

@@ -65,7 +65,7 @@ class StreamProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Octets: whole messages are taken, the rest is kept until more comes."""
         self.heard = asyncio.get_running_loop().time()
-        begins = not self._data
+        begins = not self._data and not self._skipped
         self._data += data
         while self._transport is not None and not self._transport.is_closing():
             message = self._next()

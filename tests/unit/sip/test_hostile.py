@@ -339,7 +339,7 @@ def test_an_octet_in_a_while_keeps_no_connection(connected, monkeypatch):
 
 
 def test_octets_that_come_alone_cost_little(connected, benchmark_seconds):
-    head = invite(*["X: y"] * 200, body="x" * 3_000)
+    head = invite(*["X: y"] * 200, body="x" * 30_000)
 
     async def talk(connect):
         protocol, transport = connect()
