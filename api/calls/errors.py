@@ -123,6 +123,7 @@ SPOKEN: Final[dict[Reason, Spoken]] = {
     Reason.PARAMETER_INVALID: _BAD_VALUE,
     Reason.BODY_UNPARSABLE: Spoken(400, "SVC4006"),
     Reason.IN_DIALOG: _TOLD,
+    Reason.TWO_DISPLAYS: _TOLD,
     Reason.SIP_SYNTAX: Spoken(400, "SVC4008"),
     Reason.LENGTH_MISSING: Spoken(411, "SVC4007"),
     Reason.BODY_TOO_LARGE: Spoken(413, "SVC4130"),
