@@ -71,7 +71,7 @@ class _Refused(msgspec.Struct, tag="refused"):
     rows: list[Rejected]
 
 
-class _Done(msgspec.Struct, tag="done"):
+class _Done(msgspec.Struct, tag="done", kw_only=True):
     rows: int
     changed: int
     unchanged: int
@@ -206,12 +206,12 @@ def _imported(orders: ImportOrders) -> _Done:
     for start in range(0, len(report.rejected), _AT_ONCE):
         _tell(_Refused(report.rejected[start : start + _AT_ONCE]))
     return _Done(
-        report.rows,
-        report.changed,
-        report.unchanged,
-        report.rejections,
-        report.written,
-        report.reasons,
+        rows=report.rows,
+        changed=report.changed,
+        unchanged=report.unchanged,
+        rejections=report.rejections,
+        written=report.written,
+        reasons=report.reasons,
     )
 
 
