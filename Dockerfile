@@ -23,6 +23,7 @@ COPY registry registry
 COPY service service
 COPY signer signer
 COPY simulation simulation
+COPY sip sip
 COPY stores stores
 COPY telemetry telemetry
 COPY verifier verifier

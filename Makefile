@@ -3,7 +3,7 @@ PY := .venv/bin/python
 # A file's tests stay together, in one process: what they share is started once. What waits for
 # real servers comes first, so that no core is idle at the end.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
-.PHONY: help setup setup-dev run demo test unit lint format bare bench bench-registry bench-stalls eval mutants docs lock clean
+.PHONY: help setup setup-dev run demo demo-sip test unit lint format bare bench bench-sip bench-registry bench-stalls eval mutants docs lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -19,6 +19,10 @@ run: setup ## Set everything up, make the demonstration calls, keep serving
 
 demo: setup ## Make the demonstration calls; fails if a verdict is not the expected one
 	@.venv/bin/zhenxian demo
+
+demo-sip: setup-dev ## Calls through two Kamailios and a hostile middle, then 300 a second for a minute
+	@scripts/peers sip
+	@$(PY) -m bench.sip.demo
 
 test: setup-dev ## Checks and the whole test suite, with real peers; or TESTS="tests/unit/certs"
 	@scripts/peers test
@@ -46,6 +50,10 @@ bare: ## Try the README's two commands on a new Debian 12, as root and as an ord
 bench: setup-dev ## Measure against secsipidx and OpenSSL; writes build/bench.json
 	@scripts/peers bench
 	@$(PY) -m bench
+
+bench-sip: setup-dev ## What the service adds to a call through two Kamailios; writes build/bench-sip.json
+	@scripts/peers bench-sip
+	@$(PY) -m bench.sip
 
 bench-registry: setup-dev ## The registry at 1, 10 and 100 million holdings; half an hour, 10 GB
 	@$(PY) -m bench.registry

@@ -93,13 +93,13 @@ class Credentials(Struct, frozen=True):
 
     Attributes:
         others: who a client certificate is that no entry names; None for nobody.
-        told: the file says who it is, by entries of certificates or by other_certificates.
+        names_clients: the file says who it is, by entries of certificates or by other_certificates.
     """
 
     keys: dict[str, _Stored]
     certificates: tuple[_Certificate, ...]
     others: Principal | None
-    told: bool
+    names_clients: bool
 
 
 LOCAL: Final = Principal(id="local", name="local", roles=frozenset(Role))
@@ -108,7 +108,7 @@ PEER: Final = "peer"  # of a request's state: the connection's Peer
 ADDRESS: Final = "address"  # of a request's state: where the connection comes from, as accepted
 ADMITTED: Final = "admitted"  # of a request's state: True when its credentials were known
 _OTHERS: Final = "other_certificates"
-_NOTHING: Final = Credentials({}, (), None, told=False)
+_NOTHING: Final = Credentials({}, (), None, names_clients=False)
 _TABLES: Final = ("key", "certificate", _OTHERS)
 _MAX_FILE: Final = 4 * 1024 * 1024  # octets; some 15,000 keys
 
@@ -155,7 +155,7 @@ class Authenticator:
         except ConfigError as error:
             self.problem = f"{error} (the keys read before are still in force)"
             return
-        if self._known.told and not known.told:
+        if self._known.names_clients and not known.names_clients:
             # Every client certificate would become a proxy.
             self.problem = (
                 f"API keys {self._path}: names no client certificates any more (the keys read"
@@ -274,8 +274,8 @@ def load_credentials(path: Path) -> Credentials:
         except (ValueError, TypeError):
             raise ConfigError(f"API keys {path}: {_OTHERS}: a list of roles expected") from None
         others = Principal(id="mtls", name="client certificate", roles=roles) if roles else None
-    told = "certificate" in found or _OTHERS in found
-    return Credentials(keys, tuple(certificates), others, told)
+    names_clients = "certificate" in found or _OTHERS in found
+    return Credentials(keys, tuple(certificates), others, names_clients)
 
 
 def _unusable(error: Exception) -> str:

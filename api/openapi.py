@@ -23,6 +23,7 @@ from zhenxian.certs.keys import Credential
 
 TAGS: Final = [
     {"name": "Calls", "description": "Signing (STI-AS) and verification (STI-VS) of calls."},
+    {"name": "SIP", "description": "Signing and verification of calls, by the INVITE itself."},
     {"name": "STI-CR", "description": "The certificates that this service signs with."},
     {"name": "Redress", "description": "Whom a caller can write to whose call was rejected."},
     {
@@ -36,6 +37,7 @@ TAGS: Final = [
         "description": "How the numbers that are shown are used: findings, their figures, ends of"
         " calls, and clearings after objections.",
     },
+    {"name": "Node", "description": "What is decided on one node, by whoever looks after it."},
     {"name": "Metrics", "description": "Figures of the running service, for Prometheus."},
     {"name": "Health", "description": "Whether the service is alive and ready."},
 ]

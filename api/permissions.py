@@ -35,6 +35,8 @@ class Thing(str, Enum):
     CHANGES = "changes"
     DISPLAYS = "displays"
     CLEARINGS = "clearings"
+    LOSSES = "losses"
+    CLOCK = "clock"
     METRICS = "metrics"
     HEALTH = "health"
     DOCUMENTS = "documents"
@@ -54,6 +56,8 @@ class Action(str, Enum):
     GIVE = "give"
     CLEAR = "clear"
     REPORT = "report"
+    ACKNOWLEDGE = "acknowledge"
+    ACCEPT = "accept"
 
 
 class Permission(NamedTuple):
@@ -83,6 +87,8 @@ THINGS: Final[Mapping[Thing, str]] = {
     Thing.CHANGES: "the list of all changes",
     Thing.DISPLAYS: "figures and findings about callers and signers",
     Thing.CLEARINGS: "findings that were cleared",
+    Thing.LOSSES: "commits that a fleet's Redis lost, and what stays strict for them",
+    Thing.CLOCK: "this node's clock, and what contradicts it",
     Thing.METRICS: "metrics",
     Thing.HEALTH: "`/healthz`, `/readyz`",
     Thing.DOCUMENTS: "the documentation of the API",
@@ -96,7 +102,8 @@ ROLES: Final[Mapping[Role, str]] = {
     Role.PLATFORM: "keeps the bindings of its own subject",
     Role.REGULATOR: "gives orders, ends exemptions, and reads all records and their history",
     Role.AUDITOR: "reads all records and their history",
-    Role.OPERATOR: "reads the metrics and the records, without names and identity documents",
+    Role.OPERATOR: "reads the metrics and the records, without names and identity documents;"
+    " accepts a node's clock",
 }
 
 OF_ITS_OWN: Final = frozenset({Role.PLATFORM})  # a role that reaches only its own subject's
@@ -135,6 +142,11 @@ _TABLE: Final[Mapping[Thing, Mapping[Action, tuple[Role, ...]]]] = {
         Action.CLEAR: _KEEPS,
     },
     Thing.CLEARINGS: {Action.READ: _ALL_BUT_PLATFORM},
+    Thing.LOSSES: {Action.READ: _ALL_BUT_PLATFORM, Action.ACKNOWLEDGE: _KEEPS},
+    Thing.CLOCK: {
+        Action.READ: _ALL_BUT_PLATFORM,
+        Action.ACCEPT: (Role.OPERATOR, Role.REGISTRAR),
+    },
     Thing.METRICS: {Action.READ: (Role.OPERATOR,)},
     Thing.HEALTH: {Action.READ: ANYBODY},
     Thing.DOCUMENTS: {Action.READ: ANYBODY},

@@ -74,7 +74,7 @@ def measure_step(source: Path, count: int, folder: Path) -> dict[str, Any]:
 
 
 async def _seed(file: Path, url: str) -> tuple[float, int]:
-    registry = FleetRegistry(file, FleetOptions(url))
+    registry = FleetRegistry(file, FleetOptions(url=url))
     try:
         began = time.perf_counter()
         await registry.reseed()
@@ -92,13 +92,13 @@ async def _used(url: str) -> int:
 
 
 async def _join(file: Path, url: str, count: int) -> float:
-    registry = FleetRegistry(file, FleetOptions(url))
+    registry = FleetRegistry(file, FleetOptions(url=url))
     try:
         began = time.perf_counter()
         await registry.start()
         taken = time.perf_counter() - began
         ((held,),) = await registry.read(
-            lambda book: book.connection.all("SELECT count(*) FROM holdings")
+            lambda file: file.connection.all("SELECT count(*) FROM holdings")
         )
         if held != count:
             raise BenchError(f"the node that joined has {held} of {count} holdings")
@@ -119,11 +119,11 @@ def measure_live(rows: int, folder: Path) -> float:
 
 
 async def _live(count: int, file: Path, url: str) -> float:
-    registry = FleetRegistry(file, FleetOptions(url))
+    registry = FleetRegistry(file, FleetOptions(url=url))
     now = int(time.time())
     try:
         await registry.start()
-        await registry.write([put(Subject("s"))], author="bench", reason="bench", now=now)
+        await registry.write([put(Subject(id="s"))], author="bench", reason="bench", now=now)
         work = FleetImport(registry, Kind.HOLDING, author="bench", reason="bench", now=now)
         lines = [f"{8613000000000 + n},s,verified\n" for n in range(count)]
         began = time.perf_counter()
@@ -147,7 +147,7 @@ def measure_questions(count: int, together: int, folder: Path) -> Waits:
 
 
 async def _questions(count: int, together: int, url: str) -> Waits:
-    store = FleetReplayStore(FleetOptions(url))
+    store = FleetReplayStore(FleetOptions(url=url))
     now = int(time.time())
     waits = []
     try:

@@ -92,20 +92,20 @@ def measure_lookups(file: Path, count: int) -> dict[str, float]:
         while whole.read(_AT_ONCE):
             pass
     own, mapped = _memory()
-    book = RegistryFile(file)
+    registry = RegistryFile(file)
     for tn in warm:
-        book.covering(tn)
+        registry.covering(tn)
     parts = []
     for begin in range(0, LOOKUPS, _PART):
         chosen = wanted[begin : begin + _PART]
         began = time.perf_counter()
         for tn in chosen:
-            if book.covering(tn) is None:
+            if registry.covering(tn) is None:
                 raise BenchError(f"{tn} is not found")
         parts.append((time.perf_counter() - began) / len(chosen) * 1e6)
     parts.sort()
     now = _memory()
-    book.close()
+    registry.close()
     return {
         "lookup_us": parts[len(parts) // 10],
         "lookup_median_us": parts[len(parts) // 2],

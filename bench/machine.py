@@ -83,20 +83,20 @@ def listens(port: int) -> bool:
 
 
 class Service:
-    """A server process on one core. Stopped by its own pid, and its children by theirs."""
+    """A server process on one core, or on any. Stopped by its own pid, its children by theirs."""
 
     def __init__(
         self,
         name: str,
         port: int,
         *,
-        core: int,
+        core: int | None,
         command: Sequence[str],
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.name = name
         self.port = port
-        self._command = pinned(core, command)
+        self._command = list(command) if core is None else pinned(core, command)
         self._environment = {**os.environ, **environment}
         self._process: subprocess.Popen[bytes] | None = None
         self._log: Path | None = None

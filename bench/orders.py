@@ -71,11 +71,11 @@ def measure(nodes: int = 4, orders: int = 50, url: str | None = None) -> Delays:
 
 async def _measure(url: str, folder: Path, nodes: int, count: int) -> Delays:
     issuer = SigningKey(ec.generate_private_key(ec.SECP256R1()))
-    registry = FleetRegistry(folder / "issuer.db", FleetOptions(url))
+    registry = FleetRegistry(folder / "issuer.db", FleetOptions(url=url))
     await registry.start()
     following = asyncio.create_task(registry.follow())
     try:
-        await _write(registry, *(put(Subject(f"subject{n}")) for n in range(count)))
+        await _write(registry, *(put(Subject(id=f"subject{n}")) for n in range(count)))
         await _until(lambda: _caught_up(registry, nodes), "the nodes did not start")
         given: list[tuple[Order, float]] = []
         for number in range(1, count + 1):
@@ -181,7 +181,7 @@ def _node(url: str, folder: Path, name: str) -> Iterator[None]:
 
 async def _be_a_node(url: str, folder: Path, name: str) -> None:
     key = NodeKey.load_or_create(folder / f"{name}.key", name)
-    registry = FleetRegistry(folder / f"{name}.db", FleetOptions(url), key)
+    registry = FleetRegistry(folder / f"{name}.db", FleetOptions(url=url), key)
     await registry.start()
     following = asyncio.create_task(registry.follow())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, following.cancel)

@@ -178,7 +178,7 @@ def _scale(
         # Closed again at once: a process that copies a file loses its locks on it (POSIX).
         with closing(RegistryFile(path, writer=True)) as writer:
             if not done:
-                people = [put(Subject(f"s{index}")) for index in range(SUBJECTS)]
+                people = [put(Subject(id=f"s{index}")) for index in range(SUBJECTS)]
                 writer.write(people, author="bench", reason="bench", now=1)
             speed = _import(writer, done, count, told)
         done = count

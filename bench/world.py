@@ -134,20 +134,22 @@ def make_world(folder: Path) -> Iterator[World]:
 def _register(file: Path, origid: str) -> None:
     numbers = [str(_FIRST_ORIG + index) for index in range(HOLDINGS)]
     records: list[Record] = [
-        Subject(_SUBJECT),
-        Subject("another"),
-        Access("bench-trunk", origid, _SUBJECT),
+        Subject(id=_SUBJECT),
+        Subject(id="another"),
+        Access(id="bench-trunk", origid=origid, subject=_SUBJECT),
         *(_held(number, _SUBJECT) for number in numbers),
         _held(_SPOOFED, "another"),
     ]
-    book = RegistryFile(file, writer=True)
-    book.write([put(r) for r in records], author="bench", reason="bench", now=int(time.time()))
-    book.close()
+    registry = RegistryFile(file, writer=True)
+    registry.write([put(r) for r in records], author="bench", reason="bench", now=int(time.time()))
+    registry.close()
 
 
 def _held(number: str, subject: str) -> Holding:
     numbers = TNRange(TN(number), TN(number))
-    return Holding(numbers, subject, Verification.VERIFIED, spcs=(_SPC,))
+    return Holding(
+        numbers=numbers, subject=subject, verification=Verification.VERIFIED, spcs=(_SPC,)
+    )
 
 
 @contextlib.contextmanager

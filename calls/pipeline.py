@@ -12,7 +12,7 @@ together pass through it together:
         pipeline.judge(call, write)      for each call
                                          on leaving, what the answers rest on is kept
     the answers go out
-    pipeline.count()                     what the calls told is counted; no answer waits for it
+    pipeline.count()                     the observations are counted; no answer waits for it
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Verifying(Struct, Generic[A]):
     """A verification request whose cheap checks are done.
 
     Attributes:
-        question: what tells a repetition; None for nothing.
+        question: what a repetition is recognised by; None when it cannot be.
     """
 
     asked: A
@@ -161,6 +161,8 @@ class SigningSide(Struct, frozen=True, kw_only=True):
         plan: the national numbering plan.
         iat_window: seconds that iat may lie from now.
         origids: gives each call an origid of its own; None where that is not wanted.
+        claimed: a call that is only said to be forwarded gets C, where it would be refused.
+        destinations: to how many one received call may be diverted while it is fresh.
     """
 
     credential: Callable[[], Credential | None]
@@ -171,6 +173,13 @@ class SigningSide(Struct, frozen=True, kw_only=True):
     pooled: PooledSigning = PooledSigning.REFUSE
     consent: ConsentPolicy | None = None
     conduct: DisplayConduct | None = None
+    claimed: bool = False
+    destinations: int = 8
+
+    @property
+    def marketing(self) -> Consent:
+        """What a callee's refusal of such calls leads to."""
+        return self.consent.marketing if self.consent is not None else Consent.OFF
 
 
 class VerifyingSide(Struct, frozen=True, kw_only=True):
@@ -193,7 +202,7 @@ class Around(Struct, frozen=True, kw_only=True):
     Attributes:
         refresh: takes over what was committed to the registry since the last batch.
         keep: before answers go out, makes durable what they rest on.
-        count: after answers went out, counts what the calls told.
+        count: after answers went out, counts what was observed of the calls.
     """
 
     refresh: Callable[[], object] = lambda: None
@@ -225,7 +234,7 @@ class _Batch:
         try:
             self._around.keep()
         except Exception:
-            _logger.exception("what calls told could not be kept")
+            _logger.exception("what calls rest on could not be kept")
 
 
 def compute(calls: Iterable[object]) -> None:
@@ -243,7 +252,7 @@ def compute(calls: Iterable[object]) -> None:
 
 
 class Pipeline:
-    """Decides and judges calls, and tells what became of them.
+    """Decides and judges calls, and records what became of them.
 
     Attributes:
         batch: entered and left around calls that are answered together.
@@ -271,16 +280,16 @@ class Pipeline:
         self.waiting = 0
 
     def count(self) -> None:
-        """After answers went out: what calls told is counted, for which none of them waits."""
+        """Count the observations after answers went out; no call waits for that."""
         try:
             self._around.count()
         except Exception:
-            _logger.exception("what calls told could not be counted")
+            _logger.exception("observations could not be counted")
 
     # Signing
 
     def decide(self, request: SigningRequest, asked: A) -> Signing[A] | Unfit:
-        """Everything before the signature; or why nothing is decided, as without a key."""
+        """Screen, gather and decide: everything before the signature; or why nothing is decided."""
         side, now = self.signing, self.clock()
         unfit = screen(request, int(now), side.iat_window)
         if unfit is not None:
@@ -296,14 +305,14 @@ class Pipeline:
             spc=credential.spc,
             conduct=side.conduct,
             consent=side.consent,
+            claimed=side.claimed,
         )
-        marketing = side.consent.marketing if side.consent is not None else Consent.OFF
-        decision = decide(request, facts, side.pooled, marketing)
+        decision = decide(request, facts, side.pooled, side.marketing)
         if side.conduct is not None and facts.access is not None and decision.counts:
             # What is refused for conduct counts on: a pool that goes on trying is not cleared.
-            told = observation(request, facts.access, facts.binding, int(now))
-            if told is not None:
-                side.conduct.observe(told)
+            seen = observation(request, facts.access, facts.binding, int(now))
+            if seen is not None:
+                side.conduct.observe(seen)
         if decision.attest is not None and side.origids is not None:
             access = facts.access.id if facts.access is not None else ""
             stable = decision.origid or unknown_origid(credential.spc)
@@ -312,7 +321,7 @@ class Pipeline:
         return Signing(asked, request, decision, credential)
 
     def signed(self, call: Signing[A]) -> None:
-        """Tell of a decision whose answer is written."""
+        """Record a decision whose answer is written."""
         asked = call.asked
         self.recorder.signing(call.request, call.decision, asked.name, self.timer() - asked.started)
 
@@ -325,7 +334,7 @@ class Pipeline:
         write: Write[A],
         question: Question | None = None,
     ) -> Verifying[A] | Waiting[A] | Judged[A]:
-        """Everything before the signature."""
+        """Steps 1 to 7 of verifying: everything before the signature."""
         opened = self.verifying.verifier.open(request, int(self.clock()))
         if isinstance(opened, Opened):
             return Verifying(asked, opened, question)
@@ -348,22 +357,9 @@ class Pipeline:
         return self._settle(call, presumed, answer, seen, write)
 
     async def resume(self, waiting: Waiting[A], write: Write[A]) -> Judged[A]:
-        """Fetch the certificates that a verification waits for, then finish it.
-
-        Each URL is fetched once, then lists; what could not be had is a check that failed. A
-        failure that was remembered when the call began may be forgotten by the time that another
-        URL was fetched: then that one is fetched, too.
-        """
+        """Fetch the certificates that a verification waits for, then finish it."""
         asked, question = waiting.asked, waiting.question
-        fetched: dict[str, Chain | Failure] = {}
-        opened: Verdict | NeedCertificates | Opened = waiting.needed
-        while isinstance(opened, NeedCertificates):
-            missing = tuple(url for url in opened.urls if url not in fetched)
-            if opened.urls and not missing:
-                raise RuntimeError("a fetched certificate is still missing")
-            fetched |= await self._fetch(missing, opened.chains)
-            now, lists = int(self.clock()), not opened.chains
-            opened = self.verifying.verifier.open(waiting.request, now, fetched, lists=lists)
+        opened = await self.fetched(waiting.request, waiting.needed)
         if not isinstance(opened, Opened):
             return self._judged(asked, waiting.request, opened, write(opened, asked))
         if question is not None:  # from now on: whoever asks again waited as long
@@ -376,15 +372,45 @@ class Pipeline:
             self.batch.keep()
         return judged if isinstance(judged, Judged) else await self.ask(judged, write)
 
+    async def fetched(
+        self,
+        request: VerificationRequest,
+        opened: Verdict | NeedCertificates | Opened,
+        *,
+        forwarding: bool = False,
+    ) -> Verdict | Opened:
+        """Fetch what a verification needs until it can be gone on with.
+
+        Each URL is fetched once, then lists; what could not be had is a check that failed. A
+        failure that was remembered when the call began may be forgotten by the time that another
+        URL was fetched: then that one is fetched, too.
+        """
+        fetched: dict[str, Chain | Failure] = {}
+        while isinstance(opened, NeedCertificates):
+            missing = tuple(url for url in opened.urls if url not in fetched)
+            if opened.urls and not missing:
+                raise RuntimeError("a fetched certificate is still missing")
+            fetched |= await self._fetch(missing, opened.chains)
+            now, lists = int(self.clock()), not opened.chains
+            opened = self.verifying.verifier.open(
+                request, now, fetched, lists=lists, forwarding=forwarding
+            )
+        return opened
+
+    async def seen(self, sightings: Sequence[Sighting], now: int) -> list[Sighted]:
+        """Ask the replay store, whichever there is; UNKNOWN where it cannot be asked."""
+        side = self.verifying
+        if side.replay is None:
+            return side.verifier.ask(sightings, now)
+        try:
+            return await side.replay.sight_all(sightings, now)
+        except Exception:  # what is not known to be new does not pass
+            _logger.exception("the shared replay store failed")
+            return [UNKNOWN] * len(sightings)
+
     async def ask(self, asking: Asking[A], write: Write[A]) -> Judged[A]:
         """Ask the shared replay store, then finish."""
-        replay, sightings = self.verifying.replay, asking.sightings
-        seen = [UNKNOWN] * len(sightings)
-        if replay is not None:
-            try:
-                seen = await replay.sight_all(sightings, int(self.clock()))
-            except Exception:  # what is not known to be new does not pass
-                _logger.exception("the shared replay store failed")
+        seen = await self.seen(asking.sightings, int(self.clock()))
         try:
             return self._settle(asking.call, asking.presumed, asking.answer, seen, write)
         finally:
@@ -398,7 +424,7 @@ class Pipeline:
         seen: Sequence[Sighted],
         write: Write[A],
     ) -> Judged[A]:
-        """What follows once the replay store has told about the tokens."""
+        """What follows once the replay store has answered about the tokens."""
         asked, request, repeated = call.asked, call.opened.request, asked_again(seen)
         if repeated is not None and repeated.answer:
             elapsed = self.timer() - asked.started

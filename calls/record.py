@@ -1,4 +1,4 @@
-"""What is told of a call when its answer is ready: metrics, and a record in the call log."""
+"""What is recorded of a call when its answer is ready: metrics, and a line in the call log."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class Recorder:
         self, request: SigningRequest, decision: Decision, name: bytes, elapsed: float
     ) -> None:
         """One decision."""
-        attest = decision.attest.value if decision.attest is not None else "refused"
+        if decision.attest is not None:
+            attest = decision.attest.value
+        else:
+            attest = "div" if decision.diverting is not None else "refused"
         self._metrics.signing(attest, decision.reason.code, elapsed)
         if self._log.enabled:
             pseudonym, dest = self._pseudonym, request.dest
@@ -55,7 +58,7 @@ class Recorder:
         elapsed: float,
         repeated: Sighted | None = None,
     ) -> None:
-        """One verdict. `repeated` tells of a question that was asked before."""
+        """Record a verdict. `repeated`: the question was asked before."""
         self._metrics.verification(verdict.verstat.value, verdict.reason.code, elapsed)
         for label in verdict.labels:
             self._metrics.label(label.value, verdict.verstat.value)

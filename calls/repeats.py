@@ -15,7 +15,7 @@ _ASKED_AGAIN: Final = (Sight.CALL, Sight.REQUEST)
 def question_of(
     by: bytes, call_id: str | None, request_id: bytes | None, body: bytes, at: float
 ) -> Question:
-    """What tells a repetition: asker and Call-ID, or asker and all that was sent with its id."""
+    """What shows a repetition: asker and Call-ID, or asker and all that came with its id."""
     return Question(
         at,
         (by, *_bounded(call_id)) if call_id is not None else None,
@@ -32,7 +32,7 @@ def _bounded(call_id: str) -> tuple[bytes, ...]:
 
 
 def asked_again(seen: Sequence[Sighted]) -> Sighted | None:
-    """The first token's sighting, where all tokens of a call say alike that it is asked again."""
+    """The first token's sighting if all tokens of the call show the same repetition, else None."""
     if not seen or seen[0].sight not in _ASKED_AGAIN:
         return None
     first = seen[0]

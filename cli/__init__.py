@@ -16,6 +16,7 @@ import typer
 from zhenxian import __version__
 from zhenxian.cli import (
     calls,
+    clock,
     demo,
     displays,
     doctor,
@@ -76,6 +77,7 @@ app.add_typer(keys.app, name="key")
 app.add_typer(registry.app, name="registry")
 app.add_typer(orders.app, name="orders")
 app.add_typer(fleet.app, name="fleet")
+app.add_typer(clock.app, name="clock")
 app.add_typer(displays.app, name="displays")
 doctor.register(app)
 openapi.register(app)

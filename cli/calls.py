@@ -25,7 +25,8 @@ from zhenxian.cli.common import (
     read_argument,
     settings_of,
 )
-from zhenxian.service.build import Service, build
+from zhenxian.service.build import build
+from zhenxian.service.service import Service
 
 Time = Annotated[
     int | None,

@@ -25,7 +25,7 @@ _TIMEOUTS: Final = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"
 _LONG: Final = 86_400.0  # seconds a service may take to read and register what was uploaded
 _PATIENCE: Final = {"timeout": {**_TIMEOUTS["timeout"], "read": _LONG}}
 _UNREACHABLE: Final = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException)
-_TOLD: Final = 20  # rows of a refused batch that are told
+_LISTED: Final = 20  # rows of a refused batch that are listed
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 Url = Annotated[str, typer.Option(help="Base address of the service's administration listener.")]
@@ -205,7 +205,7 @@ class Client:
         errors.print(
             f"{status} {answer['title']}" + (f": {detail}" if detail else ""), markup=False
         )
-        for row in answer.get("rejected", [])[:_TOLD]:
+        for row in answer.get("rejected", [])[:_LISTED]:
             place = f"line {lines[row['row']]}" if lines is not None else f"row {row['row']}"
             errors.print(f"{place}: {row['detail']}", markup=False)
         raise typer.Exit(1)

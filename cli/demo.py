@@ -1,4 +1,4 @@
-"""`zhenxian demo`."""
+"""`zhenxian demo`: sample carriers, a registry and calls, with the verdict expected of each."""
 
 from __future__ import annotations
 

@@ -18,8 +18,10 @@ from zhenxian.certs.chain import TrustedSigner, Untrusted
 from zhenxian.cli.common import Config, Json, console, print_json, settings_of
 from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.registry.model import Kind
-from zhenxian.service.build import Service, build
+from zhenxian.service.build import build
+from zhenxian.service.problems import problems, remarks
 from zhenxian.service.run import check_exposure, default_settings_file
+from zhenxian.service.service import Service
 from zhenxian.service.settings import Settings, listener_address
 
 RENEW_BEFORE = 7 * 86_400  # seconds; a certificate that ends sooner is a finding
@@ -181,7 +183,7 @@ def _trust(service: Service) -> Iterator[Finding]:
     missing = service.lists.missing()
     yield from (
         Finding("problem", "readiness", text, "")
-        for text in service.problems()
+        for text in problems(service)
         if not text.startswith(("signing:", "verifying: the trust list")) and text not in missing
     )
     yield from (
@@ -189,16 +191,16 @@ def _trust(service: Service) -> Iterator[Finding]:
         for text in missing
     )
     yield from (
-        Finding("warning", "remark", text, "") for text in service.remarks() if text not in missing
+        Finding("warning", "remark", text, "") for text in remarks(service) if text not in missing
     )
 
 
 def _registry(service: Service) -> Iterator[Finding]:
-    book = service.registry.book
+    records = service.registry.records
     lacking = [
         kind.value
         for kind in (Kind.SUBJECT, Kind.HOLDING, Kind.ACCESS)
-        if not book.page(kind, limit=1).rows
+        if not records.page(kind, limit=1).rows
     ]
     if lacking:
         yield Finding(
@@ -208,7 +210,7 @@ def _registry(service: Service) -> Iterator[Finding]:
             "zhenxian registry import, or the API under /v1/",
         )
         return
-    seq, when = book.last()
+    seq, when = records.last()
     yield Finding("ok", "registry", f"{seq} commits, the last {_moment(when)}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -89,3 +90,49 @@ def node(config: Config = None, as_json: Json = False) -> None:
         print_json({"name": found.name, "key": found.thumbprint})
     else:
         print(f'[[node]]\nname = "{found.name}"\nkey = "{found.thumbprint}"')
+
+
+@app.command()
+def lost(
+    acknowledge: Annotated[
+        bool, typer.Option("--acknowledge", help="Let what Redis has be in force on this node.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why, for the log.")] = "looked at",
+    url: Url = DEFAULT_URL,
+    api_key_file: KeyFile = None,
+    as_json: Json = False,
+) -> None:
+    """Commits that Redis lost and this node had, and what stays as strict as they had left it.
+
+    Each node is asked by itself. Have made again what is to stand, then acknowledge: what is still
+    held is let go. Orders stay until their issuer gives them again.
+
+    Example: zhenxian fleet lost --acknowledge --reason "made again, see ticket 7"
+    """
+    with Client(url, api_key_file) as client:
+        if acknowledge:
+            answer = client.request("DELETE", "/v1/losses", {"reason": reason})
+        else:
+            answer = client.get("/v1/losses")
+    if as_json:
+        print_json(answer)
+        return
+    if not answer["count"]:
+        console.print("Redis lost nothing that this node had")
+        return
+    table = Table(show_lines=False)
+    for name in ("commit", "when", "by", "reason", "changed"):
+        table.add_column(name, overflow="fold")
+    for row in answer["commits"]:
+        when = datetime.fromtimestamp(row["time"], tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        values = (row["seq"], when, row["author"], row["reason"], _records(row["changed"]))
+        table.add_row(*(escape(str(value)) for value in values))
+    console.print(table)
+    state = "was held until now" if acknowledge else "stays as strict as it was"
+    console.print(f"{state}: {_records(answer['held']) or 'nothing'}", markup=False)
+    if answer["beyond"]:
+        console.print("too many records to hold each: nothing is signed above B", markup=False)
+
+
+def _records(rows: list[dict[str, str]]) -> str:
+    return ", ".join(f"{row['kind']} {row['key']}" for row in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from zhenxian.api.calls.requests import Dialect
 from zhenxian.api.permissions import ROLES
 from zhenxian.cli.common import Json, console, print_json
 from zhenxian.core.errors import ConfigError
+from zhenxian.sip.digest import add_user
 
 app = typer.Typer(
     no_args_is_help=True, help="API keys and client certificates: add one, list them."
@@ -110,6 +112,27 @@ def _add_certificate(
         print_json({"certificate": known, "name": name, "roles": [r.value for r in role]})
     else:
         console.print(f"{name}: {known}", markup=False)
+
+
+@app.command("add-sip")
+def add_sip(
+    file: Annotated[Path, typer.Argument(help="The file of users that sip.digest names.")],
+    name: Annotated[str, typer.Option(help="The user, e.g. proxy-east-1.")],
+    realm: Annotated[
+        str, typer.Option(help="The realm; one for all users of a file.")
+    ] = "zhenxian",
+    as_json: Json = False,
+) -> None:
+    """Make a user of the SIP redirect service and add its hashes to the file (digest, RFC 8760).
+
+    The password is shown once, now. A service takes new users over when it starts.
+    """
+    password = secrets.token_urlsafe(24)
+    add_user(file, name, realm, password)
+    if as_json:
+        print_json({"name": name, "realm": realm, "password": password})
+    else:
+        console.print(password, markup=False)
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""`zhenxian openapi`."""
+"""`zhenxian openapi`: print the OpenAPI document without a running service."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from zhenxian.cli.record_words import WHICH, kind_of
 from zhenxian.core.errors import ConfigError
 from zhenxian.passport.words import fault, said
 from zhenxian.registry.cells import HEAD, foreign, harmless
-from zhenxian.registry.imports import MOST_TOLD, Mode, Rejected, Report
+from zhenxian.registry.imports import MOST_LISTED, Mode, Rejected, Report
 from zhenxian.registry.model import Kind
 from zhenxian.service.data_folder import make_data_folder
 from zhenxian.service.numbers import plan_of, reading_of
@@ -202,7 +202,7 @@ def _upload(
             answer = client.request(
                 "POST",
                 path,
-                {**query, "name": name, "told": MOST_TOLD},
+                {**query, "name": name, "told": MOST_LISTED},
                 headers=headers,
                 upload=parts(),
             )

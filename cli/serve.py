@@ -1,4 +1,4 @@
-"""`zhenxian serve`."""
+"""`zhenxian serve`: run the service until it is told to stop."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ def _epilog() -> str:
     )
 
 
+def _sip(given: list[str]) -> dict[str, tuple[str, ...]]:
+    """The options as the table [sip] has them."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in given:
+        role, _, listener = text.partition("=")
+        if role not in ("originating", "terminating") or not listener:
+            raise typer.BadParameter(
+                f"{text}: originating=LISTENER or terminating=LISTENER expected", param_hint="--sip"
+            )
+        found[role] = (*found.get(role, ()), listener)
+    return found
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
 
@@ -30,6 +43,14 @@ def register(app: typer.Typer) -> None:
         ] = None,
         workers: Annotated[
             int | None, typer.Option(help="Worker processes, over server.workers.")
+        ] = None,
+        sip: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="Take INVITEs, over sip.originating or sip.terminating: originating=LISTENER"
+                " to sign, terminating=LISTENER to verify, as in originating=127.0.0.1:5070 (UDP"
+                " and TCP) or terminating=udp:127.0.0.1:5071. May be given several times.",
+            ),
         ] = None,
         until_eof: Annotated[
             bool,
@@ -47,14 +68,20 @@ def register(app: typer.Typer) -> None:
         API keys are taken over when their files have changed and been left alone for a second;
         at once on SIGHUP. Settings are read at the start only. One service runs on a data folder.
         """
-        overrides: dict[str, Any] = {}
+        server: dict[str, Any] = {}
         if listen is not None:
-            overrides["calls"] = listen
+            server["calls"] = listen
         if workers is not None:
-            overrides["workers"] = workers
-        settings = settings_of(config, **({"server": overrides} if overrides else {}))
+            server["workers"] = workers
+        tables = {"server": server, "sip": _sip(sip or [])}
+        settings = settings_of(config, **{name: table for name, table in tables.items() if table})
 
         def ready() -> None:
             errors.print(f"[bold]zhenxian[/bold] serves calls on {settings.server.calls}")
+            for address, signing in settings.sip.addresses():
+                errors.print(
+                    f"[bold]zhenxian[/bold] {'signs' if signing else 'verifies'} INVITEs on"
+                    f" {address.transport}:{address.host}:{address.port}"
+                )
 
         raise typer.Exit(run(settings, ready, until_eof=until_eof))

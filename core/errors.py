@@ -31,6 +31,10 @@ class StoreUnavailableError(ZhenxianError):
     """A store could not be asked or written; the protocol's docstring says what follows."""
 
 
+class StoreFullError(StoreUnavailableError):
+    """The disk of a store has no room left."""
+
+
 class ConfigError(ZhenxianError):
     """A setting, key file or certificate that the service cannot start with; says what to do."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import unquote
 
@@ -18,6 +18,7 @@ import phonenumbers
 from msgspec import Struct
 
 from zhenxian.core.errors import ParseError, shown
+from zhenxian.core.header_fields import parse_addresses
 from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import (
     ANONYMOUS,
@@ -64,12 +65,12 @@ _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9\-]*[a-z0-9])?\.)*[a-z](?:[a-z0-9\-]
 
 
 def none_special(_: TN) -> bool:
-    """No short number is more than an extension."""
+    """Without a numbering plan: every short number is an extension."""
     return False
 
 
 def none_for_help(_: TN | URI) -> bool:
-    """Nobody called is an emergency service."""
+    """Without a numbering plan: no number is an emergency number."""
     return False
 
 
@@ -99,7 +100,7 @@ class Reading(Struct, frozen=True, kw_only=True):
     emergency: Callable[[TN | URI], bool] = none_for_help
 
     def number(self, text: str, where: str = "tn") -> TN:
-        """Read a number that is called one.
+        """Read a value that the request says is a telephone number.
 
         Raises:
             ParseError: TN_INVALID, TN_NATIONAL.
@@ -137,10 +138,11 @@ class Reading(Struct, frozen=True, kw_only=True):
         return None
 
     def shown(self, identity: TN | URI, where: str) -> TN | URI:
-        """Who a phone shows, of whoever is said to call.
+        """The display that a phone shows for a caller.
 
-        Of a number with * or # before or behind it, which are dialled and belong to no number, it
-        shows the number. A service is called, and calls nobody.
+        Some clients add * or # to a number, as it is dialled; the phone shows the number without
+        them. A service, such as an emergency service, can be called but cannot call: its URN is
+        refused.
 
         Raises:
             ParseError: URI_INVALID, TN_NATIONAL.
@@ -192,7 +194,7 @@ class Reading(Struct, frozen=True, kw_only=True):
             return long
 
     def filed(self, text: str, where: str) -> TN:
-        """Read a number of a record that may be from before national numbers were refused.
+        """Read a record's number, also one that an earlier release took in national form.
 
         Raises:
             ParseError: TN_INVALID (438).
@@ -205,7 +207,7 @@ class Reading(Struct, frozen=True, kw_only=True):
             return TN(undressed(text).removeprefix("+"))
 
     def claimed_number(self, tn: TN) -> TN:
-        """A number as a token has it: whole, but perhaps with a country code it does not have."""
+        """A token's number, without a country code before a number that has none in its plan."""
         if len(tn) <= MAX_CODED:
             form = self.national_form(tn)
             if form is not None:
@@ -213,9 +215,9 @@ class Reading(Struct, frozen=True, kw_only=True):
         return tn
 
     def claimed(self, identity: TN | URI) -> TN | URI:
-        """An identity of a token as this service reads it; what it cannot read as it is.
+        """A token's identity in canonical form; one that cannot be read stays as it is.
 
-        Both sides make the canonical form (RFC 8224 section 8.5).
+        Signer and verifier both make the canonical form (RFC 8224 section 8.5).
         """
         if isinstance(identity, TN):
             return self.claimed_number(identity)
@@ -394,6 +396,20 @@ class Reading(Struct, frozen=True, kw_only=True):
             return self.special(self.number(digits))
         except ParseError:
             return False
+
+
+def diverting_of(values: Sequence[str], reading: Reading) -> tuple[TN | URI, ...]:
+    """Who diverted a call last, by its Diversion header field values (RFC 5806 section 4).
+
+    The first of them is the latest. Empty for none.
+
+    Raises:
+        ParseError: as Reading.identity.
+    """
+    told = [value for value in values if value.strip()]
+    if not told:
+        return ()
+    return (reading.identity(next(parse_addresses(told, "diversion")).uri, "diversion"),)
 
 
 def is_withheld(number: str) -> bool:

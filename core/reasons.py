@@ -72,7 +72,10 @@ _FAILED = Verstat.FAILED
 
 
 class Reason(Enum):
-    """Why. The member's name is the stable code that logs, metrics and clients see."""
+    """Why a call was signed, refused, passed or failed.
+
+    The member's name is the stable code that logs, metrics and clients see.
+    """
 
     # Verdicts -----------------------------------------------------------------------------------
     VERIFIED = Row("every check passed", "RFC 8224 section 6.2", SipStatus.OK, Verstat.PASSED)
@@ -198,6 +201,18 @@ class Reason(Enum):
         _INVALID,
         _FAILED,
     )
+    DIV_CHAIN_BROKEN = Row(
+        "the div tokens do not lead from the call's token to its target",
+        "RFC 8946 section 4.2",
+        _INVALID,
+        _FAILED,
+    )
+    DIV_CHAIN_INCOMPLETE = Row(
+        "a div token stands without the token that it diverts",
+        "RFC 8946 section 4.2",
+        _INVALID,
+        _NONE,
+    )
     X5U_POLICY = Row(
         "x5u is not a place certificates may be fetched from",
         "ATIS-1000074 section 5.3.1",
@@ -237,7 +252,7 @@ class Reason(Enum):
         "the certificate's TNAuthList cannot be read", "RFC 8226 section 9", _CRED, _FAILED
     )
     TNAUTHLIST_NOT_COVERED = Row(
-        "the certificate's TNAuthList does not cover the calling number",
+        "the certificate's TNAuthList does not cover the calling number, or the one that diverts",
         "RFC 8226 section 7",
         _CRED,
         _FAILED,
@@ -310,6 +325,22 @@ class Reason(Enum):
     )
     BOUND = Row("an active binding of the privacy number names caller and callee", "this project")
     ASKED_FOR_LESS = Row("the proxy asked for less than it could get", "this project")
+    DIVERTED = Row(
+        "the call was made to a number that the access's subject holds, and is diverted from it",
+        "RFC 8946 section 4.1",
+    )
+    DIVERSION_CLAIMED = Row(
+        "the display is another's, and the call is said to be diverted: nothing above C is signed",
+        "RFC 8946 section 4.1; this project",
+    )
+    DIVERSION_UNPROVEN = Row(
+        "nothing received proves that the call is diverted from a number of the access",
+        "RFC 8946 section 4.1; this project",
+    )
+    DIVERSION_LOOP = Row(
+        "the call was diverted from its new destination before",
+        "RFC 8946 section 4.2; this project",
+    )
     DISPLAY_OF_ANOTHER = Row(
         "the number is held by another subject (spoofed display)",
         "this project",
@@ -373,6 +404,14 @@ class Reason(Enum):
     BODY_UNPARSABLE = Row(
         "Error: Failed to parse received message body: '%1'.",
         "ATIS-1000082",
+    )
+    IN_DIALOG = Row(
+        "the request belongs to a dialog, which is not asked about again",
+        "RFC 3261 section 12.2",
+    )
+    SIP_SYNTAX = Row(
+        "the SIP request does not follow the grammar",
+        "RFC 3261 section 25",
     )
     LENGTH_MISSING = Row(
         "Error: Missing mandatory Content-Length header.",

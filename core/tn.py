@@ -221,7 +221,7 @@ class URI(str):
 
 
 class Private(URI):
-    """A URI that is a number inside of some network alone, or no number because it is withheld.
+    """A URI without a public number: local to one network, or withheld.
 
     An extension, a number local to a domain, ANONYMOUS: it is no public telephone number, so no
     holding, order or binding can be about it.

@@ -65,9 +65,14 @@ def registered(path: Path, now: int) -> EmbeddedRegistry:
     """A registry in which the bank holds its number, and calls come in by its trunk."""
     registry = EmbeddedRegistry(path)
     records = (
-        Subject("bank", name="Example Bank"),
-        Holding(TNRange(BANK, BANK), "bank", Verification.VERIFIED, spcs=(CARRIER,)),
-        Access("bank-trunk", "b0000000-0000-4000-8000-000000000001", "bank"),
+        Subject(id="bank", name="Example Bank"),
+        Holding(
+            numbers=TNRange(BANK, BANK),
+            subject="bank",
+            verification=Verification.VERIFIED,
+            spcs=(CARRIER,),
+        ),
+        Access(id="bank-trunk", origid="b0000000-0000-4000-8000-000000000001", subject="bank"),
     )
     changes = [put(record) for record in records]
     asyncio.run(registry.write(changes, author="example", reason="contract 7", now=now))

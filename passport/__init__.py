@@ -1,1 +1,1 @@
-"""The token: telephone numbers, claims, signatures, Identity headers. No clock, no I/O."""
+"""The token: claims, signatures, Identity headers. No clock, no input or output."""

@@ -14,8 +14,17 @@ from msgspec.structs import force_setattr
 
 from zhenxian.core.errors import ParseError, shown
 from zhenxian.core.reasons import Reason
-from zhenxian.core.tn import MAX_LONG, TN, URI
+from zhenxian.core.tn import TN, URI
 from zhenxian.passport import json, ppt
+from zhenxian.passport.fields import (
+    invalid,
+    missing,
+    read_identity,
+    read_object,
+    read_text,
+    read_tn,
+    read_uri,
+)
 from zhenxian.passport.jws import b64url_decode
 from zhenxian.passport.ppt import Extension, shaken
 from zhenxian.passport.ppt.shaken import Attestation, Shaken, parse_origid
@@ -165,72 +174,25 @@ def _octets(key: MediaKey) -> bytes:
     return f"{key.alg}{key.dig}".encode()
 
 
-def _missing(name: str) -> ParseError:
-    return ParseError(Reason.CLAIM_MISSING, f"payload.{name}", f"no {name} claim")
-
-
-def _invalid(name: str, why: str) -> ParseError:
-    return ParseError(Reason.CLAIM_INVALID, f"payload.{name}", why)
-
-
-def _object(value: object, name: str) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value
-    if isinstance(value, str) and value.lstrip().startswith("{"):  # old libstirshaken writes so
-        raise _invalid(name, f"{name} holds JSON text inside a string instead of an object")
-    raise _invalid(name, f"{shown(value)} is not an object")
-
-
-def _text(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        raise _invalid(name, f"{shown(value)} is not text")
-    return value
-
-
-def _tn(value: object, name: str) -> TN:
-    text = _text(value, name)
-    try:
-        return TN.long(text) if len(text) == MAX_LONG else TN(text)
-    except ParseError as error:
-        raise ParseError(error.reason, f"payload.{name}", error.detail) from None
-
-
-def _uri(value: object, name: str) -> URI:
-    try:
-        return URI(_text(value, name))
-    except ParseError as error:
-        raise ParseError(error.reason, f"payload.{name}", error.detail) from None
-
-
-def _orig(value: object) -> TN | URI:
-    members = _object(value, "orig")
-    if len(members) == 1:
-        if "tn" in members:
-            return _tn(members["tn"], "orig.tn")
-        if "uri" in members:
-            return _uri(members["uri"], "orig.uri")
-    raise _invalid("orig", "orig holds exactly one of tn and uri")
-
-
 def _list(value: object, name: str) -> list[Any]:
     if not isinstance(value, list) or not value:
-        raise _invalid(name, f"{shown(value)} is not a list with members")
+        raise invalid(name, f"{shown(value)} is not a list with members")
     if len(value) > MAX_DESTINATIONS:
-        raise _invalid(name, f"more than {MAX_DESTINATIONS} members")
+        raise invalid(name, f"more than {MAX_DESTINATIONS} members")
     return value
 
 
 def _dest(value: object) -> Destination:
-    members = _object(value, "dest")
+    members = read_object(value, "dest")
     tn: tuple[TN, ...] = ()
     uri: tuple[URI, ...] = ()
     for name in members:
         if name == "tn":
-            tn = tuple([_tn(item, "dest.tn") for item in _list(members["tn"], "dest.tn")])
+            tn = tuple([read_tn(item, "dest.tn") for item in _list(members["tn"], "dest.tn")])
         elif name == "uri":
-            uri = tuple([_uri(item, "dest.uri") for item in _list(members["uri"], "dest.uri")])
+            uri = tuple([read_uri(item, "dest.uri") for item in _list(members["uri"], "dest.uri")])
         else:
-            raise _invalid("dest", "dest holds tn, uri or both")
+            raise invalid("dest", "dest holds tn, uri or both")
     return Destination(tn, uri)
 
 
@@ -244,19 +206,19 @@ def _iat(value: object) -> int:
         seconds = math.floor(value)
         if 0 <= seconds <= MAX_IAT:
             return seconds
-    raise _invalid("iat", f"{shown(value)} is not a number of seconds")
+    raise invalid("iat", f"{shown(value)} is not a number of seconds")
 
 
 def _mky(value: object) -> tuple[MediaKey, ...]:
     keys = []
     for item in _list(value, "mky"):
         if not isinstance(item, dict) or item.keys() != {"alg", "dig"}:
-            raise _invalid("mky", "an entry holds exactly alg and dig")
-        alg, dig = _text(item["alg"], "mky.alg"), _text(item["dig"], "mky.dig")
+            raise invalid("mky", "an entry holds exactly alg and dig")
+        alg, dig = read_text(item["alg"], "mky.alg"), read_text(item["dig"], "mky.dig")
         if _HASH_NAME.match(alg) is None:
-            raise _invalid("mky.alg", f"{shown(alg)} is not the name of a hash function")
+            raise invalid("mky.alg", f"{shown(alg)} is not the name of a hash function")
         if _FINGERPRINT.match(dig) is None:
-            raise _invalid("mky.dig", f"{shown(dig)} is not octets in hex without colons")
+            raise invalid("mky.dig", f"{shown(dig)} is not octets in hex without colons")
         keys.append(MediaKey(alg, dig))
     return tuple(keys)
 
@@ -319,7 +281,7 @@ def parse_payload(header: Header, data: bytes) -> PASSporT:
     claims: Mapping[str, Any] = json.loads(data, "payload")
     for name in ("orig", "dest", "iat"):
         if name not in claims:
-            raise _missing(name)
+            raise missing(name)
     iat = _iat(claims["iat"])
     owned = passport_type.names
     extra: list[tuple[str, Any]] = [
@@ -327,7 +289,7 @@ def parse_payload(header: Header, data: bytes) -> PASSporT:
     ]
     return PASSporT(
         header,
-        _orig(claims["orig"]),
+        read_identity(claims["orig"], "orig"),
         _dest(claims["dest"]),
         iat,
         passport_type.parse(claims),

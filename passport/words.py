@@ -41,17 +41,17 @@ class Fault(NamedTuple):
 
     Attributes:
         member: its path, e.g. "orig.tn[1]"; empty for the text as a whole.
-        told: what was expected, e.g. "text expected, not a number".
+        expected: in a sentence, e.g. "text expected, not a number".
         missing, unknown: the member is not there, or not one of those that may be.
     """
 
     member: str
-    told: str
+    expected: str
     missing: bool = False
     unknown: bool = False
 
     def __str__(self) -> str:
-        return f"{self.member}: {self.told}" if self.member else self.told
+        return f"{self.member}: {self.expected}" if self.member else self.expected
 
 
 def fault(error: msgspec.ValidationError) -> Fault:
@@ -91,7 +91,7 @@ def _expected(what: str) -> str:
 
 
 def counted(count: int | str, noun: str) -> str:
-    """So many of it: 1 character, 2 characters."""
+    """A count with its noun: "1 character", "2 characters"."""
     return f"{count} {noun}" if str(count) == "1" else f"{count} {noun}s"
 
 
@@ -100,7 +100,7 @@ def _bound(sign: str) -> str:
 
 
 def form(pattern: str) -> str:
-    """What a text had to match."""
+    """What text was expected, from the pattern that it had to match."""
     if found := _CHOICE.fullmatch(pattern):
         return f"one of {', '.join(found['words'].split('|'))} expected"
     known = _FORMS.get(pattern)
@@ -108,7 +108,7 @@ def form(pattern: str) -> str:
 
 
 def said(error: Exception) -> str:
-    """What a file or a reader of one says, without the form that Python gives it."""
+    """The message of an error about a file, without Python's decoration."""
     if isinstance(error, UnicodeDecodeError):
         return "not UTF-8"
     if isinstance(error, OSError):

@@ -30,7 +30,7 @@ MARKETING: Final = (
 
 
 class Consent(str, Enum):
-    """What a callee's refusal leads to: REFUSE refuses the call, LABEL only tells, OFF asks not."""
+    """What a callee's refusal leads to: a REFUSEd call, a LABEL, or nothing (OFF)."""
 
     REFUSE = "refuse"
     LABEL = "label"
@@ -99,7 +99,7 @@ class ConsentPolicy:
         return None
 
 
-def told(refusal: CalleeRefusal) -> str:
+def refusal_text(refusal: CalleeRefusal) -> str:
     """For people on the caller's side: no more of the callee than that it refuses."""
     scopes = ", ".join(scope.value for scope in refusal.scopes)
     return f"{scopes}, refused since {refusal.since}"

@@ -9,13 +9,14 @@ from enum import Enum
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
+from zhenxian.analytics.model import KeyKind
 from zhenxian.core.errors import ConfigError, ParseError, shown
 from zhenxian.core.reading import Reading
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.passport.ppt.shaken import parse_origid
 from zhenxian.registry.members import COLUMNS, MEMBERS, Member
 from zhenxian.registry.meta import MAX_ID, MAX_TEXT, MAX_TIME, Form
-from zhenxian.registry.model import TYPES, ConductKind, Kind, Record
+from zhenxian.registry.model import TYPES, Kind, Record
 
 AS_WRITTEN: Final = Reading()
 
@@ -195,13 +196,13 @@ class _Form:
 
 
 def _target(form: _Form) -> str:
-    kind = form.choice(ConductKind, "kind")
+    kind = form.choice(KeyKind, "kind")
     text = form.text("target")
-    if kind is ConductKind.SIGNER:
+    if kind is KeyKind.SIGNER:
         spc, _, origid = text.partition("/")
         if not spc or not origid:
             raise ConfigError('target: "spc/origid" of a signer expected')
-    elif kind is ConductKind.AGENT:
+    elif kind is KeyKind.AGENT:
         platform, _, number = text.rpartition("/")
         if not platform:
             raise ConfigError('target: "platform/number" of an agent expected')

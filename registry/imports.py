@@ -12,9 +12,9 @@ from msgspec import Struct, field
 
 from zhenxian.registry.model import Kind
 
-MAX_TOLD: Final = 1_000  # refused rows a report lists; all are counted
-MOST_TOLD: Final = 100_000  # likewise, where more are asked for over HTTP
-MAX_REASONS: Final = 100  # reasons that are told apart
+MAX_LISTED: Final = 1_000  # refused rows a report lists; all are counted
+MOST_LISTED: Final = 100_000  # likewise, where more are asked for over HTTP
+MAX_REASONS: Final = 100  # different reasons that a report counts
 MAX_BATCH: Final = 5_000  # rows of one batch request
 BATCHES: Final = (Kind.BINDING, Kind.HOLDING, Kind.REFUSAL)  # of which there are such requests
 
@@ -37,14 +37,14 @@ class Rejected(Struct, frozen=True):
     reason: str
 
 
-class Report(Struct):
+class Report(Struct, kw_only=True):
     """What became of an import.
 
     Attributes:
         changed: rows registered. unchanged: rows that were registered so already.
         rejected: the first refused rows; rejections counts them all.
         written: False for a dry run, and for all-or-nothing with a refused row.
-        told: how many refused rows are listed. sink: takes each of them, listed or not.
+        listed: how many refused rows are listed. sink: takes each of them, listed or not.
         reasons: how many rows were refused for each, and the first line of these; what a row says
             itself is left out of them.
     """
@@ -55,7 +55,7 @@ class Report(Struct):
     rejections: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     written: bool = True
-    told: int = MAX_TOLD
+    listed: int = MAX_LISTED
     sink: Callable[[Rejected], object] | None = None
     reasons: dict[str, list[int]] = field(default_factory=dict)
 
@@ -70,7 +70,7 @@ class Report(Struct):
         row = Rejected(line, reason)
         if self.sink is not None:
             self.sink(row)
-        if len(self.rejected) < self.told:
+        if len(self.rejected) < self.listed:
             self.rejected.append(row)
 
 
@@ -97,11 +97,11 @@ class Imports(Protocol):
         """The last line committed of a file that is imported under the name; 0 for none."""
         ...
 
-    async def run(self, kind: Kind, file: IO[bytes], told: int, **how: Any) -> Report:
+    async def run(self, kind: Kind, file: IO[bytes], listed: int, **how: Any) -> Report:
         """Import a CSV file with a header line, from where it stands.
 
         Args:
-            told: how many refused rows the report lists.
+            listed: how many refused rows the report lists.
             how: author, reason, now (seconds since the epoch), mode, dry_run, and resume: the name
                 under which progress is kept, or "".
 

@@ -60,7 +60,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
     fingerprint: bytes = b""
 
 
-class Commit(Struct, frozen=True):
+class Commit(Struct, frozen=True, kw_only=True):
     """What was committed.
 
     Attributes:
@@ -80,7 +80,7 @@ class Commit(Struct, frozen=True):
     fingerprint: bytes = b""
 
 
-class Version(Struct, frozen=True):
+class Version(Struct, frozen=True, kw_only=True):
     """One version of a record, and who made it.
 
     Attributes:
@@ -165,4 +165,12 @@ def load_commit(data: bytes) -> Commit:
         )
         for kind, key, value in rows
     )
-    return Commit(seq, time, author, reason, changes, request, fingerprint)
+    return Commit(
+        seq=seq,
+        time=time,
+        author=author,
+        reason=reason,
+        changes=changes,
+        request=request,
+        fingerprint=fingerprint,
+    )

@@ -36,7 +36,7 @@ class Member(Struct, frozen=True, kw_only=True):
     Attributes:
         name: also of the column, and of the member of a body.
         attribute: of the record's struct; another than the name for the ends of a range.
-        told: what it means, in a sentence.
+        meaning: in a sentence.
         choices: the values that may be, where they are fixed.
         required: a row without it is refused.
         default: as a row has it; None where there is none.
@@ -47,7 +47,7 @@ class Member(Struct, frozen=True, kw_only=True):
     name: str
     attribute: str
     form: Form
-    told: str
+    meaning: str
     choices: type[Enum] | None = None
     required: bool = False
     default: Any = None
@@ -114,7 +114,7 @@ def _member(field: inspect.Field, schema: dict[str, Any]) -> Member:
         name=field.name,
         attribute=field.name,
         form=form,
-        told=schema.get("description", ""),
+        meaning=schema.get("description", ""),
         choices=choices,
         required=required,
         default=default,
@@ -144,7 +144,7 @@ def _span(field: inspect.Field) -> tuple[Member, Member]:
             name="first",
             attribute=field.name,
             form=Form.FIRST,
-            told=_FIRST,
+            meaning=_FIRST,
             required=True,
             schema={**text, "description": _FIRST, "examples": [first]},
         ),
@@ -152,7 +152,7 @@ def _span(field: inspect.Field) -> tuple[Member, Member]:
             name="last",
             attribute=field.name,
             form=Form.LAST,
-            told=_LAST,
+            meaning=_LAST,
             default="",
             schema={**text, "description": _LAST, "examples": [last], "default": ""},
         ),
@@ -216,12 +216,12 @@ COLUMNS: Final[dict[Kind, tuple[str, ...]]] = {
     kind: tuple(member.name for member in MEMBERS[kind]) for kind in NAMES
 }
 
-_DOCUMENT_NUMBER: Final = "Number of the identity document: hashed on arrival, never kept or told."
+_DOCUMENT_NUMBER: Final = "Number of the identity document: hashed on arrival, never kept or shown."
 DOCUMENT_NUMBER: Final = Member(
     name="document_number",
     attribute="",
     form=Form.TEXT,
-    told=_DOCUMENT_NUMBER,
+    meaning=_DOCUMENT_NUMBER,
     default="",
     schema={"type": "string", "description": _DOCUMENT_NUMBER, "default": ""},
 )

@@ -41,35 +41,35 @@ class Form(str, Enum):
 LISTS: Final = frozenset({Form.WORDS, Form.CHOICES, Form.ORIGIDS})
 
 
-def identifier(told: str, *examples: str) -> Meta:
+def identifier(meaning: str, *examples: str) -> Meta:
     """An id, code or other short mark, of 1 to MAX_ID printable characters where it is needed."""
-    return _meta(told, examples, Form.ID, maxLength=MAX_ID)
+    return _meta(meaning, examples, Form.ID, maxLength=MAX_ID)
 
 
-def text(told: str, *examples: str) -> Meta:
+def text(meaning: str, *examples: str) -> Meta:
     """Free text of at most MAX_TEXT printable characters."""
-    return _meta(told, examples, Form.TEXT, maxLength=MAX_TEXT)
+    return _meta(meaning, examples, Form.TEXT, maxLength=MAX_TEXT)
 
 
-def target(told: str, *examples: str) -> Meta:
+def target(meaning: str, *examples: str) -> Meta:
     """Whose conduct is meant; its form depends on the member `kind`."""
-    return _meta(told, examples, Form.TARGET, maxLength=MAX_TEXT)
+    return _meta(meaning, examples, Form.TARGET, maxLength=MAX_TEXT)
 
 
-def origid(told: str, *examples: str) -> Meta:
+def origid(meaning: str, *examples: str) -> Meta:
     """An opaque id of tokens (RFC 8588 section 5)."""
-    return _meta(told, examples, Form.ORIGID, maxLength=MAX_ID)
+    return _meta(meaning, examples, Form.ORIGID, maxLength=MAX_ID)
 
 
-def origids(told: str) -> Meta:
+def origids(meaning: str) -> Meta:
     """A list of these."""
-    return _meta(told, (), Form.ORIGIDS)
+    return _meta(meaning, (), Form.ORIGIDS)
 
 
-def instant(told: str, *examples: int) -> Meta:
+def instant(meaning: str, *examples: int) -> Meta:
     """Seconds since the epoch."""
     return _meta(
-        f"{told} Seconds since the epoch.", examples, Form.TIME, minimum=0, maximum=MAX_TIME
+        f"{meaning} Seconds since the epoch.", examples, Form.TIME, minimum=0, maximum=MAX_TIME
     )
 
 
@@ -78,14 +78,14 @@ def numbers(first: str, last: str) -> Meta:
     return Meta(examples=[first, last])
 
 
-def member(told: str, *examples: Any) -> Meta:
-    """Anything whose type tells its form."""
-    return Meta(description=told, examples=list(examples) or None)
+def member(meaning: str, *examples: Any) -> Meta:
+    """Anything whose type alone says how it is written."""
+    return Meta(description=meaning, examples=list(examples) or None)
 
 
-def _meta(told: str, examples: tuple[Any, ...], form: Form, **limits: int) -> Meta:
+def _meta(meaning: str, examples: tuple[Any, ...], form: Form, **limits: int) -> Meta:
     return Meta(
-        description=told,
+        description=meaning,
         examples=list(examples) or None,
         extra_json_schema=limits or None,
         extra={FORM: form},

@@ -16,6 +16,7 @@ from typing import Annotated, Final, Protocol, TypeAlias
 
 from msgspec import Struct
 
+from zhenxian.analytics.model import KeyKind, Measure
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry import meta
 
@@ -93,36 +94,13 @@ class TargetKind(str, Enum):
     CERTIFICATE = "certificate"
 
 
-class ConductKind(str, Enum):
-    """Whose conduct can be exempted; the words of analytics.model.KeyKind."""
-
-    ACCESS = "access"
-    SUBJECT = "subject"
-    SIGNER = "signer"
-    SPC = "spc"
-    AGENT = "agent"
-
-
-class ConductMeasure(str, Enum):
-    """From what it can be exempted; the words of analytics.model.Measure."""
-
-    SPREAD = "spread"
-    LOCAL_PRESENCE = "local-presence"
-    RATE = "rate"
-    CONCURRENCY = "concurrency"
-    ROTATION = "rotation"
-    ORIGIDS = "origids"
-    HANDOVER = "handover"
-    BINDINGS = "bindings"
-
-
 class Scope(str, Enum):
     """What calls a callee can refuse, by their purpose."""
 
     MARKETING = "marketing"
 
 
-class Subject(Struct, frozen=True, omit_defaults=True):
+class Subject(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A real-name holder (实名主体): the person or enterprise that answers for calls."""
 
     id: Annotated[str, meta.identifier("How other records name it.", "bank")]
@@ -144,7 +122,7 @@ class Subject(Struct, frozen=True, omit_defaults=True):
         return self.id
 
 
-class Reseller(Struct, frozen=True, omit_defaults=True):
+class Reseller(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One who passes numbers on: an MVNO (虚商), a call centre."""
 
     id: Annotated[str, meta.identifier("How other records name it.", "mvno-1")]
@@ -161,7 +139,7 @@ class Reseller(Struct, frozen=True, omit_defaults=True):
         return self.id
 
 
-class Holding(Struct, frozen=True, omit_defaults=True):
+class Holding(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One number or range held by one subject, through a chain carrier, resellers, subject.
 
     `verified_on` is 0 where there was no verification; rows and bodies then have none.
@@ -193,7 +171,7 @@ class Holding(Struct, frozen=True, omit_defaults=True):
         return span(self.numbers)
 
 
-class Access(Struct, frozen=True, omit_defaults=True):
+class Access(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The trunk, account or device a subject's calls come in by."""
 
     id: Annotated[str, meta.identifier("How the proxy names it.", "bank-trunk")]
@@ -222,7 +200,7 @@ class Access(Struct, frozen=True, omit_defaults=True):
         return self.id
 
 
-class Binding(Struct, frozen=True, omit_defaults=True):
+class Binding(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A permission to show X between two parties (privacy number, 隐私号).
 
     | model | who may call whom, and what is shown                                       |
@@ -295,7 +273,7 @@ class Binding(Struct, frozen=True, omit_defaults=True):
         return next((one for one in callers if self.permits(one, display, callee, "")), None)
 
 
-class Order(Struct, frozen=True, omit_defaults=True):
+class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An instruction of someone entitled that stops a target, until lifted."""
 
     id: Annotated[str, meta.identifier("How the issuer names it.", "regulator-17")]
@@ -323,11 +301,11 @@ class Order(Struct, frozen=True, omit_defaults=True):
         return self.id
 
 
-class Exemption(Struct, frozen=True, omit_defaults=True):
+class Exemption(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whose findings of conduct have no effect, why, and until when."""
 
     id: Annotated[str, meta.identifier("How the registrar names it.", "hospital-1")]
-    kind: Annotated[ConductKind, meta.member("Whose conduct.", "subject")]
+    kind: Annotated[KeyKind, meta.member("Whose conduct.", "subject")]
     target: Annotated[
         str,
         meta.target(
@@ -342,7 +320,7 @@ class Exemption(Struct, frozen=True, omit_defaults=True):
         int, meta.instant("In force to before then, at most 366 days from now.", 1811000000)
     ]
     measures: Annotated[
-        tuple[ConductMeasure, ...],
+        tuple[Measure, ...],
         meta.member("From which measures; empty for all.", ["local-presence"]),
     ] = ()
     reference: Annotated[str, meta.text("File number or the like.")] = ""
@@ -361,7 +339,7 @@ class Exemption(Struct, frozen=True, omit_defaults=True):
         return not self.measures or measure in self.measures
 
 
-class Clearing(Struct, frozen=True, omit_defaults=True):
+class Clearing(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A finding of conduct that was cleared after an objection: when, by whom, why, what it said.
 
     Findings last confirmed up to `at` count no more, on any node. It is made once and stays.
@@ -371,7 +349,7 @@ class Clearing(Struct, frozen=True, omit_defaults=True):
     """
 
     id: Annotated[str, meta.identifier("In the order of time.", "01795500000-0a1b2c3d")]
-    kind: Annotated[ConductKind, meta.member("Whose conduct, as in an exemption.")]
+    kind: Annotated[KeyKind, meta.member("Whose conduct, as in an exemption.")]
     target: Annotated[str, meta.target("Whose conduct, as in an exemption.")]
     at: Annotated[int, meta.instant("When it was cleared.")]
     by: Annotated[str, meta.member("Name and id of the API key or person, as in the history.")]
@@ -379,7 +357,7 @@ class Clearing(Struct, frozen=True, omit_defaults=True):
     state: Annotated[str, meta.member("What stood against it: suspected or pooled.")]
     since: Annotated[int, meta.instant("From when on that stood against it.")]
     measures: Annotated[
-        tuple[ConductMeasure, ...], meta.member("By which it was found, the strongest first.")
+        tuple[Measure, ...], meta.member("By which it was found, the strongest first.")
     ]
     sentence: Annotated[
         str, meta.member("Its figures and what they were held against, for people.")
@@ -396,7 +374,7 @@ def clearing_id(at: int, suffix: str = "") -> str:
     return f"{max(0, at):011d}-{suffix}"
 
 
-class CalleeRefusal(Struct, frozen=True, omit_defaults=True):
+class CalleeRefusal(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A callee's refusal of calls of some purpose: an entry of a do-not-call register (拒扰).
 
     Refusals may overlap; each counts. The numbers need not be held by anybody known here.

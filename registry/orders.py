@@ -176,14 +176,14 @@ def order_of(instruction: Instruction, token: str) -> Order:
     """
     _must(instruction, Action.STOP)
     return Order(
-        instruction.order,
-        instruction.issuer,
-        instruction.reference,
-        instruction.kind,
-        instruction.target,
-        instruction.since,
-        instruction.number,
-        token,
+        id=instruction.order,
+        issuer=instruction.issuer,
+        reference=instruction.reference,
+        kind=instruction.kind,
+        target=instruction.target,
+        since=instruction.since,
+        number=instruction.number,
+        token=token,
     )
 
 

@@ -59,7 +59,7 @@ def observation(
     origid: str | None = None,
     mark: int = -1,
 ) -> Observation | None:
-    """What a call tells of conduct; None when its display is no number.
+    """The call as analytics counts it; None when its display is no number.
 
     Args:
         keys: whose conduct it counts for, whether or not a binding permits the display.

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from msgspec.structs import replace
 
+from zhenxian.analytics.model import KeyKind
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry.journal import Change, RegistryConflictError, VersionConflictError
@@ -22,7 +23,6 @@ from zhenxian.registry.model import (
     BindingModel,
     CalleeRefusal,
     Clearing,
-    ConductKind,
     Exemption,
     Holding,
     Kind,
@@ -342,9 +342,9 @@ def parties(binding: Binding) -> tuple[str, ...]:
 
 
 _REGISTERED: Final = {
-    ConductKind.SUBJECT: Kind.SUBJECT,
-    ConductKind.ACCESS: Kind.ACCESS,
-    ConductKind.AGENT: Kind.SUBJECT,
+    KeyKind.SUBJECT: Kind.SUBJECT,
+    KeyKind.ACCESS: Kind.ACCESS,
+    KeyKind.AGENT: Kind.SUBJECT,
 }
 
 
@@ -360,7 +360,7 @@ def _exemption(value: Exemption, before: Record | None, view: View, now: int) ->
             f"until: exemption {value.id} may last {MAX_EXEMPT // 86_400} days from now at most"
         )
     target = value.target
-    if value.kind is ConductKind.AGENT:
+    if value.kind is KeyKind.AGENT:
         target = target.rpartition("/")[0]  # the platform, who is a subject
     known = _REGISTERED.get(value.kind)
     if known is not None and view.get(known, target) is None:

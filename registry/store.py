@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from zhenxian.core.tn import TN
 from zhenxian.registry.journal import Change, Commit, Version
 from zhenxian.registry.model import Access, Holding, Kind, Order, Record, Registry, Who
+from zhenxian.registry.stricter import Losses
 
 _Value = TypeVar("_Value")
 
@@ -81,7 +82,7 @@ class RegistryStore(Registry, Protocol):
     """A registry that calls ask and the management API writes; for one event loop."""
 
     @property
-    def book(self) -> Records:
+    def records(self) -> Records:
         """The records, for short questions that are not of the call path."""
         ...
 
@@ -122,4 +123,21 @@ class RegistryStore(Registry, Protocol):
 
     async def nodes(self) -> list[dict[str, Any]]:
         """The nodes that answer calls: node, seen (seconds since the epoch), cursor, key."""
+        ...
+
+    @property
+    def losses(self) -> Losses:
+        """Commits that were lost behind this node's back, until somebody has looked."""
+        ...
+
+    async def acknowledge_losses(self) -> Losses:
+        """Somebody has looked: nothing is held any more on this node. What was lost."""
+        ...
+
+    def clock_doubts(self) -> list[str]:
+        """Why this node's clock may not date commits, one sentence each; empty when it may."""
+        ...
+
+    async def accept_clock(self) -> None:
+        """An operator says that the clock is right: what is doubted now is doubted no more."""
         ...

@@ -18,7 +18,12 @@ from typing import IO, Any, Final
 
 import msgspec
 
-from zhenxian.core.errors import ConfigError, StoreUnavailableError, ZhenxianError
+from zhenxian.core.errors import (
+    ConfigError,
+    StoreFullError,
+    StoreUnavailableError,
+    ZhenxianError,
+)
 from zhenxian.registry.cells import lines_of
 from zhenxian.registry.imports import Mode, Rejected, Report
 from zhenxian.registry.model import Kind
@@ -38,7 +43,7 @@ class ImportOrders(msgspec.Struct, tag="import", kw_only=True):
 
     Attributes:
         source: descriptor of the CSV, which is read from where it stands.
-        told: how many refused rows the report lists. lines: of one commit.
+        listed: how many refused rows the report lists. lines: of one commit.
         settings: those of the service, by which numbers are read.
         how: as of stores.bulk.importer.Import.
     """
@@ -46,7 +51,7 @@ class ImportOrders(msgspec.Struct, tag="import", kw_only=True):
     path: str
     source: int
     kind: Kind
-    told: int
+    listed: int
     lines: int
     settings: dict[str, Any]
     mode: Mode
@@ -64,7 +69,7 @@ class ExportOrders(msgspec.Struct, tag="export"):
 
 class _Failure(msgspec.Struct, tag="failure"):
     text: str
-    config: bool
+    kind: str
 
 
 class _Refused(msgspec.Struct, tag="refused"):
@@ -81,6 +86,7 @@ class _Done(msgspec.Struct, tag="done", kw_only=True):
 
 
 _Message = _Failure | _Refused | _Done
+_ERRORS: Final = {kind.__name__: kind for kind in (ConfigError, StoreFullError)}
 _decoder: Final = msgspec.msgpack.Decoder(_Message)
 _ordered: Final = msgspec.msgpack.Decoder(ImportOrders | ExportOrders)
 
@@ -90,7 +96,7 @@ _ordered: Final = msgspec.msgpack.Decoder(ImportOrders | ExportOrders)
 
 async def import_apart(orders: ImportOrders) -> Report:
     """Import; see registry.imports.Imports.run."""
-    report = Report(told=orders.told)
+    report = Report(listed=orders.listed)
     with _ended(await asyncio.to_thread(_started, orders, (orders.source,))) as process:
         while True:
             data = await asyncio.to_thread(_next, _out(process))
@@ -103,7 +109,7 @@ async def import_apart(orders: ImportOrders) -> Report:
                     setattr(report, name, getattr(message, name))
                 return report
             if isinstance(message, _Failure):
-                raise (ConfigError if message.config else StoreUnavailableError)(message.text)
+                raise _ERRORS.get(message.kind, StoreUnavailableError)(message.text)
             raise StoreUnavailableError("the import was cut off; what was committed stays")
 
 
@@ -180,7 +186,7 @@ def main() -> int:
     try:
         _tell(_imported(orders))
     except ZhenxianError as error:
-        _tell(_Failure(str(error), config=isinstance(error, ConfigError)))
+        _tell(_Failure(str(error), type(error).__name__))
     return 0
 
 
@@ -197,7 +203,7 @@ def _imported(orders: ImportOrders) -> _Done:
             reading=reading,
             **orders.how,
         )
-        work.report.told = orders.told
+        work.report.listed = orders.listed
         work.lines = orders.lines
         with os.fdopen(orders.source, "rb") as source, closing(lines_of(source)) as lines:
             report = work.run(lines)

@@ -15,7 +15,6 @@ from typing import Final
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from msgspec import Struct
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from zhenxian import __version__
@@ -27,19 +26,22 @@ from zhenxian.api.calls.service import CallPolicy, Calls
 from zhenxian.api.entrance import Entrance
 from zhenxian.api.management.analytics import clearings_router, displays_router
 from zhenxian.api.management.bulk import bulk_router
+from zhenxian.api.management.clock import clock_router
 from zhenxian.api.management.common import (
     INTERNAL,
     error_response,
     health_router,
     metrics_router,
     problem,
+    requires,
 )
+from zhenxian.api.management.losses import losses_router
 from zhenxian.api.management.records import registry_router
 from zhenxian.api.openapi import TAGS
 from zhenxian.api.openapi import router as docs_router
+from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.published.certificates import Publisher
 from zhenxian.api.published.certificates import router as publish_router
-from zhenxian.api.published.redress import Redress
 from zhenxian.api.published.redress import router as redress_router
 from zhenxian.api.transport.refusals import of_calls, spoken
 from zhenxian.api.words import member, sentence
@@ -47,21 +49,19 @@ from zhenxian.calls.lists import LearntLists
 from zhenxian.calls.pipeline import Around, Pipeline, SigningSide, VerifyingSide
 from zhenxian.calls.record import Recorder
 from zhenxian.certs.fetch import FetchLimits, HttpFetcher
-from zhenxian.certs.keys import Credential, KeyStore
 from zhenxian.certs.repository import CertificateRepository
 from zhenxian.certs.x5u import X5uPolicy
 from zhenxian.core.errors import ConfigError, StoreUnavailableError, ZhenxianError
-from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import TN
 from zhenxian.registry.consent import Consent, ConsentPolicy
 from zhenxian.registry.kinds import Plan
 from zhenxian.registry.model import Registry
-from zhenxian.registry.node_key import NodeKey, Pins, load_pins
+from zhenxian.registry.node_key import NodeKey, load_pins
 from zhenxian.registry.orders import Issuer, load_issuers, unfounded
-from zhenxian.service import problems
 from zhenxian.service.chains import ChainKeeper
 from zhenxian.service.data_folder import make_data_folder
+from zhenxian.service.disk import Disk
 from zhenxian.service.figures import publish
 from zhenxian.service.imports import RunningImports
 from zhenxian.service.numbers import plan_of, reading_of
@@ -73,11 +73,17 @@ from zhenxian.service.parts import (
     redress_of,
     unsigned_policy,
 )
-from zhenxian.service.problems import Problems
+from zhenxian.service.problems import problems, remarks
+from zhenxian.service.reported import Problems
+from zhenxian.service.service import Service
 from zhenxian.service.settings import Settings
+from zhenxian.service.sip_rules import access_rules, digest_of, sip_policy, sip_responses
 from zhenxian.service.trust import TrustKeeper
 from zhenxian.signer.analytics import PooledSigning
+from zhenxian.sip.answering import SipCalls
+from zhenxian.sip.routes import sip_router
 from zhenxian.stores.analytics.sync import AnalyticsSync
+from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.replay.file import SqliteReplayStore
@@ -88,7 +94,6 @@ from zhenxian.stores.sqlite.requests import done
 from zhenxian.telemetry.logs import CallLog, Pseudonym, pseudonym_key
 from zhenxian.telemetry.metrics import Metrics
 from zhenxian.verifier.analytics import ConductPolicy, PooledVerifying
-from zhenxian.verifier.replay import ReplayStore
 from zhenxian.verifier.screen import ScreenPolicy
 from zhenxian.verifier.unsigned import region
 from zhenxian.verifier.verify import Verifier
@@ -97,80 +102,6 @@ TEXT: Final = (
     "Caller ID that can be believed: STIR/SHAKEN authentication (STI-AS) and verification (STI-VS)"
     " in the ATIS-1000082 and 3GPP TS 24.229 Ms dialects, and the registry that signing decides by."
 )
-
-
-class Service(Struct, frozen=True, kw_only=True):
-    """One process of the service: every room, built and wired, not yet listening.
-
-    Attributes:
-        clock: seconds since the epoch.
-        pins: keys of nodes whose acknowledgements count, by name; None accepts any.
-        identity_key: what identity documents are hashed with.
-        replays: the fleet's replay store; None where this node has its own.
-        keeper: what counts conduct; None when nobody wants to know.
-        keys: the key and chain to sign with; None when none are configured.
-        credential: those that sign now; None when there are none, or they are not valid now.
-        reported: what its own files and stores fail with.
-    """
-
-    settings: Settings
-    clock: Callable[[], float]
-    metrics: Metrics
-    log: CallLog
-    pseudonym: Pseudonym
-    publisher: Publisher
-    authenticator: Authenticator
-    plan: Plan
-    reading: Reading
-    issuers: Mapping[str, Issuer]
-    pins: Pins | None
-    node: NodeKey
-    identity_key: bytes
-    registry: EmbeddedRegistry | FleetRegistry
-    replays: FleetReplayStore | None
-    origids: OrigidKeeper
-    keeper: AnalyticsSync | None
-    keys: KeyStore | None
-    credential: Callable[[], Credential | None]
-    redress: Redress
-    repository: CertificateRepository
-    chains: ChainKeeper
-    reported: Problems
-    trust: TrustKeeper
-    lists: LearntLists
-    verifier: Verifier
-    pipeline: Pipeline
-    calls: Calls
-
-    async def start(self) -> None:
-        """Reach what is outside this machine. Raises ConfigError when Redis refuses us."""
-        if self.keeper is not None:
-            self.keeper.restore()
-        if isinstance(self.registry, FleetRegistry):
-            await self.registry.start()
-
-    def problems(self) -> list[str]:
-        """Why this node cannot sign or verify as configured; see service.problems."""
-        return problems.problems(self)
-
-    def remarks(self) -> list[str]:
-        """What else is to be looked at; see service.problems."""
-        return problems.remarks(self)
-
-    async def close(self) -> None:
-        """Write the last records and let go of connections."""
-        self.log.flush()
-        await self.repository.close()
-        self.chains.write(self.repository.kept())
-        if self.keeper is not None:
-            await self.keeper.close()
-        if self.replays is not None:
-            await self.replays.close()
-        await self.origids.close()
-        if isinstance(self.registry, FleetRegistry):
-            await self.registry.aclose()
-        else:
-            self.registry.close()
 
 
 def build(
@@ -202,10 +133,11 @@ def build(
     node = node_key(settings)
     identity_key = pseudonym_key(settings.registry.identity_key or data / "identity.key")
     fleet = _fleet(settings)
+    guard = ClockGuard(clock) if clock is time.time else ClockGuard(clock, clock, lambda: None)
     registry = (
-        EmbeddedRegistry(data / REGISTRY_FILE, node)
+        EmbeddedRegistry(data / REGISTRY_FILE, node, guard=guard)
         if fleet is None
-        else _fleet_registry(settings, fleet, issuers)
+        else _fleet_registry(settings, fleet, issuers, guard)
     )
     reading = reading_of(settings, plan, lambda tn: _special(tn, plan, registry))
     replays = (
@@ -213,6 +145,7 @@ def build(
         if fleet is not None
         else None
     )
+    seen = _replay_store(settings)
     origids = OrigidKeeper(data, node.name, settings.signer, fleet, clock)
     keeper = conduct_keeper(
         settings, fleet, registry, identity_key=identity_key, pseudonym=pseudonym, clock=clock
@@ -254,10 +187,11 @@ def build(
             ),
             x5u=x5u,
             reading=reading,
+            diverted_window=settings.verifier.diverted_window,
         ),
         repository,
         trust.current,
-        _replay_store(settings),
+        seen,
         registry,
         conduct,
         ConductPolicy(
@@ -282,6 +216,8 @@ def build(
             pooled=PooledSigning(settings.displays.signing),
             consent=consent,
             conduct=conduct,
+            claimed=settings.signer.claimed_diversions == "C",
+            destinations=settings.signer.diversions,
         ),
         verifying=VerifyingSide(
             verifier=verifier, repository=repository, lists=lists, replay=replays
@@ -303,6 +239,7 @@ def build(
         authenticator,
         redress.rejection,
     )
+    sip = SipCalls(sip_policy(settings, reading), pipeline, redress.rejection)
     service = Service(
         settings=settings,
         clock=clock,
@@ -319,6 +256,8 @@ def build(
         identity_key=identity_key,
         registry=registry,
         replays=replays,
+        seen=seen,
+        disk=Disk(data),
         origids=origids,
         keeper=keeper,
         keys=keys,
@@ -332,6 +271,8 @@ def build(
         verifier=verifier,
         pipeline=pipeline,
         calls=calls,
+        sip=sip,
+        sip_digest=digest_of(settings, clock),
     )
     publish(service)
     return service
@@ -347,7 +288,7 @@ def _special(tn: TN, plan: Plan, registry: Registry) -> bool:
         return False
 
 
-def _replay_store(settings: Settings) -> ReplayStore:
+def _replay_store(settings: Settings) -> MemoryReplayStore | SqliteReplayStore:
     """That of this machine; its processes share one."""
     window = settings.verifier.repeat_seconds
     if settings.server.workers == 1:
@@ -375,7 +316,7 @@ def _fleet(settings: Settings) -> FleetOptions | None:
     if not fleet.url:
         return None
     return FleetOptions(
-        fleet.url,
+        url=fleet.url,
         password_file=fleet.password,
         sentinel_password_file=fleet.sentinel_password,
         tls_ca=fleet.tls_ca,
@@ -399,13 +340,17 @@ def open_fleet(settings: Settings) -> FleetRegistry:
 
 
 def _fleet_registry(
-    settings: Settings, fleet: FleetOptions, issuers: Mapping[str, Issuer]
+    settings: Settings,
+    fleet: FleetOptions,
+    issuers: Mapping[str, Issuer],
+    guard: ClockGuard | None = None,
 ) -> FleetRegistry:
     return FleetRegistry(
         settings.data / REGISTRY_FILE,
         fleet,
         node_key(settings),
         vet=lambda order, before: unfounded(order, before, issuers),
+        guard=guard,
     )
 
 
@@ -500,10 +445,16 @@ def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRout
         calls_router(service.calls),
         publish_router(service.publisher),
         redress_router(service.redress),
+        sip_router(
+            service.sip,
+            access_rules(service.settings),
+            requires(service.authenticator, Thing.CALLS, Action.ASK),
+            sip_responses(),
+        ),
     ]
     text = service.pseudonym.text
     health = health_router(
-        lambda: list(map(text, service.problems())), lambda: list(map(text, service.remarks()))
+        lambda: list(map(text, problems(service))), lambda: list(map(text, remarks(service)))
     )
     administration = [
         registry_router(
@@ -514,7 +465,7 @@ def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRout
             pins=service.pins,
             plan=service.plan,
             reading=service.reading,
-            done=lambda requests: service.registry.read(lambda book: done(book, requests)),
+            done=lambda requests: service.registry.read(lambda file: done(file, requests)),
             given_for=service.origids.given_for,
             clock=service.clock,
         ),
@@ -528,6 +479,10 @@ def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRout
             clock=service.clock,
         ),
         clearings_router(service.registry, service.authenticator),
+        losses_router(service.registry, service.authenticator, service.pseudonym.text),
+        clock_router(
+            service.registry, service.authenticator, service.clock, service.pseudonym.text
+        ),
         metrics_router(service.metrics, service.authenticator),
     ]
     if service.keeper is not None:

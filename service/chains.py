@@ -10,7 +10,7 @@ from typing import Final
 from zhenxian.certs.kept import KeptChain, read_chains, write_chains
 from zhenxian.certs.repository import CertificateRepository
 from zhenxian.core.errors import ConfigError
-from zhenxian.service.problems import Problems
+from zhenxian.service.reported import Problems
 
 WRITE_EVERY: Final = 60.0  # seconds
 _NAME: Final = "certificates of other carriers"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING
 
 from zhenxian import __version__
 from zhenxian.analytics.model import State
+from zhenxian.service.problems import problems, remarks
+from zhenxian.service.service import Service
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.fleet.states import NodeState
-
-if TYPE_CHECKING:
-    from zhenxian.service.build import Service
 
 
 def publish(service: Service) -> None:
@@ -33,12 +31,32 @@ def publish(service: Service) -> None:
     metrics.figure(
         "zhenxian_ready",
         "1 when /readyz answers 200, else 0.",
-        lambda: float(not service.problems()),
+        lambda: float(not problems(service)),
     )
     metrics.figure(
         "zhenxian_remarks",
         "What is to be looked at, and keeps this node neither from signing nor from verifying.",
-        lambda: float(len(service.remarks())),
+        lambda: float(len(remarks(service))),
+    )
+    metrics.figure(
+        "zhenxian_clock_doubts",
+        "What contradicts the clock of this node; nothing is registered while there is any.",
+        lambda: float(len(registry.clock_doubts())),
+    )
+    metrics.figure(
+        "zhenxian_disk_free_bytes",
+        "What the disk of the data folder has left.",
+        lambda: service.disk.free,
+    )
+    metrics.figure(
+        "zhenxian_disk_full",
+        "1 when the data folder takes nothing, else 0.",
+        lambda: float(service.disk.problem is not None),
+    )
+    metrics.figure(
+        "zhenxian_replays_unrecorded",
+        "1 when tokens that were seen cannot be recorded, so that none verifies, else 0.",
+        lambda: float(_recording(service) is not None),
     )
     metrics.figure(
         "zhenxian_certificate_age_seconds",
@@ -67,6 +85,11 @@ def publish(service: Service) -> None:
             "zhenxian_fleet_lag_seconds",
             "For how long commits of the fleet may be missing here.",
             lambda: registry.lag,
+        )
+        metrics.figure(
+            "zhenxian_fleet_lost_commits",
+            "Commits that Redis lost, until somebody has looked.",
+            lambda: registry.losses.count,
         )
         metrics.state(
             "zhenxian_fleet_state",
@@ -100,6 +123,11 @@ def publish(service: Service) -> None:
         "Calls that other nodes will not learn of.",
         lambda: keeper.conduct.lost,
     )
+
+
+def _recording(service: Service) -> str | None:
+    """Why tokens that were seen are not recorded; None when they are."""
+    return service.seen.problem if service.replays is None else service.replays.problem
 
 
 def _certificate_age(service: Service) -> float | None:

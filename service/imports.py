@@ -44,30 +44,32 @@ class RunningImports:
     @property
     def folder(self) -> Path:
         """Where an upload may be kept meanwhile."""
-        return self._registry.book.path.parent
+        return self._registry.records.path.parent
 
     async def reached(self, name: str) -> int:
         """The last line committed of a file that is imported under the name; 0 for none."""
-        return await self._registry.read(lambda book: reached(book, name))
+        return await self._registry.read(lambda file: reached(file, name))
 
-    async def run(self, kind: Kind, file: IO[bytes], told: int, **how: Any) -> Report:
+    async def run(self, kind: Kind, file: IO[bytes], listed: int, **how: Any) -> Report:
         """Import the file; see registry.imports.Imports."""
         registry = self._registry
+        if not how.get("dry_run"):
+            registry.guard.check(registry.records)
         async with self._turn:
             if isinstance(registry, FleetRegistry):
                 shared = FleetImport(registry, kind, **self._fixed, **how)
-                shared.report.told = told
+                shared.report.listed = listed
                 with closing(lines_of(file)) as lines:
                     return await shared.run(lines)
             if os.fstat(file.fileno()).st_size > SMALL:
-                return await import_apart(self._orders(kind, file, told, how))
+                return await import_apart(self._orders(kind, file, listed, how))
 
             def work() -> Report:
                 # A connection of its own: single writes of others come in between its commits.
-                book = RegistryFile(registry.book.path, writer=True)
+                book = RegistryFile(registry.records.path, writer=True)
                 try:
                     local = Import(book, kind, **self._fixed, **how)
-                    local.report.told = told
+                    local.report.listed = listed
                     local.lines, local.collecting = LINES, True
                     with closing(lines_of(file)) as lines:
                         return local.run(lines)
@@ -76,14 +78,16 @@ class RunningImports:
 
             return await asyncio.to_thread(work)
 
-    def _orders(self, kind: Kind, file: IO[bytes], told: int, how: dict[str, Any]) -> ImportOrders:
+    def _orders(
+        self, kind: Kind, file: IO[bytes], listed: int, how: dict[str, Any]
+    ) -> ImportOrders:
         os.lseek(file.fileno(), file.tell(), os.SEEK_SET)
         how = dict(how)
         return ImportOrders(
-            path=str(self._registry.book.path),
+            path=str(self._registry.records.path),
             source=file.fileno(),
             kind=kind,
-            told=told,
+            listed=listed,
             lines=LINES,
             settings=self._settings.model_dump(mode="json"),
             mode=how.pop("mode", Mode.BEST_EFFORT),
@@ -93,4 +97,4 @@ class RunningImports:
 
     def rest(self, kind: Kind, after: str) -> AsyncIterator[bytes]:
         """See registry.imports.Imports."""
-        return export_apart(ExportOrders(str(self._registry.book.path), kind, after))
+        return export_apart(ExportOrders(str(self._registry.records.path), kind, after))

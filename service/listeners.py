@@ -12,7 +12,7 @@ from zhenxian.api.transport.hosts import Hosts
 from zhenxian.api.transport.refusals import refusal, spoken
 from zhenxian.api.transport.wire import Shared, WireProtocol, bound
 from zhenxian.core.reasons import Reason
-from zhenxian.service.build import Service
+from zhenxian.service.service import Service
 from zhenxian.service.settings import Settings, listener_address
 
 _OTHER_DESCRIPTORS: Final = 256  # files, stores, fetches, and connections about to be refused
@@ -22,12 +22,12 @@ def protocols(service: Service) -> tuple[type[WireProtocol], type[WireProtocol]]
     """That of the calls listener, and that of the admin listener."""
     settings, metrics = service.settings, service.metrics
     anonymous = service.authenticator.anonymous
-    book = Connections(_limits(settings, anonymous=anonymous), metrics.connection_refused)
-    metrics.gauge("zhenxian_connections", "Open connections.", lambda: len(book))
+    connections = Connections(_limits(settings, anonymous=anonymous), metrics.connection_refused)
+    metrics.gauge("zhenxian_connections", "Open connections.", lambda: len(connections))
     metrics.gauge(
         "zhenxian_connections_strangers",
         "Open connections that have shown no credentials, where these are asked for.",
-        lambda: book.strangers,
+        lambda: connections.strangers,
     )
     dialect = spoken(settings.server.dialect)
 
@@ -36,7 +36,7 @@ def protocols(service: Service) -> tuple[type[WireProtocol], type[WireProtocol]]
         return refusal(reason, variables, url, method, dialect)
 
     shared = Shared(
-        book,
+        connections,
         refused,
         Hosts(_names(settings)) if anonymous else None,
         service.authenticator.certified,

@@ -58,11 +58,11 @@ class OrigidKeeper:
                 return self._file.waiting()
         return 0
 
-    def forget(self) -> None:
+    def forget(self, now: int) -> None:
         """Remove some of what is older than is to be kept."""
         if self._file is not None:
             with contextlib.suppress(StoreUnavailableError):  # the next call finds out, and says so
-                self._file.forget(int(self._clock()) - self._keep)
+                self._file.forget(now - self._keep)
 
     async def run(self) -> None:
         """Send what was given to the fleet, until cancelled."""

@@ -124,7 +124,7 @@ def redress_of(
             raise ConfigError("the redress contact is signed: set signer.key and signer.chain")
     return Redress(
         contact,
-        unwanted=redress.status == 607,
+        declines=redress.status != 608,
         base=public_base(settings),
         credential=credential,
         clock=clock,

@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextlib import suppress
 
 from zhenxian.certs.keys import moment
+from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.service.service import Service
 from zhenxian.stores.fleet.registry import FleetRegistry
-
-if TYPE_CHECKING:
-    from zhenxian.service.build import Service
-
-_logger = logging.getLogger("zhenxian")
-
-
-class Problems:
-    """What a node's own files and stores fail with, by name, until it is right again.
-
-    Attributes:
-        told: sentences by name.
-    """
-
-    def __init__(self, hidden: Callable[[str], str]) -> None:
-        """Args: hidden takes telephone numbers out of what is logged."""
-        self.told: dict[str, str] = {}
-        self._hidden = hidden
-
-    def report(self, name: str, text: str | None) -> None:
-        """Remember a problem for /readyz and log it when it is new; None ends it."""
-        if text is None:
-            self.told.pop(name, None)
-        elif self.told.get(name) != text:
-            self.told[name] = text
-            _logger.warning("%s: %s", name, self._hidden(text))
 
 
 def problems(service: Service) -> list[str]:
@@ -56,7 +30,15 @@ def problems(service: Service) -> list[str]:
         found.extend(f"registry: {text}" for text in service.registry.faults())
     if service.replays is not None and service.replays.problem is not None:
         found.append(f"replays: {service.replays.problem}")
-    found.extend(f"{name}: {text}" for name, text in sorted(service.reported.told.items()))
+    elif service.replays is None and service.seen.problem is not None:
+        found.append(
+            f"replays: tokens that were seen cannot be recorded ({service.seen.problem}): every"
+            " token is No-TN-Validation, REPLAY_UNKNOWN"
+        )
+    with suppress(StoreUnavailableError):
+        if service.registry.guard.contradicted(service.registry.records):
+            found.append("clock: the rest of the fleet contradicts it: others may take no token")
+    found.extend(f"{name}: {text}" for name, text in sorted(service.reported.sentences.items()))
     found.extend(service.trust.crls.faults)
     if service.settings.trust.revocation == "require":
         found.extend(service.lists.missing())
@@ -73,6 +55,12 @@ def remarks(service: Service) -> list[str]:
         found.extend(service.lists.missing())
     if isinstance(service.registry, FleetRegistry):
         found.extend(f"registry: {text}" for text in service.registry.remarks())
+    with suppress(StoreUnavailableError):
+        found.extend(
+            f"clock: {text}; nothing is registered until it is right, or accepted"
+            " (`zhenxian clock accept`)"
+            for text in service.registry.clock_doubts()
+        )
     if service.keeper is not None:
         found.extend(f"displays: {text}" for text in service.keeper.problems())
     node = service.node

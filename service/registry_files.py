@@ -11,6 +11,7 @@ from zhenxian.service.build import open_fleet
 from zhenxian.service.data_folder import make_data_folder
 from zhenxian.service.settings import Settings
 from zhenxian.stores.bulk.importer import Import, export_rows
+from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.fleet.importer import FleetImport
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.sqlite.file import RegistryFile
@@ -20,31 +21,37 @@ from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 class LocalFile:
     """The registry file of this machine, opened to be written."""
 
-    def __init__(self, book: RegistryFile) -> None:
-        self._book = book
+    def __init__(self, file: RegistryFile) -> None:
+        self._file = file
 
     def reached(self, name: str) -> int:
         """The last line committed of an import that keeps its progress under the name."""
-        return self._book.import_line(name)
+        return self._file.import_line(name)
 
     def importing(self, kind: Kind, **how: Any) -> Import:
-        """An import, to be run; see stores.bulk.importer.Import."""
-        return Import(self._book, kind, **how)
+        """An import, to be run; see stores.bulk.importer.Import.
+
+        Raises:
+            StoreUnavailableError: the last commit is dated in the future.
+        """
+        if not how.get("dry_run"):
+            ClockGuard().check(self._file)
+        return Import(self._file, kind, **how)
 
     def export(self, kind: Kind, out: TextIO) -> int:
         """Write all records of a kind as CSV; how many."""
-        return export_rows(self._book, kind, out)
+        return export_rows(self._file, kind, out)
 
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[LocalFile]:
     """Open the file, and make it when there is none. Raises ConfigError, StoreUnavailableError."""
     make_data_folder(settings.data)
-    book = RegistryFile(settings.data / REGISTRY_FILE, writer=True)
+    file = RegistryFile(settings.data / REGISTRY_FILE, writer=True)
     try:
-        yield LocalFile(book)
+        yield LocalFile(file)
     finally:
-        book.close()
+        file.close()
 
 
 class FleetMember:
@@ -55,7 +62,7 @@ class FleetMember:
 
     async def reached(self, name: str) -> int:
         """The last line committed of an import that keeps its progress here under the name."""
-        return await self._registry.read(lambda book: book.import_line(name))
+        return await self._registry.read(lambda file: file.import_line(name))
 
     def importing(self, kind: Kind, **how: Any) -> FleetImport:
         """An import, to be run; see stores.fleet.importer.FleetImport."""

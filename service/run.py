@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -33,7 +33,9 @@ from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.service.build import applications, build
 from zhenxian.service.data_folder import lock_data_folder
 from zhenxian.service.listeners import protocols
-from zhenxian.service.settings import Settings, listener_address, loopback
+from zhenxian.service.problems import problems
+from zhenxian.service.settings import Settings, listener_address, loopback, loopback_host
+from zhenxian.service.sip import SipListeners, bind_sip, close_all
 from zhenxian.service.tls import ListenerCertificate
 from zhenxian.service.watch import Watcher
 from zhenxian.telemetry.logs import configure_logging
@@ -66,11 +68,28 @@ def check_exposure(settings: Settings) -> None:
                 " asked for: set auth.keys (make one with `zhenxian key add`) or"
                 " server.tls_client_ca, or listen on 127.0.0.1"
             )
+    _check_sip_exposure(settings)
     if (server.tls_cert is None) != (server.tls_key is None):
         raise ConfigError("server.tls_cert and server.tls_key are given together or not at all")
     if server.tls_client_ca is not None and server.tls_cert is None:
         raise ConfigError("server.tls_client_ca needs server.tls_cert and server.tls_key")
     _listener_certificate(settings)
+
+
+def _check_sip_exposure(settings: Settings) -> None:
+    """Raises ConfigError for a listener that others could reach, and that asks nobody who it is."""
+    sip, server = settings.sip, settings.server
+    for address, signing in sip.addresses():
+        name = f"sip.{'originating' if signing else 'terminating'}"
+        told = f"{address.transport}:{address.host}:{address.port}"
+        if address.transport == "tls" and server.tls_cert is None:
+            raise ConfigError(f"{name} = {told} needs server.tls_cert and server.tls_key")
+        certified = address.transport == "tls" and server.tls_client_ca is not None
+        if not (loopback_host(address.host) or sip.allow or sip.digest or certified):
+            raise ConfigError(
+                f"{name} = {told} is reachable beyond this machine, and anybody might ask: set"
+                " sip.allow to the addresses of the proxies or sip.digest, or listen on 127.0.0.1"
+            )
 
 
 def _listener_certificate(settings: Settings) -> ListenerCertificate | None:
@@ -142,7 +161,7 @@ def _own_handshakes(config: uvicorn.Config) -> Handshakes:
     protocol, context = config.http_protocol_class, config.ssl
     if context is None or not issubclass(protocol, WireProtocol):
         raise RuntimeError("a listener of another kind")
-    made = Handshakes(context, protocol.shared.book, protocol)
+    made = Handshakes(context, protocol.shared.connections, protocol)
     config.ssl, config.http_protocol_class = None, made  # type: ignore[assignment]
     return made
 
@@ -159,6 +178,7 @@ async def serve(
     calls_socket: socket.socket,
     admin_socket: socket.socket | None,
     *,
+    sip_sockets: Sequence[socket.socket] = (),
     metrics_folder: str | None = None,
     ready: Callable[[], None] | None = None,
 ) -> None:
@@ -203,13 +223,19 @@ async def serve(
     quieten_collector()
     watching = loop.create_task(watcher.run())
     watching.add_done_callback(_watch_ended)
-    for problem in service.problems():
+    for problem in problems(service):
         _logger.warning("not ready: %s", service.pseudonym.text(problem))
+    sip = None
     try:
+        if sip_sockets:
+            sip = SipListeners(service, handshakes[-1].context if handshakes else None)
+            await sip.start(sip_sockets)
         if ready is not None:
             ready()
         await asyncio.gather(*(server.serve(sockets=[bound]) for server, bound in servers))
     finally:
+        if sip is not None:
+            await sip.close()
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
@@ -251,12 +277,15 @@ def run(
 def _run(settings: Settings, ready: Callable[[], None] | None, lock: int) -> int:
     calls_socket = bind(settings.server.calls)
     admin_socket = bind(settings.server.admin) if settings.server.admin is not None else None
+    sip: list[list[socket.socket]] = []
     try:
+        sip = bind_sip(settings, settings.server.workers)
         if settings.server.workers == 1:
-            uvloop.run(serve(settings, calls_socket, admin_socket, ready=ready))
+            uvloop.run(serve(settings, calls_socket, admin_socket, sip_sockets=sip[0], ready=ready))
             return 0
-        return _supervise(settings, calls_socket, admin_socket, ready, lock)
+        return _supervise(settings, calls_socket, admin_socket, ready, lock, sip)
     finally:
+        close_all(sip)
         calls_socket.close()
         if admin_socket is not None:
             admin_socket.close()
@@ -268,6 +297,7 @@ def _supervise(
     admin_socket: socket.socket | None,
     ready: Callable[[], None] | None,
     lock: int,
+    sip: Sequence[Sequence[socket.socket]],
 ) -> int:
     """Start the workers, replace those that die, stop them together.
 
@@ -280,7 +310,10 @@ def _supervise(
     asyncio.run(_tried(settings))  # what is bad is told once, here, and not by every worker
     folder = tempfile.mkdtemp(prefix="zhenxian-metrics-")
     sockets = [bound.fileno() for bound in (calls_socket, admin_socket) if bound is not None]
-    orders = WorkerOrders(settings.model_dump(mode="json"), sockets, folder)
+    dumped = settings.model_dump(mode="json")
+    orders = [
+        WorkerOrders(dumped, sockets, folder, [bound.fileno() for bound in own]) for own in sip
+    ]
     workers: list[subprocess.Popen[bytes]] = []
     stopping = False
 
@@ -296,7 +329,7 @@ def _supervise(
         signal.signal(number, stop)
     signal.signal(signal.SIGHUP, stop if _from_terminal() else look)
     try:
-        workers.extend(_start_worker(orders, lock) for _ in range(settings.server.workers))
+        workers.extend(_start_worker(each, lock) for each in orders)
         if ready is not None:
             ready()
         while not stopping:
@@ -306,7 +339,7 @@ def _supervise(
                     _logger.error("worker %d ended (%d)", worker.pid, worker.returncode)
                     mark_process_dead(worker.pid, folder)  # type: ignore[no-untyped-call]
                     time.sleep(_RESTART_AFTER)
-                    workers[index] = _start_worker(orders, lock)
+                    workers[index] = _start_worker(orders[index], lock)
     finally:
         for worker in workers:
             worker.terminate()
@@ -335,6 +368,7 @@ class WorkerOrders(NamedTuple):
     settings: dict[str, Any]
     sockets: list[int]
     metrics_folder: str
+    sip_sockets: list[int]
 
 
 def _start_worker(orders: WorkerOrders, lock: int) -> subprocess.Popen[bytes]:
@@ -343,7 +377,7 @@ def _start_worker(orders: WorkerOrders, lock: int) -> subprocess.Popen[bytes]:
     worker = subprocess.Popen(
         [sys.executable, "-m", "zhenxian.service.worker"],
         stdin=subprocess.PIPE,
-        pass_fds=[*orders.sockets, lock],
+        pass_fds=[*orders.sockets, *orders.sip_sockets, lock],
         start_new_session=True,
         env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": orders.metrics_folder},
     )
@@ -369,7 +403,15 @@ def work() -> int:
     sockets = [socket.socket(fileno=number) for number in orders.sockets]
     admin = sockets[1] if len(sockets) > 1 else None
     try:
-        uvloop.run(serve(settings, sockets[0], admin, metrics_folder=orders.metrics_folder))
+        uvloop.run(
+            serve(
+                settings,
+                sockets[0],
+                admin,
+                sip_sockets=[socket.socket(fileno=number) for number in orders.sip_sockets],
+                metrics_folder=orders.metrics_folder,
+            )
+        )
     except ZhenxianError as error:
         _logger.critical("%s", error)
         return 1

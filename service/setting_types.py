@@ -70,7 +70,7 @@ def _name(value: object) -> object:
 
 
 Country = Annotated[str, BeforeValidator(_country)]
-RejectionCode = Annotated[Literal[608, 607], BeforeValidator(_status)]
+RejectionCode = Annotated[Literal[608, 603, 607], BeforeValidator(_status)]
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Phone = Annotated[str, BeforeValidator(_phone)]
 Email = Annotated[Text, Field(pattern=r"^[!-?A-~]+@[!-?A-~]+\.[!-?A-~]+$")]

@@ -43,6 +43,7 @@ from zhenxian.service.setting_types import (
     Section,
     Text,
 )
+from zhenxian.service.sip_settings import Sip
 
 ENV_PREFIX = "ZHENXIAN_"
 
@@ -184,6 +185,19 @@ class Signer(Section):
     iat_window: int = Field(
         60, ge=1, le=3600, description="Seconds iat of a signing request may lie from now."
     )
+    claimed_diversions: Literal["refuse", "C"] = Field(
+        "refuse",
+        description="What a call gets that shows a number of another and is only said to be"
+        " forwarded (Diversion, History-Info) from a number that its access holds. refuse: nothing,"
+        " as whoever makes such a call can say so. C: gateway attestation.",
+    )
+    diversions: int = Field(
+        8,
+        ge=1,
+        le=64,
+        description="To how many destinations one received call may be diverted with a signature"
+        " (div) while it is fresh: as many phones may ring for one that was called.",
+    )
     origid: Literal["access", "call"] = Field(
         "access",
         description="What a token's origid stands for: the access, so that whoever verifies can"
@@ -220,6 +234,14 @@ class Verifier(Section):
         60, ge=1, le=3600, description="Seconds Date may lie from now (RFC 8224: 60)."
     )
     iat_window: int = Field(60, ge=1, le=3600, description="Seconds iat may lie from now.")
+    diverted_window: int = Field(
+        60,
+        ge=1,
+        le=10_800,
+        description="Seconds iat of the original token of a diverted call may lie before now. More"
+        " than iat_window lets calls be forwarded or transferred later: whoever was called can"
+        " show that call to others for as long (RFC 8946: three hours at most).",
+    )
     repeat_seconds: float = Field(
         2.0,
         ge=0,
@@ -358,8 +380,8 @@ class Redress(Section):
     status: RejectionCode = Field(
         608,
         description="SIP answer to a genuine call from a pool of numbers. 608 needs a contact, a"
-        " signing key and an https publish_base; without a contact it is 603. 607 says that a"
-        " person did not want the call.",
+        " signing key and an https publish_base; without a contact it is 603. 607, which earlier"
+        " releases took, is 603, too: it is the called party's word (RFC 8197).",
     )
     organisation: Text | None = Field(
         None, description="Name of who rejects the call. Set, with a way to reach it: a contact."
@@ -453,6 +475,7 @@ class Settings(BaseSettings):
     fleet: Fleet = Fleet()
     redress: Redress = Redress()
     displays: Displays = Displays()
+    sip: Sip = Sip()
     log: Log = Log()
 
     @property
@@ -534,4 +557,9 @@ def _rooted(settings: Settings, folder: Path | None) -> Settings:
 
 def loopback(listener: str) -> bool:
     """True when the listener can be reached from this machine only."""
-    return ipaddress.ip_address(listener_address(listener)[0]).is_loopback
+    return loopback_host(listener_address(listener)[0])
+
+
+def loopback_host(host: str) -> bool:
+    """True for an address of this machine alone."""
+    return ipaddress.ip_address(host).is_loopback

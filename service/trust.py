@@ -15,7 +15,7 @@ from zhenxian.certs.profile import ProfilePolicy
 from zhenxian.certs.revocation import Assignment, RevocationPolicy, RevocationView, build_view
 from zhenxian.certs.trustlist import TrustList, load_roots, load_trust_list
 from zhenxian.core.errors import ConfigError
-from zhenxian.service.problems import Problems
+from zhenxian.service.reported import Problems
 from zhenxian.service.settings import Settings
 from zhenxian.verifier.trust import Trust
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Final
+import time
+from typing import Final
 
 from zhenxian.certs.files import Looks
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
+from zhenxian.service.problems import remarks
+from zhenxian.service.service import Service
 from zhenxian.service.tls import ListenerCertificate
+from zhenxian.stores.clock import LateClock, since_boot
 from zhenxian.stores.fleet.registry import FleetRegistry
-
-if TYPE_CHECKING:
-    from zhenxian.service.build import Service
+from zhenxian.stores.replay.file import SqliteReplayStore
 
 WATCH_EVERY: Final = 1.0  # seconds between two looks at files that may have changed
 USED_EVERY: Final = 3600.0  # seconds between two notes of which lists are in use
@@ -32,6 +34,8 @@ class Watcher:
         self._looks = Looks()
         self._now = asyncio.Event()
         self._used_at = 0.0
+        wall = service.clock
+        self._late = LateClock(wall, since_boot if wall is time.time else wall)
         self._remarked: frozenset[str] = frozenset()
 
     async def run(self) -> None:
@@ -78,9 +82,11 @@ class Watcher:
                 _logger.info("a new signing certificate is in use: %s", service.keys.current.x5u)
             report("signing key", service.keys.problem)
         await self._refresh_registry()
-        service.origids.forget()
         if service.replays is not None:
             await service.replays.mend()
+        if isinstance(service.seen, SqliteReplayStore):
+            service.seen.mend()
+        report("disk", await asyncio.to_thread(service.disk.look))
         if whole("API keys", service.authenticator.stamps()):
             service.authenticator.refresh()
         report("API keys", service.authenticator.problem)
@@ -95,7 +101,10 @@ class Watcher:
         service = self._service
         try:
             service.registry.refresh()
-            await service.registry.with_writer(lambda book: book.purge(int(service.clock())))
+            late = self._late.now()
+            if late is not None and not service.registry.clock_doubts():
+                service.origids.forget(late)
+                await service.registry.with_writer(lambda file: file.purge(late))
             service.reported.report("registry", None)
         except StoreUnavailableError as error:
             service.reported.report("registry", str(error))
@@ -122,8 +131,8 @@ class Watcher:
 
     def _remark(self) -> None:
         """Log the remarks that are new."""
-        remarks = self._service.remarks()
-        for text in remarks:
+        found = remarks(self._service)
+        for text in found:
             if text not in self._remarked:
                 _logger.warning("%s", self._service.pseudonym.text(text))
-        self._remarked = frozenset(remarks)
+        self._remarked = frozenset(found)

@@ -1,4 +1,4 @@
-"""One worker process; started by service.run, told everything on standard input."""
+"""One worker process; started by service.run, which writes its settings to its standard input."""
 
 from __future__ import annotations
 

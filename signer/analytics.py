@@ -21,7 +21,7 @@ _CACHED: Final = 65_536  # pairs of keys; about 20 MB when full
 class PooledSigning(str, Enum):
     """What signing does with a call of somebody whose conduct shows a pool.
 
-    REFUSE gives no token, LOWER nothing above B, LABEL only tells; OFF asks nothing.
+    REFUSE gives no token, LOWER nothing above B, LABEL only a label; OFF looks at nothing.
     """
 
     REFUSE = "refuse"
@@ -43,7 +43,7 @@ def _keys(access: str, subject: str) -> tuple[Key, ...]:
 def observation(
     request: SigningRequest, access: Access, binding: Binding | None, at: int
 ) -> Observation | None:
-    """What a call tells of conduct; None when its display is no number.
+    """The call as analytics counts it; None when its display is no number.
 
     Of several callees the first counts: forked calls are one call.
     """

@@ -10,9 +10,9 @@ from zhenxian.analytics.model import State as Conduct
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.core.reading import MIN_DIGITS
 from zhenxian.core.reasons import Reason
-from zhenxian.core.tn import ANONYMOUS, TN, Private
+from zhenxian.core.tn import ANONYMOUS, TN, URI, Private
 from zhenxian.passport.ppt.shaken import Attestation
-from zhenxian.registry.consent import Consent, ConsentPolicy, told
+from zhenxian.registry.consent import Consent, ConsentPolicy, refusal_text
 from zhenxian.registry.exemptions import against
 from zhenxian.registry.kinds import NO_PLAN, Plan
 from zhenxian.registry.model import (
@@ -46,6 +46,8 @@ class Facts(Struct, frozen=True):
         service: the display is a carrier's own service number.
         privacy: the display is of the range that is for privacy numbers alone.
         middle: it is a middle number outside of that range, where such may not be any more.
+        claimed: the call is said to be forwarded from a number that the access's subject holds,
+            and a setting lets that count.
         emergency: the display is an emergency number.
         to_emergency: everyone called is an emergency number or service.
         binding: the binding of a privacy number that permits the call.
@@ -73,13 +75,15 @@ class Facts(Struct, frozen=True):
     to_emergency: bool = False
     privacy: bool = False
     middle: bool = False
+    claimed: bool = False
 
 
 class Decision(Struct, frozen=True):
-    """What is signed, and why. `attest` is None for a refusal.
+    """What is signed, and why. `attest` is None for a refusal, and for a div, which has none.
 
     `finding` is what the caller's conduct shows, `unwanted` the callee's refusal of such calls,
     whether or not they made a difference. A call `to_emergency` is signed whatever there is.
+    `diverting` is whose diversion of the call is signed (RFC 8946).
     """
 
     # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
@@ -90,12 +94,19 @@ class Decision(Struct, frozen=True):
     finding: Finding | None = None
     unwanted: CalleeRefusal | None = None
     to_emergency: bool = False
+    diverting: TN | URI | None = None
+
+    @property
+    def signs(self) -> bool:
+        """True when there is a token to be signed."""
+        return self.attest is not None or self.diverting is not None
 
     @property
     def counts(self) -> bool:
-        """True when the call counts for its caller's conduct: it goes out, or would but for that.
+        """True when the call counts for its caller: it is signed, or refused for conduct alone.
 
-        Other refusals say nothing of how the caller's displays are used, nor do emergency calls.
+        Other refusals say nothing of how the caller's displays are used, nor do emergency calls,
+        nor calls that are diverted: who forwards shows whoever calls.
         """
         return not self.to_emergency and (
             self.attest is not None or self.reason is Reason.POOLED_DISPLAY
@@ -114,6 +125,7 @@ def gather(
     spc: str | None = None,
     conduct: DisplayConduct | None = None,
     consent: ConsentPolicy | None = None,
+    claimed: bool = False,
 ) -> Facts:
     """Read the facts of a call. An unavailable registry gives facts that cannot earn A or B.
 
@@ -123,9 +135,10 @@ def gather(
         spc: the service provider code that will sign.
         conduct: what is asked for findings; None for nothing.
         consent: which purposes callees are asked about; None for none.
+        claimed: whether it counts that a call is said to be forwarded.
     """
     dest = request.dest
-    # Nearly every call is told by the length of its first number.
+    # Nearly every call is recognised by the length of its first number.
     to_emergency = (bool(dest.uri) or len(dest.tn[0]) < MIN_DIGITS) and all(
         plan.emergency(one) for one in dest.identities
     )
@@ -161,6 +174,7 @@ def gather(
             to_emergency,
             privacy,
             middle,
+            claimed and access is not None and _forwards(request, access, registry),
         )
     except StoreUnavailableError:
         return Facts(
@@ -170,6 +184,20 @@ def gather(
             to_emergency=to_emergency,
             privacy=privacy,
         )
+
+
+def _forwards(request: SigningRequest, access: Access, registry: Registry) -> bool:
+    """True when the access's subject holds, verified, the number that is said to forward."""
+    forwarded = request.forwarded
+    if forwarded is None or not isinstance(forwarded.diverting, TN):
+        return False
+    holding = registry.holding(forwarded.diverting)
+    return (
+        holding is not None
+        and holding.subject == access.subject
+        and holding.verification is Verification.VERIFIED
+        and registry.standing(holding.subject, holding.reseller).closed_by is None
+    )
 
 
 def _unwanted(
@@ -208,18 +236,22 @@ def _who(
     registry: Registry,
     spc: str | None,
 ) -> Who:
-    """Everyone a call involves; behind a privacy number, the caller's own number too."""
+    """Everyone a call involves: who calls behind a privacy number, and who forwards, too."""
     display = request.orig if isinstance(request.orig, TN) else None
     subjects = (access.subject,) if access is not None else ()
     spcs: tuple[str, ...] = (spc,) if spc is not None else ()
     if holding is not None:
         spcs += holding.spcs[:1]
     who = involved(display, holding, holder.chain, subjects, spcs)
-    if request.caller is None:
+    forwarded = request.forwarded
+    if request.caller is None and forwarded is None:
         return who
-    own = registry.holding(request.caller)
-    chain = registry.standing(own.subject, own.reseller).chain if own is not None else ()
-    return together(who, involved(request.caller, own, chain))
+    for number in (request.caller, forwarded.diverting if forwarded is not None else None):
+        if isinstance(number, TN):
+            own = registry.holding(number)
+            chain = registry.standing(own.subject, own.reseller).chain if own is not None else ()
+            who = together(who, involved(number, own, chain))
+    return who
 
 
 def decide(
@@ -245,6 +277,7 @@ def decide(
     | or the access is unknown, and no binding permits it      | refused      |
     | the access is unknown (gateway traffic)                  | C at most    |
     | the display is held by another subject (spoofed)         | refused      |
+    | the same, said to be forwarded, where that counts        | C at most    |
     | a reseller before its holder is suspended or closed      | refused      |
     | the display's holding is not real-name verified          | refused      |
     | it is a middle number where such may not be any more     | refused      |
@@ -267,16 +300,23 @@ def decide(
         marketing: what a callee's refusal leads to.
     """
     decision = _decide(request, facts, pooled)
-    unwanted = facts.unwanted
-    if unwanted is not None and decision.attest is not None:
-        if marketing is Consent.REFUSE:
-            decision = _refuse(Reason.CALLEE_REFUSES, told(unwanted))
-        decision = replace(decision, unwanted=unwanted)
+    if facts.unwanted is not None:
+        decision = heard(decision, facts, marketing)
     if facts.to_emergency:
         decision = _to_emergency(request, facts, decision)
     if facts.finding is not None and pooled is not PooledSigning.OFF:
         return replace(decision, finding=facts.finding)
     return decision
+
+
+def heard(decision: Decision, facts: Facts, marketing: Consent) -> Decision:
+    """The decision once the callee was heard, who may refuse such calls."""
+    unwanted = facts.unwanted
+    if unwanted is None or not decision.signs:
+        return decision
+    if marketing is Consent.REFUSE:
+        decision = refuse(Reason.CALLEE_REFUSES, refusal_text(unwanted))
+    return replace(decision, unwanted=unwanted)
 
 
 def _to_emergency(request: SigningRequest, facts: Facts, decision: Decision) -> Decision:
@@ -294,48 +334,64 @@ def _to_emergency(request: SigningRequest, facts: Facts, decision: Decision) -> 
     )
 
 
+def pooling(facts: Facts) -> bool:
+    """True for a caller whose conduct shows a pool."""
+    return facts.finding is not None and facts.finding.state is Conduct.POOLED
+
+
+def closed(facts: Facts) -> Decision | None:
+    """The refusal of a call that goes out in no way, whoever vouches for it; None for others."""
+    access, holding = facts.access, facts.holding
+    if facts.order is not None:
+        return refuse(Reason.ORDERED, order_text(facts.order))
+    if access is not None:
+        if access.state is not State.ACTIVE:
+            return refuse(Reason.ACCESS_SUSPENDED, f"access {access.id} is {access.state.value}")
+        if facts.caller.closed_by is not None:
+            return refuse(Reason.SUBJECT_SUSPENDED, facts.caller.closed_by)
+    if holding is not None and holding.use is Use.DO_NOT_ORIGINATE:
+        return refuse(Reason.DO_NOT_ORIGINATE, f"the number is held by {holding.subject}")
+    return None
+
+
 def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Decision:
     access, holding = facts.access, facts.holding
     if not facts.available and not (facts.service or facts.emergency or facts.privacy):
         return _grant(request, Attestation.C, Reason.REGISTRY_UNAVAILABLE, request.origid)
-    if facts.order is not None:
-        return _refuse(Reason.ORDERED, order_text(facts.order))
-    if access is not None:
-        if access.state is not State.ACTIVE:
-            return _refuse(Reason.ACCESS_SUSPENDED, f"access {access.id} is {access.state.value}")
-        if facts.caller.closed_by is not None:
-            return _refuse(Reason.SUBJECT_SUSPENDED, facts.caller.closed_by)
-    if holding is not None and holding.use is Use.DO_NOT_ORIGINATE:
-        return _refuse(Reason.DO_NOT_ORIGINATE, f"the number is held by {holding.subject}")
+    stopped = closed(facts)
+    if stopped is not None:
+        return stopped
     own = access is not None and holding is not None and holding.subject == access.subject
     if facts.service and not own:
-        return _refuse(Reason.DO_NOT_ORIGINATE, "it is a carrier's service number")
+        return refuse(Reason.DO_NOT_ORIGINATE, "it is a carrier's service number")
     if facts.emergency and not own:
-        return _refuse(Reason.DO_NOT_ORIGINATE, "it is an emergency number")
+        return refuse(Reason.DO_NOT_ORIGINATE, "it is an emergency number")
     if facts.privacy and facts.binding is None and (holding is None or access is None):
         why = "nobody is known to hold it" if holding is None else "the access is not known"
         if not facts.available:
             why = "the registry cannot be asked for its binding"
-        return _refuse(Reason.NOT_BOUND, why)
+        return refuse(Reason.NOT_BOUND, why)
     if access is None:
         return _grant(request, Attestation.C, Reason.ACCESS_UNKNOWN, request.origid)
     if holding is not None:
+        if not own and facts.claimed and not pooling(facts):
+            return _grant(request, Attestation.C, Reason.DIVERSION_CLAIMED, access.origid)
         if not own:
-            return _refuse(
+            return refuse(
                 Reason.DISPLAY_OF_ANOTHER,
                 f"access {access.id} is of subject {access.subject}, who does not hold the number",
             )
         if facts.holder.closed_by is not None:
-            return _refuse(Reason.RESELLER_SUSPENDED, facts.holder.closed_by)
+            return refuse(Reason.RESELLER_SUSPENDED, facts.holder.closed_by)
         if holding.verification is not Verification.VERIFIED:
-            return _refuse(
+            return refuse(
                 Reason.HOLDING_UNVERIFIED,
                 f"subject {holding.subject}: verification {holding.verification.value}",
             )
         if facts.middle:
-            return _refuse(Reason.MIDDLE_NUMBER, f"subject {holding.subject}")
+            return refuse(Reason.MIDDLE_NUMBER, f"subject {holding.subject}")
         if facts.binding is None and (holding.use is Use.PRIVACY or facts.privacy):
-            return _refuse(
+            return refuse(
                 Reason.NOT_BOUND,
                 "the request names no caller"
                 if request.caller is None
@@ -343,7 +399,7 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
             )
     found = facts.finding
     if found is not None and found.state is Conduct.POOLED and pooled is PooledSigning.REFUSE:
-        return _refuse(Reason.POOLED_DISPLAY, found.sentence)
+        return refuse(Reason.POOLED_DISPLAY, found.sentence)
     if isinstance(request.orig, Private):
         reason = Reason.ANONYMOUS if request.orig == ANONYMOUS else Reason.PRIVATE_NUMBER
         return _grant(request, Attestation.C, reason, access.origid)
@@ -377,5 +433,6 @@ def _grant(
     return Decision(ceiling, reason, detail, origid)
 
 
-def _refuse(reason: Reason, detail: str) -> Decision:
+def refuse(reason: Reason, detail: str) -> Decision:
+    """A refusal, with a sentence for people."""
     return Decision(None, reason, f"{reason.text}: {detail}", None)

@@ -24,11 +24,11 @@ class Given(Struct, frozen=True, array_like=True):
 
 
 class Origids(Protocol):
-    """Gives origids; only adds to what it remembers, for as long as it is told to."""
+    """Gives each call an origid, and remembers whose it was for as long as configured."""
 
     def give(self, access: str, stable: str, at: int) -> str | None:
         """A random origid, remembered before it is returned; None when it could not be.
 
-        A token never bears an origid that cannot be traced: it then has the stable one.
+        A token never has an origid that cannot be traced: without a record, it has the stable one.
         """
         ...

@@ -1,4 +1,4 @@
-"""What is looked at before it is decided how far to vouch for a call."""
+"""Whether a signing request is fresh: its iat within a window of now (RFC 8224 section 6.1)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOT_READY: Final = Unfit(Reason.NOT_READY, "", Reason.NOT_READY.text)
 def screen(request: SigningRequest, now: int, iat_window: int = IAT_WINDOW) -> Unfit | None:
     """Refuse what is too old or of the future (RFC 8224 section 6.1 step 3); None when it is fresh.
 
-    A verifier would refuse its token, and who kept a request could have it signed again and again.
+    A verifier would refuse its token. And whoever kept a request could have it signed for ever.
 
     Args:
         now: seconds since the epoch.

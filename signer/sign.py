@@ -1,4 +1,4 @@
-"""From a decision to an Identity header (RFC 8224 section 6.1, RFC 8588)."""
+"""From a decision to an Identity header (RFC 8224 section 6.1, RFC 8588, RFC 8946)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from functools import lru_cache
 from msgspec import Struct
 
 from zhenxian.certs.keys import Credential
-from zhenxian.passport.claims import Header, PASSporT
+from zhenxian.passport.claims import Destination, Header, PASSporT
 from zhenxian.passport.identity import IdentityHeader
 from zhenxian.passport.jws import Token, b64url_encode
+from zhenxian.passport.ppt.div import Div
+from zhenxian.passport.ppt.div_o import DivO
 from zhenxian.passport.ppt.shaken import Shaken
 from zhenxian.signer.decide import Decision
 from zhenxian.signer.request import SigningRequest
@@ -24,9 +26,9 @@ class SignedHeader(Struct, frozen=True):
 
 
 @lru_cache(maxsize=16)
-def _header(x5u: str) -> tuple[Header, bytes]:
-    """The header of all tokens one credential signs, as value and as base64url segment."""
-    header = Header(x5u, "shaken")
+def _header(x5u: str, ppt: str = "shaken") -> tuple[Header, bytes]:
+    """The header of all tokens of a type one credential signs, as value and base64url segment."""
+    header = Header(x5u, ppt)
     return header, b64url_encode(header.dumps())
 
 
@@ -56,7 +58,27 @@ def sign(request: SigningRequest, decision: Decision, credential: Credential) ->
         request.iat,
         Shaken(decision.attest, decision.origid or unknown_origid(credential.spc), request.crn),
     )
+    return _sealed(passport, header_segment, credential)
+
+
+def sign_diversion(
+    original: PASSporT, extension: Div, dest: Destination, iat: int, credential: Credential
+) -> SignedHeader:
+    """Sign that a call was diverted (RFC 8946 section 3).
+
+    1. The claims: orig of the original; div and, in a div-o, opt; the new destination as dest.
+       Nothing else is copied.
+    2. The token and the Identity header as of `sign`, in full form.
+    """
+    ppt = "div-o" if isinstance(extension, DivO) else "div"
+    header, header_segment = _header(credential.x5u, ppt)
+    passport = PASSporT(header, original.orig, dest, iat, extension)
+    return _sealed(passport, header_segment, credential)
+
+
+def _sealed(passport: PASSporT, header_segment: bytes, credential: Credential) -> SignedHeader:
     signing_input = header_segment + b"." + b64url_encode(passport.payload())
     signature = b64url_encode(credential.key.sign(signing_input))
     token = Token(header_segment, signing_input[len(header_segment) + 1 :], signature)
-    return SignedHeader(IdentityHeader(token, credential.x5u, "ES256", "shaken").dumps(), passport)
+    header = IdentityHeader(token, credential.x5u, "ES256", passport.header.ppt)
+    return SignedHeader(header.dumps(), passport)

@@ -65,7 +65,6 @@ _MVNO_ORIGID: Final = "d0000000-0000-4000-8000-000000000003"
 _GATEWAY_ORIGID: Final = "e0000000-0000-4000-8000-000000000004"
 _PLATFORM_ORIGID: Final = "f0000000-0000-4000-8000-000000000005"
 _RESOLD_ORIGID: Final = "a0000000-0000-4000-8000-000000000006"
-
 POOL_ORIGID: Final = "a1000000-0000-4000-8000-000000000007"
 _BOX_ORIGID: Final = "a2000000-0000-4000-8000-000000000008"
 _POOL_CALLS: Final = 100  # calls after which a pool must have been found
@@ -89,27 +88,27 @@ def _held(
     use: Use = Use.DIRECT, reseller: str = "",
 ) -> Holding:  # fmt: skip
     return Holding(
-        TNRange(TN(first), TN(last or first)),
-        subject,
-        Verification.VERIFIED if verified else Verification.UNVERIFIED,
-        use,
-        (spc,),
-        reseller,
-        "sample contract" if verified else "",
+        numbers=TNRange(TN(first), TN(last or first)),
+        subject=subject,
+        verification=Verification.VERIFIED if verified else Verification.UNVERIFIED,
+        use=use,
+        spcs=(spc,),
+        reseller=reseller,
+        evidence="sample contract" if verified else "",
     )
 
 
 def records(now: int) -> tuple[Record, ...]:
     """The sample registry: who is who, who holds what, and one binding of a privacy number."""
     return (
-        Subject("bank", name="Sample Bank"),
-        Subject("courier", name="Sample Courier"),
-        Subject("call-centre", name="Sample Call Centre"),
-        Subject("mvno-customer", SubjectKind.PERSON, "Somebody"),
-        Subject("workshop", name="Sample Workshop"),
-        Subject("platform", name="Sample Privacy Platform"),
-        Reseller("sample-mvno", "Sample MVNO", "mvno"),
-        Reseller("sample-agent", "Sample Agent", "call centre", "sample-mvno"),
+        Subject(id="bank", name="Sample Bank"),
+        Subject(id="courier", name="Sample Courier"),
+        Subject(id="call-centre", name="Sample Call Centre"),
+        Subject(id="mvno-customer", kind=SubjectKind.PERSON, name="Somebody"),
+        Subject(id="workshop", name="Sample Workshop"),
+        Subject(id="platform", name="Sample Privacy Platform"),
+        Reseller(id="sample-mvno", name="Sample MVNO", role="mvno"),
+        Reseller(id="sample-agent", name="Sample Agent", role="call centre", parent="sample-mvno"),
         _held("8675588880000", "8675588889999", "bank", NORTH),
         _held(COURIER, "", "courier", SOUTH),
         _held(SHOP, "", "call-centre", NORTH),
@@ -119,15 +118,16 @@ def records(now: int) -> tuple[Record, ...]:
         _held(RESOLD, "", "workshop", NORTH, reseller="sample-agent"),
         _held(HOTLINE, "", "bank", NORTH, use=Use.DO_NOT_ORIGINATE),
         _held("700100020000000", "700100020009999", "platform", NORTH, use=Use.PRIVACY),
-        Access("bank-trunk", BANK_ORIGID, "bank"),
-        Access("call-centre-trunk", CENTRE_ORIGID, "call-centre"),
-        Access("mvno-trunk", _MVNO_ORIGID, "mvno-customer", AccessKind.ACCOUNT),
-        Access("platform-trunk", _PLATFORM_ORIGID, "platform"),
-        Access("workshop-trunk", _RESOLD_ORIGID, "workshop"),
-        Binding("ride-1", "platform", BindingModel.AXB, TN(PRIVACY), TN(RIDER), now,
-                TN(CALLEE)),
-        Subject("pool-company", name="Sample Call Company"),
-        Access("pool-trunk", POOL_ORIGID, "pool-company"),
+        Access(id="bank-trunk", origid=BANK_ORIGID, subject="bank"),
+        Access(id="call-centre-trunk", origid=CENTRE_ORIGID, subject="call-centre"),
+        Access(id="mvno-trunk", origid=_MVNO_ORIGID, subject="mvno-customer",
+               kind=AccessKind.ACCOUNT),
+        Access(id="platform-trunk", origid=_PLATFORM_ORIGID, subject="platform"),
+        Access(id="workshop-trunk", origid=_RESOLD_ORIGID, subject="workshop"),
+        Binding(id="ride-1", platform="platform", model=BindingModel.AXB, x=TN(PRIVACY),
+                a=TN(RIDER), since=now, b=TN(CALLEE)),
+        Subject(id="pool-company", name="Sample Call Company"),
+        Access(id="pool-trunk", origid=POOL_ORIGID, subject="pool-company"),
         *(_held(_city_number(code, 0), _city_number(code, 99), "pool-company", NORTH)
           for code in _CITIES),
     )  # fmt: skip
@@ -138,20 +138,20 @@ def _missing(data: Path, wanted: Sequence[Record]) -> list[Record]:
 
     Beside a binding of another privacy number, of an earlier release, its own gets another name.
     """
-    book, lacking = RegistryFile(data / REGISTRY_FILE, writer=True), list[Record]()
+    registry, lacking = RegistryFile(data / REGISTRY_FILE, writer=True), list[Record]()
     try:
         for one in wanted:
-            found = book.get(KINDS[type(one)], one.key)
+            found = registry.get(KINDS[type(one)], one.key)
             before = found[1] if found is not None else None
             if isinstance(one, Binding) and isinstance(before, Binding) and before.x != one.x:
                 named = replace(one, id=f"{one.id}-{one.x}")
-                before = None if book.get(Kind.BINDING, named.key) is None else named
+                before = None if registry.get(Kind.BINDING, named.key) is None else named
                 one = named  # noqa: PLW2901, the same binding under another name
             if before is None:
                 lacking.append(one)
         return lacking
     finally:
-        book.close()
+        registry.close()
 
 
 def register(data: Path, changes: Sequence[Record], now: int) -> None:
@@ -160,16 +160,16 @@ def register(data: Path, changes: Sequence[Record], now: int) -> None:
     Raises:
         ZhenxianError: they contradict what is there; nothing was written.
     """
-    book = RegistryFile(data / REGISTRY_FILE, writer=True)
+    registry = RegistryFile(data / REGISTRY_FILE, writer=True)
     try:
-        book.write(
+        registry.write(
             [put(record) for record in changes],
             author="demonstration",
             reason="sample data",
             now=now,
         )
     finally:
-        book.close()
+        registry.close()
 
 
 class World(NamedTuple):
@@ -325,6 +325,41 @@ class Client:
         return response
 
 
+def token_of(
+    pki: DevelopmentPki,
+    base: str,
+    spc: str,
+    orig: str,
+    *,
+    iat: int | None = None,
+    key: SigningKey | None = None,
+    callee: str = CALLEE,
+    origid: str = _GATEWAY_ORIGID,
+    x5u: str | None = None,
+) -> str:
+    """An Identity header that a carrier signed, whatever the registry says, attestation A.
+
+    Args:
+        base: where chains are published, up to the chain's name.
+        key: another key than the certificate's.
+        x5u: another place than that.
+    """
+    files = pki.carriers[spc]
+    x5u = x5u or base + Publisher.name(files.chain.read_bytes())
+    passport = PASSporT(
+        Header(x5u, "shaken"),
+        TN(orig),
+        Destination((TN(callee),)),
+        int(time.time()) if iat is None else iat,
+        Shaken(Attestation.A, origid),
+    )
+    header = b64url_encode(passport.header.dumps())
+    payload = b64url_encode(passport.payload())
+    signer = key or SigningKey.from_pem(files.key.read_bytes())
+    signature = b64url_encode(signer.sign(header + b"." + payload))
+    return IdentityHeader(Token(header, payload, signature), x5u, "ES256", "shaken").dumps()
+
+
 class _Demonstration:
     def __init__(self, client: Client, world: World) -> None:
         self._client = client
@@ -341,21 +376,10 @@ class _Demonstration:
         origid: str = _GATEWAY_ORIGID,
     ) -> str:
         """A token that another carrier signed, attestation A, with its own certificate."""
-        files = self._world.pki.carriers[spc]
-        chain = files.chain.read_bytes()
-        x5u = self._client.base + PATH + Publisher.name(chain)
-        passport = PASSporT(
-            Header(x5u, "shaken"),
-            TN(orig),
-            Destination((TN(callee),)),
-            int(time.time()) if iat is None else iat,
-            Shaken(Attestation.A, origid),
+        base = self._client.base + PATH
+        return token_of(
+            self._world.pki, base, spc, orig, iat=iat, key=key, callee=callee, origid=origid
         )
-        header = b64url_encode(passport.header.dumps())
-        payload = b64url_encode(passport.payload())
-        signer = key or SigningKey.from_pem(files.key.read_bytes())
-        signature = b64url_encode(signer.sign(header + b"." + payload))
-        return IdentityHeader(Token(header, payload, signature), x5u, "ES256", "shaken").dumps()
 
     def signed(
         self,

@@ -281,22 +281,22 @@ class Traffic:
         """
         country = self._country
         subjects = {seat.subject: None for seat in country.seats if seat.subject is not None}
-        yield from (Subject(name) for name in subjects)
+        yield from (Subject(id=name) for name in subjects)
         resellers = {hold.reseller: None for hold in country.holds if hold.reseller}
-        yield from (Reseller(name, role="mvno") for name in resellers)
+        yield from (Reseller(id=name, role="mvno") for name in resellers)
         shared = _shared([seat.origid for seat in country.seats])
         for seat in country.seats:
             if seat.access is not None and seat.subject is not None and seat.origid not in shared:
-                yield Access(seat.access, seat.origid, seat.subject)
+                yield Access(id=seat.access, origid=seat.origid, subject=seat.subject)
         for hold in country.holds:
             yield Holding(
-                TNRange(hold.number, hold.number),
-                hold.subject,
-                hold.verification,
-                hold.use,
-                (hold.spc,),
-                hold.reseller,
-                "simulated" if hold.verification is Verification.VERIFIED else "",
+                numbers=TNRange(hold.number, hold.number),
+                subject=hold.subject,
+                verification=hold.verification,
+                use=hold.use,
+                spcs=(hold.spc,),
+                reseller=hold.reseller,
+                evidence="simulated" if hold.verification is Verification.VERIFIED else "",
             )
 
 

@@ -173,13 +173,13 @@ def binding(call: Call, now: int) -> Binding:
     if call.subject is None or call.caller is None:
         raise ValueError(f"call {call.id}: a bound call has subject and caller")
     return Binding(
-        f"sim-{call.id}",
-        call.subject,
-        BindingModel.AXB,
-        call.display,
-        call.caller,
-        now,
-        call.callee,
+        id=f"sim-{call.id}",
+        platform=call.subject,
+        model=BindingModel.AXB,
+        x=call.display,
+        a=call.caller,
+        since=now,
+        b=call.callee,
         until=now + BINDING_SECONDS,
     )
 
@@ -233,7 +233,7 @@ def registrable(records: Iterable[Record], accesses: Mapping[str, str]) -> Itera
     for record in records:
         yield replace(record, spcs=()) if isinstance(record, Holding) else record
     for access, subject in accesses.items():
-        yield Access(access, str(uuid5(_NAMES, access)), subject)
+        yield Access(id=access, origid=str(uuid5(_NAMES, access)), subject=subject)
 
 
 class Tally:

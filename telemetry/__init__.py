@@ -1,1 +1,1 @@
-"""What a running service tells of itself: call log, metrics. No numbers in clear."""
+"""What a running service reports of itself: call log, metrics. No numbers in clear."""

@@ -115,6 +115,12 @@ class Metrics:
             "Time from complete request to answer, by route and outcome (attestation or verstat).",
             ("route", "outcome"),
         )
+        self._sip = self._counts(
+            "zhenxian_sip_responses",
+            "Responses of the SIP redirect service, by method and code; a message that could not be"
+            " answered has code 0. Those sent again are not counted.",
+            ("method", "code"),
+        )
         self._connections = Counter(
             "zhenxian_connections_refused",
             "Connections beyond a bound: of all, of strangers, of strangers from one address.",
@@ -132,6 +138,10 @@ class Metrics:
         """Count one verdict."""
         self._verifications.add(verstat, reason)
         self._seconds.add("verification", verstat, seconds)
+
+    def sip(self, method: str, code: int) -> None:
+        """Count one response to a SIP request."""
+        self._sip.add(method, str(code))
 
     def label(self, label: str, verstat: str) -> None:
         """Count one label of a call."""

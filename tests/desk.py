@@ -15,8 +15,7 @@ import httpx
 import pytest
 from described import check_response, departure
 
-from zhenxian.api.calls.messages import Headers, Incoming
-from zhenxian.calls.pipeline import Waiting
+from zhenxian.api.calls.messages import Answer, Headers, Incoming
 from zhenxian.cli import client as client_module
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.service.build import applications, build
@@ -77,6 +76,8 @@ class Desk:
         }
         self.clock = clock  # may be set
         self.service = build(settings.model_copy(update=changed), clock=self._now)
+        # Its clock is the test's, and may be set; that of Redis is not.
+        self.service.registry.guard.redis_says = lambda moment: None
         self._applications = None  # made once: that takes longer than most requests
         self._loop = None
         if isinstance(self.service.registry, FleetRegistry):
@@ -112,7 +113,7 @@ class Desk:
             (Incoming(path, method, Headers(**given), encoded),)
         )
         self.service.calls.answered()
-        if isinstance(answer, Waiting):
+        if not isinstance(answer, Answer):
             return answer, None
         told = json.loads(answer.body)
         wrong = departure(method.decode(), path, answer.status, "application/json", told)

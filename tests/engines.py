@@ -27,7 +27,7 @@ class Embedded:
 
     def _open(self):
         self.writer = RegistryFile(self.path, writer=True, synchronous="OFF")
-        self.book = self.writer
+        self.records = self.writer
         self.calls = RegistryView(self.path, limit=KEPT)
 
     def write(self, changes, **how):
@@ -54,22 +54,22 @@ class Copy(Embedded):
     def _open(self):
         self.writer = RegistryFile(self.path, writer=True, synchronous="OFF")
         copy = self.path.with_name("copy.db")
-        self.book = RegistryFile(copy, writer=True, synchronous="OFF")
+        self.records = RegistryFile(copy, writer=True, synchronous="OFF")
         self.calls = RegistryView(copy, limit=KEPT)
 
     def write(self, changes, **how):
         commit = super().write(changes, **how)
         if not how.get("dry_run"):
-            self.book.apply(load_commit(dump_commit(commit)))
+            self.records.apply(load_commit(dump_commit(commit)))
         return commit
 
     def purge(self, now):
         """Nodes do so when they please; here, only the copy does."""
-        self.book.purge(now)
+        self.records.purge(now)
 
     def close(self):
         super().close()
-        self.book.close()
+        self.records.close()
 
 
 class Fleet:
@@ -77,7 +77,7 @@ class Fleet:
 
     def __init__(self, folder, url):
         self._folder = folder
-        self._options = FleetOptions(url, tag=f"zx{secrets.token_hex(4)}", timeout=10.0)
+        self._options = FleetOptions(url=url, tag=f"zx{secrets.token_hex(4)}", timeout=10.0)
         self._loop = asyncio.new_event_loop()
         self._open()
 
@@ -86,7 +86,7 @@ class Fleet:
             FleetRegistry(self._folder / f"{name}.db", self._options, limit=KEPT)
             for name in ("a", "b")
         )
-        self.book = self.calls.book
+        self.records = self.calls.records
         for node in (self._writer, self.calls):
             self._run(node.start())
 

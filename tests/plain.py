@@ -23,7 +23,7 @@ class PlainRegistry:
         self.origids = {}
         named = {s.id for s in subjects}
         missing = {r.subject for r in (*holdings, *accesses)} - named
-        given = [*subjects, *(Subject(name) for name in sorted(missing))]
+        given = [*subjects, *(Subject(id=name) for name in sorted(missing))]
         for record in (*given, *others, *holdings, *accesses):
             self._put(put(record), 1)
 
@@ -52,7 +52,15 @@ class PlainRegistry:
         except BaseException:
             self.records, self.numbers, self.origids = saved
             raise
-        commit = Commit(seq, time, author, reason, tuple(checked), request, fingerprint)
+        commit = Commit(
+            seq=seq,
+            time=time,
+            author=author,
+            reason=reason,
+            changes=tuple(checked),
+            request=request,
+            fingerprint=fingerprint,
+        )
         if dry_run:
             self.records, self.numbers, self.origids = saved
             return commit
@@ -209,7 +217,13 @@ class PlainRegistry:
     # history
     def history(self, kind, key):
         return tuple(
-            Version(commit.seq, commit.time, commit.author, commit.reason, change.value)
+            Version(
+                version=commit.seq,
+                time=commit.time,
+                author=commit.author,
+                reason=commit.reason,
+                value=change.value,
+            )
             for commit, _ in self.commits
             for change in commit.changes
             if (change.kind, change.key) == (kind, key)
@@ -228,7 +242,13 @@ class PlainRegistry:
         if found is None:
             return None
         commit = self.commits[found[0] - 1][0]
-        return Version(found[0], commit.time, commit.author, commit.reason, found[1])
+        return Version(
+            version=found[0],
+            time=commit.time,
+            author=commit.author,
+            reason=commit.reason,
+            value=found[1],
+        )
 
 
 def _covers(order, who):

@@ -35,6 +35,8 @@ from zhenxian.core.tn import TN, TNRange
 from zhenxian.passport.claims import Destination, Header, PASSporT
 from zhenxian.passport.identity import IdentityHeader
 from zhenxian.passport.jws import SigningKey, Token, b64url_encode
+from zhenxian.passport.ppt.div import Div
+from zhenxian.passport.ppt.div_o import DivO
 from zhenxian.passport.ppt.shaken import Shaken, parse_attest
 from zhenxian.verifier.request import VerificationRequest
 
@@ -286,6 +288,26 @@ class Carrier:
         )
         return Call(passport, self.key)
 
+    def diverts(
+        self,
+        orig: str,
+        diverting: str,
+        dest: str,
+        *,
+        iat: int | None = None,
+        opt: str | None = None,
+        x5u: str | None = None,
+    ) -> Call:
+        """A step of a diverted call that this carrier signs; with opt, a token, as a div-o."""
+        passport = PASSporT(
+            Header(x5u or self.x5u, "div" if opt is None else "div-o"),
+            TN.parse(orig),
+            Destination((TN.parse(dest),)),
+            self.world.now if iat is None else iat,
+            Div(TN.parse(diverting)) if opt is None else DivO(TN.parse(diverting), opt=opt),
+        )
+        return Call(passport, self.key)
+
 
 class Certificate:
     """A carrier's certificate, and the ways it can be wrong. Every change is published at once."""
@@ -375,7 +397,10 @@ class Call(NamedTuple):
         payload = b64url_encode(self.passport.payload())
         signature = b64url_encode(self.key.sign(header + b"." + payload))
         return IdentityHeader(
-            Token(header, payload, signature), self.passport.header.x5u, "ES256", "shaken"
+            Token(header, payload, signature),
+            self.passport.header.x5u,
+            "ES256",
+            self.passport.header.ppt,
         ).dumps()
 
     def arrives(

@@ -13,7 +13,6 @@ from bench.machine import PACKAGES
 
 ROOT = Path(__file__).parent.parent
 NOT_SHIPPED = {"bench", "examples", "scripts", "src", "tests"}
-TO_COME = {"sip"}  # rooms that the order has a place for
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def test_the_packages_are_the_rooms(project, rooms):
     assert set(tool["ruff"]["lint"]["flake8-tidy-imports"]["banned-api"]) == rooms
     order = " | ".join(tool["importlinter"]["contracts"][0]["layers"])
     placed = {name.strip("()") for name in order.split(" | ")}
-    assert rooms <= placed <= rooms | TO_COME
+    assert rooms == placed
 
 
 def test_the_image_gets_every_room_and_nothing_that_is_kept_from_it(rooms):

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+from simulator import Call, World
 
 from zhenxian.certs.constraints import ClaimConstraints, constraints_of, parse_constraints
 from zhenxian.certs.tnauthlist import SPC, parse_tnauthlist, tnauthlist_of
@@ -38,6 +39,9 @@ from zhenxian.passport.claims import (
 from zhenxian.passport.identity import parse_identity_header, parse_single
 from zhenxian.passport.jws import SigningKey, Token, VerifyingKey, b64url_decode, b64url_encode
 from zhenxian.passport.ppt import TYPES
+from zhenxian.verifier.diversion import Diversions
+from zhenxian.verifier.request import VerificationRequest
+from zhenxian.verifier.screen import ScreenPolicy, read
 
 FILES = {
     path.stem: stdlib_json.loads(path.read_text("utf-8"))
@@ -49,7 +53,6 @@ CERTIFICATES = {
 }
 
 NOT_RUN = {
-    "div-chain": "ppt div is not supported yet",
     "rule": "says which responses carry a Reason header; that is the proxy's work",
     "certificate-rule": "run with built certificates in the tests of certs",
     "json": "bodies of the authority token of RFC 9448, which is not spoken yet",
@@ -163,6 +166,26 @@ def token(given, expect, _name):
         with pytest.raises(ParseError) as refused:
             parse_payload(Header("https://h/c"), payload_json)
         assert refused.value.reason in {Reason.CLAIM_INVALID, Reason.JSON_SYNTAX}
+
+
+@runs("div-chain")
+def div_chain(given, expect, _name):
+    """Linked by their claims alone; whoever signed them is looked at elsewhere."""
+    world = World(now=given["original"]["iat"])
+    carrier = world.carrier()
+    passports = [parse_payload(Header(carrier.x5u, "div"), json.dumps(one)) for one in given["div"]]
+    original = parse_payload(Header(carrier.x5u), json.dumps(given["original"]))
+    values = [Call(passport, carrier.key).signed() for passport in (*passports, original)]
+    target = given["div"][0]["dest"] if len(given["div"]) == 1 else expect["outermost_dest"]
+    dest = tuple(map(TN, target["tn"]))
+    request = VerificationRequest(original.orig, dest, world.now, tuple(values))
+    policy = ScreenPolicy(types=frozenset({None}))
+    tokens = [read(value, request, policy) for value in values]
+    found = Diversions(tokens, values, request, policy, world.now)
+    assert all(refusal is None for refusal in found.refused) is expect["complete"]
+    if expect["complete"]:
+        last = passports.index(found.tokens[found.last(len(passports))].passport)
+        assert json.loads(json.dumps(given["div"][last]["dest"]), "x") == expect["outermost_dest"]
 
 
 @runs("key-match")

@@ -29,7 +29,7 @@ _CACHED: Final = 65_536  # pairs of keys; about 20 MB when full
 class PooledVerifying(str, Enum):
     """What verifying does with a genuine token whose signer's conduct shows a pool.
 
-    FAIL gives TN-Validation-Failed, LABEL only tells; OFF asks nothing.
+    FAIL gives TN-Validation-Failed, LABEL only a label; OFF looks at nothing.
     """
 
     FAIL = "fail"
@@ -43,15 +43,15 @@ class ConductPolicy(Struct, frozen=True):
     Attributes:
         signers: of one (SPC, origid); of an agent; and of an SPC whose origids say nothing and
             whose calls, taken as one signer's, show a pool.
-        carriers: of any other SPC. To fail these is to fail every call that a carrier signs, of
-            which honest ones have a customer of whom most of their calls are.
+        carriers: of any other SPC. FAIL then fails every call that a carrier signs, and honest
+            carriers exist that have most of their calls from one customer.
     """
 
     signers: PooledVerifying = PooledVerifying.FAIL
     carriers: PooledVerifying = PooledVerifying.LABEL
 
     def on(self, finding: Finding) -> PooledVerifying:
-        """What this finding leads to; a mere suspicion fails nothing."""
+        """What this finding leads to; a suspicion alone fails nothing."""
         # An SPC's calls are one signer's only where its origids do not tell callers apart.
         minted = Measure.ORIGIDS in finding.measures and len(finding.measures) > 1
         said = self.signers if minted or finding.key.kind is not KeyKind.SPC else self.carriers
@@ -60,7 +60,7 @@ class ConductPolicy(Struct, frozen=True):
         return said
 
     def weight(self, finding: Finding) -> int:
-        """How much it leads to: what fails a call before what labels it; 0 for nothing."""
+        """Rank of what a finding leads to: failing before labelling; 0 for nothing."""
         said = self.on(finding)
         if said is PooledVerifying.FAIL:
             return _FAILS

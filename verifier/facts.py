@@ -66,9 +66,9 @@ class Facts(Struct, frozen=True):
     middle: bool = False
 
     def to_emergency(self) -> Facts:
-        """What of them counts for a call to an emergency number: whether the token is what it says.
+        """What counts for a call to an emergency number: only whether the token is genuine.
 
-        Whom an order stops, who was found, or whom nobody wants to hear, may call for help.
+        Who is stopped by an order, found to use a pool, or unwanted may still call for help.
         """
         return Facts(self.first_seen, self.holder_spcs, late=self.late)
 
@@ -79,13 +79,16 @@ def gather(
     now: int,
     sources: Sources,
     late: str | None = None,
+    *,
+    called: tuple[TN, ...] | None = None,
 ) -> Facts:
-    """What the stores know, of a token that is taken to be new.
+    """Read what the stores know about a token, on the assumption that it is new.
 
-    What the registry would have said is left out where it cannot be asked.
+    When the registry cannot be asked, its facts are left out.
 
     Args:
         late: as in Facts.
+        called: whom it was signed for; None for the numbers of `to`.
     """
     registry, conduct, wrong = sources.registry, sources.conduct, NOTHING_WRONG
     signer = token.signer
@@ -104,7 +107,7 @@ def gather(
             holder = holding.spcs
             resellers = registry.standing(holding.subject, holding.reseller).chain
             if holding.use is Use.PRIVACY and orig is not None and conduct is not None:
-                called = request.called
+                called = request.called if called is None else called
                 binding = _shown(orig, called, holding, registry, now)
                 if binding is not None:
                     hidden_caller = binding.caller(orig, called[0])
@@ -145,7 +148,8 @@ def _unwanted(
     purpose = request.purpose
     if sources.consent is None or (crn is None and purpose is None):
         return None
-    return sources.consent.refusal((crn, purpose), request.to, sources.registry, now)
+    callees = (*request.to, *request.dest)
+    return sources.consent.refusal((crn, purpose), callees, sources.registry, now)
 
 
 def _shown(

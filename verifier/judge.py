@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zhenxian.core.reasons import Reason
-from zhenxian.registry.consent import Consent, told
+from zhenxian.registry.consent import Consent, refusal_text
 from zhenxian.registry.parties import order_text
 from zhenxian.verifier.analytics import AS_USUAL, ConductPolicy, PooledVerifying
 from zhenxian.verifier.facts import Facts
@@ -54,5 +54,5 @@ def judge(
         return Refusal(Check.CONDUCT, Reason.DISPLAY_POOLED, found.sentence)
     unwanted = facts.unwanted
     if unwanted is not None and marketing is Consent.REFUSE:
-        return Refusal(Check.CONSENT, Reason.CALLEE_REFUSES, told(unwanted))
+        return Refusal(Check.CONSENT, Reason.CALLEE_REFUSES, refusal_text(unwanted))
     return None

@@ -32,9 +32,9 @@ NOTHING_WRONG = Wrong()
 
 
 def wrong_with(display: TN, holding: Holding | None, plan: Plan, now: int) -> Wrong:
-    """Why nobody may show the number that is held so."""
+    """Why nobody may show a number with this holding; see Wrong."""
     if holding is None:
-        # Nearly every number is told by its length.
+        # Nearly every number is recognised by its length.
         if len(display) < MIN_DIGITS and plan.emergency(display):
             return Wrong(emergency=True)
     elif holding.use is Use.PRIVACY and plan.middle_ended(display, now):
@@ -43,7 +43,13 @@ def wrong_with(display: TN, holding: Holding | None, plan: Plan, now: int) -> Wr
 
 
 def to_emergency(request: VerificationRequest, plan: Plan) -> bool:
-    """True when everyone called is an emergency number or service."""
+    """True when everyone called is an emergency number or service, by To or by the Request-URI.
+
+    On the way to who answers, networks put an ordinary number into the Request-URI and leave To.
+    """
+    dest = request.dest
+    if dest and all(map(plan.emergency, dest)):
+        return True
     to = request.to
     if len(to[0]) >= MIN_DIGITS and not isinstance(to[0], URI):
         return False
@@ -51,12 +57,12 @@ def to_emergency(request: VerificationRequest, plan: Plan) -> bool:
 
 
 def going_on(verdict: Verdict) -> Verdict:
-    """A call to an emergency number: what was found stands, and the proxy is told to let it go."""
+    """The verdict of an emergency call: findings stand, and a label lets the call go on."""
     return replace(verdict, labels=(*verdict.labels, Label.EMERGENCY_CALL))
 
 
 def marked(verdict: Verdict, display: TN | URI, plan: Plan, registry: Registry) -> Verdict:
-    """The verdict with the kind of the display, where a screen is to show it."""
+    """The verdict, with the kind of the display if phones should show it."""
     kind = plan.marked(display) if isinstance(display, TN) else None
     if kind is None or not isinstance(display, TN):
         return verdict

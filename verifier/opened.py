@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from zhenxian.certs.chain import Chain, TrustedSigner
 from zhenxian.certs.repository import Failure
+from zhenxian.verifier.diversion import Diversions
 from zhenxian.verifier.facts import Facts
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.screen import Screened
@@ -20,7 +21,7 @@ NOTHING_FETCHED: Final[Mapping[str, Chain | Failure]] = MappingProxyType({})
 
 
 class NeedCertificates(Struct, frozen=True):
-    """The procedure cannot go on before these were fetched. Ask again after that.
+    """Certificates or revocation lists that the procedure needs. Fetch them, then ask again.
 
     Attributes:
         urls: of chains.
@@ -40,6 +41,7 @@ class Candidate(Struct):
         token: what step 9 made of it.
         key: replay_key of a genuine token.
         facts: of a genuine token, as if it were new.
+        helps: a genuine token is of a call for help: nobody's conduct is told by it.
     """
 
     # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
@@ -49,10 +51,11 @@ class Candidate(Struct):
     token: VerifiedPASSporT | Refusal | None = None
     key: bytes = b""
     facts: Facts | None = None
+    helps: bool = False
 
 
 class Opened(Struct):
-    """A call whose cheap checks are done. `check` is the costly part, and needs nothing else.
+    """A call whose cheap checks are done. `check` is the expensive part, and needs nothing else.
 
     The parts are apart so that a service can do one for many calls, then the next.
     """
@@ -63,6 +66,7 @@ class Opened(Struct):
     entries: list[Result | Candidate]
     to_emergency: bool = False  # everyone called is an emergency number or service
     fetched: Mapping[str, Chain | Failure] = NOTHING_FETCHED
+    diversions: Diversions | None = None  # of a call with several tokens, or a div
 
     def check(self) -> None:
         """Steps 8 and 9: what the certificate may speak for, and the signature."""

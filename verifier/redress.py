@@ -95,10 +95,10 @@ class Rejection(Struct, frozen=True):
     """How a call is answered whose verdict's SIP status is 608.
 
     603 is for a service without a contact: a 608 would promise redress that is not there, and
-    607 says that a person did not want the call (RFC 8688 section 1), which nobody has said.
+    607 is the called party's word (RFC 8197 section 3), said where its refusal is on record only.
 
     Attributes:
-        status: REJECTED, UNWANTED or DECLINE.
+        status: REJECTED or DECLINE.
         call_info: header field value that goes with REJECTED.
     """
 
@@ -106,8 +106,18 @@ class Rejection(Struct, frozen=True):
     call_info: str | None = None
 
     def of(self, sip: SipStatus) -> SipStatus:
-        """What is answered in place of a status of the table of reasons."""
+        """The SIP status to answer with, from the one in the table of reasons."""
         return self.status if sip is SipStatus.REJECTED else sip
+
+    def status_for(self, verdict: Verdict) -> SipStatus:
+        """What the call is answered; 608 goes with its contact or not at all."""
+        status = self.of(verdict.sip)
+        alone = status is SipStatus.REJECTED and self.contact_for(verdict) is None
+        return SipStatus.DECLINE if alone else status
+
+    def answer(self, verdict: Verdict) -> tuple[SipStatus, str | None]:
+        """What a SIP response says of the verdict, and the Call-Info value that goes with it."""
+        return self.status_for(verdict), self.contact_for(verdict)
 
     def contact_for(self, verdict: Verdict) -> str | None:
         """The Call-Info value that goes with the verdict; None when it is not to be given."""

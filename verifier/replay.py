@@ -52,7 +52,7 @@ UNKNOWN: Final = Sighted(Sight.UNKNOWN)
 
 
 class Question(Struct, frozen=True):
-    """What tells a repeated question: equal members, neither of them None, are the same.
+    """What a repeated question is recognised by: equal members, neither of them None.
 
     Attributes:
         at: when it is asked, seconds since the epoch.
@@ -72,7 +72,7 @@ class Sighting(Struct, frozen=True):
     Attributes:
         key: 16 octets of replay_key.
         until: epoch second after which the token is stale anyway and may be forgotten.
-        question: None when nothing would tell a repetition.
+        question: None when a repetition could not be recognised.
         answer: what is answered if every token of the call is new.
     """
 
@@ -90,7 +90,7 @@ class ReplayStore(Protocol):
     """
 
     def sight(self, sighting: Sighting, now: int) -> Sighted:
-        """Record the token if it is new; otherwise tell how it was seen before."""
+        """Record the token if it is new; otherwise say how it was seen before."""
         ...
 
 
@@ -103,7 +103,7 @@ class SharedReplayStore(Protocol):
 
 
 def again(before: Question, answer: bytes, now: Question | None, window: float) -> Sighted:
-    """What a question about a token that was seen before is.
+    """Whether a question about a token that was seen before repeats the first one, or is a replay.
 
     Args:
         before, answer: the question that the token was first seen with, and its answer.
@@ -120,7 +120,7 @@ def again(before: Question, answer: bytes, now: Question | None, window: float) 
 
 
 def mark(parts: tuple[bytes, ...]) -> bytes:
-    """What stands for a member of a Question outside of this process: 16 octets, never zeros."""
+    """A Question's member as stores outside of this process keep it: 16 octets, never zeros."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)

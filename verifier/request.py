@@ -13,11 +13,12 @@ class VerificationRequest(Struct, frozen=True):
     Attributes:
         orig: the number of P-Asserted-Identity, or of From when there is none.
         to: the identities of To; never empty.
-        time: the Date header, seconds since the epoch; None when it is not told, which a compact
-            form cannot do without.
+        time: the Date header, seconds since the epoch; None when there is none; a compact form
+            cannot do without.
         identities: Identity header field values, unparsed; empty when the call has none.
-        call_id: the SIP Call-ID; lets a repeated question about one call be told from a replay.
+        call_id: the SIP Call-ID; distinguishes a repeated question about one call from a replay.
         purpose: why it calls, as the call states it outside of a token; None when it does not.
+        dest: the identities of the Request-URI; empty when they are not told.
 
     Raises:
         RuntimeError: `to` is empty.
@@ -30,10 +31,22 @@ class VerificationRequest(Struct, frozen=True):
     identities: tuple[str, ...] = ()
     call_id: str | None = None
     purpose: str | None = None
+    dest: tuple[TN | URI, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.to:  # every token would be for nobody, and so for anybody
             raise RuntimeError("a call has somebody who is called")
+
+    @property
+    def target(self) -> tuple[TN | URI, ...]:
+        """Where the call goes: the Request-URI, but To where that holds a number and it none.
+
+        A Request-URI may have been changed to an address of a device (RFC 8946 section 4.2 step 1).
+        """
+        dest = self.dest
+        if not dest or (self.called and not any(isinstance(one, TN) for one in dest)):
+            return self.to
+        return dest
 
     @property
     def called(self) -> tuple[TN, ...]:

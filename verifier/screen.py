@@ -1,4 +1,4 @@
-"""The checks that need no key: cheap, pure, before anything is fetched or computed."""
+"""Checks of a token that need no key: syntax, freshness of iat and Date, orig, dest, x5u."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from zhenxian.core.tn import TN, URI
 from zhenxian.passport.claims import Destination, Header, PASSporT
 from zhenxian.passport.identity import IdentityHeader, parse_single
 from zhenxian.passport.ppt import lookup
+from zhenxian.passport.ppt.div import Div
+from zhenxian.passport.ppt.div_o import DivO
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.verdict import Check, Refusal
 
@@ -27,6 +29,8 @@ class ScreenPolicy(Struct, frozen=True, kw_only=True):
         types: PASSporT types whose verification decides a call; None stands for baseline.
         x5u: where certificates may come from.
         reading: how the identities of tokens are read: as those of the call.
+        diverted_window: seconds iat of a token may lie before now where a fresh div token diverts
+            its call (RFC 8946 section 4.2 step 4: as iat_window, three hours at most).
     """
 
     date_window: int = 60
@@ -34,10 +38,11 @@ class ScreenPolicy(Struct, frozen=True, kw_only=True):
     types: frozenset[str | None] = frozenset({"shaken"})
     x5u: X5uPolicy = X5uPolicy()
     reading: Reading = Reading()
+    diverted_window: int = 60
 
 
 class Screened(Struct, frozen=True):
-    """A token that fits the call, as far as can be told without a key.
+    """A token that fits the call, as far as can be seen without a key.
 
     Attributes:
         orig: who calls, as the call has it. The token may write a number as a URI; it is judged
@@ -47,6 +52,18 @@ class Screened(Struct, frozen=True):
     header: IdentityHeader
     passport: PASSporT
     orig: TN | URI
+
+
+class Diverting(Screened, frozen=True, kw_only=True):
+    """A div token, by syntax.
+
+    Attributes:
+        diverting: from whom it diverts the call, as this service reads it.
+        nested: the token in its opt; None for a div without.
+    """
+
+    diverting: TN | URI
+    nested: str | None = None
 
 
 SCREEN_CHECKS = (Check.IDENTITY, Check.SYNTAX, Check.X5U, Check.DATE, Check.IAT, Check.ORIG,
@@ -78,6 +95,11 @@ def read(raw: str, request: VerificationRequest, policy: ScreenPolicy) -> Screen
     except ParseError as error:
         return Refusal(Check.SYNTAX, error.reason, str(error))
     if passport.header.ppt not in policy.types:
+        extension = passport.extension
+        if isinstance(extension, Div):
+            nested = extension.opt if isinstance(extension, DivO) else None
+            diverting = policy.reading.claimed(extension.diverting)
+            return Diverting(header, passport, request.orig, diverting=diverting, nested=nested)
         return Refusal(
             Check.SYNTAX,
             Reason.PPT_UNSUPPORTED,
@@ -87,29 +109,47 @@ def read(raw: str, request: VerificationRequest, policy: ScreenPolicy) -> Screen
 
 
 def screen(
-    screened: Screened, request: VerificationRequest, now: int, policy: ScreenPolicy
+    screened: Screened,
+    request: VerificationRequest,
+    now: int,
+    policy: ScreenPolicy,
+    *,
+    led: bool = False,
+    covered: bool = False,
 ) -> Refusal | None:
     """Steps 4 and 5 of the procedure, in the order of SCREEN_CHECKS; None when all hold.
 
     Date and iat are held against now as step 4 of RFC 8224 section 6.2 says.
+
+    Args:
+        led: dest is left to who links the tokens of a diverted call.
+        covered: a div token that is fresh itself diverts the call: then iat may be older, and Date,
+            which who diverts may have changed, says nothing of it (RFC 8946 section 3).
     """
     passport = screened.passport
     refused = check_x5u(passport.header.x5u, policy.x5u)
     if refused is not None:
         return Refusal(Check.X5U, refused.reason, refused.detail)
-    late = outdated(request, now, policy)
-    # The iat of a compact form is its Date, so what is outdated there ends here.
-    if late is not None and abs(now - passport.iat) > policy.date_window:
-        return Refusal(Check.DATE, Reason.DATE_STALE, late)
-    if abs(now - passport.iat) > policy.iat_window:
+    window = policy.iat_window
+    if covered:
+        if passport.iat < now:
+            window = max(window, policy.diverted_window)
+    else:
+        late = outdated(request, now, policy)
+        # The iat of a compact form is its Date, so what is outdated there ends here.
+        if late is not None and abs(now - passport.iat) > policy.date_window:
+            return Refusal(Check.DATE, Reason.DATE_STALE, late)
+    if abs(now - passport.iat) > window:
         return Refusal(
             Check.IAT,
             Reason.IAT_STALE,
-            f"iat is {_apart(passport.iat, now)} now; {policy.iat_window} s are accepted",
+            f"iat is {_apart(passport.iat, now)} now; {window} s are accepted",
         )
     orig, dest, reading = passport.orig, passport.dest, policy.reading
     if orig != request.orig and reading.claimed(orig) != request.orig:
         return Refusal(Check.ORIG, Reason.ORIG_MISMATCH, Reason.ORIG_MISMATCH.text)
+    if led:
+        return None
     for identity in request.to:
         if identity not in dest and not any(
             reading.claimed(one) == identity for one in dest.identities
@@ -119,7 +159,7 @@ def screen(
 
 
 def outdated(request: VerificationRequest, now: int, policy: ScreenPolicy) -> str | None:
-    """What is wrong with the request's Date, as a sentence; None when it is fresh, or not told."""
+    """What is wrong with the request's Date, as a sentence; None when it is fresh or missing."""
     time = request.time
     if time is None or abs(now - time) <= policy.date_window:
         return None

@@ -13,7 +13,7 @@ from zhenxian.core.tn import TN, URI
 from zhenxian.passport.claims import PASSporT
 from zhenxian.passport.identity import IdentityHeader
 from zhenxian.passport.jws import VerifyingKey, b64url_decode
-from zhenxian.verifier.screen import Screened
+from zhenxian.verifier.screen import Diverting, Screened
 from zhenxian.verifier.verdict import Check, Refusal
 
 _MADE_HERE: Final = object()
@@ -66,6 +66,8 @@ def check_token(screened: Screened, signer: TrustedSigner) -> VerifiedPASSporT |
     """
     passport = screened.passport
     orig = passport.orig if isinstance(passport.orig, TN) else screened.orig
+    if type(screened) is Diverting:  # it vouches for who diverts (RFC 8946 section 3)
+        orig = screened.diverting
     if signer.spc is None and not (isinstance(orig, TN) and signer.tnauthlist.covers(orig)):
         return Refusal(
             Check.TNAUTHLIST,

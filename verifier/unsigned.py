@@ -91,9 +91,9 @@ class UnsignedFacts(Struct, frozen=True):
 def is_health_request(request: VerificationRequest, policy: UnsignedPolicy) -> bool:
     """True for what an SBC asks to see whether the service answers.
 
-    It has the members of a call without Identity header, and the present time; what tells it is
-    that the numbers on both sides are those the SBC is configured with. A call to a subscriber
-    is never one, whatever number it shows.
+    It looks like a call without Identity header at the present time, and is recognised by its
+    numbers: both sides carry those that the SBC is configured with. A call to a subscriber is
+    never one, whatever number it shows.
     """
     return (
         not request.identities
@@ -137,11 +137,12 @@ def judge_unsigned(verdict: Verdict, facts: UnsignedFacts, policy: UnsignedPolic
     2. An emergency number that nobody is known to hold, or a middle number outside of the range
        for such where that may not be: the call fails.
     3. A privacy number that no valid token covers: the call fails, and that needs no registry.
-    4. The policy's action. To fail a call takes that it is as good as not signed: no Identity
-       header, or none that is a token of a supported type (RFC 8224 section 6.2) with its
-       certificate where such may be: a caller can write any other himself. A token that could not
-       be checked is labelled instead, a stale one too, for the clock that is wrong may be ours;
-       and so is a call while the registry cannot be asked: an outage must not fail honest calls.
+    4. The policy's action. It fails only calls that are as good as not signed: those without an
+       Identity header, or whose headers a caller could have written himself, because none is a
+       token of a supported type (RFC 8224 section 6.2) with a certificate at a permitted place.
+       A call whose token could not be checked is labelled instead. So is one with a stale token,
+       because the wrong clock may be ours, and any call while the registry cannot be asked: an
+       outage must not fail honest calls.
     """
     order = facts.order
     if order is not None:
@@ -182,7 +183,7 @@ def region(tn: TN) -> str | None:
     """The ISO 3166 code of an international number's country, by its first digits.
 
     None when no country has it. Whether the number is assigned matters only where countries share
-    a code, because nothing else tells them apart; the library takes 70 us for that.
+    a code, because nothing else distinguishes them; the library takes 70 us for that.
     """
     if not tn.isdecimal():
         return None

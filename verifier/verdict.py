@@ -9,6 +9,7 @@ from msgspec import Struct
 from zhenxian.analytics.model import Finding, State
 from zhenxian.certs.chain import TrustedSigner
 from zhenxian.core.reasons import Reason, SipStatus, Verstat, reason_header
+from zhenxian.core.tn import TN, URI
 from zhenxian.passport.claims import PASSporT
 from zhenxian.passport.ppt.shaken import Attestation, Shaken
 from zhenxian.registry.model import CalleeRefusal
@@ -23,7 +24,7 @@ class Check(str, Enum):
     DATE = "Date is fresh"
     IAT = "iat is fresh"
     ORIG = "orig is the calling number"
-    DEST = "dest holds the called number"
+    DEST = "dest holds the called number, or div tokens lead to it"
     CERTIFICATE = "the certificate was obtained"
     CHAIN = "the certificate is trusted, valid and not revoked"
     TNAUTHLIST = "the certificate may speak for the number"
@@ -50,10 +51,11 @@ class Label(str, Enum):
     CALLEE_REFUSES_MARKETING = "callee-refuses-marketing"
     EMERGENCY_CALL = "emergency-call"
     PRIVACY_NUMBER = "privacy-number"
+    DIVERSION_UNSIGNED = "diversion-unsigned"
 
     @classmethod
     def of(cls, finding: Finding) -> Label:
-        """What is said of a call that goes on although something was found."""
+        """The label for a finding that does not stop the call."""
         pooled = finding.state is State.POOLED
         return cls.DISPLAY_POOLED if pooled else cls.DISPLAY_SUSPECTED
 
@@ -82,6 +84,7 @@ class Result(Struct, frozen=True):
         unwanted: the callee's refusal of such calls, whether or not it made a difference.
         unchecked: revocation was not, since the policy permits that.
         signer: who signed, when the chain was trusted.
+        diverting: of a div token, from whom it diverts the call. It vouches for that alone.
     """
 
     # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
@@ -96,6 +99,7 @@ class Result(Struct, frozen=True):
     unwanted: CalleeRefusal | None = None
     unchecked: bool = False
     signer: TrustedSigner | None = None
+    diverting: TN | URI | None = None
 
 
 class Verdict(Struct, frozen=True):

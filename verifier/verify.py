@@ -19,10 +19,14 @@ For each Identity header of the call, the first check that fails ends that heade
 10. the token was not seen before; no order stops it; the number is held
     where it was signed; its signer's displays are not used as a pool; the
     callee does not refuse such calls                                         438, 437, 608, 607
+11. of a diverted call: genuine div tokens lead from the token to the target  438
 
-Steps 1 to 5 need no key. Side effects come last: only a genuine token enters the replay store.
-A certificate that is not in the cache is a value, NeedCertificates: the caller fetches and asks
-again, so this module waits for nothing.
+Step 11 is RFC 8946 section 4.2, in verifier/diversion.py; before step 6 it is made as far as it
+needs no key, in place of dest in step 5.
+
+Steps 1 to 5 need no key (verifier.screen). Side effects come last: only a genuine token enters the
+replay store. A certificate that is not in the cache is a value, NeedCertificates: the caller
+fetches and asks again, so this module waits for nothing.
 """
 
 from __future__ import annotations
@@ -47,6 +51,7 @@ from zhenxian.registry.model import CalleeRefusal, Registry
 from zhenxian.registry.parties import observation
 from zhenxian.verifier.analytics import AS_USUAL, ConductPolicy, keys
 from zhenxian.verifier.decisive import verdict_of
+from zhenxian.verifier.diversion import Diversions, gather_diverting, unsigned_diversion
 from zhenxian.verifier.facts import Sources, gather
 from zhenxian.verifier.judge import JUDGE_CHECKS, judge
 from zhenxian.verifier.marks import going_on, marked, to_emergency
@@ -63,7 +68,15 @@ from zhenxian.verifier.replay import (
     replay_key,
 )
 from zhenxian.verifier.request import VerificationRequest
-from zhenxian.verifier.screen import SCREEN_CHECKS, Screened, ScreenPolicy, outdated, read, screen
+from zhenxian.verifier.screen import (
+    SCREEN_CHECKS,
+    Diverting,
+    Screened,
+    ScreenPolicy,
+    outdated,
+    read,
+    screen,
+)
 from zhenxian.verifier.token import TOKEN_CHECKS, VerifiedPASSporT, signed_by
 from zhenxian.verifier.trust import Signers, Trust
 from zhenxian.verifier.unsigned import (
@@ -73,7 +86,7 @@ from zhenxian.verifier.unsigned import (
     judge_unsigned,
     region,
 )
-from zhenxian.verifier.verdict import Check, Refusal, Result, Verdict
+from zhenxian.verifier.verdict import Check, Label, Refusal, Result, Verdict
 
 _MARK_OCTETS: Final = 7  # of replay_key
 NOBODY_SIGNS: Final = UnsignedPolicy()
@@ -131,9 +144,9 @@ class Verifier:
         """Start with nothing validated.
 
         Args:
-            lacking: tells whether lists that a chain's path names are to be fetched first.
-            suspect: told the x5u under whose chain from the cache a signature failed, or whose
-                certificate is revoked: its host may have replaced it
+            lacking: says whether lists that a chain's path names are to be fetched first.
+            suspect: called with an x5u whose chain from the cache did not verify a signature, or
+                holds a revoked certificate: its host may have replaced it
                 (certs.repository.CertificateRepository.suspect).
         """
         self.policy = policy
@@ -151,7 +164,7 @@ class Verifier:
         self._signers = Signers()
 
     def judge_by(self, trust: Trust) -> None:
-        """Judge certificates by this from now on."""
+        """Replace what certificates are judged by, from the next call on."""
         self.trust = trust
 
     def verify(
@@ -166,7 +179,7 @@ class Verifier:
         Args:
             now: seconds since the epoch.
             fetched: by x5u, what an earlier NeedCertificates asked for.
-            question: tells a repeated question from a replay.
+            question: distinguishes a repeated question from a replay.
 
         Returns:
             The verdict, or what must be fetched before there can be one. The call's verstat is
@@ -186,11 +199,15 @@ class Verifier:
         fetched: Mapping[str, Chain | Failure] = NOTHING_FETCHED,
         *,
         lists: bool = True,
+        forwarding: bool = False,
+        diverted: bool = False,
     ) -> Verdict | NeedCertificates | Opened:
         """Steps 1 to 7, for all headers of a call. Arguments as of `verify`.
 
         Args:
             lists: False once revocation lists were asked for: go on without what is lacking.
+            forwarding: the call is about to be diverted from its target, who was called earlier.
+            diverted: a single header is known to be a div.
         """
         # 1. an Identity header is present
         if not request.identities:
@@ -207,14 +224,28 @@ class Verifier:
         missing: list[str] = []
         uncovered: list[Chain] = []
         entries: list[Result | Candidate] = []
+        diversions: Diversions | None = None
+        if forwarding or diverted or len(values) > 1:
+            tokens = [read(value, request, self.policy) for value in values]
+            diversions = Diversions(
+                tokens, values, request, self.policy, now, forwarding=forwarding
+            )
+            values = diversions.values
+            linked = zip(diversions.tokens, diversions.refused, strict=True)
         for value in values:
             # 2, 3. header and token
-            token = read(value, request, self.policy)
+            if diversions is None:
+                token = read(value, request, self.policy)
+            else:
+                token, refused = next(linked)
             if isinstance(token, Refusal):
                 entries.append(Result(None, value, _passed(_ALL, token.check), token))
                 continue
             # 3, 4, 5. x5u, Date and iat, orig and dest
-            refused = screen(token, request, now, self.policy)
+            if diversions is None:
+                if type(token) is Diverting:
+                    return self.open(request, now, fetched, lists=lists, diverted=True)
+                refused = screen(token, request, now, self.policy)
             if refused is not None:
                 entries.append(_result(token, value, _passed(_ALL, refused.check), refused))
                 continue
@@ -244,7 +275,8 @@ class Verifier:
             return NeedCertificates(tuple(dict.fromkeys(missing)))
         if uncovered:
             return NeedCertificates((), tuple(uncovered))
-        return Opened(request, now, entries, to_emergency(request, self.sources.plan), fetched)
+        helps = to_emergency(request, self.sources.plan)
+        return Opened(request, now, entries, helps, fetched, diversions)
 
     def close(self, opened: Opened, question: Question | None = None) -> Verdict:
         """Step 10 with the replay store at hand: presume, ask, settle."""
@@ -254,16 +286,21 @@ class Verifier:
     def presume(self, opened: Opened) -> Verdict:
         """Step 10 for all headers whose signature verified, as if their tokens were new.
 
-        It leaves no trace, but that a key may have been replaced where a signature fails. A call
-        that is neither genuine nor found false is judged by its display alone.
+        Nothing is recorded, except that a failed signature may mark a cached chain as outdated.
+        A call that is neither genuine nor found false is judged by its display alone.
         """
+        diversions = opened.diversions
         for entry in opened.entries:
             if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT):
                 entry.key = replay_key(entry.token.header.token, entry.token.signature)
                 self.certificates.keep(entry.token.passport.header.x5u)
-                late = outdated(opened.request, opened.now, self.policy)
-                facts = gather(entry.token, opened.request, opened.now, self.sources, late)
-                entry.facts = facts.to_emergency() if opened.to_emergency else facts
+                if diversions is None:
+                    late = outdated(opened.request, opened.now, self.policy)
+                    facts = gather(entry.token, opened.request, opened.now, self.sources, late)
+                    entry.helps = opened.to_emergency
+                    entry.facts = facts.to_emergency() if opened.to_emergency else facts
+                else:
+                    self._gather_linked(entry, entry.token, opened, diversions)
             elif (
                 isinstance(entry, Candidate)
                 and isinstance(entry.token, Refusal)
@@ -281,11 +318,13 @@ class Verifier:
             answer: to the presumed verdict; kept for who asks again, with the first token.
         """
         sightings: dict[bytes, Sighting] = {}
+        diversions = opened.diversions
+        window = self.policy.iat_window if diversions is None else diversions.kept
         for entry in opened.entries:
             if not isinstance(entry, Candidate) or entry.facts is None:
                 continue
             if entry.key not in sightings:
-                until = entry.screened.passport.iat + self.policy.iat_window + 1
+                until = entry.screened.passport.iat + window + 1
                 sightings[entry.key] = Sighting(
                     entry.key, until, question, b"" if sightings else answer
                 )
@@ -302,23 +341,27 @@ class Verifier:
         return seen
 
     def settle(self, opened: Opened, presumed: Verdict, seen: Sequence[Sighted]) -> Verdict:
-        """The verdict, `presumed` itself where all tokens are new. Tells conduct of what counts.
+        """The verdict, `presumed` itself where all tokens are new; analytics observes what counts.
 
         Args:
             seen: answers to `sightings`, in their order.
         """
-        verdict, told = presumed, self.sources.conduct is not None
+        verdict, observed = presumed, self.sources.conduct is not None
         if seen.count(NEW) < len(seen):
             keys = [one.key for one in self.sightings(opened)]
             by_key = dict(zip(keys, seen, strict=True))
             verdict = self._judged(opened, by_key)
-            told = told and NEW in seen
+            observed = observed and NEW in seen
         else:
             by_key = {}
-        if told and not opened.to_emergency:
+        if observed:
             for entry, result in zip(opened.entries, verdict.results, strict=True):
-                if isinstance(entry, Candidate) and by_key.get(entry.key, NEW) is NEW:
-                    self._tell(entry, result.refusal, opened)
+                if (
+                    isinstance(entry, Candidate)
+                    and not entry.helps
+                    and by_key.get(entry.key, NEW) is NEW
+                ):
+                    self._observe(entry, result.refusal, opened)
         return verdict
 
     def _judged(self, opened: Opened, seen: Mapping[bytes, Sighted]) -> Verdict:
@@ -333,11 +376,15 @@ class Verifier:
             results.append(self._close(entry, sighted))
             if entry.key:
                 met.add(entry.key)
+        if opened.diversions is not None:
+            results = opened.diversions.settled(results, _ALL)
         verdict = verdict_of(tuple(results))
         request = opened.request
         if verdict.verstat is Verstat.NONE:
             return self._unvouched(verdict, request, opened.now)
         verdict = marked(verdict, request.orig, self.sources.plan, self.sources.registry)
+        if request.dest and unsigned_diversion(request, verdict):
+            verdict = replace(verdict, labels=(*verdict.labels, Label.DIVERSION_UNSIGNED))
         return going_on(verdict) if opened.to_emergency else verdict
 
     def _unvouched(self, verdict: Verdict, request: VerificationRequest, now: int) -> Verdict:
@@ -375,18 +422,20 @@ class Verifier:
             notes.append(_REPEATED[sighted.sight])
         return replace(result, notes=tuple(notes))
 
-    def _tell(self, candidate: Candidate, refusal: Refusal | None, opened: Opened) -> None:
-        """What the call tells of its signer's conduct. Asked about again, it tells nothing more."""
+    def _observe(self, candidate: Candidate, refusal: Refusal | None, opened: Opened) -> None:
+        """Count the call for its signer, once however often it is asked about."""
         conduct, token, facts = self.sources.conduct, candidate.token, candidate.facts
         if conduct is None or not isinstance(token, VerifiedPASSporT) or facts is None:
             return
         if refusal is not None and refusal.check not in _COUNTS:
             return
-        extension, called = token.passport.extension, opened.request.called
+        diversions, extension = opened.diversions, token.passport.extension
         if not isinstance(extension, Shaken):
             return
-        # A token may name others beside whom the call is for, by the request.
-        told = observation(
+        # A token may name others beside whom the call is for, by the request; of a diverted call,
+        # who is reached counts.
+        called = opened.request.called if diversions is None else diversions.numbers
+        seen = observation(
             keys(token),
             token.orig,
             called[0] if called else None,
@@ -396,8 +445,28 @@ class Verifier:
             extension.origid,
             int.from_bytes(candidate.key[:_MARK_OCTETS], "big"),
         )
-        if told is not None:
-            conduct.observe(told)
+        if seen is not None:
+            conduct.observe(seen)
+
+    def _gather_linked(
+        self,
+        entry: Candidate,
+        token: VerifiedPASSporT,
+        opened: Opened,
+        diversions: Diversions,
+    ) -> None:
+        """Key and facts of one of several tokens: signed for who was called, whoever is reached."""
+        place = next(at for at, one in enumerate(opened.entries) if one is entry)
+        entry.key = diversions.key(place, entry.key)
+        request, now, sources = opened.request, opened.now, self.sources
+        if isinstance(entry.screened, Diverting):
+            facts = gather_diverting(token, entry.screened.diverting, sources.registry, now)
+        else:
+            called = token.passport.dest.tn if diversions.led(place) else diversions.numbers
+            late = outdated(request, now, self.policy)
+            facts = gather(token, request, now, sources, late, called=called)
+        entry.helps = opened.to_emergency and diversions.helps(place, sources.plan.emergency)
+        entry.facts = facts.to_emergency() if entry.helps else facts
 
     def signer(self, chain: Chain, now: int) -> TrustedSigner | Untrusted:
         """Validate a chain, or remember doing so (verifier.trust)."""
@@ -438,5 +507,5 @@ def _result(
     )
 
 
-# Checks that failed, and the call tells of its signer's conduct all the same.
+# A call that fails one of these checks still counts for its signer's conduct.
 _COUNTS: Final = (Check.CONDUCT, Check.CONSENT)

@@ -69,7 +69,9 @@ class OwnSigning(TypedDict, total=False):
     """Members of both dialects' signing answers; all but requestId are this project's own."""
 
     requestId: str
+    canonical: Annotated[str, Meta(description="The display as it was signed: digits, or a URI.")]
     attest: Annotated[Attestation | None, Meta(description="What was signed.")]
+    ppt: Annotated[str, _one_of("DiversionPpt", "div", "div-o")]
     decision: Annotated[DecisionReason, Meta(description="Why: of the table of reasons.")]
     decisionText: Annotated[str, Meta(description="Why, as a sentence.")]
     labels: Annotated[list[Label], Meta(description="What a policy that only labels says.")]
@@ -119,9 +121,10 @@ class RequestErrorMembers(TypedDict, total=False):
 
 
 class AtisError(TypedDict):
-    """A refusal (ATIS-1000082). `finding` is this project's own."""
+    """A refusal (ATIS-1000082). `sentence` and `finding` are this project's own."""
 
     requestError: RequestErrorMembers
+    sentence: Annotated[str, Meta(description="The text with its variables, for people.")]
     finding: NotRequired[FindingAnswer]
 
 
@@ -150,13 +153,32 @@ class HeaderChecks(TypedDict):
     detail: str | None
 
 
-class OwnVerification(TypedDict, total=False):
-    """Members of both dialects' verification answers, this project's own."""
+class DivertingIdentity(TypedDict, total=False):
+    """Who diverted the call: one of the two."""
 
+    tn: str
+    uri: str
+
+
+class DivResult(TypedDict):
+    """What was verified of a div token."""
+
+    div: DivertingIdentity
+    verstatValue: Verstat
+
+
+class OwnVerification(TypedDict, total=False):
+    """Members of both dialects' verification answers; all but divResult are this project's own."""
+
+    divResult: Annotated[list[DivResult], Meta(description="Of a diverted call (RFC 8946).")]
     sipResponse: SipResponse
     labels: Annotated[list[Label], Meta(description="What a policy that only labels says.")]
     kind: Annotated[str, _one_of("DisplayKind", "messaging", "privacy")]
     reason: Annotated[VerdictReason, Meta(description="Of the table of reasons.")]
+    canonical: Annotated[str, Meta(description="The display as it was read: digits, or a URI.")]
+    paiHeader: Annotated[
+        str, Meta(description="P-Asserted-Identity value with verstat; none of who is withheld.")
+    ]
     reasonHeader: Annotated[str, Meta(description="SIP Reason header value, RFC 9410.")]
     failedCheck: CheckName
     attest: Annotated[Attestation | None, Meta(description="Of a token that passed.")]

@@ -13,6 +13,8 @@ from zhenxian.api.calls.answers import (
     AtisError,
     AtisSigning,
     AtisVerification,
+    DivertingIdentity,
+    DivResult,
     ExceptionMembers,
     FindingAnswer,
     OwnVerification,
@@ -25,21 +27,27 @@ from zhenxian.api.calls.answers import (
 )
 from zhenxian.api.calls.errors import SPOKEN
 from zhenxian.api.calls.requests import Dialect, Echo, filled
+from zhenxian.calls.asserted import asserted
+from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
+from zhenxian.core.tn import TN
 from zhenxian.signer.decide import Decision
 from zhenxian.signer.sign import SignedHeader
 from zhenxian.verifier.redress import Rejection
 from zhenxian.verifier.verdict import Label, Result, Verdict
 
 DECLINED: Final = Rejection()
+_AS_IT_IS: Final = Reading()
+_ERROR: Final = "Error: "
+_DENIED: Final = "Error: Signing refused by policy: %1: %2."
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) -> bytes:
     """A signing answer: `identity` (ATIS-1000082) or `identityHeader` (3GPP).
 
-    With `explain`: attest, the decision's reason, a sentence, and what the caller's conduct shows,
-    as members of our own. `labels` as in `judged`.
+    With `explain`: attest, or ppt where that is no shaken, the decision's reason, a sentence, and
+    what the caller's conduct shows, as members of our own. `labels` as in `judged`.
     """
     members: AtisSigning | ThreegppSigning = (
         {"identity": header.identity}
@@ -53,7 +61,11 @@ def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) 
     if decision.unwanted is not None:
         members.setdefault("labels", []).append(Label.CALLEE_REFUSES_MARKETING)
     if explain:
-        members["attest"] = decision.attest
+        members["canonical"] = str(header.passport.orig)
+        if decision.attest is not None:
+            members["attest"] = decision.attest
+        else:
+            members["ppt"] = header.passport.header.ppt or ""
         members["decision"] = decision.reason.code
         members["decisionText"] = decision.detail
         if decision.finding is not None:
@@ -66,7 +78,7 @@ def refused(reason: Reason, variables: tuple[str, ...], dialect: Dialect) -> byt
     if dialect is Dialect.THREEGPP:
         return _encode({"error": filled(reason, variables).removeprefix("Error: ")})
     message_id = SPOKEN[reason].message_id or OTHER_POLICY
-    text = reason.text if reason.text.startswith("Error: ") else f"Error: {reason.text}."
+    text = reason.text if reason.text.startswith(_ERROR) else f"{_ERROR}{reason.text}."
     told: ExceptionMembers = {
         "messageId": message_id,
         "text": text,
@@ -75,7 +87,7 @@ def refused(reason: Reason, variables: tuple[str, ...], dialect: Dialect) -> byt
     error: RequestErrorMembers = (
         {"policyException": told} if message_id.startswith("POL") else {"serviceException": told}
     )
-    return _encode({"requestError": error})
+    return _encode({"requestError": error, "sentence": _sentence(text, variables)})
 
 
 def denied(decision: Decision, dialect: Dialect, explain: bool) -> bytes:
@@ -87,18 +99,27 @@ def denied(decision: Decision, dialect: Dialect, explain: bool) -> bytes:
     if dialect is Dialect.THREEGPP:
         members = {"error": f"{decision.reason.code}: {decision.detail}"}
     else:
+        variables = (decision.reason.code, decision.detail)
         members = {
             "requestError": {
                 "policyException": {
                     "messageId": SPOKEN[decision.reason].message_id or OTHER_POLICY,
-                    "text": "Error: Signing refused by policy: %1: %2.",
-                    "variables": [decision.reason.code, decision.detail],
+                    "text": _DENIED,
+                    "variables": list(variables),
                 }
-            }
+            },
+            "sentence": _sentence(_DENIED, variables),
         }
     if explain and decision.finding is not None:
         members["finding"] = finding_told(decision.finding)
     return _encode(members)
+
+
+def _sentence(text: str, variables: tuple[str, ...]) -> str:
+    """A text with its variables filled in, as one line of a log has it."""
+    for index, variable in enumerate(variables, 1):
+        text = text.replace(f"%{index}", variable)
+    return text.removeprefix(_ERROR)
 
 
 def finding_told(found: Finding) -> FindingAnswer:
@@ -117,13 +138,20 @@ def finding_told(found: Finding) -> FindingAnswer:
     }
 
 
-def judged(verdict: Verdict, echo: Echo, explain: bool, rejection: Rejection = DECLINED) -> bytes:
+def judged(
+    verdict: Verdict,
+    echo: Echo,
+    explain: bool,
+    rejection: Rejection = DECLINED,
+    reading: Reading = _AS_IT_IS,
+) -> bytes:
     """A verification answer.
 
     ATIS-1000082: verstat, and reasoncode, reasontext, reasondesc on failure (running servers and
-    clients spell them so; camel case is of 3GPP). 3GPP: verstatValue
-    and one verifyResult a header. With `explain`: attest, origid, spc, the Reason header of
-    RFC 9410, and with the request's `explain` every check.
+    clients spell them so; camel case is of 3GPP). 3GPP: verstatValue and one verifyResult a header.
+    Both: divResult of a diverted call. With `explain`: the canonical display, P-Asserted-Identity
+    with verstat, attest, origid, spc, the Reason header of RFC 9410, and with the request's
+    `explain` every check.
 
     Three members of our own are there whatever `explain` says: `labels`, a list of strings; `kind`,
     of the display, where a screen is to show it; and `sipResponse` for a call that is to be
@@ -137,13 +165,22 @@ def judged(verdict: Verdict, echo: Echo, explain: bool, rejection: Rejection = D
     )
     if verdict.sip is not SipStatus.OK and not verdict.sip.stir:
         members["sipResponse"] = _response(
-            rejection.of(verdict.sip), rejection.contact_for(verdict)
+            rejection.status_for(verdict), rejection.contact_for(verdict)
         )
+    if len(verdict.results) > 1 or verdict.verstat is not Verstat.PASSED:
+        diverted = _div_result(verdict)
+        if diverted:
+            members["divResult"] = diverted
     if verdict.labels:
         members["labels"] = list(verdict.labels)
     if verdict.kind is not None:
         members["kind"] = verdict.kind
     if explain:
+        if echo.orig is not None:
+            members["canonical"] = str(echo.orig)
+            asserting = asserted(echo.orig, verdict.verstat, reading)
+            if asserting is not None:
+                members["paiHeader"] = asserting
         _own(verdict, echo, members)
     return _encode({"verificationResponse": members})
 
@@ -170,7 +207,7 @@ def _response(sip: SipStatus, call_info: str | None) -> SipResponse:
 def _atis(verdict: Verdict, rejection: Rejection) -> AtisVerification:
     if verdict.verstat is Verstat.PASSED:
         return {"verstat": verdict.verstat}
-    sip = rejection.of(verdict.sip)
+    sip = rejection.status_for(verdict)
     return {
         "reasoncode": sip.code,
         "reasontext": sip.phrase,
@@ -191,6 +228,20 @@ def _threegpp(verdict: Verdict, echo: Echo, rejection: Rejection) -> ThreegppVer
     if echo.display_name is not None:
         members["displayName"] = echo.display_name
     return members
+
+
+def _div_result(verdict: Verdict) -> list[DivResult]:
+    """Who diverted the call, with what was verified of each (TS 24.229 Annex V)."""
+    told: list[DivResult] = []
+    for result in verdict.results:
+        number = result.diverting
+        if number is not None:
+            div: DivertingIdentity = (
+                {"tn": str(number)} if isinstance(number, TN) else {"uri": str(number)}
+            )
+            verstat = result.refusal.reason.verstat if result.refusal is not None else None
+            told.append({"div": div, "verstatValue": verstat or Verstat.PASSED})
+    return told
 
 
 def _result(result: Result, rejection: Rejection) -> VerifyResult:

@@ -17,6 +17,7 @@ from zhenxian.api.calls.answers import (
     ThreegppSigningAnswer,
     ThreegppVerificationAnswer,
 )
+from zhenxian.api.calls.members import SigningBody, VerificationBody
 from zhenxian.api.calls.messages import (
     SIGNING,
     VERIFICATION,
@@ -24,12 +25,10 @@ from zhenxian.api.calls.messages import (
     Headers,
     Incoming,
 )
-from zhenxian.api.calls.requests import SigningBody, VerificationBody
-from zhenxian.api.calls.service import Calls
+from zhenxian.api.calls.service import LATER, Calls
 from zhenxian.api.examples import CALLEE, DISPLAY, EXAMPLE_TIME, IDENTITY, ORIGID
 from zhenxian.api.permissions import Action, Thing, needs
 from zhenxian.api.schema import JSON, answered, content
-from zhenxian.calls.pipeline import Asking, Waiting
 
 _OTHER_METHODS: Final = ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"]
 
@@ -132,7 +131,7 @@ def calls_router(calls: Calls) -> APIRouter:
         headers.peer = state.get(PEER)
         headers.address = state.get(ADDRESS, "")
         waiting = state.get("waiting")
-        if isinstance(waiting, Waiting | Asking):
+        if isinstance(waiting, LATER):
             return _response(await calls.go_on(waiting))
         body = b""
         if headers.content_length is not None and calls.reads_body(headers):
@@ -167,7 +166,9 @@ def calls_router(calls: Calls) -> APIRouter:
         "Sign a call (STI-AS)",
         description="Decides the attestation from the registry and signs a shaken PASSporT."
         " `access` (or profileId) names the access the call came in by; a known origid does, too."
-        " A proxy may get less than it asks for, never more.",
+        " A proxy may get less than it asks for, never more. A forwarded call gets a div where"
+        " `identity` holds the Identity headers that it came with, `div` who forwards, and `dest`"
+        " its new destination (RFC 8946).",
         responses=_responses(
             answered("Signed.", AtisSigningAnswer, ThreegppSigningAnswer), *_CODES, 503
         ),

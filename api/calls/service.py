@@ -38,6 +38,7 @@ from zhenxian.api.calls.requests import (
     read_verification,
 )
 from zhenxian.api.permissions import Action, Thing, roles_of
+from zhenxian.calls.diversion import Forwarded, divert, unproven
 from zhenxian.calls.pipeline import (
     STAGED,
     Asked,
@@ -54,6 +55,7 @@ from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason
 from zhenxian.signer.screen import Unfit
 from zhenxian.verifier.redress import Rejection
+from zhenxian.verifier.replay import Question
 from zhenxian.verifier.verdict import Verdict
 
 _MAY_ASK: Final = frozenset(roles_of(Thing.CALLS, Action.ASK))
@@ -72,7 +74,9 @@ class RestCall(Asked):
     echo: Echo
 
 
-Later: TypeAlias = Waiting[RestCall] | Asking[RestCall]  # `Calls.go_on` goes on from there
+# What `Calls.go_on` goes on from.
+Later: TypeAlias = Waiting[RestCall] | Asking[RestCall] | Forwarded[RestCall]
+LATER: Final = (Waiting, Asking, Forwarded)
 
 
 class CallPolicy(Struct, frozen=True, kw_only=True):
@@ -141,7 +145,7 @@ class Calls:
         return principal is not None
 
     def answered(self) -> None:
-        """After answers went out: what calls told is counted, for which none of them waits."""
+        """Count the observations after answers went out; no call waits for that."""
         self.pipeline.count()
 
     async def answer_waiting(self, request: Incoming) -> Answer:
@@ -153,7 +157,11 @@ class Calls:
         return await self.go_on(first)
 
     async def go_on(self, waiting: Later) -> Answer:
-        """Fetch or ask what a verification waits for, then finish it. Never raises."""
+        """Fetch or ask what a call waits for, then finish it. Never raises."""
+        if isinstance(waiting, Forwarded):
+            answer = await self._forward(waiting)
+            self.answered()
+            return answer
         try:
             if isinstance(waiting, Asking):
                 self.asking += 1
@@ -171,9 +179,24 @@ class Calls:
         self.answered()
         return answer
 
+    async def _forward(self, call: Forwarded[RestCall]) -> Answer:
+        """A signing request of a forwarded call."""
+        echo, name = call.asked.echo, call.asked.name
+        try:
+            return self._forwarded(call, await divert(self.pipeline, call))
+        except Exception:
+            _logger.exception("signing a forwarded call failed")
+            return self._internal(SIGNING, echo.dialect, name)
+
+    def _forwarded(self, call: Forwarded[RestCall], made: Signing[RestCall] | Unfit) -> Answer:
+        if isinstance(made, Unfit):
+            echo, name = call.asked.echo, call.asked.name
+            return self._error(SIGNING, _unfit(made, echo.dialect), echo.dialect, name)
+        return self._signed(made) if made.decision.signs else self._denied(made)
+
     def _stage(
         self, incoming: Incoming
-    ) -> Answer | Waiting[RestCall] | Signing[RestCall] | Verifying[RestCall]:
+    ) -> Answer | Later | Signing[RestCall] | Verifying[RestCall]:
         """Everything about a request up to the signature."""
         started = self.pipeline.timer()
         path, headers, body = incoming.path, incoming.headers, incoming.body
@@ -187,7 +210,7 @@ class Calls:
             principal = self._admit(incoming.method, headers, body)
             dialect = principal.dialect or dialect
             if path == SIGNING:
-                return self._sign(body, dialect, name, started)
+                return self._sign(incoming, principal, dialect, name, started)
             return self._verify(incoming, principal, dialect, name, started)
         except RequestError as error:
             if dialect is None and error.reason in _BEFORE_PARSING:
@@ -237,18 +260,31 @@ class Calls:
         return principal
 
     def _sign(
-        self, body: bytes, dialect: Dialect | None, name: bytes, started: float
-    ) -> Answer | Signing[RestCall]:
-        policy = self.policy
-        request, echo = read_signing(body, configured=dialect, reading=policy.reading)
-        call = self.pipeline.decide(request, RestCall(name, started, echo))
+        self,
+        incoming: Incoming,
+        principal: Principal,
+        dialect: Dialect | None,
+        name: bytes,
+        started: float,
+    ) -> Answer | Signing[RestCall] | Forwarded[RestCall]:
+        body, reading = incoming.body, self.policy.reading
+        request, echo = read_signing(body, configured=dialect, reading=reading)
+        asked = RestCall(name, started, echo)
+        if request.forwarded is not None and request.forwarded.provable:
+            question = self._question(incoming, principal, request.forwarded.call_id)
+            forwarded = Forwarded(asked, request, question)
+            made = unproven(self.pipeline, forwarded)
+            return forwarded if made is None else self._forwarded(forwarded, made)
+        call = self.pipeline.decide(request, asked)
         if isinstance(call, Unfit):
             raise _unfit(call, echo.dialect)
-        if call.decision.attest is not None:
-            return call
+        return call if call.decision.attest is not None else self._denied(call)
+
+    def _denied(self, call: Signing[RestCall]) -> Answer:
         self.pipeline.signed(call)
-        denied = answers.denied(call.decision, echo.dialect, policy.explain)
-        return Answer(SPOKEN[call.decision.reason].status, denied, name)
+        asked, decision = call.asked, call.decision
+        denied = answers.denied(decision, asked.echo.dialect, self.policy.explain)
+        return Answer(SPOKEN[decision.reason].status, denied, asked.name)
 
     def _signed(self, call: Signing[RestCall]) -> Answer:
         if call.signed is None:
@@ -266,19 +302,29 @@ class Calls:
         name: bytes,
         started: float,
     ) -> Answer | Waiting[RestCall] | Verifying[RestCall]:
-        headers, body = incoming.headers, incoming.body
+        body = incoming.body
         request, echo = read_verification(body, configured=dialect, reading=self.policy.reading)
-        question, request_id = None, headers.request_id
-        if request_id is not None and not request_id.strip():
-            request_id = None  # a variable of the proxy that is not set names no question
-        if request.call_id is not None or request_id is not None:
-            by, now = _asker(principal, headers), self.pipeline.clock()
-            question = question_of(by, request.call_id, request_id, body, now)
+        question = self._question(incoming, principal, request.call_id)
         call = self.pipeline.open(request, RestCall(name, started, echo), self._written, question)
         return self._judged(call) if isinstance(call, Judged) else call
 
+    def _question(
+        self, incoming: Incoming, principal: Principal, call_id: str | None
+    ) -> Question | None:
+        """What tells a repetition; None for nothing."""
+        headers = incoming.headers
+        request_id = headers.request_id
+        if request_id is not None and not request_id.strip():
+            request_id = None  # a variable of the proxy that is not set names no question
+        if call_id is None and request_id is None:
+            return None
+        by, now = _asker(principal, headers), self.pipeline.clock()
+        return question_of(by, call_id, request_id, incoming.body, now)
+
     def _written(self, verdict: Verdict, asked: RestCall) -> bytes:
-        return answers.judged(verdict, asked.echo, self.policy.explain, self._rejection())
+        return answers.judged(
+            verdict, asked.echo, self.policy.explain, self._rejection(), self.policy.reading
+        )
 
     def _judged(self, judged: Judged[RestCall]) -> Answer:
         answer = judged.answer

@@ -12,7 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from zhenxian.analytics.counted import Contact
 from zhenxian.analytics.detector import Detector
-from zhenxian.analytics.model import Assessment, Finding, Key, KeyKind, Picture, Sample, State
+from zhenxian.analytics.model import (
+    Assessment,
+    Finding,
+    Key,
+    KeyKind,
+    Picture,
+    Sample,
+    State,
+)
 from zhenxian.api.auth import Authenticator, Principal
 from zhenxian.api.calls.answers import FOUND_STATES
 from zhenxian.api.calls.responses import finding_told
@@ -34,14 +42,7 @@ from zhenxian.core.reading import Reading
 from zhenxian.passport.ppt.shaken import MAX_ORIGID_LENGTH
 from zhenxian.registry.forms import AS_WRITTEN, row_of
 from zhenxian.registry.journal import put
-from zhenxian.registry.model import (
-    MOST_AHEAD,
-    Clearing,
-    ConductKind,
-    ConductMeasure,
-    Kind,
-    clearing_id,
-)
+from zhenxian.registry.model import MOST_AHEAD, Clearing, Kind, clearing_id
 from zhenxian.registry.store import RegistryStore
 
 MAX_ENDED: Final = 1_000  # ends of calls in one request
@@ -304,16 +305,16 @@ def clearing_of(found: Finding, confirmed: int, by: str, reason: str, now: int) 
     # What is cleared may come from a node whose clock is ahead.
     at = min(max(now, confirmed), now + MOST_AHEAD)
     return Clearing(
-        clearing_id(at, secrets.token_hex(4)),
-        ConductKind(found.key.kind.value),
-        found.key.id,
-        at,
-        by,
-        reason,
-        found.state.name.lower(),
-        found.since,
-        tuple(ConductMeasure(measure.value) for measure in found.measures),
-        found.sentence,
+        id=clearing_id(at, secrets.token_hex(4)),
+        kind=found.key.kind,
+        target=found.key.id,
+        at=at,
+        by=by,
+        reason=reason,
+        state=found.state.name.lower(),
+        since=found.since,
+        measures=found.measures,
+        sentence=found.sentence,
     )
 
 

@@ -18,7 +18,7 @@ from zhenxian.core.tn import TN
 from zhenxian.registry.kinds import NumberKind
 from zhenxian.registry.members import MEMBERS, Member
 from zhenxian.registry.meta import Form
-from zhenxian.registry.model import TYPES, ConductMeasure, Kind
+from zhenxian.registry.model import TYPES, Kind
 
 Seconds: TypeAlias = Annotated[int, Meta(description="Seconds since the epoch.")]
 Following: TypeAlias = Annotated[
@@ -54,7 +54,7 @@ def _list(of: Any) -> Any:
 def _members(kind: Kind) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
     for member in MEMBERS[kind]:
-        told = Meta(description=member.told, examples=member.schema.get("examples"))
+        told = Meta(description=member.meaning, examples=member.schema.get("examples"))
         of: Any = Annotated[_type(member), told]
         if kind is Kind.SUBJECT and member.name in PRIVATE:
             found.append((member.name, of | UnsetType, UNSET))
@@ -314,7 +314,7 @@ class ClearingAnswer(TypedDict):
     reason: str
     state: StandingState
     since: Seconds
-    measures: list[ConductMeasure]
+    measures: list[Measure]
     sentence: str
 
 
@@ -368,6 +368,46 @@ class ProgressAnswer(TypedDict):
     """How far a named import came."""
 
     line: int
+
+
+class LostRecord(TypedDict):
+    """A record that lost commits changed."""
+
+    kind: str
+    key: str
+
+
+class LostCommitAnswer(TypedDict):
+    """A commit that Redis lost."""
+
+    seq: int
+    time: Seconds
+    author: str
+    reason: str
+    changed: Annotated[list[LostRecord], Meta(description="The first of these.")]
+
+
+class LossesAnswer(TypedDict):
+    """What Redis lost of this node's registry, until somebody has looked."""
+
+    count: Annotated[int, Meta(description="Commits that were lost.")]
+    commits: Annotated[list[LostCommitAnswer], Meta(description="The last of these.")]
+    held: Annotated[
+        list[LostRecord],
+        Meta(description="Stay as strict on this node as the lost commits had left them."),
+    ]
+    beyond: Annotated[
+        bool, Meta(description="Too many to hold each: nothing is signed above B here.")
+    ]
+
+
+class ClockAnswer(TypedDict):
+    """A node's clock, and what contradicts it."""
+
+    time: Seconds
+    doubts: Annotated[
+        list[str], Meta(description="While there is one, nothing is registered through this node.")
+    ]
 
 
 class HealthAnswer(TypedDict):

@@ -12,13 +12,13 @@ from msgspec import Struct
 from pydantic import Field, SkipValidation, TypeAdapter, ValidationError
 
 from zhenxian.api.auth import Authenticator, Principal
+from zhenxian.api.idempotency import Once, OnceOnly
 from zhenxian.api.management.answers import BatchAnswer, BatchProblem
 from zhenxian.api.management.bodies import ROWS
 from zhenxian.api.management.common import PROBLEM_JSON, problem, problems, requires
 from zhenxian.api.management.editing import Editor, check_own
 from zhenxian.api.management.pages import AT_ONCE, page_of, rows_of
 from zhenxian.api.management.parameters import ModeOf, Reason
-from zhenxian.api.once import Once, OnceOnly
 from zhenxian.api.permissions import RECORDS, Action
 from zhenxian.api.schema import answered
 from zhenxian.core.errors import ConfigError

@@ -7,11 +7,13 @@ transaction, and a file that is cut off changes nothing.
 # Annotations name variables of the functions around them: they are not postponed here.
 import asyncio
 import csv
+import errno
 import hashlib
 import io
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, Annotated, Any, Final
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
@@ -30,10 +32,10 @@ from zhenxian.api.management.parameters import ModeOf, Reason
 from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.reading import PlainRoute
 from zhenxian.api.schema import answered
-from zhenxian.core.errors import ConfigError
+from zhenxian.core.errors import ConfigError, StoreFullError
 from zhenxian.registry.cells import HEAD, cell, foreign
 from zhenxian.registry.forms import row_of
-from zhenxian.registry.imports import MOST_TOLD, Imports, Mode, Report
+from zhenxian.registry.imports import MOST_LISTED, Imports, Mode, Report
 from zhenxian.registry.members import COLUMNS
 from zhenxian.registry.model import NAMES, Kind
 from zhenxian.registry.store import Records, RegistryStore
@@ -41,6 +43,7 @@ from zhenxian.registry.store import Records, RegistryStore
 CSV: Final = "text/csv"
 _UPLOADS: Final = 4  # at once; each takes up to max_import octets of the disk
 _BUFFER: Final = 1_048_576  # octets gathered before the disk is asked
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FIRST: Final = 100  # records of an export that no process is started for
 
 _KINDS: Final = {name: kind for kind, name in NAMES.items()}
@@ -67,12 +70,27 @@ Name = Annotated[
 ]
 DryRun = Annotated[bool, Query(description="Check everything and write nothing.")]
 Told = Annotated[
-    int, Query(ge=0, le=MOST_TOLD, description="Refused rows that are listed; all are counted.")
+    int, Query(ge=0, le=MOST_LISTED, description="Refused rows that are listed; all are counted.")
 ]
 
 
 class _TooLargeError(Exception):
     pass
+
+
+@contextmanager
+def _told_full() -> Iterator[None]:
+    """Answers 507 when the disk has no room for the upload, or for what is registered by it."""
+    try:
+        yield
+    except StoreFullError as error:
+        raise HTTPException(507, f"{error}; what was committed before stays") from None
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise HTTPException(
+            507, f"the disk has no room for the upload ({error.strerror}); nothing was changed"
+        ) from None
 
 
 def bulk_router(
@@ -111,7 +129,11 @@ def bulk_router(
         operation_id="import_records",
         responses={
             **answered("What became of the rows.", ImportAnswer),
-            **problems(c413="The body is too large.", c415="Only text/csv is read."),
+            **problems(
+                c413="The body is too large.",
+                c415="Only text/csv is read.",
+                c507="The disk has no room for it. What was committed before stays.",
+            ),
             **problems(
                 ImportProblem,
                 c422="A value or the file is unusable; or, all or nothing, rows were refused, and"
@@ -136,7 +158,7 @@ def bulk_router(
         if uploads.locked():
             raise HTTPException(503, f"{_UPLOADS} imports are under way; try again later")
         async with uploads:
-            with tempfile.TemporaryFile(dir=imports.folder) as file:
+            with _told_full(), tempfile.TemporaryFile(dir=imports.folder) as file:
                 try:
                     digest = await _spool(request, file, max_import)
                 except _TooLargeError:

@@ -1,4 +1,4 @@
-"""Administration: who may ask, how problems are told, health, metrics."""
+"""What the management routes share: who may ask, how problems are answered, health, metrics."""
 
 from __future__ import annotations
 

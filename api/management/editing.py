@@ -8,8 +8,8 @@ from typing import Any, Final
 from fastapi import HTTPException
 
 from zhenxian.api.auth import Principal
+from zhenxian.api.idempotency import Once
 from zhenxian.api.management.answers import PRIVATE
-from zhenxian.api.once import Once
 from zhenxian.api.permissions import Action, Thing, everybodys
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.reading import Reading
@@ -91,7 +91,7 @@ def shown(record: Record, principal: Principal, version: int | None = None) -> d
     return row
 
 
-def told(version: Version, principal: Principal) -> dict[str, Any]:
+def shown_version(version: Version, principal: Principal) -> dict[str, Any]:
     """A version, likewise, and who made it."""
     return {
         "version": version.version,

@@ -57,12 +57,12 @@ def order_routes(
             order = orders.order_of(instruction, body.token)
             expected: int | None = 0
         else:
-            entry = registry.book.get(Kind.ORDER, instruction.order)
+            entry = registry.records.get(Kind.ORDER, instruction.order)
             if entry is None or not isinstance(entry[1], Order):
                 raise HTTPException(404, f"there is no order {instruction.order}")
             order = orders.lifted(entry[1], instruction, body.token)
             expected = entry[0]
-        if expected == 0 and registry.book.get(Kind.ORDER, order.id) is not None:
+        if expected == 0 and registry.records.get(Kind.ORDER, order.id) is not None:
             raise RegistryConflictError(f"order {order.id} was given before")
         commit = await editor.commit([put(order, expected)], principal, reason, None, None)
         return shown(order, principal, commit.seq)
@@ -92,7 +92,7 @@ def order_routes(
         | answered("The order, and who obeys it.", AcknowledgementsAnswer),
     )
     async def acknowledgements(principal: Annotated[Principal, read], key: Key) -> dict[str, Any]:
-        entry = registry.book.get(Kind.ORDER, key)
+        entry = registry.records.get(Kind.ORDER, key)
         if entry is None:
             raise HTTPException(404, f"there is no order {key}")
         rows = await registry.acknowledgements(key)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Response
 from zhenxian.api.auth import Authenticator, Principal
 from zhenxian.api.management.answers import ChangesAnswer, NumberNow, NumberThen
 from zhenxian.api.management.common import requires
-from zhenxian.api.management.editing import Editor, shown, told
+from zhenxian.api.management.editing import Editor, shown, shown_version
 from zhenxian.api.management.pages import page_of, rows_of
 from zhenxian.api.management.parameters import At, Key, Limit, instant
 from zhenxian.api.permissions import Action, Thing
@@ -62,7 +62,9 @@ def question_routes(
                 return answer
             held_then = records.held_at(tn, when) if tn.isdecimal() else None
             answer["at"] = when
-            answer["holding"] = told(held_then, principal) if held_then is not None else None
+            answer["holding"] = (
+                shown_version(held_then, principal) if held_then is not None else None
+            )
             value = held_then.value if held_then is not None else None
             answer["chain"] = _chain(records, value, when) if isinstance(value, Holding) else []
             return answer

@@ -1,7 +1,7 @@
 """The management API: the registry's records, orders, and the history of both.
 
 Every write names a reason, is made under the name of the key that asks, and may carry If-Match
-(the version it saw) and Idempotency-Key (the same request twice is done once; see api.once).
+(the version it saw) and Idempotency-Key (the same request twice is done once; see api.idempotency).
 """
 
 # Annotations name variables of the functions around them: they are not postponed here.
@@ -14,11 +14,12 @@ from fastapi import APIRouter, Body, HTTPException, Response
 from msgspec.structs import replace
 
 from zhenxian.api.auth import Authenticator, Principal
+from zhenxian.api.idempotency import OnceOnly
 from zhenxian.api.management import answers
 from zhenxian.api.management.batches import batch_routes
 from zhenxian.api.management.bodies import BODIES
 from zhenxian.api.management.common import ALWAYS, problems, requires
-from zhenxian.api.management.editing import Editor, check_own, may_see, shown, told
+from zhenxian.api.management.editing import Editor, check_own, may_see, shown, shown_version
 from zhenxian.api.management.orders import order_routes
 from zhenxian.api.management.pages import listing, pages
 from zhenxian.api.management.parameters import (
@@ -36,7 +37,6 @@ from zhenxian.api.management.parameters import (
 )
 from zhenxian.api.management.questions import question_routes
 from zhenxian.api.management.trace import trace_router
-from zhenxian.api.once import OnceOnly
 from zhenxian.api.permissions import RECORDS, Action, Thing
 from zhenxian.api.reading import PlainRoute
 from zhenxian.api.schema import answered
@@ -121,7 +121,7 @@ def _record_routes(
         return span_key(key, editor.reading) if kind in SPANS else key
 
     def found(key: str) -> tuple[int, Record]:
-        entry = registry.book.get(kind, canonical(key))
+        entry = registry.records.get(kind, canonical(key))
         if entry is None:
             raise HTTPException(404, f"there is no {kind.value} {key}")
         return entry
@@ -208,7 +208,7 @@ def _record_routes(
         if_match: IfMatch = None,
     ) -> None:
         version = expected(if_match, None)
-        entry = registry.book.get(kind, canonical(key))
+        entry = registry.records.get(kind, canonical(key))
         if entry is None and once is None:
             raise HTTPException(404, f"there is no {kind.value} {key}")
         if entry is not None:
@@ -233,7 +233,7 @@ def _record_routes(
             isinstance(versions[0].value, Binding) and not may_see(principal, versions[0].value)
         ):
             raise HTTPException(404, f"there never was a {kind.value} {key}")
-        return {"versions": [told(version, principal) for version in versions]}
+        return {"versions": [shown_version(version, principal) for version in versions]}
 
 
 def _rotation_route(routes: APIRouter, editor: Editor, authenticator: Authenticator) -> None:
@@ -259,7 +259,7 @@ def _rotation_route(routes: APIRouter, editor: Editor, authenticator: Authentica
         once: OnceOnly,
         if_match: IfMatch = None,
     ) -> dict[str, Any]:
-        entry = editor.registry.book.get(Kind.ACCESS, key)
+        entry = editor.registry.records.get(Kind.ACCESS, key)
         if entry is None or not isinstance(entry[1], Access):
             raise HTTPException(404, f"there is no access {key}")
         fresh = replace(entry[1], origid=str(uuid.uuid4()))
@@ -267,7 +267,7 @@ def _rotation_route(routes: APIRouter, editor: Editor, authenticator: Authentica
         change = put(fresh, entry[0] if wanted is None else wanted)
         commit = await editor.commit([change], principal, reason, once, None)
         if not commit.changes:  # done before, under the same key
-            version, record = editor.registry.book.get(Kind.ACCESS, key) or (commit.seq, fresh)
+            version, record = editor.registry.records.get(Kind.ACCESS, key) or (commit.seq, fresh)
         else:
             version, record = commit.seq, commit.changes[0].value or fresh
         response.headers["etag"] = f'"{version}"'

@@ -40,7 +40,7 @@ class Redress:
         self,
         contact: Contact | None,
         *,
-        unwanted: bool,
+        declines: bool,
         base: str,
         credential: Callable[[], Credential | None],
         clock: Callable[[], float],
@@ -48,7 +48,7 @@ class Redress:
         """Take the contact, or None for a service that names none.
 
         Args:
-            unwanted: answer 607 in place of 608; then no contact is given.
+            declines: answer 603 in place of 608; then no contact is given.
             base: public base URL of this service.
 
         Raises:
@@ -58,9 +58,9 @@ class Redress:
         self._credential = credential
         self._clock = clock
         self._signed: Signed | None = None
-        self._without = Rejection(SipStatus.UNWANTED if unwanted else SipStatus.DECLINE)
+        self._without = Rejection()
         self._with: Rejection | None = None
-        if contact is not None and not unwanted:
+        if contact is not None and not declines:
             self._with = Rejection(SipStatus.REJECTED, call_info(_checked(base.rstrip("/") + PATH)))
 
     def rejection(self) -> Rejection:

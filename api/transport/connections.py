@@ -39,7 +39,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Connection(Protocol):
-    """What the book asks of an open connection."""
+    """What Connections asks of an open connection."""
 
     def look(self, now: float) -> None:
         """See whether its peer lets us wait too long; `now` is the event loop's time."""

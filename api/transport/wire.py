@@ -58,7 +58,7 @@ class Shared(Struct, frozen=True):
         certified: True for a client certificate that opens something.
     """
 
-    book: Connections
+    connections: Connections
     refusal: Callable[[Reason, tuple[str, ...], bytes, bytes], bytes]
     hosts: Hosts | None = None
     certified: Callable[[Peer], bool] = lambda _: True
@@ -131,7 +131,7 @@ class WireProtocol(HttpToolsProtocol):
         known = self._peer is not None and self.shared.certified(self._peer)
         self._address = self.client[0] if self.client is not None else ""
         self._stranger = not known
-        if not self.shared.book.enter(self, self._address, known=known):
+        if not self.shared.connections.enter(self, self._address, known=known):
             self._refusal = self.shared.refusal(Reason.TOO_MANY_CONNECTIONS, (), b"", b"")
             self.parser = Deaf(transport)  # type: ignore[assignment]
             transport.write(self._refusal)
@@ -143,7 +143,7 @@ class WireProtocol(HttpToolsProtocol):
         uvicorn tells the newest of several pipelined requests; the one that is being answered
         must know, or it writes to a transport that is no more.
         """
-        self.shared.book.leave(self)
+        self.shared.connections.leave(self)
         if self._running is not None:
             self._running.disconnected = True
             self._running.message_event.set()
@@ -550,7 +550,7 @@ class WireProtocol(HttpToolsProtocol):
     def admitted(self) -> None:
         """A request of this connection showed credentials."""
         self._stranger = False
-        self.shared.book.admit(self)
+        self.shared.connections.admit(self)
 
     # Waiting ------------------------------------------------------------------------------------
 

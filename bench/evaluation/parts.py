@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from bench.evaluation import plan
+from zhenxian.analytics.model import KeyKind
 from zhenxian.api.calls.messages import (
     SIGNING,
     VERIFICATION,
@@ -29,9 +30,10 @@ from zhenxian.certs.repository import Failure
 from zhenxian.core.errors import ConfigError
 from zhenxian.passport.jws import SigningKey
 from zhenxian.registry.journal import RegistryConflictError, put
-from zhenxian.registry.model import ConductKind, Exemption, Record, Subject, TargetKind
+from zhenxian.registry.model import Exemption, Record, Subject, TargetKind
 from zhenxian.registry.orders import Action, Instruction, order_of, sign_instruction
-from zhenxian.service.build import Service, build
+from zhenxian.service.build import build
+from zhenxian.service.service import Service
 from zhenxian.service.settings import load_settings
 from zhenxian.simulation import Call, Kind, Scenario, Traffic, Truth
 from zhenxian.simulation import Key as TruthKey
@@ -114,7 +116,7 @@ class Desk:
         self._orders = 0
         records = map(documented, registrable(traffic.records(), traffic.shared_accesses()))
         register(folder / "state", list(records), start)
-        self._book = RegistryFile(folder / "state" / REGISTRY_FILE, writer=True)
+        self._records = RegistryFile(folder / "state" / REGISTRY_FILE, writer=True)
         self._service = _service(world, lambda: self.now, conduct=conduct)
         current = self._service.keys.current if self._service.keys is not None else None
         if current is None:
@@ -144,7 +146,7 @@ class Desk:
     def write(self, record: Record) -> bool:
         """Put a record; False when the registry refuses it."""
         try:
-            self._book.write([put(record)], author="bench", reason="bench", now=int(self.now))
+            self._records.write([put(record)], author="bench", reason="bench", now=int(self.now))
         except (RegistryConflictError, ConfigError):
             return False
         return True
@@ -168,17 +170,22 @@ class Desk:
         if not self.write(order_of(instruction, token)):
             raise RuntimeError(f"the order against {subject} was refused")
 
-    def exempt(self, kind: ConductKind, target: str) -> None:
+    def exempt(self, kind: KeyKind, target: str) -> None:
         """A registrar exempts somebody from findings of conduct."""
         now = int(self.now)
         exemption = Exemption(
-            f"bench-{kind.value}-{target}", kind, target, "branches", now, now + _EXEMPT_SECONDS
+            id=f"bench-{kind.value}-{target}",
+            kind=kind,
+            target=target,
+            reason="branches",
+            since=now,
+            until=now + _EXEMPT_SECONDS,
         )
         if not self.write(exemption):
             raise RuntimeError(f"the exemption of {target} was refused")
 
     def close(self) -> None:
-        self._book.close()
+        self._records.close()
         self._service.registry.close()
 
 
@@ -227,7 +234,7 @@ def _drive(desk: Desk, calls: list[Call], truth: list[Truth]) -> dict[Kind, Stop
                 desk.order(last)
                 ordered.add(last)
                 tally.registrations += 1
-                again = replace(documented(Subject(last)), id=f"{last}-again")
+                again = replace(documented(Subject(id=last)), id=f"{last}-again")
                 tally.registrations_refused += not desk.write(again)
             before[row.operator] = (subject, call.display)
         answer = desk.place(call)
@@ -257,8 +264,8 @@ def whole(seed: int, folder: Path, *, exempted: bool) -> dict[Kind, Counter[tupl
         chains = {row.id for row in truth if row.kind is Kind.BRANCHES}
         for subject, origid in {(c.subject, c.origid) for c in calls if c.subject in chains}:
             if exempted and subject is not None:
-                desk.exempt(ConductKind.SUBJECT, subject)
-                desk.exempt(ConductKind.SIGNER, f"{NORTH}/{origid}")
+                desk.exempt(KeyKind.SUBJECT, subject)
+                desk.exempt(KeyKind.SIGNER, f"{NORTH}/{origid}")
         tally = Tally()
         for call in calls:
             tally.add(call, desk.place(call))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from zhenxian.core.errors import ParseError, shown
 from zhenxian.core.reasons import Reason
-from zhenxian.passport.ppt import baseline, shaken
+from zhenxian.passport.ppt import baseline, div, div_o, shaken
 
 
 class Extension(Protocol):
@@ -37,16 +36,18 @@ class PassportType(Protocol):
         ...
 
 
-def _registry() -> Mapping[str | None, PassportType]:
-    types: dict[str | None, PassportType] = {}
-    for passport_type in (baseline.TYPE, shaken.TYPE):
-        if passport_type.ppt in types:
-            raise RuntimeError(f"ppt {passport_type.ppt} is registered twice")
-        types[passport_type.ppt] = passport_type
-    return MappingProxyType(types)
+TYPES: Final[dict[str | None, PassportType]] = {}
 
 
-TYPES: Final = _registry()
+def register(passport_type: PassportType) -> None:
+    """Add a type: what carries its name is read by it from now on. Once a name, at start-up."""
+    if passport_type.ppt in TYPES:
+        raise RuntimeError(f"ppt {passport_type.ppt} is registered twice")
+    TYPES[passport_type.ppt] = passport_type
+
+
+for _known in (baseline.TYPE, shaken.TYPE, div.TYPE, div_o.TYPE):
+    register(_known)
 
 
 def lookup(ppt: str | None) -> PassportType:

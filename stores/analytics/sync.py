@@ -23,7 +23,7 @@ import msgspec
 
 from zhenxian.analytics.codec import ConductFormatError, Saved
 from zhenxian.analytics.detector import Detector
-from zhenxian.analytics.model import Key, KeyKind, Observation, State
+from zhenxian.analytics.model import Key, Observation, State
 from zhenxian.analytics.thresholds import Policy
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.passport.words import fault
@@ -361,4 +361,4 @@ class AnalyticsSync:
 
 
 def _whose(clearing: Clearing) -> Key:
-    return Key(KeyKind(clearing.kind.value), clearing.target)
+    return Key(clearing.kind, clearing.target)

@@ -20,7 +20,7 @@ WIDE: Final = LENGTH // 2  # more numbers than a range has whose ends are of one
 _KEYS: Final = ("first", "last", "subject")
 
 
-class Columns(Struct, frozen=True):
+class Columns(Struct, frozen=True, kw_only=True):
     """A chunk's rows whose text is sound, column by column.
 
     Attributes:
@@ -69,7 +69,7 @@ class Layout:
             rows = [rows[place] for place in good]
             other = sorted(set(range(len(chunk.texts))).difference(good))
             if not rows:
-                return Columns([], other)
+                return Columns(good=[], other=other)
         pieces = list(zip(*rows, strict=True))
         blank = ("",) * len(good)
         firsts, lasts, subjects = (
@@ -78,10 +78,10 @@ class Layout:
         los = _keys(firsts)
         sizes = [end - lo if end else 0 for lo, end in zip(los, _keys(lasts), strict=True)]
         return Columns(
-            good,
-            other,
-            los,
-            sizes,
+            good=good,
+            other=other,
+            los=los,
+            sizes=sizes,
             straight=min(sizes) >= 0 and max(sizes) < WIDE,
             subjects=subjects,
             tails=list(zip(*[pieces[at] for at in self.tails], strict=True)) or [()] * len(good),

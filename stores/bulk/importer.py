@@ -60,7 +60,7 @@ class Import:
 
     def __init__(
         self,
-        book: RegistryFile,
+        file: RegistryFile,
         kind: Kind,
         *,
         author: str,
@@ -79,7 +79,7 @@ class Import:
             resume: name under which the progress is kept, in the transaction of its rows; an
                 import of the same name goes on after the last line committed. Best effort only.
         """
-        self._book = book
+        self._file = file
         self._kind = kind
         self._author = author
         self._reason = reason
@@ -111,7 +111,7 @@ class Import:
             ConfigError: the first line does not name the columns.
             StoreUnavailableError: the disk does not take it; what was committed stays.
         """
-        with nullcontext() if self.collecting else _no_collection(), much(self._book.connection):
+        with nullcontext() if self.collecting else _no_collection(), much(self._file.connection):
             return self._run(lines, progress)
 
     def _run(self, lines: Iterable[str], progress: Callable[[int], object] | None) -> Report:
@@ -121,17 +121,17 @@ class Import:
         report = self.report
         if self._mode is Mode.BEST_EFFORT and not self._dry_run:
             if self._resume:
-                rows.skip(self._book.import_line(self._resume))
+                rows.skip(self._file.import_line(self._resume))
             with closing(_ahead(lambda: self._part(rows))) as parts:
                 while some := _of_one_commit(parts, self.lines):
                     self._commit(rows, some)
                     if progress is not None:
                         progress(report.rows)
             if self._resume:
-                self._book.set_import_line(self._resume, 0)  # done: again is from the start
+                self._file.set_import_line(self._resume, 0)  # done: again is from the start
             return report
         try:
-            with closing(_ahead(lambda: self._part(rows))) as parts, self._book.transaction():
+            with closing(_ahead(lambda: self._part(rows))) as parts, self._file.transaction():
                 seq, run = self._begin(), -1
                 for part in parts:
                     run = run if run >= 0 else _run_of(part, seq)
@@ -151,10 +151,10 @@ class Import:
         if not chunk.texts:
             return None
         holdings = self._kind is Kind.HOLDING
-        return _Part(chunk, self._layout.columns(chunk) if holdings else Columns([], []))
+        return _Part(chunk, self._layout.columns(chunk) if holdings else Columns(good=[], other=[]))
 
     def _commit(self, rows: Rows, parts: Sequence[_Part]) -> None:
-        with self._book.transaction():
+        with self._file.transaction():
             seq = self._begin()
             before = self.report.changed
             run = _run_of(parts[0], seq)
@@ -163,14 +163,14 @@ class Import:
             if self.report.changed > before:
                 self._enter(seq)
             if self._resume:
-                self._book.set_import_line(self._resume, parts[-1].chunk.lines[-1])
+                self._file.set_import_line(self._resume, parts[-1].chunk.lines[-1])
 
     def _begin(self) -> int:
-        version = self._book.data_version()
+        version = self._file.data_version()
         if version != self._known:  # somebody else may have stopped a subject
             self._known = version
             self._forget()
-        return self._book.last()[0] + 1
+        return self._file.last()[0] + 1
 
     def _forget(self) -> None:
         self._owners.clear()
@@ -180,8 +180,11 @@ class Import:
 
     def _enter(self, seq: int) -> None:
         self._own.add(seq)
-        time = max(self._now, self._book.last()[1])
-        self._book.record(Commit(seq, time, self._author, self._reason, ()), many=True)
+        _, time = self._file.next_commit(self._now)
+        self._file.record(
+            Commit(seq=seq, time=time, author=self._author, reason=self._reason, changes=()),
+            many=True,
+        )
 
     def _take(self, rows: Rows, part: _Part, seq: int, run: int) -> None:
         chunk = part.chunk
@@ -191,7 +194,7 @@ class Import:
             plain, places = self._read(part.columns)
             records = _records(rows, chunk, places, refused)
             plain, knotted = _separate(plain, records)
-            taken, unchanged, left = register(self._book.connection, plain, self._titles, seq, run)
+            taken, unchanged, left = register(self._file.connection, plain, self._titles, seq, run)
             self.report.changed += taken
             self.report.unchanged += unchanged
             records |= _records(rows, chunk, knotted | left, refused)
@@ -217,19 +220,19 @@ class Import:
             and seen[record.key] == 1
             and (record.until is None or record.until > max(record.since, self._now))
         }
-        taken, unchanged, other = self._book.tables.refusals.register(plain, seq)
+        taken, unchanged, other = self._file.tables.refusals.register(plain, seq)
         self.report.changed += taken
         self.report.unchanged += unchanged
         return {p: record for p, record in records.items() if p not in plain or p in other}
 
     def _take_one(self, record: Record, seq: int) -> None:
-        found = self._book.get(self._kind, record.key)
+        found = self._file.get(self._kind, record.key)
         if found is not None and found[1] == record:
             self.report.unchanged += 1
             return
         if found is not None and (found[0] == seq or found[0] in self._own):
-            raise RegistryConflictError(f"{record.key} is in this import before")
-        self._book.apply_change(check(put(record), self._book, self._now), seq)
+            raise RegistryConflictError(f"{record.key} appears twice in this import")
+        self._file.apply_change(check(put(record), self._file, self._now), seq)
         self.report.changed += 1
 
     def _read(self, columns: Columns) -> tuple[list[Row], list[int]]:
@@ -255,15 +258,15 @@ class Import:
 
     def _owner(self, subject: str) -> int:
         """The subject's number, when it may be given numbers; 0 leaves it to the rules."""
-        found = self._book.get(Kind.SUBJECT, subject)
+        found = self._file.get(Kind.SUBJECT, subject)
         holder = found[1] if found is not None else None
         if (
             not isinstance(holder, Subject)
             or holder.state is not State.ACTIVE
-            or self._book.stopped(Who(subjects=(subject,))) is not None
+            or self._file.stopped(Who(subjects=(subject,))) is not None
         ):
             return 0
-        return self._book.tables.holdings.owner_id(subject)
+        return self._file.tables.holdings.owner_id(subject)
 
     def _titles_of(self, tails: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
         known = self._tails
@@ -301,10 +304,10 @@ class Import:
         except (ConfigError, ParseError):
             return 0
         if not isinstance(sample, Holding) or (
-            sample.reseller and self._book.get(Kind.RESELLER, sample.reseller) is None
+            sample.reseller and self._file.get(Kind.RESELLER, sample.reseller) is None
         ):
             return 0
-        return self._book.tables.holdings.title_id(sample)
+        return self._file.tables.holdings.title_id(sample)
 
 
 @contextmanager
@@ -389,7 +392,7 @@ def _apart(rows: list[Row]) -> bool:
 
 
 def export_rows(
-    book: RegistryFile,
+    file: RegistryFile,
     kind: Kind,
     out: TextIO,
     progress: Callable[[int], object] | None = None,
@@ -407,7 +410,7 @@ def export_rows(
         writer.writerow(columns)
     count = 0
     while True:
-        page = book.page(kind, after=after, limit=10_000)
+        page = file.page(kind, after=after, limit=10_000)
         for _, record in page.rows:
             row = row_of(record)
             writer.writerow([cell(row[column]) for column in columns])

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
 from zhenxian.core.errors import ZhenxianError
+from zhenxian.stores.clock import LATE
 from zhenxian.stores.fleet.image import make_image
 from zhenxian.stores.fleet.link import UNREACHABLE, reason_text
 from zhenxian.stores.fleet.node import FleetNode, Remark
@@ -73,7 +73,10 @@ class Checkpoints:
         folder = Path(tempfile.mkdtemp(prefix=".fleet-", dir=path.parent))
         try:
             image = folder / "image.db"
-            mark = await asyncio.to_thread(make_image, path, image, int(time.time()))
+            moment, _ = await self._node.journal.clocks()
+            # By the clock that is behind, and late: what it leaves out is gone for who reads it.
+            now = int(min(moment, self._node.guard.wall())) - LATE
+            mark = await asyncio.to_thread(make_image, path, image, now)
             return await self._node.journal.publish(image, mark, reseed=reseed)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

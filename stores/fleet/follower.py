@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 import secrets
-import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,6 +15,7 @@ from zhenxian.core.errors import ConfigError, StoreUnavailableError, ZhenxianErr
 from zhenxian.registry.orders import OrderFault
 from zhenxian.stores.fleet.acknowledgements import Acknowledgements
 from zhenxian.stores.fleet.checkpoints import Checkpoints
+from zhenxian.stores.fleet.comparison import Comparison
 from zhenxian.stores.fleet.entry import DivergedError, Entry, GapError, Mark
 from zhenxian.stores.fleet.journal import MAX_RANGE, NodeEntry, State
 from zhenxian.stores.fleet.link import UNREACHABLE, reason_text, refused, unwritable
@@ -42,8 +42,10 @@ class Follower:
         view: FleetView,
         acknowledgements: Acknowledgements,
         checkpoints: Checkpoints,
+        comparison: Comparison,
     ) -> None:
         self._node = node
+        self._comparison = comparison
         self._view = view
         self._acknowledgements = acknowledgements
         self._checkpoints = checkpoints
@@ -61,6 +63,7 @@ class Follower:
         """
         await self._reconsider(())
         try:
+            await self._examine()
             await self.sync()
             await self._heartbeat()
         except StoreUnavailableError as error:
@@ -126,6 +129,8 @@ class Follower:
         node = self._node
         self._beat = node.clock()
         await node.link.confirm()
+        await self._examine()
+        await self._compare_clocks()
         try:
             if node.key is not None:
                 await self._sign_of_life(node.key.name, node.key.jwk)
@@ -140,10 +145,20 @@ class Follower:
             node.remark(Remark.WRITING, text)  # the replica is as current as before
         self._checkpoints.consider()
 
+    async def _compare_clocks(self) -> None:
+        node = self._node
+        moment, nodes = await node.journal.clocks()
+        node.guard.redis_says(moment)
+        self._comparison.consider(moment, self._view.seq)
+        own = node.key.name if node.key is not None else ""
+        node.guard.nodes_say((one.node, one.seen) for one in nodes if one.node != own)
+
     async def _sign_of_life(self, name: str, key: str) -> None:
-        node, now = self._node, int(time.time())
+        node, now = self._node, int(self._node.guard.wall())
         before = await node.journal.greet(
-            NodeEntry(name, now, self._view.seq, node.options.version, key)
+            NodeEntry(
+                node=name, seen=now, cursor=self._view.seq, version=node.options.version, key=key
+            )
         )
         twin = before is not None and before.key != key and now - before.seen < _TWIN_SECONDS
         node.remark(
@@ -158,12 +173,14 @@ class Follower:
 
         Raises:
             StoreUnavailableError: it cannot be, and the node's state says why.
-            ConfigError: Redis keeps nothing on disk.
             UNREACHABLE: Redis does not answer; tell FleetNode.failed.
         """
         async with self._syncing:
             if not self._node.examined:
-                await self._examine()
+                try:
+                    await self._examine()
+                except ConfigError as error:
+                    raise StoreUnavailableError(str(error)) from None
             for _ in range(_RESYNCS):
                 try:
                     await self._catch_up()
@@ -174,13 +191,17 @@ class Follower:
             raise StoreUnavailableError("the copy was overtaken while it was being rebuilt")
 
     async def _examine(self) -> None:
+        """See that Redis keeps what it is given; its settings may change while it runs."""
+        node = self._node
+        node.examined = False
         try:
-            for warning in await self._node.journal.examine():
-                _logger.warning("%s", warning)
+            warnings = await node.journal.examine()
         except ConfigError as error:
-            self._node.condition.learn(Event.NOT_SAFE, str(error))
+            node.condition.learn(Event.NOT_SAFE, str(error))
             raise
-        self._node.examined = True
+        node.examined = True
+        meant = node.options.allow_volatile
+        node.remark(Remark.KEEPING, "; ".join(warnings) if warnings and not meant else None)
 
     async def _catch_up(self) -> None:
         """Read what follows, until there is no more."""

@@ -15,6 +15,7 @@ import msgspec
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.stores.fleet.entry import Mark, UnreadableError
 from zhenxian.stores.sqlite.connection import Connection
+from zhenxian.stores.sqlite.journal import BACK
 from zhenxian.stores.sqlite.schema import migrate
 
 _PRIVATE: Final = ("bindings_past", "imports", "acknowledgements", "meta")
@@ -69,7 +70,7 @@ def make_image(source: Path, target: Path, now: int) -> Mark:
                     db.execute(f"INSERT INTO main.{table} SELECT * FROM source.{table}")  # noqa: S608
             db.execute(
                 "INSERT INTO main.meta SELECT name, value FROM source.meta WHERE name IN"
-                " ('orders', 'fleet.journal', 'fleet.head', 'fleet.refused')"
+                " ('orders', 'fleet.journal', 'fleet.head', 'fleet.refused', 'journal.back')"
             )
             blob = db.execute("SELECT value FROM meta WHERE name = 'fleet.refused'").fetchone()
             for seq, _ in refused_orders(blob[0] if blob is not None else None):
@@ -140,7 +141,7 @@ def copy_image(connection: Connection, *, diverged: bool) -> None:
         " o.id, t.id, h.evidence, h.verified_on" + _JOINED.format("holdings_past")
     )
     run("DELETE FROM main.meta WHERE name = 'fleet.refused'")
-    for name in ("fleet.journal", "fleet.head", "fleet.refused"):
+    for name in ("fleet.journal", "fleet.head", "fleet.refused", BACK):
         run(
             "INSERT OR REPLACE INTO main.meta SELECT name, value FROM image.meta WHERE name = ?",
             name,

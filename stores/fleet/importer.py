@@ -86,7 +86,7 @@ class FleetImport:
         seen: dict[str, Record] = {}  # of this commit; those before are known by their version
         if self._resume:
             name = self._resume
-            rows.skip(await self._registry.read(lambda book: book.import_line(name)))
+            rows.skip(await self._registry.read(lambda file: file.import_line(name)))
         while (chunk := rows.chunk(_BATCH)).texts:
             report.rows += len(chunk.texts)
             for place, line in enumerate(chunk.lines):
@@ -130,13 +130,13 @@ class FleetImport:
         """Note how far it came. What was committed and not noted is met again, unchanged."""
         if self._resume:
             name = self._resume
-            await self._registry.with_writer(lambda book: book.set_import_line(name, line))
+            await self._registry.with_writer(lambda file: file.set_import_line(name, line))
 
     async def _new(self, rows: list[_Row]) -> list[_Row]:
         """Those that are not registered already as they are."""
 
-        def registered(book: RegistryFile) -> list[tuple[int, Record] | None]:
-            return [book.get(self._kind, row.record.key) for row in rows]
+        def registered(file: RegistryFile) -> list[tuple[int, Record] | None]:
+            return [file.get(self._kind, row.record.key) for row in rows]
 
         fresh: list[_Row] = []
         for row, entry in zip(rows, await self._registry.read(registered), strict=True):
@@ -149,7 +149,7 @@ class FleetImport:
         return fresh
 
     def _repeated(self, row: _Row) -> None:
-        self.report.reject(row.line, f"{row.record.key} is in this import before", row.values)
+        self.report.reject(row.line, f"{row.record.key} appears twice in this import", row.values)
 
     async def _commit(self, rows: list[_Row]) -> None:
         """Write rows; halves of what is refused are tried by themselves."""

@@ -13,6 +13,7 @@ touch them together.
 | {zx}:checkpoint:<name>:<n>  | zlib of a piece of its file                                      |
 | {zx}:checkpoints            | names and lengths of checkpoints begun                           |
 | {zx}:nodes                  | hash: node to JSON (node, seen, cursor, version, key)            |
+| {zx}:compare:<round>        | hash: " as-of" to "commit moment"; node to "release digest"       |
 | {zx}:acks:<order>           | hash: "digest:node" to JSON [token, key]                         |
 """
 
@@ -37,6 +38,7 @@ _CHUNK: Final = 4 * 1024 * 1024  # octets of a checkpoint's file in one value
 _UPLOAD_SECONDS: Final = 3_600  # a checkpoint that is not published by then is forgotten
 _OLD_SECONDS: Final = 600  # a checkpoint that was replaced is still there for who reads it
 _LOCK_MS: Final = 600_000  # milliseconds one node has for making a checkpoint
+_AS_OF: Final = " as-of"  # no node is called so
 MAX_RANGE: Final = 256  # commits read at a time
 
 _STATE: Final = """
@@ -109,7 +111,7 @@ return 'ok'
 """
 
 
-class State(Struct, frozen=True):
+class State(Struct, frozen=True, kw_only=True):
     """What Redis holds.
 
     Attributes:
@@ -140,7 +142,7 @@ class Appended(Struct, frozen=True):
     replicas: int | None
 
 
-class NodeEntry(Struct, frozen=True):
+class NodeEntry(Struct, frozen=True, kw_only=True):
     """What a node says of itself. `seen` in seconds since the epoch; key: its public JWK."""
 
     node: str
@@ -166,7 +168,16 @@ class Journal:
         client = await self._link.client()
         found = await _eval(client, _STATE, self._keys)
         journal, head, *numbers = found
-        return State(journal.decode(), head, *(int(number) for number in numbers))
+        last, first, checkpoint, size, grown = (int(number) for number in numbers)
+        return State(
+            journal=journal.decode(),
+            head=head,
+            last=last,
+            first=first,
+            checkpoint=checkpoint,
+            size=size,
+            grown=grown,
+        )
 
     async def range(self, first: int) -> list[Entry]:
         """Some commits from `first` on that are in the stream."""
@@ -246,6 +257,11 @@ class Journal:
             )
         if not faults and text.get("appendonly") == "no":
             faults.append("Redis saves now and then only: set appendonly yes")
+        if text.get("maxmemory-policy", "").startswith("volatile"):
+            faults.append(
+                "Redis may evict which tokens were seen (maxmemory-policy"
+                f" {text['maxmemory-policy']}): set maxmemory-policy noeviction"
+            )
         return faults
 
     # Nodes ----------------------------------------------------------------------------------------
@@ -260,12 +276,46 @@ class Journal:
         before, _ = await pipe.execute()
         return _node(before) if before is not None else None
 
+    async def clocks(self) -> tuple[float, list[NodeEntry]]:
+        """Redis' own time, and what the nodes said of themselves."""
+        client: Any = await self._link.client()
+        pipe = client.pipeline(transaction=False)
+        pipe.time()
+        pipe.hgetall(self._prefix + "nodes")
+        (seconds, microseconds), found = await pipe.execute()
+        entries = [_node(body) for body in found.values()]
+        return seconds + microseconds / 1e6, [entry for entry in entries if entry is not None]
+
     async def nodes(self) -> list[NodeEntry]:
         """What the nodes said of themselves, also those that are gone."""
         client: Any = await self._link.client()
         found = await client.hgetall(self._prefix + "nodes")
         entries = [_node(body) for body in found.values()]
         return sorted((e for e in entries if e is not None), key=lambda entry: entry.node)
+
+    async def comparison(self, number: int, seq: int, now: int) -> tuple[int, int, dict[str, str]]:
+        """A round of comparing: as of which commit and moment, and what nodes have said.
+
+        Args:
+            seq, now: what it is if this node is the first to ask.
+        """
+        client: Any = await self._link.client()
+        key = f"{self._prefix}compare:{number}"
+        pipe = client.pipeline(transaction=False)
+        pipe.hsetnx(key, _AS_OF, f"{seq} {now}")
+        pipe.expire(key, max(60, int(10 * self._options.compare_every)))
+        pipe.hgetall(key)
+        *_, found = await pipe.execute()
+        told = {_text(name): _text(value) for name, value in found.items()}
+        as_of, _, moment = told.pop(_AS_OF, "").partition(" ")
+        if not (as_of.isdecimal() and moment.isdecimal()):
+            raise StoreUnavailableError("what nodes compare by cannot be read")
+        return int(as_of), int(moment), told
+
+    async def compare(self, number: int, node: str, text: str) -> None:
+        """Say what a node's copy is, in a round."""
+        client: Any = await self._link.client()
+        await client.hset(f"{self._prefix}compare:{number}", node, text)
 
     async def acknowledge(self, order: str, digest: str, node: str, token: str, key: str) -> None:
         """Publish a node's acknowledgement of an order as the digest names it."""

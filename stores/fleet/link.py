@@ -56,7 +56,7 @@ _MAX_PASSWORD: Final = 4_096  # octets of a password file
 Client: TypeAlias = Redis
 
 
-class FleetOptions(Struct, frozen=True):
+class FleetOptions(Struct, frozen=True, kw_only=True):
     """How a node takes part in a fleet. Never shows its URL in repr: it may hold a password.
 
     Attributes:
@@ -76,6 +76,7 @@ class FleetOptions(Struct, frozen=True):
         checkpoint_commits: commits of the stream after which a checkpoint is made.
         checkpoint_bytes: octets of the stream after which a checkpoint is made; when the one
             before was larger, its size counts.
+        compare_every: seconds between two comparisons of the nodes' copies.
         keep_commits: commits below a checkpoint that stay in the stream for nodes that lag.
         version: of the release, shown to operators.
     """
@@ -94,6 +95,7 @@ class FleetOptions(Struct, frozen=True):
     checkpoint_commits: int = 100_000
     checkpoint_bytes: int = 256 * 1024 * 1024
     keep_commits: int = 1_000
+    compare_every: float = 15.0
     version: str = ""
 
     def __repr__(self) -> str:
@@ -120,6 +122,11 @@ class Link:
         self._cluster: RedisCluster | None = None
         self._sentinel: Sentinel | None = None
         self._left: list[Client] = []
+
+    @property
+    def apart(self) -> bool:
+        """True when Redis may be on another machine, with a clock of its own."""
+        return any(host not in _HERE for host, _ in self._hosts)
 
     async def client(self) -> Client:
         """The server that takes writes to the registry's keys. Raises one of UNREACHABLE."""
@@ -193,6 +200,7 @@ class Link:
         return self._cluster
 
 
+_HERE: Final = ("localhost", "127.0.0.1", "::1")
 _OWN: Final = ("db", "username", "password")
 
 

@@ -12,6 +12,7 @@ from typing import NoReturn, TypeVar
 
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.registry.node_key import NodeKey
+from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.fleet.entry import Mark
 from zhenxian.stores.fleet.journal import Journal
 from zhenxian.stores.fleet.link import FleetOptions, Link, reason_text, refused, unwritable
@@ -29,6 +30,8 @@ class Remark(Enum):
     ORDERS = "orders"
     WRITING = "writing"
     CHECKPOINT = "checkpoint"
+    KEEPING = "keeping"
+    COMPARING = "comparing"
 
 
 class FleetNode:
@@ -37,7 +40,7 @@ class FleetNode:
     Attributes:
         key: signs acknowledgements of orders; without it none are made.
         vet: see Replica.follow: refuses orders that came by the journal.
-        clock: seconds, as time.monotonic.
+        clock: seconds, as time.monotonic. guard: what doubts the wall clock.
         examined: whether the Redis that answers was seen to keep what it is given.
     """
 
@@ -63,7 +66,9 @@ class FleetNode:
         self.link = Link(options)
         self.journal = Journal(self.link, options)
         self.condition = Condition()
+        self.guard = ClockGuard()
         self.examined = False
+        self._differs: str | None = None
         self._remarks: dict[Remark, str] = {}
         self._complete_at = float("-inf")  # when the replica was last known to have everything
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="registry")
@@ -132,6 +137,12 @@ class FleetNode:
             self._remarks[about] = text
             _logger.warning("%s", text)
 
+    def differ(self, text: str | None) -> None:
+        """Remember that the copy here is not what others have; None takes it back."""
+        if text is not None and text != self._differs:
+            _logger.error("%s", text)
+        self._differs = text
+
     def faults(self) -> list[str]:
         """What keeps calls from being answered as they should, one sentence each."""
         condition = self.condition
@@ -144,6 +155,8 @@ class FleetNode:
                 else f"the registry here may lack commits of the last {silent:.0f} s"
                 f" (limit {self.options.lag_limit:g} s)"
             )
+        if self._differs is not None:
+            listed.append(self._differs)
         return listed
 
     def remarks(self) -> list[str]:

@@ -50,12 +50,16 @@ class Rebuild:
         folder = Path(tempfile.mkdtemp(prefix=".fleet-", dir=path.parent))
         try:
             image = folder / "image.db"
-            self._see_whose(await self._build(image), expected)
+            found = await self._build(image)
+            self._see_whose(found, expected)
             if diverged and expected.seq:
                 await self._set_aside()
             epoch = secrets.token_hex(8)
+            lost = diverged and bool(expected.seq) and found == expected.journal
             await node.with_writer(
-                lambda replica: replica.take_over(image, expected, epoch, diverged=diverged)
+                lambda replica: replica.take_over(
+                    image, expected, epoch, diverged=diverged, lost=lost
+                )
             )
         except UnreadableError as error:
             node.halt(Event.NOT_READABLE, f"the registry here cannot be rebuilt ({why}): {error}")

@@ -11,7 +11,8 @@ commit. What can go wrong, and what then happens:
 - Redis lost acknowledged commits (an old backup, a failover to a replica that lagged), shown by
   the journal's numbers and the digest that every commit carries: the copy is set aside as
   `<name>.lost-<seconds>.db` and rebuilt as Redis has it. Orders that only the copy knew stay in
-  force here, and `problems` names them, until the journal has them again.
+  force here, and `problems` names them, until the journal has them again; so does what else was
+  stricter in the copy (stores.fleet.losses), until somebody has looked.
 - Redis holds no journal, or another one: nothing is replaced; `reseed` gives Redis this copy,
   `take_over_foreign` takes what Redis has.
 
@@ -37,8 +38,11 @@ from zhenxian.registry.journal import Change, Commit, Proposal
 from zhenxian.registry.model import Kind, Order
 from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.orders import order_digest
+from zhenxian.registry.stricter import Losses
+from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.fleet.acknowledgements import Acknowledgements
 from zhenxian.stores.fleet.checkpoints import Checkpoints
+from zhenxian.stores.fleet.comparison import Comparison
 from zhenxian.stores.fleet.follower import Follower
 from zhenxian.stores.fleet.link import UNREACHABLE, FleetOptions, reason_text
 from zhenxian.stores.fleet.node import FleetNode
@@ -67,12 +71,14 @@ class FleetRegistry(FleetView):
         limit: int = MAX_KEPT,
         vet: Vet | None = None,
         clock: Callable[[], float] = time.monotonic,
+        guard: ClockGuard | None = None,
     ) -> None:
         """Opens the replica; nothing is connected yet.
 
         Args:
             node: signs acknowledgements of orders; without it none are made.
             vet: see Replica.follow: refuses orders that came by the journal.
+            guard: what doubts the clock; one of its own when left out.
 
         Raises:
             ConfigError: an option that cannot be, or a file of a newer release.
@@ -83,13 +89,19 @@ class FleetRegistry(FleetView):
         if options.wait_replicas and options.wait_ms / 1000 >= options.timeout:
             raise ConfigError("the fleet's timeout must be longer than wait_ms")
         self.node = FleetNode(path, options, node, vet, clock)
+        if guard is not None:
+            self.node.guard = guard
+        self.node.guard.apart = self.node.link.apart
         # Apart from the writer: a long question does not keep an order waiting.
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="registry-reader")
         self._reader = RegistryFile(path)
         super().__init__(path, limit=limit)
         acknowledgements = Acknowledgements(self.node)
         self._checkpoints = Checkpoints(self.node)
-        self._follower = Follower(self.node, self, acknowledgements, self._checkpoints)
+        self._comparison = Comparison(self.node)
+        self._follower = Follower(
+            self.node, self, acknowledgements, self._checkpoints, self._comparison
+        )
         self._writer = Writer(self.node, self._follower, self._checkpoints)
 
     # What calls ask ---------------------------------------------------------------------------
@@ -97,7 +109,7 @@ class FleetRegistry(FleetView):
     @property
     def current(self) -> bool:
         """False when a commit older than `lag_limit` seconds may be missing here."""
-        return self.node.current
+        return self.node.current and not self._losses.beyond
 
     @property
     def lag(self) -> float:
@@ -148,6 +160,7 @@ class FleetRegistry(FleetView):
     async def aclose(self) -> None:
         """Close the connections; then the rest as `close`. End `follow` before."""
         await self._checkpoints.close()
+        await self._comparison.close()
         await self.node.link.close()
         self.close()
 
@@ -187,6 +200,8 @@ class FleetRegistry(FleetView):
                 answer rests on all commits up to now.
             StoreUnavailableError: not acknowledged; the text says when it may stand all the same.
         """
+        if not dry_run:
+            self.node.guard.check(self.records)
         proposal = Proposal(
             changes=changes,
             author=author,
@@ -196,6 +211,25 @@ class FleetRegistry(FleetView):
             fingerprint=fingerprint,
         )
         return await self._writer.write(proposal, dry_run=dry_run)
+
+    @property
+    def guard(self) -> ClockGuard:
+        """What doubts the clock."""
+        return self.node.guard
+
+    def clock_doubts(self) -> list[str]:
+        """See RegistryStore."""
+        return self.guard.doubts(self.records)
+
+    async def accept_clock(self) -> None:
+        """See RegistryStore."""
+        await self.node.with_writer(lambda replica: replica.accept_clock(self.guard))
+
+    async def acknowledge_losses(self) -> Losses:
+        """Somebody has looked at what Redis lost: let what it has be in force. What was lost."""
+        losses = await self.node.with_writer(Replica.acknowledge_losses)
+        self.refresh()
+        return losses
 
     async def checkpoint(self) -> bool:
         """Store an image of the replica and trim the stream; see Checkpoints.make."""

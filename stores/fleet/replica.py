@@ -6,18 +6,29 @@ it and never kept (`try_out`).
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from zhenxian.core.errors import ParseError
 from zhenxian.registry.journal import Change, Commit, Proposal, dumps, loads
 from zhenxian.registry.model import Kind, Order
 from zhenxian.registry.node_key import NodeKey
+from zhenxian.registry.stricter import NONE_LOST, Losses
+from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.fleet.entry import DivergedError, Entry, GapError, Mark, UnreadableError
 from zhenxian.stores.fleet.image import copy_image, refused_orders
+from zhenxian.stores.fleet.losses import (
+    keep_losses,
+    losses_of,
+    read_losses,
+    settle,
+    still_strict,
+)
 from zhenxian.stores.private import make_private
 from zhenxian.stores.sqlite.file import RegistryFile
 
@@ -108,6 +119,7 @@ class Replica:
         """
         orders: list[Order] = []
         refusals: list[str] = []
+        changed: list[tuple[Kind, str]] = []
         with self._file.transaction():
             mark = self.mark()
             if not journal or mark.journal != journal:
@@ -125,8 +137,11 @@ class Replica:
                     self._take(change, commit.seq, vet, orders, refusals)
                 self._file.record(commit)
                 seq, head = entry.seq, entry.head
+                changed += [(change.kind, change.key) for change in commit.changes]
             if seq != mark.seq:
                 self._file.set_meta("fleet.head", head)
+                if settle(self._file, changed):
+                    self._begin_epoch(secrets.token_hex(8))
         return orders, refusals
 
     def _take(
@@ -224,6 +239,17 @@ class Replica:
         bodies = [dumps(order) for order in orders]
         self._file.set_meta("fleet.kept", msgspec.msgpack.encode(bodies))
 
+    # Commits that Redis lost ----------------------------------------------------------------------
+
+    def acknowledge_losses(self) -> Losses:
+        """Somebody has looked: hold nothing any more. What was held."""
+        with self._file.transaction():
+            losses = read_losses(self._file)
+            if losses != NONE_LOST:
+                keep_losses(self._file, NONE_LOST)
+                self._begin_epoch(secrets.token_hex(8))
+        return losses
+
     # What is this node's own ----------------------------------------------------------------------
 
     def sign(self, orders: Iterable[Order], node: NodeKey, since: int) -> list[tuple[Order, str]]:
@@ -259,6 +285,10 @@ class Replica:
         """See RegistryFile."""
         self._file.set_import_line(name, line)
 
+    def accept_clock(self, guard: ClockGuard) -> None:
+        """See ClockGuard.accept."""
+        guard.accept(self._file)
+
     def purge(self, now: int) -> int:
         """See RegistryFile."""
         return self._file.purge(now)
@@ -270,7 +300,9 @@ class Replica:
         make_private(path)
         self._file.connection.run("VACUUM INTO ?", str(path))
 
-    def take_over(self, image: Path, expected: Mark, epoch: str, *, diverged: bool) -> bool:
+    def take_over(
+        self, image: Path, expected: Mark, epoch: str, *, diverged: bool, lost: bool = False
+    ) -> bool:
         """Become what the image holds, in one transaction; False when somebody else did so.
 
         Args:
@@ -279,6 +311,7 @@ class Replica:
             epoch: anything new; it tells other connections that nothing they kept holds.
             diverged: nothing here is part of the image's history. Otherwise it is, and what the
                 image leaves out (bindings that have ended) is kept.
+            lost: the image is of an earlier state of the same journal, or of what followed that.
         """
         connection = self._file.connection
         connection.run("ATTACH ? AS image", str(image))
@@ -287,7 +320,10 @@ class Replica:
                 if self.mark() != expected:
                     return False
                 self._keep_lost_orders()
+                losses = losses_of(self._file, expected) if lost else read_losses(self._file)
                 copy_image(connection, diverged=diverged)
+                held = still_strict(self._file, losses.held)
+                keep_losses(self._file, replace(losses, held=held))
                 self._begin_epoch(epoch)
         finally:
             connection.run("DETACH image")

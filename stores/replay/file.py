@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -14,6 +16,12 @@ from zhenxian.verifier.replay import NEW, REPEAT_SECONDS, REPLAY, Sighted, Sight
 
 _BUSY_MS: Final = 100  # milliseconds a call may wait for another process's write
 _PURGE_EVERY: Final = 4096  # insertions between two removals of stale tokens
+
+# A row that is always written, and that no token has as its key.
+_PROBE: Final = (
+    "INSERT INTO sightings VALUES (x'00', ?, 0)"
+    " ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+)
 
 _Value = TypeVar("_Value")
 
@@ -45,6 +53,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
 class SqliteReplayStore:
     """A verifier.replay.ReplayStore that worker processes share through one file.
 
+    `problem` says why tokens are not recorded, for as long as they are not.
+
     Losing the newest records to a power cut is accepted: they matter for one freshness window.
     """
 
@@ -53,6 +63,7 @@ class SqliteReplayStore:
         self._connection = _connect(path, "OFF")
         self._window = window
         self._since_purge = 0
+        self.problem: str | None = None
         self._run(_prepare)
 
     def sight(self, sighting: Sighting, now: int) -> Sighted:
@@ -80,12 +91,21 @@ class SqliteReplayStore:
         # Removed between the two as stale: by then nobody may ask again.
         return seen_with(row[0], sighting.question, self._window) if row is not None else REPLAY
 
+    def mend(self) -> None:
+        """See whether tokens can be recorded; a process without calls finds out, too."""
+        with suppress(StoreUnavailableError):
+            self._run(lambda c: c.execute(_PROBE, (secrets.token_bytes(16),)))
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
 
     def _run(self, work: Callable[[sqlite3.Connection], _Value]) -> _Value:
         try:
-            return work(self._connection)
+            found = work(self._connection)
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+                self.problem = str(error)
             raise StoreUnavailableError(str(error)) from None
+        self.problem = None
+        return found

@@ -25,6 +25,11 @@ class MemoryReplayStore:
         self._limit = limit
         self._recent = Recent(window)
 
+    @property
+    def problem(self) -> str | None:
+        """Why tokens are not recorded; None when they are."""
+        return "the replay store is full" if len(self._seen) >= self._limit else None
+
     def __len__(self) -> int:
         return len(self._seen)
 

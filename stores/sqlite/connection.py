@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from zhenxian.core.errors import ConfigError, ParseError, StoreUnavailableError
+from zhenxian.core.errors import ConfigError, ParseError, StoreFullError, StoreUnavailableError
 from zhenxian.registry.journal import loads
 from zhenxian.registry.model import Kind, Record
 from zhenxian.stores.private import make_private
@@ -99,7 +99,9 @@ class Connection:
 
     def failure(self, error: sqlite3.Error) -> StoreUnavailableError:
         """What SQLite says, with the name of the file."""
-        return StoreUnavailableError(f"{self.path.name}: {error}")
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        kind = StoreFullError if full else StoreUnavailableError
+        return kind(f"{self.path.name}: {error}")
 
     def loads(self, kind: Kind, body: bytes) -> Record:
         """A record as registry.journal.dumps wrote it."""

@@ -45,6 +45,7 @@ from zhenxian.stores.sqlite.records import (
 from zhenxian.stores.sqlite.refusals import RefusalTable
 from zhenxian.stores.sqlite.table import Page, Table
 
+UNDATED: Final = "journal.undated"  # in meta: the dates of commits up to it bind no later one
 _PART: Final = 10_000  # holdings read at a time where all are
 
 
@@ -256,9 +257,17 @@ class RegistryFile:
         with self.transaction(commit=not dry_run):
             before = self.journal.answered(request, fingerprint)
             if before is not None:
-                return Commit(*before, author, reason, (), request, fingerprint)
-            seq, time = self.last()
-            seq, time = seq + 1, max(now, time)
+                seq, time = before
+                return Commit(
+                    seq=seq,
+                    time=time,
+                    author=author,
+                    reason=reason,
+                    changes=(),
+                    request=request,
+                    fingerprint=fingerprint,
+                )
+            seq, time = self.next_commit(now)
             if len({(change.kind, change.key) for change in changes}) != len(changes):
                 raise ConfigError("one request changes each record once")
             checked = []
@@ -266,9 +275,27 @@ class RegistryFile:
                 accepted = check(change, self, now)
                 self.apply_change(accepted, seq)
                 checked.append(accepted)
-            commit = Commit(seq, time, author, reason, tuple(checked), request, fingerprint)
+            commit = Commit(
+                seq=seq,
+                time=time,
+                author=author,
+                reason=reason,
+                changes=tuple(checked),
+                request=request,
+                fingerprint=fingerprint,
+            )
             self.record(commit)
         return commit
+
+    def next_commit(self, now: int) -> tuple[int, int]:
+        """Seq and time of the next commit: not before the last one's, unless that is of no date.
+
+        A commit that a clock dated into the future, and an operator has seen, binds no later one.
+        """
+        seq, time = self.last()
+        if time > now and seq <= (self.meta(UNDATED) or 0):
+            time = now
+        return seq + 1, max(now, time)
 
     def apply(self, commit: Commit) -> bool:
         """Take over a commit of somebody else, who checked it; False when it is here already.

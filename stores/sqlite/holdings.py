@@ -214,12 +214,12 @@ class HoldingTable(Table):
     def _holding(self, row: Sequence[Any]) -> Holding:
         verification, use, spcs, reseller = self._title(row[4])
         return Holding(
-            range_of(row[0], row[1]),
-            row[3],
-            verification,
-            use,
-            spcs,
-            reseller,
-            row[5] or "",
-            row[6] or 0,
+            numbers=range_of(row[0], row[1]),
+            subject=row[3],
+            verification=verification,
+            use=use,
+            spcs=spcs,
+            reseller=reseller,
+            evidence=row[5] or "",
+            verified_on=row[6] or 0,
         )

@@ -12,6 +12,7 @@ from zhenxian.stores.sqlite.connection import Connection
 
 _KEEP_REQUESTS: Final = 7 * 86_400  # seconds an idempotency key is remembered
 _FORGET_EVERY: Final = 3_600  # seconds; finding old ones reads them all
+BACK: Final = "journal.back"  # in meta: a commit is dated before an earlier one
 MANY: Final = 1_000  # changes of one commit above which their keys are not listed one by one
 _TOUCHED: Final = msgspec.msgpack.Decoder(list[tuple[Kind, str]] | None)
 
@@ -42,6 +43,9 @@ class CommitTable:
 
     def seq_at(self, time: int) -> int:
         """The last commit not later than an instant."""
+        if self._connection.meta(BACK) is not None:
+            row = self._connection.one("SELECT max(seq) FROM journal WHERE time <= ?", time)
+            return int(row[0] or 0)
         row = self._connection.one(
             "SELECT seq FROM journal WHERE time <= ? ORDER BY time DESC, seq DESC LIMIT 1", time
         )
@@ -73,7 +77,7 @@ class CommitTable:
     def version(self, seq: int, record: Record | None) -> Version:
         """A record as a commit left it, with the commit's time, author and reason."""
         row = self._connection.one("SELECT time, author, reason FROM journal WHERE seq = ?", seq)
-        return Version(seq, row[0], row[1], row[2], record)
+        return Version(version=seq, time=row[0], author=row[1], reason=row[2], value=record)
 
     def enter(self, commit: Commit, *, many: bool = False) -> None:
         """Enter a commit, inside its transaction; `many` leaves out which keys it changed."""
@@ -82,6 +86,8 @@ class CommitTable:
             if len(commit.changes) <= MANY and not many
             else None
         )
+        if commit.time < self.last()[1]:
+            self._connection.set_meta(BACK, 1)
         self._connection.run(
             "INSERT INTO journal VALUES (?, ?, ?, ?, ?)",
             commit.seq,

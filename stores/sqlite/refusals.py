@@ -159,4 +159,6 @@ def _rest(value: CalleeRefusal) -> tuple[int, int | None, str, str]:
 
 def _refusal(row: tuple[Any, ...]) -> CalleeRefusal:
     scopes = tuple(Scope(word) for word in row[5].split())
-    return CalleeRefusal(range_of(row[0], row[1]), row[3], row[4], scopes, row[6])
+    return CalleeRefusal(
+        numbers=range_of(row[0], row[1]), since=row[3], until=row[4], scopes=scopes, source=row[6]
+    )

@@ -12,6 +12,8 @@ from typing import Any, Final, TypeVar
 from zhenxian.registry.journal import Change, Commit
 from zhenxian.registry.model import Order
 from zhenxian.registry.node_key import NodeKey
+from zhenxian.registry.stricter import NONE_LOST, Losses
+from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.view import MAX_KEPT, RegistryView
 
@@ -27,13 +29,22 @@ class EmbeddedRegistry(RegistryView):
     batch of calls on.
     """
 
-    def __init__(self, path: Path, node: NodeKey | None = None, *, limit: int = MAX_KEPT) -> None:
+    def __init__(
+        self,
+        path: Path,
+        node: NodeKey | None = None,
+        *,
+        limit: int = MAX_KEPT,
+        guard: ClockGuard | None = None,
+    ) -> None:
         """Raises StoreUnavailableError, or ConfigError for a file of a newer release.
 
         Args:
             node: signs acknowledgements of orders; without it none are made.
+            guard: what doubts the clock; one of its own when left out.
         """
         self._node = node
+        self.guard = guard if guard is not None else ClockGuard()
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="registry")
         self._writer = RegistryFile(path, writer=True)
         super().__init__(path, limit=limit)
@@ -49,10 +60,16 @@ class EmbeddedRegistry(RegistryView):
         fingerprint: bytes = b"",
         dry_run: bool = False,
     ) -> Commit:
-        """See RegistryFile.write. Acknowledged: on disk, and in force for the next call here."""
+        """See RegistryFile.write. Acknowledged: on disk, and in force for the next call here.
 
-        def work(book: RegistryFile) -> Commit:
-            return book.write(
+        Raises:
+            StoreUnavailableError: the clock is in doubt, or the disk does not take it.
+        """
+        if not dry_run:
+            self.guard.check(self.records)
+
+        def work(file: RegistryFile) -> Commit:
+            return file.write(
                 changes,
                 author=author,
                 reason=reason,
@@ -69,12 +86,12 @@ class EmbeddedRegistry(RegistryView):
         if node is not None and orders and not dry_run:
             # In force from here on: every process asks for commits before it answers a call.
             since = time.time_ns() // 1_000_000
-            await self.with_writer(lambda book: _acknowledge(book, node, orders, since))
+            await self.with_writer(lambda file: _acknowledge(file, node, orders, since))
         return commit
 
     async def acknowledgements(self, order: str) -> list[tuple[str, str, str]]:
         """Node, acknowledgement and the node's key (JWK) for an order."""
-        return await self.read(lambda book: book.acknowledgements(order))
+        return await self.read(lambda file: file.acknowledgements(order))
 
     async def nodes(self) -> list[dict[str, Any]]:
         """The nodes that answer calls: this one."""
@@ -87,6 +104,23 @@ class EmbeddedRegistry(RegistryView):
                 "key": node.jwk if node is not None else "",
             }
         ]
+
+    def clock_doubts(self) -> list[str]:
+        """See RegistryStore."""
+        return self.guard.doubts(self.records)
+
+    async def accept_clock(self) -> None:
+        """See RegistryStore."""
+        await self.with_writer(self.guard.accept)
+
+    @property
+    def losses(self) -> Losses:
+        """None: what is acknowledged is in the file."""
+        return NONE_LOST
+
+    async def acknowledge_losses(self) -> Losses:
+        """See RegistryStore."""
+        return NONE_LOST
 
     async def with_writer(self, work: Callable[[RegistryFile], _Value]) -> _Value:
         """Do something with the writing connection, in its thread."""
@@ -104,7 +138,7 @@ class EmbeddedRegistry(RegistryView):
         super().close()
 
 
-def _acknowledge(book: RegistryFile, node: NodeKey, orders: Sequence[Order], since: int) -> None:
-    seq, _ = book.last()
+def _acknowledge(file: RegistryFile, node: NodeKey, orders: Sequence[Order], since: int) -> None:
+    seq, _ = file.last()
     for order in orders:
-        book.acknowledge(order.id, node.name, node.acknowledge(order, since, seq), node.jwk)
+        file.acknowledge(order.id, node.name, node.acknowledge(order, since, seq), node.jwk)

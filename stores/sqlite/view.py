@@ -17,6 +17,7 @@ from zhenxian.registry.model import (
     Holding,
     Kind,
     Order,
+    Record,
     Reseller,
     Scope,
     Standing,
@@ -77,8 +78,8 @@ class RegistryView:
 
     def __init__(self, path: Path, *, limit: int = MAX_KEPT) -> None:
         """Raises StoreUnavailableError, or ConfigError for a file of a newer release."""
-        self._book = RegistryFile(path)
-        self._tables = self._book.tables
+        self._file = RegistryFile(path)
+        self._tables = self._file.tables
         self._holdings: _Kept[TN, Holding | None] = _Kept(limit)
         self._accesses: _Kept[str, Access | None] = _Kept(limit)
         self._origids: _Kept[str, Access | None] = _Kept(limit)
@@ -86,14 +87,14 @@ class RegistryView:
         self._exemptions: _Kept[tuple[str, str], list[Exemption]] = _Kept(limit)
         self._refusals: _Kept[TN, list[CalleeRefusal]] = _Kept(limit)
         self._clearings = 0
-        self._orders: OrderIndex = self._book.order_index()
-        self._data_version = self._book.data_version()
-        self._seq = self._book.last()[0]
+        self._orders: OrderIndex = self._file.order_index()
+        self._data_version = self._file.data_version()
+        self._seq = self._file.last()[0]
 
     @property
-    def book(self) -> RegistryFile:
+    def records(self) -> RegistryFile:
         """The file, for questions that are not of the call path."""
-        return self._book
+        return self._file
 
     @property
     def current(self) -> bool:
@@ -121,11 +122,11 @@ class RegistryView:
 
     def refresh(self) -> bool:
         """Take over what was committed; True when there was something."""
-        version = self._book.data_version()
+        version = self._file.data_version()
         if version == self._data_version:
             return False
-        seq = self._book.last()[0]
-        touched = self._book.touched(self._seq)
+        seq = self._file.last()[0]
+        touched = self._file.touched(self._seq)
         if touched is None:
             self._forget()
         else:
@@ -156,7 +157,7 @@ class RegistryView:
         elif kind is Kind.CLEARING:
             self._clearings += 1
         elif kind is Kind.ORDER:
-            self._orders = self._book.order_index()
+            self._orders = self._file.order_index()
 
     def _forget(self) -> None:
         for kept in (
@@ -169,14 +170,14 @@ class RegistryView:
         ):
             kept.forget()
         self._clearings += 1
-        self._orders = self._book.order_index()
+        self._orders = self._file.order_index()
 
     def holding(self, tn: TN) -> Holding | None:
         """The most specific holding that covers the number."""
         try:
             return self._holdings.answers[tn]
         except KeyError:
-            return self._holdings.keep(tn, self._tables.holdings.covering(tn))
+            return self._holdings.keep(tn, self._covering(tn))
 
     def access(self, name: str | None, origid: str | None) -> Access | None:
         """The access of that id, else the one with that origid.
@@ -188,8 +189,7 @@ class RegistryView:
             try:
                 return self._accesses.answers[name]
             except KeyError:
-                found = self._tables.accesses.get(name)
-                value = found[1] if found is not None else None
+                value = self._record(Kind.ACCESS, name)
                 return self._accesses.keep(name, value if isinstance(value, Access) else None)
         if origid is None:
             return None
@@ -197,11 +197,10 @@ class RegistryView:
             return self._origids.answers[origid]
         except KeyError:
             access = self._tables.accesses.of_origid(origid)
-            if access is not None and (
-                access.origid != origid or self._tables.accesses.get(access.id) is None
-            ):
-                access = None
-            return self._origids.keep(origid, access)
+            value = self._record(Kind.ACCESS, access.id) if access is not None else None
+            if not isinstance(value, Access) or value.origid != origid:
+                value = None
+            return self._origids.keep(origid, value)
 
     def standing(self, subject: str, reseller: str = "") -> Standing:
         """How the subject and the chain of resellers before it stand."""
@@ -211,14 +210,12 @@ class RegistryView:
             return self._standings.keep((subject, reseller), self._standing(subject, reseller))
 
     def _standing(self, subject: str, reseller: str) -> Standing:
-        found = self._tables.subjects.get(subject)
-        holder = found[1] if found is not None else None
+        holder = self._record(Kind.SUBJECT, subject)
         closed = None
         chain: list[str] = []
         while reseller and len(chain) <= MAX_CHAIN:
             chain.append(reseller)
-            entry = self._tables.resellers.get(reseller)
-            above = entry[1] if entry is not None else None
+            above = self._record(Kind.RESELLER, reseller)
             if not isinstance(above, Reseller):
                 break
             if above.state is not State.ACTIVE:
@@ -251,7 +248,7 @@ class RegistryView:
         try:
             found = self._exemptions.answers[kind, target]
         except KeyError:
-            found = self._exemptions.keep((kind, target), self._tables.exemptions.of(kind, target))
+            found = self._exemptions.keep((kind, target), self._exempted(kind, target))
         return next((exemption for exemption in found if exemption.active(now)), None)
 
     def refusal(self, callee: TN, scope: Scope, now: int) -> CalleeRefusal | None:
@@ -259,13 +256,28 @@ class RegistryView:
         try:
             found = self._refusals.answers[callee]
         except KeyError:
-            found = self._refusals.keep(callee, self._tables.refusals.covering(callee))
+            found = self._refusals.keep(callee, self._refused(callee))
         return next((one for one in found if scope in one.scopes and one.active(now)), None)
 
     def clearings(self, since: int, but: Container[str] = ()) -> list[Clearing]:
         """The clearings from a time on, the earliest first, without those of some ids."""
         return self._tables.clearings.since(since, but)
 
+    # What is read once and then kept; a fleet's replica may hold something against it. ----------
+
+    def _covering(self, tn: TN) -> Holding | None:
+        return self._tables.holdings.covering(tn)
+
+    def _record(self, kind: Kind, key: str) -> Record | None:
+        found = self._tables.by_kind[kind].get(key)
+        return found[1] if found is not None else None
+
+    def _exempted(self, kind: str, target: str) -> list[Exemption]:
+        return self._tables.exemptions.of(kind, target)
+
+    def _refused(self, callee: TN) -> list[CalleeRefusal]:
+        return self._tables.refusals.covering(callee)
+
     def close(self) -> None:
         """Close the file."""
-        self._book.close()
+        self._file.close()

@@ -39,7 +39,7 @@ def prepared(tmp_path):
     data = tmp_path / "state"
     data.mkdir()
     with closing(RegistryFile(data / "registry.db", writer=True)) as book:
-        book.write([put(Subject("a"))], author="a", reason="r", now=1)
+        book.write([put(Subject(id="a"))], author="a", reason="r", now=1)
     numbers = tmp_path / "numbers.csv"
     with numbers.open("w") as out:
         out.write("first,subject,verification\n")

@@ -190,14 +190,14 @@ def test_a_chain_that_cannot_be_published_is_not_signed_with(serve):
 def test_what_another_process_commits_counts_for_the_next_call(serve):
     service = serve()
     data = service.folder / "state"
-    subject = Subject("bank", name="Sample Bank", state=State.SUSPENDED)
+    subject = Subject(id="bank", name="Sample Bank", state=State.SUSPENDED)
     with service.client() as client:
         assert signed(client, BANK)["decision"] == "HELD_AND_VERIFIED"
         register(data, [subject], int(time.time()))
         answer = client.post(SIGNING, json=signing(BANK))
         assert answer.status_code == 403
         assert "SUBJECT_SUSPENDED" in answer.text
-        register(data, [Subject("bank", name="Sample Bank")], int(time.time()))
+        register(data, [Subject(id="bank", name="Sample Bank")], int(time.time()))
         assert signed(client, BANK)["decision"] == "HELD_AND_VERIFIED"
 
 

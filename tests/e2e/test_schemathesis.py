@@ -21,6 +21,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
+schemathesis.serializer.alias("message/sip", "text/plain")
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,8 @@ def schema(service, document):
 OPERATIONS = [
     ("post", "/stir/v1/signing"),
     ("post", "/stir/v1/verification"),
+    ("post", "/sip/v1/originating"),
+    ("post", "/sip/v1/terminating"),
     ("get", "/stir/v1/certificates/{name}"),
     *(
         (method, f"/v1/{kind}{rest}")

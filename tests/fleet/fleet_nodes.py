@@ -40,7 +40,7 @@ LAG = 1.0  # seconds; short, so that tests need not wait long
 
 def options(url: str, **more) -> FleetOptions:
     settings = {"lag_limit": LAG, "timeout": 0.6, "wait_ms": 300} | more
-    return FleetOptions(url, **settings)
+    return FleetOptions(url=url, **settings)
 
 
 class Node:
@@ -66,12 +66,12 @@ class Node:
 
 
 def subject(name: str) -> Change:
-    return put(Subject(name))
+    return put(Subject(id=name))
 
 
 def holding(first: str, last: str | None = None, of: str = "bank", **more) -> Change:
     more.setdefault("verification", Verification.VERIFIED)
-    return put(Holding(TNRange(TN(first), TN(last or first)), of, **more))
+    return put(Holding(numbers=TNRange(TN(first), TN(last or first)), subject=of, **more))
 
 
 def privacy(first: str, of: str = "bank") -> Change:
@@ -113,7 +113,7 @@ async def until(condition, seconds: float = 12.0, what: str = "the condition") -
 
 def state(registry: FleetRegistry) -> dict:
     """What a copy holds, as all nodes must have it."""
-    book = registry.book
+    book = registry.records
     tables = {
         name: sorted(book.connection.all(f"SELECT * FROM {name}"), key=repr) for name in COMMON
     }

@@ -331,7 +331,7 @@ def test_a_registry_that_cannot_be_read_is_told_and_asked_again(tmp_path):
         asyncio.run(round_of(one, two))
         asyncio.run(one.clear())
         two.registry.refresh()
-        connection = two.registry.book.connection
+        connection = two.registry.records.connection
         whole = connection.db
         connection.db = ConductFile(tmp_path / "other.db")._db  # without these tables
         asyncio.run(two.looks())

@@ -21,6 +21,7 @@ from fleet_nodes import (
 )
 from msgspec.structs import replace
 
+from zhenxian.analytics.model import KeyKind
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry.journal import (
@@ -35,7 +36,6 @@ from zhenxian.registry.model import (
     Binding,
     BindingModel,
     CalleeRefusal,
-    ConductKind,
     Exemption,
     Holding,
     Kind,
@@ -94,7 +94,7 @@ def test_a_dry_run_changes_nothing(redis, tmp_path):
         async with Node(tmp_path, "a", options(redis.url)) as a:
             commit = await write(a, subject("bank"), dry_run=True)
             assert commit.seq == 1
-            assert a.book.last() == (0, 0)
+            assert a.records.last() == (0, 0)
             assert redis.ask("EXISTS", "{zx}:journal").strip() == "0"
             with pytest.raises(ConfigError, match="bank"):
                 await write(a, holding("100"), dry_run=True)
@@ -152,8 +152,8 @@ def test_a_version_that_another_node_replaced_is_refused(redis, tmp_path):
         async with Node(tmp_path, "a", opts) as a, Node(tmp_path, "b", opts) as b:
             await write(a, subject("bank"))
             await until(lambda: b.seq == 1)
-            change = put(Subject("bank", name="A"), expected=1)
-            other = put(Subject("bank", name="B"), expected=1)
+            change = put(Subject(id="bank", name="A"), expected=1)
+            other = put(Subject(id="bank", name="B"), expected=1)
             answers = await asyncio.gather(
                 write(a, change), write(b, other), return_exceptions=True
             )
@@ -162,9 +162,9 @@ def test_a_version_that_another_node_replaced_is_refused(redis, tmp_path):
                 "VersionConflictError",
             ]
             # The version another node made a moment ago is known to whoever names it.
-            await write(b, put(Subject("bank", name="C"), expected=2))
+            await write(b, put(Subject(id="bank", name="C"), expected=2))
             with pytest.raises(VersionConflictError):
-                await write(a, put(Subject("bank", name="D"), expected=2))
+                await write(a, put(Subject(id="bank", name="D"), expected=2))
 
     asyncio.run(run())
 
@@ -227,7 +227,7 @@ def test_processes_of_one_machine_share_a_file(redis, tmp_path):
                 *(write(first, holding(str(100 + n))) for n in range(20)),
                 *(write(second, holding(str(200 + n))) for n in range(20)),
             )
-            await until(lambda: first.book.last()[0] == second.book.last()[0] == 41)
+            await until(lambda: first.records.last()[0] == second.records.last()[0] == 41)
             first.refresh(), second.refresh()
             assert first.holding(TN("205")) == second.holding(TN("205")) != None  # noqa: E711
             assert first.problems() == second.problems() == []
@@ -288,18 +288,37 @@ def test_acknowledgements_that_redis_lost_are_given_again(redis, tmp_path):
     asyncio.run(run())
 
 
-def test_a_checkpoint_and_the_tail_make_a_new_node(redis, tmp_path):
+def test_a_checkpoint_and_the_tail_make_a_new_node(redis, tmp_path, monkeypatch):
+    monkeypatch.setattr("zhenxian.stores.fleet.checkpoints.LATE", 0)
+
     async def run():
         opts = options(redis.url, keep_commits=0)
         async with Node(tmp_path, "a", opts) as a:
             await write(a, subject("bank"), subject("shop"), holding("100", "199"))
             now = int(time.time())
-            exempt = Exemption("e1", ConductKind.SUBJECT, "bank", "branches", now, now + 900)
-            refusal = CalleeRefusal(TNRange(TN("700"), TN("709")), now, source="hotline")
+            exempt = Exemption(
+                id="e1",
+                kind=KeyKind.SUBJECT,
+                target="bank",
+                reason="branches",
+                since=now,
+                until=now + 900,
+            )
+            refusal = CalleeRefusal(
+                numbers=TNRange(TN("700"), TN("709")), since=now, source="hotline"
+            )
             records = [put(exempt), put(refusal)]
             await write(a, privacy("300"), privacy("301", of="shop"), *records)
             bindings = [
-                Binding(f"b{n}", "bank", BindingModel.AX, TN("300"), TN(f"5{n}"), begin, until=end)
+                Binding(
+                    id=f"b{n}",
+                    platform="bank",
+                    model=BindingModel.AX,
+                    x=TN("300"),
+                    a=TN(f"5{n}"),
+                    since=begin,
+                    until=end,
+                )
                 for n, begin, end in ((1, now, now + 3), (2, now + 3, now + 900))
             ]
             await write(a, put(bindings[0]))
@@ -314,15 +333,17 @@ def test_a_checkpoint_and_the_tail_make_a_new_node(redis, tmp_path):
                 assert b.seq == a.seq == 7
                 assert b.current
                 for key in ("100-199", "301", "400"):
-                    assert b.book.history(Kind.HOLDING, key) == a.book.history(Kind.HOLDING, key)
+                    assert b.records.history(Kind.HOLDING, key) == a.records.history(
+                        Kind.HOLDING, key
+                    )
                 assert b.holding(TN("150")) == a.holding(TN("150"))
-                assert b.book.get(Kind.BINDING, "b1") is None
-                assert b.book.get(Kind.BINDING, "b2") == a.book.get(Kind.BINDING, "b2")
+                assert b.records.get(Kind.BINDING, "b1") is None
+                assert b.records.get(Kind.BINDING, "b2") == a.records.get(Kind.BINDING, "b2")
                 assert b.order(Who(subjects=("shop",)), 2**40).id == "o1"
-                assert b.book.last_number("regulator") == 1
+                assert b.records.last_number("regulator") == 1
                 assert b.exemption("subject", "bank", now) == exempt
                 assert b.refusal(TN("705"), Scope.MARKETING, now) == refusal
-                assert b.book.history(Kind.REFUSAL, "700-709")
+                assert b.records.history(Kind.REFUSAL, "700-709")
                 again = await write(b, holding("400"), request=b"r", fingerprint=b"f")
                 assert again.seq == 7
                 await write(b, holding("401"))
@@ -365,7 +386,14 @@ def test_a_gap_is_bridged_by_the_checkpoint_and_history_here_is_kept(redis, tmp_
         async with Node(tmp_path, "a", opts) as a:
             async with Node(tmp_path, "b", opts) as b:
                 await write(a, subject("bank"), privacy("300"))
-                lent = Binding("b1", "bank", BindingModel.AX, TN("300"), TN("51"), now)
+                lent = Binding(
+                    id="b1",
+                    platform="bank",
+                    model=BindingModel.AX,
+                    x=TN("300"),
+                    a=TN("51"),
+                    since=now,
+                )
                 await write(a, put(lent))
                 await until(lambda: b.seq == 2)
                 assert b.binding(TN("51"), TN("300"), TN("60"), "", now) == lent
@@ -377,7 +405,7 @@ def test_a_gap_is_bridged_by_the_checkpoint_and_history_here_is_kept(redis, tmp_
                 assert b.current
                 assert b.problems() == []
                 assert b.binding(TN("51"), TN("300"), TN("60"), "", now) is None
-                first, second = b.book.history(Kind.BINDING, "b1")
+                first, second = b.records.history(Kind.BINDING, "b1")
                 assert (first.version, first.value) == (2, lent)
                 assert second.value is None
                 assert state(a) == state(b)
@@ -510,7 +538,7 @@ def test_a_refused_order_counts_once_its_issuer_is_configured(redis, tmp_path):
                 await write(a, holding("100", of="shop"))
                 await until(lambda: b.seq == 3)
                 assert b.order(bank, 2**40) is None
-                assert any("registry.issuers" in text for text in b.problems())
+                await until(lambda: any("registry.issuers" in text for text in b.problems()))
                 assert await b.checkpoint()  # its image tells of the order that is refused here
             async with node("d", {"regulator": REGULATOR}) as d:
                 assert d.order(bank, 2**40).id == "o"
@@ -568,9 +596,9 @@ def test_orders_of_a_checkpoint_are_looked_at_too(redis, tmp_path):
 def test_a_url_that_cannot_be_is_refused_without_its_password(url, tmp_path):
     secret = url.replace("://", "://user:hunter2@")
     with pytest.raises(ConfigError) as caught:
-        FleetRegistry(tmp_path / "a.db", FleetOptions(secret))
+        FleetRegistry(tmp_path / "a.db", FleetOptions(url=secret))
     assert "hunter2" not in str(caught.value)
-    assert "hunter2" not in repr(FleetOptions(secret))
+    assert "hunter2" not in repr(FleetOptions(url=secret))
 
 
 def test_the_copy_is_not_written_past_the_journal(redis, tmp_path):
@@ -581,7 +609,7 @@ def test_the_copy_is_not_written_past_the_journal(redis, tmp_path):
             before, commit = await a.with_writer(lambda replica: replica.try_out(proposal))
             assert (before.seq, commit.seq) == (0, 1)
             assert await a.with_writer(lambda replica: replica.mark()) == before
-            assert a.book.get(Kind.SUBJECT, "x") is None
+            assert a.records.get(Kind.SUBJECT, "x") is None
             assert not {"write", "apply", "apply_change", "record"} & set(dir(Replica))
 
     asyncio.run(run())
@@ -601,8 +629,8 @@ def test_what_travels_is_told_from_what_merely_looks_alike(redis, tmp_path):
             await until(lambda: a.seq == b.seq == 2)
             digest = hashlib.sha256(repr(state(a)).encode()).hexdigest()
             assert digest == hashlib.sha256(repr(state(b)).encode()).hexdigest()
-            assert isinstance(a.book.get(Kind.SUBJECT, "bank")[1], Subject)
-            assert not isinstance(a.book.get(Kind.SUBJECT, "bank")[1], Holding)
+            assert isinstance(a.records.get(Kind.SUBJECT, "bank")[1], Subject)
+            assert not isinstance(a.records.get(Kind.SUBJECT, "bank")[1], Holding)
 
     asyncio.run(run())
 
@@ -612,7 +640,10 @@ def test_an_append_asked_twice_counts_once_and_one_that_does_not_follow_not_at_a
         opts = options(redis.url)
         link = Link(opts)
         journal = Journal(link, opts)
-        commits = [Commit(n, 1, "a", "r", (subject(f"s{n}"),)) for n in (1, 2, 3)]
+        commits = [
+            Commit(seq=n, time=1, author="a", reason="r", changes=(subject(f"s{n}"),))
+            for n in (1, 2, 3)
+        ]
         first = entry_of(commits[0], b"", b"n" * 16)
         for _ in range(2):
             assert (await journal.append(Mark(), first, new="j")).outcome == "ok"

@@ -48,9 +48,9 @@ def test_its_nodes_go_on_where_they_were(before):
         async with node(folder, "a", redis.url) as a:
             assert a.state is NodeState.CURRENT
             assert a.problems() == []
-            assert lacking(FLEET["read"], content(a.book) | {"acknowledged": ["a"]}) == []
+            assert lacking(FLEET["read"], content(a.records) | {"acknowledged": ["a"]}) == []
             assert [name for name, _, _ in await a.acknowledgements("o-range")] == ["a"]
-            again = await write(a, put(Subject("bank")), now=NOON, **request(1))
+            again = await write(a, put(Subject(id="bank")), now=NOON, **request(1))
             assert (again.seq, again.changes) == (1, ())
             assert (await write(a, holding("862161002000"), now=NOON)).seq == 16
 
@@ -67,7 +67,7 @@ def test_one_that_was_left_behind_is_rebuilt_from_its_checkpoint(before, caplog)
             assert "being rebuilt: commits after 3 are no longer in the stream" in caplog.text
             assert state(a) == state(b)
             # The journal of b itself goes on where that release had stopped, without a hole.
-            assert len(b.book.commits(0, 100)) == len(a.book.commits(0, 100))
+            assert len(b.records.commits(0, 100)) == len(a.records.commits(0, 100))
             commit = await write(b, holding("862161002000"), now=NOON)
             assert commit.seq == 16
             await until(lambda: a.seq == 16)
@@ -84,11 +84,11 @@ def test_a_new_node_follows_its_checkpoint_and_stream(before):
         async with node(folder, "a", redis.url) as a, node(folder, "new", redis.url) as new:
             assert state(a) == state(new)
             read = FLEET["read"]
-            assert lacking(read["records"], content(new.book)["records"]) == []
+            assert lacking(read["records"], content(new.records)["records"]) == []
             assert new.order(Who(numbers=(TN("8613000000005"),)), NOON).id == "o-range"
             assert new.order(Who(subjects=("shop",)), NOON) is None  # lifted
             assert new.exemption("subject", "bank", NOON).id == "e-1"
-            history = new.book.history
+            history = new.records.history
             for key, versions in read["history"].items():
                 kind, _, name = key.partition(" ")
                 found = history(Kind(kind), name)
@@ -102,7 +102,7 @@ def test_a_new_node_follows_its_checkpoint_and_stream(before):
 async def acknowledged(registry, names):
     rows = await registry.acknowledgements("o-range")
     for name, token, key in rows:
-        _, order = registry.book.get(Kind.ORDER, "o-range")
+        _, order = registry.records.get(Kind.ORDER, "o-range")
         assert read_acknowledgement(token, order, public_key(key)).node == name
     return {name for name, _, _ in rows} == names
 

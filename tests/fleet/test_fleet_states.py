@@ -9,7 +9,7 @@ import time
 import pytest
 from fleet_nodes import Node, options, subject, until, write
 
-from zhenxian.core.errors import ConfigError
+from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.stores.fleet import follower, journal
 from zhenxian.stores.fleet.states import TRANSITIONS, Condition, Event, NodeState
 
@@ -101,7 +101,7 @@ async def redis_keeps_nothing_any_more(server, folder):
         server.start()
         await until(lambda: b.state is UNSAFE)
         assert not b.current
-        with contextlib.suppress(ConfigError):
+        with contextlib.suppress(StoreUnavailableError):
             await b.sync()
         server.ask("CONFIG", "SET", "appendonly", "yes")
         await until(lambda: b.current)

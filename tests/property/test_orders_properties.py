@@ -44,9 +44,10 @@ def orders(draw):
         TargetKind.NUMBER: NUMBERS.map(str),
     }.get(kind, NAMES)
     lifted = draw(st.none() | TIMES) if draw(st.integers(0, 3)) == 0 else None
+    name = draw(st.text("xyz", min_size=1, max_size=3))
     return Order(
-        draw(st.text("xyz", min_size=1, max_size=3)), "i", "r", kind, draw(target), draw(TIMES), 1,
-        "t", lifted,
+        id=name, issuer="i", reference="r", kind=kind, target=draw(target), since=draw(TIMES),
+        number=1, token="t", lifted=lifted,
     )  # fmt: skip
 
 
@@ -97,7 +98,16 @@ def test_the_index_finds_what_a_scan_finds(given, questions):
 )
 def test_nested_and_overlapping_ranges_at_every_number(given, now):
     made = [
-        Order(f"{i}", "i", "r", TargetKind.RANGE, span(numbers), since, 1, "t")
+        Order(
+            id=f"{i}",
+            issuer="i",
+            reference="r",
+            kind=TargetKind.RANGE,
+            target=span(numbers),
+            since=since,
+            number=1,
+            token="t",
+        )
         for i, (numbers, since) in enumerate(given)
     ]
     index = OrderIndex(made)

@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 from msgspec.structs import replace
 from plain import PlainRegistry
 
+from zhenxian.analytics.model import KeyKind, Measure
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry.journal import Change, RegistryConflictError, VersionConflictError, end, put
@@ -30,8 +31,6 @@ from zhenxian.registry.model import (
     BindingModel,
     CalleeRefusal,
     Clearing,
-    ConductKind,
-    ConductMeasure,
     Direction,
     Exemption,
     Holding,
@@ -67,24 +66,24 @@ def ranges(draw):
 
 subjects = st.builds(
     Subject,
-    names,
+    id=names,
     document_kind=st.just("id"),
     document=st.sampled_from(["d1", "d1", "d2", "d2", "d3"]),
     state=states,
 )
-resellers = st.builds(Reseller, names, parent=st.sampled_from(["", "a", "b", "c"]), state=states)
+resellers = st.builds(Reseller, id=names, parent=st.sampled_from(["", "a", "b", "c"]), state=states)
 holdings = st.builds(
     Holding,
-    ranges(),
-    names,
-    st.sampled_from(Verification),
-    st.sampled_from(Use),
-    st.sampled_from([(), ("1",), ("1", "2")]),
-    st.sampled_from(["", "a", "b"]),
-    st.sampled_from(["", "e"]),
-    st.sampled_from([0, 7]),
+    numbers=ranges(),
+    subject=names,
+    verification=st.sampled_from(Verification),
+    use=st.sampled_from(Use),
+    spcs=st.sampled_from([(), ("1",), ("1", "2")]),
+    reseller=st.sampled_from(["", "a", "b"]),
+    evidence=st.sampled_from(["", "e"]),
+    verified_on=st.sampled_from([0, 7]),
 )
-accesses = st.builds(Access, names, origids, names, state=states)
+accesses = st.builds(Access, id=names, origid=origids, subject=names, state=states)
 displayed = st.sampled_from([TN("101"), TN("102"), TN("103")])
 people = st.integers(95, 99).map(lambda n: TN(str(n)))
 
@@ -96,75 +95,75 @@ def usual_bindings(draw):
     paired = model in (BindingModel.AXB, BindingModel.AXYB)
     since = draw(st.integers(-6, 6))
     return Binding(
-        draw(st.sampled_from(["u", "v", "w", "x", "y"])),
-        "a",
-        model,
-        draw(displayed),
-        draw(people),
-        since,
-        draw(people) if paired else None,
-        draw(displayed) if model is BindingModel.AXYB else None,
-        draw(st.sampled_from(["7", "8"])) if model is BindingModel.AXE else "",
-        draw(st.sampled_from(Direction)),
-        draw(st.none() | st.integers(1, 20).map(lambda length: since + length)),
+        id=draw(st.sampled_from(["u", "v", "w", "x", "y"])),
+        platform="a",
+        model=model,
+        x=draw(displayed),
+        a=draw(people),
+        since=since,
+        b=draw(people) if paired else None,
+        y=draw(displayed) if model is BindingModel.AXYB else None,
+        extension=draw(st.sampled_from(["7", "8"])) if model is BindingModel.AXE else "",
+        direction=draw(st.sampled_from(Direction)),
+        until=draw(st.none() | st.integers(1, 20).map(lambda length: since + length)),
     )
 
 
 odd_bindings = st.builds(
     Binding,
-    st.sampled_from(["x", "y", "z"]),
-    names,
-    st.sampled_from(BindingModel),
-    numbers,
-    numbers,
-    st.integers(0, 30),
-    st.none() | numbers,
-    st.none() | numbers,
-    st.sampled_from(["", "7"]),
-    st.sampled_from(Direction),
-    st.none() | st.integers(5, 60),
+    id=st.sampled_from(["x", "y", "z"]),
+    platform=names,
+    model=st.sampled_from(BindingModel),
+    x=numbers,
+    a=numbers,
+    since=st.integers(0, 30),
+    b=st.none() | numbers,
+    y=st.none() | numbers,
+    extension=st.sampled_from(["", "7"]),
+    direction=st.sampled_from(Direction),
+    until=st.none() | st.integers(5, 60),
 )
 orders = st.builds(
     Order,
-    st.sampled_from(["o1", "o2"]),
-    st.just("regulator"),
-    st.just("ref"),
-    st.sampled_from(TargetKind),
-    st.sampled_from(["a", "105", "100-109", "1", "FF"]),
-    st.integers(0, 30),
-    st.integers(1, 30),
-    st.just("token"),
+    id=st.sampled_from(["o1", "o2"]),
+    issuer=st.just("regulator"),
+    reference=st.just("ref"),
+    kind=st.sampled_from(TargetKind),
+    target=st.sampled_from(["a", "105", "100-109", "1", "FF"]),
+    since=st.integers(0, 30),
+    number=st.integers(1, 30),
+    token=st.just("token"),
     lifted=st.none() | st.integers(0, 30),
 )
 exemptions = st.builds(
     Exemption,
-    st.sampled_from(["e1", "e2", "e3"]),
-    st.sampled_from(ConductKind),
-    names,
-    st.just("because"),
-    st.integers(0, 30),
-    st.integers(5, 60),
-    st.sampled_from([(), (ConductMeasure.SPREAD,), (ConductMeasure.RATE, ConductMeasure.ORIGIDS)]),
+    id=st.sampled_from(["e1", "e2", "e3"]),
+    kind=st.sampled_from(KeyKind),
+    target=names,
+    reason=st.just("because"),
+    since=st.integers(0, 30),
+    until=st.integers(5, 60),
+    measures=st.sampled_from([(), (Measure.SPREAD,), (Measure.RATE, Measure.ORIGIDS)]),
 )
 refusals = st.builds(
     CalleeRefusal,
-    ranges(),
-    st.integers(0, 30),
-    st.none() | st.integers(5, 60),
+    numbers=ranges(),
+    since=st.integers(0, 30),
+    until=st.none() | st.integers(5, 60),
     source=st.sampled_from(["", "hotline"]),
 )
 clearings = st.builds(
     Clearing,
-    st.sampled_from([clearing_id(at, "x") for at in (5, 9)]),
-    st.sampled_from(ConductKind),
-    names,
-    st.integers(0, 30),
-    st.just("me"),
-    st.just("because"),
-    st.sampled_from(["suspected", "pooled"]),
-    st.integers(0, 30),
-    st.sampled_from([(ConductMeasure.SPREAD,), (ConductMeasure.RATE, ConductMeasure.ORIGIDS)]),
-    st.just("spread"),
+    id=st.sampled_from([clearing_id(at, "x") for at in (5, 9)]),
+    kind=st.sampled_from(KeyKind),
+    target=names,
+    at=st.integers(0, 30),
+    by=st.just("me"),
+    reason=st.just("because"),
+    state=st.sampled_from(["suspected", "pooled"]),
+    since=st.integers(0, 30),
+    measures=st.sampled_from([(Measure.SPREAD,), (Measure.RATE, Measure.ORIGIDS)]),
+    sentence=st.just("spread"),
 )
 records = st.one_of(
     subjects, resellers, holdings, holdings, accesses, odd_bindings, orders, exemptions, refusals,
@@ -219,12 +218,12 @@ class Histories(RuleBasedStateMachine):
         self.engine = engine(Path(folder))
         self.plain = PlainRegistry()
         self.now = self.purged = 10
-        lent = Holding(TNRange(TN("101"), TN("103")), "a", use=Use.PRIVACY)
+        lent = Holding(numbers=TNRange(TN("101"), TN("103")), subject="a", use=Use.PRIVACY)
         documents = {"a": "d1", "b": "d2", "c": "d3"}
-        people = [Subject(n, document_kind="id", document=d) for n, d in documents.items()]
+        people = [Subject(id=n, document_kind="id", document=d) for n, d in documents.items()]
         self._both([put(person) for person in people])
-        self._both([put(Reseller("a")), put(Reseller("b", parent="a"))])
-        self._both([put(lent), put(Holding(TNRange(TN("100"), TN("119")), "b"))])
+        self._both([put(Reseller(id="a")), put(Reseller(id="b", parent="a"))])
+        self._both([put(lent), put(Holding(numbers=TNRange(TN("100"), TN("119")), subject="b"))])
 
     def teardown(self):
         self.engine.close()
@@ -306,7 +305,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def ask_of_the_past(self, data):
-        plain, book = self.plain, self.engine.book
+        plain, book = self.plain, self.engine.records
         times = {commit.time for commit, _ in plain.commits}
         at = data.draw(st.sampled_from(sorted(times)) | st.integers(0, self.now + 9))
         for n in range(98, 132, 2):
@@ -319,7 +318,7 @@ class Histories(RuleBasedStateMachine):
     def pages(self, kind, limit):
         found, after = [], ""
         while after is not None:
-            page = self.engine.book.page(kind, after=after, limit=limit)
+            page = self.engine.records.page(kind, after=after, limit=limit)
             found += page.rows
             after = page.following
         known = [entry for (k, _), entry in self.plain.records.items() if k is kind]
@@ -364,7 +363,7 @@ class Histories(RuleBasedStateMachine):
             assert calls.access(name, None) == plain.access(name, None)
             for reseller in ("", "a", "b"):
                 assert calls.standing(name, reseller) == plain.standing(name, reseller)
-            for kind in ConductKind:
+            for kind in KeyKind:
                 for dt in (0, 5):
                     asked = (kind.value, name, self.now + dt)
                     assert calls.exemption(*asked) == plain.exemption(*asked)
@@ -395,9 +394,12 @@ def test_histories_of_a_fleet(fleet_redis):
 
 def test_pages_hold_every_record_once(tmp_path):
     book = RegistryFile(tmp_path / "registry.db", writer=True)
-    book.write([put(Subject("s"))], author="a", reason="r", now=1)
-    held = [Holding(TNRange(TN(str(n)), TN(str(n + n % 3))), "s") for n in range(100, 160, 3)]
-    held += [Holding(TNRange(TN(str(n)), TN(str(n))), "s") for n in range(300, 320)]
+    book.write([put(Subject(id="s"))], author="a", reason="r", now=1)
+    held = [
+        Holding(numbers=TNRange(TN(str(n)), TN(str(n + n % 3))), subject="s")
+        for n in range(100, 160, 3)
+    ]
+    held += [Holding(numbers=TNRange(TN(str(n)), TN(str(n))), subject="s") for n in range(300, 320)]
     book.write([put(h) for h in held], author="a", reason="r", now=1)
     found, after = [], ""
     while after is not None:

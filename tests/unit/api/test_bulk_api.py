@@ -303,7 +303,7 @@ def test_refusals_are_grouped_and_what_stands_twice_is_refused(desk, monkeypatch
     assert {**told, "written": False} == dry
     assert [row["line"] for row in told["rejected"]] == [3, 5, 6, 7]
     assert [(each["count"], each["line"]) for each in told["reasons"]] == [(2, 3), (1, 6), (1, 7)]
-    assert "is in this import before" in told["reasons"][1]["reason"]
+    assert "appears twice in this import" in told["reasons"][1]["reason"]
 
 
 def test_an_export_holds_nothing_that_a_spreadsheet_executes(desk):

@@ -18,6 +18,7 @@ from zhenxian.certs.repository import Failure
 from zhenxian.core.reasons import Reason
 from zhenxian.passport.identity import parse_identity_header
 from zhenxian.passport.jws import b64url_decode, b64url_encode
+from zhenxian.service.problems import problems
 from zhenxian.simulation.demo import BANK, BANK_ORIGID, CALLEE, COURIER, HOTLINE, MVNO
 from zhenxian.verifier.replay import NEW, REPLAY, UNKNOWN
 
@@ -28,6 +29,7 @@ ATIS = {
 }
 ORIGID = BANK_ORIGID
 OWN = {"reason", "reasonHeader", "failedCheck", "attest", "origid", "spc", "notes", "checks"}
+OWN |= {"canonical", "paiHeader"}
 
 
 def _sign(orig=BANK, **more):
@@ -263,7 +265,7 @@ def test_without_a_usable_key_nothing_is_signed_and_the_rest_goes_on(desk_with, 
     assert status == 503
     assert answer["requestError"]["policyException"]["messageId"] == "POL5030"
     assert desk.call(VERIFICATION, _verify())[0] == 200
-    (problem,) = [text for text in desk.service.problems() if text.startswith("signing")]
+    (problem,) = [text for text in problems(desk.service) if text.startswith("signing")]
     assert problem.startswith(f"signing: the certificate {says}")
 
 

@@ -118,8 +118,8 @@ def test_the_served_schema_is_the_declaration(desk, kind):
     assert described.get("required", []) == [one.name for one in body if one.required]
     assert described["additionalProperties"] is False
     for member in given(kind):
-        assert member.told
-        assert member.schema["description"] == member.told
+        assert member.meaning
+        assert member.schema["description"] == member.meaning
         if member.choices is not None:
             of_value = member.schema["items"] if member.is_list else member.schema
             assert of_value["enum"] == [one.value for one in member.choices]
@@ -151,7 +151,7 @@ def test_each_record_comes_back_as_it_was_put(desk):
             assert {name: found[name] for name in COLUMNS[kind]} == row_of(record)
             versions = desk.http("GET", f"{path}/history").json()["versions"]
             assert versions[-1]["record"] == row_of(record)
-            assert desk.service.registry.book.get(kind, record.key)[1] == record
+            assert desk.service.registry.records.get(kind, record.key)[1] == record
         sheet = desk.http("GET", f"/v1/exports/{NAMES[kind]}").text
         assert tuple(sheet.partition("\n")[0].split(",")) == COLUMNS[kind]
         read = [record_of(kind, row) for row in csv.DictReader(io.StringIO(sheet))]

@@ -375,7 +375,7 @@ def test_conduct_consent_and_bindings_take_the_number(desk, installation):
 
 
 def test_a_callees_refusal_counts_however_the_callee_is_written(desk_with, installation):
-    refusal = CalleeRefusal(TNRange(TN(CALLEE), TN(CALLEE)), since=0)
+    refusal = CalleeRefusal(numbers=TNRange(TN(CALLEE), TN(CALLEE)), since=0)
     _record(installation, refusal)
     desk = desk_with(consent={"marketing": "refuse"})
     asked = {"access": "bank-trunk", "origid": BANK_ORIGID, "purpose": "marketing"}
@@ -450,7 +450,10 @@ def test_an_emergency_number_is_shown_by_nobody_who_does_not_hold_it(desk, acces
 
 def test_whoever_holds_one_shows_it(desk_with, installation):
     held = Holding(
-        TNRange(TN("110"), TN("110")), "bank", Verification.VERIFIED, spcs=(NORTH, SOUTH)
+        numbers=TNRange(TN("110"), TN("110")),
+        subject="bank",
+        verification=Verification.VERIFIED,
+        spcs=(NORTH, SOUTH),
     )
     _record(installation, held)
     desk = desk_with()
@@ -567,7 +570,11 @@ def test_a_privacy_number_is_shown_by_a_live_binding_alone(desk):
 
 
 def test_held_as_one_s_own_it_needs_a_binding_all_the_same(desk_with, installation):
-    held = Holding(TNRange(TN(UNASSIGNED), TN(UNASSIGNED)), "bank", Verification.VERIFIED)
+    held = Holding(
+        numbers=TNRange(TN(UNASSIGNED), TN(UNASSIGNED)),
+        subject="bank",
+        verification=Verification.VERIFIED,
+    )
     _record(installation, held)
     own = {"access": "bank-trunk", "origid": BANK_ORIGID}
     assert _decided(desk_with(), UNASSIGNED, **own) == (None, "NOT_BOUND")
@@ -612,9 +619,23 @@ def test_middle_numbers_elsewhere_follow_country_and_date(desk_with, installatio
     verified = Verification.VERIFIED
     _record(
         installation,
-        Holding(TNRange(middle, middle), "platform", verified, Use.PRIVACY, (SOUTH,)),
-        Holding(TNRange(direct, direct), "platform", verified),
-        Binding("b", "platform", BindingModel.AXB, middle, TN(RIDER), 1, TN(CALLEE)),
+        Holding(
+            numbers=TNRange(middle, middle),
+            subject="platform",
+            verification=verified,
+            use=Use.PRIVACY,
+            spcs=(SOUTH,),
+        ),
+        Holding(numbers=TNRange(direct, direct), subject="platform", verification=verified),
+        Binding(
+            id="b",
+            platform="platform",
+            model=BindingModel.AXB,
+            x=middle,
+            a=TN(RIDER),
+            since=1,
+            b=TN(CALLEE),
+        ),
     )
     desk = desk_with()
     over = until < "2027"

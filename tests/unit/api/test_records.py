@@ -116,7 +116,7 @@ def test_two_registrars_write_one_holding(bakery):
     assert [v["record"]["evidence"] for v in versions] == ["", "first", "third", "fourth"]
 
 
-@pytest.mark.parametrize("step", [-86_400, 86_400])
+@pytest.mark.parametrize("step", [-50, 50])
 def test_clock_steps_keep_the_order_of_commits(bakery, step):
     """Set back, or forward and right again: no commit is dated before the one before it."""
     right = time.time()

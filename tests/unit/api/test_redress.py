@@ -70,7 +70,6 @@ def _told(rejection, dialect, verdict=None, *, explain=True):
     ("rejection", "code", "phrase"),
     [
         (Rejection(SipStatus.REJECTED, VALUE), 608, "Rejected"),
-        (Rejection(SipStatus.UNWANTED), 607, "Unwanted"),
         (Rejection(), 603, "Decline"),
     ],
 )
@@ -165,10 +164,12 @@ def test_without_a_contact_it_is_declined(desk_with):
     assert (answer.status_code, answer.headers["cache-control"]) == (404, "no-store")
 
 
-@pytest.mark.parametrize("more", ["[redress]\nstatus = 607\n", CONTACT + "status = 607\n"])
-def test_607_by_configuration_names_nobody(contacted, more):
-    desk = contacted(more)
-    assert _asked(desk) == {"code": 607, "phrase": "Unwanted"}
+@pytest.mark.parametrize("status", [603, 607])
+@pytest.mark.parametrize("contact", ["[redress]\n", CONTACT])
+def test_no_machine_says_607_for_a_person(contacted, contact, status):
+    """RFC 8197 section 3; the setting of earlier releases is read on."""
+    desk = contacted(f"{contact}status = {status}\n")
+    assert _asked(desk) == {"code": 603, "phrase": "Decline"}
     assert desk.http("GET", PATH).status_code == 404
 
 

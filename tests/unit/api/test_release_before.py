@@ -13,6 +13,7 @@ from zhenxian.core.tn import TN, TNRange
 from zhenxian.passport.jws import b64url_decode
 from zhenxian.registry.journal import KeyReusedError, put
 from zhenxian.registry.model import Holding, Subject, Verification, Who
+from zhenxian.service.problems import problems
 from zhenxian.stores.sqlite.file import RegistryFile
 
 READ = BEFORE["data"]["read"]
@@ -40,11 +41,17 @@ def test_every_record_version_and_commit_is_read(folder):
 def test_writing_goes_on_and_what_was_asked_before_is_known(folder):
     file = RegistryFile(folder.config.parent / "state" / "registry.db", writer=True)
     how = {"author": "a", "reason": "r", "now": NOON}
-    again = file.write([put(Subject("bank"))], **how, **request(1))
+    again = file.write([put(Subject(id="bank"))], **how, **request(1))
     assert (again.seq, again.changes) == (1, ())
     with pytest.raises(KeyReusedError):
-        file.write([put(Subject("bank"))], **how, request=request(1)["request"], fingerprint=b"x")
-    new = Holding(TNRange(TN("862161002000"), TN("862161002000")), "shop", Verification.VERIFIED)
+        file.write(
+            [put(Subject(id="bank"))], **how, request=request(1)["request"], fingerprint=b"x"
+        )
+    new = Holding(
+        numbers=TNRange(TN("862161002000"), TN("862161002000")),
+        subject="shop",
+        verification=Verification.VERIFIED,
+    )
     assert file.write([put(new)], **how).seq == 16
     assert file.covering(TN("862161002000")) == new
     assert file.covering(TN("862161000700")).subject == "bank"
@@ -53,7 +60,7 @@ def test_writing_goes_on_and_what_was_asked_before_is_known(folder):
 
 def test_the_service_starts_on_it_and_answers(folder, desk_of):
     desk = desk_of(folder.config)
-    assert desk.service.problems() == []
+    assert problems(desk.service) == []
     shop = desk.http("GET", "/v1/subjects/shop")
     assert shop.json()["name"] == "商店"
     past = desk.http("GET", "/v1/holdings/862161000500/history").json()
@@ -103,14 +110,14 @@ def test_orders_exemptions_refusals_and_bindings_count_for_calls(folder, desk_of
     assert registry.order(Who(subjects=("shop",)), NOON) is None  # lifted
     assert registry.exemption("subject", "bank", NOON).id == "e-1"
     assert registry.access(None, "10000000-0000-4000-8000-000000000003").id == "t-1"
-    assert registry.book.access_of("10000000-0000-4000-8000-000000000001").id == "t-1"
+    assert registry.records.access_of("10000000-0000-4000-8000-000000000001").id == "t-1"
     assert registry.standing("bank", "centre").closed_by == "reseller mvno is suspended"
     a, b, x = TN("8613800000001"), TN("8613900000001"), TN("8617000000001")
     assert registry.binding(a, x, b, "", NOON).id == "b-1"
-    assert [one.key for one in registry.book.refusals(TN("862188881234"))] == [
+    assert [one.key for one in registry.records.refusals(TN("862188881234"))] == [
         "862188880000-862188889999"
     ]
-    assert registry.book.refusals(TN("8613700000001")) == []
+    assert registry.records.refusals(TN("8613700000001")) == []
 
 
 def test_what_callers_were_found_to_do_stands(folder, desk_of):

@@ -132,14 +132,14 @@ class Connection:
 
     def __init__(self, *, admin=False, hosts=None, limits=Limits()):  # noqa: B008
         self.app = App()
-        self.book = Connections(limits)
+        self.connections = Connections(limits)
         self.refused = []
 
         def told(reason, variables, url, method):
             self.refused.append(reason.name)
             return refusal(reason, variables, url, method, Dialect.ATIS)
 
-        shared = Shared(self.book, told, hosts)
+        shared = Shared(self.connections, told, hosts)
         kind = bound(WireProtocol, shared) if admin else protocol_for(StubCalls(), shared)
         config = Config(
             self.app, http=kind, ws="none", loop="none", lifespan="off", log_config=None

@@ -12,8 +12,8 @@ import pytest
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from zhenxian.api.calls.members import SigningMembers, VerificationMembers
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION
-from zhenxian.api.calls.requests import SigningMembers, VerificationMembers
 from zhenxian.api.reading import PlainRoute
 from zhenxian.core.errors import ConfigError
 from zhenxian.passport.jws import b64url_encode

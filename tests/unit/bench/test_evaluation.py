@@ -148,7 +148,7 @@ def test_observations_are_those_of_the_service(drawn):
             access=call.access,
             caller=call.caller,
         )
-        access = Access(call.access, call.origid, call.subject)
+        access = Access(id=call.access, origid=call.origid, subject=call.subject)
         bound = binding(call, call.at) if call.bound else None
         assert conduct.observation(request, access, bound, call.at) == originating(call)
         seen += 1

@@ -28,6 +28,7 @@ from zhenxian.registry.orders import (
     read_instruction,
     sign_instruction,
 )
+from zhenxian.service.problems import remarks
 from zhenxian.simulation.demo import REGULATOR
 
 RUNNER = CliRunner()
@@ -389,10 +390,10 @@ def test_keys_of_nodes_are_pinned_from_the_command_line_on(
     assert "another key" in shown.stdout
     assert "0 of 1" in _run("status", "--nodes", wrong).stdout
     service.desk = desk_with(registry={"nodes": wrong})
-    assert any("does not name this node" in text for text in service.desk.service.remarks())
+    assert any("does not name this node" in text for text in remarks(service.desk.service))
     assert _run("status", "o-1").exit_code == 1
     service.desk = desk_with(registry={"nodes": pins})
-    assert not any("this node" in text for text in service.desk.service.remarks())
+    assert not any("this node" in text for text in remarks(service.desk.service))
     (order,) = json.loads(_run("status", "o-1", "--json").stdout)["orders"]
     assert [node["key"] for node in order["nodes"]] == ["pinned"]
     listed = RUNNER.invoke(fleet, ["nodes"]).stdout

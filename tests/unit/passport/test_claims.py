@@ -375,11 +375,12 @@ def test_payload_json_refusals(data, reason):
 
 
 def test_unknown_types_are_refused():
-    for name in ("div", "", "SHAKEN", "shaken ", "x" * 5000):
+    for name in ("rph", "", "SHAKEN", "shaken ", "x" * 5000):
         error = reason_of(parse_payload, Header(X5U, name), written(CLAIMS))
         assert error.reason is Reason.PPT_UNSUPPORTED
         assert len(str(error)) < 100
-    assert {name: kind.ppt for name, kind in ppt.TYPES.items()} == {None: None, "shaken": "shaken"}
+    names = (None, "shaken", "div", "div-o")
+    assert {name: kind.ppt for name, kind in ppt.TYPES.items()} == {name: name for name in names}
 
 
 @pytest.mark.parametrize(

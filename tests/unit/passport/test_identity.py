@@ -300,7 +300,7 @@ def test_claims_of_the_full_form(passport):
         (full(SHAKEN, payload=b"YR"), Reason.TOKEN_BASE64),
         (full(SHAKEN, header=b"W10"), Reason.JSON_SYNTAX),
         (full(SHAKEN, payload=b"W10"), Reason.JSON_SYNTAX),
-        (full(PASSporT(Header(X5U, "div"), SHAKEN.orig, SHAKEN.dest, 1)), Reason.PPT_UNSUPPORTED),
+        (full(PASSporT(Header(X5U, "rph"), SHAKEN.orig, SHAKEN.dest, 1)), Reason.PPT_UNSUPPORTED),
         (full(SHAKEN).compacted(), Reason.COMPACT_NOT_ALLOWED),
         (full(BASELINE).compacted(), Reason.TOKEN_SYNTAX),
         (full(SHAKEN, ppt="x").compacted(), Reason.PPT_UNSUPPORTED),

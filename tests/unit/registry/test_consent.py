@@ -7,11 +7,18 @@ from plain import PlainRegistry
 
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, URI, TNRange
-from zhenxian.registry.consent import MARKETING, MAX_TERM, MAX_TERMS, Consent, ConsentPolicy, told
+from zhenxian.registry.consent import (
+    MARKETING,
+    MAX_TERM,
+    MAX_TERMS,
+    Consent,
+    ConsentPolicy,
+    refusal_text,
+)
 from zhenxian.registry.model import CalleeRefusal, Scope
 
 A, B = TN("8613800138000"), TN("8613900139000")
-REFUSAL = CalleeRefusal(TNRange(B, B), 5, source="callee, hotline")
+REFUSAL = CalleeRefusal(numbers=TNRange(B, B), since=5, source="callee, hotline")
 
 
 @pytest.mark.parametrize(
@@ -91,6 +98,6 @@ def test_one_refusing_callee_is_enough_and_uris_refuse_nothing():
 
 
 def test_what_the_caller_is_told_does_not_name_the_callee():
-    assert str(B) not in told(REFUSAL)
-    assert "hotline" not in told(REFUSAL)
-    assert "marketing" in told(REFUSAL)
+    assert str(B) not in refusal_text(REFUSAL)
+    assert "hotline" not in refusal_text(REFUSAL)
+    assert "marketing" in refusal_text(REFUSAL)

@@ -10,14 +10,14 @@ from zhenxian.analytics.model import Key, KeyKind, Measure, State
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.core.tn import TN
 from zhenxian.registry.exemptions import against
-from zhenxian.registry.model import Binding, BindingModel, ConductKind, ConductMeasure, Exemption
+from zhenxian.registry.model import Binding, BindingModel, Exemption
 
 OWN, X = TN("8613800138000"), TN("8617100005678")
 ACCESS, SUBJECT = Key(KeyKind.ACCESS, "trunk"), Key(KeyKind.SUBJECT, "platform")
 SIGNER, SPC = Key(KeyKind.SIGNER, "1/o"), Key(KeyKind.SPC, "1")
 AGENT = Key(KeyKind.AGENT, f"platform/{OWN}")
 CALLING, SIGNING = (ACCESS, SUBJECT), (SIGNER, SPC)
-BINDING = Binding("b", "platform", BindingModel.AX, X, OWN, 1)
+BINDING = Binding(id="b", platform="platform", model=BindingModel.AX, x=X, a=OWN, since=1)
 BOUND = {"binding": BINDING, "hidden_caller": OWN}
 FREE = {"binding": None, "hidden_caller": None}
 
@@ -27,8 +27,15 @@ def of(key, **more):
 
 
 def spared(key, *measures):
-    kind = ConductKind(key.kind.value)
-    return Exemption("e", kind, key.id, "why", 1, 1 << 40, tuple(map(ConductMeasure, measures)))
+    return Exemption(
+        id="e",
+        kind=key.kind,
+        target=key.id,
+        reason="why",
+        since=1,
+        until=1 << 40,
+        measures=tuple(map(Measure, measures)),
+    )
 
 
 @pytest.mark.parametrize(

@@ -268,7 +268,14 @@ def _given(registry, record):
 def test_records():
     order = order_of(STOP, "stop-token")
     assert order == Order(
-        "order-1", "regulator", "ref 7", TargetKind.SUBJECT, "acme", NOW, 1, "stop-token"
+        id="order-1",
+        issuer="regulator",
+        reference="ref 7",
+        kind=TargetKind.SUBJECT,
+        target="acme",
+        since=NOW,
+        number=1,
+        token="stop-token",
     )
     after = lifted(order, replace(LIFT, since=NOW + 5), "lift-token")
     assert after == replace(
@@ -542,7 +549,16 @@ def test_a_private_key_or_another_curve_is_no_issuers_key(tmp_path):
 
 
 def _order(name, kind, target, since=1):
-    return Order(name, "regulator", "r", kind, target, since, 1, "t")
+    return Order(
+        id=name,
+        issuer="regulator",
+        reference="r",
+        kind=kind,
+        target=target,
+        since=since,
+        number=1,
+        token="t",
+    )
 
 
 @pytest.mark.parametrize(

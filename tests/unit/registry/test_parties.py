@@ -10,9 +10,11 @@ from zhenxian.registry.model import Binding, BindingModel, Holding, Order, Targe
 from zhenxian.registry.parties import involved, observation, order_text, together
 
 DISPLAY, OWN, CALLEE = TN("8617100005678"), TN("8613800138000"), TN("8613900139000")
-HELD = Holding(TNRange(DISPLAY, DISPLAY), "platform", spcs=("1", "2"))
+HELD = Holding(numbers=TNRange(DISPLAY, DISPLAY), subject="platform", spcs=("1", "2"))
 KEYS = (Key(KeyKind.ACCESS, "trunk"), Key(KeyKind.SUBJECT, "platform"))
-BINDING = Binding("b", "platform", BindingModel.AXB, DISPLAY, OWN, 1, b=CALLEE)
+BINDING = Binding(
+    id="b", platform="platform", model=BindingModel.AXB, x=DISPLAY, a=OWN, since=1, b=CALLEE
+)
 AGENT = Key(KeyKind.AGENT, f"platform/{OWN}")
 
 
@@ -27,12 +29,23 @@ def test_a_number_involves_its_holder_and_who_came_before_it():
 
 def test_two_numbers_of_one_call_involve_both():
     one = involved(DISPLAY, HELD, ("mvno",), spcs=("9",), serial="AB")
-    both = together(one, involved(OWN, Holding(TNRange(OWN, OWN), "driver"), ("shop",)))
+    both = together(
+        one, involved(OWN, Holding(numbers=TNRange(OWN, OWN), subject="driver"), ("shop",))
+    )
     assert both == Who(("platform", "driver"), ("mvno", "shop"), ("9",), (DISPLAY, OWN), "AB")
 
 
 def test_an_order_in_words():
-    order = Order("o1", "regulator", "ref 7", TargetKind.SUBJECT, "shop", 1, 1, "token")
+    order = Order(
+        id="o1",
+        issuer="regulator",
+        reference="ref 7",
+        kind=TargetKind.SUBJECT,
+        target="shop",
+        since=1,
+        number=1,
+        token="token",
+    )
     assert order_text(order) == "order o1 of regulator (ref 7) stops subject shop"
 
 

@@ -19,8 +19,6 @@ from zhenxian.registry.model import (
     BindingModel,
     CalleeRefusal,
     Clearing,
-    ConductKind,
-    ConductMeasure,
     Direction,
     Exemption,
     Holding,
@@ -41,7 +39,7 @@ X, Y = TN("8617000002000"), TN("8617000002001")
 
 
 def held(first, last=None, subject="s", **more):
-    return Holding(TNRange(TN(first), TN(last or first)), subject, **more)
+    return Holding(numbers=TNRange(TN(first), TN(last or first)), subject=subject, **more)
 
 
 @pytest.fixture
@@ -49,14 +47,14 @@ def book():
     registry = PlainRegistry()
     write(
         registry,
-        Subject("s", document_kind="id-card", document="d1"),
-        Subject("t", document_kind="id-card", document="d2"),
-        Subject("platform"),
-        Reseller("mvno"),
-        Reseller("agent", parent="mvno"),
+        Subject(id="s", document_kind="id-card", document="d1"),
+        Subject(id="t", document_kind="id-card", document="d2"),
+        Subject(id="platform"),
+        Reseller(id="mvno"),
+        Reseller(id="agent", parent="mvno"),
         held("8675588880000", "8675588889999", reseller="agent"),
         held(X, Y, "platform", use=Use.PRIVACY),
-        Access("trunk", ORIGIDS[0], "s"),
+        Access(id="trunk", origid=ORIGIDS[0], subject="s"),
     )
     return registry
 
@@ -76,26 +74,38 @@ def refused(registry, change, *names, error=RegistryConflictError, now=NOW):
 
 
 def axb(name="b1", x=X, a=A, b=B, **more):
-    return Binding(name, "platform", BindingModel.AXB, x, a, NOW, b, **more)
+    return Binding(
+        id=name, platform="platform", model=BindingModel.AXB, x=x, a=a, since=NOW, b=b, **more
+    )
 
 
 def order(kind=TargetKind.SUBJECT, target="s", number=1, name="o1", **more):
-    return Order(name, "regulator", "ref 7", kind, target, NOW, number, "token", **more)
+    return Order(
+        id=name,
+        issuer="regulator",
+        reference="ref 7",
+        kind=kind,
+        target=target,
+        since=NOW,
+        number=number,
+        token="token",
+        **more,
+    )
 
 
 # Identities -------------------------------------------------------------------------------------
 
 
 def test_one_identity_is_one_subject(book):
-    split = Subject("s2", document_kind="id-card", document="d1")
+    split = Subject(id="s2", document_kind="id-card", document="d1")
     refused(book, put(split), "s2", "subject s")
-    write(book, Subject("s", document_kind="id-card", document="d1", state=State.SUSPENDED))
+    write(book, Subject(id="s", document_kind="id-card", document="d1", state=State.SUSPENDED))
     refused(book, put(split), "s2", "suspended")
 
 
 def test_a_subject_does_not_become_somebody_else(book):
-    refused(book, put(Subject("s", document_kind="id-card", document="d9")), "subject s")
-    refused(book, put(Subject("s", document="d1")), "document_kind", error=ConfigError)
+    refused(book, put(Subject(id="s", document_kind="id-card", document="d9")), "subject s")
+    refused(book, put(Subject(id="s", document="d1")), "document_kind", error=ConfigError)
 
 
 @pytest.mark.parametrize("stop", ["suspended", "closed", "order"])
@@ -104,38 +114,38 @@ def test_who_is_stopped_gets_no_next_number_and_no_access(book, stop):
         write(book, order())
     else:
         state = State(stop)
-        write(book, Subject("s", document_kind="id-card", document="d1", state=state))
+        write(book, Subject(id="s", document_kind="id-card", document="d1", state=state))
     why = "o1" if stop == "order" else stop
     refused(book, put(held("8675599990000")), "8675599990000", why)
-    refused(book, put(Access("other", ORIGIDS[1], "s")), "other", why)
+    refused(book, put(Access(id="other", origid=ORIGIDS[1], subject="s")), "other", why)
     # What it has can still be changed, for instance to be withdrawn.
     write(book, held("8675588880000", "8675588889999", evidence="withdrawn"))
 
 
 def test_what_is_used_or_suspended_is_not_removed(book):
-    refused(book, end(Subject("s")), "8675588880000")
-    refused(book, end(Reseller("mvno")), "agent")
-    refused(book, end(Reseller("agent")), "holdings")
-    write(book, Subject("t", document_kind="id-card", document="d2", state=State.SUSPENDED))
-    refused(book, end(Subject("t")), "suspended")
-    write(book, Subject("free"), order(target="free"))
-    refused(book, end(Subject("free")), "o1")
-    refused(book, end(Subject("nobody")), "nobody", error=ConfigError)
+    refused(book, end(Subject(id="s")), "8675588880000")
+    refused(book, end(Reseller(id="mvno")), "agent")
+    refused(book, end(Reseller(id="agent")), "holdings")
+    write(book, Subject(id="t", document_kind="id-card", document="d2", state=State.SUSPENDED))
+    refused(book, end(Subject(id="t")), "suspended")
+    write(book, Subject(id="free"), order(target="free"))
+    refused(book, end(Subject(id="free")), "o1")
+    refused(book, end(Subject(id="nobody")), "nobody", error=ConfigError)
 
 
 # Chains -----------------------------------------------------------------------------------------
 
 
 def test_a_reseller_does_not_come_before_itself(book):
-    refused(book, put(Reseller("mvno", parent="agent")), "mvno", "agent")
-    refused(book, put(Reseller("self", parent="self")), "self")
-    refused(book, put(Reseller("r", parent="nobody")), "nobody", error=ConfigError)
+    refused(book, put(Reseller(id="mvno", parent="agent")), "mvno", "agent")
+    refused(book, put(Reseller(id="self", parent="self")), "self")
+    refused(book, put(Reseller(id="r", parent="nobody")), "nobody", error=ConfigError)
 
 
 def test_chains_have_an_end(book):
     for i in range(MAX_CHAIN - 1):
-        write(book, Reseller(f"r{i}", parent=f"r{i - 1}" if i else "mvno"))
-    refused(book, put(Reseller("one-more", parent=f"r{MAX_CHAIN - 2}")), "one-more")
+        write(book, Reseller(id=f"r{i}", parent=f"r{i - 1}" if i else "mvno"))
+    refused(book, put(Reseller(id="one-more", parent=f"r{MAX_CHAIN - 2}")), "one-more")
 
 
 # Holdings ---------------------------------------------------------------------------------------
@@ -180,13 +190,13 @@ def test_holders_and_resellers_are_registered_first(book, more):
 
 
 def test_rotated_origids_stay_with_their_access(book):
-    write(book, Access("trunk", ORIGIDS[1], "s"))
-    write(book, Access("trunk", ORIGIDS[2], "s"))
+    write(book, Access(id="trunk", origid=ORIGIDS[1], subject="s"))
+    write(book, Access(id="trunk", origid=ORIGIDS[2], subject="s"))
     assert book.access_of(ORIGIDS[0]).id == "trunk"
     assert book.access(None, ORIGIDS[0]) is None
     assert book.access("trunk", None).former == (ORIGIDS[0], ORIGIDS[1])
-    refused(book, put(Access("other", ORIGIDS[0], "t")), "trunk", "other")
-    refused(book, put(Access("trunk", ORIGIDS[1], "s")), ORIGIDS[1])
+    refused(book, put(Access(id="other", origid=ORIGIDS[0], subject="t")), "trunk", "other")
+    refused(book, put(Access(id="trunk", origid=ORIGIDS[1], subject="s")), ORIGIDS[1])
 
 
 # Bindings ---------------------------------------------------------------------------------------
@@ -198,9 +208,13 @@ def test_rotated_origids_stay_with_their_access(book):
         axb("b2", a=A, b=C),
         axb("b2", a=C, b=B),
         axb("b2", a=B, b=C),
-        Binding("b2", "platform", BindingModel.AX, X, C, NOW),
-        Binding("b2", "platform", BindingModel.AXE, X, A, NOW, extension="7"),
-        Binding("b2", "platform", BindingModel.AXYB, Y, C, NOW, B, X),
+        Binding(id="b2", platform="platform", model=BindingModel.AX, x=X, a=C, since=NOW),
+        Binding(
+            id="b2", platform="platform", model=BindingModel.AXE, x=X, a=A, since=NOW, extension="7"
+        ),
+        Binding(
+            id="b2", platform="platform", model=BindingModel.AXYB, x=Y, a=C, since=NOW, b=B, y=X
+        ),
     ],
     ids=lambda b: b.model.value,
 )
@@ -213,11 +227,23 @@ def test_nobody_is_bound_twice_on_one_display(book, second):
 
 def test_an_extension_is_one_partys(book):
     def axe(name, a, extension):
-        return Binding(name, "platform", BindingModel.AXE, X, a, NOW, extension=extension)
+        return Binding(
+            id=name,
+            platform="platform",
+            model=BindingModel.AXE,
+            x=X,
+            a=a,
+            since=NOW,
+            extension=extension,
+        )
 
     write(book, axe("b1", A, "7"), axe("b2", B, "8"))
     refused(book, put(axe("b3", C, "7")), "b1", "b3")
-    refused(book, put(Binding("b4", "platform", BindingModel.AX, X, C, NOW)), "b4")
+    refused(
+        book,
+        put(Binding(id="b4", platform="platform", model=BindingModel.AX, x=X, a=C, since=NOW)),
+        "b4",
+    )
 
 
 def test_the_last_pair_of_a_display(book):
@@ -236,8 +262,14 @@ def test_the_last_pair_of_a_display(book):
         (axb(b=None), "needs b"),
         (replace(axb(), y=Y), "y"),
         (replace(axb(), extension="7"), "extension"),
-        (Binding("b", "platform", BindingModel.AXE, X, A, NOW), "extension"),
-        (Binding("b", "platform", BindingModel.AXYB, X, A, NOW, B), "y"),
+        (
+            Binding(id="b", platform="platform", model=BindingModel.AXE, x=X, a=A, since=NOW),
+            "extension",
+        ),
+        (
+            Binding(id="b", platform="platform", model=BindingModel.AXYB, x=X, a=A, since=NOW, b=B),
+            "y",
+        ),
         (axb(b=A), "different"),
         (axb(a=X), "different"),
         (axb(until=NOW), "before it begins"),
@@ -268,12 +300,12 @@ def test_of_a_binding_only_the_end_changes_and_only_while_it_lasts(book):
 def test_whom_a_binding_permits(model, direction):
     paired = model in (BindingModel.AXB, BindingModel.AXYB)
     binding = Binding(
-        "b", "platform", model, X, A, NOW,
-        B if paired else None,
-        Y if model is BindingModel.AXYB else None,
-        "7" if model is BindingModel.AXE else "",
-        direction,
-        NOW + 10,
+        id="b", platform="platform", model=model, x=X, a=A, since=NOW,
+        b=B if paired else None,
+        y=Y if model is BindingModel.AXYB else None,
+        extension="7" if model is BindingModel.AXE else "",
+        direction=direction,
+        until=NOW + 10,
     )  # fmt: skip
     outward, inward = direction is not Direction.B_TO_A, direction is not Direction.A_TO_B
     shown_to_b = Y if model is BindingModel.AXYB else X
@@ -313,13 +345,16 @@ def test_what_an_issuer_said_before_is_not_said_again(book):
 # Exemptions -------------------------------------------------------------------------------------
 
 
-def exempt(name="e1", kind=ConductKind.SUBJECT, target="s", since=NOW, until=NOW + 100, **more):
-    return Exemption(name, kind, target, "ambulance dispatch", since, until, **more)
-
-
-def test_its_words_are_those_of_displays():
-    assert [kind.value for kind in ConductKind] == [kind.value for kind in KeyKind]
-    assert [measure.value for measure in ConductMeasure] == [measure.value for measure in Measure]
+def exempt(name="e1", kind=KeyKind.SUBJECT, target="s", since=NOW, until=NOW + 100, **more):
+    return Exemption(
+        id=name,
+        kind=kind,
+        target=target,
+        reason="ambulance dispatch",
+        since=since,
+        until=until,
+        **more,
+    )
 
 
 def test_an_exemption_is_in_force_between_its_times(book):
@@ -332,7 +367,7 @@ def test_an_exemption_is_in_force_between_its_times(book):
 
 def test_an_exemption_covers_all_measures_or_those_it_names():
     assert all(exempt().covers(measure.value) for measure in Measure)
-    some = exempt(measures=(ConductMeasure.RATE, ConductMeasure.SPREAD))
+    some = exempt(measures=(Measure.RATE, Measure.SPREAD))
     assert [measure.value for measure in Measure if some.covers(measure.value)] == [
         "spread",
         "rate",
@@ -356,34 +391,34 @@ def test_one_conduct_has_one_exemption_at_a_time(book):
         book,
         exempt("e2", since=NOW + 100, until=NOW + 200),
         exempt("e3", target="t"),
-        exempt("e4", ConductKind.SPC, "s"),
+        exempt("e4", KeyKind.SPC, "s"),
         exempt(until=NOW + 90),
     )
 
 
 def test_an_exemption_stays_with_whom_it_was_given_to(book):
-    write(book, Subject("free"), exempt(target="free"), exempt("e2", ConductKind.ACCESS, "trunk"))
+    write(book, Subject(id="free"), exempt(target="free"), exempt("e2", KeyKind.ACCESS, "trunk"))
     refused(book, put(exempt(target="t")), "subject free")
-    refused(book, end(Subject("free")), "e1")
-    refused(book, end(Access("trunk", ORIGIDS[0], "s")), "e2")
-    refused(book, put(Access("trunk", ORIGIDS[0], "t")), "e2")
-    write(book, Access("trunk", ORIGIDS[1], "s"))
+    refused(book, end(Subject(id="free")), "e1")
+    refused(book, end(Access(id="trunk", origid=ORIGIDS[0], subject="s")), "e2")
+    refused(book, put(Access(id="trunk", origid=ORIGIDS[0], subject="t")), "e2")
+    write(book, Access(id="trunk", origid=ORIGIDS[1], subject="s"))
     book.write([end(exempt(target="free"))], author="me", reason="no longer", now=NOW)
-    book.write([end(Subject("free"))], author="me", reason="gone", now=NOW)
+    book.write([end(Subject(id="free"))], author="me", reason="gone", now=NOW)
 
 
 @pytest.mark.parametrize(
     ("kind", "target"),
     [
-        (ConductKind.SUBJECT, "nobody"),
-        (ConductKind.ACCESS, "nobody"),
-        (ConductKind.AGENT, f"nobody/{A}"),
+        (KeyKind.SUBJECT, "nobody"),
+        (KeyKind.ACCESS, "nobody"),
+        (KeyKind.AGENT, f"nobody/{A}"),
     ],
 )
 def test_who_is_exempted_is_registered(book, kind, target):
     refused(book, put(exempt(kind=kind, target=target)), "nobody is not", error=ConfigError)
-    write(book, exempt("e7", ConductKind.AGENT, f"platform/{A}"))
-    write(book, exempt("e8", ConductKind.SIGNER, "9/x"), exempt("e9", ConductKind.SPC, "9"))
+    write(book, exempt("e7", KeyKind.AGENT, f"platform/{A}"))
+    write(book, exempt("e8", KeyKind.SIGNER, "9/x"), exempt("e9", KeyKind.SPC, "9"))
 
 
 # Clearings --------------------------------------------------------------------------------------
@@ -391,15 +426,21 @@ def test_who_is_exempted_is_registered(book, kind, target):
 
 def test_a_clearing_is_made_once_and_stays(book):
     clearing = Clearing(
-        clearing_id(NOW, "1"), ConductKind.ACCESS, "trunk", NOW, "me", "audited", "pooled", NOW - 9,
-        (ConductMeasure.SPREAD,), "spread of access trunk",
+        id=clearing_id(NOW, "1"), kind=KeyKind.ACCESS, target="trunk", at=NOW, by="me",
+        reason="audited", state="pooled", since=NOW - 9,
+        measures=(Measure.SPREAD,), sentence="spread of access trunk",
     )  # fmt: skip
     write(book, clearing)
     refused(book, put(clearing), clearing.id, "on record")
     refused(book, put(replace(clearing, reason="favour")), clearing.id, "on record")
     refused(book, end(clearing), clearing.id, "on record")
     # whoever has the name next has nothing of it: it is about what was
-    book.write([end(Access("trunk", ORIGIDS[0], "s"))], author="me", reason="gone", now=NOW)
+    book.write(
+        [end(Access(id="trunk", origid=ORIGIDS[0], subject="s"))],
+        author="me",
+        reason="gone",
+        now=NOW,
+    )
 
 
 def test_clearings_are_in_the_order_of_time():
@@ -414,7 +455,9 @@ def test_clearings_are_in_the_order_of_time():
 
 
 def refusal(first=B, last=None, since=NOW, until=None):
-    return CalleeRefusal(TNRange(TN(first), TN(last or first)), since, until, source="hotline")
+    return CalleeRefusal(
+        numbers=TNRange(TN(first), TN(last or first)), since=since, until=until, source="hotline"
+    )
 
 
 def test_a_refusal_is_in_force_between_its_times(book):

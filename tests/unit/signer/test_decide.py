@@ -21,8 +21,6 @@ from zhenxian.registry.model import (
     Binding,
     BindingModel,
     CalleeRefusal,
-    ConductKind,
-    ConductMeasure,
     Exemption,
     Holding,
     Order,
@@ -42,14 +40,34 @@ BANK, SPAM = "subject-bank", "subject-callcentre"
 NUMBER = TN("8675588880001")
 CALLER, CALLEE = TN("8613700137000"), TN("8613800138000")
 NOW = 1_795_500_000
-TRUNK = Access("bank-trunk", "11111111-1111-4111-8111-111111111111", BANK)
-OTHER = Access("callcentre-trunk", "22222222-2222-4222-8222-222222222222", SPAM)
-STOPPED = Access("stopped", "33333333-3333-4333-8333-333333333333", BANK, state=State.SUSPENDED)
-GOOD = Standing(Subject(BANK))
-CLOSED = Standing(Subject(BANK), closed_by="subject subject-bank is suspended")
-RESOLD = Standing(Subject(BANK), ("mvno",), "reseller mvno is suspended")
-ORDER = Order("o1", "regulator", "ref 7", TargetKind.SUBJECT, BANK, 1, 1, "token")
-BINDING = Binding("b", BANK, BindingModel.AXB, NUMBER, CALLER, 1, CALLEE, until=NOW + 10)
+TRUNK = Access(id="bank-trunk", origid="11111111-1111-4111-8111-111111111111", subject=BANK)
+OTHER = Access(id="callcentre-trunk", origid="22222222-2222-4222-8222-222222222222", subject=SPAM)
+STOPPED = Access(
+    id="stopped", origid="33333333-3333-4333-8333-333333333333", subject=BANK, state=State.SUSPENDED
+)
+GOOD = Standing(Subject(id=BANK))
+CLOSED = Standing(Subject(id=BANK), closed_by="subject subject-bank is suspended")
+RESOLD = Standing(Subject(id=BANK), ("mvno",), "reseller mvno is suspended")
+ORDER = Order(
+    id="o1",
+    issuer="regulator",
+    reference="ref 7",
+    kind=TargetKind.SUBJECT,
+    target=BANK,
+    since=1,
+    number=1,
+    token="token",
+)
+BINDING = Binding(
+    id="b",
+    platform=BANK,
+    model=BindingModel.AXB,
+    x=NUMBER,
+    a=CALLER,
+    since=1,
+    b=CALLEE,
+    until=NOW + 10,
+)
 BESIDE = finding(beside=(Measure.ROTATION,))
 OF_SUBJECT = finding(KeyKind.SUBJECT, BANK)
 POOL, SUSPICION = finding(), finding(state=Conduct.SUSPECTED)
@@ -221,7 +239,17 @@ def test_gather_reads_access_by_name_then_by_origid():
 
 
 def order(kind, target, **more):
-    return Order("o1", "regulator", "ref", kind, target, 1, 1, "token", **more)
+    return Order(
+        id="o1",
+        issuer="regulator",
+        reference="ref",
+        kind=kind,
+        target=target,
+        since=1,
+        number=1,
+        token="token",
+        **more,
+    )
 
 
 COVERED = {
@@ -238,7 +266,7 @@ def test_orders_reach_what_a_call_involves(name):
     registry = PlainRegistry(
         [holding(reseller="agent", spcs=("1001",))],
         [TRUNK],
-        others=[Reseller("mvno"), Reseller("agent", parent="mvno"), COVERED[name]],
+        others=[Reseller(id="mvno"), Reseller(id="agent", parent="mvno"), COVERED[name]],
     )
     facts = gather(request(A, access="bank-trunk"), registry, NOW)
     decision = decide(request(A), facts)
@@ -252,7 +280,16 @@ def test_orders_reach_what_a_call_involves(name):
     [
         order(TargetKind.SUBJECT, BANK, lifted=5),
         order(TargetKind.SUBJECT, "somebody"),
-        Order("later", "r", "ref", TargetKind.SUBJECT, BANK, NOW + 1, 1, "t"),
+        Order(
+            id="later",
+            issuer="r",
+            reference="ref",
+            kind=TargetKind.SUBJECT,
+            target=BANK,
+            since=NOW + 1,
+            number=1,
+            token="t",
+        ),
     ],
 )
 def test_orders_lifted_of_others_or_to_come_do_not_stop_a_call(found):
@@ -261,7 +298,9 @@ def test_orders_lifted_of_others_or_to_come_do_not_stop_a_call(found):
 
 
 def test_an_order_reaches_the_caller_behind_a_privacy_number():
-    own = Holding(TNRange(CALLER, CALLER), "rider", Verification.VERIFIED)
+    own = Holding(
+        numbers=TNRange(CALLER, CALLER), subject="rider", verification=Verification.VERIFIED
+    )
     registry = PlainRegistry(
         [PRIVATE, own], [TRUNK], others=[BINDING, order(TargetKind.SUBJECT, "rider")]
     )
@@ -346,7 +385,7 @@ def test_a_bound_call_is_refused_for_how_bindings_are_used(found):
     facts = gather(asked, registry, NOW, conduct=Found(POOL, found))
     assert facts.finding == found
     assert decide(asked, facts).reason is Reason.POOLED_DISPLAY
-    spared = exempt(ConductKind.SUBJECT, BANK)
+    spared = exempt(KeyKind.SUBJECT, BANK)
     registry = PlainRegistry([PRIVATE], [TRUNK], others=[BINDING, spared])
     facts = gather(asked, registry, NOW, conduct=Found(POOL, found))
     assert facts.finding is None
@@ -360,40 +399,40 @@ def test_an_agent_speaks_against_nobody_elses_call():
 
 def exempt(kind, target, **more):
     fields = {"reason": "ambulance dispatch", "since": 1, "until": NOW + 9} | more
-    return Exemption("e", kind, target, **fields)
+    return Exemption(id="e", kind=kind, target=target, **fields)
 
 
 @pytest.mark.parametrize(
     ("found", "exemption", "left"),
     [
-        ([POOL], exempt(ConductKind.ACCESS, "bank-trunk"), None),
-        ([POOL], exempt(ConductKind.SUBJECT, BANK), None),
-        ([OF_SUBJECT], exempt(ConductKind.SUBJECT, BANK), None),
-        ([OF_SUBJECT], exempt(ConductKind.ACCESS, "bank-trunk"), OF_SUBJECT),
-        ([POOL, OF_SUBJECT], exempt(ConductKind.ACCESS, "bank-trunk"), OF_SUBJECT),
-        ([POOL], exempt(ConductKind.ACCESS, "another"), POOL),
-        ([POOL], exempt(ConductKind.ACCESS, "bank-trunk", until=NOW), POOL),
+        ([POOL], exempt(KeyKind.ACCESS, "bank-trunk"), None),
+        ([POOL], exempt(KeyKind.SUBJECT, BANK), None),
+        ([OF_SUBJECT], exempt(KeyKind.SUBJECT, BANK), None),
+        ([OF_SUBJECT], exempt(KeyKind.ACCESS, "bank-trunk"), OF_SUBJECT),
+        ([POOL, OF_SUBJECT], exempt(KeyKind.ACCESS, "bank-trunk"), OF_SUBJECT),
+        ([POOL], exempt(KeyKind.ACCESS, "another"), POOL),
+        ([POOL], exempt(KeyKind.ACCESS, "bank-trunk", until=NOW), POOL),
         (
             [POOL],
-            exempt(ConductKind.ACCESS, "bank-trunk", measures=(ConductMeasure.SPREAD,)),
+            exempt(KeyKind.ACCESS, "bank-trunk", measures=(Measure.SPREAD,)),
             None,
         ),
         (
             [POOL],
-            exempt(ConductKind.ACCESS, "bank-trunk", measures=(ConductMeasure.RATE,)),
+            exempt(KeyKind.ACCESS, "bank-trunk", measures=(Measure.RATE,)),
             POOL,
         ),
         (  # exempt from the strongest measure, and not from what is found beside it
             [BESIDE],
-            exempt(ConductKind.ACCESS, "bank-trunk", measures=(ConductMeasure.SPREAD,)),
+            exempt(KeyKind.ACCESS, "bank-trunk", measures=(Measure.SPREAD,)),
             BESIDE,
         ),
         (
             [BESIDE],
             exempt(
-                ConductKind.ACCESS,
+                KeyKind.ACCESS,
                 "bank-trunk",
-                measures=(ConductMeasure.SPREAD, ConductMeasure.ROTATION),
+                measures=(Measure.SPREAD, Measure.ROTATION),
             ),
             None,
         ),
@@ -432,7 +471,7 @@ def test_refusals_count_for_conduct_only_when_conduct_is_why():
     assert not decide(request(A), known(OTHER, holding())).counts
 
 
-UNWANTED = CalleeRefusal(TNRange(CALLEE, CALLEE), 1)
+UNWANTED = CalleeRefusal(numbers=TNRange(CALLEE, CALLEE), since=1)
 
 
 @pytest.mark.parametrize(

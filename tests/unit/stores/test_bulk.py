@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+from threading import Event
 
 import pytest
 from hypothesis import given, settings
@@ -42,9 +43,9 @@ def book(tmp_path):
 
 def fresh(path):
     book = RegistryFile(path, writer=True, synchronous="OFF")
-    book.write([put(Subject("a")), put(Subject("b"))], author="a", reason="r", now=1)
+    book.write([put(Subject(id="a")), put(Subject(id="b"))], author="a", reason="r", now=1)
     stopped = record_of(Kind.SUBJECT, {"id": "c", "state": "suspended"})
-    book.write([put(stopped), put(Reseller("mvno"))], author="a", reason="r", now=1)
+    book.write([put(stopped), put(Reseller(id="mvno"))], author="a", reason="r", now=1)
     return book
 
 
@@ -198,27 +199,34 @@ def test_what_is_exported_is_imported(book, tmp_path):
         [
             put(
                 Holding(
-                    numbers,
-                    "a",
-                    Verification.VERIFIED,
-                    Use.PRIVACY,
-                    ("1", "2"),
-                    "mvno",
-                    "ref, 1",
-                    7,
+                    numbers=numbers,
+                    subject="a",
+                    verification=Verification.VERIFIED,
+                    use=Use.PRIVACY,
+                    spcs=("1", "2"),
+                    reseller="mvno",
+                    evidence="ref, 1",
+                    verified_on=7,
                 )
             ),
-            put(Access("t", "10000000-0000-4000-8000-000000000001", "a", sims=("1", "2"))),
+            put(
+                Access(
+                    id="t",
+                    origid="10000000-0000-4000-8000-000000000001",
+                    subject="a",
+                    sims=("1", "2"),
+                )
+            ),
         ],
         author="a",
         reason="r",
         now=1,
     )
     x, a, b = TN("8617000001"), TN("8613"), TN("8614")
-    book.write(
-        [put(Binding("b", "a", BindingModel.AXB, x, a, 1, b, until=9_000))],
-        author="a", reason="r", now=1,
-    )  # fmt: skip
+    binding = Binding(
+        id="b", platform="a", model=BindingModel.AXB, x=x, a=a, since=1, b=b, until=9_000
+    )
+    book.write([put(binding)], author="a", reason="r", now=1)
     other = RegistryFile(tmp_path / "other.db", writer=True)
     for kind in COLUMNS:
         out = io.StringIO()
@@ -365,15 +373,18 @@ def test_one_bad_row_does_not_send_the_others_through_the_rules(book, monkeypatc
 def test_a_subject_stopped_meanwhile_gets_no_more_numbers(book, monkeypatch):
     monkeypatch.setattr(bulk, "CHUNK", 2)
     other = RegistryFile(book.path, writer=True)
+    committed = Event()  # lines are read ahead, in a thread of its own
 
     def lines():
         yield HEADER
         yield from ["8610000,,a,,,\n", "8610001,,a,,,\n", "8610002,,b,,,\n"]
+        assert committed.wait(60)
         stopped = record_of(Kind.SUBJECT, {"id": "a", "state": "suspended"})
         other.write([put(stopped)], author="a", reason="r", now=2)
         yield "8610003,,a,,,\n"
 
-    report = Import(book, Kind.HOLDING, author="me", reason="r", now=5).run(lines())
+    importer = Import(book, Kind.HOLDING, author="me", reason="r", now=5)
+    report = importer.run(lines(), lambda _rows: committed.set())
     other.close()
     assert report.changed == 3
     assert [row.line for row in report.rejected] == [5]
@@ -383,7 +394,7 @@ def test_a_subject_stopped_meanwhile_gets_no_more_numbers(book, monkeypatch):
 @pytest.mark.parametrize("owner", [1, 2**40])
 def test_numbers_far_apart_and_of_all_lengths(book, owner):
     book.connection.run("INSERT INTO owners VALUES (?, 'far')", owner + 100)
-    book.write([put(Subject("far"))], author="a", reason="r", now=1)
+    book.write([put(Subject(id="far"))], author="a", reason="r", now=1)
     numbers = [
         str(step + 10 ** (length - 1)) for length in range(3, 16) for step in range(0, 90, 2)
     ]

@@ -25,7 +25,7 @@ BEGINS = ["=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠"]
 @pytest.fixture
 def book(tmp_path):
     book = RegistryFile(tmp_path / "registry.db", writer=True, synchronous="OFF")
-    some = [put(Subject(name)) for name in ("a", "b")] + [put(Reseller("mvno"))]
+    some = [put(Subject(id=name)) for name in ("a", "b")] + [put(Reseller(id="mvno"))]
     book.write(some, author="a", reason="r", now=1)
     return book
 
@@ -46,7 +46,7 @@ def test_every_cell_reads_back_and_none_begins_as_a_formula(text):
 
 def test_an_export_executes_nothing_and_reads_back(book):
     names = ["=1+1", "+86", "-x", "@SUM(A1)", "'=x", "''+x", "'quoted'", "plain", "＝1"]
-    some = [put(Subject(f"s{n}", name=name)) for n, name in enumerate(names)]
+    some = [put(Subject(id=f"s{n}", name=name)) for n, name in enumerate(names)]
     holding = record_of(
         Kind.HOLDING,
         {"first": "8675588880001", "subject": "a", "evidence": "=cmd|' /C calc'!A0"},
@@ -160,7 +160,7 @@ def test_what_stands_twice_is_refused_wherever_commits_end(tmp_path, monkeypatch
         ({"dry_run": True}, {}, {"mode": Mode.ALL_OR_NOTHING}, {"resume": "x"})
     ):
         book = RegistryFile(tmp_path / f"{number}.db", writer=True, synchronous="OFF")
-        some = [put(Subject("a")), put(Subject("b"))]
+        some = [put(Subject(id="a")), put(Subject(id="b"))]
         book.write(some, author="a", reason="r", now=1)
         report = run(book, text, kind, **how)
         told.append((report.changed, report.unchanged, [row.line for row in report.rejected]))

@@ -12,20 +12,12 @@ from zhenxian.analytics.detector import Detector
 from zhenxian.analytics.model import KeyKind, Measure, State
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
 from zhenxian.core.tn import TN, TNRange
-from zhenxian.registry.model import (
-    Binding,
-    BindingModel,
-    ConductKind,
-    ConductMeasure,
-    Exemption,
-    Holding,
-    Use,
-)
+from zhenxian.registry.model import Binding, BindingModel, Exemption, Holding, Use
 from zhenxian.verifier.analytics import ConductPolicy, PooledVerifying, keys
 from zhenxian.verifier.verdict import Check, Label
 
 FAIL, LABEL, OFF = PooledVerifying
-PLATFORM = Holding(TNRange(TN(ORIG), TN(ORIG)), "platform", use=Use.PRIVACY)
+PLATFORM = Holding(numbers=TNRange(TN(ORIG), TN(ORIG)), subject="platform", use=Use.PRIVACY)
 
 
 def signer(case, state=State.POOLED):
@@ -41,7 +33,9 @@ CALLER = TN("12155550001")
 
 def bound(until=NOW + 60, model=BindingModel.AXB, a=CALLER, b=DEST):
     callee = None if b is None else TN(b)
-    return Binding("b", "platform", model, TN(ORIG), a, 1, callee, until=until)
+    return Binding(
+        id="b", platform="platform", model=model, x=TN(ORIG), a=a, since=1, b=callee, until=until
+    )
 
 
 def test_a_verified_call_counts_for_its_signer_and_its_carrier(case):
@@ -124,15 +118,19 @@ def test_a_finding_ends_when_its_time_does(case):
 @pytest.mark.parametrize(
     ("kind", "until", "left"),
     [
-        (ConductKind.SIGNER, NOW + 1, Verstat.PASSED),
-        (ConductKind.SIGNER, NOW, Verstat.FAILED),
-        (ConductKind.SPC, NOW + 1, Verstat.FAILED),
+        (KeyKind.SIGNER, NOW + 1, Verstat.PASSED),
+        (KeyKind.SIGNER, NOW, Verstat.FAILED),
+        (KeyKind.SPC, NOW + 1, Verstat.FAILED),
     ],
 )
 def test_who_is_exempt_is_left_alone(case, kind, until, left):
     found = signer(case)
-    target = found.key.id if kind is ConductKind.SIGNER else "1234"
-    case.registry.add(Exemption("e", kind, target, "ambulance dispatch", 1, until))
+    target = found.key.id if kind is KeyKind.SIGNER else "1234"
+    case.registry.add(
+        Exemption(
+            id="e", kind=kind, target=target, reason="ambulance dispatch", since=1, until=until
+        )
+    )
     case.conduct = Found(found)
     verdict = case.ask()
     assert verdict.verstat is left
@@ -142,9 +140,17 @@ def test_who_is_exempt_is_left_alone(case, kind, until, left):
 @pytest.mark.parametrize(("beside", "left"), [((), Verstat.PASSED), (Measure.RATE, Verstat.FAILED)])
 def test_an_exemption_from_one_measure_is_none_from_another(case, beside, left):
     found = msgspec.structs.replace(signer(case), beside=(beside,) if beside else ())
-    measures = (ConductMeasure.SPREAD,)
+    measures = (Measure.SPREAD,)
     case.registry.add(
-        Exemption("e", ConductKind.SIGNER, found.key.id, "dispatch", 1, NOW + 1, measures)
+        Exemption(
+            id="e",
+            kind=KeyKind.SIGNER,
+            target=found.key.id,
+            reason="dispatch",
+            since=1,
+            until=NOW + 1,
+            measures=measures,
+        )
     )
     case.conduct = Found(found)
     assert case.ask().verstat is left
@@ -167,14 +173,20 @@ def test_a_privacy_number_fails_for_how_bindings_are_used(case, of):
     name = f"platform/{CALLER}" if of is KeyKind.AGENT else signer(case).key.id
     case.conduct = Found(finding(of, name, measure=Measure.BINDINGS))
     assert case.ask().reason is Reason.DISPLAY_POOLED
-    case.registry.add(Exemption("e", ConductKind.SUBJECT, "platform", "why", 1, NOW + 60))
+    case.registry.add(
+        Exemption(
+            id="e", kind=KeyKind.SUBJECT, target="platform", reason="why", since=1, until=NOW + 60
+        )
+    )
     spared = of is KeyKind.AGENT
     verdict = case.ask(case.request(call_id="again"))
     assert (verdict.reason is not Reason.DISPLAY_POOLED) == spared
 
 
 def test_a_binding_of_who_held_the_number_before_permits_nothing(case):
-    case.registry.add(Holding(TNRange(TN(ORIG), TN(ORIG)), "another", use=Use.PRIVACY))
+    case.registry.add(
+        Holding(numbers=TNRange(TN(ORIG), TN(ORIG)), subject="another", use=Use.PRIVACY)
+    )
     case.registry.add(bound())
     case.conduct = Found(signer(case))
     assert case.ask().reason is Reason.DISPLAY_POOLED

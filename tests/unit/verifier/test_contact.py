@@ -142,6 +142,25 @@ def test_only_608_is_changed_and_only_it_has_a_contact(rejection, status, given)
     assert rejection.contact_for(passed) is None
 
 
+@pytest.mark.parametrize(
+    ("rejection", "genuine", "status", "spoken"),
+    [
+        (Rejection(), True, SipStatus.DECLINE, (SipStatus.DECLINE, None)),
+        (Rejection(SipStatus.REJECTED, VALUE), True, SipStatus.REJECTED,
+         (SipStatus.REJECTED, VALUE)),
+        (Rejection(SipStatus.REJECTED, VALUE), False, SipStatus.DECLINE,
+         (SipStatus.DECLINE, None)),
+        (Rejection(SipStatus.UNWANTED), True, SipStatus.UNWANTED, (SipStatus.DECLINE, None)),
+    ],
+)  # fmt: skip
+def test_608_goes_with_its_contact_or_not_at_all(rejection, genuine, status, spoken):
+    verdict = _verdict(Reason.DISPLAY_POOLED, GENUINE if genuine else ())
+    assert rejection.status_for(verdict) is status
+    assert rejection.answer(verdict) == spoken
+    refused = _verdict(Reason.CALLEE_REFUSES, GENUINE)  # 607 where the callee said it
+    assert rejection.answer(refused) == (SipStatus.UNWANTED, None)
+
+
 def test_who_did_not_sign_is_told_no_contact():
     rejection = Rejection(SipStatus.REJECTED, VALUE)
     unsigned = Verdict(Verstat.FAILED, Reason.DISPLAY_POOLED, "")

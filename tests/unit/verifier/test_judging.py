@@ -189,9 +189,20 @@ def test_an_order_fails_a_genuine_token(case, name):
     if target is None:
         target = f"{case.carrier.certificate.leaf.serial_number:X}"
     numbers = TNRange(TN(ORIG), TN(ORIG))
-    case.registry.add(Holding(numbers, "bank", reseller="mvno"))
+    case.registry.add(Holding(numbers=numbers, subject="bank", reseller="mvno"))
     assert case.ask().verstat is Verstat.PASSED
-    case.registry.add(Order("o1", "regulator", "ref 9", kind, target, NOW, 1, "token"))
+    case.registry.add(
+        Order(
+            id="o1",
+            issuer="regulator",
+            reference="ref 9",
+            kind=kind,
+            target=target,
+            since=NOW,
+            number=1,
+            token="token",
+        )
+    )
     case.replay = MemoryReplayStore()
     verdict = case.ask()
     assert (verdict.verstat, verdict.reason) == (Verstat.FAILED, Reason.ORDERED)
@@ -199,7 +210,7 @@ def test_an_order_fails_a_genuine_token(case, name):
 
 
 def held(*spcs):
-    return PlainRegistry([Holding(TNRange(TN(ORIG), TN(ORIG)), "bank", spcs=spcs)])
+    return PlainRegistry([Holding(numbers=TNRange(TN(ORIG), TN(ORIG)), subject="bank", spcs=spcs)])
 
 
 @pytest.mark.parametrize(
@@ -223,7 +234,7 @@ def test_the_code_that_signed_is_one_of_the_holders(case, spcs, reason):
 
 def test_another_numbers_holder_does_not_count(case):
     numbers = TNRange(TN(DEST), TN(DEST))
-    case.registry = PlainRegistry([Holding(numbers, "bank", spcs=("9",))])
+    case.registry = PlainRegistry([Holding(numbers=numbers, subject="bank", spcs=("9",))])
     assert case.ask().verstat is Verstat.PASSED
 
 

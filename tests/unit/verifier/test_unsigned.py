@@ -35,11 +35,22 @@ UNSIGNED = Verdict(Verstat.NONE, Reason.NO_IDENTITY, Reason.NO_IDENTITY.text)
 
 
 def held(*spcs, subject="bank", reseller=""):
-    return Holding(TNRange(TN(ORIG), TN(ORIG)), subject, spcs=spcs, reseller=reseller)
+    return Holding(
+        numbers=TNRange(TN(ORIG), TN(ORIG)), subject=subject, spcs=spcs, reseller=reseller
+    )
 
 
 def order(kind, target, since=NOW - 1):
-    return Order("o1", "regulator", "ref", kind, target, since, 1, "token")
+    return Order(
+        id="o1",
+        issuer="regulator",
+        reference="ref",
+        kind=kind,
+        target=target,
+        since=since,
+        number=1,
+        token="token",
+    )
 
 
 def unsigned(orig=ORIG, *to):
@@ -194,7 +205,9 @@ def test_what_fails_anyway_keeps_its_reason(case):
 
 @pytest.mark.parametrize("to", [("7777777777",), ("7777777777", "9999999999")])
 def test_a_health_request_gets_no_validation_whatever_the_policy(case, to):
-    case.registry.add(Holding(TNRange(TN("9999999999"), TN("9999999999")), "sbc", spcs=("1234",)))
+    case.registry.add(
+        Holding(numbers=TNRange(TN("9999999999"), TN("9999999999")), subject="sbc", spcs=("1234",))
+    )
     case.registry.add(order(TargetKind.NUMBER, "9999999999"))
     case.unsigned = UnsignedPolicy({"1234": FAIL}, {"US": FAIL}, HEALTH)
     assert told(case.ask(unsigned("9999999999", *to))) == AS_BEFORE
@@ -210,7 +223,7 @@ def test_a_health_request_gets_no_validation_whatever_the_policy(case, to):
 )
 def test_a_call_to_a_subscriber_is_no_health_request(case, orig, to):
     numbers = TNRange(TN(orig), TN(orig))
-    case.registry.add(Holding(numbers, "somebody", spcs=("1234",)))
+    case.registry.add(Holding(numbers=numbers, subject="somebody", spcs=("1234",)))
     case.unsigned = UnsignedPolicy({"1234": FAIL}, {}, HEALTH)
     assert told(case.ask(unsigned(orig, *to))) == FAILED
 
@@ -218,7 +231,7 @@ def test_a_call_to_a_subscriber_is_no_health_request(case, orig, to):
 def test_with_an_identity_header_it_is_a_call(case):
     case.unsigned = UnsignedPolicy({"1234": FAIL}, {}, HEALTH)
     numbers = TNRange(TN("9999999999"), TN("9999999999"))
-    case.registry.add(Holding(numbers, "sbc", spcs=("1234",)))
+    case.registry.add(Holding(numbers=numbers, subject="sbc", spcs=("1234",)))
     case.orig, case.to = TN("9999999999"), (TN("7777777777"),)
     assert told(case.ask(case.request(JUNK))) == FAILED
 
@@ -237,7 +250,7 @@ STOPPING = [
 @pytest.mark.parametrize("identities", [(), (JUNK,), "unreachable"])
 @pytest.mark.parametrize("action", [NONE, FAIL])
 def test_a_number_under_an_order_may_be_shown_by_nobody(case, kind, target, identities, action):
-    case.registry.add(Reseller("shop", "Shop"))
+    case.registry.add(Reseller(id="shop", name="Shop"))
     case.registry.add(held("1234", reseller="shop"))
     case.unsigned = UnsignedPolicy({"1234": action})
     case.registry.add(order(kind, target))

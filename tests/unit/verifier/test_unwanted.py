@@ -18,7 +18,7 @@ MARKETING = "新品营销"
 
 
 def refusal(number=DEST, since=NOW - 1, until=None):
-    return CalleeRefusal(TNRange(TN(number), TN(number)), since, until)
+    return CalleeRefusal(numbers=TNRange(TN(number), TN(number)), since=since, until=until)
 
 
 REFUSAL = refusal()

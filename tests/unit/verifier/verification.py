@@ -278,11 +278,22 @@ def replayed(case):
 
 def not_the_holder(case):
     numbers = TNRange(TN(ORIG), TN(ORIG))
-    case.registry.add(Holding(numbers, "bank", spcs=("5678", "9012")))
+    case.registry.add(Holding(numbers=numbers, subject="bank", spcs=("5678", "9012")))
 
 
 def ordered(case):
-    case.registry.add(Order("o1", "regulator", "ref", TargetKind.SPC, "1234", NOW - 1, 1, "token"))
+    case.registry.add(
+        Order(
+            id="o1",
+            issuer="regulator",
+            reference="ref",
+            kind=TargetKind.SPC,
+            target="1234",
+            since=NOW - 1,
+            number=1,
+            token="token",
+        )
+    )
 
 
 def pooled(case):
@@ -291,7 +302,7 @@ def pooled(case):
 
 
 def unwanted(case):
-    case.registry.add(CalleeRefusal(TNRange(TN(DEST), TN(DEST)), NOW - 1))
+    case.registry.add(CalleeRefusal(numbers=TNRange(TN(DEST), TN(DEST)), since=NOW - 1))
     case.consent = ConsentPolicy(Consent.REFUSE)
     case.purpose = "telemarketing"
 

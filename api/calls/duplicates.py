@@ -14,7 +14,7 @@ from zhenxian.passport.json import loads_plain
 LEAST: Final = 7  # octets that a further member takes with its comma: "tn":1,
 
 
-def refuse_twins(body: bytes, members: int) -> None:
+def refuse_duplicates(body: bytes, members: int) -> None:
     """Refuse a body in which a member stands twice. It was decoded.
 
     Args:

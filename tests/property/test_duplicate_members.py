@@ -85,24 +85,24 @@ def spelled(draw, text, ways):
 
 
 @st.composite
-def texts(draw, value, ways, twins):
-    """One of the ways to write a value in JSON; `twins` objects get a member twice."""
+def texts(draw, value, ways, duplicates):
+    """One of the ways to write a value in JSON; `duplicates` objects get a member twice."""
     gap = blank if "blank" in ways else st.just(" " if "spaced" in ways else "")
     before = blank if "blank" in ways else st.just("")
     if isinstance(value, dict):
         members = list(value.items())
-        if twins and members and draw(st.booleans()):
+        if duplicates and members and draw(st.booleans()):
             name, content = draw(st.sampled_from(members))
             content = draw(st.sampled_from([content, None, 1, "x", {}, ":"]))
             members.insert(draw(st.integers(0, len(members))), (name, content))
         parts = [
             f"{draw(before)}{draw(spelled(name, ways))}{draw(before)}:{draw(gap)}"
-            f"{draw(texts(content, ways, twins))}{draw(before)}"
+            f"{draw(texts(content, ways, duplicates))}{draw(before)}"
             for name, content in members
         ]
         return "{" + f",{draw(gap)}".join(parts) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(draw(texts(item, ways, twins)) for item in value) + "]"
+        return "[" + ",".join(draw(texts(item, ways, duplicates)) for item in value) + "]"
     return draw(spelled(value, ways)) if isinstance(value, str) else json.dumps(value)
 
 
@@ -176,7 +176,7 @@ def test_verification(found):
      b'"div":[{"tn":":","tn" :":"}],', b'"colour":1,"colour":2,'],
 )  # fmt: skip
 @pytest.mark.parametrize("first", [True, False])
-def test_a_signing_request_with_twins(more, first):
+def test_a_signing_request_with_duplicates(more, first):
     usual = json.dumps({"signingRequest": SIGN}, separators=(",", ":")).encode()
     body = (
         usual.replace(b'{"attest"', b"{" + more + b'"attest"')
@@ -189,7 +189,7 @@ def test_a_signing_request_with_twins(more, first):
     assert refused.value.variables[1] == "it stands twice"
 
 
-def test_the_shortest_twins_have_no_room_beside_usual_members():
+def test_the_shortest_duplicates_have_no_room_beside_usual_members():
     usual = json.dumps({"verificationRequest": VERIFY}, separators=(",", ":"))
     assert verify(usual.encode())
     for more in ('"to":1,', '"tn":1,', '"tn":"",', '"time":1,'):

@@ -1,0 +1,1 @@
+"""Real proxies and phones around the service: demonstration, tests and benchmark share them."""

@@ -1,0 +1,172 @@
+"""The SIP listeners of a process, with the rules that its settings tell."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from zhenxian.core.errors import ConfigError
+from zhenxian.service.problems import problems
+from zhenxian.service.service import Service
+from zhenxian.service.settings import Settings
+from zhenxian.service.sip_rules import access_rules
+from zhenxian.service.sip_settings import SipAddress
+from zhenxian.sip.access import networks
+from zhenxian.sip.admission import Door
+from zhenxian.sip.redirect import Redirector
+from zhenxian.sip.responses import Carried, Redirection
+from zhenxian.sip.stream import StreamProtocol
+from zhenxian.sip.udp import UdpProtocol
+
+_BACKLOG: Final = 1024
+_BUFFER: Final = 4 * 1024 * 1024  # octets of datagrams that wait while the loop is busy
+_READY_SECONDS: Final = 1.0  # how long it is remembered whether the service is ready
+
+
+def bind_sip(settings: Settings, workers: int = 1) -> list[list[socket.socket]]:
+    """The sockets of each worker, in the order of `Sip.addresses`.
+
+    Each worker has UDP sockets of its own, and the kernel gives it all that comes from one
+    address: what is sent again meets the transaction that it belongs to.
+
+    Raises:
+        ConfigError: an address cannot be had.
+    """
+    bound: list[list[socket.socket]] = [[] for _ in range(workers)]
+    try:
+        for address, _ in settings.sip.addresses():
+            if address.transport == "udp":
+                _bind(address, socket.SOCK_DGRAM, shared=False).close()  # nobody else has it
+                for each in bound:
+                    each.append(_bind(address, socket.SOCK_DGRAM, shared=True))
+            else:
+                listening = _bind(address, socket.SOCK_STREAM, shared=False)
+                for each in bound:
+                    each.append(listening)
+    except OSError:
+        close_all(bound)
+        raise
+    return bound
+
+
+def close_all(bound: Sequence[Sequence[socket.socket]]) -> None:
+    """Close sockets, some of which are several workers'."""
+    for each in bound:
+        for one in each:
+            one.close()
+
+
+def _bind(address: SipAddress, kind: socket.SocketKind, *, shared: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    bound = socket.socket(family, kind)
+    try:
+        if kind is socket.SOCK_STREAM:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        elif shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if kind is socket.SOCK_DGRAM:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        bound.bind((address.host, address.port))
+        if kind is socket.SOCK_STREAM:
+            bound.listen(_BACKLOG)
+    except OSError as error:
+        bound.close()
+        raise ConfigError(
+            f"cannot listen on {address.transport}:{address.host}:{address.port}: {error.strerror}"
+        ) from None
+    bound.setblocking(False)
+    bound.set_inheritable(True)
+    return bound
+
+
+class _Readiness:
+    """Whether the service is ready, looked at once in a while."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._until = 0.0
+        self._ready = False
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now >= self._until:
+            self._until = now + _READY_SECONDS
+            self._ready = not problems(self._service)
+        return self._ready
+
+
+class SipListeners:
+    """The redirect service of one process."""
+
+    def __init__(self, service: Service, context: ssl.SSLContext | None = None) -> None:
+        """Args: context is what TLS listeners shake hands with."""
+        settings = service.settings
+        self._addresses = settings.sip.addresses()
+        self._limit = settings.sip.max_connections
+        self._context = context
+        self._redirector = Redirector(
+            service.sip,
+            Door(
+                access_rules(settings),
+                allowed=networks(settings.sip.allow),
+                rate=settings.sip.rate,
+                digest=service.sip_digest,
+            ),
+            Redirection(
+                go_on=settings.sip.go_on,
+                moved=settings.sip.redirection,
+                carried=Carried(settings.sip.carried),
+            ),
+            ready=_Readiness(service),
+            count=service.metrics.sip,
+        )
+        self._datagrams: list[asyncio.BaseTransport] = []
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[StreamProtocol] = set()
+        self._tending: asyncio.Task[None] | None = None
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Listen on sockets in the order of the settings."""
+        loop = asyncio.get_running_loop()
+        for (address, signing), bound in zip(self._addresses, sockets, strict=True):
+            if address.transport == "udp":
+                transport, _ = await loop.create_datagram_endpoint(
+                    partial(UdpProtocol, self._redirector, signing=signing),
+                    sock=bound,
+                )
+                self._datagrams.append(transport)
+            else:
+                name = address.transport
+                self._servers.append(
+                    await loop.create_server(
+                        partial(self._connection, name, signing=signing),
+                        sock=bound,
+                        ssl=self._context if name == "tls" else None,
+                    )
+                )
+        self._tending = loop.create_task(self._redirector.tend())
+
+    async def close(self) -> None:
+        """Take nothing more, and let what is asked be answered."""
+        for server in self._servers:
+            server.close()
+        await self._redirector.close()
+        for connection in list(self._connections):
+            connection.close()
+        for transport in self._datagrams:
+            transport.close()
+        if self._tending is not None:
+            self._tending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._tending
+
+    def _connection(self, name: str, *, signing: bool) -> StreamProtocol:
+        return StreamProtocol(
+            self._redirector, self._connections, self._limit, signing=signing, transport=name
+        )

@@ -1,0 +1,95 @@
+"""By which access a call came in: of a From parameter, a header field, an address, a host."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final, TypeAlias
+from urllib.parse import unquote
+
+from msgspec import Struct
+
+from zhenxian.core.header_fields import plain
+from zhenxian.sip.message import SipRequest
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MAX_ACCESS: Final = 128  # characters of an access's name
+
+
+class Trunk(Struct, frozen=True, kw_only=True):
+    """By which access calls come in that are from an address, or for a host, or both.
+
+    Attributes:
+        host: of the Request-URI, in lower case.
+    """
+
+    access: str
+    source: Network | None = None
+    host: str | None = None
+
+
+class AccessRules(Struct, frozen=True, kw_only=True):
+    """What tells the access, the first that does: From parameter, header field, trunk.
+
+    Attributes:
+        parameter: of From, whose value names the access, such as otg; None for none.
+        header: a header field whose value names it, such as X-Trunk; None for none.
+    """
+
+    parameter: str | None = None
+    header: str | None = None
+    trunks: tuple[Trunk, ...] = ()
+
+    def access(self, request: SipRequest, host: str) -> str | None:
+        """The access that an INVITE from `host` came in by."""
+        value = None
+        if self.parameter is not None:
+            value = request.from_.parameter(self.parameter)
+            if not value:
+                value = _uri_parameter(request.from_.uri, self.parameter)
+        if not value and self.header is not None:
+            value = request.head.first(self.header.lower())
+        if value:
+            return plain(value)[:MAX_ACCESS]
+        target = _host(request.uri)
+        for trunk in self.trunks:
+            if trunk.host is not None and trunk.host != target:
+                continue
+            if trunk.source is None or within(host, (trunk.source,)):
+                return trunk.access
+        return None
+
+
+@lru_cache(maxsize=4096)
+def within(host: str, networks: tuple[Network, ...]) -> bool:
+    """Whether an address lies in one of the networks; one mapped into IPv6 as the IPv4 it is."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return any((mapped or address) in network for network in networks)
+
+
+def networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    """Addresses and networks as they are set."""
+    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
+
+
+def _host(uri: str) -> str:
+    """The host of a SIP URI, in lower case."""
+    rest = uri.partition(":")[2].partition("?")[0]
+    rest = rest.rpartition("@")[2].partition(";")[0]
+    if rest.startswith("["):
+        return rest.partition("]")[0].removeprefix("[").lower()
+    return rest.partition(":")[0].lower()
+
+
+def _uri_parameter(uri: str, name: str) -> str:
+    for part in uri.rpartition("@")[2].partition("?")[0].split(";")[1:]:
+        known, _, value = part.partition("=")
+        if known.lower() == name:
+            return unquote(value)
+    return ""

@@ -1,0 +1,115 @@
+"""A disk that is full is told on /readyz and in metrics, and answered 507 by imports."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import secrets
+
+import pytest
+
+from zhenxian.api.management import bulk
+from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.service import disk as disk_module
+from zhenxian.service import imports
+from zhenxian.service.watch import Watcher
+from zhenxian.stores.fleet.registry import FleetRegistry
+
+WHY = {"reason": "test"}
+CSV = {"content-type": "text/csv"}
+
+
+@pytest.fixture
+def installation(on_either_engine):
+    return on_either_engine
+
+
+def _look(desk):
+    work = Watcher(desk.service).refresh()
+    return desk._loop.run_until_complete(work) if desk._loop else asyncio.run(work)
+
+
+def _import(desk, rows=3, **params):
+    text = "id\n" + "".join(f"many-{number}\n" for number in range(rows))
+    return desk.http("POST", "/v1/imports/subjects", content=text, params=WHY | params, headers=CSV)
+
+
+def _figure(desk, name):
+    lines = desk.http("GET", "/metrics").text.splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
+
+
+def _full(**_):
+    return io.FileIO("/dev/full", "wb")
+
+
+def test_a_full_disk_is_on_readyz_and_in_the_metrics(desk, monkeypatch):
+    _look(desk)
+    assert desk.http("GET", "/readyz").json()["problems"] == []
+    assert _figure(desk, "zhenxian_disk_full") == 0
+    assert _figure(desk, "zhenxian_disk_free_bytes") > 0
+    with monkeypatch.context() as patched:
+        patched.setattr(disk_module.tempfile, "TemporaryFile", _full)
+        _look(desk)
+        ready = desk.http("GET", "/readyz")
+        assert ready.status_code == 503
+        assert any("No space left on device" in text for text in ready.json()["problems"])
+        assert _figure(desk, "zhenxian_disk_full") == 1
+    _look(desk)
+    assert desk.http("GET", "/readyz").status_code == 200
+
+
+def test_an_upload_that_has_no_room_is_507(desk, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(bulk.tempfile, "TemporaryFile", lambda **_: open("/dev/full", "w+b"))  # noqa: SIM115, PTH123
+        answer = _import(desk)
+        assert (answer.status_code, answer.json()["title"]) == (507, "Insufficient Storage")
+    assert _import(desk).json()["changed"] == 3
+
+
+@pytest.mark.parametrize("mode", ["best-effort", "all-or-nothing"])
+def test_an_import_that_the_registry_has_no_room_for_is_507(desk, mode, monkeypatch):
+    if isinstance(desk.service.registry, FleetRegistry):
+        return  # its rows go to Redis, and come back to each node
+
+    def limited(path, **how):
+        made = opened(path, **how)
+        (pages,) = made.connection.one("PRAGMA page_count")
+        made.connection.one(f"PRAGMA max_page_count = {pages}")
+        return made
+
+    opened = imports.RegistryFile
+    with monkeypatch.context() as patched:
+        patched.setattr(imports, "RegistryFile", limited)
+        answer = _import(desk, 20_000, mode=mode)
+        assert answer.status_code == 507, answer.text
+        assert "full" in answer.json()["detail"]
+    assert _import(desk, 20_000, mode=mode).status_code == 200
+
+
+def test_with_several_workers_a_full_disk_ends_no_verification_in_silence(desk_of, installation):
+    desk = desk_of(installation.config, server={"workers": 2})
+    if isinstance(desk.service.registry, FleetRegistry):
+        return  # Redis has the tokens there
+    _look(desk)
+    assert desk.service.problems() == []
+    store = desk.service.seen
+    # Every page that it has is used, and it gets no more.
+    (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    row = "INSERT INTO sightings VALUES (?, zeroblob(500), 9000000000)"
+
+    def fill():
+        while True:
+            store._run(lambda c: c.execute(row, (secrets.token_bytes(8),)))
+
+    with pytest.raises(StoreUnavailableError, match="full"):
+        fill()
+    assert store.problem is not None
+    ready = desk.http("GET", "/readyz")
+    assert ready.status_code == 503
+    assert any("REPLAY_UNKNOWN" in text for text in ready.json()["problems"])
+    assert _figure(desk, "zhenxian_replays_unrecorded") == 1
+    store._connection.execute("PRAGMA max_page_count = 1000000")
+    _look(desk)
+    assert desk.http("GET", "/readyz").status_code == 200
