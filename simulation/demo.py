@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import httpcore
 import msgspec
@@ -496,7 +496,10 @@ class _Demonstration:
                 reason = answer["requestError"]["policyException"]["variables"][0]
                 return Line(f"{name}: call {call}", display, "refused", "", reason, expected)
             self._client.ended(call, _TALKS, display, callee, access="branch-trunk")
-        given, reason = answer["attest"], answer["reason"]
+            signed = answer["signingResponse"]
+            if signed["decision"] != expected[2]:
+                break
+        given, reason = signed["attest"], signed["decision"]
         return Line(f"{name}: {call} calls", display, given, "", reason, expected)
 
     def pool_signed(self) -> Line:
@@ -511,7 +514,7 @@ class _Demonstration:
                 self._client.ended(call, _BRIEF, display, callee, access="pool-trunk")
                 continue
             reason = answer["requestError"]["policyException"]["variables"][0]
-            figures = answer.get("finding", {}).get("sentence", "")
+            figures = _plain(answer)
             return Line(f"{name}: call {call}", display, "refused", "", reason, expected, figures)
         return Line(f"{name}: {_POOL_CALLS} calls", "", "A", "", "not found", expected)
 
@@ -523,7 +526,7 @@ class _Demonstration:
             token = self.elsewhere(SOUTH, display, callee=callee, origid=_BOX_ORIGID)
             verdict = self._client.verify(display, token, callee=callee)
             if verdict["verstat"] != "TN-Validation-Passed":
-                figures = verdict.get("finding", {}).get("sentence", "")
+                figures = _plain(verdict)
                 rejection = verdict.get("sipResponse", {})
                 answer = f"{rejection.get('code')} {rejection.get('phrase')}"
                 figures += f"\n  the proxy answers {answer}, Call-Info: {rejection.get('callInfo')}"
@@ -564,6 +567,12 @@ def pool_calls(first: str = "6") -> Iterator[tuple[str, str]]:
     for call in range(_POOL_CALLS):
         code = chosen.choice(_CITIES)
         yield _city_number(code, chosen.randrange(100), first), _city_number(code, call, "5")
+
+
+def _plain(answer: Mapping[str, Any]) -> str:
+    """What was found, as the caller is told it."""
+    found = answer.get("finding", {})
+    return f"{found.get('plain', '')}\n  {found.get('plainChinese', '')}"
 
 
 def _forge(identity: str) -> str:
