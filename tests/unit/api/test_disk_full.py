@@ -81,10 +81,10 @@ def test_an_import_that_the_registry_has_no_room_for_is_507(desk, mode, monkeypa
     opened = imports.RegistryFile
     with monkeypatch.context() as patched:
         patched.setattr(imports, "RegistryFile", limited)
-        answer = _import(desk, 20_000, mode=mode)
+        answer = _import(desk, 8_000, mode=mode)
         assert answer.status_code == 507, answer.text
         assert "full" in answer.json()["detail"]
-    assert _import(desk, 20_000, mode=mode).status_code == 200
+    assert _import(desk, 8_000, mode=mode).status_code == 200
 
 
 def test_with_several_workers_a_full_disk_ends_no_verification_in_silence(desk_of, installation):
