@@ -47,7 +47,7 @@ _DAY: Final = 86_400
 _Work = Callable[[], object]
 
 
-class Times(Struct, frozen=True):
+class Times(Struct, frozen=True, kw_only=True):
     """What calls took, in seconds, while something was done; and how long the loop was held."""
 
     name: str
@@ -212,7 +212,14 @@ def during(
         process.join(10)
         process.kill()
     at = len(took)
-    return Times(name, at, took[at // 2], took[int(at * 0.99)], took[-1], held)
+    return Times(
+        name=name,
+        calls=at,
+        p50=took[at // 2],
+        p99=took[int(at * 0.99)],
+        longest=took[-1],
+        held=held,
+    )
 
 
 # Administration -----------------------------------------------------------------------------------

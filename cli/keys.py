@@ -126,6 +126,8 @@ def add_sip(
     """Make a user of the SIP redirect service and add its hashes to the file (digest, RFC 8760).
 
     The password is shown once, now. A service takes new users over when it starts.
+
+    Example: zhenxian key add-sip sip-users.toml --name kamailio --realm carrier.example
     """
     password = secrets.token_urlsafe(24)
     add_user(file, name, realm, password)

@@ -410,6 +410,10 @@ class Reason(Enum):
         "Error: Failed to parse received message body: '%1'.",
         "ATIS-1000082",
     )
+    TWO_DISPLAYS = Row(
+        "From has another number than the one that the token vouches for, and may be what is shown",
+        "RFC 3325 section 9.1; this project",
+    )
     IN_DIALOG = Row(
         "the request belongs to a dialog, which is not asked about again",
         "RFC 3261 section 12.2",

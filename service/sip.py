@@ -26,6 +26,7 @@ from zhenxian.sip.udp import UdpProtocol
 
 _BACKLOG: Final = 1024
 _BUFFER: Final = 4 * 1024 * 1024  # octets of datagrams that wait while the loop is busy
+_HANDSHAKE_SECONDS: Final = 10.0  # that a connection may take to become one of TLS
 _READY_SECONDS: Final = 1.0  # how long it is remembered whether the service is ready
 
 
@@ -148,6 +149,7 @@ class SipListeners:
                         partial(self._connection, name, signing=signing),
                         sock=bound,
                         ssl=self._context if name == "tls" else None,
+                        ssl_handshake_timeout=_HANDSHAKE_SECONDS if name == "tls" else None,
                     )
                 )
         self._tending = loop.create_task(self._redirector.tend())

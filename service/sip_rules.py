@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,6 @@ from zhenxian.sip.answering import SipPolicy
 from zhenxian.sip.chosen import Callee, Caller, Choice
 from zhenxian.sip.digest import Digest, load_users
 from zhenxian.sip.routes import LINES, AdviceAnswer
-from zhenxian.telemetry.logs import pseudonym_key
 
 
 def sip_policy(settings: Settings, reading: Reading) -> SipPolicy:
@@ -53,7 +53,9 @@ def digest_of(settings: Settings, clock: Callable[[], float]) -> Digest | None:
     """Who must authenticate; None where nobody is asked. Raises ConfigError."""
     if settings.sip.digest is None:
         return None
-    key = pseudonym_key(settings.data / "sip.key")  # the same for all workers
+    # Of this process alone, which remembers what its nonces were used for: elsewhere, or after a
+    # restart, credentials that were listened to would serve again.
+    key = secrets.token_bytes(32)
     return Digest(load_users(settings.sip.digest), key, clock)
 
 

@@ -44,14 +44,16 @@ class AccessRules(Struct, frozen=True, kw_only=True):
 
     def access(self, request: SipRequest, host: str) -> str | None:
         """The access that an INVITE from `host` came in by."""
-        value = None
+        told: set[str] = set()
         if self.parameter is not None:
-            value = request.from_.parameter(self.parameter)
-            if not value:
-                value = _uri_parameter(request.from_.uri, self.parameter)
-        if not value and self.header is not None:
-            value = request.head.first(self.header.lower())
-        if value:
+            told = {request.from_.parameter(self.parameter) or ""}
+            told |= _uri_parameters(request.from_.uri, self.parameter)
+        if not told - {""} and self.header is not None:
+            told = set(request.all(self.header.lower()))
+        told.discard("")
+        if len(told) > 1:
+            return None  # the caller set one of them, and nothing tells which
+        for value in told:
             return plain(value)[:MAX_ACCESS]
         target = _host(request.uri)
         for trunk in self.trunks:
@@ -87,9 +89,7 @@ def _host(uri: str) -> str:
     return rest.partition(":")[0].lower()
 
 
-def _uri_parameter(uri: str, name: str) -> str:
-    for part in uri.rpartition("@")[2].partition("?")[0].split(";")[1:]:
-        known, _, value = part.partition("=")
-        if known.lower() == name:
-            return unquote(value)
-    return ""
+def _uri_parameters(uri: str, name: str) -> set[str]:
+    parts = uri.rpartition("@")[2].partition("?")[0].split(";")[1:]
+    pairs = (part.partition("=") for part in parts)
+    return {unquote(value) for known, _, value in pairs if known.lower() == name}

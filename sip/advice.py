@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from enum import Enum
 from typing import Final
+from urllib.parse import unquote
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from zhenxian.calls.asserted import asserted
 from zhenxian.core.header_fields import plain
@@ -18,7 +20,7 @@ from zhenxian.core.reasons import Reason, SipStatus, Verstat
 from zhenxian.core.tn import TN
 from zhenxian.signer.decide import Decision
 from zhenxian.sip.chosen import Parties
-from zhenxian.sip.message import SipRequest
+from zhenxian.sip.message import COMPACT, SipRequest
 from zhenxian.verifier.redress import Rejection
 from zhenxian.verifier.verdict import Label, Verdict
 
@@ -46,7 +48,12 @@ _STRUCTURE: Final = frozenset(
     ]
 )
 _NOBODY: Final = "sip:anonymous@anonymous.invalid"
-_VERSTAT = re.compile(r";verstat(?:=[^;@?>]*)?", re.IGNORECASE)
+_VERSTAT = re.compile(  # each letter perhaps escaped
+    "(?:;|%3b)"
+    + "".join(f"(?:{char}|%{ord(char):x}|%{ord(char) - 32:x})" for char in "verstat")
+    + r"(?:(?:=|%3d)[^;@?>]*)?",
+    re.IGNORECASE,
+)
 
 
 class Action(str, Enum):
@@ -178,6 +185,10 @@ def judged(
             headers=tuple(lines),
             **told,  # type: ignore[arg-type]
         )
+    if who.beside and verdict.verstat is Verstat.PASSED:
+        # The token vouches for one number, and a phone may show the other as verified.
+        found = unverified(request, who, Reason.TWO_DISPLAYS, reading)
+        return replace(found, labels=tuple(label.value for label in verdict.labels))
     remove, headers = _passed_on(request, who, verdict.verstat, reading)
     return Advice(
         action=Action.CONTINUE,
@@ -203,13 +214,32 @@ def unverified(request: SipRequest, who: Parties, reason: Reason, reading: Readi
     )
 
 
+def unread(request: SipRequest, reason: Reason, text: str) -> Advice:
+    """A call that goes on though its caller or callee cannot be read: nobody is asserted."""
+    sender = _unclaimed(request)
+    found = go_on(reason, text, OURS if sender is None else (*OURS, "From"))
+    return found if sender is None else replace(found, headers=(f"From: {sender}",))
+
+
+def claimed(request: SipRequest) -> tuple[str, ...]:
+    """What in an INVITE that is not asked about says that somebody verified it."""
+    return tuple(
+        name
+        for name in OURS
+        if any(
+            name is not ASSERTED or "verstat" in unquote(plain(value)).lower()
+            for value in request.all(name.lower())
+        )
+    )
+
+
 def forged(request: SipRequest, advice: Advice) -> bool:
     """Whether From says that the caller was verified, and it was not.
 
     A redirection cannot take that out of the INVITE.
     """
     sender = request.from_
-    told = f"{plain(sender.uri)};{sender.parameter('verstat') or ''}".lower()
+    told = f"{unquote(plain(sender.uri))};{sender.parameter('verstat') or ''}".lower()
     return Verstat.PASSED.value.lower() in told and advice.verstat != Verstat.PASSED.value
 
 
@@ -283,6 +313,8 @@ def _removed(request: SipRequest, who: Parties) -> tuple[str, ...]:
         for name, values in request.head.fields.items():
             if name not in known and any(_names(value, who.orig) for value in values):
                 found.append(name.title())
+    # Whoever removes them by name has them as they came.
+    found += [COMPACT[name.lower()] for name in found if name.lower() in COMPACT]
     return tuple(found)
 
 
@@ -296,16 +328,23 @@ def _sender(request: SipRequest, who: Parties) -> str | None:
 
     A withheld caller is not named there, and a verstat that came with the call is nobody's word.
     """
+    if who.withheld:
+        if plain(request.from_.uri).lower() == _NOBODY:
+            return None
+        return _written('"Anonymous"', _NOBODY, request)
+    return _unclaimed(request)
+
+
+def _unclaimed(request: SipRequest) -> str | None:
+    """From without the verstat that it came with; None where it came with none."""
     sender = request.from_
     uri = plain(sender.uri)
-    if who.withheld:
-        if uri.lower() == _NOBODY:
-            return None
-        name, uri = '"Anonymous"', _NOBODY
-    else:
-        bare = _VERSTAT.sub("", uri)
-        if bare == uri and sender.parameter("verstat") is None:
-            return None
-        name, uri = plain(sender.name), bare
+    bare = _VERSTAT.sub("", uri)
+    if bare == uri and sender.parameter("verstat") is None:
+        return None
+    return _written(plain(sender.name), bare, request)
+
+
+def _written(name: str, uri: str, request: SipRequest) -> str:
     tag = f";tag={request.from_tag}" if request.from_tag else ""
     return f"{name} <{uri}>{tag}".lstrip()

@@ -31,7 +31,7 @@ from zhenxian.calls.pipeline import (
 )
 from zhenxian.calls.repeats import question_of
 from zhenxian.core.errors import ParseError
-from zhenxian.core.header_fields import sip_date
+from zhenxian.core.header_fields import plain, sip_date
 from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import TN, URI
 from zhenxian.passport.claims import Destination
@@ -142,6 +142,14 @@ class SipCalls:
         except ParseError:
             return False
 
+    def is_for_help(self, uri: str) -> bool:
+        """Whether a Request-URI is of an emergency number or service."""
+        reading = self.policy.choice.reading
+        try:
+            return reading.emergency(reading.identity(plain(uri)))
+        except ParseError:
+            return False
+
     async def within(self, waiting: Later) -> Advice:
         """Finish a verification, or let the call go on without when it has waited long enough."""
         call = asked_of(waiting)
@@ -177,7 +185,8 @@ class SipCalls:
         """Everything about an INVITE up to the signature; an index for a fork of another."""
         started, request = self.pipeline.timer(), question.request
         if request.to_tag:
-            return answers.go_on(Reason.IN_DIALOG)
+            remove = () if question.signing else answers.claimed(request)
+            return answers.go_on(Reason.IN_DIALOG, remove=remove)
         try:
             who = parties(request, self.policy.choice)
         except ParseError as error:
@@ -214,6 +223,8 @@ class SipCalls:
 
     def _sign(self, call: SipCall) -> Advice | Signing[SipCall] | Forwarded[SipCall]:
         who = call.who
+        if who.diverted_help:  # whoever writes 110 into To could show any number to anybody
+            return answers.go_on(Reason.EMERGENCY_CALL)
         if who.other is not None and not who.emergency:
             # Some phones show From, some P-Asserted-Identity: a caller may show both or neither.
             other = self.pipeline.decide(self._to_sign(call, who.other), call)
@@ -343,7 +354,7 @@ class SipCalls:
         self.pipeline.recorder.error(route, error.reason, name, 400, error.where)
         text = f"{error.where}: {error.detail}"
         if not question.signing:
-            return answers.go_on(error.reason, text, answers.OURS)
+            return answers.unread(question.request, error.reason, text)
         return Advice(
             action=Action.REJECT,
             reason=error.reason.code,
@@ -383,7 +394,10 @@ def _fork(call: SipCall) -> _Key:
     """
     question, who = call.question, call.who
     request = question.request
+    fields = request.head.fields
+    forwards = [fields.get(name) for name in ("identity", "diversion", "history-info")]
+    where = (who.target, *map(str, forwards)) if any(forwards) else ()
     return (
         question.by, question.access, request.call_id, request.from_tag, request.number,
-        who.orig, who.to, who.target if request.identities else None,
+        who.orig, who.other, who.beside, who.to, who.emergency, *where,
     )  # fmt: skip

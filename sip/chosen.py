@@ -59,9 +59,11 @@ class Parties(Struct, frozen=True, kw_only=True):
     Attributes:
         orig: the display that is signed or verified; ANONYMOUS where nobody is named.
         other: the number of the other field, where From and P-Asserted-Identity name two.
+        beside: From has another number than the display; phones that show From show that one.
         to: who is called.
         target: who the Request-URI names; None where it cannot be read.
         emergency: an emergency number or service is called.
+        diverted_help: To alone calls for help, and the Request-URI goes to a subscriber.
         withheld: the callee is not to see who calls.
         unread: what of the caller could not be read, as a sentence; None for nothing.
     """
@@ -70,7 +72,9 @@ class Parties(Struct, frozen=True, kw_only=True):
     to: tuple[TN | URI, ...]
     target: TN | URI | None = None
     other: TN | None = None
+    beside: bool = False
     emergency: bool = False
+    diverted_help: bool = False
     withheld: bool = False
     unread: str | None = None
 
@@ -109,7 +113,9 @@ def parties(request: SipRequest, choice: Choice) -> Parties:
         to=(called,),
         target=None if isinstance(target, ParseError) else target,
         other=other,
+        beside=other is not None and other == sender,
         emergency=emergency,
+        diverted_help=emergency and isinstance(target, TN) and not reading.emergency(target),
         withheld=withheld,
         unread=unread,
     )

@@ -1,7 +1,8 @@
 """Digest authentication of whoever asks (RFC 3261 section 22, RFC 7616, RFC 8760).
 
 Users stand in a file with the hash of name, realm and password alone. A nonce is its time of making
-under a key, so that no worker has to remember those of another.
+under a key of the process, which alone remembers how often it served: another process, or the same
+after a restart, asks again with stale=true.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Digest:
     """Challenges, and looks at what answers them."""
 
     def __init__(self, users: Users, key: bytes, clock: Callable[[], float]) -> None:
-        """Args: key makes nonces; all workers have the same."""
+        """Args: key makes nonces; each process has its own."""
         self._users = users
         self._key = key
         self._clock = clock

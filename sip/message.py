@@ -39,12 +39,14 @@ _COMPACT: Final = {  # the registry of SIP header field names and their compact 
     "x": "session-expires",
     "y": "identity",
 }
+COMPACT: Final = {long: short for short, long in _COMPACT.items()}
 _ONCE: Final = ("from", "to", "call-id", "cseq", "max-forwards", "content-length", "date")
 _FOLD = re.compile(r"\r\n[ \t]+")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[!#-;=?-~]+\Z")
 _VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+\Z", re.IGNORECASE)
 _CALL_ID = re.compile(r"[^\s@]+(?:@[^\s@]+)?\Z")
 _LENGTH = re.compile(r"[0-9]{1,9}\Z")
+_LENGTH_LINE = re.compile(rb"^[ \t]*(?:content-length|l)[ \t]*:(.*)$", re.IGNORECASE | re.MULTILINE)
 _HOPS = re.compile(r"[0-9]{1,10}\Z")
 _BETWEEN = re.compile(r"\s*,\s*")
 
@@ -122,8 +124,6 @@ def read_head(data: bytes) -> Head:
     if "\r\n " in text or "\r\n\t" in text:
         text = _FOLD.sub(" ", text)
     lines = text.split("\r\n")
-    if len(lines) > MAX_FIELDS:
-        raise syntax("message", f"more than {MAX_FIELDS} header fields")
     fields: Fields = {}
     for line in lines[1:]:
         name, colon, value = line.partition(":")
@@ -152,6 +152,8 @@ def request_of(head: Head, *, framed: bool = False) -> SipRequest:
         ParseError: SIP_SYNTAX names the header field.
     """
     fields = head.fields
+    if sum(map(len, fields.values())) > MAX_FIELDS:
+        raise syntax("message", f"more than {MAX_FIELDS} header fields")
     if not is_token(head.method):
         raise syntax("Request-Line", f"{shown(plain(head.method))} is no method")
     if _URI.match(head.uri) is None:
@@ -204,6 +206,26 @@ def content_length(head: Head) -> int | None:
     if _LENGTH.match(value) is None:
         raise syntax("Content-Length", f"{shown(plain(value))} is no length")
     return int(value)
+
+
+def framed_length(octets: bytes) -> int:
+    """How long the body behind a head is on a connection.
+
+    Raises:
+        ParseError: it does not say, or not to all who read it: whoever takes a line for another
+            than we do, sees another message begin.
+    """
+    head = read_head(octets)
+    told = set(head.fields.get("content-length", ()))
+    ends = octets.count(b"\r\n")
+    if octets.count(b"\r") != ends or octets.count(b"\n") != ends:
+        lines = octets[:-2].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if b"\n\n" in lines:
+            raise syntax("header", "where it ends, a CR or LF alone leaves open")
+        told |= {value.decode("latin-1").strip() for value in _LENGTH_LINE.findall(lines)}
+    if len(told) != 1:
+        raise syntax("Content-Length", "two of them are told" if told else "missing")
+    return content_length(head) or 0
 
 
 def _check_length(head: Head, *, framed: bool) -> None:

@@ -23,7 +23,7 @@ from zhenxian.core.reasons import Reason
 from zhenxian.sip.advice import Action, Advice, forged, forgery, go_on
 from zhenxian.sip.answering import Later, Question, SipCalls
 from zhenxian.sip.fields import Via, parse_via
-from zhenxian.sip.message import Head, SipRequest, read_head, request_of, required
+from zhenxian.sip.message import MAX_MESSAGE, Head, SipRequest, read_head, request_of, required
 from zhenxian.sip.responses import ALLOW, Origin, Redirection, answered, response
 from zhenxian.sip.transactions import Key, Transaction, Transactions, key_of
 
@@ -195,8 +195,8 @@ class Redirector:
             return  # a response, or nobody is told where an answer goes
         with contextlib.suppress(ParseError):  # else the refusal goes where it came from
             peer.heed(parse_via(value)[0])
-        if not known:
-            self._refuse(head, peer, Refused(403))
+        if not known or len(data) > MAX_MESSAGE:
+            self._turn_away(head, peer, Refused(513 if known else 403))
             return
         if head.version.upper() != "SIP/2.0":
             self._refuse(head, peer, Refused(505 if head.version.upper()[:4] == "SIP/" else 400))
@@ -205,13 +205,13 @@ class Redirector:
             request = request_of(head, framed=framed)
         except ParseError as error:
             phrase = _one_line(f"Bad Request ({error.where}: {error.detail})")
-            self._refuse(head, peer, Refused(400, phrase))
+            self._turn_away(head, peer, Refused(400, phrase))
             return
         method = request.method
         if method == "INVITE":
-            self._invite(request, peer)
+            self._invite(request, peer, hash(data))
         elif method == "ACK":
-            self.transactions.acknowledged(key_of(request, peer.origin.host))
+            self.transactions.acknowledged(_key(request, peer))
         elif method == "CANCEL":
             self._cancel(request, peer)
         elif method == "OPTIONS":
@@ -221,33 +221,19 @@ class Redirector:
             code = 405 if method in _METHODS else 501
             self._refuse(head, peer, Refused(code, lines=(ALLOW,)))
 
-    def _invite(self, request: SipRequest, peer: Peer) -> None:
-        key = key_of(request, peer.origin.host)
+    def _invite(self, request: SipRequest, peer: Peer, mark: int) -> None:
+        key = _key(request, peer)
         known = self.transactions.get(key)
-        if known is not None:
-            if known.answer and known.number == request.number:
+        if known is not None and known.mark == mark:
+            if known.answer:
                 known.reply(known.answer)
             return
-        transaction = Transaction(self._tag(), peer.reply, request.number)
         taken = _misunderstood(request) or self._admission.admit(request, peer.origin)
-        self.transactions.begin(key, transaction)
-        if isinstance(taken, Refused) and self._calls.for_help(request):
-            taken = Admitted(b"")  # it goes on, and nothing is asked about it
-            waiter = Waiter(self._question(request, peer, taken), key, transaction, peer)
-            self._complete(waiter, go_on(Reason.EMERGENCY_CALL))
-            return
         if isinstance(taken, Refused):
-            answer = response(
-                request.head,
-                peer.origin,
-                taken.code,
-                taken.phrase,
-                tag=transaction.tag,
-                lines=taken.lines,
-            )
-            self._count("INVITE", taken.code)
-            self.transactions.complete(key, transaction, answer, reliable=peer.reliable)
+            self._turn_away(request.head, peer, taken, for_help=self._calls.for_help(request))
             return
+        transaction = Transaction(self._tag(), peer.reply, request.number, mark)
+        self.transactions.begin(key, transaction)
         question = self._question(request, peer, taken)
         self._waiting.append(Waiter(question, key, transaction, peer))
         if len(self._waiting) == 1:
@@ -260,7 +246,7 @@ class Redirector:
 
     def _cancel(self, request: SipRequest, peer: Peer) -> None:
         """Section 9.2: the CANCEL is answered, and an INVITE without final response ended."""
-        key = key_of(request, peer.origin.host)
+        key = _key(request, peer)
         known = self.transactions.get(key)
         tag = known.tag if known is not None else self._tag()
         code = 200 if known is not None else 481
@@ -304,6 +290,21 @@ class Redirector:
         self._count("INVITE", code)
         self.transactions.complete(waiter.key, waiter.transaction, answer, reliable=peer.reliable)
 
+    def _turn_away(
+        self, head: Head, peer: Peer, refused: Refused, *, for_help: bool | None = None
+    ) -> None:
+        """Answer who is not taken, without a transaction; but a call for help goes on.
+
+        What is sent again and again to a source that nobody has proven would be an attack on whom
+        that source belongs to (RFC 3261 section 26.3.2.4).
+        """
+        if for_help is None:
+            for_help = head.method == "INVITE" and self._calls.is_for_help(head.uri)
+        if for_help:
+            code, phrase, lines = answered(go_on(Reason.EMERGENCY_CALL), head, self._redirection)
+            refused = Refused(code, phrase, tuple(lines))
+        self._refuse(head, peer, refused)
+
     def _refuse(self, head: Head, peer: Peer, refused: Refused) -> None:
         """Answer without a transaction: what is sent again is answered again, alike."""
         if head.method == "ACK":
@@ -317,6 +318,11 @@ class Redirector:
 
     def _tag(self) -> str:
         return f"{self._run}-{next(self._numbers):x}"
+
+
+def _key(request: SipRequest, peer: Peer) -> Key:
+    """What tells a transaction: a proxy may ask both listeners about one request."""
+    return "signing" if peer.signing else "verifying", *key_of(request, peer.origin.host)
 
 
 def _misunderstood(request: SipRequest) -> Refused | None:

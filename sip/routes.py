@@ -14,6 +14,7 @@ to the INVITE, or to the final response. With Accept: application/json they are 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final, Literal, NotRequired, Protocol, TypedDict
 
 import msgspec
@@ -37,6 +38,7 @@ LINES: Final = "text/plain"
 JSON: Final = "application/json"
 _TYPES: Final = frozenset({MESSAGE, "application/sip", "application/octet-stream"})
 _RANGES: Final = {"*/*": LINES, "text/*": LINES, LINES: LINES, "application/*": JSON, JSON: JSON}
+_SIGN = re.compile(r"[^A-Za-z0-9_\-]")  # in a field's name, but of meaning in an expression
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 _EXAMPLE: Final = (
@@ -115,7 +117,8 @@ def as_lines(advice: Advice) -> bytes:
     action = advice.action.value
     if advice.action is Action.REJECT:
         action = f"{action} {advice.code} {advice.phrase}"
-    return "\n".join((action, "|".join(advice.remove), *advice.headers, "")).encode()
+    names = "|".join(_SIGN.sub(r"[\g<0>]", name) for name in advice.remove)
+    return "\n".join((action, names, *advice.headers, "")).encode()
 
 
 def as_json(advice: Advice) -> bytes:

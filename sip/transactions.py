@@ -39,16 +39,18 @@ class Transaction:
     """One INVITE.
 
     Attributes:
+        mark: of its octets: a client that starts anew may use a branch again for another call.
         answer: the final response; None as long as there is none, empty after its ACK.
         again: seconds until it is sent again; 0 where the transport is reliable or ACK came.
     """
 
-    __slots__ = ("again", "answer", "due", "ends", "number", "reply", "tag")
+    __slots__ = ("again", "answer", "due", "ends", "mark", "number", "reply", "tag")
 
-    def __init__(self, tag: str, reply: Callable[[bytes], None], number: int) -> None:
+    def __init__(self, tag: str, reply: Callable[[bytes], None], number: int, mark: int) -> None:
         self.tag = tag
         self.reply = reply
         self.number = number
+        self.mark = mark
         self.answer: bytes | None = None
         self.again = 0.0
         self.due = 0.0
@@ -79,6 +81,8 @@ class Transactions:
     def begin(self, key: Key, transaction: Transaction) -> None:
         """Take a new one; beyond the bound the oldest is forgotten."""
         self._open[key] = transaction
+        self._open.move_to_end(key)
+        self._unacknowledged.pop(key, None)  # of an earlier one by the same key
         if len(self._open) > self._limit:
             old, _ = self._open.popitem(last=False)
             self._unacknowledged.pop(old, None)

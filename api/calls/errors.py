@@ -122,6 +122,7 @@ SPOKEN: Final[dict[Reason, Spoken]] = {
     Reason.BODY_TYPE_UNSUPPORTED: Spoken(415, "SVC4004"),
     Reason.PARAMETER_INVALID: _BAD_VALUE,
     Reason.BODY_UNPARSABLE: Spoken(400, "SVC4006"),
+    Reason.TWO_DISPLAYS: _TOLD,
     Reason.IN_DIALOG: _TOLD,
     Reason.SIP_SYNTAX: Spoken(400, "SVC4008"),
     Reason.LENGTH_MISSING: Spoken(411, "SVC4007"),

@@ -18,7 +18,11 @@ NOW = int(time.time())
 
 def binding(name, until=None):
     x, a = TN(f"17{name}"), TN(f"13{name}")
-    return put(Binding(name, "bank", BindingModel.AX, x, a, NOW - 99, until=until))
+    return put(
+        Binding(
+            id=name, platform="bank", model=BindingModel.AX, x=x, a=a, since=NOW - 99, until=until
+        )
+    )
 
 
 def spoil(registry, statement):
@@ -65,10 +69,10 @@ def test_a_digest_is_as_of_a_commit_and_of_what_is_in_force(redis, tmp_path):
             await write(a, *(privacy(f"17{number}") for number in range(5)))
             bound = (binding("1", NOW - 5), binding("2"), binding("3", NOW + 9999))
             await write(a, *bound, now=NOW - 10)
-            await write(a, put(CalleeRefusal(TNRange(TN("500"), TN("500")), NOW)))
-            seq = (await write(a, put(Subject("shop", name="Shop")))).seq
+            await write(a, put(CalleeRefusal(numbers=TNRange(TN("500"), TN("500")), since=NOW)))
+            seq = (await write(a, put(Subject(id="shop", name="Shop")))).seq
             before = digest_of(tmp_path / "a.db", seq, NOW, Event())
-            await write(a, put(Subject("shop", name="Other")), subject("law"))
+            await write(a, put(Subject(id="shop", name="Other")), subject("law"))
             await write(a, holding("150", of="shop"), binding("4"))
             await write(a, end(bound[1].value))
             await until(lambda: b.seq == a.seq)

@@ -10,6 +10,7 @@ import pytest
 from fleet_nodes import Node, holding, options, privacy, subject, until, write
 from redis_server import wait_for
 
+from zhenxian.analytics.model import KeyKind
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry.journal import end, put
@@ -18,7 +19,6 @@ from zhenxian.registry.model import (
     Binding,
     BindingModel,
     CalleeRefusal,
-    ConductKind,
     Exemption,
     Holding,
     Kind,
@@ -32,11 +32,15 @@ from zhenxian.stores.fleet import losses
 from zhenxian.stores.fleet.states import NodeState
 
 NOW = int(time.time())
-BINDING = Binding("b1", "bank", BindingModel.AX, TN("170"), TN("139"), NOW - 10)
-EXEMPTION = Exemption("e1", ConductKind.SUBJECT, "bank", "why", NOW - 10, NOW + 1000)
-TRUNK = Access("t1", "o-1", "bank")
-MVNO = Reseller("mvno")
-DENIED = CalleeRefusal(TNRange(TN("500"), TN("599")), NOW - 10)
+BINDING = Binding(
+    id="b1", platform="bank", model=BindingModel.AX, x=TN("170"), a=TN("139"), since=NOW - 10
+)
+EXEMPTION = Exemption(
+    id="e1", kind=KeyKind.SUBJECT, target="bank", reason="why", since=NOW - 10, until=NOW + 1000
+)
+TRUNK = Access(id="t1", origid="o-1", subject="bank")
+MVNO = Reseller(id="mvno")
+DENIED = CalleeRefusal(numbers=TNRange(TN("500"), TN("599")), since=NOW - 10)
 
 BEFORE = (
     subject("bank"),
@@ -77,12 +81,15 @@ def stands(registry) -> dict[str, bool]:
 
 # The changes that Redis loses, and what they took away.
 TAKEN = {
-    "a subject is suspended": ([put(Subject("bank", state=State.SUSPENDED))], {"subject"}),
-    "a reseller is closed": ([put(Reseller("mvno", state=State.CLOSED))], {"reseller"}),
-    "a number is given back": ([end(Holding(TNRange(TN("100"), TN("100")), "bank"))], {"number"}),
+    "a subject is suspended": ([put(Subject(id="bank", state=State.SUSPENDED))], {"subject"}),
+    "a reseller is closed": ([put(Reseller(id="mvno", state=State.CLOSED))], {"reseller"}),
+    "a number is given back": (
+        [end(Holding(numbers=TNRange(TN("100"), TN("100")), subject="bank"))],
+        {"number"},
+    ),
     "a number goes to another": (
         [
-            end(Holding(TNRange(TN("200"), TN("299")), "bank")),
+            end(Holding(numbers=TNRange(TN("200"), TN("299")), subject="bank")),
             holding("250", of="shop"),
         ],
         {"range"},
@@ -94,11 +101,14 @@ TAKEN = {
     ),
     "a code may not sign any more": ([holding("100", spcs=("2002",))], {"code"}),
     "an access is suspended": (
-        [put(Access("t1", "o-1", "bank", state=State.SUSPENDED))],
+        [put(Access(id="t1", origid="o-1", subject="bank", state=State.SUSPENDED))],
         {"access"},
     ),
     "an access is removed": ([end(TRUNK)], {"access"}),
-    "an origid is rotated": ([put(Access("t1", "o-2", "bank", former=("o-1",)))], {"origid"}),
+    "an origid is rotated": (
+        [put(Access(id="t1", origid="o-2", subject="bank", former=("o-1",)))],
+        {"origid"},
+    ),
     "a binding ends": ([end(BINDING)], {"binding"}),
     "an exemption ends": ([end(EXEMPTION)], {"exemption"}),
     "a callee refuses": ([put(DENIED)], {"callee"}),
@@ -161,7 +171,7 @@ def test_what_is_made_again_is_held_no_more_and_told_until_somebody_looks(serve,
 
     async def run():
         opts = options(server.url)
-        suspended = put(Subject("bank", state=State.SUSPENDED))
+        suspended = put(Subject(id="bank", state=State.SUSPENDED))
         async with Node(tmp_path, "a", opts) as a, Node(tmp_path, "b", opts) as b:
             await write(a, *BEFORE)
             back_up(server)
@@ -172,7 +182,7 @@ def test_what_is_made_again_is_held_no_more_and_told_until_somebody_looks(serve,
             for node in (a, b):
                 assert node.standing("bank").closed_by is not None
             # A change that says nothing of it does not lift it.
-            await write(b, put(Subject("bank", name="Bank")))
+            await write(b, put(Subject(id="bank", name="Bank")))
             await until(lambda: a.seq == b.seq == 2)
             for node in (a, b):
                 assert node.standing("bank").closed_by is not None
@@ -182,7 +192,7 @@ def test_what_is_made_again_is_held_no_more_and_told_until_somebody_looks(serve,
             for node in (a, b):
                 assert node.losses.held == ()
                 assert any("Redis lost 1 commit(s)" in text for text in node.remarks())
-            await write(a, put(Subject("bank")))
+            await write(a, put(Subject(id="bank")))
             await until(lambda: a.seq == b.seq == 4)
             for node in (a, b):
                 assert node.standing("bank").closed_by is None
@@ -200,10 +210,10 @@ def test_what_is_lost_twice_stays_as_strict_as_it_ever_was(serve, tmp_path):
         async with Node(tmp_path, "a", opts) as a:
             await write(a, *BEFORE)
             back_up(server)
-            await write(a, put(Subject("bank", state=State.SUSPENDED)))
+            await write(a, put(Subject(id="bank", state=State.SUSPENDED)))
         roll_back(server)
         async with Node(tmp_path, "a", opts) as a:
-            await write(a, put(Subject("bank", name="Bank")))
+            await write(a, put(Subject(id="bank", name="Bank")))
         roll_back(server)
         async with Node(tmp_path, "a", opts) as a:
             assert a.standing("bank").closed_by is not None
@@ -223,10 +233,10 @@ def test_another_history_of_equal_length_is_seen(serve, tmp_path):
             async with Node(tmp_path, "b", opts) as b:
                 await until(lambda: b.seq == 1)
             back_up(server)
-            await write(a, put(Subject("bank", state=State.SUSPENDED)), now=NOW)
+            await write(a, put(Subject(id="bank", state=State.SUSPENDED)), now=NOW)
         roll_back(server)
         async with Node(tmp_path, "b", opts) as b:
-            await write(b, put(Subject("bank", name="Bank")), now=NOW)
+            await write(b, put(Subject(id="bank", name="Bank")), now=NOW)
         async with Node(tmp_path, "a", opts) as a:
             assert a.seq == 2
             assert a.standing("bank").closed_by is not None
@@ -243,7 +253,7 @@ def test_beyond_a_bound_nothing_earns_an_a(serve, tmp_path, monkeypatch):
         async with Node(tmp_path, "a", opts) as a:
             await write(a, *BEFORE)
             back_up(server)
-            await write(a, *(put(Subject(f"s{n}", state=State.CLOSED)) for n in range(5)))
+            await write(a, *(put(Subject(id=f"s{n}", state=State.CLOSED)) for n in range(5)))
         roll_back(server)
         async with Node(tmp_path, "a", opts) as a:
             assert a.state is NodeState.CURRENT

@@ -98,6 +98,7 @@ def test_asterisk(stage):
     )
     assert over is not None
     body = over[1].replace('${IF($["${DIALSTATUS}" = "ANSWER"]?true:false)}', "true")
+    body = body.replace('${IF($["${ANSWEREDTIME}" = ""]?0:${ANSWEREDTIME})}', "75")
     told = post(
         stage.signing, "/v1/displays/ended", filled(body, call | {"DIALEDPEERNUMBER": CALLEE})
     )

@@ -19,7 +19,6 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")
     DOCS.rglob("*.md")
 )
 LONGEST = 600  # lines of a file
-TO_BE_SPLIT = {"simulation/demo.py"}  # what is longer, and waits for that
 MANY = 5  # fields from which on a Struct is made by name
 
 # Made for each call, with a comment that says so.
@@ -77,7 +76,7 @@ def test_each_exception_is_of_a_file():
 
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_of_the_product_is_longer_than_can_be_read_at_once(name):
-    assert name in TO_BE_SPLIT or len(FILES[name].read_text().splitlines()) <= LONGEST
+    assert len(FILES[name].read_text().splitlines()) <= LONGEST
 
 
 def test_imports_run_in_no_circle():

@@ -43,7 +43,7 @@ def file(tmp_path):
 
 
 def write(file, now, name="s"):
-    return file.write([put(Subject(name))], author="a", reason="r", now=int(now))
+    return file.write([put(Subject(id=name))], author="a", reason="r", now=int(now))
 
 
 @pytest.mark.parametrize("jump", [61, 3600, 399 * DAY, -61, -3600])
