@@ -19,6 +19,7 @@ from zhenxian.registry.model import NAMES, Kind
 
 KINDS: Final = {name: kind for kind, name in NAMES.items()}
 WHICH: Final = ", ".join(KINDS)
+_ONE_LINE: Final = 60  # characters of a list that a line of help surely holds
 IN_PATH: Final = frozenset(
     member.name for kind in NAMES for member in MEMBERS[kind] if member.in_path
 )
@@ -42,7 +43,9 @@ def members_help() -> str:
 
 
 def _told(member: Member) -> str:
-    allowed = f" ({'|'.join(member.allowed)})" if member.allowed else ""
+    # A long list is broken between its words, where help would break it within one.
+    between = "| " if sum(map(len, member.allowed)) > _ONE_LINE else "|"
+    allowed = f" ({between.join(member.allowed)})" if member.allowed else ""
     return f"{member.name}{'*' if member.required else ''}{allowed}"
 
 
