@@ -115,7 +115,7 @@ from zhenxian.stores.sqlite.file import RegistryFile
 book = RegistryFile(Path(sys.argv[1]), writer=True)
 for number in itertools.count():
     names = [f"s{number}-{part}" for part in range(3)]
-    book.write([put(Subject(name)) for name in names], author="a", reason="r", now=1)
+    book.write([put(Subject(id=name)) for name in names], author="a", reason="r", now=1)
     print(number, flush=True)
 """
 
