@@ -41,6 +41,7 @@ def test_the_contact_verifies_with_the_certificate_it_names(serve, workers):
             assert ["email", {"type": "work"}, "text", "redress@north.example"] in properties
 
 
+BOX = "d3000000-0000-4000-8000-000000000001"
 CITIES = (
     10, 20, 21, 22, 23, 24, 25, 27, 28, 29, 311, 351, 371, 411, 431, 451, 471, 512, 531, 551, 571,
     591, 731, 755, 771, 791, 851, 871, 891, 898, 931, 951, 971, 991,
@@ -63,10 +64,13 @@ def test_a_pool_with_good_signatures_is_rejected_and_told_where_to_object(serve)
         for number in range(400):
             code = CITIES[number % len(CITIES)]
             orig, dest = (f"86{code}{first}{number:07}" for first in (8, 6))
-            identity = service.token("2002", orig, dest=dest)
+            identity = service.token("2002", orig, dest=dest, origid=BOX)
             told = verdict(client, orig, identity, to={"tn": [dest]})
             if told["verstat"] != "TN-Validation-Passed":
                 break
+            over = {"spc": "2002", "origid": BOX, "orig": orig, "dest": dest}
+            over |= {"answered": False, "seconds": 0}
+            assert client.post("/v1/displays/ended", json=[over]).status_code == 200
         assert (told["verstat"], told["reason"]) == ("TN-Validation-Failed", "DISPLAY_POOLED")
         assert (told["reasoncode"], told["reasontext"]) == (608, "Rejected")
         assert "reasonHeader" not in told
@@ -75,7 +79,9 @@ def test_a_pool_with_good_signatures_is_rejected_and_told_where_to_object(serve)
         claims = _fetched(client, response["callInfo"])
         assert ["fn", {"language": "zh-Hans"}, "text", "北方电信"] in claims["jcard"][1]
         body = verification(orig, to={"tn": dest})
-        body["verificationRequest"]["identityHeader"] = service.token("2002", orig, dest=dest)
+        body["verificationRequest"]["identityHeader"] = service.token(
+            "2002", orig, dest=dest, origid=BOX
+        )
         told = client.post(VERIFICATION, json=body).json()["verificationResponse"]
         result = told["verifyResults"][0]["verifyResult"]
         assert (result["reasonCode"], result["reasonText"]) == (608, "Rejected")
