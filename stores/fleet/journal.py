@@ -282,8 +282,13 @@ class Journal:
         pipe = client.pipeline(transaction=False)
         pipe.time()
         pipe.hgetall(self._prefix + "nodes")
-        (seconds, microseconds), found = await pipe.execute()
-        entries = [_node(body) for body in found.values()]
+        moment, found = await pipe.execute(raise_on_error=False)
+        if isinstance(moment, Exception):
+            raise moment
+        # What strangers may have put in the nodes' place says nothing of any clock.
+        bodies = found.values() if isinstance(found, dict) else ()
+        entries = [_node(body) for body in bodies]
+        seconds, microseconds = moment
         return seconds + microseconds / 1e6, [entry for entry in entries if entry is not None]
 
     async def nodes(self) -> list[NodeEntry]:

@@ -81,6 +81,8 @@ OPERATIONS = [
     ("delete", "/v1/displays/{key}"),
     ("get", "/v1/clearings"),
     ("get", "/v1/clearings/{key}"),
+    ("delete", "/v1/losses"),
+    ("post", "/v1/clock/acceptance"),
 ]
 WITHOUT_PARAMETERS = [
     ("get", "/stir/v1/redress/contact.jws"),
@@ -88,6 +90,8 @@ WITHOUT_PARAMETERS = [
     ("get", "/readyz"),
     ("get", "/metrics"),
     ("get", "/v1/nodes"),
+    ("get", "/v1/losses"),
+    ("get", "/v1/clock"),
 ]
 ANYTHING_GOES = [each for each in OPERATIONS if "}" in each[1]]  # no text is no name
 CASES = [(*each, GenerationMode.POSITIVE) for each in OPERATIONS + WITHOUT_PARAMETERS] + [

@@ -81,8 +81,8 @@ def test_rules_labels_health_and_orders(service):
             lambda: (told := verdict(client, COURIER, None))["reason"] == "DISPLAY_ORDERED" and told
         )
         assert stopped["verstat"] == "TN-Validation-Failed"
-        # Nobody is known to have called, so nobody is given the contact (RFC 8688 section 6).
-        assert stopped["sipResponse"] == {"code": 608, "phrase": "Rejected"}
+        # Nobody is known to have called, so nobody is given the contact, and no 608 (RFC 8688).
+        assert stopped["sipResponse"] == {"code": 603, "phrase": "Decline"}
         threegpp = client.post(
             VERIFICATION,
             json={
@@ -92,7 +92,7 @@ def test_rules_labels_health_and_orders(service):
             },
         ).json()["verificationResponse"]  # fmt: skip
         assert threegpp["verstatValue"] == "TN-Validation-Failed"
-        assert threegpp["sipResponse"]["code"] == 608
+        assert threegpp["sipResponse"]["code"] == 603
         _instruct(service, client, Action.LIFT, 2)
         until(lambda: verdict(client, COURIER, None)["reason"] != "DISPLAY_ORDERED")
 
