@@ -315,6 +315,12 @@ def order(node, action, number):
     assert "id" in node.ask("POST", "/v1/orders?reason=test", {"token": token})
 
 
+def unanswered(node, display, callee, **whose):
+    """Tell that nobody answered: many numbers alone make no pool."""
+    node.ask("POST", "/v1/displays/ended", [
+        {**whose, "orig": display, "dest": callee, "answered": False, "seconds": 0}])  # fmt: skip
+
+
 def found_signing(node):
     """Make a pool's calls until it is found; a display of it."""
     for display, callee in pool_calls():
@@ -323,6 +329,7 @@ def found_signing(node):
             "iat": int(time.time()), "access": "pool-trunk"}})  # fmt: skip
         if "signingResponse" not in answer:
             return display
+        unanswered(node, display, callee, access="pool-trunk")
     pytest.fail("the pool was not found")
 
 
@@ -334,4 +341,5 @@ def found_verifying(stage):
             "identity": token}})["verificationResponse"]  # fmt: skip
         if answer["verstat"] == FAILED:
             return display, callee
+        unanswered(stage.verifying, display, callee, spc=SOUTH, origid=_POOL_ORIGID)
     pytest.fail("the pool was not found")
