@@ -64,7 +64,7 @@ def replay(
     Each key is told with the number of its own call at which it would first have been labelled,
     lowered to B, and refused.
 
-    For example:
+    Exit status 0, whatever is found. For example:
 
       zhenxian replay calls.csv --table
 

@@ -112,7 +112,8 @@ def batch_routes(
             principal: Annotated[Principal, may],
             rows: Annotated[
                 SkipValidation[list[row]],  # type: ignore[valid-type]
-                Body(min_length=1, max_length=MAX_BATCH),
+                # `_checked` sees to it: here a body that is no list would have no length.
+                Body(json_schema_extra={"minItems": 1, "maxItems": MAX_BATCH}),
             ],
             reason: Reason,
             once: OnceOnly,

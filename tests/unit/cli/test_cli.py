@@ -13,8 +13,9 @@ from random import Random
 
 import pytest
 import typer
+from pools import unanswered
 from pydantic import BaseModel
-from streams import calls, fed, pool
+from streams import calls, pool
 from typer.testing import CliRunner
 
 from zhenxian.analytics import Key, KeyKind
@@ -97,7 +98,7 @@ def test_sign_knows_what_the_service_knows_of_conduct_and_keeps_it(installation)
     service = build(load_settings(installation.config))
     now = int(time.time())
     keys = (Key(KeyKind.ACCESS, "bank-trunk"), Key(KeyKind.SUBJECT, "bank"))
-    fed(service.keeper.conduct, calls(keys, pool(Random(3), 150), start=now - 150, every=1))
+    unanswered(service.keeper.conduct, calls(keys, pool(Random(3), 150), start=now - 150, every=1))
     asyncio.run(service.close())
     result = _signed(installation.config)
     assert result.exit_code == 1
@@ -380,7 +381,7 @@ def test_the_demonstration_ends_as_expected(tmp_path):
     result = _process("demo", "--json", "--folder", tmp_path / "demo", "--listen", "127.0.0.1:0")
     assert result.returncode == 0, result.stderr
     calls = json.loads(result.stdout)["calls"]
-    assert len(calls) == 25
+    assert len(calls) == 26
     assert all(call["good"] for call in calls)
     assert {call["verstat"] for call in calls} >= {"TN-Validation-Passed", "TN-Validation-Failed"}
 

@@ -43,7 +43,7 @@ def test_file_then_environment(tmp_path, monkeypatch):
 
 
 REDRESS = [
-    ("status = 603\n", "redress.status"),
+    ("status = 604\n", "redress.status"),
     ("status = true\n", "redress.status"),
     ('organisation = "x"\n', "a contact has a phone"),
     ('phone = "+86 10 6600 0000"\n', "a contact has an organisation"),

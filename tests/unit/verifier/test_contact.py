@@ -150,7 +150,6 @@ def test_only_608_is_changed_and_only_it_has_a_contact(rejection, status, given)
          (SipStatus.REJECTED, VALUE)),
         (Rejection(SipStatus.REJECTED, VALUE), False, SipStatus.DECLINE,
          (SipStatus.DECLINE, None)),
-        (Rejection(SipStatus.UNWANTED), True, SipStatus.UNWANTED, (SipStatus.DECLINE, None)),
     ],
 )  # fmt: skip
 def test_608_goes_with_its_contact_or_not_at_all(rejection, genuine, status, spoken):
