@@ -196,6 +196,7 @@ def _measure(console: Console, cores: Cores, plan: Plan) -> dict[str, Any]:
                 "wrk_threads": 1,
                 "replay_check": "on, as by default; every token is sent once",
                 "revocation": "require, as by default",
+                "displays": "counted as by default; no number of displays is many",
                 "log": "every call, as by default, to a file",
             },
             "machine": machine,

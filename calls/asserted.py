@@ -24,7 +24,9 @@ _CODES: Final[dict[str | None, str]] = {}  # of the one or two countries of a pr
 def tel_uri(number: TN, reading: Reading) -> str:
     """A number as tel URI (RFC 3966 section 5): with "+", or local to its country."""
     country = reading.country
-    context = _CODES.get(country) or _country_code(country)
+    context = _CODES.get(country)
+    if context is None:
+        context = _country_code(country)
     if (
         len(number) >= MIN_DIGITS
         and number.isdecimal()
