@@ -272,9 +272,10 @@ def test_a_question_is_refused_by_name(desk, query, detail):
 def test_the_reason_is_missing_and_the_mode_is_one_of_two(desk):
     answer = desk.http("POST", "/v1/holdings/batch", json=[], params={"mode": "some"})
     assert answer.json()["detail"] == (
-        "query.reason: missing; query.mode: one of all-or-nothing, best-effort expected;"
-        " body: at least 1 member expected"
+        "query.reason: missing; query.mode: one of all-or-nothing, best-effort expected"
     )
+    answer = desk.http("POST", "/v1/holdings/batch", json=[], params={"reason": "a test"})
+    assert answer.json()["detail"] == "body: at least 1 member expected"
 
 
 def test_an_order_of_another_shape_names_the_member(desk):
