@@ -27,7 +27,7 @@ from bench.machine import LOOPBACK, BenchError, free_port, listens
 from zhenxian.passport.jws import SigningKey
 from zhenxian.registry.journal import Change, put
 from zhenxian.registry.model import Order, Subject, TargetKind
-from zhenxian.registry.node_key import NodeKey, public_key
+from zhenxian.registry.node_key import public_key
 from zhenxian.registry.orders import (
     Action,
     Instruction,
@@ -37,6 +37,7 @@ from zhenxian.registry.orders import (
 )
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.key_file import load_node_key
 
 _PATIENCE: Final = 30.0  # seconds for nodes to start, and for all to acknowledge
 _BETWEEN: Final = 0.02  # seconds between two orders
@@ -180,7 +181,7 @@ def _node(url: str, folder: Path, name: str) -> Iterator[None]:
 
 
 async def _be_a_node(url: str, folder: Path, name: str) -> None:
-    key = NodeKey.load_or_create(folder / f"{name}.key", name)
+    key = load_node_key(folder / f"{name}.key", name)
     registry = FleetRegistry(folder / f"{name}.db", FleetOptions(url=url), key)
     await registry.start()
     following = asyncio.create_task(registry.follow())

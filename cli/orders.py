@@ -26,7 +26,7 @@ from zhenxian.cli.obedience_tables import overview, plain, print_one
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.passport.jws import SigningKey
 from zhenxian.registry.model import TargetKind
-from zhenxian.registry.node_key import NodeKey, load_pins
+from zhenxian.registry.node_key import load_pins
 from zhenxian.registry.orders import (
     Action,
     Instruction,
@@ -35,6 +35,7 @@ from zhenxian.registry.orders import (
     read_instruction,
     sign_instruction,
 )
+from zhenxian.service.registry_files import load_node_key
 
 app = typer.Typer(
     no_args_is_help=True, help="Orders: give and lift them, and see which nodes obey."
@@ -95,7 +96,7 @@ def make_key(
     for file in (out, public):
         if file.exists():
             raise ConfigError(f"{file} exists; nothing was made")
-    made = NodeKey.load_or_create(out, out.stem)
+    made = load_node_key(out, out.stem)
     try:
         with public.open("xb") as opened:
             opened.write(made.key.verifying_key.public_pem)

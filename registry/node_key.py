@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import secrets
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_public_key,
-)
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.algorithms import ECAlgorithm
 from jwt.exceptions import InvalidKeyError
 from msgspec import Struct
 
-from zhenxian.core.errors import ConfigError, StoreUnavailableError
+from zhenxian.core.errors import ConfigError
 from zhenxian.passport.jws import SigningKey, VerifyingKey, b64url_encode
 from zhenxian.passport.words import said
 from zhenxian.registry.model import Order
@@ -47,21 +40,8 @@ class NodeKey(Struct, frozen=True):
     thumbprint: str
 
     @classmethod
-    def load_or_create(cls, path: Path, name: str) -> NodeKey:
-        """Read the key file, or make it: PEM, mode 0600.
-
-        Raises:
-            ConfigError: the file holds no P-256 key, or others may read it.
-            StoreUnavailableError: it cannot be written.
-        """
-        try:
-            if not path.exists():
-                _create(path)
-            if path.stat().st_mode & 0o077:
-                raise ConfigError(f"{path} is readable by others: chmod 600 {path}")
-            pem = path.read_bytes()
-        except OSError as error:
-            raise StoreUnavailableError(f"{path}: {error.strerror}") from None
+    def of(cls, name: str, pem: bytes) -> NodeKey:
+        """The node's key from its PEM. Raises ConfigError: it is no P-256 key."""
         key = SigningKey.from_pem(pem)
         return cls(name, key, _jwk(key.verifying_key), thumbprint(key.verifying_key))
 
@@ -139,21 +119,3 @@ def _jwk(key: VerifyingKey) -> str:
     jwk = ECAlgorithm.to_jwk(public, as_dict=True)
     members = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
     return json.dumps(members, sort_keys=True, separators=(",", ":"))
-
-
-def _create(path: Path) -> None:
-    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-    )
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(fresh, path)  # the first of several processes wins
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink()

@@ -86,6 +86,7 @@ from zhenxian.stores.analytics.sync import AnalyticsSync
 from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.key_file import load_node_key
 from zhenxian.stores.replay.file import SqliteReplayStore
 from zhenxian.stores.replay.fleet import FleetReplayStore
 from zhenxian.stores.replay.memory import MemoryReplayStore
@@ -357,7 +358,7 @@ def _fleet_registry(
 def node_key(settings: Settings) -> NodeKey:
     """Name and key of this node; the key is made when there is none."""
     name = settings.registry.node or socket.gethostname()
-    return NodeKey.load_or_create(settings.data / "node.key", name)
+    return load_node_key(settings.data / "node.key", name)
 
 
 _OF_CALLS: Final = {404: Reason.RESOURCE_NOT_FOUND, 405: Reason.METHOD_NOT_ALLOWED}

@@ -14,8 +14,17 @@ from zhenxian.stores.bulk.importer import Import, export_rows
 from zhenxian.stores.clock import ClockGuard
 from zhenxian.stores.fleet.importer import FleetImport
 from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.key_file import load_node_key
 from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
+
+__all__ = [
+    "FleetMember",
+    "LocalFile",
+    "joined",
+    "load_node_key",
+    "opened",
+]  # the key file is for commands, too
 
 
 class LocalFile:

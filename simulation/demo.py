@@ -37,9 +37,9 @@ from zhenxian.registry.model import (
     Use,
     Verification,
 )
-from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.orders import Action, Instruction, sign_instruction
 from zhenxian.simulation.client import CALLED, Client
+from zhenxian.stores.key_file import load_node_key
 from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 
@@ -265,7 +265,7 @@ def create_issuer(folder: Path, name: str) -> _Issuer:
     folder.mkdir(mode=0o700, exist_ok=True)
     made = _Issuer(folder / "issuers.toml", folder / f"{name}.pem")
     if not made.key.exists():
-        node = NodeKey.load_or_create(made.key, name)
+        node = load_node_key(made.key, name)
         (folder / f"{name}.pub.pem").write_bytes(node.key.verifying_key.public_pem)
         made.issuers.write_text(f'[[issuer]]\nname = "{name}"\nkey = "{name}.pub.pem"\n')
     return made

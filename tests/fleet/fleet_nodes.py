@@ -13,10 +13,10 @@ from zhenxian.core.tn import TN, TNRange
 from zhenxian.passport.jws import SigningKey
 from zhenxian.registry.journal import Change, put
 from zhenxian.registry.model import Holding, Order, Subject, TargetKind, Use, Verification
-from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.orders import Action, Instruction, order_of, sign_instruction
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.key_file import load_node_key
 
 ISSUER = SigningKey(ec.generate_private_key(ec.SECP256R1()))
 # Tables that all nodes must agree on; holdings have numbers of each file's own.
@@ -49,7 +49,7 @@ class Node:
     def __init__(self, folder: Path, name: str, opts: FleetOptions, file: str | None = None):
         folder.mkdir(exist_ok=True)
         self.path = folder / f"{file or name}.db"
-        self.key = NodeKey.load_or_create(folder / f"{name}.key", name)
+        self.key = load_node_key(folder / f"{name}.key", name)
         self.registry = FleetRegistry(self.path, opts, self.key)
         self._task: asyncio.Task | None = None
 

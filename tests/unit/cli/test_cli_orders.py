@@ -17,7 +17,7 @@ from zhenxian.cli.orders import app
 from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.registry.forms import row_of
 from zhenxian.registry.model import TargetKind
-from zhenxian.registry.node_key import NodeKey, load_pins
+from zhenxian.registry.node_key import load_pins
 from zhenxian.registry.orders import (
     Action,
     Instruction,
@@ -30,6 +30,7 @@ from zhenxian.registry.orders import (
 )
 from zhenxian.service.problems import remarks
 from zhenxian.simulation.demo import REGULATOR
+from zhenxian.stores.key_file import load_node_key
 
 RUNNER = CliRunner()
 URL = "http://127.0.0.1:8080"
@@ -54,7 +55,7 @@ def test_key_makes_a_pair_that_services_take(tmp_path):
     private, public = tmp_path / "r.pem", tmp_path / "r.pub.pem"
     told = json.loads(_run("key", private, "--public", public, "--json").stdout)
     assert private.stat().st_mode & 0o777 == 0o600
-    assert told["thumbprint"] == NodeKey.load_or_create(private, "").thumbprint
+    assert told["thumbprint"] == load_node_key(private, "").thumbprint
     (tmp_path / "issuers.toml").write_text('[[issuer]]\nname = "r"\nkey = "r.pub.pem"\n')
     issuers = load_issuers(tmp_path / "issuers.toml")
     stop = ("stop", "--issuer", "r", "--key", private, "--reference", "x", "--phone", "10086")
@@ -229,9 +230,9 @@ class Answer:
     """A service's answer about an order, honest until changed."""
 
     def __init__(self, folder):
-        self.key = NodeKey.load_or_create(folder / "issuer.pem", "r").key
-        self.node = NodeKey.load_or_create(folder / "node.pem", "north")
-        self.other = NodeKey.load_or_create(folder / "other.pem", "south")
+        self.key = load_node_key(folder / "issuer.pem", "r").key
+        self.node = load_node_key(folder / "node.pem", "north")
+        self.other = load_node_key(folder / "other.pem", "south")
         self.stop = Instruction(
             action=Action.STOP,
             order="o",

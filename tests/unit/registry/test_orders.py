@@ -17,7 +17,7 @@ from zhenxian.core.tn import TN
 from zhenxian.passport.jws import SigningKey, b64url_encode
 from zhenxian.registry.journal import RegistryConflictError, put
 from zhenxian.registry.model import Order, TargetKind, Who
-from zhenxian.registry.node_key import NodeKey, public_key, thumbprint
+from zhenxian.registry.node_key import public_key, thumbprint
 from zhenxian.registry.orders import (
     MAX_AHEAD,
     MAX_TOKEN,
@@ -36,6 +36,7 @@ from zhenxian.registry.orders import (
     sign_instruction,
     unfounded,
 )
+from zhenxian.stores.key_file import load_node_key
 
 NOW = 1_790_000_000
 KEY, NEXT_KEY, OTHER = (SigningKey(ec.generate_private_key(ec.SECP256R1())) for _ in range(3))
@@ -361,7 +362,7 @@ def test_an_order_in_force_does_not_become_another():
 
 @pytest.fixture
 def node(tmp_path):
-    return NodeKey.load_or_create(tmp_path / "node.pem", "north-1")
+    return load_node_key(tmp_path / "node.pem", "north-1")
 
 
 def test_a_node_acknowledges(node):
@@ -389,7 +390,7 @@ def test_it_acknowledges_one_order_in_one_state(node, other):
 
 def test_another_nodes_signature_is_refused(node, tmp_path):
     order = order_of(STOP, "t")
-    forger = NodeKey.load_or_create(tmp_path / "forger.pem", "north-1")
+    forger = load_node_key(tmp_path / "forger.pem", "north-1")
     token = forger.acknowledge(order, 1, 1)
     with pytest.raises(OrderRefusedError) as caught:
         read_acknowledgement(token, order, public_key(node.jwk))
@@ -419,11 +420,11 @@ def test_an_altered_acknowledgement_is_refused(node):
 
 def test_a_node_keeps_its_key(tmp_path):
     path = tmp_path / "node.pem"
-    first = NodeKey.load_or_create(path, "n")
+    first = load_node_key(path, "n")
     assert path.stat().st_mode & 0o777 == 0o600
-    assert NodeKey.load_or_create(path, "n").thumbprint == first.thumbprint
+    assert load_node_key(path, "n").thumbprint == first.thumbprint
     assert [each.name for each in tmp_path.iterdir()] == ["node.pem"]
-    assert NodeKey.load_or_create(tmp_path / "b.pem", "n").thumbprint != first.thumbprint
+    assert load_node_key(tmp_path / "b.pem", "n").thumbprint != first.thumbprint
 
 
 def test_the_thumbprint_is_that_of_rfc_7638(node):
@@ -440,10 +441,10 @@ def test_the_thumbprint_is_that_of_rfc_7638(node):
 
 def test_a_key_others_may_read_is_refused(tmp_path):
     path = tmp_path / "node.pem"
-    NodeKey.load_or_create(path, "n")
+    load_node_key(path, "n")
     path.chmod(0o640)
     with pytest.raises(ConfigError, match="chmod 600"):
-        NodeKey.load_or_create(path, "n")
+        load_node_key(path, "n")
 
 
 def test_a_file_that_is_no_key_is_refused(tmp_path):
@@ -451,9 +452,9 @@ def test_a_file_that_is_no_key_is_refused(tmp_path):
     path.write_text("no key")
     path.chmod(0o600)
     with pytest.raises(ConfigError):
-        NodeKey.load_or_create(path, "n")
+        load_node_key(path, "n")
     with pytest.raises(StoreUnavailableError):
-        NodeKey.load_or_create(tmp_path / "missing" / "node.pem", "n")
+        load_node_key(tmp_path / "missing" / "node.pem", "n")
 
 
 @pytest.mark.parametrize(
@@ -475,7 +476,7 @@ def test_what_is_no_public_key_is_refused(jwk):
 
 
 def _thumbprint_of(path):
-    return NodeKey.load_or_create(path, "n").thumbprint
+    return load_node_key(path, "n").thumbprint
 
 
 def test_processes_that_start_together_have_one_key(tmp_path):
@@ -534,7 +535,7 @@ def test_issuers_that_cannot_be_meant(tmp_path, text, says):
 
 
 def test_a_private_key_or_another_curve_is_no_issuers_key(tmp_path):
-    NodeKey.load_or_create(tmp_path / "private.pem", "n")
+    load_node_key(tmp_path / "private.pem", "n")
     with pytest.raises(ConfigError, match="not a P-256 public key"):
         _issuers(tmp_path, '[[issuer]]\nname = "a"\nkey = "private.pem"')
     public = ec.generate_private_key(ec.SECP384R1()).public_key()
