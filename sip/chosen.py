@@ -28,7 +28,6 @@ from zhenxian.signer.request import Forwarding
 from zhenxian.sip.message import SipRequest
 
 _WITHHELD: Final = frozenset({"id", "user", "header"})
-_ABSENT: Final = "it is not there"
 
 
 class Caller(str, Enum):
