@@ -38,7 +38,7 @@ def our_settings(world: World, port: int, data: Path) -> str:
     Certificates come over http from loopback. And no number of displays is many: the load is ten
     thousand numbers that never call anybody again, of which a suspicion would be right.
     """
-    thresholds = data / "thresholds.toml"
+    thresholds = data.with_name("thresholds.toml")
     thresholds.write_text("[spread]\ndisplays = 1000000000\n", "utf-8")
     return f"""\
 data = "{data}"
