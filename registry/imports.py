@@ -10,7 +10,7 @@ from typing import IO, Any, Final, Protocol
 
 from msgspec import Struct, field
 
-from zhenxian.registry.model import Kind
+from zhenxian.registry.model import NAMES, Kind
 
 MAX_LISTED: Final = 1_000  # refused rows a report lists; all are counted
 MOST_LISTED: Final = 100_000  # likewise, where more are asked for over HTTP
@@ -42,6 +42,7 @@ class Report(Struct, kw_only=True):
 
     Attributes:
         changed: rows registered. unchanged: rows that were registered so already.
+        taken_out: of those registered, how many took numbers out of a range of another subject.
         rejected: the first refused rows; rejections counts them all.
         written: False for a dry run, and for all-or-nothing with a refused row.
         listed: how many refused rows are listed. sink: takes each of them, listed or not.
@@ -52,6 +53,7 @@ class Report(Struct, kw_only=True):
     rows: int = 0
     changed: int = 0
     unchanged: int = 0
+    taken_out: int = 0
     rejections: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     written: bool = True
@@ -72,6 +74,27 @@ class Report(Struct, kw_only=True):
             self.sink(row)
         if len(self.rejected) < self.listed:
             self.rejected.append(row)
+
+
+class Origin(Struct, frozen=True):
+    """The file of an import, as the history names it; empty where it is not known.
+
+    Attributes:
+        name: the file's name, without its folder. digest: SHA-256 of its octets, in hex.
+    """
+
+    name: str = ""
+    digest: str = ""
+
+    def history(self, reason: str, kind: Kind, count: int) -> str:
+        """Why a commit of an import was made, and of what it is made."""
+        named = f" of {self.name}" if self.name else ""
+        known = f", SHA-256 {self.digest}" if self.digest else ""
+        what = NAMES[kind] if count != 1 else kind.value
+        return f"{reason} (import: {count} {what}{named}{known})"
+
+
+NO_FILE: Final = Origin()
 
 
 def _without(reason: str, values: Sequence[str]) -> str:
@@ -102,8 +125,9 @@ class Imports(Protocol):
 
         Args:
             listed: how many refused rows the report lists.
-            how: author, reason, now (seconds since the epoch), mode, dry_run, and resume: the name
-                under which progress is kept, or "".
+            how: author, reason, now (seconds since the epoch), mode, dry_run; take_out: whether
+                numbers may be taken out of others' ranges; origin; and resume: the name under
+                which progress is kept, or "".
 
         Raises:
             ConfigError: the first line does not name the columns, or quotes do not come in pairs.

@@ -7,6 +7,7 @@ is the fold of the commits up to it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -15,6 +16,16 @@ from msgspec import Struct
 from zhenxian.core.errors import ZhenxianError
 from zhenxian.core.tn import TN
 from zhenxian.registry.model import KINDS, TYPES, Kind, Record
+
+EXISTING: Final = -1  # of Change.expected
+
+
+class Nested(str, Enum):
+    """What becomes of a new holding that lies in a range of another subject."""
+
+    TAKEN = "taken"  # who asks names that number
+    REFUSED = "refused"
+    COUNTED = "counted"  # and told in the commit
 
 
 class RegistryConflictError(ZhenxianError):
@@ -34,8 +45,9 @@ class Change(Struct, frozen=True):
 
     Attributes:
         value: the record as it is to be; None ends it.
-        expected: the version the writer saw; 0 when the record must not exist yet; None when any
-            will do, except that a holding then keeps its subject.
+        expected: the version the writer saw; 0 when the record must not exist yet; EXISTING when
+            it must, in any version; None when any will do. Without a version that was seen a
+            holding keeps its subject.
     """
 
     kind: Kind
@@ -58,6 +70,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
     now: int
     request: bytes = b""
     fingerprint: bytes = b""
+    nested: Nested = Nested.TAKEN
 
 
 class Commit(Struct, frozen=True, kw_only=True):
@@ -69,6 +82,8 @@ class Commit(Struct, frozen=True, kw_only=True):
         author: name and id of the API key or person.
         request: digest of author and idempotency key; empty when none was given.
         fingerprint: digest of what was asked under that key.
+        taken_out: how many of its holdings lie in ranges of others, where Nested.COUNTED asked.
+            It is not kept.
     """
 
     seq: int
@@ -78,6 +93,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     changes: tuple[Change, ...]
     request: bytes = b""
     fingerprint: bytes = b""
+    taken_out: int = 0
 
 
 class Version(Struct, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ from zhenxian.core.errors import (
     ZhenxianError,
 )
 from zhenxian.registry.cells import lines_of
-from zhenxian.registry.imports import Mode, Rejected, Report
+from zhenxian.registry.imports import Mode, Origin, Rejected, Report
 from zhenxian.registry.model import Kind
 from zhenxian.service.numbers import plan_of, reading_of
 from zhenxian.service.settings import Settings
@@ -56,6 +56,7 @@ class ImportOrders(msgspec.Struct, tag="import", kw_only=True):
     settings: dict[str, Any]
     mode: Mode
     identity_key: bytes
+    origin: Origin
     how: dict[str, Any]
 
 
@@ -80,6 +81,7 @@ class _Done(msgspec.Struct, tag="done", kw_only=True):
     rows: int
     changed: int
     unchanged: int
+    taken_out: int
     rejections: int
     written: bool
     reasons: dict[str, list[int]]
@@ -107,7 +109,7 @@ async def import_apart(orders: ImportOrders) -> Report:
                 report.rejected += message.rows
                 continue
             if isinstance(message, _Done):
-                for name in ("rows", "changed", "unchanged", "rejections", "written", "reasons"):
+                for name in message.__struct_fields__:
                     setattr(report, name, getattr(message, name))
                 return report
             if isinstance(message, _Failure):
@@ -203,6 +205,7 @@ def _imported(orders: ImportOrders) -> _Done:
             mode=orders.mode,
             identity_key=orders.identity_key,
             reading=reading,
+            origin=orders.origin,
             **orders.how,
         )
         work.report.listed = orders.listed
@@ -217,6 +220,7 @@ def _imported(orders: ImportOrders) -> _Done:
         rows=report.rows,
         changed=report.changed,
         unchanged=report.unchanged,
+        taken_out=report.taken_out,
         rejections=report.rejections,
         written=report.written,
         reasons=report.reasons,

@@ -131,6 +131,7 @@ class BatchAnswer(TypedDict):
     """What became of a batch."""
 
     accepted: Annotated[int, Meta(description="So many rows.")]
+    taken_out: Annotated[int, Meta(description="Of these, out of ranges of other subjects.")]
     rejected: list[RejectedRow]
     version: Annotated[int | None, Meta(description="Of the last commit; null without any.")]
 
@@ -353,6 +354,9 @@ class ImportAnswer(TypedDict):
     rows: Annotated[int, Meta(description="Rows read, without those passed over.")]
     changed: Annotated[int, Meta(description="Rows registered.")]
     unchanged: Annotated[int, Meta(description="Rows that were registered so already.")]
+    taken_out: Annotated[
+        int, Meta(description="Of those registered, out of ranges of other subjects.")
+    ]
     rejections: Annotated[int, Meta(description="Rows refused, all of them.")]
     rejected: Annotated[list[RefusedLine], Meta(description="The first of these.")]
     reasons: Annotated[list[RefusedFor], Meta(description="Why: each reason once.")]
@@ -365,6 +369,7 @@ class ImportProblem(Problem, total=False):
     rows: int
     changed: int
     unchanged: int
+    taken_out: int
     rejections: int
     rejected: list[RefusedLine]
     reasons: list[RefusedFor]

@@ -28,14 +28,14 @@ from zhenxian.api.management.answers import (
 )
 from zhenxian.api.management.common import ALWAYS, PROBLEM_JSON, problems, requires
 from zhenxian.api.management.pages import page_of, rows_of
-from zhenxian.api.management.parameters import ModeOf, Reason
+from zhenxian.api.management.parameters import ModeOf, Reason, TakeOut
 from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.reading import PlainRoute
 from zhenxian.api.schema import answered
 from zhenxian.core.errors import ConfigError, StoreFullError
 from zhenxian.registry.cells import HEAD, cell, foreign
 from zhenxian.registry.forms import row_of
-from zhenxian.registry.imports import MOST_LISTED, Imports, Mode, Report
+from zhenxian.registry.imports import MOST_LISTED, Imports, Mode, Origin, Report
 from zhenxian.registry.members import COLUMNS
 from zhenxian.registry.model import NAMES, Kind
 from zhenxian.registry.store import Records, RegistryStore
@@ -69,6 +69,9 @@ Name = Annotated[
     ),
 ]
 DryRun = Annotated[bool, Query(description="Check everything and write nothing.")]
+FileName = Annotated[
+    str, Query(max_length=255, description="The file's name, for the history.", alias="file")
+]
 Told = Annotated[
     int, Query(ge=0, le=MOST_LISTED, description="Refused rows that are listed; all are counted.")
 ]
@@ -149,6 +152,8 @@ def bulk_router(
         reason: Reason,
         mode: ModeOf = Mode.BEST_EFFORT.value,
         dry_run: DryRun = False,
+        take_out: TakeOut = False,
+        file_name: FileName = "",
         name: Name = "",
         told: Told = 1_000,
     ) -> Response:
@@ -172,6 +177,8 @@ def bulk_router(
                     "now": int(clock()),
                     "mode": Mode(mode),
                     "dry_run": dry_run,
+                    "take_out": take_out,
+                    "origin": Origin(file_name, digest),
                     "resume": f"{_stored(principal, kind, name)}\n{digest}" if name else "",
                 }
                 report = await imports.run(kind, file, told, **how)
@@ -254,6 +261,7 @@ async def _answer(report: Report, *, refused: bool) -> Response:
         "rows": report.rows,
         "changed": report.changed,
         "unchanged": report.unchanged,
+        "taken_out": report.taken_out,
         "rejections": report.rejections,
         "rejected": [],
         "reasons": [

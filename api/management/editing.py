@@ -15,7 +15,7 @@ from zhenxian.core.errors import ConfigError
 from zhenxian.core.reading import Reading
 from zhenxian.registry.forms import row_of
 from zhenxian.registry.identity import document_hash
-from zhenxian.registry.journal import Change, Commit, Version
+from zhenxian.registry.journal import Change, Commit, Nested, Version
 from zhenxian.registry.model import Binding, Record, Subject
 from zhenxian.registry.orders import Issuer
 from zhenxian.registry.store import RegistryStore
@@ -49,11 +49,13 @@ class Editor:
         reason: str,
         once: Once | None,
         asked: object,
+        nested: Nested = Nested.TAKEN,
     ) -> Commit:
         """Write changes under a name.
 
         Args:
             asked: the body that `once` stands for, or its fingerprint.
+            nested: what becomes of numbers out of ranges of others.
         """
         request = fingerprint = b""
         if once is not None:
@@ -66,6 +68,7 @@ class Editor:
             now=int(self.clock()),
             request=request,
             fingerprint=fingerprint,
+            nested=nested,
         )
 
     def hashed(self, row: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from zhenxian.registry.journal import Change, Commit
+from zhenxian.registry.journal import Change, Commit, Nested
 from zhenxian.registry.model import Order
 from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.stricter import NONE_LOST, Losses
@@ -58,6 +58,7 @@ class EmbeddedRegistry(RegistryView):
         now: int,
         request: bytes = b"",
         fingerprint: bytes = b"",
+        nested: Nested = Nested.TAKEN,
         dry_run: bool = False,
     ) -> Commit:
         """See RegistryFile.write. Acknowledged: on disk, and in force for the next call here.
@@ -76,6 +77,7 @@ class EmbeddedRegistry(RegistryView):
                 now=now,
                 request=request,
                 fingerprint=fingerprint,
+                nested=nested,
                 dry_run=dry_run,
             )
 
