@@ -10,7 +10,8 @@ from typing import IO, Any, Final, Protocol
 
 from msgspec import Struct, field
 
-from zhenxian.registry.model import NAMES, Kind
+from zhenxian.registry.journal import Imported, reason_of
+from zhenxian.registry.model import Kind
 
 MAX_LISTED: Final = 1_000  # refused rows a report lists; all are counted
 MOST_LISTED: Final = 100_000  # likewise, where more are asked for over HTTP
@@ -86,12 +87,10 @@ class Origin(Struct, frozen=True):
     name: str = ""
     digest: str = ""
 
-    def history(self, reason: str, kind: Kind, count: int) -> str:
-        """Why a commit of an import was made, and of what it is made."""
-        named = f" of {self.name}" if self.name else ""
-        known = f", SHA-256 {self.digest}" if self.digest else ""
-        what = NAMES[kind] if count != 1 else kind.value
-        return f"{reason} (import: {count} {what}{named}{known})"
+    def reason(self, reason: str, kind: Kind, count: int) -> str:
+        """Why a commit was made that has so many records of the file, as the journal keeps it."""
+        digest = f"sha-256:{self.digest}" if self.digest else ""
+        return reason_of(reason, Imported(kind, count, self.name, digest))
 
 
 NO_FILE: Final = Origin()

@@ -40,6 +40,43 @@ class VersionConflictError(ZhenxianError):
     """The record is not at the version the writer saw. HTTP 412."""
 
 
+class Imported(Struct, frozen=True):
+    """Of what a commit of an import is made.
+
+    Attributes:
+        kind, count: of the rows it registered.
+        file: the file's name, without its folder; empty where it is not known.
+        digest: "sha-256:" and the file's in hex; empty where it is not known.
+    """
+
+    kind: Kind
+    count: int
+    file: str = ""
+    digest: str = ""
+
+
+_MARK: Final = "\x1e"  # between a commit's reason and what it imported
+
+
+def plain_reason(reason: str) -> str:
+    """A reason that does not read as an import's."""
+    return reason.replace(_MARK, " ")
+
+
+def reason_of(reason: str, imported: Imported) -> str:
+    """The reason of an import's commit: the journal keeps what it imported behind it."""
+    return f"{plain_reason(reason)}{_MARK}{msgspec.json.encode(imported).decode()}"
+
+
+def parted(reason: str) -> tuple[str, Imported | None]:
+    """A commit's reason as it was given, and what it imported."""
+    text, mark, rest = reason.partition(_MARK)
+    try:
+        return (text, msgspec.json.decode(rest, type=Imported)) if mark else (reason, None)
+    except msgspec.DecodeError:
+        return reason, None
+
+
 class Change(Struct, frozen=True):
     """One record put or ended.
 
@@ -102,6 +139,7 @@ class Version(Struct, frozen=True, kw_only=True):
     Attributes:
         version: seq of the commit that made it.
         value: None when that commit ended the record.
+        imported: of what that commit is made, if it is an import's.
     """
 
     version: int
@@ -109,6 +147,7 @@ class Version(Struct, frozen=True, kw_only=True):
     author: str
     reason: str
     value: Record | None
+    imported: Imported | None = None
 
 
 def put(value: Record, expected: int | None = None) -> Change:

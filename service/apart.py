@@ -35,6 +35,7 @@ from zhenxian.stores.sqlite.file import RegistryFile
 _AT_ONCE: Final = 500  # refused rows told together: what the event loop reads in one turn
 _PART: Final = 65_536  # octets of an export
 _NICER: Final = 5  # calls go first where there are not processors for all
+_FIRST: Final = "1000"  # see proc(5): whom the kernel ends first
 _WORDS: Final = 4  # octets of the length before a message
 
 
@@ -129,13 +130,18 @@ async def export_apart(orders: ExportOrders) -> AsyncIterator[bytes]:
 def _started(
     orders: ImportOrders | ExportOrders, passed: tuple[int, ...]
 ) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "zhenxian.service.apart"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        pass_fds=passed,
-        start_new_session=True,  # what interrupts the service at a terminal is not for it
-    )
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "zhenxian.service.apart"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=passed,
+            start_new_session=True,  # what interrupts the service at a terminal is not for it
+        )
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"no process can be started for it ({error.strerror}); nothing was changed"
+        ) from None
     if process.stdin is not None:
         with suppress(BrokenPipeError):  # it has ended already, as its answer will show
             process.stdin.write(_framed(orders))
@@ -181,6 +187,8 @@ def main() -> int:
     orders = _ordered.decode(_next(sys.stdin.buffer))
     threading.Thread(target=_end_with_input, daemon=True).start()
     os.nice(_NICER)
+    with suppress(OSError):  # where memory runs out it ends before the service does
+        Path("/proc/self/oom_score_adj").write_text(_FIRST)
     if isinstance(orders, ExportOrders):
         file = RegistryFile(Path(orders.path))
         sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]

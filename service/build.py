@@ -83,7 +83,7 @@ from zhenxian.signer.analytics import PooledSigning
 from zhenxian.sip.answering import SipCalls
 from zhenxian.sip.routes import sip_router
 from zhenxian.stores.analytics.sync import AnalyticsSync
-from zhenxian.stores.clock import ClockGuard
+from zhenxian.stores.clock import CLOCK_FILE, ClockGuard
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.key_file import load_node_key
@@ -134,7 +134,11 @@ def build(
     node = node_key(settings)
     identity_key = pseudonym_key(settings.registry.identity_key or data / "identity.key")
     fleet = _fleet(settings)
-    guard = ClockGuard(clock) if clock is time.time else ClockGuard(clock, clock, lambda: None)
+    guard = (
+        ClockGuard(kept=data / CLOCK_FILE)
+        if clock is time.time
+        else ClockGuard(clock, clock, lambda: None)
+    )
     registry = (
         EmbeddedRegistry(data / REGISTRY_FILE, node, guard=guard)
         if fleet is None
@@ -337,7 +341,8 @@ def open_fleet(settings: Settings) -> FleetRegistry:
     fleet = _fleet(settings)
     if fleet is None:
         raise ConfigError("this node belongs to no fleet: fleet.url is not set")
-    return _fleet_registry(settings, fleet, load_issuers(settings.registry.issuers))
+    guard = ClockGuard(kept=settings.data / CLOCK_FILE)
+    return _fleet_registry(settings, fleet, load_issuers(settings.registry.issuers), guard)
 
 
 def _fleet_registry(
@@ -380,17 +385,18 @@ def _application(dialect: Dialect, authenticator: Authenticator) -> FastAPI:
 
     app.add_middleware(Entrance, authenticator=authenticator)
 
+    # Coroutines: what is no coroutine is run in a thread, and there may be none.
     @app.exception_handler(ZhenxianError)
-    def ours(_: Request, error: ZhenxianError) -> JSONResponse:
+    async def ours(_: Request, error: ZhenxianError) -> JSONResponse:
         return error_response(error)
 
     @app.exception_handler(RequestValidationError)
-    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         sentences = (f"{member(entry['loc'])}: {sentence(entry)}" for entry in error.errors())
         return problem(422, "Invalid request", "; ".join(sentences))
 
     @app.exception_handler(StarletteHTTPException)
-    def refused(request: Request, error: HTTPException) -> Response:
+    async def refused(request: Request, error: HTTPException) -> Response:
         reason = _OF_CALLS.get(error.status_code)
         response: Response
         if reason is not None and of_calls(request.scope["path"]):
@@ -403,7 +409,7 @@ def _application(dialect: Dialect, authenticator: Authenticator) -> FastAPI:
         return response
 
     @app.exception_handler(Exception)
-    def failed(_: Request, __: Exception) -> JSONResponse:
+    async def failed(_: Request, __: Exception) -> JSONResponse:
         """Told without its text, which may name numbers; the server logs it."""
         return problem(500, "Internal error", INTERNAL)
 

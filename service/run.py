@@ -36,6 +36,7 @@ from zhenxian.service.listeners import protocols
 from zhenxian.service.problems import problems
 from zhenxian.service.settings import Settings, listener_address, loopback, loopback_host
 from zhenxian.service.sip import SipListeners, bind_sip, close_all
+from zhenxian.service.threads import ready_threads
 from zhenxian.service.tls import ListenerCertificate
 from zhenxian.service.watch import Watcher
 from zhenxian.telemetry.logs import configure_logging
@@ -205,6 +206,7 @@ async def serve(
             handshakes.append(_own_handshakes(server.config))
         tls.contexts += [each.context for each in handshakes]
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ready_threads())
 
     def stop() -> None:
         for server, _ in servers:

@@ -83,6 +83,15 @@ def _record(kind: Kind) -> Any:
     )
 
 
+class ImportedAnswer(TypedDict):
+    """Of what a commit of an import is made."""
+
+    kind: str
+    count: Annotated[int, Meta(description="So many records in this commit.")]
+    file: Annotated[str, Meta(description="The file's name; empty where it was not told.")]
+    digest: Annotated[str, Meta(description='"sha-256:" and that of the file, in hex.')]
+
+
 def _version(kind: Kind) -> Any:
     return defstruct(
         f"{_NAMES[kind]}Version",
@@ -92,6 +101,7 @@ def _version(kind: Kind) -> Any:
             ("author", Annotated[str, Meta(description="Name and id of the key that asked.")]),
             ("reason", str),
             ("record", RECORDS[kind] | None),
+            ("imported", ImportedAnswer | UnsetType, UNSET),
         ],
         namespace={"__doc__": "One version of a record; null for a record that was ended."},
     )
@@ -250,6 +260,7 @@ class CommitAnswer(TypedDict):
     reason: str
     changed: list[Touched]
     many: Annotated[bool, Meta(description="Of an import; `changed` is empty.")]
+    imported: NotRequired[ImportedAnswer]
 
 
 class ChangesAnswer(TypedDict):

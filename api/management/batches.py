@@ -102,13 +102,14 @@ def batch_routes(
                 rejected.append({"row": index, "detail": str(error)})
         rejected.sort(key=lambda entry: entry["row"])
         told = await rows_of(rejected)
-        became: BatchAnswer = {
-            "accepted": accepted,
-            "taken_out": taken_out,
-            "rejected": told,
-            "version": version,
-        }
-        return page_of({**became})
+        return page_of(
+            {
+                "accepted": accepted,
+                "taken_out": taken_out,
+                "rejected": told,
+                "version": version,
+            }
+        )
 
     async def by_rows(
         once: Once | None, principal: Principal, changes: list[tuple[int, Change]]

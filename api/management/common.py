@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -160,8 +161,9 @@ def metrics_router(metrics: Metrics, authenticator: Authenticator) -> APIRouter:
         summary="Prometheus metrics",
         operation_id="metrics",
     )
-    def exposition() -> Response:
-        return Response(generate_latest(metrics.collected()), media_type=CONTENT_TYPE_LATEST)
+    async def exposition() -> Response:
+        text = await asyncio.to_thread(lambda: generate_latest(metrics.collected()))
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return routes
 

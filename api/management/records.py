@@ -19,7 +19,14 @@ from zhenxian.api.management import answers
 from zhenxian.api.management.batches import batch_routes
 from zhenxian.api.management.bodies import BODIES
 from zhenxian.api.management.common import ALWAYS, problems, requires
-from zhenxian.api.management.editing import Editor, check_own, may_see, shown, shown_version
+from zhenxian.api.management.editing import (
+    Editor,
+    check_own,
+    may_see,
+    sees_all_bindings,
+    shown,
+    shown_version,
+)
 from zhenxian.api.management.orders import order_routes
 from zhenxian.api.management.pages import listing, pages
 from zhenxian.api.management.parameters import (
@@ -140,6 +147,8 @@ def _record_routes(
     ) -> Response:
         if subject is not None and not by_subject:
             raise HTTPException(422, f"subject: {name} are not listed by subject")
+        if kind is Kind.BINDING and not sees_all_bindings(principal):
+            subject = principal.subject or ""  # where a page ends tells nothing of others' bindings
 
         def ask(start: str, count: int) -> Awaitable[Page]:
             return registry.read(

@@ -192,7 +192,7 @@ class Import:
     def _enter(self, seq: int, count: int) -> None:
         self._own.add(seq)
         _, time = self._file.next_commit(self._now)
-        reason = self._origin.history(self._reason, self._kind, count)
+        reason = self._origin.reason(self._reason, self._kind, count)
         self._file.record(
             Commit(seq=seq, time=time, author=self._author, reason=reason, changes=()), many=True
         )
@@ -362,7 +362,11 @@ def _ahead(read: Callable[[], _Part | None]) -> Generator[_Part, None, None]:
     thread = ThreadPoolExecutor(1, thread_name_prefix="import")
     waiting: deque[Future[_Part | None]] = deque()
     try:
-        waiting.extend(thread.submit(read) for _ in range(_AHEAD))
+        try:
+            waiting.extend(thread.submit(read) for _ in range(_AHEAD))
+        except RuntimeError:  # no more threads may be started: one thing after the other
+            yield from iter(read, None)
+            return
         while (part := waiting.popleft().result()) is not None:
             waiting.append(thread.submit(read))
             yield part

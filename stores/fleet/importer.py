@@ -215,7 +215,7 @@ class FleetImport:
         commit = await self._registry.write(
             [put(row.record) for row in rows],
             author=self._author,
-            reason=self._origin.history(self._reason, self._kind, len(rows)),
+            reason=self._origin.reason(self._reason, self._kind, len(rows)),
             now=self._now,
             nested=self._nested,
             dry_run=dry_run,

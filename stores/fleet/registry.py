@@ -94,6 +94,7 @@ class FleetRegistry(FleetView):
         self.node.guard.apart = self.node.link.apart
         # Apart from the writer: a long question does not keep an order waiting.
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="registry-reader")
+        self._reading.submit(int)  # its thread is there before a limit of threads is reached
         self._reader = RegistryFile(path)
         super().__init__(path, limit=limit)
         acknowledgements = Acknowledgements(self.node)

@@ -110,7 +110,7 @@ class RegistryFile:
 
         Args:
             after: `following` of the page before.
-            subject: only this subject's holdings, accesses or exemptions.
+            subject: only this subject's holdings, accesses, exemptions or (a platform's) bindings.
         """
         return self._table[kind].page(after, limit, subject)
 

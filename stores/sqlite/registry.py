@@ -46,6 +46,7 @@ class EmbeddedRegistry(RegistryView):
         self._node = node
         self.guard = guard if guard is not None else ClockGuard()
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="registry")
+        self._writing.submit(int)  # its thread is there before a limit of threads is reached
         self._writer = RegistryFile(path, writer=True)
         super().__init__(path, limit=limit)
 

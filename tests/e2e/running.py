@@ -59,6 +59,7 @@ class Service:
         **settings: object,
     ) -> None:
         self._descriptors = descriptors
+        self.launched_by = [sys.executable, "-m", "zhenxian"]
         self.folder = folder
         self.port = free_port()
         self.listener = f"127.0.0.1:{self.port}"
@@ -77,9 +78,7 @@ class Service:
             self._process = subprocess.Popen(
                 [
                     *limits,
-                    sys.executable,
-                    "-m",
-                    "zhenxian",
+                    *self.launched_by,
                     "serve",
                     "-c",
                     str(self.world.config),
