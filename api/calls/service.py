@@ -7,7 +7,6 @@ requests here, and decisions and verdicts octets; what lies between is in calls/
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import secrets
@@ -38,6 +37,7 @@ from zhenxian.api.calls.requests import (
     read_signing,
     read_verification,
 )
+from zhenxian.api.calls.turns import Turns
 from zhenxian.api.permissions import Action, Thing, roles_of
 from zhenxian.calls.diversion import Forwarded, divert, unproven
 from zhenxian.calls.pipeline import (
@@ -60,7 +60,6 @@ from zhenxian.verifier.replay import Question
 from zhenxian.verifier.verdict import Verdict
 
 _MAY_ASK: Final = frozenset(roles_of(Thing.CALLS, Action.ASK))
-_IN_A_TURN: Final = 64  # calls; as many as the usual way answers together
 _SMALL_DIGITS: Final = 4  # of the Content-Length of a body that anybody may send
 MAX_REQUEST_ID: Final = 128  # octets of X-RequestID that are echoed and logged
 
@@ -111,7 +110,7 @@ class Calls:
         self._authenticator = authenticator
         self._rejection = rejection
         self.asking = 0
-        self._in_turn, self._turn = 0, asyncio.Event()
+        self._turns = Turns()
         self._refusals = {d: answers.refused(Reason.OVERLOADED, (), d) for d in Dialect}
         self._run = secrets.token_hex(8).encode()
         self._numbers = itertools.count(1)
@@ -153,32 +152,19 @@ class Calls:
         self.pipeline.count()
 
     async def answer_waiting(self, request: Incoming) -> Answer:
-        """Answer one request, and fetch the certificates a verification waits for.
-
-        In one turn of the event loop so many are answered; others have theirs between.
-        """
+        """Answer one request, and fetch the certificates a verification waits for."""
         if self.asking > self.policy.max_waiting:
             return self.overloaded(request)
         self.asking += 1
         try:
-            while self._in_turn >= _IN_A_TURN:
-                await self._turn.wait()
+            await self._turns.mine()
         finally:
             self.asking -= 1
-        if not self._in_turn:
-            asyncio.get_running_loop().call_soon(self._next_turn)
-        self._in_turn += 1
-        if self._in_turn >= _IN_A_TURN:
-            self._turn.clear()
         (first,) = self.answer_all((request,))
         self.answered()
         if isinstance(first, Answer):
             return first
         return await self.go_on(first)
-
-    def _next_turn(self) -> None:
-        self._in_turn = 0
-        self._turn.set()
 
     async def go_on(self, waiting: Later) -> Answer:
         """Fetch or ask what a call waits for, then finish it. Never raises."""
