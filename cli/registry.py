@@ -29,10 +29,10 @@ from zhenxian.registry.cells import HEAD, foreign, harmless, not_utf8
 from zhenxian.registry.imports import MOST_LISTED, Mode, Origin, Rejected, Report
 from zhenxian.registry.model import Kind
 from zhenxian.service.data_folder import make_data_folder
+from zhenxian.service.identity_key import identity_key_of
 from zhenxian.service.numbers import plan_of, reading_of
 from zhenxian.service.registry_files import joined, opened
 from zhenxian.service.settings import Settings
-from zhenxian.telemetry.logs import pseudonym_key
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -122,7 +122,7 @@ def import_(
     make_data_folder(settings.data)
     origin = _origin(file)
     author = f"command line ({getpass.getuser()})"
-    identity_key = pseudonym_key(settings.registry.identity_key or settings.data / "identity.key")
+    identity_key = identity_key_of(settings)
     reading = reading_of(settings, plan_of(settings))
     if settings.fleet.url:
         with _rejections(rejected) as sink:

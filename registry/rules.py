@@ -44,6 +44,7 @@ from zhenxian.registry.model import (
 
 WHOLE: Final = "="  # no character of a number
 MAX_ORDER_NUMBER: Final = 2**53 - 1  # what every reader of JSON takes for exact (RFC 8259)
+_AHEAD: Final = 2**40  # by which an order's number may pass the last one, or microseconds of now
 FOREVER: Final = 2**62  # seconds; the end of what has none
 
 
@@ -166,7 +167,7 @@ def check(change: Change, view: View, now: int, nested: Nested = Nested.TAKEN) -
         if before is not None:
             raise RegistryConflictError(f"clearing {value.id} is on record and stays as it is")
     else:
-        _order(value, before, view)
+        _order(value, before, view, now)
     return change
 
 
@@ -415,7 +416,7 @@ def _not_exempted(kind: Kind, key: str, view: View, then: str) -> None:
         )
 
 
-def _order(value: Order, before: Record | None, view: View) -> None:
+def _order(value: Order, before: Record | None, view: View, now: int) -> None:
     if isinstance(before, Order):
         if before.lifted is not None:
             raise RegistryConflictError(f"order {value.id} was lifted; a new one has a new id")
@@ -427,6 +428,12 @@ def _order(value: Order, before: Record | None, view: View) -> None:
     if value.number > MAX_ORDER_NUMBER:
         raise ConfigError(f"order {value.id}: number {value.number} is above {MAX_ORDER_NUMBER}")
     last = view.last_number(value.issuer)
+    ceiling = max(last, now * 1_000_000) + _AHEAD
+    if value.number > ceiling:
+        raise ConfigError(
+            f"order {value.id}: number {value.number} is above {ceiling}: numbers count up from the"
+            " last one, or from the time, so that there is always a next one"
+        )
     if value.number <= last:
         raise RegistryConflictError(
             f"order {value.id} has number {value.number}; {value.issuer} already gave number {last}"

@@ -63,6 +63,7 @@ from zhenxian.service.chains import ChainKeeper
 from zhenxian.service.data_folder import make_data_folder
 from zhenxian.service.disk import Disk
 from zhenxian.service.figures import publish
+from zhenxian.service.identity_key import identity_key_of
 from zhenxian.service.imports import RunningImports
 from zhenxian.service.numbers import plan_of, reading_of
 from zhenxian.service.origids import OrigidKeeper
@@ -132,7 +133,7 @@ def build(
     issuers = load_issuers(settings.registry.issuers)
     pins = load_pins(settings.registry.nodes)
     node = node_key(settings)
-    identity_key = pseudonym_key(settings.registry.identity_key or data / "identity.key")
+    identity_key = identity_key_of(settings)
     fleet = _fleet(settings)
     guard = (
         ClockGuard(kept=data / CLOCK_FILE)
@@ -341,6 +342,7 @@ def open_fleet(settings: Settings) -> FleetRegistry:
     fleet = _fleet(settings)
     if fleet is None:
         raise ConfigError("this node belongs to no fleet: fleet.url is not set")
+    make_data_folder(settings.data)
     guard = ClockGuard(kept=settings.data / CLOCK_FILE)
     return _fleet_registry(settings, fleet, load_issuers(settings.registry.issuers), guard)
 
