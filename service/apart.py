@@ -34,7 +34,7 @@ from zhenxian.stores.sqlite.file import RegistryFile
 
 _AT_ONCE: Final = 500  # refused rows told together: what the event loop reads in one turn
 _PART: Final = 65_536  # octets of an export
-_NICER: Final = 5  # calls go first where there are not processors for all
+_NICER: Final = 15  # a call that comes has the processor at once, where there is not one for each
 _FIRST: Final = "1000"  # see proc(5): whom the kernel ends first
 _WORDS: Final = 4  # octets of the length before a message
 

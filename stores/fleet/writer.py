@@ -165,7 +165,7 @@ class Writer:
         """Give a Redis that holds no journal this node's replica, and go on from there.
 
         Raises:
-            StoreUnavailableError: there is nothing to give, Redis holds a journal, or cannot be reached.
+            StoreUnavailableError: there is nothing to give; Redis holds a journal, or is away.
         """
         node = self._node
         try:
