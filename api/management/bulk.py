@@ -27,7 +27,7 @@ from zhenxian.api.management.answers import (
     ProgressAnswer,
 )
 from zhenxian.api.management.common import ALWAYS, PROBLEM_JSON, problems, requires
-from zhenxian.api.management.pages import page_of, rows_of
+from zhenxian.api.management.pages import listed_last
 from zhenxian.api.management.parameters import ModeOf, Reason, TakeOut
 from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.reading import PlainRoute
@@ -257,29 +257,27 @@ def _refuse_foreign(file: IO[bytes]) -> None:
 
 
 async def _answer(report: Report, *, refused: bool) -> Response:
-    told: ImportAnswer = {
+    told: dict[str, Any] = {
         "rows": report.rows,
         "changed": report.changed,
         "unchanged": report.unchanged,
         "taken_out": report.taken_out,
         "rejections": report.rejections,
-        "rejected": [],
         "reasons": [
             {"reason": reason, "count": count, "line": line}
             for reason, (count, line) in report.reasons.items()
         ],
         "written": report.written,
     }
-    rejected = await rows_of(report.rejected)
     if not refused:
-        return page_of({**told, "rejected": rejected})
+        return await listed_last(told, "rejected", report.rejected)
     trouble: Problem = {
         "type": "about:blank",
         "title": "Nothing was imported",
         "status": 422,
         "detail": f"{report.rejections} of {report.rows} rows are refused",
     }
-    return page_of({**trouble, **told, "rejected": rejected}, 422, PROBLEM_JSON)
+    return await listed_last({**trouble, **told}, "rejected", report.rejected, 422, PROBLEM_JSON)
 
 
 def _first(records: Records, kind: Kind) -> tuple[bytes, str | None]:
