@@ -158,6 +158,42 @@ def test_an_upload_is_bounded_and_read_after_the_credentials(desk_with, tmp_path
     assert not [file for file in data.iterdir() if file.name.startswith("tmp")]
 
 
+def test_an_upload_that_stalls_makes_way_for_another(desk, monkeypatch):
+    monkeypatch.setattr("zhenxian.api.management.uploads.PATIENCE", 0.0)
+    calls, _ = applications(desk.service)
+
+    async def run():
+        begun = asyncio.Queue()
+
+        async def stalled(place):
+            yield b"first,subject\n" * (place + 1)
+            begun.put_nowait(place)
+            await asyncio.Event().wait()
+
+        transport = httpx.ASGITransport(app=calls)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+
+            def send(content):
+                params = {"reason": "x"}
+                path = "/v1/imports/holdings"
+                return client.post(path, content=content, params=params, headers=CSV)
+
+            waiting = [asyncio.create_task(send(stalled(place))) for place in range(4)]
+            async with asyncio.timeout(20):
+                for _ in waiting:
+                    await begun.get()
+                for _ in range(2):
+                    done = await send(GOOD.encode())
+                    assert done.status_code == 200
+                gone, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                assert {task.result().status_code for task in gone} == {408}
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    asyncio.run(run())
+
+
 def test_uploads_at_once_are_bounded(desk):
     calls, _ = applications(desk.service)
 
