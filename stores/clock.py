@@ -150,7 +150,9 @@ class ClockGuard:
         self._base = self._before = self._offset()
         left, self._floor = self._kept.read()
         if left is not None:
-            self._base, self._floor = left, 0.0
+            self._floor = 0.0
+            if abs(self._base - left) > TOLERANCE:  # corrections do not add up to a jump
+                self._base = left
         self._looked: float | None = None  # the offset at which the hardware clock was asked
         self._redis: float | None = None
         self._nodes: dict[str, tuple[int, float | None]] = {}  # what it last said, and its offset

@@ -393,7 +393,7 @@ def test_so_are_those_out_of_a_range_of_the_same_file(desk, padding):
 def test_a_batch_takes_numbers_out_and_repeats_rows_as_an_import_does(desk):
     _send(desk, RANGE)
     taken = {"first": "8675599990007", "subject": "courier"}
-    free = {"first": "8675588880001", "subject": "courier"}
+    free = {"first": "8675577770001", "subject": "courier"}
 
     def batch(rows, status=200, **more):
         answer = desk.http(
@@ -407,15 +407,15 @@ def test_a_batch_takes_numbers_out_and_repeats_rows_as_an_import_does(desk):
     assert (told["accepted"], told["rejected"][0]["row"]) == (1, 0)
     told = batch([taken], take_out=True)
     assert (told["accepted"], told["taken_out"]) == (1, 1)
-    other = free | {"first": "8675588880002"}
+    other = free | {"first": "8675577770002"}
     twice = [other, other, other | {"subject": "bank"}]
     assert [row["row"] for row in batch(twice, 422)["rejected"]] == [2]
     told = batch(twice, mode="best-effort")
     assert (told["accepted"], [row["row"] for row in told["rejected"]]) == (2, [2])
     assert "twice" in told["rejected"][0]["detail"]
-    held = desk.http("GET", "/v1/holdings/8675588880002").json()
+    held = desk.http("GET", "/v1/holdings/8675577770002").json()
     assert held["subject"] == "courier"
-    refused_first = [{"first": "8675588880003", "subject": s} for s in ("nobody", "bank")]
+    refused_first = [{"first": "8675577770003", "subject": s} for s in ("nobody", "bank")]
     told = batch(refused_first, mode="best-effort")
     assert (told["accepted"], [row["row"] for row in told["rejected"]]) == (1, [0])
 
