@@ -306,7 +306,7 @@ def _around(registry: EmbeddedRegistry | FleetRegistry, keeper: AnalyticsSync | 
         try:
             registry.refresh()
         finally:
-            keeper.turn()
+            keeper.catch_up()
 
     return Around(refresh=refresh, keep=keeper.keep, count=keeper.calls.count)
 
