@@ -57,14 +57,15 @@ from zhenxian.core.tn import TN
 from zhenxian.registry.consent import Consent, ConsentPolicy
 from zhenxian.registry.kinds import Plan
 from zhenxian.registry.model import Registry
-from zhenxian.registry.node_key import NodeKey, load_pins
-from zhenxian.registry.orders import Issuer, load_issuers, unfounded
+from zhenxian.registry.node_key import NodeKey
+from zhenxian.registry.orders import Issuer, unfounded
 from zhenxian.service.chains import ChainKeeper
 from zhenxian.service.data_folder import make_data_folder
 from zhenxian.service.disk import Disk
 from zhenxian.service.figures import publish
 from zhenxian.service.imports import RunningImports
 from zhenxian.service.numbers import plan_of, reading_of
+from zhenxian.service.order_files import load_issuers, load_pins
 from zhenxian.service.origids import OrigidKeeper
 from zhenxian.service.parts import (
     conduct_keeper,
