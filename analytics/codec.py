@@ -18,7 +18,7 @@ from zhenxian.analytics.model import Finding, Key
 from zhenxian.core.errors import ZhenxianError
 
 FORMAT: Final = 4  # of deltas
-_DELTAS: Final = frozenset({3, FORMAT})  # the release before told no seconds of talk
+_DELTAS: Final = frozenset({3, FORMAT})  # the release before sent no seconds of talk
 _COUNTS: Final = 4  # of counts
 _RENAMED: Final = 3  # counts whose members had other names
 _REDIALLED: Final = -2  # stands for a pair of which the call was dialled again
@@ -42,7 +42,7 @@ class ConductFormatError(ZhenxianError):
     """A delta that this version cannot read; nothing of it was taken."""
 
 
-class Delta(Struct, array_like=True):
+class Delta(Struct, array_like=True, kw_only=True):
     """What one node observed and found since the delta before.
 
     Attributes:
@@ -61,7 +61,7 @@ class Delta(Struct, array_like=True):
     marks: list[_Mark]
 
 
-class Kept(Struct, array_like=True):
+class Kept(Struct, array_like=True, kw_only=True):
     """The counts of one key. `half` is the length of half a window, in seconds."""
 
     version: int
@@ -71,7 +71,7 @@ class Kept(Struct, array_like=True):
     counts: KeyCounts
 
 
-class _KeptAs(Struct, array_like=True):
+class _KeptAs(Struct, array_like=True, kw_only=True):
     """The same, the counts not read yet: how depends on the version."""
 
     version: int
@@ -105,9 +105,16 @@ def call_of(event: _Event, keys: tuple[Key, ...]) -> CountedCall:
     """What `event_of` wrote, for these keys."""
     at, _, bound, display, pair, display_area, callee_area, link = event
     return CountedCall(
-        at, keys, bound, _hash(display), _hash(pair), pair == _REDIALLED,
-        display_area, callee_area, _hash(link),
-    )  # fmt: skip
+        at=at,
+        keys=keys,
+        bound=bound,
+        display=_hash(display),
+        pair=_hash(pair),
+        redialled=pair == _REDIALLED,
+        display_area=display_area,
+        callee_area=callee_area,
+        link=_hash(link),
+    )
 
 
 def _number(value: int | None) -> int:
@@ -163,7 +170,7 @@ def read_finding(content: bytes) -> Finding | None:
 
 def write_counts(salt: int, half: int, key: Key, counts: KeyCounts) -> bytes:
     """Counts as they are saved."""
-    return _ENCODER.encode(Kept(_COUNTS, salt, half, key, counts))
+    return _ENCODER.encode(Kept(version=_COUNTS, salt=salt, half=half, key=key, counts=counts))
 
 
 def read_counts(content: bytes, salt: int, half: int) -> Kept | None:
@@ -176,10 +183,22 @@ def read_counts(content: bytes, salt: int, half: int) -> Kept | None:
         return None
     try:
         if kept.version == _COUNTS:
-            return Kept(_COUNTS, salt, half, kept.key, _KEY_COUNTS.decode(kept.counts))
+            return Kept(
+                version=_COUNTS,
+                salt=salt,
+                half=half,
+                key=kept.key,
+                counts=_KEY_COUNTS.decode(kept.counts),
+            )
         if kept.version == _RENAMED:
             old = msgspec.msgpack.decode(kept.counts)
-            return Kept(_COUNTS, salt, half, kept.key, msgspec.convert(_renamed(old), KeyCounts))
+            return Kept(
+                version=_COUNTS,
+                salt=salt,
+                half=half,
+                key=kept.key,
+                counts=msgspec.convert(_renamed(old), KeyCounts),
+            )
     except msgspec.MsgspecError:
         pass
     return None

@@ -17,7 +17,7 @@ def pair_hash(display: int, partner: int) -> int:
     return (display * 3 + partner) & _MASK_32
 
 
-class CountedCall(Struct, frozen=True, gc=False):
+class CountedCall(Struct, frozen=True, gc=False, kw_only=True):
     """One call.
 
     Attributes:
@@ -48,7 +48,7 @@ class Contact(Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         pair: hash of display and callee. answered: somebody answered.
-        seconds: of talk; None where that is not told.
+        seconds: of talk; None where that is not reported.
     """
 
     pair: Annotated[int, Meta(ge=-1, lt=1 << 32)]

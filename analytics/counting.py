@@ -77,7 +77,7 @@ class Counting:
         # A bound display is no choice of the caller, who is judged as if the own number was shown.
         number = observation.hidden_caller if bound else observation.display
         if number is None:
-            return CountedCall(at, observation.keys, bound)
+            return CountedCall(at=at, keys=observation.keys, bound=bound)
         display, display_area = self._number(number)
         pair = link = None
         callee_area = NO_AREA
@@ -94,7 +94,15 @@ class Counting:
             dialled = pair if link is None else pair | _VERIFIED
             redialled = self._dialled.again(dialled, at)
         return CountedCall(
-            at, observation.keys, bound, display, pair, redialled, display_area, callee_area, link
+            at=at,
+            keys=observation.keys,
+            bound=bound,
+            display=display,
+            pair=pair,
+            redialled=redialled,
+            display_area=display_area,
+            callee_area=callee_area,
+            link=link,
         )
 
     def contact(
@@ -105,7 +113,7 @@ class Counting:
         return Contact(pair, answered, seconds)
 
     def count(self, call: CountedCall, observation: Observation | None) -> None:
-        """Count a call for each of its keys, and judge those whose turn it is.
+        """Count a call for each of its keys, and judge those that are due.
 
         Args:
             observation: what samples are made of; None for a call of another node.
@@ -134,7 +142,7 @@ class Counting:
             if at > counts.last:
                 counts.last = at
                 if at >= counts.turns_at:
-                    counts.turn(at, self._half)
+                    counts.roll_over(at, self._half)
             elif at < counts.last - _RING:
                 self._late(counts, at, own=observation is not None)
             if bound and not counts.agent:
@@ -182,7 +190,7 @@ class Counting:
         """Take in a call from long before the latest one: a clock was ahead."""
         if at < counts.last - self._far:
             counts.last = at
-            counts.turn(at, self._half)
+            counts.roll_over(at, self._half)
         if own:  # others' calls may only come late
             counts.back(at)
 

@@ -46,7 +46,7 @@ _LONGEST_CALL: Final = 24  # slots; a call that did not end by then was not repo
 
 @dataclass(slots=True)
 class HalfWindow:
-    """Half a window's counts.
+    """Half a window's counts. Saved by the names of its members.
 
     Attributes:
         calls: judged ones. privacy_calls: those with a live binding, which are not.
@@ -61,8 +61,8 @@ class HalfWindow:
         origins: displays of a signer or SPC. moved: of their calls, those that showed a display
             seen before with a callee, or origid, not seen with it.
         privacy_calls_found: those of them made by agents against whom something stands.
-        begun, ended: calls since ends are told, and ends told. answers: ends of which was told who
-            had called whom, and whether it was answered. contacts: pairs of which one answered.
+        begun, ended: calls since ends are reported, and those ends. answers: ends that say who had
+            called whom, and whether it was answered. contacts: pairs of which one answered.
     """
 
     calls: int = 0
@@ -134,7 +134,7 @@ class KeyCounts:
         samples: latest calls as (at, display, callee), clear or as configured.
         touched: changed since it was last saved.
         also: the subject that it serves, too. stranger: calls people anywhere, and nobody twice.
-        talk: how its callees take its calls, where that is told.
+        talk: how its callees take its calls, where that is reported.
         contacts: whom its displays called, from _MANY of them or _BUSY calls on.
         personal: it shows a mobile number.
         tie: log-likelihood ratio that it is one with others (analytics.sim_box); tied: with how
@@ -222,11 +222,11 @@ class KeyCounts:
         )
 
     @property
-    def turn_count(self) -> int:
+    def display_changes(self) -> int:
         """Calls within the window that showed another display than the call before."""
         return self.now.turns + (self.old.turns if self.old is not None else 0)
 
-    def turn(self, at: int, length: int) -> None:
+    def roll_over(self, at: int, length: int) -> None:
         """Go on to another half window.
 
         A clock that went back by up to two windows counts on where it was, so that one node's wrong
@@ -238,11 +238,11 @@ class KeyCounts:
         if -_STEPS_BACK <= step <= 0:
             return
         if self.as_one_signer is not None:
-            self.as_one_signer.turn(at, length)
+            self.as_one_signer.roll_over(at, length)
         if step == 1:
             self.old = self.now
             if self.areas is not None:
-                self.areas.turn()
+                self.areas.age()
         elif step > 1:
             self.old = self.areas = None
             self.score = 0.0

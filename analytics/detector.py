@@ -87,7 +87,7 @@ class Detector:
             self._exchange.tell(call, mark)
         counting.count(call, observation)
 
-    # -- what can be asked for and told
+    # -- what can be asked for and reported
 
     @property
     def flagged(self) -> bool:
@@ -105,9 +105,19 @@ class Detector:
         state = found.state if found is not None else State.WATCHING
         counts = self._counting.table.get(key)
         if counts is None or now - counts.last >= self.policy.window:
-            return Picture(key, state, 0, 0, 0, (), found)
+            return Picture(
+                key=key, state=state, calls=0, first=0, last=0, measures=(), finding=found
+            )
         measures = assess(counts, self.policy, self._findings.bounds)
-        return Picture(key, state, counts.seen, counts.first, counts.last, measures, found)
+        return Picture(
+            key=key,
+            state=state,
+            calls=counts.seen,
+            first=counts.first,
+            last=counts.last,
+            measures=measures,
+            finding=found,
+        )
 
     def met(
         self, display: TN, callee: TN, *, answered: bool, seconds: int | None = None
@@ -122,7 +132,7 @@ class Detector:
         that were answered make people know each other; else each attempt does.
 
         Reports count from the key's first one; before it, nothing is known of calls in progress.
-        Each key of the call is to be told; where an access and its subject are one, the access's
+        Each key of the call is to be given; where an access and its subject are one, the access's
         report counts.
         """
         self._exchange.tell_ended(key, at, contact)
@@ -141,7 +151,7 @@ class Detector:
         """Take over a clearing made at that time, here or elsewhere, just now or long ago.
 
         What was counted and found up to then is forgotten, and taken over from nobody any more.
-        What is only of later stays. The others are not told.
+        What is only of later stays. The others do not learn of it.
 
         Args:
             at: seconds since the epoch.
@@ -150,7 +160,7 @@ class Detector:
         counts = self._counting.table.get(key)
         if stood or (counts is not None and counts.first <= self._findings.clearings[key]):
             self._forget(key)
-            self._findings.untold(key)
+            self._findings.withhold(key)
 
     def confirmed(self, found: Finding) -> int:
         """When a finding was last confirmed, in seconds since the epoch."""

@@ -75,11 +75,11 @@ class SequentialTests:
 
 @dataclass(slots=True)
 class TalkCounts:
-    """How a key's callees take its calls.
+    """How a key's callees take its calls. Saved by the names of its members.
 
     Attributes:
-        told: calls of which was told whether they were answered. answered: of those.
-        timed: of which was told for how long. long: of those, a minute or more.
+        told: calls of which it was reported whether they were answered. answered: of those.
+        timed: of which it was reported for how long. long: of those, a minute or more.
         answer_score, long_score: log-likelihood ratios.
     """
 
@@ -91,7 +91,7 @@ class TalkCounts:
     long_score: float = 0.0
 
     def add(self, tests: SequentialTests, *, answered: bool, seconds: int | None) -> None:
-        """Count the end of one call; `seconds` of talk, None where that is not told."""
+        """Count the end of one call; `seconds` of talk, None where that is not reported."""
         self.told += 1
         self.answered += answered
         self.answer_score = tests.answered.step(self.answer_score, honest=answered)

@@ -25,7 +25,7 @@ _MAX_NODES: Final = 1_024
 
 
 class Exchange:
-    """What others are still to be told, and what was taken of theirs.
+    """What is still to be sent to others, and what was taken of theirs.
 
     Attributes:
         lost: calls that other nodes will not learn of, because nobody took them in time.
@@ -61,7 +61,7 @@ class Exchange:
     def tell_cleared(self, key: Key) -> None:
         """Keep a clearing for the others."""
         if self._fleet:
-            self._findings.untold(key)
+            self._findings.withhold(key)
             self._cleared[key] = None
 
     def take_delta(self, most: int) -> bytes | None:
@@ -87,15 +87,15 @@ class Exchange:
         boot, number = self._sequence
         self._sequence = (boot, number + 1)
         delta = Delta(
-            FORMAT,
-            self._counting.hashing.fingerprint,
-            self._sequence,
-            list(places),
-            events,
-            ended,
-            list(changed.values()),
-            list(self._cleared),
-            [mark for _, mark in calls],
+            version=FORMAT,
+            salt=self._counting.hashing.fingerprint,
+            sequence=self._sequence,
+            keys=list(places),
+            events=events,
+            ended=ended,
+            findings=list(changed.values()),
+            cleared=list(self._cleared),
+            marks=[mark for _, mark in calls],
         )
         self._findings.changed, self._cleared = {}, {}
         return write_delta(delta)

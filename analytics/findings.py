@@ -24,7 +24,7 @@ class Findings:
         bounds: of the sequential test over areas. tests: of those of talk and repeats.
         flagged: somebody was found pooled since `take_unsaved`.
         clearings: when each key was last cleared, in seconds since the epoch.
-        changed: those that others are to be told; None where there are no others.
+        changed: those still to be sent to the others; None where there are no others.
     """
 
     def __init__(self, policy: Policy, *, fleet: bool) -> None:
@@ -80,7 +80,7 @@ class Findings:
         if calls >= policy.strangers.mobile and not counts.agent:
             return True
         # In turn: displays change, but far less often than lines that hunt.
-        if calls >= policy.rotation.least_calls and 0 < counts.turn_count * 4 < calls * 3:
+        if calls >= policy.rotation.least_calls and 0 < counts.display_changes * 4 < calls * 3:
             return True
         if not counts.ring:
             return False
@@ -143,17 +143,17 @@ class Findings:
         known = before.measures if same and before is not None and state is State.POOLED else ()
         self._set(
             Finding(
-                key,
-                state,
-                best.measure,
-                best.strength,
-                best.figures,
-                best.thresholds,
-                policy.window,
-                tuple(Sample(*sample) for sample in counts.samples),
-                min(before.since, at) if before is not None and same else at,
-                at + (policy.pooled_for if state is State.POOLED else policy.suspected_for),
-                tuple(
+                key=key,
+                state=state,
+                measure=best.measure,
+                strength=best.strength,
+                figures=best.figures,
+                thresholds=best.thresholds,
+                window=policy.window,
+                samples=tuple(Sample(*sample) for sample in counts.samples),
+                since=min(before.since, at) if before is not None and same else at,
+                until=at + (policy.pooled_for if state is State.POOLED else policy.suspected_for),
+                beside=tuple(
                     one.measure
                     for one in assessments
                     if one is not best
@@ -163,14 +163,14 @@ class Findings:
                         or (counts.minting and one.measure is Measure.ORIGIDS)
                     )
                 ),
-                best.lowers,
+                lowers=best.lowers,
             )
         )
 
-    def _set(self, found: Finding, *, told: bool = True) -> None:
+    def _set(self, found: Finding, *, send: bool = True) -> None:
         standing = self._standing
         if found.measures == _ORIGIDS_ALONE:
-            return  # saved, or told, by an earlier release
+            return  # saved, or sent, by an earlier release
         if found.key not in standing and len(standing) >= self._policy.max_keys:
             # The one that would end first; suspected ones before pooled ones.
             self.drop(min(standing, key=lambda key: (standing[key].state, standing[key].until)))
@@ -182,7 +182,7 @@ class Findings:
             or not set(found.measures) <= set(before.measures)  # it may lead to more
         ):
             self.flagged = True
-        if told and self.changed is not None:
+        if send and self.changed is not None:
             self.changed[found.key] = found
 
     # -- what comes from elsewhere, and how long it stands
@@ -193,7 +193,7 @@ class Findings:
             return
         mine = self._standing.get(found.key)
         if mine is None or (found.state, found.until) > (mine.state, mine.until):
-            self._set(found, told=False)
+            self._set(found, send=False)
 
     def confirmed(self, found: Finding) -> int:
         """When a finding was last confirmed, in seconds since the epoch."""
@@ -213,8 +213,8 @@ class Findings:
         found = self._standing.get(key)
         return found is not None and self.confirmed(found) <= at
 
-    def untold(self, key: Key) -> None:
-        """Tell others nothing that was found of a key."""
+    def withhold(self, key: Key) -> None:
+        """Send others nothing that was found of a key."""
         if self.changed is not None:
             self.changed.pop(key, None)
 

@@ -60,7 +60,7 @@ class AreaCounts:
             self.matched += 1
         self.calls += 1
 
-    def turn(self) -> None:
+    def age(self) -> None:
         """Forget the older half."""
         self.displays, self.old_displays = _aged(self.displays, self.old_displays)
         self.callees, self.old_callees = _aged(self.callees, self.old_callees)

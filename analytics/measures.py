@@ -59,7 +59,12 @@ class _Conditions:
 
     def assessment(self, measure: Measure) -> Assessment:
         """The result."""
-        return Assessment(measure, max(0.0, self.strength), self.figures, self.thresholds)
+        return Assessment(
+            measure=measure,
+            strength=max(0.0, self.strength),
+            figures=self.figures,
+            thresholds=self.thresholds,
+        )
 
 
 class View:
@@ -79,7 +84,7 @@ class View:
         self.known = now.known + (old.known if old else 0)
         self.matches = now.matches + (old.matches if old else 0)
         self.arealess = now.arealess + (old.arealess if old else 0)
-        self.turns = now.turns + (old.turns if old else 0)
+        self.display_changes = now.turns + (old.turns if old else 0)
         self._reach = now.reach | (old.reach if old else 0)
         self._displays: Union | None = None
 
@@ -104,8 +109,8 @@ class View:
         return self.matches / self.known if self.known else 0.0
 
     @property
-    def ends_told(self) -> float:
-        """Ends of calls that were told, to calls since any was."""
+    def ends_reported(self) -> float:
+        """Ends of calls that were reported, to calls since any was."""
         halves = [half for half in (self.counts.now, self.counts.old) if half is not None]
         begun = sum(half.begun for half in halves)
         return min(1.0, sum(half.ended for half in halves) / begun) if begun else 0.0
@@ -141,7 +146,7 @@ class View:
         again, moved = self.seen_again
         conditions.least("displays seen again", again, switch.repeated_displays)
         recurred = 1 - moved / again if again else 0.0
-        if answers_told(self.counts, self.policy):
+        if answers_reported(self.counts, self.policy):
             recurred = min(recurred, self.recurring)
         conditions.most("callees of those called before", recurred, switch.recurring)
 
@@ -187,7 +192,7 @@ def local_presence(view: View) -> Assessment:
     """Displays chosen to fit the callee: the sequential test, and what must hold beside it."""
     policy, areas = view.policy.locality, view.counts.areas
     if view.counts.score <= view.enough * view.bounds.upper:
-        return Assessment(Measure.LOCAL_PRESENCE, 0.0, {}, {})
+        return Assessment(measure=Measure.LOCAL_PRESENCE, strength=0.0, figures={}, thresholds={})
     long_way, short_way = _Conditions(), _Conditions()
     calls = areas.calls if areas is not None else 0
     chance = areas.chance if areas is not None else 0.0
@@ -225,7 +230,7 @@ def rate(view: View) -> Assessment:
     """More calls an hour than people make, for hours, to callees never called before."""
     policy, counts = view.policy.rate, view.counts
     if not counts.ring:
-        return Assessment(Measure.RATE, 0.0, {}, {})
+        return Assessment(measure=Measure.RATE, strength=0.0, figures={}, thresholds={})
     factor = policy.without_area if view.arealess * 2 > view.calls else 1.0
     per_display = policy.per_display * factor * max(view.displays.distinct, 1.0)
     limit = per_display if view.switch else min(per_display, policy.per_key * factor)
@@ -241,7 +246,7 @@ def concurrency(view: View) -> Assessment:
     """More calls at a time than people hold, for an hour, where ends of calls are reported."""
     counts = view.counts
     if counts.active < 0:
-        return Assessment(Measure.CONCURRENCY, 0.0, {}, {})
+        return Assessment(measure=Measure.CONCURRENCY, strength=0.0, figures={}, thresholds={})
     found = _Conditions()
     found.figures["calls at a time"] = max(counts.most(_SLOTS_AN_HOUR), default=0)
     limit: float = view.policy.rate.concurrent
@@ -250,7 +255,7 @@ def concurrency(view: View) -> Assessment:
         limit = max(limit, view.policy.rate.concurrent_each * displays)
     found.thresholds["calls at a time"] = limit
     # Calls whose end nobody tells are no calls in progress.
-    found.needs("share of ends told", view.ends_told, view.policy.rate.ends_told)
+    found.needs("share of ends told", view.ends_reported, view.policy.rate.ends_told)
     _sustained(view, found, counts.most, limit)
     return found.assessment(Measure.CONCURRENCY)
 
@@ -272,8 +277,8 @@ def _sustained(
 
 def rotation(view: View) -> Assessment:
     """Displays taken in turn, or used up one after another."""
-    turns, successors = _in_turn(view), _used_up(view)
-    worst = max(turns, successors, key=lambda assessment: assessment.strength)
+    in_turn, successors = _in_turn(view), _used_up(view)
+    worst = max(in_turn, successors, key=lambda assessment: assessment.strength)
     if worst.strength >= 1 or view.policy.structure_alone:
         return worst
     anywhere = _in_turn_anywhere(view)
@@ -297,11 +302,11 @@ def _in_turn(view: View) -> Assessment:
     displays = view.displays.distinct
     found.needs("displays", displays, policy.displays)
     found.limit("displays", displays, policy.most_displays)
-    found.needs("rounds", view.turns / max(displays, 1.0), policy.rounds)
+    found.needs("rounds", view.display_changes / max(displays, 1.0), policy.rounds)
     if found.strength > view.enough:
         # Chance: that two calls show the same display if each picks anew.
         same = _same_display(view.counts)
-        kept = 1 - view.turns / max(view.calls - 1, 1)
+        kept = 1 - view.display_changes / max(view.calls - 1, 1)
         persistence = (kept - same) / (1 - same) if same < 1 else 0.0
         found.least("persistence", max(persistence, 0.0), policy.persistence)
         found.least("evenness", 1 / (same * displays) if same else 0.0, 0.5)
@@ -317,20 +322,20 @@ def _in_turn_anywhere(view: View) -> Assessment:
     displays = view.displays.distinct
     found.needs("displays", displays, policy.displays)
     found.limit("displays", displays, policy.most_displays)
-    found.needs("rounds", view.turns / max(displays, 1.0), policy.rounds_anywhere)
+    found.needs("rounds", view.display_changes / max(displays, 1.0), policy.rounds_anywhere)
     if found.strength > 0:
         same = _same_display(view.counts)
-        kept = 1 - view.turns / max(view.calls - 1, 1)
+        kept = 1 - view.display_changes / max(view.calls - 1, 1)
         persistence = (kept - same) / (1 - same) if same < 1 else 0.0
         found.least("persistence", max(persistence, 0.0), policy.persistence_anywhere)
         found.least("evenness", 1 / (same * displays) if same else 0.0, 0.5)
         recurring = max(policy.recurring, 1 / (view.calls + 1))
         found.most("recurring", view.recurring, recurring)
-    told = found.assessment(Measure.ROTATION)
+    assessment = found.assessment(Measure.ROTATION)
     talk = view.counts.talk
     honest = talk is not None and talk.timed >= policy.least_calls and talk.score < 0
-    suspicion = 0.0 if honest else told.strength
-    return replace(told, strength=min(told.strength, _NO_POOL), suspicion=suspicion)
+    suspicion = 0.0 if honest else assessment.strength
+    return replace(assessment, strength=min(assessment.strength, _NO_POOL), suspicion=suspicion)
 
 
 def strangers(view: View) -> Assessment:
@@ -343,7 +348,7 @@ def strangers(view: View) -> Assessment:
     honest = talk is not None and talk.timed >= policy.talk and talk.score < 0
     limit = policy.mobile if counts.personal or against else policy.other
     if view.policy.structure_alone or view.arealess * 2 > view.calls:
-        return Assessment(Measure.STRANGERS, 0.0, {}, {})
+        return Assessment(measure=Measure.STRANGERS, strength=0.0, figures={}, thresholds={})
     each = view.calls * (1 - view.recurring) / max(displays, 1.0)
     found.least("strangers a number and day", each, limit)
     found.limit("displays", displays, policy.most_displays)
@@ -351,12 +356,12 @@ def strangers(view: View) -> Assessment:
         # A school that tells its parents is done within the hour; a robot goes on all day.
         lately = sum(counts.begun(SLOTS)) / max(view.calls, 1)
         found.limit("share of calls within three hours", lately, policy.within_hours)
-    told = found.assessment(Measure.STRANGERS)
+    assessment = found.assessment(Measure.STRANGERS)
     honest = honest or spoken_for(counts.contacts)
     return replace(
-        told,
+        assessment,
         strength=0.0,
-        suspicion=0.0 if honest else told.strength,
+        suspicion=0.0 if honest else assessment.strength,
         lowers=counts.personal or against,
     )
 
@@ -397,7 +402,7 @@ def origids(view: View) -> Assessment:
     return found.assessment(Measure.ORIGIDS)
 
 
-def answers_told(counts: KeyCounts, policy: Policy) -> bool:
+def answers_reported(counts: KeyCounts, policy: Policy) -> bool:
     """Tell whether it is known which calls were answered."""
     halves = [half for half in (counts.now, counts.old) if half is not None]
     begun = sum(half.begun for half in halves)
@@ -406,12 +411,12 @@ def answers_told(counts: KeyCounts, policy: Policy) -> bool:
 
 
 def recurring(counts: KeyCounts, policy: Policy) -> float:
-    """Share of calls that repeat a pair of display and callee; of answered ones, if that is told.
+    """Share of calls that repeat a pair of display and callee; of answered ones, where known.
 
     Of calls that nobody answered, those to people who had not answered before count as well.
     """
     now, old = counts.now, counts.old
-    if answers_told(counts, policy):
+    if answers_reported(counts, policy):
         return recurrence(now.contacts or Repeats(), old.contacts if old is not None else None)
     return recurrence(now.pairs or Repeats(), old.pairs if old is not None else None)
 
@@ -446,24 +451,26 @@ def bindings(view: View) -> Assessment:
         counts.privacy_calls_found / max(counts.privacy_calls, 1),
         policy.lent,
     )
-    told, talk = found.assessment(Measure.BINDINGS), counts.talk
+    assessment, talk = found.assessment(Measure.BINDINGS), counts.talk
     if talk is None or counts.privacy_calls < policy.shared_calls:
-        return told
+        return assessment
     # Agents of few calls each are judged together, by how their callees take them.
-    told.figures["answered"] = talk.answered / max(talk.told, 1)
-    told.figures["long talks"] = talk.long / max(talk.timed, 1)
+    assessment.figures["answered"] = talk.answered / max(talk.told, 1)
+    assessment.figures["long talks"] = talk.long / max(talk.timed, 1)
     talked = talk.score / log(1 / view.policy.talk.label)
-    return replace(told, suspicion=max(told.strength / view.policy.suspect, talked))
+    return replace(assessment, suspicion=max(assessment.strength / view.policy.suspect, talked))
 
 
-def _of_agent(told: Assessment, view: View) -> Assessment:
+def _of_agent(assessment: Assessment, view: View) -> Assessment:
     """An agent is suspected by as many strangers as an adviser may call, and found by far more."""
     policy = view.policy.bindings
     if view.policy.structure_alone:
-        return told
+        return assessment
     sure = view.calls >= policy.refused_calls and view.recurring <= policy.refused_recurring
-    strength = told.strength if sure else min(told.strength, _NO_POOL)
-    return replace(told, strength=strength, suspicion=told.strength / view.policy.suspect)
+    strength = assessment.strength if sure else min(assessment.strength, _NO_POOL)
+    return replace(
+        assessment, strength=strength, suspicion=assessment.strength / view.policy.suspect
+    )
 
 
 def calls_strangers(counts: KeyCounts, policy: Policy) -> bool:
@@ -490,7 +497,9 @@ def handover(view: View) -> Assessment:
     found = _Conditions()
     found.figures["callers tied"] = counts.tied
     if counts.tied < 2 and counts.tie <= 0:
-        return Assessment(Measure.HANDOVER, 0.0, found.figures, {})
+        return Assessment(
+            measure=Measure.HANDOVER, strength=0.0, figures=found.figures, thresholds={}
+        )
     found.needs("calls", view.calls, policy.least_calls)
     found.least("log-likelihood ratio", counts.tie, log(1 / policy.false_alarm))
     if found.strength > view.enough:

@@ -60,7 +60,7 @@ def agent(platform: str, number: TN) -> Key:
     return Key(KeyKind.AGENT, f"{platform}/{number}")
 
 
-class Observation(Struct, frozen=True, gc=False):
+class Observation(Struct, frozen=True, gc=False, kw_only=True):
     """One call, as a carrier on its way knows it.
 
     Attributes:
@@ -116,7 +116,7 @@ class Sample(Struct, frozen=True):
     callee: str | None
 
 
-class Assessment(Struct, frozen=True):
+class Assessment(Struct, frozen=True, kw_only=True):
     """One measure's figures for one key at one time.
 
     Attributes:
@@ -149,7 +149,7 @@ class Assessment(Struct, frozen=True):
         return self.strength / least if self.suspicion is None else self.suspicion
 
 
-class Finding(Struct, frozen=True):
+class Finding(Struct, frozen=True, kw_only=True):
     """Why a key is suspected or pooled.
 
     Attributes:
@@ -187,7 +187,7 @@ class Finding(Struct, frozen=True):
 
         An agent's number, which is hidden from the callee, is in the key alone.
         """
-        told = "; ".join(
+        measured = "; ".join(
             f"{name} {self.figures[name]:.3g} ({'at most' if most else 'at least'} {limit:.3g})"
             for name, limit, most in (
                 (key.removeprefix("<="), value, key.startswith("<="))
@@ -199,10 +199,10 @@ class Finding(Struct, frozen=True):
         if self.key.kind is KeyKind.AGENT:
             whose = f"an agent of {self.key.id.rpartition('/')[0]}"
         since = datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return f"{self.measure.value} of {whose} since {since}: {told}"
+        return f"{self.measure.value} of {whose} since {since}: {measured}"
 
 
-class Picture(Struct, frozen=True):
+class Picture(Struct, frozen=True, kw_only=True):
     """Everything known of a key, whether or not anything was found.
 
     Attributes:

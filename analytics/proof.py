@@ -2,7 +2,8 @@
 
 A structure (many numbers, of many cities or chosen to fit the callee) is no proof by itself. It is
 held against how callees take the calls and whom the numbers call again (`analytics.evidence`).
-Where neither was told, or not often enough, nobody can tell; the assessment then says what would.
+Where neither was reported, or not often enough, nobody can tell; the assessment then says what
+would.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from zhenxian.analytics.evidence import Contacts, TalkCounts
 from zhenxian.analytics.model import Assessment
 from zhenxian.analytics.thresholds import HonestRepeats, HonestTalk, Policy
 
-_TOLD: Final = 20  # ends of calls, from which on talk is asked
+_ENOUGH_ENDS: Final = 20  # ends of calls, from which on talk is asked
 _SPEAKS: Final = 3  # callees of an earlier half day called again, who speak for a caller
 _SPEAKS_SCORE: Final = -1.0
 WOULD_TELL_TALK: Final = "seconds of talk beside answered, in POST /v1/displays/ended"
@@ -34,8 +35,8 @@ def proven(found: Assessment, counts: KeyCounts, policy: Policy, *, one_city: bo
     """
     talk, contacts = counts.talk, counts.contacts
     structure = min(found.strength, 1.0)
-    figures, untold = _figures(talk, contacts), []
-    talked = talk.score if talk is not None and talk.timed >= _TOLD else None
+    figures, would_tell = _figures(talk, contacts), []
+    talked = talk.score if talk is not None and talk.timed >= _ENOUGH_ENDS else None
     lately = contacts.score if contacts is not None else 0.0
     aged = contacts.aged_score if contacts is not None else 0.0
     repeats_label, repeats_refuse = (log(1 / one) for one in _levels(policy.repeats))
@@ -43,7 +44,7 @@ def proven(found: Assessment, counts: KeyCounts, policy: Policy, *, one_city: bo
     by_repeats = aged / repeats_refuse
     suspicion = max(lately, aged) / repeats_label
     if talked is None:
-        untold.append(WOULD_TELL_TALK)
+        would_tell.append(WOULD_TELL_TALK)
         strength = 0.0 if one_city else by_repeats
     else:
         figures["talk log-likelihood ratio"] = talked
@@ -56,7 +57,7 @@ def proven(found: Assessment, counts: KeyCounts, policy: Policy, *, one_city: bo
         else:
             strength = max(by_talk, by_repeats if leaning else 0.0)
     if aged < repeats_refuse:
-        untold.append(WOULD_TELL_REPEATS)
+        would_tell.append(WOULD_TELL_REPEATS)
     if spoken_for(contacts):
         strength = 0.0
     return replace(
@@ -65,7 +66,7 @@ def proven(found: Assessment, counts: KeyCounts, policy: Policy, *, one_city: bo
         suspicion=max(0.0, suspicion) if structure >= 1 else 0.0,
         figures=found.figures | figures,
         structure=found.strength,
-        would_tell=tuple(untold) if structure >= 1 and strength < 1 else (),
+        would_tell=tuple(would_tell) if structure >= 1 and strength < 1 else (),
     )
 
 

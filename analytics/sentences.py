@@ -14,28 +14,28 @@ def english(found: Finding) -> str:
     figures = found.figures
     calls = _count(figures.get("calls"))
     if found.measure is Measure.LOCAL_PRESENCE and _MATCHES in figures:
-        told = (
+        text = (
             f"{_count(figures[_MATCHES])} of {calls} calls showed a number of the callee's own"
             f" city; by chance it would be {_count(figures.get('expected'))}"
         )
     elif found.measure is Measure.SPREAD:
-        told = f"{calls} calls showed {_count(figures.get('displays'))} different numbers"
+        text = f"{calls} calls showed {_count(figures.get('displays'))} different numbers"
     elif found.measure is Measure.ROTATION:
-        told = f"{_count(figures.get('displays'))} numbers were used one after the other"
+        text = f"{_count(figures.get('displays'))} numbers were used one after the other"
         if "displays used up" in figures and "displays" not in figures:
-            told = f"{_count(figures['displays used up'])} numbers were used up one after the other"
+            text = f"{_count(figures['displays used up'])} numbers were used up one after the other"
     elif found.measure is Measure.STRANGERS:
         each = _count(figures.get("strangers a number and day"))
-        told = f"one number called {each} strangers within a day"
+        text = f"one number called {each} strangers within a day"
     elif found.measure is Measure.RATE:
-        told = f"{_count(figures.get('calls in the last hour'))} calls were made within an hour"
+        text = f"{_count(figures.get('calls in the last hour'))} calls were made within an hour"
     elif found.measure is Measure.CONCURRENCY:
-        told = f"{_count(figures.get('calls at a time'))} calls were in progress at the same time"
+        text = f"{_count(figures.get('calls at a time'))} calls were in progress at the same time"
     elif found.measure is Measure.HANDOVER:
-        told = "one caller falls silent each time another one begins, as cards in one device do"
+        text = "one caller falls silent each time another one begins, as cards in one device do"
     else:
-        told = "privacy numbers were lent to who calls strangers anywhere"
-    return told + _evidence_english(figures) + "."
+        text = "privacy numbers were lent to who calls strangers anywhere"
+    return text + _evidence_english(figures) + "."
 
 
 def chinese(found: Finding) -> str:
@@ -43,57 +43,57 @@ def chinese(found: Finding) -> str:
     figures = found.figures
     calls = _count(figures.get("calls"))
     if found.measure is Measure.LOCAL_PRESENCE and _MATCHES in figures:
-        told = (
+        text = (
             f"{calls} 次呼叫中有 {_count(figures[_MATCHES])} 次显示了被叫所在城市的号码"
             f"，按概率应为 {_count(figures.get('expected'))} 次"
         )
     elif found.measure is Measure.SPREAD:
-        told = f"{calls} 次呼叫显示了 {_count(figures.get('displays'))} 个不同的号码"
+        text = f"{calls} 次呼叫显示了 {_count(figures.get('displays'))} 个不同的号码"
     elif found.measure is Measure.ROTATION:
-        told = "多个号码被依次轮换使用"
+        text = "多个号码被依次轮换使用"
     elif found.measure is Measure.STRANGERS:
         each = _count(figures.get("strangers a number and day"))
-        told = f"一个号码一天内呼叫了 {each} 个陌生号码"
+        text = f"一个号码一天内呼叫了 {each} 个陌生号码"
     elif found.measure is Measure.RATE:
-        told = f"一小时内发起了 {_count(figures.get('calls in the last hour'))} 次呼叫"
+        text = f"一小时内发起了 {_count(figures.get('calls in the last hour'))} 次呼叫"
     elif found.measure is Measure.CONCURRENCY:
-        told = f"同时进行的呼叫达 {_count(figures.get('calls at a time'))} 路"
+        text = f"同时进行的呼叫达 {_count(figures.get('calls at a time'))} 路"
     elif found.measure is Measure.HANDOVER:
-        told = "一个主叫停止后另一个随即开始，与多卡设备的特征一致"
+        text = "一个主叫停止后另一个随即开始，与多卡设备的特征一致"
     else:
-        told = "隐私号码被出借给向各地陌生人拨打电话的人"
-    return told + _evidence_chinese(figures) + "。"
+        text = "隐私号码被出借给向各地陌生人拨打电话的人"
+    return text + _evidence_chinese(figures) + "。"
 
 
 def _evidence_english(figures: dict[str, float]) -> str:
-    told = ""
+    text = ""
     if "answered" in figures and "long talks" in figures:
-        told += (
+        text += (
             f"; {figures['answered']:.0%} of the calls were answered and"
             f" {figures['long talks']:.1%} led to a talk of a minute"
         )
     aged = figures.get("displays seen on an earlier day", 0)
     if aged:
         known = figures.get("of them to a callee called on an earlier day", 0)
-        told += (
+        text += (
             f"; of {_count(aged)} calls of numbers used on an earlier day, {_count(known)} went to"
             " somebody called before"
         )
-    return told
+    return text
 
 
 def _evidence_chinese(figures: dict[str, float]) -> str:
-    told = ""
+    text = ""
     if "answered" in figures and "long talks" in figures:
-        told += (
+        text += (
             f"；接通率为 {figures['answered']:.0%}，通话满一分钟的占 {figures['long talks']:.1%}"
         )
     aged = figures.get("displays seen on an earlier day", 0)
     if aged:
         known = figures.get("of them to a callee called on an earlier day", 0)
-        told += f"；前几日用过的号码发起的 {_count(aged)} 次呼叫中"
-        told += f"，{_count(known)} 次打给曾呼叫过的人"
-    return told
+        text += f"；前几日用过的号码发起的 {_count(aged)} 次呼叫中"
+        text += f"，{_count(known)} 次打给曾呼叫过的人"
+    return text
 
 
 def _count(value: float | None) -> str:

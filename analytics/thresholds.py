@@ -15,7 +15,7 @@ DAY: Final = 86_400  # seconds
 ALL_MEASURES: Final = frozenset(Measure)
 
 
-class Locality(Struct, frozen=True, forbid_unknown_fields=True):
+class Locality(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When matching areas are a finding.
 
     A sequential probability ratio test (Wald) over first contacts with both areas known. `chance`
@@ -51,7 +51,7 @@ class Locality(Struct, frozen=True, forbid_unknown_fields=True):
     recurring: float = 0.2
 
 
-class Switch(Struct, frozen=True, forbid_unknown_fields=True):
+class Switch(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is asked in addition of a SIGNER, behind which may be a switch of many subscribers.
 
     People call from their own city to their own city, so that a switch that serves a province or
@@ -83,7 +83,7 @@ class Switch(Struct, frozen=True, forbid_unknown_fields=True):
     fresh_areas: float = 24.0
 
 
-class Spread(Struct, frozen=True, forbid_unknown_fields=True):
+class Spread(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When many displays are a finding.
 
     Attributes:
@@ -106,7 +106,7 @@ class Spread(Struct, frozen=True, forbid_unknown_fields=True):
     recurring: float = 0.1
 
 
-class Rate(Struct, frozen=True, forbid_unknown_fields=True):
+class Rate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When many calls are a finding: in 9 of 12 slots of five minutes, to callees anywhere.
 
     Attributes:
@@ -125,8 +125,8 @@ class Rate(Struct, frozen=True, forbid_unknown_fields=True):
         concurrent: calls at the same time, where the proxy tells when calls end; for as long. A
             broadcast has 60 lines, the robot 200. concurrent_each: of a signer, for each of its
             displays, if that is more: behind it may be a switch of thousands who have one or two.
-        ends_told: share of calls whose end is told, at least: with a proxy that tells of one in ten
-            only, or of one call ever, each caller would seem to have hundreds in progress.
+        ends_told: share of calls whose end is reported, at least: with a proxy that reports one in
+            ten only, or one call ever, each caller would seem to have hundreds in progress.
     """
 
     per_display: float = 400.0
@@ -141,7 +141,7 @@ class Rate(Struct, frozen=True, forbid_unknown_fields=True):
     ends_told: float = 0.9
 
 
-class Rotation(Struct, frozen=True, forbid_unknown_fields=True):
+class Rotation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When taking displays in turn is a finding; callees anywhere, each once.
 
     Attributes:
@@ -207,7 +207,7 @@ class Origids(Struct, frozen=True, forbid_unknown_fields=True):
     suspicious: int = 10
 
 
-class Handover(Struct, frozen=True, forbid_unknown_fields=True):
+class Handover(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When callers are one who hands over from each to the next (`analytics.sim_box`).
 
     Attributes:
@@ -236,7 +236,7 @@ class Handover(Struct, frozen=True, forbid_unknown_fields=True):
     recurring: float = 0.1
 
 
-class HonestTalk(Struct, frozen=True, forbid_unknown_fields=True):
+class HonestTalk(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How callees take the calls of a business, and of a pool; `analytics.evidence` tests both.
 
     Attributes:
@@ -260,7 +260,7 @@ class HonestTalk(Struct, frozen=True, forbid_unknown_fields=True):
     floor: float = -6.0
 
 
-class HonestRepeats(Struct, frozen=True, forbid_unknown_fields=True):
+class HonestRepeats(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How often a number of a business calls somebody again whom it called before.
 
     Attributes:
@@ -279,7 +279,7 @@ class HonestRepeats(Struct, frozen=True, forbid_unknown_fields=True):
     floor: float = -6.0
 
 
-class Strangers(Struct, frozen=True, forbid_unknown_fields=True):
+class Strangers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How many strangers one number calls a day.
 
     Attributes:
@@ -289,7 +289,7 @@ class Strangers(Struct, frozen=True, forbid_unknown_fields=True):
         most_displays: of keys with at most so many displays.
         within_hours: share of the calls within the last three hours, at most, of any but a mobile
             number.
-        talk: calls of which it was told how long they lasted, from which on talk is asked.
+        talk: calls of which it was reported how long they lasted, from which on talk is asked.
     """
 
     mobile: float = 280.0
@@ -299,7 +299,7 @@ class Strangers(Struct, frozen=True, forbid_unknown_fields=True):
     talk: int = 50
 
 
-class Bindings(Struct, frozen=True, forbid_unknown_fields=True):
+class Bindings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When privacy numbers are lent to who calls strangers all over the country.
 
     An agent (who calls behind a binding) is judged by the own number and the callees, since what
@@ -329,7 +329,7 @@ class Bindings(Struct, frozen=True, forbid_unknown_fields=True):
     shared_calls: int = 200
 
 
-class Policy(Struct, frozen=True, forbid_unknown_fields=True):
+class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All of them.
 
     Attributes:

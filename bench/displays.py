@@ -59,7 +59,14 @@ SIDES: dict[str, Callable[[Call], tuple[Key, ...]]] = {
 def observation(call: Call, keys: tuple[Key, ...]) -> Observation:
     """What the front end makes of a call."""
     origid = None if call.access is not None and keys[0].kind is KeyKind.ACCESS else call.origid
-    return Observation(call.at, keys, call.display, call.callee, origid, call.bound)
+    return Observation(
+        at=call.at,
+        keys=keys,
+        display=call.display,
+        callee=call.callee,
+        origid=origid,
+        bound=call.bound,
+    )
 
 
 def parsed(call: Call) -> Call:
@@ -133,7 +140,9 @@ def quiet(count: int) -> Iterable[Observation]:
         index = turn % count
         keys = (Key(KeyKind.ACCESS, f"a-{index}"),)
         display, callee = f"8613800{index:06d}", f"8675583{turn:06d}"
-        yield Observation(1_795_492_800 + turn // 100, keys, TN(display), TN(callee))
+        yield Observation(
+            at=1_795_492_800 + turn // 100, keys=keys, display=TN(display), callee=TN(callee)
+        )
 
 
 def busy(count: int) -> Iterable[Observation]:
@@ -144,7 +153,11 @@ def busy(count: int) -> Iterable[Observation]:
         shown, called = cities[turn % 8], cities[turn // 8 % 8]
         display, callee = f"{shown}6{turn:07d}", f"{called}8{turn:07d}"
         yield Observation(
-            1_795_492_800 + turn // 100, keys, TN(display), TN(callee), f"o-{turn % count}"
+            at=1_795_492_800 + turn // 100,
+            keys=keys,
+            display=TN(display),
+            callee=TN(callee),
+            origid=f"o-{turn % count}",
         )
 
 
@@ -178,7 +191,9 @@ def flood(policy: Policy) -> int:
     for turn, name in enumerate(chain(many, few)):
         key = Key(KeyKind.ACCESS, name)
         at = 1_795_492_800 + turn // 1_000
-        conduct.observe(Observation(at, (key,), TN("8613800100000"), TN("8613900100000")))
+        conduct.observe(
+            Observation(at=at, keys=(key,), display=TN("8613800100000"), callee=TN("8613900100000"))
+        )
     return len(conduct)
 
 

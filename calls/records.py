@@ -159,7 +159,12 @@ class Replay:
         bound = binding is not None
         self._detector.observe(
             Observation(
-                at, told, row.orig, row.dest, bound=bound, hidden_caller=caller if bound else None
+                at=at,
+                keys=told,
+                display=row.orig,
+                callee=row.dest,
+                bound=bound,
+                hidden_caller=caller if bound else None,
             )
         )
         self._ending(row, at, keys)
@@ -190,7 +195,11 @@ class Replay:
                 stands = found if key.kind is KeyKind.SIGNER else its
                 fails = stands is not None and AS_USUAL.on(stands) is PooledVerifying.FAIL
                 self._tally(key, VERIFYING).add(stands, refuses=fails, lowers=fails)
-        self._detector.observe(Observation(at, keys, row.orig, row.dest, row.origid or None))
+        self._detector.observe(
+            Observation(
+                at=at, keys=keys, display=row.orig, callee=row.dest, origid=row.origid or None
+            )
+        )
         self._ending(row, at, keys)
 
     def _callers(self, row: Row) -> tuple[Key, ...]:

@@ -26,15 +26,14 @@ from zhenxian.cli.obedience_tables import overview, plain, print_one
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.passport.jws import SigningKey
 from zhenxian.registry.model import TargetKind
-from zhenxian.registry.node_key import load_pins
 from zhenxian.registry.orders import (
     Action,
     Instruction,
     Issuer,
-    load_issuers,
     read_instruction,
     sign_instruction,
 )
+from zhenxian.service.order_files import load_issuers, load_pins
 from zhenxian.service.registry_files import load_node_key
 
 app = typer.Typer(

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -18,11 +15,8 @@ from msgspec import Struct
 
 from zhenxian.core.errors import ConfigError
 from zhenxian.passport.jws import SigningKey, VerifyingKey, b64url_encode
-from zhenxian.passport.words import said
 from zhenxian.registry.model import Order
 from zhenxian.registry.orders import Acknowledgement, order_digest, sign_acknowledgement
-
-_THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}\Z")  # base64url of 32 octets
 
 Pins: TypeAlias = Mapping[str, frozenset[str]]  # thumbprints of the keys of each node, by its name
 
@@ -75,41 +69,6 @@ def public_key(jwk: str) -> VerifyingKey:
 def thumbprint(key: VerifyingKey) -> str:
     """The key's thumbprint: base64url of the SHA-256 of its JWK (RFC 7638 section 3)."""
     return b64url_encode(hashlib.sha256(_jwk(key).encode()).digest()).decode()
-
-
-def load_pins(path: Path | None) -> Pins | None:
-    """Read which nodes there are, and the keys they sign acknowledgements with.
-
-    TOML: [[node]] with name and key, a thumbprint or a list of these (the old one beside the new
-    one while a key is replaced). None without a file: no node's key is known beforehand.
-
-    Raises:
-        ConfigError: names the entry.
-    """
-    if path is None:
-        return None
-    try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8")).get("node", [])
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"nodes {path}: {said(error)}") from None
-    pins: dict[str, frozenset[str]] = {}
-    for number, entry in enumerate(entries if isinstance(entries, list) else [None], 1):
-        name = entry.get("name") if isinstance(entry, dict) else None
-        keys = entry.get("key") if isinstance(entry, dict) else None
-        keys = [keys] if isinstance(keys, str) else keys
-        if not isinstance(name, str) or not name or name in pins or len(entry) != 2:
-            raise ConfigError(f"nodes {path}, entry {number}: name (of its own) and key expected")
-        if (
-            not isinstance(keys, list)
-            or not keys
-            or not all(isinstance(key, str) and _THUMBPRINT.match(key) for key in keys)
-        ):
-            raise ConfigError(
-                f"nodes {path}, entry {number}: key: a thumbprint of `zhenxian fleet node`, or a"
-                " list of these, expected"
-            )
-        pins[name] = frozenset(keys)
-    return pins
 
 
 def _jwk(key: VerifyingKey) -> str:

@@ -10,25 +10,20 @@ from __future__ import annotations
 import hashlib
 import heapq
 import re
-import tomllib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from enum import Enum
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from zhenxian.core.errors import ConfigError, ParseError, ZhenxianError, shown
+from zhenxian.core.errors import ParseError, ZhenxianError, shown
 from zhenxian.core.tn import TN, TNRange, undressed
 from zhenxian.passport.json import dumps, loads
 from zhenxian.passport.jws import SigningKey, Token, VerifyingKey, b64url_decode, b64url_encode
-from zhenxian.passport.words import fault, said
+from zhenxian.passport.words import fault
 from zhenxian.registry.model import Order, TargetKind, Who, span
 
 MAX_TOKEN: Final = 8_192  # octets; an instruction has some 500
@@ -41,8 +36,6 @@ _MAX_SERIAL: Final = 40  # hexadecimal digits; 20 octets, RFC 5280 section 4.1.2
 _SERIAL = re.compile(rf"0*([1-9A-Fa-f][0-9A-Fa-f]{{0,{_MAX_SERIAL - 1}}})\Z")
 _MAX_TIME: Final = 253_402_300_799  # seconds since the epoch; the end of the year 9999
 _ANY_TIME: Final = 2**62  # seconds; after every time an instruction may name
-_PEM: Final = "-----BEGIN "
-_MEMBERS: Final = frozenset({"name", "key", "may"})  # of an issuer's entry
 
 
 class Action(str, Enum):
@@ -264,37 +257,6 @@ def read_acknowledgement(token: str, order: Order, key: VerifyingKey) -> Acknowl
     return found
 
 
-def load_issuers(path: Path | None) -> dict[str, Issuer]:
-    """Read who may give orders: TOML, [[issuer]] with name, key and may.
-
-    `key` is a PEM file, sought from the file's folder, or the PEM itself, or a list of these.
-    `may` lists target kinds; without it the issuer may stop all. No file: nobody may.
-
-    Raises:
-        ConfigError: names the entry.
-    """
-    if path is None:
-        return {}
-    try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8")).get("issuer", [])
-    except OSError as error:
-        raise ConfigError(f"issuers {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"issuers {path}: {error}") from None
-    if not isinstance(entries, list):
-        raise ConfigError(f"issuers {path}: entries begin with [[issuer]]")
-    issuers: dict[str, Issuer] = {}
-    for number, entry in enumerate(entries, 1):
-        try:
-            issuer = _issuer(entry, path.parent)
-        except ConfigError as error:
-            raise ConfigError(f"issuers {path}, entry {number}: {error}") from None
-        if issuer.name in issuers:
-            raise ConfigError(f"issuers {path}, entry {number}: {issuer.name} stands twice")
-        issuers[issuer.name] = issuer
-    return issuers
-
-
 class OrderIndex:
     """Orders that are not lifted, found by whom or what they stop.
 
@@ -499,41 +461,3 @@ def _verifies(token: Token, key: VerifyingKey) -> bool:
         return key.verifies(token.signing_input, token.signature_octets)
     except ParseError:
         return False
-
-
-def _issuer(entry: Any, folder: Path) -> Issuer:
-    if not isinstance(entry, dict):
-        raise ConfigError("a table expected")
-    unknown = entry.keys() - _MEMBERS
-    if unknown:
-        raise ConfigError(f"{', '.join(sorted(unknown))}: not known here")
-    name, keys, may = entry.get("name"), entry.get("key"), entry.get("may", list(TargetKind))
-    keys = [keys] if isinstance(keys, str) else keys
-    if not isinstance(name, str) or not name:
-        raise ConfigError("name: text expected")
-    if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
-        raise ConfigError("key: a PEM file, a PEM text, or a list of these expected")
-    kinds = [kind.value for kind in TargetKind]
-    if not isinstance(may, list) or not all(kind in kinds for kind in may):
-        raise ConfigError(f"may: a list of {', '.join(kinds)} expected, not {shown(may)}")
-    return Issuer(
-        name,
-        tuple(_public_key(key, folder) for key in keys),
-        frozenset(TargetKind(kind) for kind in may),
-    )
-
-
-def _public_key(text: str, folder: Path) -> VerifyingKey:
-    inline = text.lstrip().startswith(_PEM)
-    name = "key" if inline else str(folder / text)
-    try:
-        pem = text.encode() if inline else (folder / text).read_bytes()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{name}: {said(error)}") from None
-    try:
-        key = load_pem_public_key(pem)
-    except (ValueError, UnsupportedAlgorithm):
-        key = None
-    if not isinstance(key, EllipticCurvePublicKey):
-        raise ConfigError(f"{name}: not a P-256 public key in PEM form")
-    return VerifyingKey(key)

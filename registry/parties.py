@@ -71,7 +71,18 @@ def observation(
     if not isinstance(display, TN):
         return None
     if binding is None:
-        return Observation(at, keys, display, callee, origid, False, mark)
+        return Observation(
+            at=at, keys=keys, display=display, callee=callee, origid=origid, bound=False, mark=mark
+        )
     if hidden_caller is not None:
         keys = (*keys, agent(binding.platform, hidden_caller))
-    return Observation(at, keys, display, callee, origid, True, mark, hidden_caller)
+    return Observation(
+        at=at,
+        keys=keys,
+        display=display,
+        callee=callee,
+        origid=origid,
+        bound=True,
+        mark=mark,
+        hidden_caller=hidden_caller,
+    )

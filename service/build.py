@@ -57,8 +57,8 @@ from zhenxian.core.tn import TN
 from zhenxian.registry.consent import Consent, ConsentPolicy
 from zhenxian.registry.kinds import Plan
 from zhenxian.registry.model import Registry
-from zhenxian.registry.node_key import NodeKey, load_pins
-from zhenxian.registry.orders import Issuer, load_issuers, unfounded
+from zhenxian.registry.node_key import NodeKey
+from zhenxian.registry.orders import Issuer, unfounded
 from zhenxian.service.chains import ChainKeeper
 from zhenxian.service.data_folder import make_data_folder
 from zhenxian.service.disk import Disk
@@ -66,6 +66,7 @@ from zhenxian.service.figures import publish
 from zhenxian.service.identity_key import identity_key_of
 from zhenxian.service.imports import RunningImports
 from zhenxian.service.numbers import plan_of, reading_of
+from zhenxian.service.order_files import load_issuers, load_pins
 from zhenxian.service.origids import OrigidKeeper
 from zhenxian.service.parts import (
     conduct_keeper,
@@ -311,7 +312,7 @@ def _around(registry: EmbeddedRegistry | FleetRegistry, keeper: AnalyticsSync | 
         try:
             registry.refresh()
         finally:
-            keeper.turn()
+            keeper.catch_up()
 
     return Around(refresh=refresh, keep=keeper.keep, count=keeper.calls.count)
 

@@ -54,7 +54,12 @@ def observation_of_gateway(request: SigningRequest, at: int) -> Observation | No
     if not isinstance(request.orig, TN) or not request.origid:
         return None
     called = request.dest.tn
-    return Observation(at, gateway(request.origid), request.orig, called[0] if called else None)
+    return Observation(
+        at=at,
+        keys=gateway(request.origid),
+        display=request.orig,
+        callee=called[0] if called else None,
+    )
 
 
 def observation(

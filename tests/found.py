@@ -16,7 +16,7 @@ def finding(kind=KeyKind.ACCESS, name="bank-trunk", state=State.POOLED, **more):
         "since": 1,
         "until": 1 << 40,
     } | more
-    return Finding(Key(kind, name), state, **fields)
+    return Finding(key=Key(kind, name), state=state, **fields)
 
 
 class Found:

@@ -79,7 +79,14 @@ def calls(keys, pairs, *, start=NOON, every=20, origid="o-1", bound=False):
         keys = (keys,)
     for index, (display, callee) in enumerate(pairs):
         own = None if origid is None else origid.format(index)
-        yield Observation(int(start + index * every), keys, display, callee, own, bound)
+        yield Observation(
+            at=int(start + index * every),
+            keys=keys,
+            display=display,
+            callee=callee,
+            origid=own,
+            bound=bound,
+        )
 
 
 def lent(keys, calls, *, platform="p", start=NOON, every=20):
@@ -87,7 +94,9 @@ def lent(keys, calls, *, platform="p", start=NOON, every=20):
     for index, (behind, display, callee) in enumerate(calls):
         whose = (*keys, agent(platform, behind))
         at = int(start + index * every)
-        yield Observation(at, whose, display, callee, bound=True, hidden_caller=behind)
+        yield Observation(
+            at=at, keys=whose, display=display, callee=callee, bound=True, hidden_caller=behind
+        )
 
 
 def fed(conduct, observations):

@@ -69,7 +69,7 @@ def originating(call: Call) -> Observation | None:
     keys = (Key(KeyKind.ACCESS, call.access), Key(KeyKind.SUBJECT, call.subject))
     behind = call.caller if call.bound else None
     return Observation(
-        call.at, keys + _agent(call, behind), call.display, call.callee,
+        at=call.at, keys=keys + _agent(call, behind), display=call.display, callee=call.callee,
         bound=call.bound, hidden_caller=behind,
     )  # fmt: skip
 
@@ -85,8 +85,8 @@ def terminating(call: Call, *, bindings: bool = True) -> Observation:
     bound = call.bound and bindings
     behind = call.caller if bound else None
     return Observation(
-        call.at, keys + _agent(call, behind), call.display, call.callee, call.origid, bound,
-        hidden_caller=behind,
+        at=call.at, keys=keys + _agent(call, behind), display=call.display, callee=call.callee,
+        origid=call.origid, bound=bound, hidden_caller=behind,
     )  # fmt: skip
 
 

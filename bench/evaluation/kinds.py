@@ -98,7 +98,12 @@ def _signing(call: Dialled) -> Observation:
         keys = (*keys, Key(KeyKind.AGENT, f"s-{call.seat}/{call.caller}"))
     bound = call.caller is not None
     return Observation(
-        int(call.at), keys, call.display, call.callee, bound=bound, hidden_caller=call.caller
+        at=int(call.at),
+        keys=keys,
+        display=call.display,
+        callee=call.callee,
+        bound=bound,
+        hidden_caller=call.caller,
     )
 
 
@@ -106,7 +111,9 @@ def _verifying(call: Dialled) -> Observation:
     spc = "1001" if call.seat == BACK else f"{2_001 + call.seat}"
     origid = f"x-{call.display}" if call.seat == BACK else "o"
     keys = (Key(KeyKind.SIGNER, f"{spc}/{origid}"), Key(KeyKind.SPC, spc))
-    return Observation(int(call.at), keys, call.display, call.callee, origid)
+    return Observation(
+        at=int(call.at), keys=keys, display=call.display, callee=call.callee, origid=origid
+    )
 
 
 class _Watch:

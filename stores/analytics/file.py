@@ -46,7 +46,7 @@ class Exchange(Protocol):
         ...
 
     async def standing(self) -> list[bytes]:
-        """Findings of the others that deltas may not have told: at first, and after a gap."""
+        """Findings of the others that deltas may not have brought: at first, and after a gap."""
         ...
 
     async def close(self) -> None:

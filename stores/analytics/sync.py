@@ -51,18 +51,18 @@ def load_policy(path: Path | None, **own: object) -> Policy:
     Raises:
         ConfigError: the file cannot be read, or names what there is not.
     """
-    told: dict[str, object] = {}
+    read: dict[str, object] = {}
     if path is not None:
         try:
-            told = tomllib.loads(path.read_text(encoding="utf-8"))
+            read = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}") from None
         except ValueError as error:
             raise ConfigError(f"{path}: {error}") from None
-        for name in own.keys() & told.keys():
+        for name in own.keys() & read.keys():
             raise ConfigError(f"{path}: {name} is not decided here")
     try:
-        return msgspec.convert({**told, **own}, Policy)
+        return msgspec.convert({**read, **own}, Policy)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {fault(error)}") from None
 
@@ -91,7 +91,7 @@ class Clearings(Protocol):
 
 
 class DeferredObservations:
-    """What calls ask and tell of conduct: told at once, counted when they are answered.
+    """What calls ask and tell of conduct: noted at once, counted when they are answered.
 
     An analytics.model.DisplayConduct. No call waits until it is counted, and calls that are
     answered together do not see each other.
@@ -105,10 +105,10 @@ class DeferredObservations:
         self.observe = self._uncounted.append
 
     def count(self) -> None:
-        """Count what was told."""
-        told = self._uncounted.copy()
+        """Count what was noted."""
+        noted = self._uncounted.copy()
         self._uncounted.clear()
-        for one in told:
+        for one in noted:
             try:
                 self._conduct.observe(one)
             except Exception:  # the others answered beside it count all the same
@@ -137,7 +137,7 @@ class AnalyticsSync:
         self._exchange = exchange
         self._clock = clock
         self._findings: dict[str, Saved] = {}  # still to be saved
-        self._told: dict[str, Saved] = {}  # still to be told to the others
+        self._unsent: dict[str, Saved] = {}  # still to be sent to the others
         self._counts: list[Saved] = []
         self._deltas: list[bytes] = []
         self._pace = 0  # keys saved at each look
@@ -153,7 +153,8 @@ class AnalyticsSync:
     def restore(self) -> None:
         """Take over what was saved; before the first call is answered.
 
-        A file that cannot be read is told and tried again each minute, and counting begins anew.
+        A file that cannot be read is a problem, and is tried again each minute; counting begins
+        anew.
         """
         self._take_findings()  # those that came before it could be read are still to be saved
         policy = self.conduct.policy
@@ -170,7 +171,7 @@ class AnalyticsSync:
         self._applied = set()  # it may have been killed before the file said so
         self._apply()
 
-    def turn(self) -> None:
+    def catch_up(self) -> None:
         """Before a batch of calls: count those before, and apply what was cleared."""
         self.calls.count()
         if self._clearings is not None and self._clearings.clearings_stamp != self._stamp:
@@ -185,14 +186,14 @@ class AnalyticsSync:
 
     def problems(self) -> list[str]:
         """What keeps conduct from being saved or exchanged, one sentence each."""
-        told = (
+        known = (
             self._fault,
             self._unread,
             self._unheard,
             self._file_problem,
             self._exchange_problem,
         )
-        found = [text for text in told if text is not None]
+        found = [text for text in known if text is not None]
         since = self._clock() - _STRANGE_FOR
         strangers = sorted(name for name, heard in self._strangers.items() if heard > since)
         if strangers:
@@ -237,7 +238,7 @@ class AnalyticsSync:
             self._trim()
         if self._unheard is not None:
             self._apply()
-        self.turn()
+        self.catch_up()
         self._take_findings()
         self._save([])
         if self._file.leads():
@@ -260,7 +261,7 @@ class AnalyticsSync:
 
     def clear(self, clearing: Clearing) -> None:
         """Apply a clearing that was committed here, and tell the others."""
-        self.turn()
+        self.catch_up()
         self.conduct.clear(_whose(clearing))  # also what was confirmed while it was committed
         self._take_findings()
         self._save([])
@@ -297,7 +298,7 @@ class AnalyticsSync:
         for saved in self.conduct.take_findings():
             self._findings[saved.key] = saved
             if self._exchange is not None:
-                self._told[saved.key] = saved
+                self._unsent[saved.key] = saved
 
     def _save(self, counts: list[Saved]) -> None:
         self._counts += counts
@@ -320,7 +321,7 @@ class AnalyticsSync:
         except StoreUnavailableError as error:
             self._cut_off(error)
             return
-        self.turn()
+        self.catch_up()
         for node, delta in received:
             try:
                 self.conduct.merge(node, delta)
@@ -335,15 +336,15 @@ class AnalyticsSync:
             if seen is None:
                 break
             self._deltas.append(seen)
-        told, self._told = self._told, {}  # what is found while this waits is told next time
+        unsent, self._unsent = self._unsent, {}  # what is found meanwhile is sent next time
         try:
-            await exchange.send(self._deltas, list(told.values()), now)
-            self._deltas, told = [], {}
+            await exchange.send(self._deltas, list(unsent.values()), now)
+            self._deltas, unsent = [], {}
         except StoreUnavailableError as error:
             self._cut_off(error)
             return
         finally:
-            self._told = told | self._told
+            self._unsent = unsent | self._unsent
         self._exchange_problem = None
 
     def _cut_off(self, error: StoreUnavailableError) -> None:

@@ -156,7 +156,7 @@ def test_a_node_cut_off_while_it_was_cleared_learns_it_and_brings_nothing_back(
             assert a.state() is None
             b.mend_registry()
             await until(lambda: b.registry.seq == a.registry.seq and b.registry.current)
-            b.keeper.turn()  # as before each batch of calls
+            b.keeper.catch_up()  # as before each batch of calls
             assert b.state() is None
             await round_of(b, a)
             for member in (a, b):
@@ -294,7 +294,7 @@ def test_another_worker_takes_it_over_before_its_next_call(tmp_path):
         asyncio.run(one.clear())
         assert one.state() is None
         two.registry.refresh()  # as before each batch of calls, by Service
-        two.keeper.turn()
+        two.keeper.catch_up()
         assert two.state() is None
         two.conduct.observe(next(calls(ACCESS, people(Random(1), 1), start=clock.now)))
         asyncio.run(round_of(two, one))

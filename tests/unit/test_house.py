@@ -39,8 +39,6 @@ PER_CALL = {
     "verifier/unsigned.py": {"UnsignedFacts"},
     "verifier/verdict.py": {"Result", "Verdict"},
 }
-# The room whose Structs are still made by position.
-ROOMS = {"analytics"}
 
 
 def by_position(path):
@@ -66,8 +64,7 @@ def test_every_file_of_the_product_is_seen():
 
 @pytest.mark.parametrize("name", FILES)
 def test_structs_of_many_fields_are_made_by_name(name):
-    if name.partition("/")[0] not in ROOMS:
-        assert by_position(FILES[name]) == PER_CALL.get(name, set())
+    assert by_position(FILES[name]) == PER_CALL.get(name, set())
 
 
 def test_each_exception_is_of_a_file():

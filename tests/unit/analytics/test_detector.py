@@ -123,7 +123,11 @@ def test_picture_of_the_unknown_and_of_the_innocent():
 def test_callee_that_is_no_number():
     conduct = Detector(ALONE)
     for index in range(50):
-        conduct.observe(Observation(NOON + index, (ACCESS, SPC), number("28", index), None))
+        conduct.observe(
+            Observation(
+                at=NOON + index, keys=(ACCESS, SPC), display=number("28", index), callee=None
+            )
+        )
     assert conduct.picture(ACCESS, NOON + 50).calls == 50
 
 
@@ -596,7 +600,15 @@ def test_counts_do_not_depend_on_the_order_of_deltas(some, others):
             display = number(CODES[shown % 5], shown)
             callee = number(CODES[called % 7], called)
             keys = (ACCESS, SIGNER, SPC)
-            conduct.observe(Observation(NOON + after, keys, display, callee, f"o-{shown % 3}"))
+            conduct.observe(
+                Observation(
+                    at=NOON + after,
+                    keys=keys,
+                    display=display,
+                    callee=callee,
+                    origid=f"o-{shown % 3}",
+                )
+            )
         deltas.append(conduct.take_delta())
     results = []
     for order in ((0, 1), (1, 0)):
@@ -677,10 +689,23 @@ def test_one_track_for_two_keys_says_what_two_tracks_would(history, bound):
         )
         display, callee = number(CODES[shown], 1), number(CODES[called], called)
         bound_here = bound and shown % 5 == 0
-        together.observe(Observation(at, keys, display, callee, None, bound_here))
+        together.observe(
+            Observation(
+                at=at, keys=keys, display=display, callee=callee, origid=None, bound=bound_here
+            )
+        )
         for key in keys:
             one = alone.setdefault(key, Detector(policy))
-            one.observe(Observation(at, (key,), display, callee, None, bound_here))
+            one.observe(
+                Observation(
+                    at=at,
+                    keys=(key,),
+                    display=display,
+                    callee=callee,
+                    origid=None,
+                    bound=bound_here,
+                )
+            )
     for key, one in alone.items():
         assert together.picture(key, at) == one.picture(key, at)
         assert together.finding(key, at) == one.finding(key, at)

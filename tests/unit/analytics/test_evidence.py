@@ -29,7 +29,7 @@ def driven(pairs, *, talk=None, days=1, keys=KEYS, every=20, detector=None, poli
             found = conduct.finding(keys[0], at)
             if found is not None:
                 first.setdefault(found.state, count)
-            conduct.observe(Observation(at, keys, display, callee))
+            conduct.observe(Observation(at=at, keys=keys, display=display, callee=callee))
             if talk is not None:
                 answered = random.random() < talk[0]
                 seconds = round(random.expovariate(1 / talk[1])) if answered else 0
@@ -204,7 +204,11 @@ def test_bindings_rented_to_many_agents_are_judged_together():
         at, display = NOON + 30 * turn, number(random.choice(CODES), random.randrange(500))
         caller, callee = random.choice(agents), somebody(random)
         keys = (*KEYS, agent("s-1", caller))
-        conduct.observe(Observation(at, keys, display, callee, bound=True, hidden_caller=caller))
+        conduct.observe(
+            Observation(
+                at=at, keys=keys, display=display, callee=callee, bound=True, hidden_caller=caller
+            )
+        )
         answered = random.random() < 0.4
         told = conduct.met(display, callee, answered=answered, seconds=15 if answered else 0)
         conduct.ended(ACCESS, at, told)
@@ -283,7 +287,14 @@ def test_a_key_with_many_displays_is_remembered_for_weeks():
     conduct, _ = driven(business(1, 60, 200))
     stranger = (Key(KeyKind.ACCESS, "new"),)
     for day in (5, 10):
-        conduct.observe(Observation(NOON + day * DAY, stranger, number("28", 1), number("21", day)))
+        conduct.observe(
+            Observation(
+                at=NOON + day * DAY,
+                keys=stranger,
+                display=number("28", 1),
+                callee=number("21", day),
+            )
+        )
     assert conduct._counting.table.get(ACCESS) is not None
 
 
@@ -303,6 +314,8 @@ def test_a_clearing_keeps_whom_the_caller_knows_and_asks_for_new_evidence():
     assert (kept.score, kept.aged_score, kept.again) == (0.0, 0.0, 0)
     later = DAY  # the same calls, and nothing told of how they end
     for turn, (display, callee) in enumerate(pool(2, 1_500, 200)(0)):
-        conduct.observe(Observation(NOON + later + 20 * turn, KEYS, display, callee))
+        conduct.observe(
+            Observation(at=NOON + later + 20 * turn, keys=KEYS, display=display, callee=callee)
+        )
         found = conduct.finding(ACCESS, NOON + later + 20 * turn)
         assert found is None or found.state is not State.POOLED

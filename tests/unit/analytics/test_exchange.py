@@ -29,13 +29,21 @@ def box(random, runs):
             at += 20 + random.expovariate(1 / 30)
             index = run % 5
             display = number(CODES[index], index)
-            yield Observation(int(at), keys(f"card-{index}"), display, somebody(random))
+            yield Observation(
+                at=int(at), keys=keys(f"card-{index}"), display=display, callee=somebody(random)
+            )
 
 
 def traffic(random):
     """Pools, a box, a signer that mints origids, and honest callers beside them."""
     minted = [
-        Observation(one.at, signer("9001"), one.display, one.callee, f"o-{turn}")
+        Observation(
+            at=one.at,
+            keys=signer("9001"),
+            display=one.display,
+            callee=one.callee,
+            origid=f"o-{turn}",
+        )
         for turn, one in enumerate(calls(signer("9001"), pool(random, 400, size=300), every=75))
     ]
     streams = [

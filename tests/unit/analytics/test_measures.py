@@ -479,7 +479,9 @@ def split_box(random, runs, *, cards=5, pause=30):
         index = run % cards
         for _ in range(8):
             display = number(CODES[index], index)
-            yield Observation(int(at), card(index), display, somebody(random))
+            yield Observation(
+                at=int(at), keys=card(index), display=display, callee=somebody(random)
+            )
             at += 20 + random.expovariate(1 / pause)
 
 
@@ -500,7 +502,7 @@ def runs_of_calls(random, name, hours):
     display = number(random.choice(CODES), len(name))
     while at < NOON + hours * 3_600:
         for _ in range(8):
-            yield Observation(int(at), (key,), display, somebody(random))
+            yield Observation(at=int(at), keys=(key,), display=display, callee=somebody(random))
             at += 20 + random.expovariate(1 / 30)
         at += random.uniform(400, 3_000)
 
@@ -518,7 +520,7 @@ def test_two_colleagues_in_turn_who_call_people_again_are_left_alone():
     random = Random(24)
     known = [somebody(random) for _ in range(80)]
     stream = [
-        Observation(one.at, one.keys, one.display, random.choice(known))
+        Observation(at=one.at, keys=one.keys, display=one.display, callee=random.choice(known))
         for one in split_box(random, 60, cards=2)
     ]
     untouched(Detector(ALONE), stream)
@@ -551,7 +553,8 @@ def test_clock_step_ties_nobody(step):
     every = sorted((one for stream in streams for one in stream), key=lambda one: one.at)
     middle = len(every) // 2
     stepped = [
-        Observation(one.at + step, one.keys, one.display, one.callee) for one in every[middle:]
+        Observation(at=one.at + step, keys=one.keys, display=one.display, callee=one.callee)
+        for one in every[middle:]
     ]
     untouched(only(Measure.HANDOVER), every[:middle] + stepped)
 
@@ -837,7 +840,9 @@ def test_one_agent_among_many_does_not_make_a_platform():
 
 
 def test_who_calls_behind_a_binding_need_not_be_known():
-    binding = Observation(NOON, (ACCESS, SUBJECT), number("28", 1), number("10", 2), bound=True)
+    binding = Observation(
+        at=NOON, keys=(ACCESS, SUBJECT), display=number("28", 1), callee=number("10", 2), bound=True
+    )
     conduct = Detector(ALONE)
     conduct.observe(binding)
     assert conduct.picture(ACCESS, NOON).calls == 1

@@ -290,7 +290,19 @@ def test_subjects_behind_a_signer_are_hit_when_they_call_while_it_is_pooled():
 
 
 def _finding(key, measure, *beside):
-    return Finding(key, State.POOLED, measure, 2.0, {}, {}, 86_400, (), 0, 99, beside)
+    return Finding(
+        key=key,
+        state=State.POOLED,
+        measure=measure,
+        strength=2.0,
+        figures={},
+        thresholds={},
+        window=86_400,
+        samples=(),
+        since=0,
+        until=99,
+        beside=beside,
+    )
 
 
 def test_an_spc_with_minted_origids_is_labelled_and_fails_for_anything_beside():

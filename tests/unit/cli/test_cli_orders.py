@@ -17,17 +17,16 @@ from zhenxian.cli.orders import app
 from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.registry.forms import row_of
 from zhenxian.registry.model import TargetKind
-from zhenxian.registry.node_key import load_pins
 from zhenxian.registry.orders import (
     Action,
     Instruction,
     claimed,
     lifted,
-    load_issuers,
     order_of,
     read_instruction,
     sign_instruction,
 )
+from zhenxian.service.order_files import load_issuers, load_pins
 from zhenxian.service.problems import remarks
 from zhenxian.simulation.demo import REGULATOR
 from zhenxian.stores.key_file import load_node_key

@@ -29,13 +29,13 @@ from zhenxian.registry.orders import (
     OrderRefusedError,
     claimed,
     lifted,
-    load_issuers,
     order_of,
     read_acknowledgement,
     read_instruction,
     sign_instruction,
     unfounded,
 )
+from zhenxian.service.order_files import load_issuers
 from zhenxian.stores.key_file import load_node_key
 
 NOW = 1_790_000_000

@@ -52,10 +52,41 @@ def test_an_order_in_words():
 @pytest.mark.parametrize(
     ("binding", "hidden_caller", "told"),
     [
-        (None, None, Observation(9, KEYS, DISPLAY, CALLEE, "o", False, 5)),
-        (None, OWN, Observation(9, KEYS, DISPLAY, CALLEE, "o", False, 5)),
-        (BINDING, None, Observation(9, KEYS, DISPLAY, CALLEE, "o", True, 5)),
-        (BINDING, OWN, Observation(9, (*KEYS, AGENT), DISPLAY, CALLEE, "o", True, 5, OWN)),
+        (
+            None,
+            None,
+            Observation(
+                at=9, keys=KEYS, display=DISPLAY, callee=CALLEE, origid="o", bound=False, mark=5
+            ),
+        ),
+        (
+            None,
+            OWN,
+            Observation(
+                at=9, keys=KEYS, display=DISPLAY, callee=CALLEE, origid="o", bound=False, mark=5
+            ),
+        ),
+        (
+            BINDING,
+            None,
+            Observation(
+                at=9, keys=KEYS, display=DISPLAY, callee=CALLEE, origid="o", bound=True, mark=5
+            ),
+        ),
+        (
+            BINDING,
+            OWN,
+            Observation(
+                at=9,
+                keys=(*KEYS, AGENT),
+                display=DISPLAY,
+                callee=CALLEE,
+                origid="o",
+                bound=True,
+                mark=5,
+                hidden_caller=OWN,
+            ),
+        ),
     ],
 )
 def test_what_a_call_tells_of_conduct(binding, hidden_caller, told):

@@ -27,6 +27,11 @@ def keeper(path, policy=POLICY, now=NOON):
     return made
 
 
+def observation(key, index, at=NOON):
+    """A call of the key, with a display and a callee of its own."""
+    return Observation(at=at, keys=(key,), display=number("28", index), callee=number("10", index))
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "conduct.db"
@@ -50,7 +55,7 @@ from streams import ACCESS, calls, pool
 from test_analytics_sync import keeper
 kept = keeper(Path({path!r}))
 for observation in calls(ACCESS, pool(Random(1), 100)):
-    kept.turn()  # as before each batch of calls
+    kept.catch_up()  # as before each batch of calls
     found = kept.conduct.finding(ACCESS, observation.at)
     if found is not None and found.state == 2:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -70,8 +75,7 @@ def test_counts_are_saved_within_the_stated_time(path):
     kept = keeper(path, ALONE)
     keys = [Key(KeyKind.ACCESS, f"a-{index}") for index in range(12_000)]
     for index, key in enumerate(keys):
-        seen = (key,), number("28", index), number("10", index)
-        kept.conduct.observe(Observation(NOON, *seen))
+        kept.conduct.observe(observation(key, index))
 
     async def looks():
         for _ in range(SAVED_WITHIN * 2):
@@ -86,8 +90,7 @@ def test_counts_are_saved_within_the_stated_time(path):
 def test_no_more_keys_are_kept_than_are_remembered(path):
     kept = keeper(path)
     for index in range(400):
-        seen = (Key(KeyKind.ACCESS, f"a-{index}"),), number("28", index), number("10", index)
-        kept.conduct.observe(Observation(NOON + index, *seen))
+        kept.conduct.observe(observation(Key(KeyKind.ACCESS, f"a-{index}"), index, NOON + index))
         if index % 20 == 0:
             asyncio.run(kept.look())
     asyncio.run(kept.close())
@@ -109,7 +112,7 @@ def test_a_file_that_cannot_be_written_is_told_and_written_when_it_can(path):
     blocker = sqlite3.connect(path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     fed(kept.conduct, calls(ACCESS, pool(Random(1), 100)))
-    kept.turn()
+    kept.catch_up()
     (problem,) = kept.problems()
     assert "restart" in problem
     assert kept.conduct.finding(ACCESS, AT) is not None  # in force all the same
@@ -123,8 +126,7 @@ def test_a_file_that_cannot_be_written_is_told_and_written_when_it_can(path):
 def test_while_nothing_can_be_written_counts_wait_where_they_are_bounded(path):
     kept = keeper(path, ALONE)
     for index in range(1_000):
-        seen = (Key(KeyKind.ACCESS, f"a-{index}"),), number("28", index), number("10", index)
-        kept.conduct.observe(Observation(NOON, *seen))
+        kept.conduct.observe(observation(Key(KeyKind.ACCESS, f"a-{index}"), index))
     blocker = sqlite3.connect(path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
 
@@ -146,14 +148,14 @@ class Slow:
     """An exchange; while it is sent to, something happens."""
 
     def __init__(self, meanwhile):
-        self.meanwhile, self.told, self.fails = meanwhile, [], 0
+        self.meanwhile, self.sent, self.fails = meanwhile, [], 0
 
     async def send(self, deltas, findings, now):
         self.meanwhile()
         if self.fails:
             self.fails -= 1
             raise StoreUnavailableError("away")
-        self.told += [(one.key, one.content is None) for one in findings]
+        self.sent += [(one.key, one.content is None) for one in findings]
 
     async def receive(self, now):
         return []
@@ -170,7 +172,7 @@ def test_what_is_found_while_the_others_are_told_is_told_next(path, fails):
     def found():
         if not kept.conduct.standing(AT):
             fed(kept.conduct, calls(ACCESS, pool(Random(1), 100)))
-            kept.turn()  # as before a batch of calls
+            kept.catch_up()  # as before a batch of calls
 
     exchange = Slow(found)
     exchange.fails = fails
@@ -181,7 +183,7 @@ def test_what_is_found_while_the_others_are_told_is_told_next(path, fails):
             await kept.look()
 
     asyncio.run(looks())
-    assert exchange.told == [(str(ACCESS), False)]
+    assert exchange.sent == [(str(ACCESS), False)]
 
 
 def test_a_node_that_cannot_be_read_is_told_of_until_it_is_silent(path):
@@ -216,7 +218,7 @@ def test_a_file_that_cannot_be_read_is_told_until_it_can(path):
     kept.restore()
     assert "cannot be read" in kept.problems()[0]
     fed(kept.conduct, calls(SUBJECT, pool(Random(2), 100)))
-    kept.turn()  # saved, which reads nothing
+    kept.catch_up()  # saved, which reads nothing
     asyncio.run(kept.look())
     assert "cannot be read" in kept.problems()[0]
     file.execute("ALTER TABLE away RENAME TO counts")
@@ -260,8 +262,8 @@ def test_a_call_that_cannot_be_counted_costs_that_call_only(path, monkeypatch, c
     monkeypatch.setattr(kept.conduct, "observe", faulty)
     for one in (first, second, third):
         kept.calls.observe(one)
-    kept.turn()
-    kept.turn()
+    kept.catch_up()
+    kept.catch_up()
     assert kept.conduct.picture(ACCESS, AT).calls == 2
     assert caplog.text.count("a call is not counted") == 1
 
