@@ -76,7 +76,7 @@ def requires(authenticator: Authenticator, thing: Thing, action: Action) -> Any:
     may = frozenset(roles)
 
     @needs(thing, action)
-    def check(request: Request) -> Principal:
+    async def check(request: Request) -> Principal:  # no coroutine would need a thread
         principal = asking(authenticator, request.scope)
         if principal is None:
             raise HTTPException(401, UNKNOWN, CHALLENGE)

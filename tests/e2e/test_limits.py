@@ -69,7 +69,8 @@ def test_no_thread_more_is_needed_once_it_runs(confined):
         assert signed(client, BANK)["attest"] == "A"
         token = signed(client, BANK)["identity"]
         assert verdict(client, BANK, token)["verstat"] == "TN-Validation-Passed"
-        for path in ("/readyz", "/metrics", "/v1/holdings", "/v1/exports/holdings"):
+        chain = service.x5u("1001").removeprefix(service.base)
+        for path in ("/readyz", "/metrics", "/v1/holdings", "/v1/exports/holdings", chain):
             assert client.get(path).status_code == 200, path
         assert client.get("/v1/subjects/nobody").status_code == 404
         put = client.put("/v1/subjects/x", json={"name": "x"}, params={"reason": "a"})
