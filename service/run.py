@@ -189,6 +189,8 @@ async def serve(
         ConfigError: before anything is served.
     """
     sys.setswitchinterval(_SWITCH)
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ready_threads())
     service = build(settings, metrics_folder=metrics_folder)
     calls, admin = applications(service)
     for app in (calls, admin):
@@ -205,8 +207,6 @@ async def serve(
         for server, _ in servers:
             handshakes.append(_own_handshakes(server.config))
         tls.contexts += [each.context for each in handshakes]
-    loop = asyncio.get_running_loop()
-    loop.set_default_executor(ready_threads())
 
     def stop() -> None:
         for server, _ in servers:
