@@ -139,7 +139,7 @@ class _Flood(threading.Thread):
                 answer = by[number].recv(65_536)
                 assert answer, "closed"
                 answer = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
-                if not answer:
+                if not answer.startswith(b"HTTP/1.1 "):  # the rest of one
                     continue
                 if answer.startswith(b"HTTP/1.1 200 "):
                     self.served += 1
@@ -195,61 +195,6 @@ def test_who_comes_when_too_many_wait_is_told_to_come_again(serve, dialect, form
     assert b"\r\nretry-after: 1\r\n" in answer
     assert b"more calls wait" in answer
     assert form in answer
-
-
-class _Open(threading.Thread):
-    """Calls at a rate that nobody's answers slow down, on many connections."""
-
-    def __init__(self, port, rate, connections=400):
-        super().__init__()
-        self._all = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(connections)]
-        for each in self._all:
-            each.setblocking(False)
-        body = dumps(signing(BANK))
-        self._call = raw(SIGNING, body, f"content-length: {len(body)}")
-        self._rate = rate
-        self.ended = threading.Event()
-        self.sent = self.unsent = 0
-
-    def run(self):
-        began, turn = time.monotonic(), itertools.cycle(self._all)
-        while not self.ended.wait(0.005):
-            due = int((time.monotonic() - began) * self._rate) - self.sent - self.unsent
-            for _ in range(due):
-                one = next(turn)
-                with contextlib.suppress(BlockingIOError):
-                    while one.recv(1_048_576):
-                        pass
-                try:  # what a full buffer takes in part would be no call
-                    whole = one.send(self._call) == len(self._call)
-                    assert whole
-                    self.sent += 1
-                except BlockingIOError:
-                    self.unsent += 1
-        for each in self._all:
-            each.close()
-
-
-def test_at_three_times_its_capacity_administration_is_answered(serve):
-    service = serve()
-    with service.client(timeout=30) as client:
-        put = lambda: client.put(  # noqa: E731
-            "/v1/subjects/someone", json={"name": "S"}, params={"reason": "a"}
-        )
-        idle = max(_took(lambda: client.get("/readyz")), _took(put))
-        with _flooded(service, 32) as flood:
-            before, began = flood.served, time.monotonic()
-            time.sleep(0.5)
-            capacity = (flood.served - before) / (time.monotonic() - began)
-        flood = _Open(service.port, 3 * capacity)
-        flood.start()
-        try:
-            until(lambda: flood.sent > capacity / 2, 30)
-            for ask in (lambda: client.get("/readyz"), put):
-                assert min(_took(ask) for _ in range(5)) < max(1.0, 50 * idle)
-        finally:
-            flood.ended.set()
-            flood.join()
 
 
 def test_pipelined_calls_are_answered_in_their_order_while_others_wait(serve):
