@@ -362,6 +362,7 @@ def node_key(settings: Settings) -> NodeKey:
     return load_node_key(settings.data / "node.key", name)
 
 
+_Routers = tuple[list[APIRouter], APIRouter, list[APIRouter]]
 _OF_CALLS: Final = {404: Reason.RESOURCE_NOT_FOUND, 405: Reason.METHOD_NOT_ALLOWED}
 
 
@@ -416,8 +417,9 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
 
     The documents describe both: an engineer reads one page.
     """
-    per_call, health, administration = _routers(service)
-    described = documented(service)
+    routers = _routers(service)
+    per_call, health, administration = routers
+    described = _described(service, routers)
     docs = docs_router(described, service.authenticator, service.credential, service.clock)
     dialect = spoken(service.settings.server.dialect)
     calls = _application(dialect, service.authenticator)
@@ -434,14 +436,18 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
 
 def documented(service: Service) -> FastAPI:
     """An application with the routes of both listeners, which the documents describe."""
-    per_call, health, administration = _routers(service)
+    return _described(service, _routers(service))
+
+
+def _described(service: Service, routers: _Routers) -> FastAPI:
+    per_call, health, administration = routers
     app = _application(spoken(service.settings.server.dialect), service.authenticator)
     for router in (*per_call, health, *administration):
         app.include_router(router)
     return app
 
 
-def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRouter]]:
+def _routers(service: Service) -> _Routers:
     """The routes of the calls listener, of health, and of administration."""
     per_call: list[APIRouter] = [
         calls_router(service.calls),
