@@ -415,7 +415,8 @@ def _application(dialect: Dialect, authenticator: Authenticator) -> FastAPI:
 def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
     """The application of the calls listener, and that of the admin listener if there is one.
 
-    The documents describe both: an engineer reads one page.
+    The documents describe both: an engineer reads one page. Routes are shared rather than included:
+    the framework analyses an included route anew, for each application and at its first request.
     """
     routers = _routers(service)
     per_call, health, administration = routers
@@ -424,13 +425,13 @@ def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
     dialect = spoken(service.settings.server.dialect)
     calls = _application(dialect, service.authenticator)
     for router in (*per_call, health):
-        calls.include_router(router)
+        calls.routes.extend(router.routes)
     admin = calls
     if service.settings.server.admin is not None:
         admin = _application(dialect, service.authenticator)
-        admin.include_router(health)
+        admin.routes.extend(health.routes)
     for router in (*administration, docs):
-        admin.include_router(router)
+        admin.routes.extend(router.routes)
     return calls, admin if admin is not calls else None
 
 
@@ -443,7 +444,7 @@ def _described(service: Service, routers: _Routers) -> FastAPI:
     per_call, health, administration = routers
     app = _application(spoken(service.settings.server.dialect), service.authenticator)
     for router in (*per_call, health, *administration):
-        app.include_router(router)
+        app.routes.extend(router.routes)
     return app
 
 

@@ -1,5 +1,7 @@
 """What every test may use: a world of its own."""
 
+from typing import ClassVar
+
 import fastapi._compat.v2 as compiled
 import pytest
 from fleet.redis_server import RedisServer
@@ -10,7 +12,7 @@ from simulator import World
 class _CompiledOnce:
     """As TypeAdapter: hundreds of services have the same parameters, which take most of a start."""
 
-    _made: dict = {}
+    _made: ClassVar[dict] = {}
 
     def __class_getitem__(cls, item):
         return TypeAdapter[item]
