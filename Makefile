@@ -3,7 +3,7 @@ PY := .venv/bin/python
 # A file's tests stay together, in one process: what they share is started once. What waits for
 # real servers comes first, so that no core is idle at the end.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
-.PHONY: help setup setup-dev run demo demo-sip test unit lint format bare bench bench-sip bench-registry bench-stalls eval eval-full eval-structure mutants docs lock clean
+.PHONY: help setup setup-dev run demo demo-sip test coverage unit lint format bare bench bench-sip bench-registry bench-stalls eval eval-full eval-structure mutants docs lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -27,7 +27,11 @@ demo-sip: setup-dev ## Calls through two Kamailios and a hostile middle, then 30
 test: setup-dev ## Checks and the whole test suite, with real peers; or TESTS="tests/unit/certs"
 	@scripts/peers test
 	@$(MAKE) --no-print-directory lint
-	@$(PY) -m pytest -q --durations=20 $(PARALLEL) $(if $(TESTS),$(TESTS),--cov --cov-report=term:skip-covered)
+	@$(PY) -m pytest -q --durations=20 $(PARALLEL) $(TESTS)
+
+coverage: setup-dev ## The whole suite again, slower, and which lines and branches no test reached
+	@scripts/peers test
+	@$(PY) -m pytest -q $(PARALLEL) --cov --cov-report=term:skip-covered
 
 unit: setup-dev ## Only the tests that need no socket and no peer
 	@$(PY) -m pytest -q $(PARALLEL) tests/unit tests/property tests/test_vectors.py

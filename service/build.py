@@ -369,6 +369,7 @@ def node_key(settings: Settings) -> NodeKey:
     return load_node_key(settings.data / "node.key", name)
 
 
+_Routers = tuple[list[APIRouter], APIRouter, list[APIRouter]]
 _OF_CALLS: Final = {404: Reason.RESOURCE_NOT_FOUND, 405: Reason.METHOD_NOT_ALLOWED}
 
 
@@ -422,34 +423,40 @@ def _application(dialect: Dialect, authenticator: Authenticator) -> FastAPI:
 def applications(service: Service) -> tuple[FastAPI, FastAPI | None]:
     """The application of the calls listener, and that of the admin listener if there is one.
 
-    The documents describe both: an engineer reads one page.
+    The documents describe both: an engineer reads one page. Routes are shared rather than included:
+    the framework analyses an included route anew, for each application and at its first request.
     """
-    per_call, health, administration = _routers(service)
-    described = documented(service)
+    routers = _routers(service)
+    per_call, health, administration = routers
+    described = _described(service, routers)
     docs = docs_router(described, service.authenticator, service.credential, service.clock)
     dialect = spoken(service.settings.server.dialect)
     calls = _application(dialect, service.authenticator)
     for router in (*per_call, health):
-        calls.include_router(router)
+        calls.routes.extend(router.routes)
     admin = calls
     if service.settings.server.admin is not None:
         admin = _application(dialect, service.authenticator)
-        admin.include_router(health)
+        admin.routes.extend(health.routes)
     for router in (*administration, docs):
-        admin.include_router(router)
+        admin.routes.extend(router.routes)
     return calls, admin if admin is not calls else None
 
 
 def documented(service: Service) -> FastAPI:
     """An application with the routes of both listeners, which the documents describe."""
-    per_call, health, administration = _routers(service)
+    return _described(service, _routers(service))
+
+
+def _described(service: Service, routers: _Routers) -> FastAPI:
+    per_call, health, administration = routers
     app = _application(spoken(service.settings.server.dialect), service.authenticator)
     for router in (*per_call, health, *administration):
-        app.include_router(router)
+        app.routes.extend(router.routes)
     return app
 
 
-def _routers(service: Service) -> tuple[list[APIRouter], APIRouter, list[APIRouter]]:
+def _routers(service: Service) -> _Routers:
     """The routes of the calls listener, of health, and of administration."""
     per_call: list[APIRouter] = [
         calls_router(service.calls),

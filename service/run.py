@@ -167,13 +167,6 @@ def _own_handshakes(config: uvicorn.Config) -> Handshakes:
     return made
 
 
-def _make_routes(app: FastAPI) -> None:
-    """Have the framework prepare all routes, as it would while the first request waits."""
-    scope = {"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []}
-    for route in app.routes:
-        route.matches(dict(scope))
-
-
 async def serve(
     settings: Settings,
     calls_socket: socket.socket,
@@ -193,9 +186,6 @@ async def serve(
     loop.set_default_executor(ready_threads())
     service = build(settings, metrics_folder=metrics_folder)
     calls, admin = applications(service)
-    for app in (calls, admin):
-        if app is not None:
-            _make_routes(app)
     for_calls, for_administration = protocols(service)
     servers = [(_Server(_config(settings, calls, for_calls)), calls_socket)]
     if admin is not None and admin_socket is not None:

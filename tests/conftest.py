@@ -1,8 +1,30 @@
 """What every test may use: a world of its own."""
 
+from typing import ClassVar
+
+import fastapi._compat.v2 as compiled
 import pytest
 from fleet.redis_server import RedisServer
+from pydantic import TypeAdapter
 from simulator import World
+
+
+class _CompiledOnce:
+    """As TypeAdapter: hundreds of services have the same parameters, which take most of a start."""
+
+    _made: ClassVar[dict] = {}
+
+    def __class_getitem__(cls, item):
+        return TypeAdapter[item]
+
+    def __new__(cls, kind, config=None):
+        key = (repr(kind), repr(config))
+        if key not in cls._made:
+            cls._made[key] = TypeAdapter(kind, config=config)
+        return cls._made[key]
+
+
+compiled.TypeAdapter = _CompiledOnce
 
 
 @pytest.fixture

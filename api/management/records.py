@@ -43,7 +43,7 @@ from zhenxian.api.management.parameters import (
     span_key,
 )
 from zhenxian.api.management.questions import question_routes
-from zhenxian.api.management.trace import trace_router
+from zhenxian.api.management.trace import trace_route
 from zhenxian.api.permissions import RECORDS, Action, Thing
 from zhenxian.api.reading import PlainRoute
 from zhenxian.api.schema import answered
@@ -98,7 +98,7 @@ def registry_router(
     _rotation_route(routes, editor, authenticator)
     order_routes(routes, editor, authenticator, pins)
     question_routes(routes, editor, authenticator, plan)
-    routes.include_router(trace_router(registry, authenticator, given_for))
+    trace_route(routes, registry, authenticator, given_for)
     return routes
 
 

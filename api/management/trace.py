@@ -19,17 +19,17 @@ from zhenxian.signer.origids import Given
 Origid = Annotated[str, Path(min_length=1, max_length=128, description="Of a token.")]
 
 
-def trace_router(
+def trace_route(
+    routes: APIRouter,
     registry: RegistryStore,
     authenticator: Authenticator,
     given_for: Callable[[str], Awaitable[Given | None]],
-) -> APIRouter:
-    """The route that traces an origid.
+) -> None:
+    """Add the route that traces an origid.
 
     Args:
         given_for: what the origid of a call was given for.
     """
-    routes = APIRouter()
     audit = requires(authenticator, Thing.ORIGIDS, Action.READ)
 
     async def access_of(origid: str) -> Access | None:
@@ -61,5 +61,3 @@ def trace_router(
             told = {"id": given.access or None, "origid": given.stable}
             return {**told, "current": False, "call": call}
         return {**shown(access, principal), "current": False, "call": call}
-
-    return routes

@@ -398,7 +398,6 @@ def test_over_tls_the_same_holds(serve, tmp_path):
             assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
         for number in range(4):
             connection = stack.enter_context(connect())
-            connection.settimeout(0.5)
             if number < 3:
                 connection.sendall(b"GET /")  # begun, so it does not give way
                 time.sleep(0.1)

@@ -464,7 +464,7 @@ def test_orders_that_are_refused_do_not_count(redis, tmp_path):
             await until(lambda: b.seq == 3)
             assert b.order(Who(subjects=("bank",)), 2**40) is None
             assert b.order(Who(subjects=("shop",)), 2**40).id == "good"
-            assert any("order bad: forged" in problem for problem in b.problems())
+            await until(lambda: any("order bad: forged" in each for each in b.problems()))
 
     asyncio.run(run())
 
