@@ -63,6 +63,7 @@ from zhenxian.service.chains import ChainKeeper
 from zhenxian.service.data_folder import make_data_folder
 from zhenxian.service.disk import Disk
 from zhenxian.service.figures import publish
+from zhenxian.service.identity_key import identity_key_of
 from zhenxian.service.imports import RunningImports
 from zhenxian.service.numbers import plan_of, reading_of
 from zhenxian.service.order_files import load_issuers, load_pins
@@ -84,7 +85,7 @@ from zhenxian.signer.analytics import PooledSigning
 from zhenxian.sip.answering import SipCalls
 from zhenxian.sip.routes import sip_router
 from zhenxian.stores.analytics.sync import AnalyticsSync
-from zhenxian.stores.clock import ClockGuard
+from zhenxian.stores.clock import CLOCK_FILE, ClockGuard
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.key_file import load_node_key
@@ -133,9 +134,13 @@ def build(
     issuers = load_issuers(settings.registry.issuers)
     pins = load_pins(settings.registry.nodes)
     node = node_key(settings)
-    identity_key = pseudonym_key(settings.registry.identity_key or data / "identity.key")
+    identity_key = identity_key_of(settings)
     fleet = _fleet(settings)
-    guard = ClockGuard(clock) if clock is time.time else ClockGuard(clock, clock, lambda: None)
+    guard = (
+        ClockGuard(kept=data / CLOCK_FILE)
+        if clock is time.time
+        else ClockGuard(clock, clock, lambda: None)
+    )
     registry = (
         EmbeddedRegistry(data / REGISTRY_FILE, node, guard=guard)
         if fleet is None
@@ -338,7 +343,9 @@ def open_fleet(settings: Settings) -> FleetRegistry:
     fleet = _fleet(settings)
     if fleet is None:
         raise ConfigError("this node belongs to no fleet: fleet.url is not set")
-    return _fleet_registry(settings, fleet, load_issuers(settings.registry.issuers))
+    make_data_folder(settings.data)
+    guard = ClockGuard(kept=settings.data / CLOCK_FILE)
+    return _fleet_registry(settings, fleet, load_issuers(settings.registry.issuers), guard)
 
 
 def _fleet_registry(
@@ -382,17 +389,18 @@ def _application(dialect: Dialect, authenticator: Authenticator) -> FastAPI:
 
     app.add_middleware(Entrance, authenticator=authenticator)
 
+    # Coroutines: what is no coroutine is run in a thread, and there may be none.
     @app.exception_handler(ZhenxianError)
-    def ours(_: Request, error: ZhenxianError) -> JSONResponse:
+    async def ours(_: Request, error: ZhenxianError) -> JSONResponse:
         return error_response(error)
 
     @app.exception_handler(RequestValidationError)
-    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         sentences = (f"{member(entry['loc'])}: {sentence(entry)}" for entry in error.errors())
         return problem(422, "Invalid request", "; ".join(sentences))
 
     @app.exception_handler(StarletteHTTPException)
-    def refused(request: Request, error: HTTPException) -> Response:
+    async def refused(request: Request, error: HTTPException) -> Response:
         reason = _OF_CALLS.get(error.status_code)
         response: Response
         if reason is not None and of_calls(request.scope["path"]):
@@ -405,7 +413,7 @@ def _application(dialect: Dialect, authenticator: Authenticator) -> FastAPI:
         return response
 
     @app.exception_handler(Exception)
-    def failed(_: Request, __: Exception) -> JSONResponse:
+    async def failed(_: Request, __: Exception) -> JSONResponse:
         """Told without its text, which may name numbers; the server logs it."""
         return problem(500, "Internal error", INTERNAL)
 

@@ -36,6 +36,7 @@ from zhenxian.service.listeners import protocols
 from zhenxian.service.problems import problems
 from zhenxian.service.settings import Settings, listener_address, loopback, loopback_host
 from zhenxian.service.sip import SipListeners, bind_sip, close_all
+from zhenxian.service.threads import ready_threads
 from zhenxian.service.tls import ListenerCertificate
 from zhenxian.service.watch import Watcher
 from zhenxian.telemetry.logs import configure_logging
@@ -44,7 +45,7 @@ _BACKLOG: Final = 2048  # connections the kernel holds while a worker is busy
 _LOOK_EVERY: Final = 0.2  # seconds between two looks whether all workers live
 _GRACE: Final = 5  # seconds beyond the graceful stop before a worker is killed
 _ORPHAN_GRACE: Final = 3.0  # seconds for a worker without supervisor: the next waits for its lock
-_SWITCH: Final = 0.0005  # seconds that a thread may keep the interpreter from the event loop
+_SWITCH: Final = 0.0001  # seconds that a thread may keep the interpreter from the event loop
 _COLLECT: Final = (50_000, 20, 50)  # allocations, and younger collections, between collections
 _RESTART_AFTER: Final = 1.0  # seconds before a worker that died is replaced
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -181,6 +182,8 @@ async def serve(
         ConfigError: before anything is served.
     """
     sys.setswitchinterval(_SWITCH)
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ready_threads())
     service = build(settings, metrics_folder=metrics_folder)
     calls, admin = applications(service)
     for_calls, for_administration = protocols(service)
@@ -194,7 +197,6 @@ async def serve(
         for server, _ in servers:
             handshakes.append(_own_handshakes(server.config))
         tls.contexts += [each.context for each in handshakes]
-    loop = asyncio.get_running_loop()
 
     def stop() -> None:
         for server, _ in servers:

@@ -99,6 +99,12 @@ class PlainRegistry:
         held = [e for e in self._all(Kind.HOLDING, records) if tn in e[1].numbers]
         return min(held, key=lambda e: e[1].numbers.size, default=None)
 
+    def around(self, numbers):
+        held = [h for _, h in self._all(Kind.HOLDING) if h.numbers.covers(numbers)]
+        return min(
+            (h for h in held if h.numbers != numbers), key=lambda h: h.numbers.size, default=None
+        )
+
     def touching(self, numbers):
         for _, held in self._all(Kind.HOLDING):
             a, b = held.numbers, numbers

@@ -37,6 +37,7 @@ from zhenxian.api.calls.requests import (
     read_signing,
     read_verification,
 )
+from zhenxian.api.calls.turns import Turns
 from zhenxian.api.permissions import Action, Thing, roles_of
 from zhenxian.calls.diversion import Forwarded, divert, unproven
 from zhenxian.calls.pipeline import (
@@ -93,7 +94,8 @@ class Calls:
     """Answers signing and verification requests.
 
     Attributes:
-        asking: calls that wait for the answer of a store that this process shares with others.
+        asking: calls that wait for the answer of a store that this process shares with others,
+            or, where the protocol leaves them to the application, for their turn.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Calls:
         self._authenticator = authenticator
         self._rejection = rejection
         self.asking = 0
+        self._turns = Turns()
         self._refusals = {d: answers.refused(Reason.OVERLOADED, (), d) for d in Dialect}
         self._run = secrets.token_hex(8).encode()
         self._numbers = itertools.count(1)
@@ -150,6 +153,13 @@ class Calls:
 
     async def answer_waiting(self, request: Incoming) -> Answer:
         """Answer one request, and fetch the certificates a verification waits for."""
+        if self.asking > self.policy.max_waiting:
+            return self.overloaded(request)
+        self.asking += 1
+        try:
+            await self._turns.mine()
+        finally:
+            self.asking -= 1
         (first,) = self.answer_all((request,))
         self.answered()
         if isinstance(first, Answer):

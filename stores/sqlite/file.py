@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
-from zhenxian.registry.journal import Change, Commit, Version
+from zhenxian.registry.journal import Change, Commit, Nested, Version
 from zhenxian.registry.model import (
     Access,
     Binding,
@@ -29,7 +29,7 @@ from zhenxian.registry.model import (
     span,
 )
 from zhenxian.registry.orders import OrderIndex
-from zhenxian.registry.rules import FOREVER, check
+from zhenxian.registry.rules import FOREVER, check, taken_out_of
 from zhenxian.stores.sqlite.bindings import BindingTable
 from zhenxian.stores.sqlite.connection import Connection
 from zhenxian.stores.sqlite.holdings import HoldingTable
@@ -110,7 +110,7 @@ class RegistryFile:
 
         Args:
             after: `following` of the page before.
-            subject: only this subject's holdings, accesses or exemptions.
+            subject: only this subject's holdings, accesses, exemptions or (a platform's) bindings.
         """
         return self._table[kind].page(after, limit, subject)
 
@@ -125,6 +125,10 @@ class RegistryFile:
     def touching(self, numbers: TNRange) -> Iterator[Holding]:
         """The holdings that overlap the range, and neither lies within the other."""
         return self.tables.holdings.touching(numbers)
+
+    def around(self, numbers: TNRange) -> Holding | None:
+        """The most specific holding of more numbers that has all of these."""
+        return self.tables.holdings.around(numbers)
 
     def holdings(self) -> Iterator[tuple[int, Holding]]:
         """All holdings with their versions, streamed."""
@@ -244,6 +248,7 @@ class RegistryFile:
         now: int,
         request: bytes = b"",
         fingerprint: bytes = b"",
+        nested: Nested = Nested.TAKEN,
         dry_run: bool = False,
     ) -> Commit:
         """Check changes, one after the other, and commit them all, or none.
@@ -271,8 +276,11 @@ class RegistryFile:
             if len({(change.kind, change.key) for change in changes}) != len(changes):
                 raise ConfigError("one request changes each record once")
             checked = []
+            taken_out = 0
             for change in changes:
-                accepted = check(change, self, now)
+                accepted = check(change, self, now, nested)
+                if nested is Nested.COUNTED and taken_out_of(accepted, self) is not None:
+                    taken_out += 1
                 self.apply_change(accepted, seq)
                 checked.append(accepted)
             commit = Commit(
@@ -283,6 +291,7 @@ class RegistryFile:
                 changes=tuple(checked),
                 request=request,
                 fingerprint=fingerprint,
+                taken_out=taken_out,
             )
             self.record(commit)
         return commit

@@ -94,6 +94,13 @@ class HoldingTable(Table):
                 if not held.numbers.covers(numbers) and not numbers.covers(held.numbers):
                     yield held
 
+    def around(self, numbers: TNRange) -> Holding | None:
+        """The most specific holding of more numbers that has all of these."""
+        for _, held in self.levels(numbers.first):
+            if held.numbers.covers(numbers) and held.numbers != numbers:
+                return held
+        return None
+
     def first_of(self, subject: str) -> TNRange | None:
         """Some number or range that the subject holds; None when it holds none."""
         row = self._connection.one(_HELD, subject)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -250,3 +252,37 @@ def test_the_demonstration_ends_its_service_however_it_ends(tmp_path, number):
         demonstration.kill()
         demonstration.wait()
         log.close()
+
+
+def test_a_clock_that_was_set_while_nothing_ran_is_found_at_the_next_start(serve):
+    service = serve()
+    kept = service.folder / "state" / "clock.json"
+
+    def put(client):
+        return client.put("/v1/subjects/x", json={"name": "x"}, params={"reason": "a"})
+
+    with service.client() as client:
+        assert put(client).status_code == 200
+    until(kept.exists)
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert service.stop() == 0
+    stood = json.loads(kept.read_bytes())
+    kept.write_text(json.dumps(stood | {"offset": stood["offset"] - 86_400}))
+    for _ in range(2):  # another restart makes it no better
+        service.start()
+        with service.client() as client:
+            refused = put(client)
+            assert refused.status_code == 503
+            assert "the clock was set ahead by 86" in refused.json()["detail"]
+            assert "clock: the clock was set" in str(client.get("/readyz").json()["remarks"])
+            assert signed(client, BANK)["attest"] == "A"
+        assert service.stop() == 0
+    service.start()
+    with service.client() as client:
+        accepted = client.post("/v1/clock/acceptance", params={"reason": "a"})
+        assert accepted.status_code == 200
+        assert put(client).status_code == 200
+    assert service.stop() == 0
+    service.start()
+    with service.client() as client:
+        assert put(client).status_code == 200
