@@ -90,11 +90,7 @@ class CallPolicy(Struct, frozen=True, kw_only=True):
 
 
 class Calls:
-    """Answers signing and verification requests.
-
-    Attributes:
-        asking: calls that wait for the answer of a store that this process shares with others.
-    """
+    """Answers signing and verification requests."""
 
     def __init__(
         self,
@@ -107,10 +103,14 @@ class Calls:
         self.pipeline = pipeline
         self._authenticator = authenticator
         self._rejection = rejection
-        self.asking = 0
         self._refusals = {d: answers.refused(Reason.OVERLOADED, (), d) for d in Dialect}
         self._run = secrets.token_hex(8).encode()
         self._numbers = itertools.count(1)
+
+    @property
+    def asking(self) -> int:
+        """Calls that wait for the answer of a store that is shared with other processes."""
+        return self.pipeline.asking
 
     def answer_all(self, requests: Sequence[Incoming]) -> list[Answer | Later]:
         """Answer requests that arrived together, each with an answer of its own. Never raises.
@@ -164,11 +164,7 @@ class Calls:
             return answer
         try:
             if isinstance(waiting, Asking):
-                self.asking += 1
-                try:
-                    judged = await self.pipeline.ask(waiting, self._written)
-                finally:
-                    self.asking -= 1
+                judged = await self.pipeline.ask(waiting, self._written)
             else:
                 judged = await self.pipeline.resume(waiting, self._written)
             answer = self._judged(judged)
