@@ -39,6 +39,7 @@ from zhenxian.api.calls.requests import (
 )
 from zhenxian.api.permissions import Action, Thing, roles_of
 from zhenxian.calls.diversion import Forwarded, divert, unproven
+from zhenxian.calls.help import by_target, elsewhere
 from zhenxian.calls.pipeline import (
     STAGED,
     Asked,
@@ -266,6 +267,10 @@ class Calls:
         body, reading = incoming.body, self.policy.reading
         request, echo = read_signing(body, configured=dialect, reading=reading)
         asked = RestCall(name, started, echo)
+        if request.target is not None and elsewhere(
+            request.dest.identities, request.target, reading.emergency
+        ):
+            raise RequestError(Reason.HELP_UNSIGNED, dialect=echo.dialect)
         if request.forwarded is not None and request.forwarded.provable:
             question = self._question(incoming, principal, request.forwarded.call_id)
             forwarded = Forwarded(asked, request, question)
@@ -278,7 +283,13 @@ class Calls:
 
     def _denied(self, call: Signing[RestCall]) -> Answer:
         self.pipeline.signed(call)
-        asked, decision = call.asked, call.decision
+        asked, decision, request = call.asked, call.decision, call.request
+        if request.target is not None and by_target(
+            request.dest.identities, request.target, self.policy.reading.emergency
+        ):
+            reason = Reason.HELP_UNSIGNED
+            unsigned = answers.refused(reason, (), asked.echo.dialect)
+            return Answer(SPOKEN[reason].status, unsigned, asked.name)
         denied = answers.denied(decision, asked.echo.dialect, self.policy.explain)
         return Answer(SPOKEN[decision.reason].status, denied, asked.name)
 
