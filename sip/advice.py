@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from zhenxian.calls.asserted import asserted
+from zhenxian.calls.refusal import refusal
 from zhenxian.core.header_fields import plain
 from zhenxian.core.reading import MIN_DIGITS, Reading
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
@@ -123,27 +124,17 @@ def signed(identity: str, decision: Decision, who: Parties, date: str | None) ->
 
 
 def refused(decision: Decision, who: Parties, rejection: Rejection, *, as_608: bool) -> Advice:
-    """A call that is not signed by policy: 403, 608 with a contact by setting, or 607.
-
-    607 says that the callee does not want it (RFC 8197), which only its own refusal on record can
-    say. 608 goes with its contact or not at all (RFC 8688 section 3.1).
-    """
-    reason, contact = decision.reason, rejection.call_info
-    status = (403, "Forbidden")
-    if reason is Reason.CALLEE_REFUSES:
-        status = SipStatus.UNWANTED.value
-        contact = None
-    elif as_608 and contact is not None:
-        status = SipStatus.REJECTED.value
-    headers = [f'Reason: SIP;cause={status[0]};text="{quoted(f"{reason.code}: {reason.text}")}"']
-    if contact is not None:
-        headers.append(f"Call-Info: {contact}")
+    """A call that is not signed by policy."""
+    found = refusal(decision, rejection, as_608=as_608)
+    headers = [f"Reason: {found.reason}"]
+    if found.call_info is not None:
+        headers.append(f"Call-Info: {found.call_info}")
     return Advice(
         action=Action.REJECT,
-        reason=reason.code,
+        reason=decision.reason.code,
         text=decision.detail,
-        code=status[0],
-        phrase=status[1],
+        code=found.code,
+        phrase=found.phrase,
         headers=tuple(headers),
         orig=str(who.orig),
         dest=tuple(map(str, who.to)),
@@ -264,12 +255,6 @@ def forgery(advice: Advice) -> Advice:
         orig=advice.orig,
         dest=advice.dest,
     )
-
-
-def quoted(text: str) -> str:
-    """The inside of a quoted-string (RFC 3261 section 25.1), on one line."""
-    bare = "".join(char if char.isprintable() else " " for char in text)
-    return bare.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _passed_on(

@@ -51,6 +51,7 @@ from zhenxian.calls.pipeline import (
     Waiting,
     compute,
 )
+from zhenxian.calls.refusal import refusal
 from zhenxian.calls.repeats import question_of
 from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason
@@ -81,13 +82,18 @@ LATER: Final = (Waiting, Asking, Forwarded)
 
 
 class CallPolicy(Struct, frozen=True, kw_only=True):
-    """Settings of the two routes."""
+    """Settings of the two routes.
+
+    Attributes:
+        as_608: a call that is not signed by policy is to be answered 608 where there is a contact.
+    """
 
     dialect: Dialect | None = None
     max_body: int = 65_536
     max_waiting: int = 1000
     explain: bool = True
     reading: Reading = Reading()
+    as_608: bool = False
 
 
 class Calls:
@@ -290,7 +296,8 @@ class Calls:
             reason = Reason.HELP_UNSIGNED
             unsigned = answers.refused(reason, (), asked.echo.dialect)
             return Answer(SPOKEN[reason].status, unsigned, asked.name)
-        denied = answers.denied(decision, asked.echo.dialect, self.policy.explain)
+        found = refusal(decision, self._rejection(), as_608=self.policy.as_608)
+        denied = answers.denied(decision, found, asked.echo.dialect, self.policy.explain)
         return Answer(SPOKEN[decision.reason].status, denied, asked.name)
 
     def _signed(self, call: Signing[RestCall]) -> Answer:
