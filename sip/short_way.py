@@ -18,6 +18,7 @@ turn of the event loop are answered together, as INVITEs over UDP are.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -42,6 +43,7 @@ from zhenxian.sip.routes import (
     written,
 )
 
+_logger = logging.getLogger("zhenxian.sip")
 _PAIR = re.compile(r"(access|source)=([A-Za-z0-9._~:-]*)")
 
 
@@ -130,7 +132,11 @@ class ShortWay(Generic[H]):
         asked: list[tuple[int, str]] = []
         questions: list[Question] = []
         for at, request in enumerate(requests):
-            read = self._read(request)
+            try:
+                read = self._read(request)
+            except Exception:  # whatever it is, it must not hold up the others
+                _logger.exception("an INVITE could not be read")
+                read = None
             if read is not None:
                 question, media = read
                 asked.append((at, media))
