@@ -258,6 +258,8 @@ class Pipeline:
         batch: entered and left around calls that are answered together.
         timer: seconds, for durations.
         waiting: verifications that wait for certificates.
+        asking: those that wait for the answer of a store that is shared with other processes, or,
+            where a protocol leaves them to the application, for their turn.
     """
 
     def __init__(
@@ -278,6 +280,7 @@ class Pipeline:
         self._around = Around() if around is None else around
         self.batch = _Batch(self._around)
         self.waiting = 0
+        self.asking = 0
 
     def count(self) -> None:
         """Count the observations after answers went out; no call waits for that."""
@@ -414,7 +417,11 @@ class Pipeline:
 
     async def ask(self, asking: Asking[A], write: Write[A]) -> Judged[A]:
         """Ask the shared replay store, then finish."""
-        seen = await self.seen(asking.sightings, int(self.clock()))
+        self.asking += 1
+        try:
+            seen = await self.seen(asking.sightings, int(self.clock()))
+        finally:
+            self.asking -= 1
         try:
             return self._settle(asking.call, asking.presumed, asking.answer, seen, write)
         finally:

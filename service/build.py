@@ -241,6 +241,7 @@ def build(
             max_waiting=settings.server.max_waiting,
             explain=settings.server.explain,
             reading=reading,
+            as_608=settings.sip.refused == 608,
         ),
         pipeline,
         authenticator,

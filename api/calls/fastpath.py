@@ -7,6 +7,8 @@ else, and whatever is unusual about a request (chunked body, Expect, pipelining,
 limit, certificates to be fetched), goes on to the ASGI application, whose routes call the same
 functions.
 
+Another front end may have its own short way (`Further`): sip/short_way.py has that of INVITEs.
+
 A whole request in one segment whose head this connection has sent before is not even parsed
 (api/calls/heads.py).
 """
@@ -14,11 +16,12 @@ A whole request in one segment whose head this connection has sent before is not
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Protocol
 
 from zhenxian.api.calls.heads import Head, Heads
-from zhenxian.api.calls.messages import ROUTES, Answer, Headers, Incoming
+from zhenxian.api.calls.messages import ROUTES, Answer, Foreign, Handed, Headers, Incoming
 from zhenxian.api.calls.service import Calls, Later
 from zhenxian.api.transport.wire import (
     BODY,
@@ -45,6 +48,27 @@ _STATUS: Final = {
     for status in HTTPStatus
 }
 
+_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-length: ".encode()
+    for status in HTTPStatus
+}
+
+
+class Further(Protocol):
+    """Another front end's routes that are answered without ASGI."""
+
+    def takes(self, target: bytes) -> bool:
+        """Whether a request target is one of its routes, so that a POST to it is given to it."""
+        ...
+
+    def answer_all(self, requests: Sequence[Incoming]) -> Sequence[Foreign | Handed | object]:
+        """Answers; what is neither goes to the route, in the state of the request: it waits."""
+        ...
+
+    def overloaded(self, incoming: Incoming) -> Foreign:
+        """The answer to a request that nobody has time for."""
+        ...
+
 
 class CallBatch:
     """The calls that were read and wait for their answers, on any connection.
@@ -54,8 +78,9 @@ class CallBatch:
     callers give up while they wait.
     """
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, further: Further | None = None) -> None:
         self.calls = calls
+        self.further = further
         self._bound = calls.policy.max_waiting
         self._waiting: list[tuple[CallProtocol, Incoming]] = []
 
@@ -65,7 +90,10 @@ class CallBatch:
         waiting.append((protocol, incoming))
         if len(waiting) + self.calls.asking > self._bound:
             waiting.pop()
-            protocol.turned_away(self.calls.overloaded(incoming))
+            if self.further is not None and incoming.path not in ROUTES:
+                protocol.turned_away(self.further.overloaded(incoming))
+            else:
+                protocol.turned_away(self.calls.overloaded(incoming))
         elif len(waiting) == 1:
             protocol.loop.call_soon(self.answer)
 
@@ -90,10 +118,27 @@ class CallBatch:
                 return
 
     def _answer(self, waiting: list[tuple[CallProtocol, Incoming]]) -> None:
-        given = self.calls.answer_all([incoming for _, incoming in waiting])
-        for (protocol, _), answer in zip(waiting, given, strict=True):
-            protocol.answered(answer)
+        requests = [incoming for _, incoming in waiting]
+        further = self.further
+        if further is not None and not all(each.path in ROUTES for each in requests):
+            self._answer_apart(further, waiting)
+        else:
+            given = self.calls.answer_all(requests)
+            for (protocol, _), answer in zip(waiting, given, strict=True):
+                protocol.answered(answer)
         self.calls.answered()
+
+    def _answer_apart(self, further: Further, waiting: list[tuple[CallProtocol, Incoming]]) -> None:
+        """Each front end answers its own."""
+        ours = [one for one in waiting if one[1].path in ROUTES]
+        theirs = [one for one in waiting if one[1].path not in ROUTES]
+        if ours:
+            given = self.calls.answer_all([incoming for _, incoming in ours])
+            for (protocol, _), answer in zip(ours, given, strict=True):
+                protocol.answered(answer)
+        found = further.answer_all([incoming for _, incoming in theirs])
+        for (protocol, _), each in zip(theirs, found, strict=True):
+            protocol.answered_by_other(each)
 
 
 class CallProtocol(WireProtocol):
@@ -187,6 +232,8 @@ class CallProtocol(WireProtocol):
         read, and reads no further requests meanwhile.
         """
         path = _PATHS.get(self.url)
+        if path is None and self.batch.further is not None and self.batch.further.takes(self.url):
+            path = self.url.decode("latin-1")
         if path is not None:
             headers = Headers.of(self.headers)
             length = headers.content_length
@@ -268,7 +315,27 @@ class CallProtocol(WireProtocol):
         if not self._keep_alive or self._last:
             self.cycle.keep_alive = False
 
-    def turned_away(self, answer: Answer) -> None:
+    def answered_by_other(self, answer: Foreign | Handed | object) -> None:
+        """Send what another front end gave, or hand the request on to its route."""
+        self._pending = False
+        self._path = None
+        if self.transport.is_closing():
+            return
+        if isinstance(answer, Foreign):
+            if self._stranger:
+                self.admitted()
+            self._respond(answer)
+            return
+        self.begin()
+        if isinstance(answer, Handed):
+            self.on_body(answer.body)
+        else:
+            self.scope["state"]["waiting"] = answer
+        super().on_message_complete()
+        if not self._keep_alive or self._last:
+            self.cycle.keep_alive = False
+
+    def turned_away(self, answer: Answer | Foreign) -> None:
         """Send an answer that says nothing of who asked."""
         self._pending = False
         self._path = None
@@ -282,13 +349,17 @@ class CallProtocol(WireProtocol):
         else:
             self._last = True
 
-    def _respond(self, answer: Answer) -> None:
-        parts = [
-            _STATUS[answer.status],
-            b"%d" % len(answer.body),
-            b"\r\nx-requestid: ",
-            answer.request_id,
-        ]
+    def _respond(self, answer: Answer | Foreign) -> None:
+        if isinstance(answer, Answer):
+            parts = [
+                _STATUS[answer.status],
+                b"%d" % len(answer.body),
+                b"\r\nx-requestid: ",
+                answer.request_id,
+            ]
+        else:
+            line = _LINES[answer.status]
+            parts = [line, b"%d" % len(answer.body), b"\r\n", answer.fields]
         keep_alive = self._keep_alive and not self._last
         if not keep_alive:
             parts.append(b"\r\nconnection: close")
@@ -306,6 +377,9 @@ def answer_admits(answer: Answer | Later) -> bool:
     return not isinstance(answer, Answer) or answer.status != HTTPStatus.UNAUTHORIZED
 
 
-def protocol_for(calls: Calls, shared: Shared) -> type[WireProtocol]:
+def protocol_for(
+    calls: Calls, shared: Shared, further: Further | None = None
+) -> type[WireProtocol]:
     """The protocol class of one listener's calls."""
-    return bound(CallProtocol, shared, batch=CallBatch(calls), max_body=calls.policy.max_body)
+    batch = CallBatch(calls, further)
+    return bound(CallProtocol, shared, batch=batch, max_body=calls.policy.max_body)

@@ -29,6 +29,7 @@ from zhenxian.api.calls.answers import (
 from zhenxian.api.calls.errors import SPOKEN
 from zhenxian.api.calls.requests import Dialect, Echo, filled
 from zhenxian.calls.asserted import asserted
+from zhenxian.calls.refusal import Refusal
 from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
 from zhenxian.core.tn import TN
@@ -91,9 +92,10 @@ def refused(reason: Reason, variables: tuple[str, ...], dialect: Dialect) -> byt
     return _encode({"requestError": error, "sentence": _sentence(text, variables)})
 
 
-def denied(decision: Decision, dialect: Dialect, explain: bool) -> bytes:
+def denied(decision: Decision, found: Refusal, dialect: Dialect, explain: bool) -> bytes:
     """The policy error of a refused signing; its variables are the reason and a sentence.
 
+    `sipResponse`, of our own, is what the proxy answers the caller.
     With `explain`: what the caller's conduct shows, as a member of our own.
     """
     members: AtisError | ThreegppError
@@ -111,6 +113,13 @@ def denied(decision: Decision, dialect: Dialect, explain: bool) -> bytes:
             },
             "sentence": _sentence(_DENIED, variables),
         }
+    members["sipResponse"] = {
+        "code": found.code,
+        "phrase": found.phrase,
+        "reasonHeader": found.reason,
+    }
+    if found.call_info is not None:
+        members["sipResponse"]["callInfo"] = found.call_info
     if explain and decision.finding is not None:
         members["finding"] = finding_told(decision.finding)
     return _encode(members)

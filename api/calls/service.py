@@ -40,6 +40,7 @@ from zhenxian.api.calls.requests import (
 from zhenxian.api.calls.turns import Turns
 from zhenxian.api.permissions import Action, Thing, roles_of
 from zhenxian.calls.diversion import Forwarded, divert, unproven
+from zhenxian.calls.help import by_target, elsewhere
 from zhenxian.calls.pipeline import (
     STAGED,
     Asked,
@@ -51,6 +52,7 @@ from zhenxian.calls.pipeline import (
     Waiting,
     compute,
 )
+from zhenxian.calls.refusal import refusal
 from zhenxian.calls.repeats import question_of
 from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason
@@ -81,22 +83,22 @@ LATER: Final = (Waiting, Asking, Forwarded)
 
 
 class CallPolicy(Struct, frozen=True, kw_only=True):
-    """Settings of the two routes."""
+    """Settings of the two routes.
+
+    Attributes:
+        as_608: a call that is not signed by policy is to be answered 608 where there is a contact.
+    """
 
     dialect: Dialect | None = None
     max_body: int = 65_536
     max_waiting: int = 1000
     explain: bool = True
     reading: Reading = Reading()
+    as_608: bool = False
 
 
 class Calls:
-    """Answers signing and verification requests.
-
-    Attributes:
-        asking: calls that wait for the answer of a store that this process shares with others,
-            or, where the protocol leaves them to the application, for their turn.
-    """
+    """Answers signing and verification requests."""
 
     def __init__(
         self,
@@ -109,11 +111,15 @@ class Calls:
         self.pipeline = pipeline
         self._authenticator = authenticator
         self._rejection = rejection
-        self.asking = 0
         self._turns = Turns()
         self._refusals = {d: answers.refused(Reason.OVERLOADED, (), d) for d in Dialect}
         self._run = secrets.token_hex(8).encode()
         self._numbers = itertools.count(1)
+
+    @property
+    def asking(self) -> int:
+        """Calls that wait for the answer of a store that is shared with other processes."""
+        return self.pipeline.asking
 
     def answer_all(self, requests: Sequence[Incoming]) -> list[Answer | Later]:
         """Answer requests that arrived together, each with an answer of its own. Never raises.
@@ -155,11 +161,11 @@ class Calls:
         """Answer one request, and fetch the certificates a verification waits for."""
         if self.asking > self.policy.max_waiting:
             return self.overloaded(request)
-        self.asking += 1
+        self.pipeline.asking += 1
         try:
             await self._turns.mine()
         finally:
-            self.asking -= 1
+            self.pipeline.asking -= 1
         (first,) = self.answer_all((request,))
         self.answered()
         if isinstance(first, Answer):
@@ -174,11 +180,7 @@ class Calls:
             return answer
         try:
             if isinstance(waiting, Asking):
-                self.asking += 1
-                try:
-                    judged = await self.pipeline.ask(waiting, self._written)
-                finally:
-                    self.asking -= 1
+                judged = await self.pipeline.ask(waiting, self._written)
             else:
                 judged = await self.pipeline.resume(waiting, self._written)
             answer = self._judged(judged)
@@ -280,6 +282,10 @@ class Calls:
         body, reading = incoming.body, self.policy.reading
         request, echo = read_signing(body, configured=dialect, reading=reading)
         asked = RestCall(name, started, echo)
+        if request.target is not None and elsewhere(
+            request.dest.identities, request.target, reading.emergency
+        ):
+            raise RequestError(Reason.HELP_UNSIGNED, dialect=echo.dialect)
         if request.forwarded is not None and request.forwarded.provable:
             question = self._question(incoming, principal, request.forwarded.call_id)
             forwarded = Forwarded(asked, request, question)
@@ -292,8 +298,15 @@ class Calls:
 
     def _denied(self, call: Signing[RestCall]) -> Answer:
         self.pipeline.signed(call)
-        asked, decision = call.asked, call.decision
-        denied = answers.denied(decision, asked.echo.dialect, self.policy.explain)
+        asked, decision, request = call.asked, call.decision, call.request
+        if request.target is not None and by_target(
+            request.dest.identities, request.target, self.policy.reading.emergency
+        ):
+            reason = Reason.HELP_UNSIGNED
+            unsigned = answers.refused(reason, (), asked.echo.dialect)
+            return Answer(SPOKEN[reason].status, unsigned, asked.name)
+        found = refusal(decision, self._rejection(), as_608=self.policy.as_608)
+        denied = answers.denied(decision, found, asked.echo.dialect, self.policy.explain)
         return Answer(SPOKEN[decision.reason].status, denied, asked.name)
 
     def _signed(self, call: Signing[RestCall]) -> Answer:

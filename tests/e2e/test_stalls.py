@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import json
 import os
 import select
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 from running import SIGNING, Wire, dumps, raw, signing, tls_files, until
+from sips import invite
 
 from bench.stalls import bindings, holdings, revocation_list, watched
 from zhenxian.registry.model import Kind
@@ -120,11 +122,10 @@ def test_who_imports_is_told_what_became_of_rows_by_another_process(watch):
 class _Flood(threading.Thread):
     """Callers on many connections that call again as soon as they have an answer."""
 
-    def __init__(self, port, connections, *fields):
+    def __init__(self, port, connections, *fields, path, body):
         super().__init__()
         self._all = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(connections)]
-        body = dumps(signing(BANK))
-        self._call = raw(SIGNING, body, f"content-length: {len(body)}", *fields)
+        self._call = raw(path, body, f"content-length: {len(body)}", *fields)
         self.ended = threading.Event()
         self.served, self.turned_away = 0, []
 
@@ -153,8 +154,9 @@ class _Flood(threading.Thread):
 
 
 @contextlib.contextmanager
-def _flooded(service, connections, *fields):
-    flood = _Flood(service.port, connections, *fields)
+def _flooded(service, connections, *fields, path=SIGNING, body=None):
+    body = dumps(signing(BANK)) if body is None else body
+    flood = _Flood(service.port, connections, *fields, path=path, body=body)
     flood.start()
     try:
         until(lambda: flood.served + len(flood.turned_away) > connections, 30)
@@ -197,6 +199,19 @@ def test_who_comes_when_too_many_wait_is_told_to_come_again(serve, dialect, form
     assert b"\r\nretry-after: 1\r\n" in answer
     assert b"more calls wait" in answer
     assert form in answer
+
+
+@pytest.mark.parametrize("path", ["/sip/v1/originating?access=bank-trunk", "/sip/v1/terminating"])
+def test_invites_that_come_when_too_many_wait_are_told_so(serve, path):
+    service = serve(server__max_waiting=20)
+    with _flooded(service, 300, path=path, body=invite()) as flood:
+        until(lambda: flood.served and flood.turned_away, 30)
+    with service.client(timeout=30) as client:
+        assert 'reason="OVERLOADED"' in client.get("/metrics").text
+    head, _, body = flood.turned_away[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 1" in head
+    assert json.loads(body)["detail"].lower().startswith("more calls wait")
 
 
 def test_pipelined_calls_are_answered_in_their_order_while_others_wait(serve):
