@@ -23,6 +23,7 @@ from zhenxian.api.calls.messages import (
 )
 from zhenxian.calls.pipeline import Asking
 from zhenxian.certs.chain import parse_chain
+from zhenxian.certs.kept import KeptChain
 from zhenxian.simulation.demo import BANK, BANK_ORIGID, CALLEE
 
 PASSED, FAILED = "TN-Validation-Passed", "TN-Validation-Failed"
@@ -425,6 +426,24 @@ def alone(prepared, desk_of, tmp_path, clock):
     return Asker(desk_of(config, clock))
 
 
+def _knows_the_chain(asker):
+    """No call has to wait for certificates."""
+    service = asker.desk.service
+    until = int(service.clock()) + 3600
+    service.repository.restore(
+        [
+            KeptChain(
+                x5u=service.keys.current.x5u,
+                chain=asker.chains.chain,
+                etag=None,
+                stale=False,
+                fresh_until=until,
+                stale_until=until,
+            )
+        ]
+    )
+
+
 def _mixed(asker, kinds):
     """A batch of these kinds; those that come back to a token come back to the last good one."""
     batch, token = [], asker.sign()
@@ -457,6 +476,7 @@ def _mixed(asker, kinds):
 @given(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=12))
 def test_a_batch_is_answered_octet_by_octet_as_its_calls_alone(two, alone, kinds):
     """Together by one question to the shared store; alone with a memory, by the application."""
+    _knows_the_chain(two[0])
     batch = _mixed(two[0], kinds)
     together = two[0].run(two[0].answers(batch))
     one_by_one = [alone.run(alone.calls.answer_waiting(incoming)) for incoming in batch]
@@ -469,7 +489,7 @@ def test_a_batch_is_answered_octet_by_octet_as_its_calls_alone(two, alone, kinds
 def test_a_batch_that_the_shared_store_fails_passes_nobody(two, monkeypatch):
     """Whatever becomes of the store, each call is answered, and none as new."""
     asker = two[0]
-    asker.ask(asker.question())  # fetches the certificates
+    _knows_the_chain(asker)
     batch = _mixed(asker, ["good"] * 3)
     side = asker.calls.pipeline.verifying
     store = side.replay or side.together
@@ -491,7 +511,7 @@ def test_a_batch_that_the_shared_store_fails_passes_nobody(two, monkeypatch):
 
 def test_a_call_that_fails_while_its_batch_is_settled_fails_alone(two, monkeypatch):
     asker = two[0]
-    asker.ask(asker.question())  # fetches the certificates
+    _knows_the_chain(asker)
     batch = _mixed(asker, ["good"] * 3)
     verifier, settled = asker.desk.service.verifier, []
     settle = type(verifier).settle
