@@ -2,9 +2,10 @@
 
     python -m bench.many --seconds 3 --rounds 3
 
-Each kind of service is started in turn on one core, both workers of two on that same core, and
-asked by wrk from another, on which Redis is, too. What counts is calls a second of the service's
-processor time, each run against its neighbour alone. Writes build/bench-many.json.
+One process alone and the fleet's node have a core, and are asked by wrk from another, on which
+Redis is, too. Two workers have both cores, and wrk one of them beside: what counts is calls a
+second of the service's processor time, each run against its neighbour alone. Writes
+build/bench-many.json.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def _way(way: str, world: World, folder: Path, core: int) -> Iterator[Service]:
             environment = {"ZHENXIAN_FLEET__URL": stack.enter_context(redis_server(folder))}
         started = services.start_ours(
             world,
-            core,
+            None if way == WORKERS else core,
             folder,
             environment=environment,
             before=_seeded if way == FLEET else None,

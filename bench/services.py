@@ -68,7 +68,7 @@ def our_command(settings: Path) -> list[str]:
 
 def start_ours(
     world: World,
-    core: int,
+    core: int | None,
     folder: Path,
     *,
     environment: Mapping[str, str] = MappingProxyType({}),
@@ -77,6 +77,7 @@ def start_ours(
     """A service of ours: one worker, unless settings in the environment say otherwise.
 
     Args:
+        core: None for any.
         before: what is done first, with the file of settings and the whole environment.
 
     Raises:

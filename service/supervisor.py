@@ -91,7 +91,8 @@ class Plan(NamedTuple):
 def hand_over(plan: Plan) -> NoReturn:
     """Become the supervisor: this process, without what it has imported."""
     written = os.memfd_create("plan") if hasattr(os, "memfd_create") else _unnamed()
-    os.write(written, json.dumps(plan).encode())
+    with os.fdopen(written, "wb", closefd=False) as file:
+        file.write(json.dumps(plan).encode())
     os.lseek(written, 0, os.SEEK_SET)
     kept = [plan.calls, plan.admin, plan.lock, written, *(n for each in plan.sip for n in each)]
     for number in kept:
@@ -214,7 +215,10 @@ class Supervisor:
             if worker.poll() is not None and not self._stopping:
                 _logger.error("worker %d ended (%d)", worker.pid, worker.returncode)
                 time.sleep(_RESTART_AFTER)
-                self._workers[index] = self._worker(index)
+                try:
+                    self._workers[index] = self._worker(index)
+                except OSError as error:  # the next look tries again
+                    _logger.error("no worker can be started: %s", error.strerror)  # noqa: TRY400
 
     def _end(self) -> None:
         for worker in self._workers:

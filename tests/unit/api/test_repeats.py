@@ -492,7 +492,7 @@ def test_a_batch_that_the_shared_store_fails_passes_nobody(two, monkeypatch):
     _knows_the_chain(asker)
     batch = _mixed(asker, ["good"] * 3)
     side = asker.calls.pipeline.verifying
-    store = side.replay or side.together
+    store = side.together if side.replay is None else side.replay
     if store is None:
         pytest.skip("one process asks its memory")
 
