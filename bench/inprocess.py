@@ -51,7 +51,7 @@ from zhenxian.core.tn import TN
 from zhenxian.passport.claims import Destination
 from zhenxian.passport.ppt.shaken import Attestation
 from zhenxian.service.build import build
-from zhenxian.service.run import quieten_collector
+from zhenxian.service.collector import quieten_collector
 from zhenxian.service.service import Service
 from zhenxian.service.settings import load_settings
 from zhenxian.signer.decide import decide, gather

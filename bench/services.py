@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -64,15 +66,32 @@ def our_command(settings: Path) -> list[str]:
     return [str(Path(sys.executable).with_name("zhenxian")), "serve", "--config", str(settings)]
 
 
-def start_ours(world: World, core: int, folder: Path) -> Service:
-    """One worker of ours. Raises BenchError."""
+def start_ours(
+    world: World,
+    core: int | None,
+    folder: Path,
+    *,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    before: Callable[[Path, dict[str, str]], None] | None = None,
+) -> Service:
+    """A service of ours: one worker, unless settings in the environment say otherwise.
+
+    Args:
+        core: None for any.
+        before: what is done first, with the file of settings and the whole environment.
+
+    Raises:
+        BenchError: it does not start.
+    """
     port = free_port()
     settings = folder / "zhenxian.toml"
     data = folder / "data"
     shutil.copytree(world.registry, data)
     settings.write_text(our_settings(world, port, data), "utf-8")
     command = our_command(settings)
-    service = Service(OURS, port, core=core, command=command)
+    if before is not None:
+        before(settings, {**os.environ, **environment})
+    service = Service(OURS, port, core=core, command=command, environment=environment)
     return service.start(folder / "zhenxian.log", lambda: answers(port, "/readyz", 200))
 
 

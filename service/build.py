@@ -227,7 +227,11 @@ def build(
             destinations=settings.signer.diversions,
         ),
         verifying=VerifyingSide(
-            verifier=verifier, repository=repository, lists=lists, replay=replays
+            verifier=verifier,
+            repository=repository,
+            lists=lists,
+            replay=replays,
+            together=seen if replays is None and isinstance(seen, SqliteReplayStore) else None,
         ),
         recorder=Recorder(metrics, log, pseudonym, clock),
         around=_around(registry, keeper),

@@ -94,6 +94,14 @@ class ReplayStore(Protocol):
         ...
 
 
+class BatchReplayStore(Protocol):
+    """A ReplayStore that is asked about the tokens of several calls for little more than of one."""
+
+    def sight_all(self, sightings: Sequence[Sighting], now: int) -> list[Sighted]:
+        """See ReplayStore.sight; UNKNOWN where the store could not be asked. Never raises."""
+        ...
+
+
 class SharedReplayStore(Protocol):
     """A replay store of several machines: it is asked over the network."""
 

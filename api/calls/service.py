@@ -7,6 +7,7 @@ requests here, and decisions and verdicts octets; what lies between is in calls/
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import secrets
@@ -58,7 +59,7 @@ from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason
 from zhenxian.signer.screen import Unfit
 from zhenxian.verifier.redress import Rejection
-from zhenxian.verifier.replay import Question
+from zhenxian.verifier.replay import BatchReplayStore, Question, Sighted
 from zhenxian.verifier.verdict import Verdict
 
 _MAY_ASK: Final = frozenset(roles_of(Thing.CALLS, Action.ASK))
@@ -77,9 +78,16 @@ class RestCall(Asked):
     echo: Echo
 
 
+class Underway(Struct, frozen=True):
+    """A verification whose batch is being asked about: `Calls.ask_all`'s task, and its place."""
+
+    answers: asyncio.Task[list[Answer]]
+    place: int
+
+
 # What `Calls.go_on` goes on from.
 Later: TypeAlias = Waiting[RestCall] | Asking[RestCall] | Forwarded[RestCall]
-LATER: Final = (Waiting, Asking, Forwarded)
+LATER: Final = (Waiting, Asking, Forwarded, Underway)
 
 
 class CallPolicy(Struct, frozen=True, kw_only=True):
@@ -129,7 +137,40 @@ class Calls:
         with self.pipeline.batch:
             staged = [self._stage(request) for request in requests]
             compute(staged)
-            return [self._finish(item) if isinstance(item, STAGED) else item for item in staged]
+            done = [self._finish(item) if isinstance(item, STAGED) else item for item in staged]
+            store = self.pipeline.verifying.together
+            return done if store is None else self._asked_here(store, done)
+
+    def _asked_here(
+        self, store: BatchReplayStore, done: list[Answer | Later]
+    ) -> list[Answer | Later]:
+        """Ask the store of this machine's processes about all calls at once."""
+        asking = [item for item in done if isinstance(item, Asking)]
+        if not asking:
+            return done
+        seen = iter(self.pipeline.seen_by(store, asking))
+        return [self._settled(it, next(seen)) if isinstance(it, Asking) else it for it in done]
+
+    async def ask_all(self, calls: Sequence[Asking[RestCall]]) -> list[Answer]:
+        """Ask the store that machines share about calls that arrived together. Never raises."""
+        self.pipeline.asking += len(calls)
+        try:
+            seen = await self.pipeline.seen_of(calls)
+        finally:
+            self.pipeline.asking -= len(calls)
+        try:
+            return [self._settled(*each) for each in zip(calls, seen, strict=True)]
+        finally:
+            self.pipeline.batch.keep()
+
+    def _settled(self, call: Asking[RestCall], seen: Sequence[Sighted]) -> Answer:
+        """The answer, with what a replay store said."""
+        try:
+            return self._judged(self.pipeline.settle(call, seen, self._written))
+        except Exception:
+            _logger.exception("verification failed after its replay store was asked")
+            asked = call.call.asked
+            return self._internal(VERIFICATION, asked.echo.dialect, asked.name)
 
     def overloaded(self, incoming: Incoming) -> Answer:
         """The answer to a call that nobody has time for."""
@@ -172,24 +213,27 @@ class Calls:
             return first
         return await self.go_on(first)
 
-    async def go_on(self, waiting: Later) -> Answer:
+    async def go_on(self, waiting: Later | Underway) -> Answer:
         """Fetch or ask what a call waits for, then finish it. Never raises."""
+        if isinstance(waiting, Underway):
+            answers = await asyncio.shield(waiting.answers)  # the others' answers, too
+            return answers[waiting.place]
         if isinstance(waiting, Forwarded):
             answer = await self._forward(waiting)
-            self.answered()
-            return answer
-        try:
-            if isinstance(waiting, Asking):
-                judged = await self.pipeline.ask(waiting, self._written)
-            else:
-                judged = await self.pipeline.resume(waiting, self._written)
-            answer = self._judged(judged)
-        except Exception:
-            _logger.exception("verification failed after waiting")
-            asked = waiting.call.asked if isinstance(waiting, Asking) else waiting.asked
-            answer = self._internal(VERIFICATION, asked.echo.dialect, asked.name)
+        elif isinstance(waiting, Asking):
+            (answer,) = await self.ask_all((waiting,))
+        else:
+            answer = await self._resumed(waiting)
         self.answered()
         return answer
+
+    async def _resumed(self, waiting: Waiting[RestCall]) -> Answer:
+        try:
+            return self._judged(await self.pipeline.resume(waiting, self._written))
+        except Exception:
+            _logger.exception("verification failed after waiting")
+            asked = waiting.asked
+            return self._internal(VERIFICATION, asked.echo.dialect, asked.name)
 
     async def _forward(self, call: Forwarded[RestCall]) -> Answer:
         """A signing request of a forwarded call."""
@@ -238,6 +282,8 @@ class Calls:
         try:
             if isinstance(call, Signing):
                 return self._signed(call)
+            if self.pipeline.verifying.together is not None:
+                return self.pipeline.presume(call, self._written)
             judged = self.pipeline.judge(call, self._written)
             return self._judged(judged) if isinstance(judged, Judged) else judged
         except Exception:

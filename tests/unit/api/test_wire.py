@@ -16,7 +16,7 @@ from zhenxian.api.calls.fastpath import protocol_for
 from zhenxian.api.calls.heads import MAX_HEADS
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION, Answer
 from zhenxian.api.calls.requests import Dialect
-from zhenxian.api.calls.service import CallPolicy
+from zhenxian.api.calls.service import CallPolicy, Underway
 from zhenxian.api.transport.connections import Connections, Limits
 from zhenxian.api.transport.hosts import Hosts
 from zhenxian.api.transport.refusals import refusal
@@ -29,6 +29,7 @@ from zhenxian.api.transport.wire import (
     WireProtocol,
     bound,
 )
+from zhenxian.calls.pipeline import Asking
 
 
 class Transport:
@@ -94,6 +95,13 @@ class App:
             if not message["more_body"]:
                 break
         await self.may.wait()
+        if isinstance(scope["state"].get("waiting"), Underway):
+            underway = scope["state"]["waiting"]
+            answer = (await asyncio.shield(underway.answers))[underway.place]
+            length = (b"content-length", b"%d" % len(answer.body))
+            await send({"type": "http.response.start", "status": 200, "headers": [length]})
+            await send({"type": "http.response.body", "body": answer.body})
+            return
         told = [scope["method"], scope["path"], body.decode("latin-1"), len(scope["headers"])]
         self.seen.append(told)
         told = json.dumps(told).encode()
@@ -113,15 +121,33 @@ class StubCalls:
     """Answers calls with their body."""
 
     policy = CallPolicy()
-    asking = 0
+
+    def __init__(self):
+        self.asking = 0
+        self.batches = []  # how many calls each question was about
+        self.may = asyncio.Event()
 
     def answer_all(self, requests):
-        return [
+        answers = [
             b"later"
             if r.body.startswith(b"wait")
             else Answer(200, json.dumps(_told(r)).encode(), r.headers.request_id or b"id")
             for r in requests
         ]
+        return [
+            Asking(None, [], None, answer) if r.body.startswith(b"ask") else answer
+            for r, answer in zip(requests, answers, strict=True)
+        ]
+
+    async def ask_all(self, calls):
+        self.batches.append(len(calls))
+        self.asking += len(calls)
+        await self.may.wait()
+        self.asking -= len(calls)
+        return [call.answer for call in calls]
+
+    def overloaded(self, request):
+        return Answer(503, b"{}", b"id")
 
     def answered(self):
         pass
@@ -130,7 +156,15 @@ class StubCalls:
 class Connection:
     """A protocol on a transport."""
 
-    def __init__(self, *, admin=False, hosts=None, limits=Limits()):  # noqa: B008
+    def __init__(
+        self,
+        *,
+        admin=False,
+        hosts=None,
+        limits=Limits(),  # noqa: B008
+        calls=None,
+        others=None,
+    ):
         self.app = App()
         self.connections = Connections(limits)
         self.refused = []
@@ -140,7 +174,10 @@ class Connection:
             return refusal(reason, variables, url, method, Dialect.ATIS)
 
         shared = Shared(self.connections, told, hosts)
-        kind = bound(WireProtocol, shared) if admin else protocol_for(StubCalls(), shared)
+        self.calls = StubCalls() if calls is None else calls
+        kind = bound(WireProtocol, shared) if admin else protocol_for(self.calls, shared)
+        if others is not None:
+            kind.batch = others.protocol.batch  # of the same listener
         config = Config(
             self.app, http=kind, ws="none", loop="none", lifespan="off", log_config=None
         )
@@ -817,5 +854,114 @@ def test_who_is_answered_by_the_head_and_goes_on_sending_is_closed():
             assert connection.transport.ended is ended
             await connection.send(b"1234567" + head())
             assert connection.statuses() == ([200] if ended else [200, 200])
+
+    run(scenario)
+
+
+# Calls whose batch is asked about ----------------------------------------------------------------
+
+
+def _call(body):
+    return head(f"content-length: {len(body)}", method="POST", target=VERIFICATION) + body
+
+
+def _bodies(connection):
+    return [body[2].encode() for _, body in connection.answers()]
+
+
+def test_the_calls_of_a_turn_are_asked_about_at_once_and_others_do_not_wait():
+    async def scenario():
+        first = Connection()
+        listener = [first, *(Connection(others=first) for _ in range(9))]
+        for number, each in enumerate(listener):
+            body = b"ask%d" % number if number % 3 else b"new%d" % number
+            each.protocol.data_received(_call(body))
+        await first.settle()
+        assert first.calls.batches == [6]
+        assert first.calls.asking == 6
+        assert [len(each.answers()) for each in listener] == [1, 0, 0] * 3 + [1]
+        for each in listener:
+            each.protocol.look(100.0)
+            each.protocol.look(100.0 + 3600 if each.answers() == [] else 100.0)
+            assert not each.transport.closing  # it is we who are waited for
+        first.calls.may.set()
+        await first.settle()
+        assert [_bodies(each) for each in listener] == [
+            [b"ask%d" % n if n % 3 else b"new%d" % n] for n in range(10)
+        ]
+        assert first.calls.asking == 0
+        assert all(each.app.seen == [] for each in listener)  # without the application
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("size", [1, 60, 4096])
+@pytest.mark.parametrize("order", ["asked first", "read first"])
+def test_what_follows_a_call_that_is_asked_about_is_answered_after_it(size, order):
+    async def scenario():
+        connection = Connection()
+        if order == "asked first":
+            connection.calls.may.set()
+        bodies = [b"ask1", b"new2", b"ask3", b"ask4", b"new5"]
+        await connection.send(*cut(b"".join(map(_call, bodies)), size))
+        connection.calls.may.set()
+        await connection.settle()
+        assert _bodies(connection) == bodies
+        await connection.send(_call(b"ask6"), _call(b"new7"))
+        assert _bodies(connection)[5:] == [b"ask6", b"new7"]
+
+    run(scenario)
+
+
+def test_what_is_refused_after_a_call_that_is_asked_about_is_refused_after_it():
+    async def scenario():
+        connection = Connection()
+        await connection.send(_call(b"ask1"))
+        await connection.send(b"no request\r\n\r\n")
+        assert connection.transport.written == b""
+        connection.calls.may.set()
+        await connection.settle()
+        assert connection.statuses() == [200, 400]
+        assert connection.transport.ended
+
+    run(scenario)
+
+
+def test_who_leaves_while_being_asked_about_harms_nobody():
+    async def scenario():
+        one = Connection()
+        other = Connection(others=one)
+        for each in (one, other):
+            each.protocol.data_received(_call(b"ask"))
+        await one.settle()
+        one.transport.closing = True
+        one.protocol.connection_lost(None)
+        other.protocol.shutdown()  # the service stops: what is under way is answered
+        one.calls.may.set()
+        await other.settle()
+        assert one.transport.written == b""
+        assert other.statuses() == [200]
+        assert b"connection: close" in other.transport.written
+        assert other.transport.closing
+
+    run(scenario)
+
+
+def test_calls_that_are_asked_about_count_as_waiting():
+    async def scenario():
+        calls = StubCalls()
+        calls.policy = CallPolicy(max_waiting=5)
+        first = Connection(calls=calls)
+        listener = [first, *(Connection(calls=calls, others=first) for _ in range(6))]
+        for each in listener[:5]:
+            await each.send(_call(b"ask"))
+        assert calls.asking == 5
+        for each in listener[5:]:
+            await each.send(_call(b"new"))
+            assert each.transport.written.startswith(b"HTTP/1.1 503")
+        calls.may.set()
+        await first.settle()
+        await listener[5].send(_call(b"new"))
+        assert listener[5].transport.written.count(b"HTTP/1.1 200") == 1
 
     run(scenario)
