@@ -54,6 +54,7 @@ from zhenxian.certs.x5u import X5uPolicy
 from zhenxian.core.errors import ConfigError, StoreUnavailableError, ZhenxianError
 from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import TN
+from zhenxian.passport.es256 import Choice, use
 from zhenxian.registry.consent import Consent, ConsentPolicy
 from zhenxian.registry.kinds import Plan
 from zhenxian.registry.model import Registry
@@ -117,6 +118,7 @@ def build(
     Raises:
         ConfigError, RegistryConflictError: what cannot be started with.
     """
+    use(Choice(settings.server.es256))
     data = settings.data
     make_data_folder(data)
     metrics = Metrics(metrics_folder)

@@ -65,7 +65,6 @@ from zhenxian.verifier.replay import (
     Sight,
     Sighted,
     Sighting,
-    replay_key,
 )
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.screen import (
@@ -292,7 +291,7 @@ class Verifier:
         diversions = opened.diversions
         for entry in opened.entries:
             if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT):
-                entry.key = replay_key(entry.token.header.token, entry.token.signature)
+                entry.key = entry.token.key
                 self.certificates.keep(entry.token.passport.header.x5u)
                 if diversions is None:
                     late = outdated(opened.request, opened.now, self.policy)
