@@ -34,8 +34,8 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
             one["peer"],
             f"{one['peer_per_second']:,.0f}",
             f"{one['ratio']:.2f} ({min(one['ratios']):.2f} {max(one['ratios']):.2f})",
-            f"{one['goal']:.2f}",
-            "reached" if one["ratio"] >= one["goal"] else "short",
+            "" if one["goal"] is None else f"{one['goal']:.2f}",
+            "" if one["goal"] is None else "reached" if one["ratio"] >= one["goal"] else "short",
         )
         for one in result["details"]["comparisons"]
     ]
@@ -52,7 +52,7 @@ def show(console: Console, result: dict[str, Any]) -> None:
         text = name in ("figure", "against", "")
         table.add_column(name, justify="left" if text else "right", no_wrap=not text)
     for row in rows(result):
-        colour = "green" if row[-1] == "reached" else "red"
+        colour = "red" if row[-1] == "short" else "green"
         table.add_row(*row[:-1], f"[{colour}]{row[-1]}")
     console.print(table)
     for one in result["details"]["comparisons"]:

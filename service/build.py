@@ -49,7 +49,7 @@ from zhenxian.calls.lists import LearntLists
 from zhenxian.calls.pipeline import Around, Pipeline, SigningSide, VerifyingSide
 from zhenxian.calls.record import Recorder
 from zhenxian.certs.fetch import FetchLimits, HttpFetcher
-from zhenxian.certs.repository import CertificateRepository
+from zhenxian.certs.repository import CertificateRepository, RepositoryLimits
 from zhenxian.certs.x5u import X5uPolicy
 from zhenxian.core.errors import ConfigError, StoreUnavailableError, ZhenxianError
 from zhenxian.core.reasons import Reason
@@ -176,6 +176,7 @@ def build(
         fetcher,
         policy=x5u,
         clock=lambda: int(clock()),
+        limits=RepositoryLimits(entries=settings.fetch.chains),
         stale_seconds=settings.fetch.stale_seconds,
         failure_seconds=settings.fetch.failure_seconds,
     )
@@ -208,6 +209,7 @@ def build(
         consent=consent,
         plan=plan,
         lacking=lists.lacking,
+        chains=settings.fetch.chains,
     )
     trust.taken = verifier.judge_by
     pipeline = Pipeline(

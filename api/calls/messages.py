@@ -81,7 +81,7 @@ _NAMES: Final = {
 }
 
 
-class Answer(Struct, frozen=True):
+class Answer(Struct, frozen=True, gc=False):
     """What goes back: HTTP status, JSON body, and X-RequestID, echoed or made."""
 
     status: int
@@ -89,7 +89,7 @@ class Answer(Struct, frozen=True):
     request_id: bytes
 
 
-class Incoming(Struct, frozen=True):
+class Incoming(Struct, frozen=True, gc=False):
     """One request to a per-call route, complete."""
 
     path: str
