@@ -21,7 +21,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     EllipticCurvePrivateKey,
     EllipticCurvePublicKey,
 )
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+)
 from jwt.algorithms import ECAlgorithm
 from jwt.exceptions import InvalidKeyError
 from msgspec import Struct
@@ -137,24 +141,25 @@ class SigningKey:
 
 
 class VerifyingKey:
-    """A P-256 public key."""
+    """A P-256 public key.
 
-    __slots__ = ("_key", "_verifies")
+    Attributes:
+        public_bytes: SubjectPublicKeyInfo in DER, to compare keys by.
+    """
+
+    __slots__ = ("_verifies", "public_bytes")
 
     def __init__(self, key: EllipticCurvePublicKey) -> None:
         """Take a key on P-256. Raises ConfigError."""
-        self._key = _prepared(key)
-        self._verifies = library().verifies(key)
-
-    @property
-    def public_bytes(self) -> bytes:
-        """SubjectPublicKeyInfo in DER, to compare keys by."""
-        return self._key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        self._verifies = library().verifies(_prepared(key))
+        # Not the key itself: signers are remembered by the thousand, and a key takes kilobytes.
+        self.public_bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
     @property
     def public_pem(self) -> bytes:
         """SubjectPublicKeyInfo in PEM."""
-        return self._key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        key = load_der_public_key(self.public_bytes)
+        return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
     def verifies(self, signing_input: bytes, signature: bytes) -> bool:
         """Tell whether the 64 octets are the key's ES256 signature of the input."""

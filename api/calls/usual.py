@@ -74,7 +74,7 @@ class _VerificationBody(Struct, forbid_unknown_fields=True, gc=False):
 
 _signing: Final = msgspec.json.Decoder(_SigningBody).decode
 _verification: Final = msgspec.json.Decoder(_VerificationBody).decode
-_ECHOES: Final = {None: Echo(Dialect.ATIS), **{dialect: Echo(dialect) for dialect in Dialect}}
+_ECHOES: Final = {dialect: Echo(dialect) for dialect in Dialect}
 
 
 def usual_signing(
@@ -98,7 +98,7 @@ def usual_signing(
     request = SigningRequest(
         orig, Destination((called,)), members.iat, members.attest, origid, access
     )
-    return request, _ECHOES[configured]
+    return request, _ECHOES[configured or Dialect.ATIS]
 
 
 def usual_verification(
