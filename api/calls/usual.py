@@ -3,7 +3,7 @@
 A proxy writes the same few members with every call. A body that has these, once each, and nothing
 else is read here; of any other nothing is said but None, and api/calls/requests.py reads it, and
 tells what is wrong with it. What is given here is what is given there, to the last member
-(tests/property/test_usual_bodies.py).
+(tests/unit/api/test_usual_bodies.py).
 
 What is skipped here, because such a body cannot have it: lists for one text, URIs, numbers that
 are withheld or hold * or #, Date header fields in place of seconds, callers and forwarding, what
@@ -60,7 +60,7 @@ class _SigningBody(Struct, forbid_unknown_fields=True, gc=False):
     request: _Signing = field(name="signingRequest")
 
 
-class _Verification(Struct, forbid_unknown_fields=True, gc=False):
+class _Verification(Struct, forbid_unknown_fields=True, gc=False, kw_only=True):
     from_: _One = field(name="from")
     to: _Called
     time: Annotated[int, Meta(ge=1_000_000_000, le=9_999_999_999)]  # ten digits
