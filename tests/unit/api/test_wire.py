@@ -630,7 +630,9 @@ def test_a_head_that_is_known_opens_nothing_by_itself(tmp_path, desk_with):
     desk = desk_with()
     authenticator = Authenticator(file)
     desk.service.calls._authenticator = authenticator
-    body = b'{"verificationRequest": {"from": {"tn": "1"}, "to": {"tn": "2"}, "time": 1}}'
+    body = (
+        b'{"verificationRequest": {"from": {"tn": "8613910000000"}, "to": {"tn": "8613800000000"}}}'
+    )
     octets = head(
         f"authorization: Bearer {secret}",
         f"content-length: {len(body)}",
