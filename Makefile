@@ -88,7 +88,8 @@ docs: setup-dev ## Regenerate the reference pages (settings, reasons, permission
 lock: setup-dev ## Resolve the dependencies anew
 	@$(PY) -m pip install -q uv
 	@.venv/bin/uv pip compile -q --upgrade --no-strip-extras --generate-hashes --python-version 3.11 --no-emit-index-url --extra build pyproject.toml -o requirements.lock
-	@.venv/bin/uv pip compile -q --upgrade --no-strip-extras --generate-hashes --python-version 3.11 --no-emit-index-url --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	@.venv/bin/uv pip compile -q --upgrade --no-strip-extras --generate-hashes --python-version 3.11 --no-emit-index-url --extra build --extra aws-lc --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	@.venv/bin/uv pip compile -q --upgrade --no-strip-extras --generate-hashes --python-version 3.11 --no-emit-index-url --extra build --extra aws-lc -c requirements.lock pyproject.toml -o requirements-aws-lc.lock
 	@.venv/bin/uv pip compile -q --upgrade --no-strip-extras --generate-hashes --python-version 3.11 --no-emit-index-url --group client -o requirements-client.lock
 
 clean: ## Remove what was built; keeps data/

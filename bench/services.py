@@ -21,6 +21,7 @@ from bench.world import TOKEN_SECONDS, Call, World
 from zhenxian.core.errors import ParseError
 from zhenxian.core.tn import TN
 from zhenxian.passport.claims import Destination
+from zhenxian.passport.es256 import Choice
 from zhenxian.passport.identity import IdentityHeader, parse_identity_header
 from zhenxian.passport.jws import b64url_decode, b64url_encode
 from zhenxian.passport.ppt.shaken import Attestation, Shaken
@@ -31,14 +32,22 @@ PEER: Final = "secsipidx"
 PEER_CHAIN_CHECK: Final = 13
 SAMPLES: Final = 20  # tokens looked at before and after the load
 
+_NOTHING_COUNTED: Final = 'signing = "off"\nverifying = "off"\ncarriers = "off"\n'
+
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def our_settings(world: World, port: int, data: Path) -> str:
+def our_settings(
+    world: World, port: int, data: Path, library: Choice = Choice.AUTO, *, counted: bool = True
+) -> str:
     """Production defaults, but for two: replay store, revocation, conduct and log included.
 
     Certificates come over http from loopback. And no number of displays is many: the load is ten
     thousand numbers that never call anybody again, of which a suspicion would be right.
+
+    Args:
+        library: what makes and checks signatures.
+        counted: whether the conduct of callers and signers is counted, as by default.
     """
     thresholds = data.with_name("thresholds.toml")
     thresholds.write_text("[spread]\ndisplays = 1000000000\n", "utf-8")
@@ -46,6 +55,7 @@ def our_settings(world: World, port: int, data: Path) -> str:
 data = "{data}"
 [server]
 calls = "{LOOPBACK}:{port}"
+es256 = "{library.value}"
 [signer]
 key = "{world.key}"
 chain = "{world.chain}"
@@ -58,7 +68,7 @@ crl_issuers = "{world.crl_issuers}"
 allow_http_loopback = true
 [displays]
 thresholds = "{thresholds}"
-"""
+{"" if counted else _NOTHING_COUNTED}"""
 
 
 def our_command(settings: Path) -> list[str]:
@@ -70,6 +80,7 @@ def start_ours(
     world: World,
     core: int | None,
     folder: Path,
+    library: Choice = Choice.AUTO,
     *,
     environment: Mapping[str, str] = MappingProxyType({}),
     before: Callable[[Path, dict[str, str]], None] | None = None,
@@ -84,10 +95,12 @@ def start_ours(
         BenchError: it does not start.
     """
     port = free_port()
+    folder = folder / f"ours-{library.value}"
+    folder.mkdir()
     settings = folder / "zhenxian.toml"
     data = folder / "data"
     shutil.copytree(world.registry, data)
-    settings.write_text(our_settings(world, port, data), "utf-8")
+    settings.write_text(our_settings(world, port, data, library), "utf-8")
     command = our_command(settings)
     if before is not None:
         before(settings, {**os.environ, **environment})

@@ -63,7 +63,7 @@ MAX_WAITING: Final = 2048  # calls that wait for certificates at once; more get 
 _logger = logging.getLogger("zhenxian.calls")
 
 
-class Asked(Struct):
+class Asked(Struct, gc=False):
     """A question as a front end took it; front ends derive from it.
 
     Attributes:
@@ -79,7 +79,7 @@ A = TypeVar("A", bound=Asked)
 Write: TypeAlias = Callable[[Verdict, A], bytes]  # a front end's answer to a question
 
 
-class Signing(Struct, Generic[A]):
+class Signing(Struct, Generic[A], gc=False):
     """A signing request that was decided.
 
     Attributes:
@@ -99,7 +99,7 @@ class Signing(Struct, Generic[A]):
             self.signed = sign(self.request, self.decision, self.credential)
 
 
-class Verifying(Struct, Generic[A]):
+class Verifying(Struct, Generic[A], gc=False):
     """A verification request whose cheap checks are done.
 
     Attributes:

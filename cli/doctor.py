@@ -17,6 +17,7 @@ from cryptography.hazmat.backends.openssl import backend
 from zhenxian.certs.chain import TrustedSigner, Untrusted
 from zhenxian.cli.common import Config, Json, console, print_json, settings_of
 from zhenxian.core.errors import ConfigError, ZhenxianError
+from zhenxian.passport.es256 import Choice, available, library
 from zhenxian.registry.model import Kind
 from zhenxian.service.build import build
 from zhenxian.service.problems import problems, remarks
@@ -67,7 +68,15 @@ def examine(config: Path | None, clock: Callable[[], float] = time.time) -> Iter
     yield from _registry(service)
     yield from _reachability(settings)
     yield Finding("ok", "cryptography", backend.openssl_version_text())
+    yield Finding("ok", "signatures", f"ES256 by {library().version()}", _quicker())
     asyncio.run(service.close())
+
+
+def _quicker() -> str:
+    """What makes signatures quicker; empty where it is in use, or was not wanted."""
+    if available(Choice.AWS_LC):
+        return ""
+    return "optional: pip install 'zhenxian[aws-lc]' makes and checks them in a quarter less time"
 
 
 def _clock(settings: Settings, clock: Callable[[], float]) -> Iterator[Finding]:

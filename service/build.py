@@ -49,11 +49,12 @@ from zhenxian.calls.lists import LearntLists
 from zhenxian.calls.pipeline import Around, Pipeline, SigningSide, VerifyingSide
 from zhenxian.calls.record import Recorder
 from zhenxian.certs.fetch import FetchLimits, HttpFetcher
-from zhenxian.certs.repository import CertificateRepository
+from zhenxian.certs.repository import CertificateRepository, RepositoryLimits
 from zhenxian.certs.x5u import X5uPolicy
 from zhenxian.core.errors import ConfigError, StoreUnavailableError, ZhenxianError
 from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import TN
+from zhenxian.passport.es256 import Choice, use
 from zhenxian.registry.consent import Consent, ConsentPolicy
 from zhenxian.registry.kinds import Plan
 from zhenxian.registry.model import Registry
@@ -118,6 +119,7 @@ def build(
     Raises:
         ConfigError, RegistryConflictError: what cannot be started with.
     """
+    use(Choice(settings.server.es256))
     data = settings.data
     make_data_folder(data)
     metrics = Metrics(metrics_folder)
@@ -179,6 +181,7 @@ def build(
         fetcher,
         policy=x5u,
         clock=lambda: int(clock()),
+        limits=RepositoryLimits(entries=settings.fetch.chains),
         stale_seconds=settings.fetch.stale_seconds,
         failure_seconds=settings.fetch.failure_seconds,
     )
@@ -211,6 +214,7 @@ def build(
         consent=consent,
         plan=plan,
         lacking=lists.lacking,
+        chains=settings.fetch.chains,
     )
     trust.taken = verifier.judge_by
     pipeline = Pipeline(

@@ -40,7 +40,7 @@ _NOBODY = Standing(None)
 _LOWERING: Final = (PooledSigning.REFUSE, PooledSigning.LOWER)  # of a mere suspicion, too
 
 
-class Facts(Struct, frozen=True):
+class Facts(Struct, frozen=True, gc=False):
     """Everything the registry knows about one call, read once.
 
     Attributes:
@@ -83,7 +83,7 @@ class Facts(Struct, frozen=True):
     claimed: bool = False
 
 
-class Decision(Struct, frozen=True):
+class Decision(Struct, frozen=True, gc=False):
     """What is signed, and why. `attest` is None for a refusal, and for a div, which has none.
 
     `finding` is what the caller's conduct shows, `unwanted` the callee's refusal of such calls,

@@ -35,7 +35,7 @@ class Forwarding(Struct, frozen=True, kw_only=True):
         return bool(self.identities) or self.ppt is not None
 
 
-class SigningRequest(Struct, frozen=True):
+class SigningRequest(Struct, frozen=True, gc=False):
     """One call to be signed (ATIS-1000082, 3GPP TS 24.229 Annex V).
 
     Attributes:

@@ -199,7 +199,7 @@ class CallProtocol(WireProtocol):
         if self._state == REST and not self._pending and len(data) <= QUICK:
             end = data.find(HEAD_END) + len(HEAD_END)
             octets = data[:end]
-            head = self._heads.get(octets)
+            head = self._heads.get(octets, self.batch.calls.keys)
             if head is None:
                 self._parsed = False
                 super().data_received(data)

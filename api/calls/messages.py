@@ -81,7 +81,7 @@ _NAMES: Final = {
 }
 
 
-class Answer(Struct, frozen=True):
+class Answer(Struct, frozen=True, gc=False):
     """What goes back: HTTP status, JSON body, and X-RequestID, echoed or made."""
 
     status: int
@@ -103,7 +103,7 @@ class Handed(Struct, frozen=True):
     body: bytes
 
 
-class Incoming(Struct, frozen=True):
+class Incoming(Struct, frozen=True, gc=False):
     """One request to a per-call route, complete; `path` is the request target of any other."""
 
     path: str

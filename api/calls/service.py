@@ -39,6 +39,7 @@ from zhenxian.api.calls.requests import (
     read_verification,
 )
 from zhenxian.api.calls.turns import Turns
+from zhenxian.api.calls.usual import usual_signing, usual_verification
 from zhenxian.api.permissions import Action, Thing, roles_of
 from zhenxian.calls.diversion import Forwarded, divert, unproven
 from zhenxian.calls.help import by_target, elsewhere
@@ -69,7 +70,7 @@ MAX_REQUEST_ID: Final = 128  # octets of X-RequestID that are echoed and logged
 _logger = logging.getLogger("zhenxian.calls")
 
 
-class RestCall(Asked):
+class RestCall(Asked, gc=False):
     """A question over REST, named by its X-RequestID or else X-Request-Id.
 
     `echo` is what its answer repeats of it.
@@ -193,6 +194,11 @@ class Calls:
             headers.authorization, headers.api_key, headers.peer
         )
         return principal is not None
+
+    @property
+    def keys(self) -> object:
+        """Changes whenever other keys are in force."""
+        return self._authenticator.known
 
     def answered(self) -> None:
         """Count the observations after answers went out; no call waits for that."""
@@ -326,7 +332,9 @@ class Calls:
         started: float,
     ) -> Answer | Signing[RestCall] | Forwarded[RestCall]:
         body, reading = incoming.body, self.policy.reading
-        request, echo = read_signing(body, configured=dialect, reading=reading)
+        request, echo = usual_signing(body, dialect, reading) or read_signing(
+            body, configured=dialect, reading=reading
+        )
         asked = RestCall(name, started, echo)
         if request.target is not None and elsewhere(
             request.dest.identities, request.target, reading.emergency
@@ -371,8 +379,10 @@ class Calls:
         name: bytes,
         started: float,
     ) -> Answer | Waiting[RestCall] | Verifying[RestCall]:
-        body = incoming.body
-        request, echo = read_verification(body, configured=dialect, reading=self.policy.reading)
+        body, reading = incoming.body, self.policy.reading
+        request, echo = usual_verification(body, dialect, reading) or read_verification(
+            body, configured=dialect, reading=reading
+        )
         question = self._question(incoming, principal, request.call_id)
         call = self.pipeline.open(request, RestCall(name, started, echo), self._written, question)
         return self._judged(call) if isinstance(call, Judged) else call

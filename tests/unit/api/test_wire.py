@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from zhenxian.api.auth import Authenticator, Role, add_key
 from zhenxian.api.calls.fastpath import protocol_for
-from zhenxian.api.calls.heads import MAX_HEADS
+from zhenxian.api.calls.heads import MAX_HEADS, MAX_OCTETS
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION, Answer
 from zhenxian.api.calls.requests import Dialect
 from zhenxian.api.calls.service import CallPolicy, Underway
@@ -121,6 +126,7 @@ class StubCalls:
     """Answers calls with their body."""
 
     policy = CallPolicy()
+    keys = "in force"
 
     def __init__(self):
         self.asking = 0
@@ -599,6 +605,109 @@ def test_few_heads_are_kept_and_none_that_names_its_call():
         assert not kept
 
     run(scenario)
+
+
+def _kept(connection):
+    return connection.protocol._heads._known
+
+
+def test_heads_are_forgotten_when_other_keys_are_in_force():
+    async def scenario():
+        connection = Connection()
+        one = head("authorization: Bearer one", "content-length: 2", method="POST", target=SIGNING)
+        two = head("authorization: Bearer two", "content-length: 2", method="POST", target=SIGNING)
+        await connection.send(one + b"{}", two + b"{}", one + b"{}")
+        assert set(_kept(connection)) == {one, two}
+        connection.calls.keys = "others"
+        await connection.send(two + b"{}")
+        assert set(_kept(connection)) == {two}
+        assert connection.statuses() == [200] * 4
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("fields", [MAX_FIELDS - 3, MAX_FIELDS - 2, MAX_FIELDS - 1, MAX_FIELDS])
+@pytest.mark.parametrize("size", [1, 3, 20])
+def test_no_head_beyond_the_limits_is_kept(fields, size):
+    """host, content-length and the given ones."""
+
+    async def scenario():
+        connection = Connection()
+        more = [f"{number:0{size}}:" for number in range(fields)]
+        octets = head("content-length: 2", *more, method="POST", target=SIGNING)
+        kept = fields + 2 <= MAX_FIELDS and len(octets) <= MAX_OCTETS
+        for times in (1, 2):
+            await connection.send(octets + b"{}")
+            good = fields + 2 <= MAX_FIELDS
+            assert connection.statuses() == ([200] * times if good else [431])
+            assert (octets in _kept(connection)) is kept
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("octets", [MAX_OCTETS - 1, MAX_OCTETS, MAX_OCTETS + 1, MAX_HEAD - 1])
+def test_no_large_head_is_kept(octets):
+    async def scenario():
+        connection = Connection()
+        line = f"POST {SIGNING} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\nx: "
+        data = line.encode() + b"y" * (octets - len(line) - 4) + b"\r\n\r\n"
+        assert len(data) == octets
+        await connection.send(data + b"{}", data + b"{}")
+        assert connection.statuses() == [200, 200]
+        assert (data in _kept(connection)) is (octets <= MAX_OCTETS)
+
+    run(scenario)
+
+
+def test_a_head_that_is_known_opens_nothing_by_itself(tmp_path, desk_with):
+    """Each call shows its credentials anew: a key that is withdrawn is refused at once."""
+    file = tmp_path / "keys.toml"
+    secret = add_key(file, "proxy", [Role.PROXY])
+    desk = desk_with()
+    authenticator = Authenticator(file)
+    desk.service.calls._authenticator = authenticator
+    body = (
+        b'{"verificationRequest": {"from": {"tn": "8613910000000"}, "to": {"tn": "8613800000000"}}}'
+    )
+    octets = head(
+        f"authorization: Bearer {secret}",
+        f"content-length: {len(body)}",
+        method="POST",
+        target=VERIFICATION,
+    )
+
+    async def scenario():
+        connection = Connection(calls=desk.service.calls)
+        await connection.send(octets + body, octets + body)
+        assert connection.statuses() == [200, 200]
+        assert octets in _kept(connection)
+        known = authenticator.known
+        authenticator.known = msgspec.structs.replace(known, keys={})  # unseen: the head is kept
+        connection.protocol._heads._keys = authenticator.known
+        await connection.send(octets + body)
+        assert connection.statuses() == [200, 200, 401]
+        file.write_text("key = []\n")
+        authenticator.refresh()
+        await connection.send(octets + body)
+        assert connection.statuses() == [200, 200, 401, 401]
+
+    run(scenario)
+
+
+def test_heads_are_found_by_a_keyed_hash():
+    """The interpreter's, with a key of its own in each process."""
+    assert sys.hash_info.algorithm.startswith("siphash")
+    code = f"print(hash({head()!r}))"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": "random"},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for _ in range(3)
+    }
+    assert len(told) == 3
 
 
 def test_who_is_answered_before_the_body_is_told_that_the_connection_ends():
