@@ -62,6 +62,15 @@ class Complaints:
         self._peers = (0, 0.0)  # complaints and calls of everybody
         self._label, self._refuse = (log(1 / one) for one in (policy.label, policy.refuse))
 
+    @property
+    def full(self) -> bool:
+        """Tell whether older displays go for each new one."""
+        return len(self._callers) >= _MAX_DISPLAYS
+
+    def callers(self, display: int) -> tuple[Key, ...]:
+        """Who showed a display."""
+        return self._callers.get(display, _NOBODY)
+
     def shows(self, display: int, key: Key) -> None:
         """A caller is seen to show a display."""
         callers = self._callers.get(display)
@@ -104,15 +113,17 @@ class Complaints:
         if told.callee in by_callee:
             return False
         day = told.at // DAY
-        same = sum(
-            at // DAY == day and source == told.source for at, source in by_callee.values()
-        )
+        same = sum(at // DAY == day and source == told.source for at, source in by_callee.values())
         if same >= self._policy.a_source:
             return False
         by_callee[told.callee] = (told.at, told.source)
         if len(by_callee) > _MAX_COMPLAINTS:
             del by_callee[next(iter(by_callee))]
         return True
+
+    def concerns(self, key: Key) -> bool:
+        """Tell cheaply whether anybody complained of a caller."""
+        return key in self._against
 
     def number(self, key: Key, now: int) -> int:
         """Complaints of the last days that count against a caller."""

@@ -22,6 +22,7 @@ from math import log
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from zhenxian.analytics.areas import CELLS
 from zhenxian.analytics.counted import CountedCall
@@ -34,12 +35,12 @@ _MOST: Final = 131_072  # numbers, and callees, of all marks; some 15 MB each wh
 _MAX_LINKS: Final = 16_384  # callers that are compared with marks at a time
 _MAX_CALLED: Final = 64  # marked callees of one caller that are told apart
 _FLOOR: Final = -3.0
+_ANEW: Final = 600  # seconds after which a mark is made anew while its caller goes on
 _MASK: Final = (1 << 32) - 1
 _PRIOR: Final = 50  # calls to an area that are taken to have gone to nobody's callee
 _NO_POWER: Final = 0.8  # of `same`: a chance above that tells nothing
-_COMPARED: Final = frozenset(
-    {KeyKind.ACCESS, KeyKind.SUBJECT, KeyKind.SIGNER, KeyKind.RESELLER}
-)
+_COMPARED: Final = frozenset({KeyKind.ACCESS, KeyKind.SUBJECT, KeyKind.SIGNER, KeyKind.RESELLER})
+_REGISTERED: Final = frozenset({KeyKind.ACCESS, KeyKind.SUBJECT})  # who shows own numbers only
 _NOBODY: Final[tuple[Key, ...]] = ()
 
 
@@ -95,7 +96,8 @@ class Linkage:
 
     def __init__(self, policy: Links) -> None:
         self.marks: OrderedDict[Key, _Marked] = OrderedDict()  # the longest confirmed first
-        self.changed: set[Key] = set()  # marks to be saved and told
+        self.changed: set[Key] = set()  # marks to be saved and sent
+        self.wanted: set[Key] = set()  # marked subjects whose holdings are to be asked for
         self._policy = policy
         self._numbers: dict[int, tuple[Key, ...]] = {}
         self._callees: dict[int, Key] = {}
@@ -110,6 +112,10 @@ class Linkage:
     def __len__(self) -> int:
         return len(self.marks)
 
+    def concerns(self, key: Key) -> bool:
+        """Tell cheaply whether a caller met a mark."""
+        return key in self._links or key in self._held
+
     # -- marking
 
     def mark(self, key: Key, at: int, numbers: Iterable[int], callees: Iterable[int]) -> None:
@@ -117,6 +123,8 @@ class Linkage:
         marked = self.marks.get(key)
         if marked is None:
             marked = self.marks[key] = _Marked(at)
+        if key.kind is KeyKind.SUBJECT:
+            self.wanted.add(key)
         marked.at = max(at, marked.at)
         self.marks.move_to_end(key)
         self._add_numbers(key, marked, numbers)
@@ -124,6 +132,19 @@ class Linkage:
             self._add_callee(key, marked, callee)
         self.changed.add(key)
         self._bound()
+
+    def due(self, key: Key, at: int) -> bool:
+        """Tell whether a found caller's mark is to be made, or made anew."""
+        marked = self.marks.get(key)
+        return marked is None or at - marked.at >= _ANEW or at < marked.at
+
+    def hold(self, key: Key, numbers: Iterable[int]) -> None:
+        """Add numbers, hashed, that a marked subject holds."""
+        marked = self.marks.get(key)
+        if marked is not None:
+            self._add_numbers(key, marked, numbers)
+            self.changed.add(key)
+            self._bound()
 
     def _add_numbers(self, key: Key, marked: _Marked, numbers: Iterable[int]) -> None:
         for number in numbers:
@@ -231,7 +252,7 @@ class Linkage:
         told = []
         for name, count in counted.items():
             subject, numbers = Key(KeyKind.SUBJECT, name), count << marked.level
-            if subject == key or numbers < self._policy.numbers:
+            if key.kind not in _REGISTERED or subject == key or numbers < self._policy.numbers:
                 continue
             share = count / len(marked.numbers)
             before = self._held.get(subject)
@@ -323,55 +344,45 @@ class Linkage:
 
     # -- what it comes to
 
-    def assessment(self, key: Key, *, known: bool, honest: bool) -> Assessment | None:
+    def assessment(self, key: Key, *, since: int, honest: bool) -> Assessment | None:
         """What marks say of a caller; None for nothing.
 
         Args:
-            known: it was well known before, so that it is labelled at most.
+            since: from when on it is well known; one from before the mark is labelled at most.
             honest: how callees take its calls speaks for it.
         """
-        held, link = self._by_holding(key), self._links.get(key)
-        told = [held] if held is not None else []
+        link, told = self._links.get(key), []
+        held = self._held.get(key)
+        if held is not None and self._lies(held[0], key):
+            told.append(self._of_numbers(*held, 1.0, since))
         if link is not None:
-            shown = self._by_display(link)
+            shown = self._most_shown(key, link)
+            if shown is not None:
+                told.append(self._of_numbers(*shown, link.marked / max(link.calls, 1), since))
             called = self._by_callees(link)
-            told += [one for one in (shown, called) if one is not None]
+            if called is not None and not honest:
+                told.append(called)
         if not told:
             return None
         best = max(told, key=lambda one: (one.strength, one.suspicion or 0.0))
-        if known or honest:
-            return Assessment(
-                measure=Measure.LINKAGE,
-                strength=0.0,
-                figures=best.figures,
-                thresholds=best.thresholds,
-                suspicion=0.0 if honest and best is not held else best.suspicion,
-                lowers=False,
-            )
-        return best
+        return replace(best, strength=0.0, lowers=False) if honest else best
 
-    def _by_holding(self, key: Key) -> Assessment | None:
-        held = self._held.get(key)
-        if held is None or not self._lies(held[0], key):
-            return None
-        return self._of_numbers(held[1], held[2], 1.0)
-
-    def _by_display(self, link: _Link) -> Assessment | None:
+    def _most_shown(self, key: Key, link: _Link) -> tuple[Key, int, float] | None:
+        """The mark of whose numbers the caller displayed most, how many, and their share."""
         best = None
         for mark, shown in link.shown.items():
             marked = self.marks.get(mark)
-            if marked is None or not marked.numbers:
+            if marked is None or not marked.numbers or not self._lies(mark, key):
                 continue
-            numbers = len(shown & marked.numbers) << marked.level
-            share = len(shown & marked.numbers) / len(marked.numbers)
-            if numbers >= self._policy.numbers and (best is None or share > best[1]):
-                best = (numbers, share)
-        if best is None:
-            return None
-        own = link.marked / max(link.calls, 1)
-        return self._of_numbers(*best, own)
+            count = len(shown & marked.numbers)
+            share = count / len(marked.numbers)
+            if count << marked.level >= self._policy.numbers and (best is None or share > best[2]):
+                best = (mark, count << marked.level, share)
+        return best
 
-    def _of_numbers(self, numbers: int, share: float, own: float) -> Assessment:
+    def _of_numbers(
+        self, mark: Key, numbers: int, share: float, own: float, since: int
+    ) -> Assessment:
         policy = self._policy
         strength = min(numbers / policy.numbers, share / policy.share, own / policy.own, 10.0)
         figures = {"numbers of a found caller": float(numbers), "share of that caller's": share}
@@ -380,6 +391,8 @@ class Linkage:
             "share of that caller's": policy.share,
         }
         enough = numbers >= policy.numbers and own >= policy.own
+        if since < self.marks[mark].at:
+            strength = 0.0
         return Assessment(
             measure=Measure.LINKAGE,
             strength=strength if enough else 0.0,
@@ -412,7 +425,7 @@ class Linkage:
     # -- other nodes, and restart
 
     def take_changed(self) -> dict[Key, Mark | None]:
-        """Marks that are new or changed since they were last taken; None for those that are gone."""
+        """Marks that changed since they were last taken; None for those that are gone."""
         changed, self.changed = self.changed, set()
         return {key: self.written(key) for key in changed}
 

@@ -238,6 +238,10 @@ class DisplayConduct(Protocol):
         """Tell whether so much is known of a key that it would be found if it were a pool."""
         ...
 
+    def resembles(self, key: Key) -> bool:
+        """Tell whether a caller's own calls look like what its reseller was found for."""
+        ...
+
     def observe(self, observation: Observation) -> None:
         """Count one call."""
         ...

@@ -18,8 +18,9 @@ from zhenxian.core.reading import Reading
 from zhenxian.service.settings import Settings, listener_address
 from zhenxian.stores.analytics.file import ConductFile, Exchange, WorkerExchange
 from zhenxian.stores.analytics.fleet import FleetExchange
-from zhenxian.stores.analytics.sync import AnalyticsSync, Clearings, load_policy, salt_of
+from zhenxian.stores.analytics.sync import AnalyticsSync, load_policy, salt_of
 from zhenxian.stores.fleet.link import FleetOptions
+from zhenxian.stores.sqlite.view import RegistryView
 from zhenxian.telemetry.logs import Pseudonym
 from zhenxian.verifier.redress import Contact
 from zhenxian.verifier.unsigned import Action, UnsignedPolicy
@@ -62,7 +63,7 @@ def public_base(settings: Settings) -> str:
 def conduct_keeper(
     settings: Settings,
     fleet: FleetOptions | None,
-    registry: Clearings,
+    registry: RegistryView,
     *,
     identity_key: bytes,
     pseudonym: Pseudonym,
@@ -90,7 +91,7 @@ def conduct_keeper(
         fleet=exchange is not None,
         boot=int(clock() * 1_000),
     )
-    return AnalyticsSync(conduct, file, exchange, clock, registry)
+    return AnalyticsSync(conduct, file, exchange, clock, registry, registry)
 
 
 def unsigned_policy(settings: Settings, reading: Reading) -> UnsignedPolicy:

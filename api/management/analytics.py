@@ -45,6 +45,7 @@ from zhenxian.registry.journal import put
 from zhenxian.registry.model import MOST_AHEAD, Clearing, Kind, clearing_id
 from zhenxian.registry.store import RegistryStore
 from zhenxian.signer.analytics import gateway
+from zhenxian.signer.analytics import keys as caller_keys
 
 MAX_ENDED: Final = 1_000  # ends of calls in one request
 _AT_ONCE: Final = 50
@@ -204,15 +205,16 @@ def displays_router(
         many numbers within some 250 calls; without it, nobody is refused for how its numbers
         spread before they were seen on two days.
 
-        `taken` counts the keys that were told: two for a call signed here (access and subject) or
-        verified here (signer and SPC), none for an access that is not registered.
+        `taken` counts the keys that were told: two for a call signed here (access and subject; the
+        reseller too, where `orig` came by one) or verified here (signer and SPC), none for an
+        access that is not registered.
         """
         told: list[tuple[Key, Contact | None]] = []
         for index, call in enumerate(calls):
             if index % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # accesses may have to be read; calls go first
             met = _met(call, conduct, reading)
-            told += [(key, met) for key in _ended_keys(call, registry)]
+            told += [(key, met) for key in _ended_keys(call, registry, reading)]
         at = int(clock())
         for key, met in told:
             conduct.ended(key, at, met)
@@ -351,18 +353,19 @@ def _met(call: EndedCall, conduct: Detector, reading: Reading) -> Contact | None
     return conduct.met(display, callee, answered=call.answered, seconds=call.seconds)
 
 
-def _ended_keys(call: EndedCall, registry: RegistryStore) -> tuple[Key, ...]:
+def _ended_keys(call: EndedCall, registry: RegistryStore, reading: Reading) -> tuple[Key, ...]:
     if call.spc is not None and call.origid is not None:
         return Key(KeyKind.SIGNER, f"{call.spc}/{call.origid}"), Key(KeyKind.SPC, call.spc)
     if call.access is None and call.origid is None:
         raise HTTPException(422, "access, or origid, or spc and origid expected")
     try:
         access = registry.access(call.access, call.origid)
-    except StoreUnavailableError:
+        if access is None:
+            return gateway(call.origid) if call.origid else ()
+        holding = registry.holding(reading.number(call.orig)) if call.orig is not None else None
+    except (StoreUnavailableError, ParseError):
         return ()
-    if access is None:
-        return gateway(call.origid) if call.origid else ()
-    return Key(KeyKind.ACCESS, access.id), Key(KeyKind.SUBJECT, access.subject)
+    return caller_keys(access, holding)
 
 
 _STATES: Final[dict[State, Literal["watching", "suspected", "pooled"]]] = {

@@ -29,6 +29,7 @@ from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.passport.words import fault
 from zhenxian.registry.model import MOST_AHEAD, Clearing, clearing_id
 from zhenxian.stores.analytics.file import ConductFile, Exchange
+from zhenxian.stores.analytics.held import HeldNumbers, Registered
 
 EVERY: Final = 0.5  # seconds between two looks: what one node saw, the others count a second later
 SAVED_WITHIN: Final = 30  # seconds until changed counts are on disk
@@ -102,6 +103,7 @@ class DeferredObservations:
         self._uncounted: list[Observation] = []
         self.finding = conduct.finding
         self.known = conduct.known
+        self.resembles = conduct.resembles
         self.observe = self._uncounted.append
 
     def count(self) -> None:
@@ -125,11 +127,14 @@ class AnalyticsSync:
         exchange: Exchange | None,
         clock: Callable[[], float],
         clearings: Clearings | None = None,
+        registry: Registered | None = None,
     ) -> None:
+        """Args: registry: who holds the numbers of callers that were found."""
         self.conduct = conduct
         self.calls = DeferredObservations(conduct)
         self._clearings = clearings
         self._applied: set[str] = set()  # ids of clearings
+        self._held = HeldNumbers(conduct, registry) if registry is not None else None
         self._stamp = -1
         self._apart: float | None = None  # when the others could last not be reached
         self._unheard: str | None = None
@@ -238,6 +243,9 @@ class AnalyticsSync:
             self._trim()
         if self._unheard is not None:
             self._apply()
+        if self._held is not None:
+            with contextlib.suppress(StoreUnavailableError):  # what was not read is read next time
+                await self._held.look(int(now))
         self.catch_up()
         self._take_findings()
         self._save([])

@@ -87,6 +87,8 @@ class RegistryView:
         self._exemptions: _Kept[tuple[str, str], list[Exemption]] = _Kept(limit)
         self._refusals: _Kept[TN, list[CalleeRefusal]] = _Kept(limit)
         self._clearings = 0
+        self._moved: set[str] | None = None  # keys of holdings; None before it is asked for
+        self._too_many = False
         self._orders: OrderIndex = self._file.order_index()
         self._data_version = self._file.data_version()
         self._seq = self._file.last()[0]
@@ -120,6 +122,23 @@ class RegistryView:
         del moment  # the file is the registry
         return True
 
+    def moved(self, since: int) -> list[str] | None:
+        """Keys of holdings that commits changed since they were last asked for.
+
+        Args:
+            since: at the first time, from then on (seconds since the epoch).
+
+        Returns:
+            None when it is too much to list.
+        """
+        moved, too_many = self._moved, self._too_many
+        if moved is None:
+            touched = self._file.touched(self._file.journal.seq_at(since))
+            too_many = touched is None
+            moved = {key for kind, key in touched or () if kind is Kind.HOLDING}
+        self._moved, self._too_many = set(), False
+        return None if too_many else sorted(moved)
+
     def refresh(self) -> bool:
         """Take over what was committed; True when there was something."""
         version = self._file.data_version()
@@ -137,6 +156,8 @@ class RegistryView:
 
     def _drop(self, kind: Kind, key: str) -> None:
         if kind is Kind.HOLDING:
+            if self._moved is not None:
+                self._moved.add(key)
             if "-" in key:
                 self._holdings.forget()
             else:
@@ -170,6 +191,7 @@ class RegistryView:
         ):
             kept.forget()
         self._clearings += 1
+        self._too_many = True
         self._orders = self._file.order_index()
 
     def holding(self, tn: TN) -> Holding | None:
