@@ -241,16 +241,23 @@ class Findings:
     def cleared(self, key: Key, at: int) -> bool:
         """Note a clearing; tell whether what stands against the key was confirmed before it."""
         self.clearings[key] = at = max(at, self.clearings.get(key, at))
-        for beside in self.outside.cleared(key, at):
-            self.drop_linked(beside)
+        linked = list(self.outside.cleared(key, at))
+        while linked:
+            linked += self._unlink(linked.pop())
         found = self._standing.get(key)
         return found is not None and self.confirmed(found) <= at
 
-    def drop_linked(self, key: Key) -> None:
-        """What stood against a key for the numbers of another is over: that one was cleared."""
+    def _unlink(self, key: Key) -> tuple[Key, ...]:
+        """What stood against a key for the numbers of another is over: that one was cleared.
+
+        Returns:
+            Those against whom its own mark stood.
+        """
         found = self._standing.get(key)
-        if found is not None and found.measure is Measure.LINKAGE:
-            self.drop(key)
+        if found is None or found.measure is not Measure.LINKAGE:
+            return ()
+        self.drop(key)
+        return self.outside.linkage.unmark(key)
 
     def withhold(self, key: Key) -> None:
         """Send others nothing that was found of a key."""

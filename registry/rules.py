@@ -23,6 +23,7 @@ from zhenxian.registry.model import (
     BindingModel,
     CalleeRefusal,
     Clearing,
+    Complaint,
     Exemption,
     Holding,
     Kind,
@@ -149,6 +150,9 @@ def check(change: Change, view: View, now: int) -> Change:
     elif isinstance(value, Clearing):
         if before is not None:
             raise RegistryConflictError(f"clearing {value.id} is on record and stays as it is")
+    elif isinstance(value, Complaint):
+        if before is not None:
+            raise RegistryConflictError(f"complaint {value.id} is on record and stays as it is")
     else:
         _order(value, before, view)
     return change
@@ -159,6 +163,8 @@ def _end(kind: Kind, before: Record, view: View) -> None:
         raise RegistryConflictError(f"order {before.id} is lifted by its issuer, not removed")
     if isinstance(before, Clearing):
         raise RegistryConflictError(f"clearing {before.id} is on record and stays there")
+    if isinstance(before, Complaint):
+        raise RegistryConflictError(f"complaint {before.id} is on record and stays there")
     if isinstance(before, Subject | Reseller):
         used = view.uses(kind, before.key)
         if used is not None:
@@ -345,6 +351,7 @@ _REGISTERED: Final = {
     KeyKind.SUBJECT: Kind.SUBJECT,
     KeyKind.ACCESS: Kind.ACCESS,
     KeyKind.AGENT: Kind.SUBJECT,
+    KeyKind.RESELLER: Kind.RESELLER,
 }
 
 

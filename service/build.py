@@ -24,7 +24,11 @@ from zhenxian.api.calls.requests import Dialect
 from zhenxian.api.calls.routes import calls_router
 from zhenxian.api.calls.service import CallPolicy, Calls
 from zhenxian.api.entrance import Entrance
-from zhenxian.api.management.analytics import clearings_router, displays_router
+from zhenxian.api.management.analytics import (
+    clearing_router,
+    clearings_router,
+    displays_router,
+)
 from zhenxian.api.management.bulk import bulk_router
 from zhenxian.api.management.clock import clock_router
 from zhenxian.api.management.common import (
@@ -35,6 +39,7 @@ from zhenxian.api.management.common import (
     problem,
     requires,
 )
+from zhenxian.api.management.complaints import complaints_router
 from zhenxian.api.management.losses import losses_router
 from zhenxian.api.management.records import registry_router
 from zhenxian.api.openapi import TAGS
@@ -488,6 +493,9 @@ def _routers(service: Service) -> _Routers:
             clock=service.clock,
         ),
         clearings_router(service.registry, service.authenticator),
+        complaints_router(
+            service.registry, service.authenticator, clock=service.clock, reading=service.reading
+        ),
         losses_router(service.registry, service.authenticator, service.pseudonym.text),
         clock_router(
             service.registry, service.authenticator, service.clock, service.pseudonym.text
@@ -495,6 +503,16 @@ def _routers(service: Service) -> _Routers:
         metrics_router(service.metrics, service.authenticator),
     ]
     if service.keeper is not None:
+        administration.append(
+            clearing_router(
+                service.keeper,
+                service.registry,
+                service.authenticator,
+                clock=service.clock,
+                spc=lambda: signing.spc if (signing := service.credential()) else None,
+                logged=service.pseudonym.text,
+            )
+        )
         administration.append(
             displays_router(
                 service.keeper,

@@ -25,6 +25,7 @@ from zhenxian.api.auth import Authenticator, Principal
 from zhenxian.api.calls.answers import FOUND_STATES
 from zhenxian.api.calls.responses import finding_told
 from zhenxian.api.management.answers import (
+    ClearedCaller,
     ClearingAnswer,
     ClearingsPage,
     EndedAnswer,
@@ -36,10 +37,11 @@ from zhenxian.api.management.answers import (
 from zhenxian.api.management.common import ALWAYS, problems, requires
 from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.reading import PlainRoute
-from zhenxian.api.schema import answered
+from zhenxian.api.schema import answered, content
 from zhenxian.core.errors import ParseError, StoreUnavailableError
 from zhenxian.core.reading import Reading
 from zhenxian.passport.ppt.shaken import MAX_ORIGID_LENGTH
+from zhenxian.registry.callers import keys_of
 from zhenxian.registry.forms import AS_WRITTEN, row_of
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import MOST_AHEAD, Clearing, Kind, clearing_id
@@ -156,6 +158,9 @@ def displays_router(
         dependencies=[read],
     )
     async def standing(
+        case: Annotated[
+            str | None, Query(max_length=32, description="Only the one with this case number.")
+        ] = None,
         state: Annotated[
             str | None,
             Query(
@@ -174,6 +179,7 @@ def displays_router(
                 for one in conduct.standing(int(clock()))
                 if (state is None or one.state is State[state.upper()])
                 and (kind is None or one.key.kind is kind)
+                and (case is None or one.case == case.upper())
             ),
             key=lambda entry: entry[0],
         )
@@ -246,7 +252,8 @@ def displays_router(
     ) -> None:
         """On record first (Location), then it counts no more, on any node.
 
-        The same conduct is found again. To leave a caller alone for longer, exempt it.
+        This key alone: POST /v1/clearings clears everything of its caller. The same conduct is
+        found again. To leave a caller alone for longer, exempt it.
         """
         now = int(clock())
         found = conduct.finding(Key.parse(key), now)
@@ -264,6 +271,92 @@ def displays_router(
             logged(reason),
             logged(found.sentence),
         )
+
+    return routes
+
+
+class Objection(BaseModel):
+    """Whose caller is cleared, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str = Field(max_length=_MAX_KEY, examples=["subject:bank"], description="As in displays.")
+    reason: str = Field(min_length=1, max_length=500, description="Why; it is on record.")
+
+
+def clearing_router(
+    keeper: Keeper,
+    registry: RegistryStore,
+    authenticator: Authenticator,
+    *,
+    clock: Callable[[], float],
+    spc: Callable[[], str | None],
+    logged: Callable[[str], str],
+) -> APIRouter:
+    """Clears everything of a caller in one action. Args: spc: that calls are signed with here."""
+    conduct = keeper.conduct
+    routes = APIRouter(
+        route_class=PlainRoute,
+        prefix="/v1/clearings",
+        tags=["Displays"],
+        responses=ALWAYS
+        | problems(
+            c400="The body is not JSON text.",
+            c401="Missing or unknown credentials.",
+            c403="The role does not permit it.",
+            c404="Nothing stands against any of it.",
+            c422="A value is missing or unusable; the detail names it.",
+            c503="It cannot be put on record; nothing is cleared.",
+        ),
+    )
+    clear = requires(authenticator, Thing.DISPLAYS, Action.CLEAR)
+
+    @routes.post(
+        "",
+        status_code=201,
+        summary="Clear everything of a caller after an objection",
+        operation_id="clear_caller",
+        responses={
+            201: {
+                "description": "They are on record, and count no more.",
+                "content": content(ClearedCaller),
+            }
+        },
+    )
+    async def clear_caller(
+        principal: Annotated[Principal, clear], objection: Objection
+    ) -> dict[str, Any]:
+        """The subject, all of its accesses and their origids, by any key of theirs.
+
+        What speaks for the caller stays. It is refused again only for what comes after this, where
+        that would do by itself; what was marked or complained of before counts no more.
+        """
+        key, now, own = Key.parse(objection.key), int(clock()), spc()
+        keys = await registry.read(lambda records: keys_of(records, key, own))
+        platforms = {one.id for one in keys if one.kind is KeyKind.SUBJECT}
+        standing = {one.key: one for one in conduct.standing(now)}
+        keys += [
+            one
+            for one in standing
+            if one.kind is KeyKind.AGENT and one.id.rpartition("/")[0] in platforms
+        ]
+        if standing.keys().isdisjoint(keys):
+            raise HTTPException(404, f"nothing stands against {key}, nor the rest of its caller")
+        author = f"{principal.name} ({principal.id})"
+        made = []
+        for one in keys:
+            found = standing.get(one)
+            confirmed = conduct.confirmed(found) if found is not None else now
+            made.append(clearing_of(found, confirmed, author, objection.reason, now, key=one))
+        changes = [put(clearing, 0) for clearing in made]
+        await registry.write(changes, author=author, reason=objection.reason, now=now)
+        for clearing in made:
+            keeper.clear(clearing)
+        _logger.warning(
+            "%s cleared with %d keys by %s: %s",
+            logged(objection.key), len(made), principal.name, logged(objection.reason),
+        )  # fmt: skip
+        return {"clearings": [_recorded(clearing) for clearing in made]}
 
     return routes
 
@@ -316,10 +409,30 @@ def clearings_router(registry: RegistryStore, authenticator: Authenticator) -> A
     return routes
 
 
-def clearing_of(found: Finding, confirmed: int, by: str, reason: str, now: int) -> Clearing:
-    """The record of a clearing that is made now, of a finding as it stands."""
+def clearing_of(
+    found: Finding | None, confirmed: int, by: str, reason: str, now: int, *, key: Key | None = None
+) -> Clearing:
+    """The record of a clearing that is made now, of a finding as it stands.
+
+    Args:
+        key: whose it is; for one against whom nothing stands, which is cleared with others.
+    """
     # What is cleared may come from a node whose clock is ahead.
     at = min(max(now, confirmed), now + MOST_AHEAD)
+    if found is None:
+        whose = key if key is not None else Key(KeyKind.SUBJECT, "")
+        return Clearing(
+            id=clearing_id(at, secrets.token_hex(4)),
+            kind=whose.kind,
+            target=whose.id,
+            at=at,
+            by=by,
+            reason=reason,
+            state="watching",
+            since=at,
+            measures=(),
+            sentence="nothing stood against it; cleared with its caller",
+        )
     return Clearing(
         id=clearing_id(at, secrets.token_hex(4)),
         kind=found.key.kind,

@@ -29,7 +29,9 @@ from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.passport.words import fault
 from zhenxian.registry.model import MOST_AHEAD, Clearing, clearing_id
 from zhenxian.stores.analytics.file import ConductFile, Exchange
-from zhenxian.stores.analytics.held import HeldNumbers, Registered
+from zhenxian.stores.analytics.heard import HeardComplaints
+from zhenxian.stores.analytics.held import HeldNumbers
+from zhenxian.stores.sqlite.view import RegistryView
 
 EVERY: Final = 0.5  # seconds between two looks: what one node saw, the others count a second later
 SAVED_WITHIN: Final = 30  # seconds until changed counts are on disk
@@ -127,14 +129,15 @@ class AnalyticsSync:
         exchange: Exchange | None,
         clock: Callable[[], float],
         clearings: Clearings | None = None,
-        registry: Registered | None = None,
+        registry: RegistryView | None = None,
     ) -> None:
-        """Args: registry: who holds the numbers of callers that were found."""
+        """Args: registry: who holds which numbers, and what callees complained of."""
         self.conduct = conduct
         self.calls = DeferredObservations(conduct)
         self._clearings = clearings
         self._applied: set[str] = set()  # ids of clearings
         self._held = HeldNumbers(conduct, registry) if registry is not None else None
+        self._heard = HeardComplaints(conduct, registry) if registry is not None else None
         self._stamp = -1
         self._apart: float | None = None  # when the others could last not be reached
         self._unheard: str | None = None
@@ -246,6 +249,9 @@ class AnalyticsSync:
         if self._held is not None:
             with contextlib.suppress(StoreUnavailableError):  # what was not read is read next time
                 await self._held.look(int(now))
+        if self._heard is not None:
+            with contextlib.suppress(StoreUnavailableError):
+                await self._heard.look(int(now))
         self.catch_up()
         self._take_findings()
         self._save([])

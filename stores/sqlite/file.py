@@ -37,6 +37,7 @@ from zhenxian.stores.sqlite.journal import CommitTable
 from zhenxian.stores.sqlite.records import (
     AccessTable,
     ClearingTable,
+    ComplaintTable,
     ExemptionTable,
     OrderTable,
     ResellerTable,
@@ -62,6 +63,7 @@ class Tables:
         self.exemptions = ExemptionTable(connection)
         self.refusals = RefusalTable(connection)
         self.clearings = ClearingTable(connection)
+        self.complaints = ComplaintTable(connection)
         self.by_kind: dict[Kind, Table] = {
             table.kind: table for table in vars(self).values() if isinstance(table, Table)
         }
