@@ -307,6 +307,10 @@ class Detector:
         """Findings that are new, changed or over since they were last taken."""
         return self._findings.take_unsaved()
 
+    def take_marks(self) -> list[Saved]:
+        """Marks of who was found that changed since they were last taken; kept as findings are."""
+        return self._findings.take_unsaved_marks()
+
     def restore(self, counts: Iterable[bytes], findings: Iterable[bytes]) -> int:
         """Take over what was saved: findings always, counts of keys of which nothing is known.
 

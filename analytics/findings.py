@@ -292,11 +292,11 @@ class Findings:
         return [
             Saved(str(key), write_finding(found) if found is not None else None)
             for key, found in unsaved.items()
-        ] + self._unsaved_marks()
+        ]
 
-    def _unsaved_marks(self) -> list[Saved]:
-        linkage = self.outside.linkage
-        changed = linkage.take_changed()
+    def take_unsaved_marks(self) -> list[Saved]:
+        """Marks of found callers that changed since they were last taken, to be kept likewise."""
+        changed = self.outside.linkage.take_changed()
         if self.changed is not None:
             self.changed_marks.update(changed)
         return [

@@ -206,7 +206,8 @@ class Finding(Struct, frozen=True, kw_only=True):
         if self.key.kind is KeyKind.AGENT:
             whose = f"an agent of {self.key.id.rpartition('/')[0]}"
         since = datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return f"{self.measure.value} of {whose} since {since}: {measured}"
+        case = f"case {self.case}, " if self.case else ""
+        return f"{case}{self.measure.value} of {whose} since {since}: {measured}"
 
 
 class Picture(Struct, frozen=True, kw_only=True):

@@ -74,6 +74,7 @@ from zhenxian.service.order_files import load_issuers, load_pins
 from zhenxian.service.origids import OrigidKeeper
 from zhenxian.service.parts import (
     conduct_keeper,
+    contact_of,
     credential_now,
     key_store,
     redress_of,
@@ -241,6 +242,7 @@ def build(
             max_waiting=settings.server.max_waiting,
             explain=settings.server.explain,
             reading=reading,
+            contact=contact_of(settings),
         ),
         pipeline,
         authenticator,
@@ -521,6 +523,7 @@ def _routers(service: Service) -> _Routers:
                 clock=service.clock,
                 logged=service.pseudonym.text,
                 reading=service.reading,
+                contact=contact_of(service.settings),
             )
         )
     return per_call, health, administration

@@ -94,6 +94,15 @@ def conduct_keeper(
     return AnalyticsSync(conduct, file, exchange, clock, registry, registry)
 
 
+def contact_of(settings: Settings) -> str:
+    """Whom a caller may turn to against whom something stands; that for redress if none is set."""
+    if settings.displays.contact:
+        return settings.displays.contact
+    redress = settings.redress
+    told = (redress.organisation, redress.phone, redress.email, redress.url)
+    return ", ".join(str(one) for one in told if one)
+
+
 def unsigned_policy(settings: Settings, reading: Reading) -> UnsignedPolicy:
     """What follows when a call is not signed."""
     verifier = settings.verifier

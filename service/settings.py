@@ -426,6 +426,11 @@ class Displays(Section):
         " signer's are a pool's, displays.verifying decides. fail fails every call that carrier"
         " signs; some honest ones have a pool for a customer.",
     )
+    contact: Text | None = Field(
+        None,
+        description="Whom a caller may turn to against whom something stands: named in answers and"
+        " on the management API, with the case number. Unset: the contact of redress.",
+    )
     thresholds: Path | None = Field(
         None, description="TOML file of thresholds, see docs/detection.md. Unset: the defaults."
     )

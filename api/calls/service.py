@@ -87,6 +87,7 @@ class CallPolicy(Struct, frozen=True, kw_only=True):
     max_waiting: int = 1000
     explain: bool = True
     reading: Reading = Reading()
+    contact: str = ""  # whom a caller may turn to against whom something stands
 
 
 class Calls:
@@ -283,14 +284,16 @@ class Calls:
     def _denied(self, call: Signing[RestCall]) -> Answer:
         self.pipeline.signed(call)
         asked, decision = call.asked, call.decision
-        denied = answers.denied(decision, asked.echo.dialect, self.policy.explain)
+        policy = self.policy
+        denied = answers.denied(decision, asked.echo.dialect, policy.explain, policy.contact)
         return Answer(SPOKEN[decision.reason].status, denied, asked.name)
 
     def _signed(self, call: Signing[RestCall]) -> Answer:
         if call.signed is None:
             raise RuntimeError("not signed")
         echo = call.asked.echo
-        answer = answers.signed(call.signed, call.decision, echo, self.policy.explain)
+        policy = self.policy
+        answer = answers.signed(call.signed, call.decision, echo, policy.explain, policy.contact)
         self.pipeline.signed(call)
         return Answer(200, answer, call.asked.name)
 
@@ -322,8 +325,9 @@ class Calls:
         return question_of(by, call_id, request_id, incoming.body, now)
 
     def _written(self, verdict: Verdict, asked: RestCall) -> bytes:
+        policy = self.policy
         return answers.judged(
-            verdict, asked.echo, self.policy.explain, self._rejection(), self.policy.reading
+            verdict, asked.echo, policy.explain, self._rejection(), policy.reading, policy.contact
         )
 
     def _judged(self, judged: Judged[RestCall]) -> Answer:

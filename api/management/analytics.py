@@ -125,10 +125,12 @@ def displays_router(
     clock: Callable[[], float],
     logged: Callable[[str], str],
     reading: Reading = AS_WRITTEN,
+    contact: str = "",
 ) -> APIRouter:
     """The routes below /v1/displays.
 
     Args:
+        contact: whom a caller may turn to against whom something stands.
         logged: a text as it is logged; the key of an agent names a number.
         reading: how the numbers of calls are read.
     """
@@ -186,7 +188,7 @@ def displays_router(
         rest = [entry for entry in found if entry[0] > after]
         page = rest[:limit]
         return {
-            "findings": [finding_told(one) for _, one in page],
+            "findings": [finding_told(one, contact) for _, one in page],
             "following": page[-1][0] if len(rest) > limit else None,
         }
 
@@ -235,7 +237,7 @@ def displays_router(
         | answered("What is known of it.", PictureAnswer),
     )
     async def picture(key: KeyText) -> dict[str, Any]:
-        return {**_told(conduct.picture(Key.parse(key), int(clock())))}
+        return {**_told(conduct.picture(Key.parse(key), int(clock())), contact)}
 
     @routes.delete(
         "/{key:path}",
@@ -487,7 +489,7 @@ _STATES: Final[dict[State, Literal["watching", "suspected", "pooled"]]] = {
 }
 
 
-def _told(picture: Picture) -> PictureAnswer:
+def _told(picture: Picture, contact: str) -> PictureAnswer:
     finding = picture.finding
     return {
         "key": str(picture.key),
@@ -496,7 +498,7 @@ def _told(picture: Picture) -> PictureAnswer:
         "first": picture.first,
         "last": picture.last,
         "measures": [_measured(one) for one in picture.measures],
-        "finding": finding_told(finding) if finding is not None else None,
+        "finding": finding_told(finding, contact) if finding is not None else None,
         "samples": [_sample(one) for one in finding.samples] if finding is not None else [],
     }
 

@@ -252,6 +252,7 @@ class AnalyticsSync:
         if self._heard is not None:
             with contextlib.suppress(StoreUnavailableError):
                 await self._heard.look(int(now))
+        self._take(self.conduct.take_marks())
         self.catch_up()
         self._take_findings()
         self._save([])
@@ -309,7 +310,10 @@ class AnalyticsSync:
         return time.monotonic() - self._apart > _UNINFORMED_FOR
 
     def _take_findings(self) -> None:
-        for saved in self.conduct.take_findings():
+        self._take(self.conduct.take_findings())
+
+    def _take(self, unsaved: list[Saved]) -> None:
+        for saved in unsaved:
             self._findings[saved.key] = saved
             if self._exchange is not None:
                 self._unsent[saved.key] = saved
@@ -372,6 +376,7 @@ class AnalyticsSync:
             await self.look()
             await self._exchange.close()
         self._take_findings()
+        self._take(self.conduct.take_marks())
         counts = self.conduct.take_touched(1 << 62) if self._file.leads() else []
         self._save(counts)
         self._trim()

@@ -27,8 +27,7 @@ def test_it_forgets_figures_and_finding_and_tells_nobody():
     assert conduct.picture(ACCESS, LAST).calls == 0
     assert conduct.take_delta() is None
     assert [(saved.key, saved.content) for saved in conduct.take_findings()] == [
-        (str(ACCESS), None),
-        (f"mark {ACCESS}", None),
+        (str(ACCESS), None)
     ]
 
 

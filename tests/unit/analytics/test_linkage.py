@@ -100,7 +100,7 @@ def test_a_well_known_business_that_takes_over_the_numbers_is_labelled_at_most()
     fresh = Detector()
     mine = business(5)
     feed(fresh, some(mine, 600), NEXT, talk=TALK)
-    for saved in conduct.take_findings():
+    for saved in conduct.take_marks():
         fresh.restore([], [saved.content])
     held(fresh, tns, "s-2", NOON + 7_000)
     found = fresh.finding(NEXT[1], NOON + 7_000)
@@ -229,7 +229,7 @@ def test_the_same_callees_are_refused_again(talk, within, share):
 
 def test_marks_outlast_a_restart_and_reach_other_nodes():
     conduct, tns, _ = after_a_pool()
-    saved = [one.content for one in conduct.take_findings()]
+    saved = [one.content for one in conduct.take_marks()]
     again = Detector()
     assert again.restore([], saved) == 0
     held(again, tns, "s-2")
@@ -238,7 +238,7 @@ def test_marks_outlast_a_restart_and_reach_other_nodes():
     here, there = Detector(fleet=True, boot=1), Detector(fleet=True, boot=2)
     pool = numbers(Random("held/1"), 300)
     feed(here, listed("calls/1", pool, 600), FOUND)
-    here.take_findings()
+    here.take_marks()
     while (delta := here.take_delta()) is not None:
         there.merge("here", delta)
     held(there, tns, "s-2")
