@@ -137,6 +137,7 @@ class KeyCounts:
         talk: how its callees take its calls, where that is reported.
         contacts: whom its displays called, from _MANY of them or _BUSY calls on.
         personal: it shows a mobile number. reseller: the key is a RESELLER.
+        care: how much evidence is asked, by what the registry knows (analytics.profile).
         tie: log-likelihood ratio that it is one with others (analytics.sim_box); tied: with how
             many, itself included.
     """
@@ -178,6 +179,7 @@ class KeyCounts:
     contacts: Contacts | None = None
     personal: bool = False
     reseller: bool = False
+    care: int = 0
 
     @classmethod
     def begin(cls, kind: KeyKind, at: int, length: int) -> KeyCounts:

@@ -28,6 +28,7 @@ from zhenxian.analytics.findings import Findings
 from zhenxian.analytics.measures import assess
 from zhenxian.analytics.model import Finding, Key, KeyKind, Observation, Picture, State
 from zhenxian.analytics.outside import speaks_for
+from zhenxian.analytics.profile import Care
 from zhenxian.analytics.thresholds import Policy
 from zhenxian.core.tn import TN
 
@@ -194,6 +195,18 @@ class Detector:
         linkage = self._findings.outside.linkage
         wanted, linkage.wanted = linkage.wanted, set()
         return [key.id for key in wanted]
+
+    def take_asked(self) -> list[Key]:
+        """Keys whose displays look like a pool's, and of whom the registry may know (`profiled`)."""
+        findings = self._findings
+        asked, findings.asked = findings.asked, set()
+        return [key for key in asked if key.kind in (KeyKind.ACCESS, KeyKind.SUBJECT)]
+
+    def profiled(self, key: Key, care: Care) -> None:
+        """Ask more or less evidence of a key from now on."""
+        counts = self._counting.table.get(key)
+        if counts is not None:
+            counts.care = int(care)
 
     def mark_held(self, subject: str, numbers: Iterable[TN]) -> None:
         """Mark numbers that a found subject holds."""

@@ -17,6 +17,7 @@ from zhenxian.analytics.model import Assessment, Finding, Key, Measure, Sample, 
 from zhenxian.analytics.outside import Outside
 from zhenxian.analytics.thresholds import DAY, HOUR, Policy
 
+_MOST_ASKED: Final = 1_000
 _ORIGIDS_ALONE: Final = (Measure.ORIGIDS,)
 
 
@@ -30,6 +31,7 @@ class Findings:
         changed: those still to be sent to the others; None where there are no others.
         changed_marks: likewise, of marks.
         outside: what is known of callers beside their own calls.
+        asked: keys of which it would help to know what is registered, until somebody takes them.
         confirmed_pooled: when keys were found pooled by this node, or once more, until it is taken.
     """
 
@@ -40,6 +42,7 @@ class Findings:
         self.clearings: dict[Key, int] = {}
         self.changed: dict[Key, Finding] | None = {} if fleet else None
         self.outside = Outside(policy)
+        self.asked: set[Key] = set()
         self.confirmed_pooled: dict[Key, int] = {}
         self._policy = policy
         rate = policy.rate
@@ -110,6 +113,8 @@ class Findings:
             if counts is not None:
                 counts.score = 0.0
         own = assess(counts, policy, self.bounds, policy.keep) if counts is not None else ()
+        if any((one.structure or 0) >= 1 for one in own) and len(self.asked) < _MOST_ASKED:
+            self.asked.add(key)
         assessments = self.outside.beside(key, counts, own, at)
         # RFC 8588 section 10 recommends an origid for each call: by itself it is nothing to find.
         acts = [one for one in assessments if one.measure is not Measure.ORIGIDS]

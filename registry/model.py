@@ -23,6 +23,8 @@ from zhenxian.registry import meta
 
 MAX_CHAIN: Final = 16  # resellers between carrier and subject; deeper chains are refused
 MAX_PAIRS: Final = 5_000  # AXB pairs on one X, as platforms sell them
+# Numbers that a person may hold at one carrier, by country code. China: five cards (MIIT, 2016).
+PERSON_LIMITS: Final = {"86": 5}
 MAX_EXEMPT: Final = 366 * 86_400  # seconds from now that an exemption may last
 MOST_AHEAD: Final = 300  # seconds that the clock of another node may be ahead and is believed
 

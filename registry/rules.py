@@ -32,6 +32,7 @@ from zhenxian.registry.model import (
     Reseller,
     State,
     Subject,
+    SubjectKind,
     Use,
     Who,
     span,
@@ -96,6 +97,18 @@ class View(Protocol):
 
     def last_number(self, issuer: str) -> int:
         """The highest number of the issuer's instructions; 0 when there is none."""
+        ...
+
+    def numbers_a_person(self, numbers: TNRange) -> int | None:
+        """How many numbers like these a person may hold at one carrier; None for any number."""
+        ...
+
+    def numbers_held(self, subject: str, carrier: str, like: TNRange, enough: int) -> int:
+        """How many numbers of the same country a subject holds at a carrier; counted to `enough`.
+
+        Args:
+            carrier: the first service provider code; empty where none is named.
+        """
         ...
 
     def exempted(self, kind: str, target: str) -> Iterable[Exemption]:
@@ -253,6 +266,12 @@ def _holding(value: Holding, before: Record | None, view: View, *, named: bool) 
         _active_subject(value.subject, view, f"holding {value.key}")
     if value.reseller and view.get(Kind.RESELLER, value.reseller) is None:
         raise ConfigError(f"reseller {value.reseller} is not registered")
+    carrier = value.spcs[0] if value.spcs else ""
+    if not isinstance(before, Holding) or (before.subject, before.spcs[:1]) != (
+        value.subject,
+        value.spcs[:1],
+    ):
+        _few_numbers(value, carrier, view)
     if isinstance(before, Holding):
         if before.subject != value.subject and not named:
             raise RegistryConflictError(
@@ -264,6 +283,23 @@ def _holding(value: Holding, before: Record | None, view: View, *, named: bool) 
         raise RegistryConflictError(
             f"holdings {span(other.numbers)} of {other.subject} and {value.key} of"
             f" {value.subject} overlap, and neither lies within the other"
+        )
+
+
+def _few_numbers(value: Holding, carrier: str, view: View) -> None:
+    """Refuse a person more numbers than the country lets one hold at a carrier."""
+    most = view.numbers_a_person(value.numbers)
+    found = view.get(Kind.SUBJECT, value.subject) if most is not None else None
+    if most is None or found is None or not isinstance(found[1], Subject):
+        return
+    if found[1].kind is not SubjectKind.PERSON:
+        return
+    held = view.numbers_held(value.subject, carrier, value.numbers, most)
+    if held + value.numbers.size > most:
+        where = f" at carrier {carrier}" if carrier else ""
+        raise RegistryConflictError(
+            f"{value.key} cannot be registered: subject {value.subject} is a person and holds"
+            f" {held} numbers{where}; {most} are the most (setting registry.numbers_a_person)"
         )
 
 

@@ -76,6 +76,7 @@ from zhenxian.service.parts import (
     conduct_keeper,
     contact_of,
     credential_now,
+    keep_person_limits,
     key_store,
     redress_of,
     unsigned_policy,
@@ -147,6 +148,7 @@ def build(
         if fleet is None
         else _fleet_registry(settings, fleet, issuers, guard)
     )
+    keep_person_limits(data / REGISTRY_FILE, settings.registry.numbers_a_person)
     reading = reading_of(settings, plan, lambda tn: _special(tn, plan, registry))
     replays = (
         FleetReplayStore(fleet, window=settings.verifier.repeat_seconds)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
 
 from zhenxian.analytics.detector import Detector
 from zhenxian.api.published.certificates import PATH as PUBLISH_PATH
@@ -20,6 +22,7 @@ from zhenxian.stores.analytics.file import ConductFile, Exchange, WorkerExchange
 from zhenxian.stores.analytics.fleet import FleetExchange
 from zhenxian.stores.analytics.sync import AnalyticsSync, load_policy, salt_of
 from zhenxian.stores.fleet.link import FleetOptions
+from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.view import RegistryView
 from zhenxian.telemetry.logs import Pseudonym
 from zhenxian.verifier.redress import Contact
@@ -101,6 +104,15 @@ def contact_of(settings: Settings) -> str:
     redress = settings.redress
     told = (redress.organisation, redress.phone, redress.email, redress.url)
     return ", ".join(str(one) for one in told if one)
+
+
+def keep_person_limits(path: Path, limits: Mapping[str, int]) -> None:
+    """Keep in a registry file how many numbers a person may hold, for all who write to it."""
+    with closing(RegistryFile(path)) as file:
+        same = dict(limits) == file.person_limits
+    if not same:
+        with closing(RegistryFile(path, writer=True)) as file:
+            file.set_person_limits(limits)
 
 
 def unsigned_policy(settings: Settings, reading: Reading) -> UnsignedPolicy:

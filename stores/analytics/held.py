@@ -12,12 +12,17 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 from zhenxian.analytics.detector import Detector
+from zhenxian.analytics.model import Key, KeyKind
+from zhenxian.analytics.profile import Care, Profile
+from zhenxian.analytics.thresholds import DAY
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
-from zhenxian.registry.model import Holding, Kind
+from zhenxian.registry.model import Access, Holding, Kind, Record, Subject, SubjectKind
 from zhenxian.registry.store import Records
 
 MOST: Final = 65_536  # numbers
+_MOST_HOLDINGS: Final = 1_000
+_MOST_ASKED: Final = 16_384
 _PAGE: Final = 200  # holdings read at a time
 _SLICE: Final = 2_000  # numbers compared in one go, a few milliseconds
 
@@ -74,12 +79,36 @@ def held_by(records: Records, subject: str) -> Iterator[tuple[TN, str]]:
         after = page.following
 
 
+def profile_of(records: Records, subject: str) -> Profile:
+    """What is registered of a subject; of many holdings the first 1,000.
+
+    Raises:
+        StoreUnavailableError: the registry cannot be read.
+    """
+    found = records.get(Kind.SUBJECT, subject)
+    page = records.page(Kind.HOLDING, limit=_MOST_HOLDINGS, subject=subject)
+    held = [one for _, one in page.rows if isinstance(one, Holding)]
+    return Profile(
+        person=found is not None and _is_person(found[1]),
+        numbers=sum(one.numbers.size for one in held),
+        spans=len(held),
+        verified=max((one.verified_on for one in held), default=0),
+        resold=any(one.reseller for one in held),
+    )
+
+
+def _is_person(record: Record) -> bool:
+    return isinstance(record, Subject) and record.kind is SubjectKind.PERSON
+
+
 class HeldNumbers:
     """Tells a Detector who holds marked numbers. For one event loop."""
 
     def __init__(self, conduct: Detector, registry: Registered) -> None:
         self._conduct = conduct
         self._registry = registry
+        self._asked: dict[Key, Care] = {}
+        self._asked_since = 0
         self._all: str | None = None  # where a look at all holdings goes on
 
     async def look(self, now: int) -> None:
@@ -89,6 +118,7 @@ class HeldNumbers:
             StoreUnavailableError: the registry cannot be read; it is asked again.
         """
         conduct = self._conduct
+        self._profiled(now)
         for subject in conduct.take_wanted():
             held = [number for number, _ in held_by(self._registry.records, subject)]
             conduct.mark_held(subject, held)
@@ -112,6 +142,25 @@ class HeldNumbers:
                     await self._compared([(one, holder) for one in numbers_of(record.numbers)], now)
             self._all = page.following
             await asyncio.sleep(0)  # calls go first
+
+    def _profiled(self, now: int) -> None:
+        """Tell what is registered of those who are judged by it, once a day each."""
+        if now - self._asked_since >= DAY or now < self._asked_since:
+            self._asked, self._asked_since = {}, now
+        records = self._registry.records
+        for key in self._conduct.take_asked():
+            care = self._asked.get(key)
+            if care is None:
+                subject = key.id
+                if key.kind is KeyKind.ACCESS:
+                    found = records.get(Kind.ACCESS, key.id)
+                    if found is None or not isinstance(found[1], Access):
+                        continue
+                    subject = found[1].subject
+                care = profile_of(records, subject).care(now)
+                if len(self._asked) < _MOST_ASKED:
+                    self._asked[key] = care
+            self._conduct.profiled(key, care)
 
     def _now(self, key: str) -> Iterator[tuple[TN, str]]:
         """The numbers of a holding that was changed, with who holds them now."""
