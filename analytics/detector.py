@@ -197,7 +197,7 @@ class Detector:
         return [key.id for key in wanted]
 
     def take_asked(self) -> list[Key]:
-        """Keys whose displays look like a pool's, and of whom the registry may know (`profiled`)."""
+        """Keys whose displays look like a pool's: what is registered of them helps (`profiled`)."""
         findings = self._findings
         asked, findings.asked = findings.asked, set()
         return [key for key in asked if key.kind in (KeyKind.ACCESS, KeyKind.SUBJECT)]
