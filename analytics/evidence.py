@@ -215,8 +215,9 @@ class LatestValues(_Viewed):
 
     def add(self, value: int) -> None:
         """Add one; the oldest goes."""
-        self._view[self.added & _RING_MASK] = value
-        self.added += 1
+        added = self.added
+        self._view[added & _RING_MASK] = value
+        self.added = added + 1
 
     def __iter__(self) -> Iterator[int]:
         return (value for value in self._view if value)

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from zhenxian.analytics.areas import CELLS
 from zhenxian.analytics.counted import CountedCall
 from zhenxian.analytics.model import Assessment, Key, KeyKind, Measure
-from zhenxian.analytics.thresholds import Links
+from zhenxian.analytics.thresholds import DAY, Links
 
 MAX_NUMBERS: Final = 1_024  # of one mark; of more every second one is kept, and so on
 MAX_CALLEES: Final = 4_096  # of one mark, the latest
@@ -62,12 +62,13 @@ class Mark(Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class _Marked:
-    """A mark at work."""
+    """A mark at work. `asked` is when its holdings were last asked for."""
 
     at: int
     level: int = 0
     numbers: set[int] = field(default_factory=set)
     callees: OrderedDict[int, None] = field(default_factory=OrderedDict)
+    asked: int = 0
 
     def samples(self, number: int) -> bool:
         return not number & ((1 << self.level) - 1)
@@ -123,7 +124,8 @@ class Linkage:
         marked = self.marks.get(key)
         if marked is None:
             marked = self.marks[key] = _Marked(at)
-        if key.kind is KeyKind.SUBJECT:
+        if key.kind is KeyKind.SUBJECT and at - marked.asked >= DAY:
+            marked.asked = at
             self.wanted.add(key)
         marked.at = max(at, marked.at)
         self.marks.move_to_end(key)
@@ -247,7 +249,7 @@ class Linkage:
             holder for one in marked.numbers if (holder := self._holders.get(one)) is not None
         )
         for subject in [one for one, (mark, _, _) in self._held.items() if mark == key]:
-            if not counted[subject.id]:
+            if counted[subject.id] << marked.level < self._policy.numbers:
                 del self._held[subject]
         told = []
         for name, count in counted.items():

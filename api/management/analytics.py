@@ -72,7 +72,8 @@ KeyText = Annotated[
     str,
     Path(
         max_length=_MAX_KEY,
-        description="access:ID, subject:ID, signer:SPC/ORIGID, spc:SPC or agent:PLATFORM/NUMBER.",
+        description="access:ID, subject:ID, reseller:ID, signer:SPC/ORIGID, spc:SPC or"
+        " agent:PLATFORM/NUMBER.",
         examples=["access:bank-trunk"],
     ),
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final, Protocol
 
 from zhenxian.analytics.detector import Detector
@@ -120,9 +121,11 @@ class HeldNumbers:
         conduct = self._conduct
         self._profiled(now)
         for subject in conduct.take_wanted():
-            held = [number for number, _ in held_by(self._registry.records, subject)]
-            conduct.mark_held(subject, held)
-            await self._compared([(number, subject) for number in held], now)
+            held = held_by(self._registry.records, subject)
+            while some := list(islice(held, _SLICE)):
+                conduct.mark_held(subject, [number for number, _ in some])
+                await self._compared(some, now)
+                await asyncio.sleep(0)  # calls go first
         if not conduct.marked:
             return
         moved = self._registry.moved(conduct.oldest_mark)
