@@ -19,7 +19,8 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Conduct: whose displays are used as a pool (打显), and by which figures.\n\n"
     "A key is access:ID, subject:ID or reseller:ID (calls signed here), signer:SPC/ORIGID or"
-    " spc:SPC (calls verified here), agent:PLATFORM/NUMBER (who calls behind a privacy number, 隐私号)."
+    " spc:SPC (calls verified here), agent:PLATFORM/NUMBER (who calls behind a privacy number,"
+    " 隐私号)."
     " `zhenxian registry put exemptions` leaves a caller alone for longer. What is cleared after an"
     " objection stays on record.",
 )
