@@ -7,8 +7,8 @@ import time
 from random import Random
 
 import pytest
-from pools import ACCESS, SUBJECT, make_pool, nobody_answered, unanswered
-from streams import calls, pool
+from pools import ACCESS, SUBJECT, make_pool, unanswered
+from streams import calls, numbers, pool, somebody
 from test_displays_api import sign
 
 from zhenxian.analytics import Key, KeyKind, State
@@ -89,16 +89,18 @@ def test_who_comes_back_with_the_numbers_is_refused_at_the_first_call(desk):
     put(desk, "/v1/subjects/racket", {})
     put(desk, "/v1/accesses/racket-trunk", {
         "origid": "e0000000-0000-4000-8000-00000000000e", "subject": "racket"})  # fmt: skip
-    tns = [f"86755300{index:05}" for index in range(40)]
+    random = Random(4)
+    tns = [tn for _, tn in numbers(random, 80)]
     rows = [
         {"first": tn, "subject": "racket", "verification": "verified", "spcs": ["1001"]}
         for tn in tns
     ]
     answer = desk.http("POST", "/v1/holdings/batch", json=rows, params=WHY)
-    assert answer.json()["accepted"] == 40, answer.text
+    assert answer.json()["accepted"] == 80, answer.text
     keys = (Key(KeyKind.ACCESS, "racket-trunk"), Key(KeyKind.SUBJECT, "racket"))
     conduct, now = desk.service.keeper.conduct, int(time.time())
-    unanswered(conduct, calls(keys, pool(Random(4), 200), start=now - 200, every=1))
+    pairs = [(random.choice(tns), somebody(random)) for _ in range(250)]
+    unanswered(conduct, calls(keys, pairs, start=now - 250, every=1))
     assert conduct.finding(keys[1], now).state is State.POOLED
     look(desk)
 
@@ -138,7 +140,6 @@ def test_who_is_refused_is_told_a_case_what_to_do_and_whom_to_call(installation,
         == []
     )
     before = found["case"]
-    nobody_answered(desk.service.keeper.conduct, "8675588880001", "8613900139001")
     unanswered(
         desk.service.keeper.conduct,
         calls((ACCESS, SUBJECT), pool(Random(9), 100), start=time.time(), every=1),

@@ -12,7 +12,7 @@ from zhenxian.analytics.profile import Care, Profile
 from zhenxian.analytics.thresholds import DAY
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry.journal import put
-from zhenxian.registry.model import Holding, Subject, SubjectKind
+from zhenxian.registry.model import Holding, Kind, Subject, SubjectKind
 from zhenxian.stores.analytics.held import HeldNumbers, numbers_of, profile_of
 from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 
@@ -54,7 +54,9 @@ def test_a_subject_that_gets_the_numbers_is_found_and_one_that_gets_a_few_is_not
     assert conduct.finding(NEXT, NOON + 1_000) is None
 
     def to(subject, some):
-        changes = [put(holding(tn, subject), registry.records.get("holding", tn)[0]) for tn in some]
+        changes = [
+            put(holding(tn, subject), registry.records.get(Kind.HOLDING, tn)[0]) for tn in some
+        ]
         work = registry.write(changes, author="test", reason="test", now=NOON + 2_000)
         asyncio.run(work)
 
