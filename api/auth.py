@@ -43,6 +43,7 @@ class Role(str, Enum):
     REGULATOR = "regulator"
     AUDITOR = "auditor"
     OPERATOR = "operator"
+    COMPLAINTS = "complaints"
 
 
 class Principal(Struct, frozen=True, kw_only=True):

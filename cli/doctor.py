@@ -26,6 +26,7 @@ from zhenxian.service.service import Service
 from zhenxian.service.settings import Settings, listener_address
 
 RENEW_BEFORE = 7 * 86_400  # seconds; a certificate that ends sooner is a finding
+_MOST_PERSONS = 20  # who hold more numbers than one may
 CLOCK_SLACK = 5  # seconds between this clock and a fresh file's; more is a finding
 
 State = Literal["ok", "warning", "problem"]
@@ -221,6 +222,14 @@ def _registry(service: Service) -> Iterator[Finding]:
         return
     seq, when = records.last()
     yield Finding("ok", "registry", f"{seq} commits, the last {_moment(when)}")
+    for subject, carrier, count in records.over_limit(_MOST_PERSONS):
+        yield Finding(
+            "warning",
+            "registry",
+            f"person {subject} holds {count} numbers{f' at carrier {carrier}' if carrier else ''},"
+            " more than one may (registry.numbers_a_person)",
+            "end holdings, or set subjects' kind to enterprise where they are one",
+        )
 
 
 def _moment(when: int) -> str:

@@ -29,6 +29,7 @@ from zhenxian.registry.model import (
     BindingModel,
     CalleeRefusal,
     Clearing,
+    Complaint,
     Exemption,
     Holding,
     Kind,
@@ -37,6 +38,7 @@ from zhenxian.registry.model import (
     Reseller,
     State,
     Subject,
+    SubjectKind,
     Use,
     Who,
     span,
@@ -108,6 +110,18 @@ class View(Protocol):
         """The highest number of the issuer's instructions; 0 when there is none."""
         ...
 
+    def numbers_a_person(self, numbers: TNRange) -> int | None:
+        """How many numbers like these a person may hold at one carrier; None for any number."""
+        ...
+
+    def numbers_held(self, subject: str, carrier: str, like: TNRange, enough: int) -> int:
+        """How many numbers of the same country a subject holds at a carrier; counted to `enough`.
+
+        Args:
+            carrier: the first service provider code; empty where none is named.
+        """
+        ...
+
     def exempted(self, kind: str, target: str) -> Iterable[Exemption]:
         """The exemptions of that conduct on record, whenever they are in force."""
         ...
@@ -166,6 +180,9 @@ def check(change: Change, view: View, now: int, nested: Nested = Nested.TAKEN) -
     elif isinstance(value, Clearing):
         if before is not None:
             raise RegistryConflictError(f"clearing {value.id} is on record and stays as it is")
+    elif isinstance(value, Complaint):
+        if before is not None:
+            raise RegistryConflictError(f"complaint {value.id} is on record and stays as it is")
     else:
         _order(value, before, view, now)
     return change
@@ -176,6 +193,8 @@ def _end(kind: Kind, before: Record, view: View) -> None:
         raise RegistryConflictError(f"order {before.id} is lifted by its issuer, not removed")
     if isinstance(before, Clearing):
         raise RegistryConflictError(f"clearing {before.id} is on record and stays there")
+    if isinstance(before, Complaint):
+        raise RegistryConflictError(f"complaint {before.id} is on record and stays there")
     if isinstance(before, Subject | Reseller):
         used = view.uses(kind, before.key)
         if used is not None:
@@ -264,6 +283,12 @@ def _holding(value: Holding, before: Record | None, view: View, *, named: bool) 
         _active_subject(value.subject, view, f"holding {value.key}")
     if value.reseller and view.get(Kind.RESELLER, value.reseller) is None:
         raise ConfigError(f"reseller {value.reseller} is not registered")
+    carrier = value.spcs[0] if value.spcs else ""
+    if not isinstance(before, Holding) or (before.subject, before.spcs[:1]) != (
+        value.subject,
+        value.spcs[:1],
+    ):
+        _few_numbers(value, carrier, view)
     if isinstance(before, Holding):
         if before.subject != value.subject and not named:
             raise RegistryConflictError(
@@ -293,6 +318,23 @@ def _takes_nothing_out(change: Change, view: View) -> None:
         raise RegistryConflictError(
             f"{change.key} lies in {span(around.numbers)} of {around.subject}: numbers are taken"
             " out of others' ranges only where take_out asks for it"
+        )
+
+
+def _few_numbers(value: Holding, carrier: str, view: View) -> None:
+    """Refuse a person more numbers than the country lets one hold at a carrier."""
+    most = view.numbers_a_person(value.numbers)
+    found = view.get(Kind.SUBJECT, value.subject) if most is not None else None
+    if most is None or found is None or not isinstance(found[1], Subject):
+        return
+    if found[1].kind is not SubjectKind.PERSON:
+        return
+    held = view.numbers_held(value.subject, carrier, value.numbers, most)
+    if held + value.numbers.size > most:
+        where = f" at carrier {carrier}" if carrier else ""
+        raise RegistryConflictError(
+            f"{value.key} cannot be registered: subject {value.subject} is a person and holds"
+            f" {held} numbers{where}; {most} are the most (setting registry.numbers_a_person)"
         )
 
 
@@ -380,6 +422,7 @@ _REGISTERED: Final = {
     KeyKind.SUBJECT: Kind.SUBJECT,
     KeyKind.ACCESS: Kind.ACCESS,
     KeyKind.AGENT: Kind.SUBJECT,
+    KeyKind.RESELLER: Kind.RESELLER,
 }
 
 

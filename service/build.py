@@ -24,7 +24,11 @@ from zhenxian.api.calls.requests import Dialect
 from zhenxian.api.calls.routes import calls_router
 from zhenxian.api.calls.service import CallPolicy, Calls
 from zhenxian.api.entrance import Entrance
-from zhenxian.api.management.analytics import clearings_router, displays_router
+from zhenxian.api.management.analytics import (
+    clearing_router,
+    clearings_router,
+    displays_router,
+)
 from zhenxian.api.management.bulk import bulk_router
 from zhenxian.api.management.clock import clock_router
 from zhenxian.api.management.common import (
@@ -35,6 +39,7 @@ from zhenxian.api.management.common import (
     problem,
     requires,
 )
+from zhenxian.api.management.complaints import complaints_router
 from zhenxian.api.management.losses import losses_router
 from zhenxian.api.management.records import registry_router
 from zhenxian.api.openapi import TAGS
@@ -71,7 +76,9 @@ from zhenxian.service.order_files import load_issuers, load_pins
 from zhenxian.service.origids import OrigidKeeper
 from zhenxian.service.parts import (
     conduct_keeper,
+    contact_of,
     credential_now,
+    keep_person_limits,
     key_store,
     redress_of,
     unsigned_policy,
@@ -148,6 +155,7 @@ def build(
         if fleet is None
         else _fleet_registry(settings, fleet, issuers, guard)
     )
+    keep_person_limits(data / REGISTRY_FILE, settings.registry.numbers_a_person)
     reading = reading_of(settings, plan, lambda tn: _special(tn, plan, registry))
     replays = (
         FleetReplayStore(fleet, window=settings.verifier.repeat_seconds)
@@ -250,6 +258,7 @@ def build(
             explain=settings.server.explain,
             reading=reading,
             as_608=settings.sip.refused == 608,
+            contact=contact_of(settings),
         ),
         pipeline,
         authenticator,
@@ -505,6 +514,9 @@ def _routers(service: Service) -> _Routers:
             clock=service.clock,
         ),
         clearings_router(service.registry, service.authenticator),
+        complaints_router(
+            service.registry, service.authenticator, clock=service.clock, reading=service.reading
+        ),
         losses_router(service.registry, service.authenticator, service.pseudonym.text),
         clock_router(
             service.registry, service.authenticator, service.clock, service.pseudonym.text
@@ -513,6 +525,16 @@ def _routers(service: Service) -> _Routers:
     ]
     if service.keeper is not None:
         administration.append(
+            clearing_router(
+                service.keeper,
+                service.registry,
+                service.authenticator,
+                clock=service.clock,
+                spc=lambda: signing.spc if (signing := service.credential()) else None,
+                logged=service.pseudonym.text,
+            )
+        )
+        administration.append(
             displays_router(
                 service.keeper,
                 service.registry,
@@ -520,6 +542,7 @@ def _routers(service: Service) -> _Routers:
                 clock=service.clock,
                 logged=service.pseudonym.text,
                 reading=service.reading,
+                contact=contact_of(service.settings),
             )
         )
     return per_call, health, administration

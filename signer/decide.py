@@ -164,7 +164,8 @@ def gather(
         if access is None and conduct is not None and request.origid:
             finding = against(gateway(request.origid), conduct, registry, int(now), None, None)
         if access is not None and conduct is not None:
-            finding = against(keys(access), conduct, registry, int(now), binding, request.caller)
+            whose = keys(access, holding)
+            finding = against(whose, conduct, registry, int(now), binding, request.caller)
         return Facts(
             access,
             caller,

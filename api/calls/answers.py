@@ -65,6 +65,12 @@ class FindingAnswer(TypedDict):
     sentence: Annotated[str, Meta(description="For people.")]
     plain: Annotated[str, Meta(description="For the caller: what was seen, in one sentence.")]
     plainChinese: Annotated[str, Meta(description="The same in Chinese.")]
+    case: Annotated[str, Meta(description="The case number, to name to the carrier.")]
+    whatToDo: Annotated[str, Meta(description="What the caller can do, and whom to turn to.")]
+    whatToDoChinese: Annotated[str, Meta(description="The same in Chinese.")]
+    contact: NotRequired[
+        Annotated[str, Meta(description="Of the carrier: setting displays.contact.")]
+    ]
 
 
 class OwnSigning(TypedDict, total=False):

@@ -104,6 +104,7 @@ class CallPolicy(Struct, frozen=True, kw_only=True):
     explain: bool = True
     reading: Reading = Reading()
     as_608: bool = False
+    contact: str = ""  # whom a caller may turn to against whom something stands
 
 
 class Calls:
@@ -360,14 +361,16 @@ class Calls:
             unsigned = answers.refused(reason, (), asked.echo.dialect)
             return Answer(SPOKEN[reason].status, unsigned, asked.name)
         found = refusal(decision, self._rejection(), as_608=self.policy.as_608)
-        denied = answers.denied(decision, found, asked.echo.dialect, self.policy.explain)
+        policy = self.policy
+        denied = answers.denied(decision, found, asked.echo.dialect, policy.explain, policy.contact)
         return Answer(SPOKEN[decision.reason].status, denied, asked.name)
 
     def _signed(self, call: Signing[RestCall]) -> Answer:
         if call.signed is None:
             raise RuntimeError("not signed")
         echo = call.asked.echo
-        answer = answers.signed(call.signed, call.decision, echo, self.policy.explain)
+        policy = self.policy
+        answer = answers.signed(call.signed, call.decision, echo, policy.explain, policy.contact)
         self.pipeline.signed(call)
         return Answer(200, answer, call.asked.name)
 
@@ -401,8 +404,9 @@ class Calls:
         return question_of(by, call_id, request_id, incoming.body, now)
 
     def _written(self, verdict: Verdict, asked: RestCall) -> bytes:
+        policy = self.policy
         return answers.judged(
-            verdict, asked.echo, self.policy.explain, self._rejection(), self.policy.reading
+            verdict, asked.echo, policy.explain, self._rejection(), policy.reading, policy.contact
         )
 
     def _judged(self, judged: Judged[RestCall]) -> Answer:

@@ -13,12 +13,12 @@ from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, Typed
 from msgspec import UNSET, Meta, UnsetType, defstruct
 
 from zhenxian.analytics.model import Measure
-from zhenxian.api.calls.answers import FindingAnswer, StandingState
+from zhenxian.api.calls.answers import FindingAnswer
 from zhenxian.core.tn import TN
 from zhenxian.registry.kinds import NumberKind
 from zhenxian.registry.members import MEMBERS, Member
 from zhenxian.registry.meta import Form
-from zhenxian.registry.model import TYPES, Kind
+from zhenxian.registry.model import TYPES, Grievance, Kind
 
 Seconds: TypeAlias = Annotated[int, Meta(description="Seconds since the epoch.")]
 Following: TypeAlias = Annotated[
@@ -331,10 +331,43 @@ class ClearingAnswer(TypedDict):
     at: Seconds
     by: str
     reason: str
-    state: StandingState
+    state: KeyState
     since: Seconds
     measures: list[Measure]
     sentence: str
+
+
+class ClearedCaller(TypedDict):
+    """Everything of one caller that was cleared."""
+
+    clearings: list[ClearingAnswer]
+
+
+class ComplaintAnswer(TypedDict):
+    """A complaint on record."""
+
+    id: str
+    at: Annotated[int, Meta(description="When the call was: seconds since the epoch.")]
+    orig: Annotated[str, Meta(description="The number that was shown.")]
+    dest: Annotated[str, Meta(description="Who was called, and complains.")]
+    kind: Grievance
+    source: Annotated[str, Meta(description="Who passed it on: id of the API key.")]
+    reference: Annotated[str, Meta(description="How the source names it.")]
+
+
+class ComplaintsPage(TypedDict):
+    """Complaints, in the order of the calls."""
+
+    complaints: list[ComplaintAnswer]
+    following: Following
+
+
+class ComplaintsTaken(TypedDict):
+    """What was taken of a report of complaints."""
+
+    taken: Annotated[int, Meta(description="Put on record now.")]
+    known: Annotated[int, Meta(description="On record before, or twice in the request.")]
+    ids: Annotated[list[str], Meta(description="Of the complaints, each once.")]
 
 
 class ClearingsPage(TypedDict):

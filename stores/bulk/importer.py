@@ -32,7 +32,16 @@ from zhenxian.registry.journal import (
 )
 from zhenxian.registry.members import COLUMNS
 from zhenxian.registry.meta import MAX_TEXT
-from zhenxian.registry.model import CalleeRefusal, Holding, Kind, Record, State, Subject, Who
+from zhenxian.registry.model import (
+    CalleeRefusal,
+    Holding,
+    Kind,
+    Record,
+    State,
+    Subject,
+    SubjectKind,
+    Who,
+)
 from zhenxian.registry.rules import check, taken_out_of
 from zhenxian.stores.bulk.columns import WIDE, Columns, Layout
 from zhenxian.stores.bulk.csv_rows import Chunk, Rows
@@ -103,6 +112,7 @@ class Import:
         self._layout = Layout(())
         self._own: set[int] = set()  # commits of this import
         self._known = -1  # the file's version that the following were read from
+        self._persons: dict[str, bool] = {}  # those without numbers so far: whether one came
         self._owners: dict[str, int] = {}  # subject -> its number; 0 leaves it to the rules
         self._tails: dict[tuple[str, ...], int] = {}  # other columns -> place in _titles, or 0
         self._titles: list[Title] = []
@@ -185,6 +195,7 @@ class Import:
 
     def _forget(self) -> None:
         self._owners.clear()
+        self._persons.clear()
         self._tails.clear()
         self._names.clear()
         self._titles = [Title(0, None, None)]
@@ -272,6 +283,8 @@ class Import:
         if not good:
             return [], other
         owners = list(map(self._owners_of(subjects).__getitem__, subjects))
+        if self._persons:
+            owners = self._first_rows(subjects, owners, columns.sizes)
         titles = list(map(self._titles_of(tails).__getitem__, tails))
         found = list(zip(columns.los, columns.sizes, owners, titles, good, strict=True))
         if all(owners) and all(titles) and columns.straight:
@@ -283,6 +296,7 @@ class Import:
         known = self._owners
         if len(known) > _MAX_KNOWN:
             known.clear()
+            self._persons.clear()
         for subject in set(subjects).difference(known):
             known[subject] = self._owner(subject)
         return known
@@ -297,7 +311,23 @@ class Import:
             or self._file.stopped(Who(subjects=(subject,))) is not None
         ):
             return 0
+        if holder.kind is SubjectKind.PERSON:
+            if self._file.tables.holdings.first_of(subject) is not None:
+                return 0  # the rules count what a person holds
+            self._persons[subject] = False
         return self._file.tables.holdings.owner_id(subject)
+
+    def _first_rows(
+        self, subjects: Sequence[str], owners: Sequence[int], sizes: Sequence[int]
+    ) -> list[int]:
+        """The owners, with 0 for rows of persons that are not their first number."""
+        persons, kept = self._persons, []
+        for subject, owner, size in zip(subjects, owners, sizes, strict=True):
+            before = persons.get(subject)
+            if before is not None:
+                persons[subject] = True
+            kept.append(0 if before or (before is not None and size) else owner)
+        return kept
 
     def _titles_of(self, tails: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
         known = self._tails
