@@ -169,32 +169,6 @@ class Cluster:
                 what="the Cluster",
             )
 
-    def move(self, tag: str, *, keys: int = 1000, wait: float = 0.0) -> None:
-        """Move the slot of a hash tag to another primary, so many keys before a pause."""
-        slot = self.servers[0].ask("CLUSTER", "KEYSLOT", tag).strip()
-        names = [server.ask("CLUSTER", "MYID").strip() for server in self.servers]
-        ranges = [server.ask("CLUSTER", "NODES").splitlines() for server in self.servers]
-        owner = next(
-            at
-            for at, lines in enumerate(ranges)
-            if any("myself" in line and _has(line, int(slot)) for line in lines)
-        )
-        to = (owner + 1) % len(self.servers)
-        here, there = self.servers[owner], self.servers[to]
-        there.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", names[owner])
-        here.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", names[to])
-        count = str(keys)
-        while found := here.ask("CLUSTER", "GETKEYSINSLOT", slot, count).split():
-            done = here.ask(
-                "MIGRATE", "127.0.0.1", str(there.port), "", "0", "5000", "KEYS", *found
-            )
-            assert "OK" in done or "NOKEY" in done, done
-            if wait:
-                time.sleep(wait)
-                wait, count = 0.0, "1000"
-        for server in (there, here, *self.servers):
-            server.ask("CLUSTER", "SETSLOT", slot, "NODE", names[to])
-
     @property
     def url(self) -> str:
         return "cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
@@ -202,12 +176,3 @@ class Cluster:
     def stop(self) -> None:
         for server in self.servers:
             server.stop()
-
-
-def _has(line: str, slot: int) -> bool:
-    """Whether a line of CLUSTER NODES gives the slot to its node."""
-    for word in line.split()[8:]:
-        first, _, last = word.partition("-")
-        if first.isdecimal() and int(first) <= slot <= int(last or first):
-            return True
-    return False
