@@ -21,6 +21,7 @@ from zhenxian.analytics.thresholds import HonestRepeats, HonestTalk, Policy
 _ENOUGH_ENDS: Final = 20  # ends of calls, from which on talk is asked
 _SPEAKS: Final = 3  # callees of an earlier half day called again, who speak for a caller
 _SPEAKS_SCORE: Final = -1.0
+BOTH: Final = "talk and repeats"  # how far both speak against a caller; from 1 on they do
 WOULD_TELL_TALK: Final = "seconds of talk beside answered, in POST /v1/displays/ended"
 WOULD_TELL_REPEATS: Final = "more calls of numbers seen on an earlier day"
 
@@ -49,6 +50,7 @@ def proven(found: Assessment, counts: KeyCounts, policy: Policy, *, one_city: bo
     else:
         figures["talk log-likelihood ratio"] = talked
         by_talk = talked / talk_refuse
+        figures[BOTH] = max(0.0, min(by_talk, max(lately, aged) / repeats_label))
         # Who is talked to as others are is no pool, however few are called again.
         leaning = talked > 0
         suspicion = max(talked / talk_label, suspicion if leaning else 0.0)

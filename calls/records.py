@@ -19,7 +19,9 @@ from zhenxian.analytics.model import Finding, Key, KeyKind, Observation, State, 
 from zhenxian.analytics.sentences import english
 from zhenxian.core.tn import TN
 from zhenxian.registry.exemptions import against
+from zhenxian.registry.footprint import Call
 from zhenxian.registry.model import Binding, BindingModel, Registry
+from zhenxian.signer.analytics import of_customer
 from zhenxian.verifier.analytics import AS_USUAL, PooledVerifying
 
 SIGNING, VERIFYING = "signing", "verifying"
@@ -151,7 +153,8 @@ class Replay:
             told = (*keys, agent(binding.platform, caller))
         found = None
         if any(self._detector.finding(key, at) is not None for key in told):
-            found = against(keys, self._detector, self._registry, at, binding, caller)
+            call = self._call(row)
+            found = against(keys, self._detector, self._registry, at, binding, caller, call=call)
         refuses = found is not None and found.state is State.POOLED
         lowers = refuses or (found is not None and found.lowers)
         for key in told:
@@ -202,9 +205,21 @@ class Replay:
         )
         self._ending(row, at, keys)
 
+    def _call(self, row: Row) -> Call | None:
+        """What exemptions and declarations are asked about; None without a registry."""
+        subject = self._subject(row.access) if row.access else None
+        if self._registry is None or subject is None:
+            return None
+        return subject, row.orig, self._registry.holding(row.orig)
+
     def _callers(self, row: Row) -> tuple[Key, ...]:
         access = row.access or f"{_UNKNOWN}/{row.origid}".rstrip("/")
-        if row.customer:
+        registry = self._registry
+        if registry is not None and access in registry.shared:
+            customer = registry.customer(access, row.customer or None, row.orig)
+            if customer is not None:
+                return of_customer(access, customer.id)
+        elif row.customer:
             # Who shares an access is judged by itself; the access's other customers are not.
             return _alone(KeyKind.ACCESS, f"{access}/{row.customer}")
         subject = self._subject(access) if row.access else None

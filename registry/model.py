@@ -11,6 +11,7 @@ columns of CSV files, and the help of the command line are read from its members
 
 from __future__ import annotations
 
+from collections.abc import Container
 from enum import Enum
 from typing import Annotated, Final, Protocol, TypeAlias
 
@@ -19,6 +20,7 @@ from msgspec import Struct
 from zhenxian.analytics.model import KeyKind, Measure
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry import meta
+from zhenxian.registry.shared import Customer, Declaration
 
 MAX_CHAIN: Final = 16  # resellers between carrier and subject; deeper chains are refused
 MAX_PAIRS: Final = 5_000  # AXB pairs on one X, as platforms sell them
@@ -410,10 +412,22 @@ class Kind(str, Enum):
     EXEMPTION = "exemption"
     REFUSAL = "refusal"
     CLEARING = "clearing"
+    CUSTOMER = "customer"
+    DECLARATION = "declaration"
 
 
 Record: TypeAlias = (
-    Subject | Reseller | Holding | Access | Binding | Order | Exemption | CalleeRefusal | Clearing
+    Subject
+    | Reseller
+    | Holding
+    | Access
+    | Binding
+    | Order
+    | Exemption
+    | CalleeRefusal
+    | Clearing
+    | Customer
+    | Declaration
 )
 
 NAMES: Final = {  # of the kinds whose records are written as such: plurals, as paths have them
@@ -424,6 +438,8 @@ NAMES: Final = {  # of the kinds whose records are written as such: plurals, as 
     Kind.BINDING: "bindings",
     Kind.EXEMPTION: "exemptions",
     Kind.REFUSAL: "refusals",
+    Kind.CUSTOMER: "customers",
+    Kind.DECLARATION: "declarations",
 }
 
 TYPES: Final[dict[Kind, type[Record]]] = {
@@ -436,6 +452,8 @@ TYPES: Final[dict[Kind, type[Record]]] = {
     Kind.EXEMPTION: Exemption,
     Kind.REFUSAL: CalleeRefusal,
     Kind.CLEARING: Clearing,
+    Kind.CUSTOMER: Customer,
+    Kind.DECLARATION: Declaration,
 }
 KINDS: Final[dict[type[Record], Kind]] = {kind: name for name, kind in TYPES.items()}
 
@@ -508,6 +526,23 @@ class Registry(Protocol):
 
     def refusal(self, callee: TN, scope: Scope, now: int) -> CalleeRefusal | None:
         """A refusal of the callee in force, of calls of that scope."""
+        ...
+
+    @property
+    def shared(self) -> Container[str]:
+        """Ids of the accesses that have customers; of all others `customer` need not be asked."""
+        ...
+
+    def customer(self, access: str, name: str | None, display: TN | None) -> Customer | None:
+        """The customer of an access whom a call is of; None for the access itself.
+
+        Args:
+            name: by which the request names one; then the display does not count.
+        """
+        ...
+
+    def declarations(self, subject: str, now: int) -> list[Declaration]:
+        """What the subject declares of its calls, as in force."""
         ...
 
 

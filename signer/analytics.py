@@ -33,9 +33,24 @@ class PooledSigning(str, Enum):
     OFF = "off"
 
 
-def keys(access: Access) -> tuple[Key, ...]:
-    """Whose conduct a call counts for."""
+def keys(access: Access, customer: str | None = None) -> tuple[Key, ...]:
+    """Whose conduct a call counts for.
+
+    A call of one of those who share an access counts for that customer alone: the access, and its
+    subject, are not taken for one caller of many displays.
+
+    Args:
+        customer: id of the customer; None for the access itself, and for who is none of them.
+    """
+    if customer is not None:
+        return of_customer(access.id, customer)
     return _keys(access.id, access.subject)
+
+
+@lru_cache(_CACHED)
+def of_customer(access: str, customer: str) -> tuple[Key, ...]:
+    """The key of one of those who share an access; no id of an access has "/"."""
+    return (Key(KeyKind.ACCESS, f"{access}/{customer}"),)
 
 
 @lru_cache(_CACHED)
@@ -63,15 +78,22 @@ def observation_of_gateway(request: SigningRequest, at: int) -> Observation | No
 
 
 def observation(
-    request: SigningRequest, access: Access, binding: Binding | None, at: int
+    request: SigningRequest,
+    access: Access,
+    binding: Binding | None,
+    at: int,
+    customer: str | None = None,
 ) -> Observation | None:
     """The call as analytics counts it; None when its display is no number.
 
     Of several callees the first counts: forked calls are one call.
+
+    Args:
+        customer: as in `keys`.
     """
     called = request.dest.tn
     return parties.observation(
-        keys(access),
+        keys(access, customer),
         request.orig,
         called[0] if called else None,
         at,

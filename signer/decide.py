@@ -51,6 +51,8 @@ class Facts(Struct, frozen=True):
         service: the display is a carrier's own service number.
         privacy: the display is of the range that is for privacy numbers alone.
         middle: it is a middle number outside of that range, where such may not be any more.
+        customer: id of the one of those who share the access whose call it is; None where it is
+            none of theirs.
         claimed: the call is said to be forwarded from a number that the access's subject holds,
             and a setting lets that count.
         emergency: the display is an emergency number.
@@ -81,6 +83,7 @@ class Facts(Struct, frozen=True):
     privacy: bool = False
     middle: bool = False
     claimed: bool = False
+    customer: str | None = None
 
 
 class Decision(Struct, frozen=True):
@@ -163,8 +166,20 @@ def gather(
                 middle = display is not None and plan.middle_ended(display, now)
         if access is None and conduct is not None and request.origid:
             finding = against(gateway(request.origid), conduct, registry, int(now), None, None)
+        customer = None
         if access is not None and conduct is not None:
-            finding = against(keys(access), conduct, registry, int(now), binding, request.caller)
+            if access.id in registry.shared:
+                one = registry.customer(access.id, request.customer, display)
+                customer = one.id if one is not None else None
+            finding = against(
+                keys(access, customer),
+                conduct,
+                registry,
+                int(now),
+                binding,
+                request.caller,
+                call=(access.subject, display, holding),
+            )
         return Facts(
             access,
             caller,
@@ -182,6 +197,7 @@ def gather(
             privacy,
             middle,
             claimed and access is not None and _forwards(request, access, registry),
+            customer,
         )
     except StoreUnavailableError:
         return Facts(

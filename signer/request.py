@@ -51,6 +51,7 @@ class SigningRequest(Struct, frozen=True):
         unread: what of the caller could not be read, as a sentence, in a call for help that goes
             on as one of nobody; None for all others.
         forwarded: what says that the call is forwarded; None for all others.
+        customer: the proxy's name for the one of those who share the access; None for none.
     """
 
     # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
@@ -66,3 +67,4 @@ class SigningRequest(Struct, frozen=True):
     crn: str | None = None
     unread: str | None = None
     forwarded: Forwarding | None = None
+    customer: str | None = None

@@ -51,6 +51,9 @@ _EXAMPLE: Final = (
     "Content-Length: 0\r\n\r\n"
 )
 Access = Annotated[str | None, Query(max_length=128, description="The access the call came in by.")]
+Customer = Annotated[
+    str | None, Query(max_length=128, description="Whose call it is of those who share the access.")
+]
 Source = Annotated[
     str | None,
     Query(
@@ -153,7 +156,13 @@ def sip_router(
     routes = APIRouter(tags=["SIP"])
 
     async def asked(
-        request: Request, asker: Asker, source: str | None, access: str | None, *, signing: bool
+        request: Request,
+        asker: Asker,
+        source: str | None,
+        access: str | None,
+        customer: str | None = None,
+        *,
+        signing: bool,
     ) -> Response:
         kind = request.headers.get("content-type")
         if kind is not None and kind.partition(";")[0].strip().lower() not in _TYPES:
@@ -173,6 +182,7 @@ def sip_router(
             signing=signing,
             by=f"http {asker.id} {host if asker.id == 'local' else ''}".encode(),
             access=access or rules.access(invite, source or ""),
+            customer=customer or rules.customer(invite),
         )
         (found,) = calls.answer_all((question,))
         calls.answered()
@@ -204,9 +214,10 @@ def sip_router(
         request: Request,
         access: Access = None,
         source: Source = None,
+        customer: Customer = None,
         asker: Any = admitted,
     ) -> Response:
-        return await asked(request, asker, source, access, signing=True)
+        return await asked(request, asker, source, access, customer, signing=True)
 
     @routes.post(
         TERMINATING,

@@ -389,6 +389,7 @@ def read_signing(
         members.crn,
         unread,
         forwarded,
+        members.customer,
     )
     return request, Echo(dialect, members.requestId)
 

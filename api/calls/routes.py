@@ -166,6 +166,7 @@ def calls_router(calls: Calls) -> APIRouter:
         "Sign a call (STI-AS)",
         description="Decides the attestation from the registry and signs a shaken PASSporT."
         " `access` (or profileId) names the access the call came in by; a known origid does, too."
+        " Where customers share an access, `customer` names the one whose call it is."
         " A proxy may get less than it asks for, never more. A forwarded call gets a div where"
         " `identity` holds the Identity headers that it came with, `div` who forwards, and `dest`"
         " its new destination (RFC 8946).",

@@ -44,7 +44,7 @@ from zhenxian.registry.forms import AS_WRITTEN, row_of
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import MOST_AHEAD, Clearing, Kind, clearing_id
 from zhenxian.registry.store import RegistryStore
-from zhenxian.signer.analytics import gateway
+from zhenxian.signer.analytics import gateway, keys
 
 MAX_ENDED: Final = 1_000  # ends of calls in one request
 _AT_ONCE: Final = 50
@@ -69,7 +69,8 @@ KeyText = Annotated[
     str,
     Path(
         max_length=_MAX_KEY,
-        description="access:ID, subject:ID, signer:SPC/ORIGID, spc:SPC or agent:PLATFORM/NUMBER.",
+        description="access:ID, access:ID/CUSTOMER, subject:ID, signer:SPC/ORIGID, spc:SPC or"
+        " agent:PLATFORM/NUMBER.",
         examples=["access:bank-trunk"],
     ),
 ]
@@ -104,6 +105,7 @@ class EndedCall(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     access: str | None = Field(None, max_length=128, description="As in the signing request.")
+    customer: str | None = Field(None, max_length=128, description="As in the signing request.")
     spc: str | None = Field(None, max_length=64, description="As in the verification's answer.")
     origid: str | None = Field(None, max_length=MAX_ORIGID_LENGTH, description="Of the token.")
     orig: str | None = Field(None, max_length=_MAX_TN, description="The display.")
@@ -205,14 +207,15 @@ def displays_router(
         spread before they were seen on two days.
 
         `taken` counts the keys that were told: two for a call signed here (access and subject) or
-        verified here (signer and SPC), none for an access that is not registered.
+        verified here (signer and SPC), one for a customer of a shared access, none for an access
+        that is not registered.
         """
         told: list[tuple[Key, Contact | None]] = []
         for index, call in enumerate(calls):
             if index % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # accesses may have to be read; calls go first
             met = _met(call, conduct, reading)
-            told += [(key, met) for key in _ended_keys(call, registry)]
+            told += [(key, met) for key in _ended_keys(call, registry, reading)]
         at = int(clock())
         for key, met in told:
             conduct.ended(key, at, met)
@@ -351,18 +354,22 @@ def _met(call: EndedCall, conduct: Detector, reading: Reading) -> Contact | None
     return conduct.met(display, callee, answered=call.answered, seconds=call.seconds)
 
 
-def _ended_keys(call: EndedCall, registry: RegistryStore) -> tuple[Key, ...]:
+def _ended_keys(call: EndedCall, registry: RegistryStore, reading: Reading) -> tuple[Key, ...]:
     if call.spc is not None and call.origid is not None:
         return Key(KeyKind.SIGNER, f"{call.spc}/{call.origid}"), Key(KeyKind.SPC, call.spc)
     if call.access is None and call.origid is None:
         raise HTTPException(422, "access, or origid, or spc and origid expected")
     try:
         access = registry.access(call.access, call.origid)
-    except StoreUnavailableError:
+        customer = None
+        if access is not None and access.id in registry.shared:
+            display = reading.number(call.orig, "orig") if call.orig is not None else None
+            customer = registry.customer(access.id, call.customer, display)
+    except (StoreUnavailableError, ParseError):
         return ()
     if access is None:
         return gateway(call.origid) if call.origid else ()
-    return Key(KeyKind.ACCESS, access.id), Key(KeyKind.SUBJECT, access.subject)
+    return keys(access, customer.id if customer is not None else None)
 
 
 _STATES: Final[dict[State, Literal["watching", "suspected", "pooled"]]] = {
