@@ -16,6 +16,7 @@ from zhenxian.analytics.findings import Findings
 from zhenxian.analytics.hashing import Hashing
 from zhenxian.analytics.measures import calls_strangers, mints
 from zhenxian.analytics.model import Key, KeyKind, Measure, Observation, State
+from zhenxian.analytics.past import Past
 from zhenxian.analytics.recent import RecentSet
 from zhenxian.analytics.sim_box import Handovers
 from zhenxian.analytics.table import KeyTable
@@ -176,6 +177,9 @@ class Counting:
                 into.count(
                     at, display, pair, call.display_area, call.callee_area, self._findings.bounds
                 )
+                past = into.past
+                if past is not None and past.add(at, pair):
+                    counts.due = counts.now.calls
                 contacts = into.contacts
                 if contacts is not None:
                     if pair is not None:
@@ -242,6 +246,8 @@ class Counting:
             counts.rated()
             if not counts.agent:
                 self._tied(key, counts)
+                if counts.past is None and counts.ring:
+                    counts.past = Past(counts.last)
         findings = self._findings
         worth = findings.worth(counts)
         if worth or key in findings:

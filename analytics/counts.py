@@ -16,6 +16,7 @@ from zhenxian.analytics.areas import CELLS
 from zhenxian.analytics.evidence import Contacts, SequentialTests, TalkCounts
 from zhenxian.analytics.locality import AreaCounts, Bounds
 from zhenxian.analytics.model import Key, KeyKind
+from zhenxian.analytics.past import Past
 from zhenxian.analytics.sketch import LEVEL_BITS, Distinct, Repeats
 
 MAX_OCTETS: Final = 118_784  # of one key, as CPython counts them; most keys have about 1,200
@@ -137,6 +138,7 @@ class KeyCounts:
         talk: how its callees take its calls, where that is reported.
         contacts: whom its displays called, from _MANY of them or _BUSY calls on.
         personal: it shows a mobile number.
+        past: when it calls, and whom, where it makes calls enough.
         tie: log-likelihood ratio that it is one with others (analytics.sim_box); tied: with how
             many, itself included.
     """
@@ -177,6 +179,7 @@ class KeyCounts:
     talk: TalkCounts | None = None
     contacts: Contacts | None = None
     personal: bool = False
+    past: Past | None = None
 
     @classmethod
     def begin(cls, kind: KeyKind, at: int, length: int) -> KeyCounts:
@@ -416,6 +419,8 @@ class KeyCounts:
         if self.talk is None:
             self.talk = TalkCounts()
         self.talk.add(tests, answered=answered, seconds=seconds)
+        if self.past is not None:
+            self.past.talked(tests, answered=answered, seconds=seconds)
 
     def met(self, pair: int, answered: bool) -> None:
         """One of its calls, that is over, was answered or not."""

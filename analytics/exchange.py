@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from zhenxian.analytics.cap import Cap
 from zhenxian.analytics.codec import (
     FORMAT,
     Delta,
@@ -32,12 +33,20 @@ class Exchange:
     """
 
     def __init__(
-        self, counting: Counting, findings: Findings, *, most: int, fleet: bool, boot: int
+        self,
+        counting: Counting,
+        findings: Findings,
+        cap: Cap,
+        *,
+        most: int,
+        fleet: bool,
+        boot: int,
     ) -> None:
         """Args: most: calls that wait to be taken. fleet: anything is kept. boot: see Detector."""
         self.lost = 0
         self._counting = counting
         self._findings = findings
+        self._cap = cap
         self._most = most
         self._fleet = fleet
         self._calls: list[tuple[CountedCall, int]] = []
@@ -123,6 +132,9 @@ class Exchange:
             if clearings:
                 named = tuple(key for key in named if at > clearings.get(key, -1))
             counting.count(call_of(event, named), None)
+            if self._cap.limit:
+                for key in named:
+                    self._cap.elsewhere(key, at)
         for place, at, contact in read.ended:
             counting.ended(keys[place], at, contact)
         for found in read.findings:

@@ -106,6 +106,7 @@ class Measure(str, Enum):
     HANDOVER = "handover"
     BINDINGS = "bindings"
     STRANGERS = "strangers"
+    OWN_PAST = "own-past"
 
 
 class Sample(Struct, frozen=True):
@@ -233,4 +234,8 @@ class DisplayConduct(Protocol):
 
     def observe(self, observation: Observation) -> None:
         """Count one call."""
+        ...
+
+    def admits(self, key: Key, now: int) -> bool:
+        """Tell whether a suspected caller may make one more call in this minute, and count it."""
         ...

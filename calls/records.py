@@ -22,6 +22,7 @@ from zhenxian.registry.exemptions import against
 from zhenxian.registry.footprint import Call
 from zhenxian.registry.model import Binding, BindingModel, Registry
 from zhenxian.signer.analytics import of_customer
+from zhenxian.signer.decide import over_cap
 from zhenxian.verifier.analytics import AS_USUAL, PooledVerifying
 
 SIGNING, VERIFYING = "signing", "verifying"
@@ -157,6 +158,8 @@ class Replay:
             found = against(keys, self._detector, self._registry, at, binding, caller, call=call)
         refuses = found is not None and found.state is State.POOLED
         lowers = refuses or (found is not None and found.lowers)
+        if found is not None and not refuses:
+            refuses = over_cap(found, self._detector, at)
         for key in told:
             self._tally(key, SIGNING).add(found, refuses=refuses, lowers=lowers)
         bound = binding is not None

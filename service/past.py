@@ -12,12 +12,12 @@ from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 from zhenxian.stores.sqlite.view import RegistryView
 
 
-def replay_of(data: Path | None, thresholds: Path | None) -> Replay:
+def replay_of(data: Path | None, thresholds: Path | None, cap: int = 0) -> Replay:
     """A replay that has seen nothing yet.
 
     Args:
         data: a data folder whose registry is asked; None for none.
-        thresholds: as `displays.thresholds`.
+        thresholds, cap: as `displays.thresholds` and `displays.cap`.
 
     Raises:
         ConfigError: there is no registry, or a threshold that makes no sense.
@@ -28,4 +28,4 @@ def replay_of(data: Path | None, thresholds: Path | None) -> Replay:
         if not path.exists():
             raise ConfigError(f"{path}: there is no registry")
         registry = RegistryView(path)
-    return Replay(Detector(load_policy(thresholds)), registry)
+    return Replay(Detector(load_policy(thresholds, cap=cap)), registry)

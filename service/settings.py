@@ -426,6 +426,14 @@ class Displays(Section):
         " signer's are a pool's, displays.verifying decides. fail fails every call that carrier"
         " signs; some honest ones have a pool for a customer.",
     )
+    cap: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Calls a minute that signing lets a suspected caller make; one over it is"
+        " refused (CALLS_CAPPED: 429, by SIP 480, with Retry-After). Who is only labelled, as a"
+        " census is, has none. 0: any number.",
+    )
     thresholds: Path | None = Field(
         None, description="TOML file of thresholds, see docs/detection.md. Unset: the defaults."
     )

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from msgspec import Struct
 from msgspec.structs import replace
 
+from zhenxian.analytics.cap import MINUTE
 from zhenxian.calls.asserted import asserted
 from zhenxian.core.header_fields import plain
 from zhenxian.core.reading import MIN_DIGITS, Reading
@@ -119,19 +120,23 @@ def signed(identity: str, decision: Decision, who: Parties, date: str | None) ->
 
 
 def refused(decision: Decision, who: Parties, rejection: Rejection, *, as_608: bool) -> Advice:
-    """A call that is not signed by policy: 403, 608 with a contact by setting, or 607.
+    """A call that is not signed by policy: 403, 608 with a contact by setting, 607, or 480.
 
     607 says that the callee does not want it (RFC 8197), which only its own refusal on record can
-    say. 608 goes with its contact or not at all (RFC 8688 section 3.1).
+    say. 608 goes with its contact or not at all (RFC 8688 section 3.1). 480 says when to try again.
     """
     reason, contact = decision.reason, rejection.call_info
     status = (403, "Forbidden")
+    retry: tuple[str, ...] = ()
     if reason is Reason.CALLEE_REFUSES:
         status = SipStatus.UNWANTED.value
         contact = None
+    elif reason is Reason.CALLS_CAPPED:
+        status, retry = SipStatus.UNAVAILABLE.value, (f"Retry-After: {MINUTE}",)
     elif as_608 and contact is not None:
         status = SipStatus.REJECTED.value
     headers = [f'Reason: SIP;cause={status[0]};text="{quoted(f"{reason.code}: {reason.text}")}"']
+    headers += retry
     if contact is not None:
         headers.append(f"Call-Info: {contact}")
     return Advice(

@@ -17,6 +17,7 @@ import asyncio
 from http import HTTPStatus
 from typing import ClassVar, Final
 
+from zhenxian.analytics.cap import MINUTE
 from zhenxian.api.calls.heads import Head, Heads
 from zhenxian.api.calls.messages import ROUTES, Answer, Headers, Incoming
 from zhenxian.api.calls.service import Calls, Later
@@ -40,6 +41,7 @@ _STATUS: Final = {
         f"HTTP/1.1 {status.value} {status.phrase}\r\n"
         + ("www-authenticate: Bearer\r\n" if status is HTTPStatus.UNAUTHORIZED else "")
         + ("retry-after: 1\r\n" if status is HTTPStatus.SERVICE_UNAVAILABLE else "")
+        + (f"retry-after: {MINUTE}\r\n" if status is HTTPStatus.TOO_MANY_REQUESTS else "")
         + "content-type: application/json\r\ncontent-length: "
     ).encode()
     for status in HTTPStatus

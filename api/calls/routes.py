@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
+from zhenxian.analytics.cap import MINUTE
 from zhenxian.api.auth import ADDRESS, ADMITTED, PEER
 from zhenxian.api.calls.answers import (
     AtisError,
@@ -171,7 +172,7 @@ def calls_router(calls: Calls) -> APIRouter:
         " `identity` holds the Identity headers that it came with, `div` who forwards, and `dest`"
         " its new destination (RFC 8946).",
         responses=_responses(
-            answered("Signed.", AtisSigningAnswer, ThreegppSigningAnswer), *_CODES, 503
+            answered("Signed.", AtisSigningAnswer, ThreegppSigningAnswer), *_CODES, 429, 503
         ),
         openapi_extra={
             "requestBody": {
@@ -219,4 +220,6 @@ def _response(answer: Answer) -> Response:
         headers["www-authenticate"] = "Bearer"
     if answer.status == 503:
         headers["retry-after"] = "1"
+    if answer.status == 429:
+        headers["retry-after"] = str(MINUTE)
     return Response(answer.body, answer.status, headers, "application/json")

@@ -102,6 +102,7 @@ class DeferredObservations:
         self._uncounted: list[Observation] = []
         self.finding = conduct.finding
         self.known = conduct.known
+        self.admits = conduct.admits
         self.observe = self._uncounted.append
 
     def count(self) -> None:

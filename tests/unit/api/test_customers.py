@@ -13,6 +13,7 @@ from zhenxian.analytics import Key, KeyKind
 from zhenxian.api.calls.messages import SIGNING
 from zhenxian.simulation.demo import BANK, BANK_ORIGID, CALLEE
 
+
 @pytest.fixture
 def installation(on_either_engine):
     return on_either_engine
