@@ -48,6 +48,7 @@ class Delta(Struct, array_like=True, kw_only=True):
     Attributes:
         sequence: when the node started, and number since. keys: named by their places in it.
         events: calls, as `event_of` writes them; marks: of each. ended: calls that are over.
+        vouched: places of those among the events whose displays are vouched for.
     """
 
     version: int
@@ -59,6 +60,7 @@ class Delta(Struct, array_like=True, kw_only=True):
     findings: list[Finding]
     cleared: list[Key]
     marks: list[_Mark]
+    vouched: list[_Place] = []
 
 
 class Kept(Struct, array_like=True, kw_only=True):
@@ -101,7 +103,7 @@ def event_of(call: CountedCall, places: list[int]) -> _Event:
     )  # fmt: skip
 
 
-def call_of(event: _Event, keys: tuple[Key, ...]) -> CountedCall:
+def call_of(event: _Event, keys: tuple[Key, ...], *, vouched: bool = False) -> CountedCall:
     """What `event_of` wrote, for these keys."""
     at, _, bound, display, pair, display_area, callee_area, link = event
     return CountedCall(
@@ -114,6 +116,7 @@ def call_of(event: _Event, keys: tuple[Key, ...]) -> CountedCall:
         display_area=display_area,
         callee_area=callee_area,
         link=_hash(link),
+        vouched=vouched,
     )
 
 
@@ -154,6 +157,8 @@ def read_delta(content: bytes, salt: int) -> Delta:
         raise ConductFormatError("delta: names keys that it lacks")
     if any(place >= len(read.keys) for place, *_ in read.ended):
         raise ConductFormatError("delta: names keys that it lacks")
+    if any(place >= len(read.events) for place in read.vouched):
+        raise ConductFormatError("delta: vouches for calls that it lacks")
     if len(read.marks) != len(read.events):
         raise ConductFormatError("delta: without a mark for each call")
     return read

@@ -10,6 +10,7 @@ from copy import deepcopy
 from typing import Final
 
 from zhenxian.analytics.areas import NO_AREA, is_mobile
+from zhenxian.analytics.callbacks import ShownBy
 from zhenxian.analytics.counted import Contact, CountedCall, pair_hash
 from zhenxian.analytics.counts import MAX_SAMPLES, SLOT, SLOTS, KeyCounts
 from zhenxian.analytics.findings import Findings
@@ -62,6 +63,7 @@ class Counting:
         self._number = self.hashing.number
         self._callee = self.hashing.number_once
         self._text = self.hashing.text
+        self._shown_by = ShownBy()
         self._marks = RecentSet(_MAX_MARKS)
         self._dialled = RecentSet(_MAX_DIALLED, policy.redial)
 
@@ -104,6 +106,7 @@ class Counting:
             display_area=display_area,
             callee_area=callee_area,
             link=link,
+            vouched=observation.vouched,
         )
 
     def contact(
@@ -124,6 +127,8 @@ class Counting:
         by_key = table.by_key
         together = None
         found = bound and self._by_found_agent(keys, at)
+        if call.vouched:
+            self._called_back(call)
         for key in keys:
             if key is together:
                 continue  # counted with its access
@@ -182,6 +187,7 @@ class Counting:
                     counts.due = counts.now.calls
                 contacts = into.contacts
                 if contacts is not None:
+                    self._shown_by.note(display, key)
                     if pair is not None:
                         contacts.add(display, pair, into.generation, self._findings.tests)
                 elif into.now.turns or into.ring:
@@ -189,6 +195,17 @@ class Counting:
             if counts.stranger and self.handovers[key.kind].call(key, at):
                 counts.due = counts.now.calls
         return True
+
+    def _called_back(self, call: CountedCall) -> None:
+        """Note that somebody called a display back, for whoever showed it."""
+        back = self._shown_by.called_back(call)
+        counts = self.table.get(back[0]) if back is not None else None
+        if back is None or counts is None or call.display is None:
+            return
+        into = counts.as_one_signer if counts.carrier else counts
+        if into is not None and into.contacts is not None:
+            display = back[1]
+            into.contacts.called_back(display, pair_hash(display, call.display))
 
     def _late(self, counts: KeyCounts, at: int, *, own: bool) -> None:
         """Take in a call from long before the latest one: a clock was ahead."""

@@ -12,7 +12,9 @@ from zhenxian.analytics.proof import WOULD_TELL_TALK
 from zhenxian.analytics.thresholds import Policy
 
 _LEAST_SECONDS: Final = HOUR // 4  # so that a few calls in a row are no rate
-_NOTHING: Final = Assessment(Measure.OWN_PAST, 0.0, {}, {}, suspicion=0.0)
+_NOTHING: Final = Assessment(
+    measure=Measure.OWN_PAST, strength=0.0, figures={}, thresholds={}, suspicion=0.0
+)
 
 
 def departure(counts: KeyCounts, policy: Policy) -> Assessment:
@@ -48,9 +50,9 @@ def departure(counts: KeyCounts, policy: Policy) -> Assessment:
         past.calls / limits.known_calls,
     )
     talk = unusual.talk
-    told = talk is not None and talk.timed >= limits.told
+    known = talk is not None and talk.timed >= limits.ends
     suspicion, lowers = min(met), False
-    if told and talk is not None:
+    if known and talk is not None:
         talked = talk.score
         figures |= {
             "answered": talk.answered / talk.told,
@@ -61,12 +63,12 @@ def departure(counts: KeyCounts, policy: Policy) -> Assessment:
         if talked < 0:
             suspicion = 0.0  # a night shift whose callees talk to it
     return Assessment(
-        Measure.OWN_PAST,
-        0.0,
-        figures,
-        thresholds,
+        measure=Measure.OWN_PAST,
+        strength=0.0,
+        figures=figures,
+        thresholds=thresholds,
         suspicion=suspicion,
-        would_tell=() if told or suspicion < 1 else (WOULD_TELL_TALK,),
+        would_tell=() if known or suspicion < 1 else (WOULD_TELL_TALK,),
         lowers=lowers,
     )
 

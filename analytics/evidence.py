@@ -22,7 +22,7 @@ from typing import Annotated, Final, TypeAlias
 
 from msgspec import Meta
 
-from zhenxian.analytics.sketch import LEVEL_BITS
+from zhenxian.analytics.sketch import LEVEL_BITS, Distinct
 from zhenxian.analytics.thresholds import HonestRepeats, HonestTalk
 
 CAPACITY: Final = 2_048  # values of one set, half of its places
@@ -188,6 +188,7 @@ class Contacts:
         again: calls of displays seen before; known: of those, to a callee of the display.
         score: the log-likelihood ratio of these.
         aged, aged_known, aged_score: likewise, of displays, and callees, of an earlier day.
+        back: pairs of which the callee called the display back; None for none.
     """
 
     displays: AgedSet = field(default_factory=AgedSet)
@@ -199,6 +200,15 @@ class Contacts:
     aged: int = 0
     aged_known: int = 0
     aged_score: float = 0.0
+    back: Distinct | None = None
+
+    def called_back(self, display: int, pair: int) -> None:
+        """Somebody called a display; counts once for each whom the display had called."""
+        pair = pair & _HIGH | display & _LOW
+        if pair in self.pairs:
+            if self.back is None:
+                self.back = Distinct()
+            self.back.add(pair)
 
     def add(self, display: int, pair: int, age: int, tests: SequentialTests) -> None:
         """Count one call; `age` is the number of the half window."""
@@ -239,6 +249,7 @@ class Contacts:
             one.trim(age, (1 << self.level) - 1)
         while max(one.stored for one in sets) > CAPACITY * 3 // 4 and self.level < LEVEL_BITS:
             self.level += 1
+            self.back = None  # of displays that are followed no more, too
             for one in sets:
                 one.trim(age, (1 << self.level) - 1)
 

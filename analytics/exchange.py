@@ -105,6 +105,7 @@ class Exchange:
             findings=list(changed.values()),
             cleared=list(self._cleared),
             marks=[mark for _, mark in calls],
+            vouched=[place for place, (call, _) in enumerate(calls) if call.vouched],
         )
         self._findings.changed, self._cleared = {}, {}
         return write_delta(delta)
@@ -124,14 +125,15 @@ class Exchange:
             if key not in clearings:  # else what began since stays, however late this comes
                 findings.drop(key)
                 counting.absolve(key)
-        for event, mark in zip(read.events, read.marks, strict=True):
+        vouched = frozenset(read.vouched)
+        for number, (event, mark) in enumerate(zip(read.events, read.marks, strict=True)):
             if counting.again(mark):
                 continue
             at, places = event[0], event[1]
             named = tuple(keys[place] for place in places)
             if clearings:
                 named = tuple(key for key in named if at > clearings.get(key, -1))
-            counting.count(call_of(event, named), None)
+            counting.count(call_of(event, named, vouched=number in vouched), None)
             if self._cap.limit:
                 for key in named:
                     self._cap.elsewhere(key, at)

@@ -74,6 +74,7 @@ class Observation(Struct, frozen=True, gc=False, kw_only=True):
             None when it is not known.
         mark: 56 bits of the token, by which a call that is asked about again, here or at another
             node, counts once; -1 for a call that counts in any case.
+        vouched: a carrier vouches fully for the display, and the token was verified.
     """
 
     at: int
@@ -84,6 +85,7 @@ class Observation(Struct, frozen=True, gc=False, kw_only=True):
     bound: bool = False
     mark: int = -1
     hidden_caller: TN | None = None
+    vouched: bool = False
 
 
 class State(IntEnum):

@@ -13,6 +13,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from zhenxian.analytics.callbacks import speak_for
 from zhenxian.analytics.counts import KeyCounts
 from zhenxian.analytics.evidence import Contacts, TalkCounts
 from zhenxian.analytics.model import Assessment
@@ -62,6 +63,8 @@ def proven(found: Assessment, counts: KeyCounts, policy: Policy, *, one_city: bo
         would_tell.append(WOULD_TELL_REPEATS)
     if spoken_for(contacts):
         strength = 0.0
+    if talked is None and speak_for(contacts, policy.call_backs):
+        strength = suspicion = 0.0
     return replace(
         found,
         strength=min(structure, max(0.0, strength)) if structure >= 1 else 0.0,
@@ -99,4 +102,6 @@ def _figures(talk: TalkCounts | None, contacts: Contacts | None) -> dict[str, fl
             "of them to a callee called on an earlier day": contacts.aged_known,
             "repeats log-likelihood ratio": contacts.aged_score,
         }
+        if contacts.back is not None:
+            figures["callees who called back"] = contacts.back.distinct
     return figures

@@ -308,7 +308,7 @@ class OwnPast(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         strangers: share of the former that go to strangers, at least. more_strangers: at least so
             much more than of the latter, since a poll calls strangers at any hour; or busier: so
             many times as many calls an hour.
-        told: ends of such calls, from which on talk is asked.
+        ends: of such calls, from which on talk is asked.
     """
 
     calls: int = 30
@@ -316,7 +316,22 @@ class OwnPast(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     strangers: float = 0.75
     more_strangers: float = 0.15
     busier: float = 3.0
-    told: int = 20
+    ends: int = 20
+
+
+class CallBacks(Struct, frozen=True, forbid_unknown_fields=True):
+    """When those who call back speak for a caller, where talk is not reported.
+
+    Attributes:
+        business, pool: share of callees who call back; two or three in a hundred of a pool's do, to
+            complain. speaks: chance that a pool at its bound is ever spoken for.
+        least: who called back, at least.
+    """
+
+    business: float = 0.08
+    pool: float = 0.03
+    speaks: float = 0.05
+    least: int = 5
 
 
 class Bindings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -390,6 +405,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     repeats: HonestRepeats = HonestRepeats()
     strangers: Strangers = Strangers()
     own_past: OwnPast = OwnPast()
+    call_backs: CallBacks = CallBacks()
     structure_alone: bool = False
     remembered: int = 21 * DAY
     window: int = DAY

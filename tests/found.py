@@ -26,6 +26,8 @@ class Found:
         self.findings = {found.key: found for found in findings}
         self.observed = []
         self.well_known = set()
+        self.within_cap = True
+        self.asked = []
 
     def finding(self, key, now):
         found = self.findings.get(key)
@@ -33,6 +35,10 @@ class Found:
 
     def known(self, key, now):
         return key in self.well_known
+
+    def admits(self, key, now):
+        self.asked.append(key)
+        return self.within_cap
 
     def observe(self, observation):
         self.observed.append(observation)
