@@ -220,6 +220,8 @@ def _target(form: _Form) -> str:
         if not platform:
             raise ConfigError('target: "platform/number" of an agent expected')
         return f"{platform}/{form.tn(number, 'target')}"
+    elif kind is KeyKind.ACCESS and "/" in text and len(text) <= 2 * MAX_ID + 1:
+        pass  # a customer's: "access/customer"
     elif not 0 < len(text) <= MAX_ID:
         raise ConfigError(f"target: an id of 1 to {MAX_ID} printable characters expected")
     return text

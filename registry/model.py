@@ -311,8 +311,8 @@ class Exemption(Struct, frozen=True, kw_only=True, omit_defaults=True):
     target: Annotated[
         str,
         meta.target(
-            'Id of the access or subject, "spc/origid" of the signer, the SPC, or'
-            ' "platform/number" of the agent.',
+            'Id of the access or subject, "access/customer" of a customer, "spc/origid" of the'
+            ' signer, the SPC, or "platform/number" of the agent.',
             "hospital",
         ),
     ]

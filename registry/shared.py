@@ -12,6 +12,7 @@ from msgspec import Struct
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry import meta
 
+GATEWAY: Final = "unknown"  # in place of an access, where none is known
 MAX_SPANS: Final = 10_000  # numbers and ranges of one record
 
 

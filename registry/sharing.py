@@ -9,7 +9,7 @@ from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TNRange
 from zhenxian.registry.journal import RegistryConflictError
 from zhenxian.registry.model import Kind, Record, span
-from zhenxian.registry.shared import Customer, Declaration
+from zhenxian.registry.shared import GATEWAY, Customer, Declaration
 
 
 class View(Protocol):
@@ -34,6 +34,8 @@ class View(Protocol):
 
 def check_customer(value: Customer, view: View) -> None:
     """Refuse a customer whose calls could be another's. Raises ConfigError, a conflict as well."""
+    if value.access == GATEWAY:
+        raise ConfigError(f"access {GATEWAY} stands for calls of no access, and has no customers")
     if view.get(Kind.ACCESS, value.access) is None:
         raise ConfigError(f"access {value.access} is not registered")
     for name in value.called:

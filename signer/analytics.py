@@ -14,9 +14,9 @@ from zhenxian.analytics.model import Key, KeyKind, Observation
 from zhenxian.core.tn import TN
 from zhenxian.registry import parties
 from zhenxian.registry.model import Access, Binding
+from zhenxian.registry.shared import GATEWAY
 from zhenxian.signer.request import SigningRequest
 
-UNKNOWN: Final = "unknown"  # in place of an access
 _CACHED: Final = 65_536  # pairs of keys; about 20 MB when full
 
 
@@ -61,7 +61,7 @@ def _keys(access: str, subject: str) -> tuple[Key, ...]:
 @lru_cache(_CACHED)
 def gateway(origid: str) -> tuple[Key, ...]:
     """The key of calls that came in by no access that is known; their origid tells them apart."""
-    return (Key(KeyKind.ACCESS, f"{UNKNOWN}/{origid}"),)
+    return (Key(KeyKind.ACCESS, f"{GATEWAY}/{origid}"),)
 
 
 def observation_of_gateway(request: SigningRequest, at: int) -> Observation | None:

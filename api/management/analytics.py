@@ -50,7 +50,7 @@ MAX_ENDED: Final = 1_000  # ends of calls in one request
 _AT_ONCE: Final = 50
 _MAX_TN: Final = 64  # characters, separators included
 _MAX_SECONDS: Final = 7 * 86_400
-_MAX_KEY: Final = 208  # characters: "signer:", a code of 64, "/", and an origid
+_MAX_KEY: Final = 264  # characters: "access:", two ids of 128, and "/" between them
 
 _logger = logging.getLogger("zhenxian")
 

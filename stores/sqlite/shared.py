@@ -19,7 +19,13 @@ class CustomerTable(RecordTable):
 
     def accesses(self) -> frozenset[str]:
         """The accesses that have any."""
-        rows = self._connection.all("SELECT DISTINCT access FROM customer_names")
+        # One step for each access, where DISTINCT would read all of its customers.
+        rows = self._connection.all(
+            "WITH RECURSIVE found(access) AS (SELECT min(access) FROM customer_names UNION ALL"
+            " SELECT (SELECT min(access) FROM customer_names n WHERE n.access > found.access)"
+            " FROM found WHERE found.access IS NOT NULL)"
+            " SELECT access FROM found WHERE access IS NOT NULL"
+        )
         return frozenset(row[0] for row in rows)
 
     def first_of(self, access: str) -> str | None:

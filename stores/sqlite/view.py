@@ -137,6 +137,8 @@ class RegistryView:
         else:
             for kind, key in touched:
                 self._drop(kind, key)
+            if any(kind is Kind.CUSTOMER for kind, _ in touched):
+                self._forget_customers()
         self._data_version, self._seq = version, seq
         return True
 
@@ -161,8 +163,6 @@ class RegistryView:
                 self._refusals.answers.pop(TN(key), None)
         elif kind is Kind.CLEARING:
             self._clearings += 1
-        elif kind is Kind.CUSTOMER:
-            self._forget_customers()
         elif kind is Kind.DECLARATION:
             self._declarations.forget()
         elif kind is Kind.ORDER:

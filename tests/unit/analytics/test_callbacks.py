@@ -1,4 +1,4 @@
-"""Displays that people call back speak for who shows them; a pool that calls itself gains nothing."""
+"""Displays that are called back speak for who shows them; a pool cannot call itself."""
 
 from itertools import pairwise
 from random import Random
