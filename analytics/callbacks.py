@@ -55,11 +55,10 @@ def speak_for(contacts: Contacts | None, limits: CallBacks) -> bool:
 
     A likelihood ratio of one trial for each callee remembered (Ville's inequality).
     """
-    back = contacts.back if contacts is not None else None
-    if contacts is None or back is None:
+    if contacts is None or len(contacts.back) < limits.least:
         return False
-    callees = max(contacts.pairs.stored, 1)
-    did = min(back.distinct, float(callees))
+    callees = contacts.pairs.stored
+    did = len(contacts.back)
     score = did * log(limits.business / limits.pool)
     score += (callees - did) * log((1 - limits.business) / (1 - limits.pool))
-    return did >= limits.least and score >= log(1 / limits.speaks)
+    return score >= log(1 / limits.speaks)

@@ -22,7 +22,7 @@ from typing import Annotated, Final, TypeAlias
 
 from msgspec import Meta
 
-from zhenxian.analytics.sketch import LEVEL_BITS, Distinct
+from zhenxian.analytics.sketch import LEVEL_BITS
 from zhenxian.analytics.thresholds import HonestRepeats, HonestTalk
 
 CAPACITY: Final = 2_048  # values of one set, half of its places
@@ -34,6 +34,7 @@ _Values: TypeAlias = Annotated[
 ]
 _Ages: TypeAlias = Annotated[bytearray, Meta(min_length=_PLACES, max_length=_PLACES)]
 _HALVES_KEPT: Final = 42  # half windows, three weeks; an age has 8 bits
+_MOST_BACK: Final = 160  # pairs; of CAPACITY more than CallBacks asks for
 _A_DAY: Final = 2  # half windows, after which another day has begun
 _LOW: Final = (1 << LEVEL_BITS) - 1
 _HIGH: Final = ~_LOW
@@ -188,7 +189,7 @@ class Contacts:
         again: calls of displays seen before; known: of those, to a callee of the display.
         score: the log-likelihood ratio of these.
         aged, aged_known, aged_score: likewise, of displays, and callees, of an earlier day.
-        back: pairs of which the callee called the display back; None for none.
+        back: pairs of which the callee called the display back; at most _MOST_BACK.
     """
 
     displays: AgedSet = field(default_factory=AgedSet)
@@ -200,15 +201,14 @@ class Contacts:
     aged: int = 0
     aged_known: int = 0
     aged_score: float = 0.0
-    back: Distinct | None = None
+    back: list[int] = field(default_factory=list)
 
     def called_back(self, display: int, pair: int) -> None:
         """Somebody called a display; counts once for each whom the display had called."""
         pair = pair & _HIGH | display & _LOW
-        if pair in self.pairs:
-            if self.back is None:
-                self.back = Distinct()
-            self.back.add(pair)
+        back = self.back
+        if pair in self.pairs and len(back) < _MOST_BACK and pair not in back:
+            back.append(pair)
 
     def add(self, display: int, pair: int, age: int, tests: SequentialTests) -> None:
         """Count one call; `age` is the number of the half window."""
@@ -249,10 +249,10 @@ class Contacts:
             one.trim(age, (1 << self.level) - 1)
         while max(one.stored for one in sets) > CAPACITY * 3 // 4 and self.level < LEVEL_BITS:
             self.level += 1
-            self.back = None  # of displays that are followed no more, too
             for one in sets:
                 one.trim(age, (1 << self.level) - 1)
+        self.back = [pair for pair in self.back if pair in self.pairs]
 
     def absolved(self) -> Contacts:
         """Whom the displays called, with nothing that speaks against them."""
-        return Contacts(self.displays, self.pairs, self.level)
+        return Contacts(self.displays, self.pairs, self.level, back=self.back)

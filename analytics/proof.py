@@ -102,6 +102,6 @@ def _figures(talk: TalkCounts | None, contacts: Contacts | None) -> dict[str, fl
             "of them to a callee called on an earlier day": contacts.aged_known,
             "repeats log-likelihood ratio": contacts.aged_score,
         }
-        if contacts.back is not None:
-            figures["callees who called back"] = contacts.back.distinct
+        if contacts.back:
+            figures["callees who called back"] = len(contacts.back)
     return figures
