@@ -27,6 +27,7 @@ _SHARE: Final = 0.3  # of the days, on which an hour is usual; three are enough
 _ENOUGH: Final = 3
 _WEEKS: Final = 3  # from which on hours of the week are told apart
 _WEEK: Final = _WEEK_HOURS * HOUR
+_DAY: Final = _DAY_HOURS * HOUR
 _NEW: Final = -1
 
 _Hours: TypeAlias = Annotated[bytearray, Meta(min_length=_WEEK_HOURS, max_length=_WEEK_HOURS)]
@@ -83,7 +84,8 @@ class Past:
         Args:
             pair: hash of display and callee; None where the callee is no number.
         """
-        turned = at >= self.ends and self._turn(at)
+        here = self.ends - _DAY <= at < self.ends  # else another hour, or a clock was far ahead
+        turned = not here and self._turn(at)
         self.made += 1
         stranger = pair is None or self._stranger(pair)
         unusual = self.unusual
