@@ -41,6 +41,7 @@ class Unusual:
     Attributes:
         since, last: seconds since the epoch.
         strangers: of these calls. talk: how callees took them, where that is told.
+        hours: of the week, which are usual only after these calls.
     """
 
     since: int
@@ -48,6 +49,7 @@ class Unusual:
     calls: int = 0
     strangers: int = 0
     talk: TalkCounts | None = None
+    hours: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -124,9 +126,13 @@ class Past:
 
     def _turn(self, at: int) -> bool:
         """Another hour has begun."""
+        before = self.unusual
         if self.hour != _NEW and self.made >= _ACTIVE:
             place = self.hour % _WEEK_HOURS
-            self.hours[place] = min(_MOST, self.hours[place] + 1)
+            if before is None:
+                self._made(place)
+            elif len(before.hours) < _DAY_HOURS:
+                before.hours.append(place)
         self.hour = at // HOUR
         self.ends = (self.hour + 1) * HOUR
         self.made = 0
@@ -134,12 +140,18 @@ class Past:
         if day != self.day:
             self.days += self.day != _NEW
             self.day = day
-        before = self.unusual
         if self.days < 1 or self.expected(at):
             self.unusual = None
         elif before is None or at - before.last > _GAP:
             self.unusual = Unusual(at, at)
+        if before is not None and self.unusual is not before:
+            for place in before.hours:
+                self._made(place)
         return (before is None) is not (self.unusual is None)
+
+    def _made(self, place: int) -> None:
+        """Calls were made in an hour of the week."""
+        self.hours[place] = min(_MOST, self.hours[place] + 1)
 
     def _stranger(self, pair: int) -> bool:
         """Tell whether the two were not together before, and remember that they are."""

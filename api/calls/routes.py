@@ -101,6 +101,8 @@ _TEXTS: Final = {
     413: "The body is larger than is accepted.",
     415: "Only application/json is read.",
     421: "Without credentials only names of this machine are answered.",
+    429: "A suspected caller made as many calls within a minute as the operator lets it;"
+    " Retry-After says when it may again.",
     500: "An error of ours.",
     503: "No usable signing key and certificate are loaded; or more calls wait than can be answered"
     " soon.",
