@@ -51,8 +51,11 @@ def test_nobody_has_a_cap_unless_one_is_set(desk):
 def test_a_suspected_caller_has_one_where_it_is_set(desk_with):
     desk = desk_with(displays={"cap": CAP})
     assert signed(desk, 5) == [200] * 5  # nothing stands against it
-    suspect(desk)
-    assert signed(desk, CAP + 2) == [200] * CAP + [429] * 2
+    answers = []
+    for _ in range(CAP + 2):
+        suspect(desk)  # again: it makes too few calls to stay so
+        answers += signed(desk, 1)
+    assert answers == [200] * CAP + [429] * 2
     (line, *_) = [line for line in desk.logged() if line.get("reason") == "CALLS_CAPPED"]
     assert line["event"] == "signing"
 
