@@ -63,6 +63,7 @@ class Counting:
         self._number = self.hashing.number
         self._callee = self.hashing.number_once
         self._text = self.hashing.text
+        self._knows_past = Measure.OWN_PAST in policy.measures
         self._shown_by = ShownBy()
         self._marks = RecentSet(_MAX_MARKS)
         self._dialled = RecentSet(_MAX_DIALLED, policy.redial)
@@ -263,7 +264,7 @@ class Counting:
             counts.rated()
             if not counts.agent:
                 self._tied(key, counts)
-                if counts.past is None and counts.ring:
+                if counts.past is None and counts.ring and self._knows_past:
                     counts.past = Past(counts.last)
         findings = self._findings
         worth = findings.worth(counts)

@@ -34,7 +34,6 @@ class SipStatus(Enum):
     BAD_INFO = (436, "Bad Identity Info")
     UNSUPPORTED_CREDENTIAL = (437, "Unsupported Credential")
     INVALID_IDENTITY = (438, "Invalid Identity Header")
-    UNAVAILABLE = (480, "Temporarily Unavailable")
     DECLINE = (603, "Decline")
     UNWANTED = (607, "Unwanted")
     REJECTED = (608, "Rejected")
@@ -377,7 +376,6 @@ class Reason(Enum):
     CALLS_CAPPED = Row(
         "the caller is suspected, and made as many calls within a minute as the operator lets it",
         "RFC 3261 sections 20.33 and 21.4.18; this project",
-        SipStatus.UNAVAILABLE,
     )
     ORIG_NOT_A_NUMBER = Row(
         "the calling identity is a URI, which no holding vouches for", "RFC 8588 section 4"

@@ -48,6 +48,7 @@ _STRUCTURE: Final = frozenset(
         "max-forwards",
     ]
 )
+_CAPPED: Final = (480, "Temporarily Unavailable")  # RFC 3261 section 21.4.18
 _NOBODY: Final = "sip:anonymous@anonymous.invalid"
 _VERSTAT = re.compile(  # each letter perhaps escaped
     "(?:;|%3b)"
@@ -132,7 +133,7 @@ def refused(decision: Decision, who: Parties, rejection: Rejection, *, as_608: b
         status = SipStatus.UNWANTED.value
         contact = None
     elif reason is Reason.CALLS_CAPPED:
-        status, retry = SipStatus.UNAVAILABLE.value, (f"Retry-After: {MINUTE}",)
+        status, retry = _CAPPED, (f"Retry-After: {MINUTE}",)
     elif as_608 and contact is not None:
         status = SipStatus.REJECTED.value
     headers = [f'Reason: SIP;cause={status[0]};text="{quoted(f"{reason.code}: {reason.text}")}"']
