@@ -78,6 +78,24 @@ def area(tn: TN) -> str | None:
     return None if said is None else _name(said)
 
 
+def names(tn: TN) -> frozenset[str]:
+    """Everything that the area of a number is called, in small letters; nothing where it has none.
+
+    Besides the whole name ("Shenzhen, Guangdong", "广东省深圳"), the city alone.
+    """
+    found: set[str] = set()
+    table = prefixes()
+    for length in range(min(len(tn), _LONGEST), _SHORTEST - 1, -1):
+        said = table.get(tn[:length]) if len(tn) >= LEAST_DIGITS else None
+        if said is not None:
+            for name in said.values():
+                whole = name.partition("、")[0].removesuffix("市").casefold()
+                found |= {whole, whole.partition(",")[0], whole.rpartition("省")[2]}
+                found.add(whole.rpartition("自治区")[2])
+            break
+    return frozenset(found)
+
+
 @lru_cache(maxsize=1)
 def mobile_cells() -> array[int]:
     """Cells of China's mobile numbers by their first nine digits, less MOBILE_FROM.

@@ -50,6 +50,7 @@ class Delta(Struct, array_like=True, kw_only=True):
         sequence: when the node started, and number since. keys: named by their places in it.
         events: calls, as `event_of` writes them; marks: of each. ended: calls that are over.
         linkage: marks of callers that were found; a release before leaves them.
+        vouched: places of those among the events whose displays are vouched for.
     """
 
     version: int
@@ -62,6 +63,7 @@ class Delta(Struct, array_like=True, kw_only=True):
     cleared: list[Key]
     marks: list[_Mark]
     linkage: list[Mark] = []
+    vouched: list[_Place] = []
 
 
 class Kept(Struct, array_like=True, kw_only=True):
@@ -104,7 +106,7 @@ def event_of(call: CountedCall, places: list[int]) -> _Event:
     )  # fmt: skip
 
 
-def call_of(event: _Event, keys: tuple[Key, ...]) -> CountedCall:
+def call_of(event: _Event, keys: tuple[Key, ...], *, vouched: bool = False) -> CountedCall:
     """What `event_of` wrote, for these keys."""
     at, _, bound, display, pair, display_area, callee_area, link = event
     return CountedCall(
@@ -117,6 +119,7 @@ def call_of(event: _Event, keys: tuple[Key, ...]) -> CountedCall:
         display_area=display_area,
         callee_area=callee_area,
         link=_hash(link),
+        vouched=vouched,
     )
 
 
@@ -173,6 +176,8 @@ def read_delta(content: bytes, salt: int) -> Delta:
         raise ConductFormatError("delta: names keys that it lacks")
     if any(place >= len(read.keys) for place, *_ in read.ended):
         raise ConductFormatError("delta: names keys that it lacks")
+    if any(place >= len(read.events) for place in read.vouched):
+        raise ConductFormatError("delta: vouches for calls that it lacks")
     if len(read.marks) != len(read.events):
         raise ConductFormatError("delta: without a mark for each call")
     return read

@@ -30,6 +30,7 @@ class CountedCall(Struct, frozen=True, gc=False, kw_only=True):
         redialled: the same display called the same callee lately.
         display_area, callee_area: cells (analytics.areas); NO_AREA for none.
         link: hash of display and origid; None without origid.
+        vouched: as of an Observation.
     """
 
     at: int
@@ -41,6 +42,7 @@ class CountedCall(Struct, frozen=True, gc=False, kw_only=True):
     display_area: int = NO_AREA
     callee_area: int = NO_AREA
     link: int | None = None
+    vouched: bool = False
 
 
 class Contact(Struct, frozen=True, array_like=True, gc=False):

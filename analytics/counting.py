@@ -10,6 +10,7 @@ from copy import deepcopy
 from typing import Final
 
 from zhenxian.analytics.areas import NO_AREA, is_mobile
+from zhenxian.analytics.callbacks import ShownBy
 from zhenxian.analytics.complaints import Complaint
 from zhenxian.analytics.counted import Contact, CountedCall, pair_hash
 from zhenxian.analytics.counts import MAX_SAMPLES, SLOT, SLOTS, KeyCounts
@@ -19,6 +20,7 @@ from zhenxian.analytics.hashing import Hashing
 from zhenxian.analytics.measures import calls_strangers, mints
 from zhenxian.analytics.model import Key, KeyKind, Measure, Observation, State
 from zhenxian.analytics.outside import WELL_KNOWN, followed
+from zhenxian.analytics.past import Past
 from zhenxian.analytics.recent import RecentSet
 from zhenxian.analytics.sim_box import Handovers
 from zhenxian.analytics.table import KeyTable
@@ -67,6 +69,7 @@ class Counting:
         self._number = self.hashing.number
         self._callee = self.hashing.number_once
         self._text = self.hashing.text
+        self._shown_by = ShownBy()
         self._counted_marks = RecentSet(_MAX_MARKS)
         self._dialled = RecentSet(_MAX_DIALLED, policy.redial)
 
@@ -109,6 +112,7 @@ class Counting:
             display_area=display_area,
             callee_area=callee_area,
             link=link,
+            vouched=observation.vouched,
         )
 
     def contact(
@@ -129,6 +133,8 @@ class Counting:
         by_key = table.by_key
         together = None
         found = bound and self._by_found_agent(keys, at)
+        if call.vouched:
+            self._called_back(call)
         for key in keys:
             if key is together:
                 continue  # counted with its access
@@ -187,8 +193,12 @@ class Counting:
                 into.count(
                     at, display, pair, call.display_area, call.callee_area, self._findings.bounds
                 )
+                past = into.past
+                if past is not None and past.add(at, pair):
+                    counts.due = counts.now.calls
                 contacts = into.contacts
                 if contacts is not None:
+                    self._shown_by.note(display, key)
                     if pair is not None and contacts.add(
                         display, pair, into.generation, self._findings.tests
                     ):
@@ -198,6 +208,17 @@ class Counting:
             if counts.stranger and self.handovers[key.kind].call(key, at):
                 counts.due = counts.now.calls
         return True
+
+    def _called_back(self, call: CountedCall) -> None:
+        """Note that somebody called a display back, for whoever showed it."""
+        back = self._shown_by.called_back(call)
+        counts = self.table.get(back[0]) if back is not None else None
+        if back is None or counts is None or call.display is None:
+            return
+        into = counts.as_one_signer if counts.carrier else counts
+        if into is not None and into.contacts is not None:
+            display = back[1]
+            into.contacts.called_back(display, pair_hash(display, call.display))
 
     def _late(self, counts: KeyCounts, at: int, *, own: bool) -> None:
         """Take in a call from long before the latest one: a clock was ahead."""
@@ -255,6 +276,8 @@ class Counting:
             counts.rated()
             if not (counts.agent or counts.reseller):
                 self._tied(key, counts)
+                if counts.past is None and counts.ring:
+                    counts.past = Past(counts.last)
             if counts.contacts is None and counts.ring:
                 self._complaints.shows(counts.shown, key)
         self._judge(key, counts)

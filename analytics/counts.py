@@ -16,9 +16,10 @@ from zhenxian.analytics.areas import CELLS
 from zhenxian.analytics.evidence import Contacts, SequentialTests, TalkCounts
 from zhenxian.analytics.locality import AreaCounts, Bounds
 from zhenxian.analytics.model import Key, KeyKind
+from zhenxian.analytics.past import Past
 from zhenxian.analytics.sketch import LEVEL_BITS, Distinct, Repeats
 
-MAX_OCTETS: Final = 118_784  # of one key, as CPython counts them; most keys have about 1,200
+MAX_OCTETS: Final = 131_072  # of one key, as CPython counts them; most keys have about 1,200
 SLOT: Final = 300  # seconds
 SLOTS: Final = 36  # three hours
 MAX_LEFT: Final = 8  # displays used up that are remembered
@@ -138,6 +139,8 @@ class KeyCounts:
         contacts: whom its displays called, from _MANY of them or _BUSY calls on.
         personal: it shows a mobile number. reseller: the key is a RESELLER.
         care: how much evidence is asked, by what the registry knows (analytics.profile).
+        personal: it shows a mobile number.
+        past: when it calls, and whom, where it makes calls enough.
         tie: log-likelihood ratio that it is one with others (analytics.sim_box); tied: with how
             many, itself included.
     """
@@ -180,6 +183,7 @@ class KeyCounts:
     personal: bool = False
     reseller: bool = False
     care: int = 0
+    past: Past | None = None
 
     @classmethod
     def begin(cls, kind: KeyKind, at: int, length: int) -> KeyCounts:
@@ -441,6 +445,8 @@ class KeyCounts:
         if self.talk is None:
             self.talk = TalkCounts()
         self.talk.add(tests, answered=answered, seconds=seconds)
+        if self.past is not None:
+            self.past.talked(tests, answered=answered, seconds=seconds)
 
     def met(self, pair: int, answered: bool) -> None:
         """One of its calls, that is over, was answered or not."""

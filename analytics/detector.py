@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from zhenxian.analytics.cap import Cap
 from zhenxian.analytics.codec import (
     Saved,
     read_counts,
@@ -47,6 +48,7 @@ class Detector:
 
     Attributes:
         finding: what stands against a key at a time (`(key, now)`); None for nothing.
+        admits: whether a suspected caller (`(key, now)`) may make one more call in this minute.
     """
 
     def __init__(
@@ -68,11 +70,13 @@ class Detector:
         self._fleet = fleet
         self._findings = Findings(policy, fleet=fleet)
         self._counting = Counting(policy, self._findings, show)
+        cap = Cap(policy.cap)
         self._exchange = Exchange(
-            self._counting, self._findings, most=policy.max_backlog, fleet=fleet, boot=boot
+            self._counting, self._findings, cap, most=policy.max_backlog, fleet=fleet, boot=boot
         )
         # Asked for each call: nothing stands between.
         self.finding = self._findings.at
+        self.admits = cap.admits
 
     def __len__(self) -> int:
         """How many keys are remembered; an access and its only subject are one."""

@@ -36,6 +36,7 @@ _Values: TypeAlias = Annotated[
 ]
 _Ages: TypeAlias = Annotated[bytearray, Meta(min_length=_PLACES, max_length=_PLACES)]
 _HALVES_KEPT: Final = 42  # half windows, three weeks; an age has 8 bits
+_MOST_BACK: Final = 160  # pairs; of CAPACITY more than CallBacks asks for
 _A_DAY: Final = 2  # half windows, after which another day has begun
 _LOW: Final = (1 << LEVEL_BITS) - 1
 _HIGH: Final = ~_LOW
@@ -237,6 +238,7 @@ class Contacts:
         aged, aged_known, aged_score: likewise, of displays, and callees, of an earlier day.
         callees: the latest, hashed, by which a caller that is found marks others.
         volumes: calls of the half windows of a week, the latest last, without the present one.
+        back: pairs of which the callee called the display back; at most _MOST_BACK.
     """
 
     displays: AgedSet = field(default_factory=AgedSet)
@@ -250,6 +252,14 @@ class Contacts:
     aged_score: float = 0.0
     callees: LatestValues = field(default_factory=LatestValues)
     volumes: list[int] = field(default_factory=list)
+    back: list[int] = field(default_factory=list)
+
+    def called_back(self, display: int, pair: int) -> None:
+        """Somebody called a display; counts once for each whom the display had called."""
+        pair = pair & _HIGH | display & _LOW
+        back = self.back
+        if pair in self.pairs and len(back) < _MOST_BACK and pair not in back:
+            back.append(pair)
 
     def add(self, display: int, pair: int, age: int, tests: SequentialTests) -> bool:
         """Count one call; True for a new display. `age` is the number of the half window."""
@@ -294,6 +304,7 @@ class Contacts:
             self.level += 1
             for one in sets:
                 one.trim(age, (1 << self.level) - 1)
+        self.back = [pair for pair in self.back if pair in self.pairs]
 
     def rolled_over(self, calls: int, halves: int) -> None:
         """Go on to another half window, after one with so many calls."""
@@ -302,7 +313,7 @@ class Contacts:
 
     def absolved(self) -> Contacts:
         """Whom the displays called, and what speaks for them; nothing that speaks against them."""
-        kept = Contacts(self.displays, self.pairs, self.level, volumes=self.volumes)
+        kept = Contacts(self.displays, self.pairs, self.level, volumes=self.volumes, back=self.back)
         if self.aged_score < 0:
             kept.aged, kept.aged_known = self.aged, self.aged_known
             kept.aged_score = self.aged_score

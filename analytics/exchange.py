@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from zhenxian.analytics.cap import Cap
 from zhenxian.analytics.codec import (
     FORMAT,
     Delta,
@@ -32,12 +33,20 @@ class Exchange:
     """
 
     def __init__(
-        self, counting: Counting, findings: Findings, *, most: int, fleet: bool, boot: int
+        self,
+        counting: Counting,
+        findings: Findings,
+        cap: Cap,
+        *,
+        most: int,
+        fleet: bool,
+        boot: int,
     ) -> None:
         """Args: most: calls that wait to be taken. fleet: anything is kept. boot: see Detector."""
         self.lost = 0
         self._counting = counting
         self._findings = findings
+        self._cap = cap
         self._most = most
         self._fleet = fleet
         self._calls: list[tuple[CountedCall, int]] = []
@@ -98,6 +107,7 @@ class Exchange:
             cleared=list(self._cleared),
             marks=[mark for _, mark in calls],
             linkage=[mark for mark in sent.values() if mark is not None],
+            vouched=[place for place, (call, _) in enumerate(calls) if call.vouched],
         )
         self._findings.changed_marks = {}
         self._findings.changed, self._cleared = {}, {}
@@ -118,14 +128,18 @@ class Exchange:
             if key not in clearings:  # else what began since stays, however late this comes
                 findings.drop(key)
                 counting.absolve(key)
-        for event, mark in zip(read.events, read.marks, strict=True):
+        vouched = frozenset(read.vouched)
+        for number, (event, mark) in enumerate(zip(read.events, read.marks, strict=True)):
             if counting.again(mark):
                 continue
             at, places = event[0], event[1]
             named = tuple(keys[place] for place in places)
             if clearings:
                 named = tuple(key for key in named if at > clearings.get(key, -1))
-            counting.count(call_of(event, named), None)
+            counting.count(call_of(event, named, vouched=number in vouched), None)
+            if self._cap.limit:
+                for key in named:
+                    self._cap.elsewhere(key, at)
         for place, at, contact in read.ended:
             counting.ended(keys[place], at, contact)
         for found in read.findings:

@@ -94,6 +94,8 @@ class Findings:
         # In turn: displays change, but far less often than lines that hunt.
         if calls >= policy.rotation.least_calls and 0 < counts.display_changes * 4 < calls * 3:
             return True
+        if counts.past is not None and counts.past.unusual is not None:
+            return True
         if not counts.ring:
             return False
         busy, most = max(counts.begun(SLOTS)), max(counts.peaks)
@@ -123,7 +125,7 @@ class Findings:
         if best is not None and strength >= 1:
             self._find(key, counts, best, assessments, State.POOLED, at)
         elif found is None:
-            worst = max(acts, key=self._suspected, default=None)
+            worst = max(acts, key=self._leads_to, default=None)
             if worst is not None and self._suspected(worst) >= 1:
                 self._find(key, counts, worst, assessments, State.SUSPECTED, at)
         elif found.state is State.POOLED:
@@ -134,7 +136,7 @@ class Findings:
             elif found.until > at + policy.pooled_for:
                 self._set(replace(found, until=at + policy.pooled_for))  # the clock was ahead
         else:
-            worst = max(acts, key=self._suspected, default=None)
+            worst = max(acts, key=self._leads_to, default=None)
             if worst is not None and self._suspected(worst) > policy.keep / policy.suspect:
                 self._find(key, counts, worst, assessments, State.SUSPECTED, at)
             else:
@@ -142,6 +144,11 @@ class Findings:
 
     def _suspected(self, assessment: Assessment) -> float:
         return assessment.suspected(self._policy.suspect)
+
+    def _leads_to(self, assessment: Assessment) -> tuple[bool, float]:
+        """What a suspicion leads to: lowering before labelling."""
+        suspected = self._suspected(assessment)
+        return suspected >= 1 and assessment.lowers, suspected
 
     def drop(self, key: Key) -> None:
         """Nothing stands against a key any more."""

@@ -13,6 +13,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from zhenxian.analytics.counts import SLOT, SLOTS, KeyCounts
+from zhenxian.analytics.departure import departure
 from zhenxian.analytics.locality import AreaCounts, Bounds
 from zhenxian.analytics.model import Assessment, Measure
 from zhenxian.analytics.proof import proven, spoken_for
@@ -543,6 +544,11 @@ def _matched(areas: AreaCounts | None) -> float:
     return _areas(areas.matched, areas.same_matches) if areas is not None else 1.0
 
 
+def own_past(view: View) -> Assessment:
+    """Many calls to strangers at hours at which the caller never called."""
+    return departure(view.counts, view.policy)
+
+
 _OF_CALLERS: Final[dict[Measure, Callable[[View], Assessment]]] = {
     Measure.LOCAL_PRESENCE: local_presence,
     Measure.SPREAD: spread,
@@ -552,6 +558,7 @@ _OF_CALLERS: Final[dict[Measure, Callable[[View], Assessment]]] = {
     Measure.HANDOVER: handover,
     Measure.BINDINGS: bindings,
     Measure.STRANGERS: strangers,
+    Measure.OWN_PAST: own_past,
 }
 _OF_CARRIERS: Final[dict[Measure, Callable[[View], Assessment]]] = {Measure.ORIGIDS: origids}
 _OF_AGENTS: Final[dict[Measure, Callable[[View], Assessment]]] = {

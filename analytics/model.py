@@ -76,6 +76,7 @@ class Observation(Struct, frozen=True, gc=False, kw_only=True):
             None when it is not known.
         mark: 56 bits of the token, by which a call that is asked about again, here or at another
             node, counts once; -1 for a call that counts in any case.
+        vouched: a carrier vouches fully for the display, and the token was verified.
     """
 
     at: int
@@ -86,6 +87,7 @@ class Observation(Struct, frozen=True, gc=False, kw_only=True):
     bound: bool = False
     mark: int = -1
     hidden_caller: TN | None = None
+    vouched: bool = False
 
 
 class State(IntEnum):
@@ -110,6 +112,7 @@ class Measure(str, Enum):
     STRANGERS = "strangers"
     LINKAGE = "linkage"
     COMPLAINTS = "complaints"
+    OWN_PAST = "own-past"
 
 
 class Sample(Struct, frozen=True):
@@ -245,4 +248,8 @@ class DisplayConduct(Protocol):
 
     def observe(self, observation: Observation) -> None:
         """Count one call."""
+        ...
+
+    def admits(self, key: Key, now: int) -> bool:
+        """Tell whether a suspected caller may make one more call in this minute, and count it."""
         ...

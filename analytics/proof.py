@@ -13,6 +13,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from zhenxian.analytics.callbacks import speak_for
 from zhenxian.analytics.counts import KeyCounts
 from zhenxian.analytics.evidence import Contacts, TalkCounts
 from zhenxian.analytics.model import Assessment
@@ -22,6 +23,7 @@ _ENOUGH_ENDS: Final = 20  # ends of calls, from which on talk is asked
 _SPEAKS: Final = 3  # callees of an earlier half day called again, who speak for a caller
 _TENFOLD: Final = log(10)
 _SPEAKS_SCORE: Final = -1.0
+BOTH: Final = "talk and repeats"  # how far both speak against a caller; from 1 on they do
 WOULD_TELL_TALK: Final = "seconds of talk beside answered, in POST /v1/displays/ended"
 WOULD_TELL_REPEATS: Final = "more calls of numbers seen on an earlier day"
 
@@ -51,6 +53,7 @@ def proven(found: Assessment, counts: KeyCounts, policy: Policy, *, one_city: bo
     else:
         figures["talk log-likelihood ratio"] = talked
         by_talk = talked / talk_refuse
+        figures[BOTH] = max(0.0, min(by_talk, max(lately, aged) / repeats_label))
         # Who is talked to as others are is no pool, however few are called again.
         leaning = talked > 0
         suspicion = max(talked / talk_label, suspicion if leaning else 0.0)
@@ -62,6 +65,8 @@ def proven(found: Assessment, counts: KeyCounts, policy: Policy, *, one_city: bo
         would_tell.append(WOULD_TELL_REPEATS)
     if spoken_for(contacts):
         strength = 0.0
+    if talked is None and speak_for(contacts, policy.call_backs):
+        strength = suspicion = 0.0
     return replace(
         found,
         strength=min(structure, max(0.0, strength)) if structure >= 1 else 0.0,
@@ -99,4 +104,6 @@ def _figures(talk: TalkCounts | None, contacts: Contacts | None) -> dict[str, fl
             "of them to a callee called on an earlier day": contacts.aged_known,
             "repeats log-likelihood ratio": contacts.aged_score,
         }
+        if contacts.back:
+            figures["callees who called back"] = len(contacts.back)
     return figures

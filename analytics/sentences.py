@@ -27,6 +27,12 @@ def english(found: Finding) -> str:
     elif found.measure is Measure.STRANGERS:
         each = _count(figures.get("strangers a number and day"))
         text = f"one number called {each} strangers within a day"
+    elif found.measure is Measure.OWN_PAST:
+        text = (
+            f"{_count(figures.get('calls at unusual hours'))} calls were made at hours at which"
+            " this caller never called,"
+            f" {figures.get('of them to strangers', 0):.0%} of them to strangers"
+        )
     elif found.measure is Measure.RATE:
         text = f"{_count(figures.get('calls in the last hour'))} calls were made within an hour"
     elif found.measure is Measure.CONCURRENCY:
@@ -58,6 +64,11 @@ def chinese(found: Finding) -> str:
     elif found.measure is Measure.STRANGERS:
         each = _count(figures.get("strangers a number and day"))
         text = f"一个号码一天内呼叫了 {each} 个陌生号码"
+    elif found.measure is Measure.OWN_PAST:
+        text = (
+            f"在该主叫从未呼叫的时段发起了 {_count(figures.get('calls at unusual hours'))} 次呼叫"
+            f"，其中 {figures.get('of them to strangers', 0):.0%} 打给陌生号码"
+        )
     elif found.measure is Measure.RATE:
         text = f"一小时内发起了 {_count(figures.get('calls in the last hour'))} 次呼叫"
     elif found.measure is Measure.CONCURRENCY:

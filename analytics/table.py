@@ -191,7 +191,8 @@ class KeyTable:
             if oldest is None:
                 continue
             counts = self.by_key[oldest]
-            silent = self._window if counts.contacts is None else self._remembered
+            remembered = counts.contacts is not None or counts.past is not None
+            silent = self._remembered if remembered else self._window
             if at - counts.last >= silent and not self._accused(oldest, counts, at):
                 self._remove(oldest)
             elif order is self.known:

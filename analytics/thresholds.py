@@ -354,6 +354,41 @@ class Complained(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     a_source: int = 20
 
 
+class OwnPast(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When a caller departs from its own past; it is labelled, and lowered where talk says so.
+
+    Attributes:
+        calls: at hours at which it never called, one after another. known_calls: at others, before
+            which nothing is usual.
+        strangers: share of the former that go to strangers, at least. more_strangers: at least so
+            much more than of the latter, since a poll calls strangers at any hour; or busier: so
+            many times as many calls an hour.
+        ends: of such calls, from which on talk is asked.
+    """
+
+    calls: int = 30
+    known_calls: int = 40
+    strangers: float = 0.75
+    more_strangers: float = 0.15
+    busier: float = 3.0
+    ends: int = 20
+
+
+class CallBacks(Struct, frozen=True, forbid_unknown_fields=True):
+    """When those who call back speak for a caller, where talk is not reported.
+
+    Attributes:
+        business, pool: share of callees who call back; two or three in a hundred of a pool's do, to
+            complain. speaks: chance that a pool at its bound is ever spoken for.
+        least: who called back, at least.
+    """
+
+    business: float = 0.08
+    pool: float = 0.03
+    speaks: float = 0.05
+    least: int = 5
+
+
 class Bindings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When privacy numbers are lent to who calls strangers all over the country.
 
@@ -405,6 +440,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             `established` calls, so that a flood of new keys evicts its own.
         salt: secret of the operator, the same on all nodes of a fleet: without it nobody can
             choose numbers that count as one.
+        cap: calls a minute of a suspected caller; 0 for any number.
         max_backlog: calls kept for other nodes until they are taken; older ones are lost to them.
 
     Raises:
@@ -425,6 +461,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     strangers: Strangers = Strangers()
     links: Links = Links()
     complained: Complained = Complained()
+    own_past: OwnPast = OwnPast()
+    call_backs: CallBacks = CallBacks()
     structure_alone: bool = False
     remembered: int = 21 * DAY
     window: int = DAY
@@ -437,6 +475,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     established: int = 8
     salt: int = 0
     max_backlog: int = 100_000
+    cap: int = 0
 
     def __post_init__(self) -> None:
         locality = self.locality
@@ -453,7 +492,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         for test in (self.talk, self.repeats):
             if not (0 < test.refuse <= test.label < 1 and test.floor < 0):
                 raise ConfigError("talk, repeats: 0 < refuse <= label < 1 and floor < 0 expected")
-        if self.max_keys < 16 or self.established < 1 or self.max_backlog < 0:
+        if self.max_keys < 16 or self.established < 1 or min(self.max_backlog, self.cap) < 0:
             raise ConfigError(
-                "max_keys: 16 or more; established: 1 or more; max_backlog: 0 or more"
+                "max_keys: 16 or more; established: 1 or more; max_backlog, cap: 0 or more"
             )

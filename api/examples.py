@@ -129,6 +129,19 @@ RECORDS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
             "measures": ["spread"],
         },
     ),
+    "customer": (
+        "example-bakery",
+        {"access": "example-trunk", "names": ["t17"], "numbers": ["12155550110-12155550119"]},
+    ),
+    "declaration": (
+        "example-branches",
+        {
+            "subject": _SUBJECT,
+            "numbers": ["12155550100-12155550149"],
+            "cities": ["Philadelphia"],
+            "purpose": "recalls of patients",
+        },
+    ),
     "refusal": (CALLEE, _REFUSAL),
     "binding": ("example-binding", _BINDING),
 }

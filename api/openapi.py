@@ -29,7 +29,7 @@ TAGS: Final = [
     {
         "name": "Registry",
         "description": "Who may show what: subjects, resellers, holdings, accesses, bindings,"
-        " exemptions, callees' refusals and orders, with their history.",
+        " exemptions, callees' refusals, customers, declarations and orders, with their history.",
     },
     {"name": "Bulk", "description": "Many records at once, as CSV."},
     {

@@ -27,6 +27,8 @@ class Thing(str, Enum):
     BINDINGS = "bindings"
     EXEMPTIONS = "exemptions"
     REFUSALS = "refusals"
+    CUSTOMERS = "customers"
+    DECLARATIONS = "declarations"
     SHEETS = "sheets"
     ORDERS = "orders"
     NODES = "nodes"
@@ -80,6 +82,8 @@ THINGS: Final[Mapping[Thing, str]] = {
     Thing.BINDINGS: "bindings of privacy numbers",
     Thing.EXEMPTIONS: "exemptions from findings",
     Thing.REFUSALS: "callees' refusals",
+    Thing.CUSTOMERS: "customers who share an access",
+    Thing.DECLARATIONS: "what enterprises declare of their calls",
     Thing.SHEETS: "all records of one kind, as CSV",
     Thing.ORDERS: "orders, and which nodes obey them",
     Thing.NODES: "the nodes that answer calls",
@@ -130,6 +134,8 @@ _TABLE: Final[Mapping[Thing, Mapping[Action, tuple[Role, ...]]]] = {
     },
     Thing.EXEMPTIONS: {**_RECORD, Action.END: (Role.REGISTRAR, Role.REGULATOR)},
     Thing.REFUSALS: _RECORD,
+    Thing.CUSTOMERS: _RECORD,
+    Thing.DECLARATIONS: _RECORD,
     Thing.SHEETS: {
         Action.IMPORT: _KEEPS,
         Action.EXPORT: (Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR),

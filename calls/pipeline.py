@@ -336,7 +336,14 @@ class Pipeline:
         if side.conduct is not None and decision.counts:
             # What is refused for conduct counts on: a pool that goes on trying is not cleared.
             seen = (
-                observation(request, facts.access, facts.binding, int(now), facts.holding)
+                observation(
+                    request,
+                    facts.access,
+                    facts.binding,
+                    int(now),
+                    facts.holding,
+                    facts.customer,
+                )
                 if facts.access is not None
                 else observation_of_gateway(request, int(now))
             )

@@ -19,8 +19,11 @@ from zhenxian.analytics.model import Finding, Key, KeyKind, Observation, State, 
 from zhenxian.analytics.sentences import english
 from zhenxian.core.tn import TN
 from zhenxian.registry.exemptions import against
+from zhenxian.registry.footprint import Call
 from zhenxian.registry.model import Access, Binding, BindingModel, Registry
 from zhenxian.signer.analytics import keys as caller_keys
+from zhenxian.signer.analytics import of_customer
+from zhenxian.signer.decide import over_cap
 from zhenxian.verifier.analytics import AS_USUAL, PooledVerifying
 
 SIGNING, VERIFYING = "signing", "verifying"
@@ -166,9 +169,12 @@ class Replay:
             told = (*keys, agent(binding.platform, caller))
         found = None
         if any(self._detector.finding(key, at) is not None for key in told):
-            found = against(keys, self._detector, self._registry, at, binding, caller)
+            call = self._call(row)
+            found = against(keys, self._detector, self._registry, at, binding, caller, call=call)
         refuses = found is not None and found.state is State.POOLED
         lowers = refuses or (found is not None and found.lowers)
+        if found is not None and not refuses:
+            refuses = over_cap(found, self._detector, at)
         for key in told:
             self._tally(key, SIGNING).add(found, refuses=refuses, lowers=lowers)
         bound = binding is not None
@@ -217,9 +223,21 @@ class Replay:
         )
         self._ending(row, at, keys)
 
+    def _call(self, row: Row) -> Call | None:
+        """What exemptions and declarations are asked about; None without a registry."""
+        access = self._access(row.access) if row.access else None
+        if self._registry is None or access is None:
+            return None
+        return access.subject, row.orig, self._registry.holding(row.orig)
+
     def _callers(self, row: Row) -> tuple[Key, ...]:
         access = row.access or f"{_UNKNOWN}/{row.origid}".rstrip("/")
-        if row.customer:
+        registry = self._registry
+        if registry is not None and access in registry.shared:
+            customer = registry.customer(access, row.customer or None, row.orig)
+            if customer is not None:
+                return of_customer(access, customer.id)
+        elif row.customer:
             # Who shares an access is judged by itself; the access's other customers are not.
             return _alone(KeyKind.ACCESS, f"{access}/{row.customer}")
         found = self._access(access) if row.access else None

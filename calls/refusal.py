@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
+from zhenxian.analytics.cap import MINUTE
 from zhenxian.core.header_fields import quoted
 from zhenxian.core.reasons import Reason, SipStatus
 from zhenxian.signer.decide import Decision
 from zhenxian.verifier.redress import Rejection
+
+_CAPPED: Final = (480, "Temporarily Unavailable")  # RFC 3261 section 21.4.18
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
@@ -16,27 +21,38 @@ class Refusal(Struct, frozen=True, kw_only=True):
     Attributes:
         reason: the value of its Reason header field.
         call_info: the value of Call-Info, with the contact for complaints; None for none.
+        retry_after: seconds after which the caller may try again; None where that helps nothing.
     """
 
     code: int
     phrase: str
     reason: str
     call_info: str | None = None
+    retry_after: int | None = None
 
 
 def refusal(decision: Decision, rejection: Rejection, *, as_608: bool) -> Refusal:
-    """403, 608 with a contact by setting, or 607.
+    """403, 608 with a contact by setting, 607, or 480 over a cap on calls a minute.
 
     607 says that the callee does not want the call (RFC 8197), which only its own refusal on record
-    can say. 608 goes with its contact or not at all (RFC 8688 section 3.1).
+    can say. 608 goes with its contact or not at all (RFC 8688 section 3.1). 480 says when to try
+    again.
     """
     reason, contact = decision.reason, rejection.call_info
     code, phrase = 403, "Forbidden"
     if reason is Reason.CALLEE_REFUSES:
         code, phrase = SipStatus.UNWANTED.value
         contact = None
+    elif reason is Reason.CALLS_CAPPED:
+        code, phrase = _CAPPED
     elif as_608 and contact is not None:
         code, phrase = SipStatus.REJECTED.value
     text = quoted(f"{reason.code}: {reason.text}")
     said = f'SIP;cause={code};text="{text}"'
-    return Refusal(code=code, phrase=phrase, reason=said, call_info=contact)
+    return Refusal(
+        code=code,
+        phrase=phrase,
+        reason=said,
+        call_info=contact,
+        retry_after=MINUTE if reason is Reason.CALLS_CAPPED else None,
+    )

@@ -46,7 +46,8 @@ def register(app: typer.Typer) -> None:
 def list_(
     which: Which,
     subject: Annotated[
-        str | None, typer.Option(help="Only this subject's (holdings, accesses, exemptions).")
+        str | None,
+        typer.Option(help="Only this subject's (holdings, accesses, exemptions, declarations)."),
     ] = None,
     limit: Limit = 100,
     after: After = "",

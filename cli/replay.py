@@ -44,6 +44,9 @@ def replay(
     thresholds: Annotated[
         Path | None, typer.Option(help="As `displays.thresholds`: a TOML file.")
     ] = None,
+    cap: Annotated[
+        int, typer.Option(min=0, help="As `displays.cap`: calls over it count as refused.")
+    ] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write one line of JSON for each key.")
     ] = False,
@@ -71,7 +74,7 @@ def replay(
 
       zhenxian replay calls.csv --data /var/lib/zhenxian --json > keys.jsonl
     """
-    told = replay_of(data, thresholds)
+    told = replay_of(data, thresholds, cap)
     gc.set_threshold(_COLLECTED_AT)  # nearly all that is made lives on, or is no part of a cycle
     try:
         size = calls.stat().st_size

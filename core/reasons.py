@@ -373,6 +373,10 @@ class Reason(Enum):
         " signed",
         "this project",
     )
+    CALLS_CAPPED = Row(
+        "the caller is suspected, and made as many calls within a minute as the operator lets it",
+        "RFC 3261 sections 20.33 and 21.4.18; this project",
+    )
     ORIG_NOT_A_NUMBER = Row(
         "the calling identity is a URI, which no holding vouches for", "RFC 8588 section 4"
     )

@@ -8,6 +8,7 @@ from typing import Final
 
 from zhenxian.analytics.model import DisplayConduct, Finding, Key, KeyKind, Measure, agent
 from zhenxian.core.tn import TN
+from zhenxian.registry.footprint import Call, expected, held
 from zhenxian.registry.model import Binding, Registry
 
 _by_state: Final[Callable[[Finding], int]] = attrgetter("state")
@@ -21,6 +22,7 @@ def against(
     binding: Binding | None,
     hidden_caller: TN | None,
     weight: Callable[[Finding], int] = _by_state,
+    call: Call | None = None,
 ) -> Finding | None:
     """What stands against any of these and is not exempt: the heaviest, of equals the first.
 
@@ -36,6 +38,8 @@ def against(
             nothing else does.
         hidden_caller: who calls by it; None when it may be anybody.
         weight: how much a finding leads to; 0 for nothing. By default what is worse weighs more.
+        call: where it is signed: then exemptions and declarations cover only verified numbers that
+            the subject of the access holds.
 
     Raises:
         StoreUnavailableError: the registry cannot be asked for exemptions.
@@ -49,9 +53,23 @@ def against(
             continue
         of_bindings = key.kind is KeyKind.AGENT or Measure.BINDINGS in found.measures
         weighs = weight(found) if binding is None or of_bindings else 0
-        if weighs > heaviest and (registry is None or not exempt(found, keys, registry, now)):
+        if weighs > heaviest and not (
+            registry is not None and _without_effect(found, keys, registry, now, call)
+        ):
             worst, heaviest = found, weighs
     return worst
+
+
+def _without_effect(
+    found: Finding, keys: tuple[Key, ...], registry: Registry, now: int, call: Call | None
+) -> bool:
+    if call is None:
+        return exempt(found, keys, registry, now)
+    if not held(call):
+        return False
+    subject = Key(KeyKind.SUBJECT, call[0])
+    whose = keys if subject in keys else (*keys, subject)  # of a customer, too
+    return exempt(found, whose, registry, now) or expected(found, call, registry, now)
 
 
 def _told_apart(found: Finding, keys: tuple[Key, ...], conduct: DisplayConduct, now: int) -> bool:
@@ -90,7 +108,9 @@ def _answerable(key: Key, keys: tuple[Key, ...]) -> list[Key]:
         platform = Key(KeyKind.SUBJECT, key.id.rpartition("/")[0])
         return [key, platform, *(one for one in keys if one.kind in _ORIGINATING)]
     if key.kind is KeyKind.ACCESS:
-        return [key, *(one for one in keys if one.kind is KeyKind.SUBJECT)]
+        access, slash, _ = key.id.partition("/")
+        shared = [Key(KeyKind.ACCESS, access)] if slash else []  # a customer shares the access
+        return [key, *shared, *(one for one in keys if one.kind is KeyKind.SUBJECT)]
     return [key]
 
 

@@ -16,7 +16,8 @@ from zhenxian.core.tn import TN, TNRange
 from zhenxian.passport.ppt.shaken import parse_origid
 from zhenxian.registry.members import COLUMNS, MEMBERS, Member
 from zhenxian.registry.meta import MAX_ID, MAX_TEXT, MAX_TIME, Form
-from zhenxian.registry.model import TYPES, Kind, Record
+from zhenxian.registry.model import TYPES, Kind, Record, span
+from zhenxian.registry.shared import MAX_SPANS
 
 AS_WRITTEN: Final = Reading()
 
@@ -175,6 +176,18 @@ class _Form:
                 raise ConfigError(f"{name}: words of 1 to {MAX_ID} characters expected")
         return words
 
+    def spans(self, name: str) -> tuple[str, ...]:
+        """Numbers and ranges as "first-last", each once, in their order."""
+        words = self.words(name)
+        if len(words) > MAX_SPANS:
+            raise ConfigError(f"{name}: at most {MAX_SPANS:,} numbers and ranges expected")
+        found = []
+        for word in words:
+            first, dash, last = word.partition("-")
+            begin = self.tn(first, name)
+            found.append(span(TNRange(begin, self.tn(last, name) if dash else begin)))
+        return tuple(dict.fromkeys(found))
+
     def time(self, name: str) -> int | None:
         value = self._row.get(name)
         if value is None:
@@ -207,6 +220,8 @@ def _target(form: _Form) -> str:
         if not platform:
             raise ConfigError('target: "platform/number" of an agent expected')
         return f"{platform}/{form.tn(number, 'target')}"
+    elif kind is KeyKind.ACCESS and "/" in text and len(text) <= 2 * MAX_ID + 1:
+        pass  # a customer's: "access/customer"
     elif not 0 < len(text) <= MAX_ID:
         raise ConfigError(f"target: an id of 1 to {MAX_ID} printable characters expected")
     return text
@@ -234,6 +249,7 @@ def _reader(member: Member) -> Callable[[_Form], Any]:
         Form.ORIGID: lambda form: parse_origid(form.id(name)),
         Form.ORIGIDS: lambda form: tuple(map(parse_origid, form.words(name))),
         Form.WORDS: lambda form: form.words(name),
+        Form.SPANS: lambda form: form.spans(name),
         Form.NUMBER: lambda form: form.needed(name) if needed else form.number(name),
         Form.FIRST: _span,
         Form.TIME: lambda form: form.needed_time(name) if needed else _or(form.time(name), absent),

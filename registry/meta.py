@@ -29,6 +29,7 @@ class Form(str, Enum):
     ORIGID = "origid"
     ORIGIDS = "origids"
     WORDS = "words"
+    SPANS = "spans"
     CHOICE = "choice"
     CHOICES = "choices"
     NUMBER = "number"
@@ -38,7 +39,7 @@ class Form(str, Enum):
     COUNT = "count"
 
 
-LISTS: Final = frozenset({Form.WORDS, Form.CHOICES, Form.ORIGIDS})
+LISTS: Final = frozenset({Form.WORDS, Form.SPANS, Form.CHOICES, Form.ORIGIDS})
 
 
 def identifier(meaning: str, *examples: str) -> Meta:
@@ -64,6 +65,11 @@ def origid(meaning: str, *examples: str) -> Meta:
 def origids(meaning: str) -> Meta:
     """A list of these."""
     return _meta(meaning, (), Form.ORIGIDS)
+
+
+def spans(meaning: str, *examples: str) -> Meta:
+    """A list of numbers and ranges, each as "first-last" or a number alone."""
+    return _meta(meaning, (list(examples),), Form.SPANS)
 
 
 def instant(meaning: str, *examples: int) -> Meta:

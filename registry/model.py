@@ -11,6 +11,7 @@ columns of CSV files, and the help of the command line are read from its members
 
 from __future__ import annotations
 
+from collections.abc import Container
 from enum import Enum
 from hashlib import blake2b
 from typing import Annotated, Final, Protocol, TypeAlias
@@ -20,6 +21,7 @@ from msgspec import Struct
 from zhenxian.analytics.model import KeyKind, Measure
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry import meta
+from zhenxian.registry.shared import Customer, Declaration
 
 MAX_CHAIN: Final = 16  # resellers between carrier and subject; deeper chains are refused
 MAX_PAIRS: Final = 5_000  # AXB pairs on one X, as platforms sell them
@@ -312,8 +314,8 @@ class Exemption(Struct, frozen=True, kw_only=True, omit_defaults=True):
     target: Annotated[
         str,
         meta.target(
-            'Id of the access or subject, "spc/origid" of the signer, the SPC, or'
-            ' "platform/number" of the agent.',
+            'Id of the access or subject, "access/customer" of a customer, "spc/origid" of the'
+            ' signer, the SPC, or "platform/number" of the agent.',
             "hospital",
         ),
     ]
@@ -455,6 +457,8 @@ class Kind(str, Enum):
     REFUSAL = "refusal"
     CLEARING = "clearing"
     COMPLAINT = "complaint"
+    CUSTOMER = "customer"
+    DECLARATION = "declaration"
 
 
 Record: TypeAlias = (
@@ -468,6 +472,8 @@ Record: TypeAlias = (
     | CalleeRefusal
     | Clearing
     | Complaint
+    | Customer
+    | Declaration
 )
 
 NAMES: Final = {  # of the kinds whose records are written as such: plurals, as paths have them
@@ -478,6 +484,8 @@ NAMES: Final = {  # of the kinds whose records are written as such: plurals, as 
     Kind.BINDING: "bindings",
     Kind.EXEMPTION: "exemptions",
     Kind.REFUSAL: "refusals",
+    Kind.CUSTOMER: "customers",
+    Kind.DECLARATION: "declarations",
 }
 
 TYPES: Final[dict[Kind, type[Record]]] = {
@@ -491,6 +499,8 @@ TYPES: Final[dict[Kind, type[Record]]] = {
     Kind.REFUSAL: CalleeRefusal,
     Kind.CLEARING: Clearing,
     Kind.COMPLAINT: Complaint,
+    Kind.CUSTOMER: Customer,
+    Kind.DECLARATION: Declaration,
 }
 KINDS: Final[dict[type[Record], Kind]] = {kind: name for name, kind in TYPES.items()}
 
@@ -563,6 +573,23 @@ class Registry(Protocol):
 
     def refusal(self, callee: TN, scope: Scope, now: int) -> CalleeRefusal | None:
         """A refusal of the callee in force, of calls of that scope."""
+        ...
+
+    @property
+    def shared(self) -> Container[str]:
+        """Ids of the accesses that have customers; of all others `customer` need not be asked."""
+        ...
+
+    def customer(self, access: str, name: str | None, display: TN | None) -> Customer | None:
+        """The customer of an access whom a call is of; None for the access itself.
+
+        Args:
+            name: by which the request names one; then the display does not count.
+        """
+        ...
+
+    def declarations(self, subject: str, now: int) -> list[Declaration]:
+        """What the subject declares of its calls, as in force."""
         ...
 
 

@@ -58,6 +58,8 @@ def observation(
     hidden_caller: TN | None,
     origid: str | None = None,
     mark: int = -1,
+    *,
+    vouched: bool = False,
 ) -> Observation | None:
     """The call as analytics counts it; None when its display is no number.
 
@@ -66,13 +68,20 @@ def observation(
         callee: None when it is no number. at: seconds since the epoch.
         binding: a live one of a privacy number that permits the display.
         hidden_caller: who calls by it, an agent of its platform; None when it may be anybody.
-        origid, mark: as in Observation.
+        origid, mark, vouched: as in Observation.
     """
     if not isinstance(display, TN):
         return None
     if binding is None:
         return Observation(
-            at=at, keys=keys, display=display, callee=callee, origid=origid, bound=False, mark=mark
+            at=at,
+            keys=keys,
+            display=display,
+            callee=callee,
+            origid=origid,
+            bound=False,
+            mark=mark,
+            vouched=vouched,
         )
     if hidden_caller is not None:
         keys = (*keys, agent(binding.platform, hidden_caller))

@@ -43,6 +43,8 @@ from zhenxian.registry.model import (
     Who,
     span,
 )
+from zhenxian.registry.shared import Customer, Declaration
+from zhenxian.registry.sharing import check_customer, check_declaration
 
 WHOLE: Final = "="  # no character of a number
 MAX_ORDER_NUMBER: Final = 2**53 - 1  # what every reader of JSON takes for exact (RFC 8259)
@@ -126,6 +128,18 @@ class View(Protocol):
         """The exemptions of that conduct on record, whenever they are in force."""
         ...
 
+    def customer_named(self, access: str, name: str) -> Customer | None:
+        """The customer of the access whom requests name so."""
+        ...
+
+    def customer_showing(self, access: str, numbers: TNRange) -> Customer | None:
+        """A customer of the access that has one of the numbers as its own."""
+        ...
+
+    def customer_of(self, access: str) -> str | None:
+        """Some customer of the access; None when it has none."""
+        ...
+
 
 def check(change: Change, view: View, now: int, nested: Nested = Nested.TAKEN) -> Change:
     """Check one change; the change as it is to be committed.
@@ -183,6 +197,12 @@ def check(change: Change, view: View, now: int, nested: Nested = Nested.TAKEN) -
     elif isinstance(value, Complaint):
         if before is not None:
             raise RegistryConflictError(f"complaint {value.id} is on record and stays as it is")
+    elif isinstance(value, Customer):
+        if isinstance(before, Customer) and before.access != value.access:
+            _unexempted(before, view)
+        check_customer(value, view)
+    elif isinstance(value, Declaration):
+        check_declaration(value, before, view, now)
     else:
         _order(value, before, view, now)
     return change
@@ -209,6 +229,12 @@ def _end(kind: Kind, before: Record, view: View) -> None:
             raise RegistryConflictError(f"subject {before.id} is stopped by order {order.id}")
     if isinstance(before, Subject | Access):
         _not_exempted(kind, before.id, view, "end it first")
+    if isinstance(before, Access):
+        customer = view.customer_of(before.id)
+        if customer is not None:
+            raise RegistryConflictError(f"access {before.id} still has customer {customer}")
+    if isinstance(before, Customer):
+        _unexempted(before, view)
 
 
 def _subject(value: Subject, before: Record | None, view: View) -> None:
@@ -441,7 +467,12 @@ def _exemption(value: Exemption, before: Record | None, view: View, now: int) ->
     if value.kind is KeyKind.AGENT:
         target = target.rpartition("/")[0]  # the platform, who is a subject
     known = _REGISTERED.get(value.kind)
-    if known is not None and view.get(known, target) is None:
+    access, slash, customer = target.partition("/")
+    if slash and value.kind is KeyKind.ACCESS:
+        found = view.get(Kind.CUSTOMER, customer)
+        if found is None or not isinstance(found[1], Customer) or found[1].access != access:
+            raise ConfigError(f"customer {customer} of access {access} is not registered")
+    elif known is not None and view.get(known, target) is None:
         raise ConfigError(f"{known.value} {target} is not registered")
     for other in view.exempted(value.kind.value, value.target):
         if other.id != value.id and other.since < value.until and value.since < other.until:
@@ -457,6 +488,11 @@ def _not_exempted(kind: Kind, key: str, view: View, then: str) -> None:
         raise RegistryConflictError(
             f"{kind.value} {key} has exemption {exemption.id} on record: {then}"
         )
+
+
+def _unexempted(customer: Customer, view: View) -> None:
+    key = f"{customer.access}/{customer.id}"
+    _not_exempted(Kind.ACCESS, key, view, "end it first")
 
 
 def _order(value: Order, before: Record | None, view: View, now: int) -> None:

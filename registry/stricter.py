@@ -35,7 +35,11 @@ STRICT_KINDS: Final = (
     Kind.BINDING,
     Kind.EXEMPTION,
     Kind.REFUSAL,
+    Kind.CUSTOMER,
+    Kind.DECLARATION,
 )
+
+_PERMISSIONS: Final = (Kind.BINDING, Kind.EXEMPTION, Kind.CUSTOMER, Kind.DECLARATION)
 
 _Of = TypeVar("_Of")
 
@@ -103,7 +107,7 @@ def restricted(kind: Kind, before: Record | None, now: Record | None) -> Record 
         return _reseller(_as(Reseller, before), _as(Reseller, now))
     if kind is Kind.REFUSAL:
         return _refusal(_as(CalleeRefusal, before), _as(CalleeRefusal, now))
-    if kind in (Kind.BINDING, Kind.EXEMPTION):  # a permission that was another one, or none
+    if kind in _PERMISSIONS:  # a permission that was another one, or none
         return now if before == now else None
     return now
 

@@ -77,7 +77,10 @@ def conduct_keeper(
     if {displays.signing, displays.verifying, displays.carriers} == {"off"}:
         return None
     policy = load_policy(
-        displays.thresholds, salt=salt_of(identity_key), max_keys=displays.max_keys
+        displays.thresholds,
+        salt=salt_of(identity_key),
+        max_keys=displays.max_keys,
+        cap=displays.cap,
     )
     file = ConductFile(settings.data / "conduct.db")
     # In containers all have one process number; with a clock set back, `boot` is smaller.

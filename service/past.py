@@ -14,18 +14,18 @@ from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 from zhenxian.stores.sqlite.view import RegistryView
 
 
-def replay_of(data: Path | None, thresholds: Path | None) -> Replay:
+def replay_of(data: Path | None, thresholds: Path | None, cap: int = 0) -> Replay:
     """A replay that has seen nothing yet.
 
     Args:
         data: a data folder whose registry is asked; None for none.
-        thresholds: as `displays.thresholds`.
+        thresholds, cap: as `displays.thresholds` and `displays.cap`.
 
     Raises:
         ConfigError: there is no registry, or a threshold that makes no sense.
     """
     registry = None
-    detector = Detector(load_policy(thresholds))
+    detector = Detector(load_policy(thresholds, cap=cap))
     if data is not None:
         path = data / REGISTRY_FILE
         if not path.exists():

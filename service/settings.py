@@ -445,6 +445,14 @@ class Displays(Section):
         description="Whom a caller may turn to against whom something stands: named in answers and"
         " on the management API, with the case number. Unset: the contact of redress.",
     )
+    cap: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Calls a minute that signing lets a suspected caller make; one over it is"
+        " refused (CALLS_CAPPED: 429, by SIP 480, with Retry-After). Who is only labelled, as a"
+        " census is, has none. 0: any number.",
+    )
     thresholds: Path | None = Field(
         None, description="TOML file of thresholds, see docs/detection.md. Unset: the defaults."
     )
@@ -452,7 +460,8 @@ class Displays(Section):
         100_000,
         ge=16,
         le=10_000_000,
-        description="Callers and signers remembered, 1.2 to 72 KB each.",
+        description="Callers and signers remembered, 1.2 to 128 KB each; most have little more than"
+        " the former.",
     )
     clear_samples: bool = Field(
         False,

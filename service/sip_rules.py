@@ -66,6 +66,7 @@ def access_rules(settings: Settings) -> AccessRules:
     return AccessRules(
         parameter=sip.access_parameter,
         header=sip.access_header,
+        customer_header=sip.customer_header,
         trunks=tuple(
             Trunk(
                 access=trunk.access,

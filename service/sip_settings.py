@@ -122,6 +122,11 @@ class Sip(BaseModel):
         description="A parameter of From whose value names the access, such as otg; goes before"
         " access_header.",
     )
+    customer_header: _Token | None = Field(
+        None,
+        description="A header field whose value names the customer of those who share an access,"
+        " such as X-Customer. Whatever asks must not let callers set it.",
+    )
     caller: Literal["asserted", "from"] = Field(
         "asserted",
         description="What is signed and verified as the display: P-Asserted-Identity and without it"

@@ -14,9 +14,9 @@ from zhenxian.analytics.model import Key, KeyKind, Observation
 from zhenxian.core.tn import TN
 from zhenxian.registry import parties
 from zhenxian.registry.model import Access, Binding, Holding
+from zhenxian.registry.shared import GATEWAY
 from zhenxian.signer.request import SigningRequest
 
-UNKNOWN: Final = "unknown"  # in place of an access
 _CACHED: Final = 65_536  # pairs of keys; about 20 MB when full
 
 
@@ -33,16 +33,30 @@ class PooledSigning(str, Enum):
     OFF = "off"
 
 
-def keys(access: Access, holding: Holding | None = None) -> tuple[Key, ...]:
+def keys(
+    access: Access, holding: Holding | None = None, customer: str | None = None
+) -> tuple[Key, ...]:
     """Whose conduct a call counts for.
+
+    A call of one of those who share an access counts for that customer alone: the access, and its
+    subject, are not taken for one caller of many displays.
 
     Args:
         holding: of the display. Where the access's subject has it from a reseller, all subjects of
             that reseller are judged together, too: many straw men are one caller then.
+        customer: id of the customer; None for the access itself, and for who is none of them.
     """
+    if customer is not None:
+        return of_customer(access.id, customer)
     if holding is not None and holding.reseller and holding.subject == access.subject:
         return _resold(access.id, access.subject, holding.reseller)
     return _keys(access.id, access.subject)
+
+
+@lru_cache(_CACHED)
+def of_customer(access: str, customer: str) -> tuple[Key, ...]:
+    """The key of one of those who share an access; no id of an access has "/"."""
+    return (Key(KeyKind.ACCESS, f"{access}/{customer}"),)
 
 
 @lru_cache(_CACHED)
@@ -58,7 +72,7 @@ def _resold(access: str, subject: str, reseller: str) -> tuple[Key, ...]:
 @lru_cache(_CACHED)
 def gateway(origid: str) -> tuple[Key, ...]:
     """The key of calls that came in by no access that is known; their origid tells them apart."""
-    return (Key(KeyKind.ACCESS, f"{UNKNOWN}/{origid}"),)
+    return (Key(KeyKind.ACCESS, f"{GATEWAY}/{origid}"),)
 
 
 def observation_of_gateway(request: SigningRequest, at: int) -> Observation | None:
@@ -80,17 +94,18 @@ def observation(
     binding: Binding | None,
     at: int,
     holding: Holding | None = None,
+    customer: str | None = None,
 ) -> Observation | None:
     """The call as analytics counts it; None when its display is no number.
 
     Of several callees the first counts: forked calls are one call.
 
     Args:
-        holding: of the display; see `keys`.
+        holding, customer: as in `keys`.
     """
     called = request.dest.tn
     return parties.observation(
-        keys(access, holding),
+        keys(access, holding, customer),
         request.orig,
         called[0] if called else None,
         at,

@@ -51,6 +51,9 @@ class Facts(Struct, frozen=True, gc=False):
         service: the display is a carrier's own service number.
         privacy: the display is of the range that is for privacy numbers alone.
         middle: it is a middle number outside of that range, where such may not be any more.
+        capped: it is suspected, and made as many calls within a minute as it may.
+        customer: id of the one of those who share the access whose call it is; None where it is
+            none of theirs.
         claimed: the call is said to be forwarded from a number that the access's subject holds,
             and a setting lets that count.
         emergency: the display is an emergency number.
@@ -81,6 +84,8 @@ class Facts(Struct, frozen=True, gc=False):
     privacy: bool = False
     middle: bool = False
     claimed: bool = False
+    customer: str | None = None
+    capped: bool = False
 
 
 class Decision(Struct, frozen=True, gc=False):
@@ -163,9 +168,20 @@ def gather(
                 middle = display is not None and plan.middle_ended(display, now)
         if access is None and conduct is not None and request.origid:
             finding = against(gateway(request.origid), conduct, registry, int(now), None, None)
+        customer = None
         if access is not None and conduct is not None:
-            whose = keys(access, holding)
-            finding = against(whose, conduct, registry, int(now), binding, request.caller)
+            if access.id in registry.shared:
+                one = registry.customer(access.id, request.customer, display)
+                customer = one.id if one is not None else None
+            finding = against(
+                keys(access, holding, customer),
+                conduct,
+                registry,
+                int(now),
+                binding,
+                request.caller,
+                call=(access.subject, display, holding),
+            )
         return Facts(
             access,
             caller,
@@ -183,6 +199,8 @@ def gather(
             privacy,
             middle,
             claimed and access is not None and _forwards(request, access, registry),
+            customer,
+            finding is not None and conduct is not None and over_cap(finding, conduct, int(now)),
         )
     except StoreUnavailableError:
         return Facts(
@@ -294,6 +312,7 @@ def decide(
     | the conduct of access or subject shows a pool            | refused, or  |
     |                                                          | B at most    |
     | it looks like one, which nothing proves                  | B at most    |
+    | ... and it made as many calls in a minute as it may      | refused      |
     | the display is a private number, or withheld             | C at most    |
     | it has * or #, so that nobody can hold it                | C at most    |
     | the display is held by nobody known, or is a URI         | B at most    |
@@ -344,6 +363,12 @@ def _to_emergency(request: SigningRequest, facts: Facts, decision: Decision) -> 
     )
 
 
+def over_cap(finding: Finding, conduct: DisplayConduct, now: int) -> bool:
+    """True for a call over the cap of a caller whom a suspicion lowers; others have no cap."""
+    suspected = finding.state is Conduct.SUSPECTED and finding.lowers
+    return suspected and not conduct.admits(finding.key, now)
+
+
 def pooling(facts: Facts) -> bool:
     """True for a caller whose conduct shows a pool."""
     return facts.finding is not None and facts.finding.state is Conduct.POOLED
@@ -382,7 +407,7 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
             why = "the registry cannot be asked for its binding"
         return refuse(Reason.NOT_BOUND, why)
     if access is None:
-        return _of_gateway(request, facts.finding, pooled)
+        return _of_gateway(request, facts, pooled)
     if holding is not None:
         if not own and facts.claimed and not pooling(facts):
             return _grant(request, Attestation.C, Reason.DIVERSION_CLAIMED, access.origid)
@@ -410,6 +435,8 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
     found = facts.finding
     if found is not None and found.state is Conduct.POOLED and pooled is PooledSigning.REFUSE:
         return refuse(Reason.POOLED_DISPLAY, found.sentence)
+    if facts.capped:
+        return refuse(Reason.CALLS_CAPPED, found.sentence if found is not None else "")
     if isinstance(request.orig, Private):
         reason = Reason.ANONYMOUS if request.orig == ANONYMOUS else Reason.PRIVATE_NUMBER
         return _grant(request, Attestation.C, reason, access.origid)
@@ -428,10 +455,13 @@ def _decide(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Dec
     return _grant(request, Attestation.A, reason, access.origid)
 
 
-def _of_gateway(request: SigningRequest, found: Finding | None, pooled: PooledSigning) -> Decision:
+def _of_gateway(request: SigningRequest, facts: Facts, pooled: PooledSigning) -> Decision:
     """Decide on a call of no known access: C, unless its origid's displays are a pool."""
+    found = facts.finding
     if found is not None and found.state is Conduct.POOLED and pooled is PooledSigning.REFUSE:
         return refuse(Reason.POOLED_DISPLAY, found.sentence)
+    if facts.capped and found is not None:
+        return refuse(Reason.CALLS_CAPPED, found.sentence)
     return _grant(request, Attestation.C, Reason.ACCESS_UNKNOWN, request.origid)
 
 

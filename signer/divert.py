@@ -161,6 +161,8 @@ def decide_diversion(
     stopped = _stopped(facts, forwarder)
     if stopped is None and pooling(facts) and pooled in (PooledSigning.REFUSE, PooledSigning.LOWER):
         stopped = refuse(Reason.POOLED_DISPLAY, facts.finding.sentence if facts.finding else "")
+    if stopped is None and facts.capped:
+        stopped = refuse(Reason.CALLS_CAPPED, facts.finding.sentence if facts.finding else "")
     if stopped is not None:
         return Unproven(stopped.detail) if facts.to_emergency else stopped
     unfit = _unfit(request, forwarder, proof)

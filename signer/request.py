@@ -51,6 +51,7 @@ class SigningRequest(Struct, frozen=True, gc=False):
         unread: what of the caller could not be read, as a sentence, in a call for help that goes
             on as one of nobody; None for all others.
         forwarded: what says that the call is forwarded; None for all others.
+        customer: the proxy's name for the one of those who share the access; None for none.
         target: who the Request-URI names, where a proxy tells it beside `dest`.
     """
 
@@ -68,3 +69,4 @@ class SigningRequest(Struct, frozen=True, gc=False):
     unread: str | None = None
     forwarded: Forwarding | None = None
     target: TN | URI | None = None
+    customer: str | None = None

@@ -104,7 +104,7 @@ class Proxy:
         if call.bound:
             self._lend(binding(call, now))
         status, told = self._sign(signing_request(call, now))
-        if status == 403:
+        if status in (403, 429):
             return Answer(call=call.id, sent=now, signing=_refusal(told))
         response = told.get("signingResponse")
         if status != 200 or not isinstance(response, dict) or "identity" not in response:

@@ -36,11 +36,23 @@ class AccessRules(Struct, frozen=True, kw_only=True):
     Attributes:
         parameter: of From, whose value names the access, such as otg; None for none.
         header: a header field whose value names it, such as X-Trunk; None for none.
+        customer_header: one whose value names the customer of a shared access; None for none.
     """
 
     parameter: str | None = None
     header: str | None = None
     trunks: tuple[Trunk, ...] = ()
+    customer_header: str | None = None
+
+    def customer(self, request: SipRequest) -> str | None:
+        """The customer whose an INVITE is; None where it names none.
+
+        Several values together name nobody: the caller set one of them.
+        """
+        if self.customer_header is None:
+            return None
+        told = dict.fromkeys(request.all(self.customer_header.lower()))
+        return ", ".join(map(plain, told))[:MAX_ACCESS] or None
 
     def access(self, request: SipRequest, host: str) -> str | None:
         """The access that an INVITE from `host` came in by."""

@@ -127,6 +127,8 @@ def refused(decision: Decision, who: Parties, rejection: Rejection, *, as_608: b
     """A call that is not signed by policy."""
     found = refusal(decision, rejection, as_608=as_608)
     headers = [f"Reason: {found.reason}"]
+    if found.retry_after is not None:
+        headers.append(f"Retry-After: {found.retry_after}")
     if found.call_info is not None:
         headers.append(f"Call-Info: {found.call_info}")
     return Advice(

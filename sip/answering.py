@@ -61,12 +61,14 @@ class Question(Struct, frozen=True, kw_only=True):
         signing: True where it is to be signed, False where it is to be verified.
         by: who asks.
         access: by which access it came in; None when nothing tells.
+        customer: whose of those who share the access; None when nothing tells.
     """
 
     request: SipRequest
     signing: bool
     by: bytes
     access: str | None = None
+    customer: str | None = None
 
 
 class SipCall(Asked):
@@ -269,6 +271,7 @@ class SipCalls:
             _destination(who.to),
             int(self.pipeline.clock()),
             access=call.question.access,
+            customer=call.question.customer,
             unread=who.unread,
             forwarded=forwarding_of(request, who, self.policy.choice.reading),
         )
@@ -398,6 +401,6 @@ def _fork(call: SipCall) -> _Key:
     forwards = [fields.get(name) for name in ("identity", "diversion", "history-info")]
     where = (who.target, *map(str, forwards)) if any(forwards) else ()
     return (
-        question.by, question.access, request.call_id, request.from_tag, request.number,
-        who.orig, who.other, who.beside, who.to, who.emergency, *where,
+        question.by, question.access, question.customer, request.call_id, request.from_tag,
+        request.number, who.orig, who.other, who.beside, who.to, who.emergency, *where,
     )  # fmt: skip

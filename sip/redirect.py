@@ -65,10 +65,11 @@ class Refused(Struct, frozen=True):
 
 
 class Admitted(Struct, frozen=True):
-    """A request that is taken: who asks, and which access the call came in by."""
+    """A request that is taken: who asks, and which access the call came in by, and whose it is."""
 
     by: bytes
     access: str | None = None
+    customer: str | None = None
 
 
 class Admission(Protocol):
@@ -261,7 +262,13 @@ class Redirector:
             self.flush()
 
     def _question(self, request: SipRequest, peer: Peer, taken: Admitted) -> Question:
-        return Question(request=request, signing=peer.signing, by=taken.by, access=taken.access)
+        return Question(
+            request=request,
+            signing=peer.signing,
+            by=taken.by,
+            access=taken.access,
+            customer=taken.customer,
+        )
 
     def _cancel(self, request: SipRequest, peer: Peer) -> None:
         """Section 9.2: the CANCEL is answered, and an INVITE without final response ended."""

@@ -51,11 +51,18 @@ _EXAMPLE: Final = (
     "CSeq: 314159 INVITE\r\n"
     "Content-Length: 0\r\n\r\n"
 )
-LONGEST: Final = {"access": 128, "source": 64}  # characters of what the query says
+LONGEST: Final = {"access": 128, "customer": 128, "source": 64}  # characters of what the query says
 WAITING: Final = "waiting"  # of a request's state: what the connection's protocol has begun
 Access = Annotated[
     str | None,
     Query(max_length=LONGEST["access"], description="The access the call came in by."),
+]
+Customer = Annotated[
+    str | None,
+    Query(
+        max_length=LONGEST["customer"],
+        description="Whose call it is of those who share the access.",
+    ),
 ]
 Source = Annotated[
     str | None,
@@ -191,7 +198,13 @@ def sip_router(
     routes = APIRouter(tags=["SIP"])
 
     async def asked(
-        request: Request, asker: Asker, source: str | None, access: str | None, *, signing: bool
+        request: Request,
+        asker: Asker,
+        source: str | None,
+        access: str | None,
+        customer: str | None = None,
+        *,
+        signing: bool,
     ) -> Response:
         begun = request.scope.get("state", {}).get(WAITING)
         if isinstance(begun, Delayed):
@@ -214,6 +227,7 @@ def sip_router(
             signing=signing,
             by=asker_of(asker.id, host),
             access=access or (rules.access(invite, source or "") if signing else None),
+            customer=(customer or rules.customer(invite)) if signing else None,
         )
         (found,) = calls.answer_all((question,))
         calls.answered()
@@ -241,9 +255,10 @@ def sip_router(
         request: Request,
         access: Access = None,
         source: Source = None,
+        customer: Customer = None,
         asker: Any = admitted,
     ) -> Response:
-        return await asked(request, asker, source, access, signing=True)
+        return await asked(request, asker, source, access, customer, signing=True)
 
     @routes.post(
         TERMINATING,

@@ -5,7 +5,7 @@ the connection's protocol asks here instead, and writes what it gets. What is sk
 nothing is missed:
 
 - finding the route, and validation of the query: a target is taken here when it is one of the two
-  paths, alone or with `access` and `source`, once each, of plain characters and within bounds;
+  paths, alone or with `access`, `customer` and `source`, once each, of plain characters and within bounds;
 - the dependency that asks for credentials: they are asked for here by the same table of roles, and
   who may not ask goes on to the route, which refuses it;
 - looking up fields of the head by name: the protocol has picked out those that count.
@@ -44,7 +44,7 @@ from zhenxian.sip.routes import (
 )
 
 _logger = logging.getLogger("zhenxian.sip")
-_PAIR = re.compile(r"(access|source)=([A-Za-z0-9._~:-]*)")
+_PAIR = re.compile(r"(access|customer|source)=([A-Za-z0-9._~:-]*)")
 
 
 class Target(Struct, frozen=True):
@@ -52,6 +52,7 @@ class Target(Struct, frozen=True):
 
     signing: bool
     access: str | None = None
+    customer: str | None = None
     source: str | None = None
 
 
@@ -112,7 +113,7 @@ def target_of(target: str) -> Target | None:
         told[found[1]] = found[2]
     if path == TERMINATING:
         return Target(signing=False)
-    return Target(True, told.get("access"), told.get("source"))
+    return Target(True, told.get("access"), told.get("customer"), told.get("source"))
 
 
 class ShortWay(Generic[H]):
@@ -169,9 +170,15 @@ class ShortWay(Generic[H]):
             invite = parse(request.body)
         except ParseError:
             return None
-        access = target.access
-        if target.signing and not access:
-            access = self._rules.access(invite, target.source or "")
-        by = asker_of(name, head.address)
-        question = Question(request=invite, signing=target.signing, by=by, access=access)
+        access, customer = target.access, target.customer
+        if target.signing:
+            access = access or self._rules.access(invite, target.source or "")
+            customer = customer or self._rules.customer(invite)
+        question = Question(
+            request=invite,
+            signing=target.signing,
+            by=asker_of(name, head.address),
+            access=access,
+            customer=customer,
+        )
         return question, media

@@ -27,6 +27,8 @@ class Found:
         self.observed = []
         self.well_known = set()
         self.alike = set()
+        self.within_cap = True
+        self.asked = []
 
     def finding(self, key, now):
         found = self.findings.get(key)
@@ -37,6 +39,10 @@ class Found:
 
     def resembles(self, key):
         return key in self.alike
+
+    def admits(self, key, now):
+        self.asked.append(key)
+        return self.within_cap
 
     def observe(self, observation):
         self.observed.append(observation)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from zhenxian.core.errors import ConfigError
+from zhenxian.core.tn import TNRange
 from zhenxian.registry.journal import Commit, KeyReusedError, Version, put
 from zhenxian.registry.model import PERSON_LIMITS, Kind, Standing, State, Subject, TargetKind
 from zhenxian.registry.rules import FOREVER, check, displays, parties
@@ -223,6 +224,39 @@ class PlainRegistry:
 
     def exemption(self, kind, target, now):
         return next((e for e in self.exempted(kind, target) if e.since <= now < e.until), None)
+
+    def customer_named(self, access, name):
+        found = (c for _, c in self._all(Kind.CUSTOMER))
+        return next((c for c in found if c.access == access and name in c.called), None)
+
+    def customer_showing(self, access, numbers):
+        for _, one in self._all(Kind.CUSTOMER):
+            if one.access == access and any(
+                len(span.first) == len(numbers.first)
+                and span.first <= numbers.last
+                and numbers.first <= span.last
+                for span in one.spans
+            ):
+                return one
+        return None
+
+    def customer_of(self, access):
+        return next((c.id for _, c in self._all(Kind.CUSTOMER) if c.access == access), None)
+
+    @property
+    def shared(self):
+        return {c.access for _, c in self._all(Kind.CUSTOMER)}
+
+    def customer(self, access, name, display):
+        if name is not None:
+            return self.customer_named(access, name)
+        if display is None or not display.isdecimal():
+            return None
+        return self.customer_showing(access, TNRange(display, display))
+
+    def declarations(self, subject, now):
+        found = (d for _, d in self._all(Kind.DECLARATION))
+        return [d for d in found if d.subject == subject and d.active(now)]
 
     def clearings(self, since):
         found = [c for _, c in self._all(Kind.CLEARING) if int(c.id.split("-")[0]) >= since]

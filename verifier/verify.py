@@ -44,7 +44,7 @@ from zhenxian.core.errors import ParseError, StoreUnavailableError
 from zhenxian.core.reasons import Reason, Verstat
 from zhenxian.core.tn import TN
 from zhenxian.passport.identity import split_identity_headers
-from zhenxian.passport.ppt.shaken import Shaken
+from zhenxian.passport.ppt.shaken import Attestation, Shaken
 from zhenxian.registry.consent import Consent, ConsentPolicy
 from zhenxian.registry.kinds import NO_PLAN, Plan
 from zhenxian.registry.model import CalleeRefusal, Registry
@@ -445,6 +445,7 @@ class Verifier:
             facts.hidden_caller,
             extension.origid,
             int.from_bytes(candidate.key[:_MARK_OCTETS], "big"),
+            vouched=refusal is None and extension.attest is Attestation.A,
         )
         if seen is not None:
             conduct.observe(seen)

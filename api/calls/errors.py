@@ -110,6 +110,7 @@ SPOKEN: Final[dict[Reason, Spoken]] = {
     Reason.POOLED_DISPLAY: _REFUSED,
     Reason.POOLED_LOWERED: _TOLD,
     Reason.POOLED_SUSPECTED: _TOLD,
+    Reason.CALLS_CAPPED: Spoken(429, "POL4290"),
     Reason.ORIG_NOT_A_NUMBER: _TOLD,
     Reason.PRIVATE_NUMBER: _TOLD,
     Reason.ANONYMOUS: _TOLD,

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import ClassVar, Final, Protocol
 
+from zhenxian.analytics.cap import MINUTE
 from zhenxian.api.calls.heads import Head, Heads
 from zhenxian.api.calls.messages import ROUTES, Answer, Foreign, Handed, Headers, Incoming
 from zhenxian.api.calls.service import Calls, Later, RestCall, Underway
@@ -46,6 +47,7 @@ _STATUS: Final = {
         f"HTTP/1.1 {status.value} {status.phrase}\r\n"
         + ("www-authenticate: Bearer\r\n" if status is HTTPStatus.UNAUTHORIZED else "")
         + ("retry-after: 1\r\n" if status is HTTPStatus.SERVICE_UNAVAILABLE else "")
+        + (f"retry-after: {MINUTE}\r\n" if status is HTTPStatus.TOO_MANY_REQUESTS else "")
         + "content-type: application/json\r\ncontent-length: "
     ).encode()
     for status in HTTPStatus

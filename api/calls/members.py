@@ -41,8 +41,9 @@ class Diverting(Struct, forbid_unknown_fields=True):
 class SigningMembers(Struct, forbid_unknown_fields=True, kw_only=True):
     """Members of signingRequest.
 
-    `access`, `caller`, `extension`, `purpose`, `crn`, `callId`, `diversion`, `requestUri` and the
-    Identity header field values that a forwarded call came with are ours; the rest of dialects.
+    `access`, `customer`, `caller`, `extension`, `purpose`, `crn`, `callId`, `diversion`,
+    `requestUri` and the Identity header field values that a forwarded call came with are ours; the
+    rest of dialects.
     """
 
     orig: Party
@@ -57,6 +58,7 @@ class SigningMembers(Struct, forbid_unknown_fields=True, kw_only=True):
     rph: Any = None
     sph: Any = None
     access: Name | None = None
+    customer: Name | None = None
     caller: Party | None = None
     extension: Digits | None = None
     purpose: Purpose | None = None

@@ -391,6 +391,7 @@ def read_signing(
         unread,
         forwarded,
         _request_uri(members, reading, dialect) if members.requestUri is not None else None,
+        members.customer,
     )
     return request, Echo(dialect, members.requestId)
 

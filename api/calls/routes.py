@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
+from zhenxian.analytics.cap import MINUTE
 from zhenxian.api.auth import ADDRESS, ADMITTED, PEER
 from zhenxian.api.calls.answers import (
     AtisError,
@@ -102,6 +103,8 @@ _TEXTS: Final = {
     413: "The body is larger than is accepted.",
     415: "Only application/json is read.",
     421: "Without credentials only names of this machine are answered.",
+    429: "A suspected caller made as many calls within a minute as the operator lets it;"
+    " Retry-After says when it may again.",
     500: "An error of ours.",
     503: "No usable signing key and certificate are loaded; or more calls wait than can be answered"
     " soon.",
@@ -168,12 +171,13 @@ def calls_router(calls: Calls) -> APIRouter:
         "Sign a call (STI-AS)",
         description="Decides the attestation from the registry and signs a shaken PASSporT."
         " `access` (or profileId) names the access the call came in by; a known origid does, too."
+        " Where customers share an access, `customer` names the one whose call it is."
         " A proxy may get less than it asks for, never more. A forwarded call gets a div where"
         " `identity` holds the Identity headers that it came with, `div` who forwards, and `dest`"
         " its new destination (RFC 8946). `requestUri` is the Request-URI beside `dest`, who To"
         " names: a call goes where it says.",
         responses=_responses(
-            answered("Signed.", AtisSigningAnswer, ThreegppSigningAnswer), *_CODES, 409, 503
+            answered("Signed.", AtisSigningAnswer, ThreegppSigningAnswer), *_CODES, 409, 429, 503
         ),
         openapi_extra={
             "requestBody": {
@@ -221,4 +225,6 @@ def _response(answer: Answer) -> Response:
         headers["www-authenticate"] = "Bearer"
     if answer.status == 503:
         headers["retry-after"] = "1"
+    if answer.status == 429:
+        headers["retry-after"] = str(MINUTE)
     return Response(answer.body, answer.status, headers, "application/json")

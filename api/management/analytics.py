@@ -53,7 +53,7 @@ MAX_ENDED: Final = 1_000  # ends of calls in one request
 _AT_ONCE: Final = 50
 _MAX_TN: Final = 64  # characters, separators included
 _MAX_SECONDS: Final = 7 * 86_400
-_MAX_KEY: Final = 208  # characters: "signer:", a code of 64, "/", and an origid
+_MAX_KEY: Final = 264  # characters: "access:", two ids of 128, and "/" between them
 
 _logger = logging.getLogger("zhenxian")
 
@@ -72,7 +72,8 @@ KeyText = Annotated[
     str,
     Path(
         max_length=_MAX_KEY,
-        description="access:ID, subject:ID, reseller:ID, signer:SPC/ORIGID, spc:SPC or"
+        description="access:ID, access:ID/CUSTOMER, subject:ID, reseller:ID, signer:SPC/ORIGID,"
+        " spc:SPC or"
         " agent:PLATFORM/NUMBER.",
         examples=["access:bank-trunk"],
     ),
@@ -108,6 +109,7 @@ class EndedCall(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     access: str | None = Field(None, max_length=128, description="As in the signing request.")
+    customer: str | None = Field(None, max_length=128, description="As in the signing request.")
     spc: str | None = Field(None, max_length=64, description="As in the verification's answer.")
     origid: str | None = Field(None, max_length=MAX_ORIGID_LENGTH, description="Of the token.")
     orig: str | None = Field(None, max_length=_MAX_TN, description="The display.")
@@ -215,8 +217,8 @@ def displays_router(
         spread before they were seen on two days.
 
         `taken` counts the keys that were told: two for a call signed here (access and subject; the
-        reseller too, where `orig` came by one) or verified here (signer and SPC), none for an
-        access that is not registered.
+        reseller too, where `orig` came by one) or verified here (signer and SPC), one for a
+        customer of a shared access, none for an access that is not registered.
         """
         told: list[tuple[Key, Contact | None]] = []
         for index, call in enumerate(calls):
@@ -478,10 +480,14 @@ def _ended_keys(call: EndedCall, registry: RegistryStore, reading: Reading) -> t
         access = registry.access(call.access, call.origid)
         if access is None:
             return gateway(call.origid) if call.origid else ()
-        holding = registry.holding(reading.number(call.orig)) if call.orig is not None else None
+        display = reading.number(call.orig, "orig") if call.orig is not None else None
+        customer = None
+        if access.id in registry.shared:
+            customer = registry.customer(access.id, call.customer, display)
+        holding = registry.holding(display) if display is not None else None
     except (StoreUnavailableError, ParseError):
         return ()
-    return caller_keys(access, holding)
+    return caller_keys(access, holding, customer.id if customer is not None else None)
 
 
 _STATES: Final[dict[State, Literal["watching", "suspected", "pooled"]]] = {

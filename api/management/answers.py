@@ -35,6 +35,8 @@ _NAMES: Final = {
     Kind.EXEMPTION: "Exemption",
     Kind.REFUSAL: "Refusal",
     Kind.ORDER: "Order",
+    Kind.CUSTOMER: "Customer",
+    Kind.DECLARATION: "Declaration",
 }
 
 

@@ -22,7 +22,8 @@ Reason = Annotated[
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 After = Annotated[str, Query(max_length=200, description="`following` of the page before.")]
 OfSubject = Annotated[
-    str | None, Query(description="Only this subject's; of holdings, accesses and exemptions.")
+    str | None,
+    Query(description="Only this subject's; of holdings, accesses, exemptions and declarations."),
 ]
 Key = Annotated[
     str,

@@ -122,7 +122,7 @@ def _record_routes(
     as_it_is = answered("As it is.", answers.RECORDS[kind])
     place = f"/{name}/{{key}}"
     registry = editor.registry
-    by_subject = kind in (Kind.HOLDING, Kind.ACCESS, Kind.EXEMPTION)
+    by_subject = kind in (Kind.HOLDING, Kind.ACCESS, Kind.EXEMPTION, Kind.DECLARATION)
 
     def canonical(key: str) -> str:
         return span_key(key, editor.reading) if kind in SPANS else key

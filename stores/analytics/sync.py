@@ -106,6 +106,7 @@ class DeferredObservations:
         self.finding = conduct.finding
         self.known = conduct.known
         self.resembles = conduct.resembles
+        self.admits = conduct.admits
         self.observe = self._uncounted.append
 
     def count(self) -> None:

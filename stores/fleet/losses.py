@@ -205,4 +205,12 @@ def losses_text(losses: Losses) -> str | None:
     )
 
 
-_NAMED: Final = (Kind.SUBJECT, Kind.RESELLER, Kind.ACCESS, Kind.BINDING, Kind.EXEMPTION)
+_NAMED: Final = (
+    Kind.SUBJECT,
+    Kind.RESELLER,
+    Kind.ACCESS,
+    Kind.BINDING,
+    Kind.EXEMPTION,
+    Kind.CUSTOMER,
+    Kind.DECLARATION,
+)

@@ -16,6 +16,7 @@ from zhenxian.registry.model import (
     Who,
 )
 from zhenxian.registry.orders import OrderIndex
+from zhenxian.registry.shared import Customer, Declaration
 from zhenxian.registry.stricter import Losses, Restrictions
 from zhenxian.stores.fleet.losses import losses_text, read_losses
 from zhenxian.stores.fleet.replica import kept_orders
@@ -79,6 +80,14 @@ class FleetView(RegistryView):
     def _exempted(self, kind: str, target: str) -> list[Exemption]:
         found = super()._exempted(kind, target)
         return [one for one in found if self._permitted(Kind.EXEMPTION, one)]
+
+    def _customer(self, access: str, by: str) -> Customer | None:
+        found = super()._customer(access, by)
+        return found if found is None or self._permitted(Kind.CUSTOMER, found) else None
+
+    def _declared(self, subject: str) -> list[Declaration]:
+        found = super()._declared(subject)
+        return [one for one in found if self._permitted(Kind.DECLARATION, one)]
 
     def _refused(self, callee: TN) -> list[CalleeRefusal]:
         found = super()._refused(callee)

@@ -33,6 +33,7 @@ from zhenxian.registry.model import (
 )
 from zhenxian.registry.orders import OrderIndex
 from zhenxian.registry.rules import FOREVER, check, taken_out_of
+from zhenxian.registry.shared import Customer
 from zhenxian.stores.sqlite.bindings import BindingTable
 from zhenxian.stores.sqlite.connection import Connection
 from zhenxian.stores.sqlite.holdings import HoldingTable
@@ -47,6 +48,7 @@ from zhenxian.stores.sqlite.records import (
     SubjectTable,
 )
 from zhenxian.stores.sqlite.refusals import RefusalTable
+from zhenxian.stores.sqlite.shared import CustomerTable, DeclarationTable
 from zhenxian.stores.sqlite.table import Page, Table
 
 UNDATED: Final = "journal.undated"  # in meta: the dates of commits up to it bind no later one
@@ -69,6 +71,8 @@ class Tables:
         self.refusals = RefusalTable(connection)
         self.clearings = ClearingTable(connection)
         self.complaints = ComplaintTable(connection)
+        self.customers = CustomerTable(connection)
+        self.declarations = DeclarationTable(connection)
         self.by_kind: dict[Kind, Table] = {
             table.kind: table for table in vars(self).values() if isinstance(table, Table)
         }
@@ -168,7 +172,10 @@ class RegistryFile:
             if held is not None:
                 return f"holding {span(held)}"
             access = tables.accesses.first_of(key)
-            return f"access {access}" if access is not None else None
+            if access is not None:
+                return f"access {access}"
+            declared = tables.declarations.of(key)
+            return f"declaration {declared[0].id}" if declared else None
         child = tables.resellers.child_of(key)
         if child is not None:
             return f"reseller {child} below it"
@@ -264,6 +271,18 @@ class RegistryFile:
                 if len(found) >= most:
                     return found
         return found
+
+    def customer_named(self, access: str, name: str) -> Customer | None:
+        """The customer of the access whom requests name so."""
+        return self.tables.customers.named(access, name)
+
+    def customer_showing(self, access: str, numbers: TNRange) -> Customer | None:
+        """A customer of the access that has one of the numbers as its own."""
+        return self.tables.customers.showing(access, numbers)
+
+    def customer_of(self, access: str) -> str | None:
+        """Some customer of the access; None when it has none."""
+        return self.tables.customers.first_of(access)
 
     def clearings(self, since: int, but: Container[str] = ()) -> list[Clearing]:
         """The clearings from a time on, the earliest first, without those of some ids."""

@@ -104,8 +104,18 @@ ALTER TABLE imports DROP COLUMN rejected;
 ALTER TABLE imports DROP COLUMN done
 """
 
+# Customers by what requests name them by and by their numbers, and whose declarations there are.
+_SHARED: Final = """
+CREATE TABLE customer_names (access TEXT, name TEXT, id TEXT NOT NULL, PRIMARY KEY (access, name))
+    WITHOUT ROWID;
+CREATE TABLE customer_numbers (
+    access TEXT, lo INTEGER, hi INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY (access, lo))
+    WITHOUT ROWID;
+CREATE TABLE declared (subject TEXT, id TEXT, PRIMARY KEY (subject, id)) WITHOUT ROWID;
+"""
+
 # Each entry brings a file from the version of its index to the next.
-MIGRATIONS: Final = (_TABLES, _WHOLE, _EXEMPTED, _REFUSALS, _RUNS, _LINES)
+MIGRATIONS: Final = (_TABLES, _WHOLE, _EXEMPTED, _REFUSALS, _RUNS, _LINES, _SHARED)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -27,6 +27,7 @@ from zhenxian.registry.model import (
     Who,
 )
 from zhenxian.registry.orders import OrderIndex
+from zhenxian.registry.shared import Customer, Declaration
 from zhenxian.stores.sqlite.file import RegistryFile
 
 _FEW: Final = 1_000  # answers that are freed at once
@@ -87,11 +88,15 @@ class RegistryView:
         self._standings: _Kept[tuple[str, str], Standing] = _Kept(limit)
         self._exemptions: _Kept[tuple[str, str], list[Exemption]] = _Kept(limit)
         self._refusals: _Kept[TN, list[CalleeRefusal]] = _Kept(limit)
+        self._named: _Kept[tuple[str, str], Customer | None] = _Kept(limit)
+        self._having: _Kept[tuple[str, TN], Customer | None] = _Kept(limit)
+        self._declarations: _Kept[str, list[Declaration]] = _Kept(limit)
         self._clearings = 0
         self._moved: set[str] | None = None  # keys of holdings; None before it is asked for
         self._too_many = False
         self._complained: list[str] | None = None  # ids of complaints; None: all of a time
         self._orders: OrderIndex = self._file.order_index()
+        self.shared = self._tables.customers.accesses()
         self._data_version = self._file.data_version()
         self._seq = self._file.last()[0]
 
@@ -153,6 +158,8 @@ class RegistryView:
         else:
             for kind, key in touched:
                 self._drop(kind, key)
+            if any(kind is Kind.CUSTOMER for kind, _ in touched):
+                self._forget_customers()
         self._data_version, self._seq = version, seq
         return True
 
@@ -182,6 +189,8 @@ class RegistryView:
         elif kind is Kind.COMPLAINT:
             if self._complained is not None:
                 self._complained.append(key)
+        elif kind is Kind.DECLARATION:
+            self._declarations.forget()
         elif kind is Kind.ORDER:
             self._orders = self._file.order_index()
 
@@ -193,12 +202,19 @@ class RegistryView:
             self._standings,
             self._exemptions,
             self._refusals,
+            self._declarations,
         ):
             kept.forget()
+        self._forget_customers()
         self._clearings += 1
         self._too_many = True
         self._complained = None
         self._orders = self._file.order_index()
+
+    def _forget_customers(self) -> None:
+        self._named.forget()
+        self._having.forget()
+        self.shared = self._tables.customers.accesses()
 
     def holding(self, tn: TN) -> Holding | None:
         """The most specific holding that covers the number."""
@@ -287,6 +303,28 @@ class RegistryView:
             found = self._refusals.keep(callee, self._refused(callee))
         return next((one for one in found if scope in one.scopes and one.active(now)), None)
 
+    def customer(self, access: str, name: str | None, display: TN | None) -> Customer | None:
+        """The customer of an access whom a call is of; None for the access itself."""
+        if name is not None:
+            try:
+                return self._named.answers[access, name]
+            except KeyError:
+                return self._named.keep((access, name), self._customer(access, name))
+        if display is None or not display.isdecimal():
+            return None
+        try:
+            return self._having.answers[access, display]
+        except KeyError:
+            return self._having.keep((access, display), self._customer(access, display))
+
+    def declarations(self, subject: str, now: int) -> list[Declaration]:
+        """What the subject declares of its calls, as in force."""
+        try:
+            found = self._declarations.answers[subject]
+        except KeyError:
+            found = self._declarations.keep(subject, self._declared(subject))
+        return [one for one in found if one.active(now)]
+
     def clearings(self, since: int, but: Container[str] = ()) -> list[Clearing]:
         """The clearings from a time on, the earliest first, without those of some ids."""
         return self._tables.clearings.since(since, but)
@@ -323,6 +361,13 @@ class RegistryView:
 
     def _refused(self, callee: TN) -> list[CalleeRefusal]:
         return self._tables.refusals.covering(callee)
+
+    def _customer(self, access: str, by: str) -> Customer | None:
+        customers = self._tables.customers
+        return customers.having(access, by) if isinstance(by, TN) else customers.named(access, by)
+
+    def _declared(self, subject: str) -> list[Declaration]:
+        return self._tables.declarations.of(subject)
 
     def close(self) -> None:
         """Close the file."""

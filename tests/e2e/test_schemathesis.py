@@ -53,6 +53,8 @@ OPERATIONS = [
             "bindings",
             "exemptions",
             "refusals",
+            "customers",
+            "declarations",
         )
         for method, rest in (
             ("get", ""),

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from zhenxian.api.management.parameters import SPANS
 from zhenxian.cli.registry import app
 from zhenxian.core.errors import ConfigError
 from zhenxian.registry.forms import record_of, row_of
@@ -59,6 +60,14 @@ FULL = {
     Kind.REFUSAL: [
         RANGE | {"since": 1, "until": LATE, "scopes": ["marketing"], "source": "callee"},
     ],
+    Kind.CUSTOMER: [
+        {"id": "t-17", "access": "trunk", "names": ["t17", "t18"],
+         "numbers": ["8675599990000-8675599990009", "8675599990020"], "reference": "4"},
+    ],
+    Kind.DECLARATION: [
+        {"id": "shops", "subject": "bakery", "numbers": ["8675599990000-8675599990099"],
+         "cities": ["Shenzhen", "New_York"], "purpose": "orders", "until": LATE, "reference": "5"},
+    ],
 }  # fmt: skip
 
 
@@ -94,8 +103,9 @@ def test_every_member_of_every_record_is_tried_here():
 @pytest.mark.parametrize("kind", NAMES)
 def test_rows_and_columns_are_the_declaration(kind):
     declared = [field.name for field in msgspec.structs.fields(TYPES[kind])]
-    ends = ["first", "last"] if "numbers" in declared else []
-    names = ends + [name for name in declared if name != "numbers"]
+    names = declared
+    if kind in SPANS:
+        names = ["first", "last", *(name for name in declared if name != "numbers")]
     assert sorted(names) == sorted(COLUMNS[kind])
     for _, record in _rows(kind):
         row = row_of(record)

@@ -1,0 +1,64 @@
+"""Displays that people call back: somebody who was called calls the number that was shown.
+
+It speaks for a caller where the caller of the call back is verified and was called by that very
+display before, each such pair once, and never where both displays are the caller's own: a pool can
+call itself. Others call back as well, mostly to complain, so that many have to.
+"""
+
+from __future__ import annotations
+
+from math import log
+from typing import Final
+
+from zhenxian.analytics.counted import CountedCall
+from zhenxian.analytics.evidence import Contacts
+from zhenxian.analytics.model import Key
+from zhenxian.analytics.thresholds import CallBacks
+
+MAX_DISPLAYS: Final = 65_536  # whose they are is remembered; some 10 MB when full
+_MASK_32: Final = (1 << 32) - 1
+
+
+class ShownBy:
+    """Whose a display is, as hashes: of callers with many of them, the latest ones."""
+
+    def __init__(self) -> None:
+        self._now: dict[int, Key] = {}
+        self._before: dict[int, Key] = {}
+
+    def note(self, display: int, key: Key) -> None:
+        """A caller showed it."""
+        now = self._now
+        if display not in now and len(now) >= MAX_DISPLAYS // 2:
+            self._before, self._now = now, {}
+            now = self._now
+        now[display] = key
+
+    def get(self, display: int) -> Key | None:
+        """Who showed it last; None when that is not remembered."""
+        return self._now.get(display) or self._before.get(display)
+
+    def called_back(self, call: CountedCall) -> tuple[Key, int] | None:
+        """Whom a verified call calls back, at which display; None for nobody."""
+        display, pair = call.display, call.pair
+        if not call.vouched or display is None or pair is None:
+            return None
+        called = (pair - 3 * display) & _MASK_32  # as analytics.counted.pair_hash made it
+        key = self.get(called)
+        if key is None or key in call.keys or self.get(display) == key:
+            return None
+        return key, called
+
+
+def speak_for(contacts: Contacts | None, limits: CallBacks) -> bool:
+    """Tell whether so many call back as no pool's callees do; at 1 in 20 for a pool at its bound.
+
+    A likelihood ratio of one trial for each callee remembered (Ville's inequality).
+    """
+    if contacts is None or len(contacts.back) < limits.least:
+        return False
+    callees = contacts.pairs.stored
+    did = len(contacts.back)
+    score = did * log(limits.business / limits.pool)
+    score += (callees - did) * log((1 - limits.business) / (1 - limits.pool))
+    return score >= log(1 / limits.speaks)

@@ -1,0 +1,101 @@
+"""Records of whose calls one access carries, and of what an enterprise declares of its calls.
+
+They are kinds of registry.model like any other, and stand here for its length.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Struct
+
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.registry import meta
+
+GATEWAY: Final = "unknown"  # in place of an access, where none is known
+MAX_SPANS: Final = 10_000  # numbers and ranges of one record
+
+
+class Customer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One of those who share an access: of a host, a transit carrier, an MVNO.
+
+    A call is of the customer whom the request names by one of the names; where it names none, of
+    the one whose numbers have the display. All other calls are of the access.
+    """
+
+    id: Annotated[str, meta.identifier("How other records name it.", "bakery")]
+    access: Annotated[str, meta.identifier("The access that it shares.", "host-trunk")]
+    names: Annotated[
+        tuple[str, ...],
+        meta.member("What requests name it by, beside its id: values of a header field.", ["t17"]),
+    ] = ()
+    numbers: Annotated[
+        tuple[str, ...],
+        meta.spans(
+            "Displays that are its own, where a request names no customer.", "8675588880000"
+        ),
+    ] = ()
+    reference: Annotated[str, meta.text("File number or the like.")] = ""
+
+    @property
+    def key(self) -> str:
+        """Key within its kind."""
+        return self.id
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """Everything that a request may name it by."""
+        return (self.id, *self.names)
+
+    @property
+    def spans(self) -> tuple[TNRange, ...]:
+        """Its numbers."""
+        return tuple(map(span_of, self.numbers))
+
+
+class Declaration(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an enterprise declares of its calls: with which numbers, of which cities, what for.
+
+    It makes nobody worse off, and covers only numbers that the subject holds.
+    """
+
+    id: Annotated[str, meta.identifier("How the registrar names it.", "bank-branches")]
+    subject: Annotated[str, meta.identifier("Who declares it.", "bank")]
+    numbers: Annotated[
+        tuple[str, ...],
+        meta.spans(
+            "Its displays; empty for all numbers that it holds.", "8675588880000-8675588889999"
+        ),
+    ] = ()
+    cities: Annotated[
+        tuple[str, ...],
+        meta.member(
+            "Where they are: names of areas, in Chinese or English, with _ for a space; empty for"
+            " anywhere.",
+            ["Shenzhen"],
+        ),
+    ] = ()
+    purpose: Annotated[str, meta.text("What it calls strangers for.", "census")] = ""
+    until: Annotated[
+        int | None, meta.instant("In force to before then; none: until it is ended.")
+    ] = None
+    reference: Annotated[str, meta.text("File number or the like.")] = ""
+
+    @property
+    def key(self) -> str:
+        """Key within its kind."""
+        return self.id
+
+    def active(self, now: float) -> bool:
+        """True while it is in force."""
+        return self.until is None or now < self.until
+
+    def lists(self, display: TN) -> bool:
+        """True when the display is among the numbers, wherever it is of."""
+        return not self.numbers or any(display in span_of(one) for one in self.numbers)
+
+
+def span_of(text: str) -> TNRange:
+    """Read "first-last", or a number alone, as a record has it."""
+    first, _, last = text.partition("-")
+    return TNRange(TN(first), TN(last or first))

@@ -1,0 +1,71 @@
+"""The rules of customers and declarations: no call is of two customers, none declares another's."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Protocol
+
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.tn import TNRange
+from zhenxian.registry.journal import RegistryConflictError
+from zhenxian.registry.model import Kind, Record, span
+from zhenxian.registry.shared import GATEWAY, Customer, Declaration
+
+
+class View(Protocol):
+    """What is registered, as registry.rules.View has it."""
+
+    def get(self, kind: Kind, key: str) -> tuple[int, Record] | None:
+        """A record and its version."""
+        ...
+
+    def customer_named(self, access: str, name: str) -> Customer | None:
+        """The customer of the access whom requests name so."""
+        ...
+
+    def customer_showing(self, access: str, numbers: TNRange) -> Customer | None:
+        """A customer of the access, other than those passed over, with one of the numbers."""
+        ...
+
+    def customer_of(self, access: str) -> str | None:
+        """Some customer of the access; None when it has none."""
+        ...
+
+
+def check_customer(value: Customer, view: View) -> None:
+    """Refuse a customer whose calls could be another's. Raises ConfigError, a conflict as well."""
+    if value.access == GATEWAY:
+        raise ConfigError(f"access {GATEWAY} stands for calls of no access, and has no customers")
+    if view.get(Kind.ACCESS, value.access) is None:
+        raise ConfigError(f"access {value.access} is not registered")
+    for name in value.called:
+        other = view.customer_named(value.access, name)
+        if other is not None and other.id != value.id:
+            raise RegistryConflictError(
+                f"{name} names two customers of access {value.access}: {other.id} and {value.id}"
+            )
+    spans = sorted(value.spans, key=lambda one: (len(one.first), one.first))
+    for one, following in pairwise(spans):
+        if following.first in one:
+            raise ConfigError(f"numbers: {span(one)} and {span(following)} overlap")
+    for numbers in spans:
+        other = view.customer_showing(value.access, numbers)
+        if other is not None and other.id != value.id:
+            raise RegistryConflictError(
+                f"{span(numbers)} is of two customers of access {value.access}: {other.id} and"
+                f" {value.id}"
+            )
+
+
+def check_declaration(value: Declaration, before: Record | None, view: View, now: int) -> None:
+    """Refuse a declaration of nobody, or of nothing. Raises ConfigError, a conflict as well."""
+    if view.get(Kind.SUBJECT, value.subject) is None:
+        raise ConfigError(f"subject {value.subject} is not registered")
+    if isinstance(before, Declaration) and before.subject != value.subject:
+        raise RegistryConflictError(
+            f"declaration {value.id} is of subject {before.subject}, and stays so"
+        )
+    if not (value.numbers or value.cities or value.purpose):
+        raise ConfigError("a declaration has numbers, cities or a purpose")
+    if value.until is not None and value.until <= now:
+        raise ConfigError(f"declaration {value.id} has ended before it is made")
