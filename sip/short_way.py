@@ -5,7 +5,7 @@ the connection's protocol asks here instead, and writes what it gets. What is sk
 nothing is missed:
 
 - finding the route, and validation of the query: a target is taken here when it is one of the two
-  paths, alone or with `access`, `customer` and `source`, once each, of plain characters and within bounds;
+  paths, alone or with `access`, `customer` and `source`, once each, of plain characters, in bounds;
 - the dependency that asks for credentials: they are asked for here by the same table of roles, and
   who may not ask goes on to the route, which refuses it;
 - looking up fields of the head by name: the protocol has picked out those that count.
