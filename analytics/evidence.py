@@ -22,6 +22,7 @@ from typing import Annotated, Final, TypeAlias
 
 from msgspec import Meta
 
+from zhenxian.analytics.counted import Contact
 from zhenxian.analytics.sketch import LEVEL_BITS
 from zhenxian.analytics.thresholds import HonestRepeats, HonestTalk
 
@@ -32,6 +33,7 @@ _OCTETS: Final = 4
 _Values: TypeAlias = Annotated[
     bytearray, Meta(min_length=_PLACES * _OCTETS, max_length=_PLACES * _OCTETS)
 ]
+_Flags: TypeAlias = Annotated[bytearray, Meta(min_length=_PLACES // 8, max_length=_PLACES // 8)]
 _Ages: TypeAlias = Annotated[bytearray, Meta(min_length=_PLACES, max_length=_PLACES)]
 _HALVES_KEPT: Final = 42  # half windows, three weeks; an age has 8 bits
 _A_DAY: Final = 2  # half windows, after which another day has begun
@@ -63,10 +65,11 @@ class Likelihood:
 class SequentialTests:
     """The tests' constants, worked out once."""
 
-    __slots__ = ("aged", "answered", "long", "repeats", "seconds")
+    __slots__ = ("aged", "answered", "first_calls", "long", "repeats", "seconds")
 
     def __init__(self, talk: HonestTalk, repeats: HonestRepeats) -> None:
         self.seconds = talk.seconds
+        self.first_calls = talk.first_calls
         self.long = Likelihood(talk.honest_long, talk.pool_long, talk.floor)
         self.answered = Likelihood(talk.honest_answered, talk.pool_answered, talk.floor)
         self.repeats = Likelihood(repeats.honest, repeats.pool, repeats.floor)
@@ -93,14 +96,24 @@ class TalkCounts:
     def add(self, tests: SequentialTests, *, answered: bool, seconds: int | None) -> None:
         """Count the end of one call; `seconds` of talk, None where that is not reported."""
         self.told += 1
-        self.answered += answered
-        self.answer_score = tests.answered.step(self.answer_score, honest=answered)
-        if seconds is None and answered:
+        test = tests.answered
+        if answered:
+            self.answered += 1
+            score = self.answer_score + test.hit
+        else:
+            score = self.answer_score + test.miss
+        floor = test.floor
+        self.answer_score = max(floor, score)
+        if answered and seconds is None:
             return
         self.timed += 1
-        long = answered and seconds is not None and seconds >= tests.seconds
-        self.long += long
-        self.long_score = tests.long.step(self.long_score, honest=long)
+        test = tests.long
+        if answered and seconds is not None and seconds >= tests.seconds:
+            self.long += 1
+            score = self.long_score + test.hit
+        else:
+            score = self.long_score + test.miss
+        self.long_score = max(floor, score)
 
     @property
     def score(self) -> float:
@@ -111,8 +124,8 @@ class TalkCounts:
 class _Viewed:
     """Holds the octets as integers, made once; it is not saved and not copied."""
 
-    __slots__ = ("_view",)
-    _view: memoryview
+    __slots__ = ("view",)
+    view: memoryview
 
 
 @dataclass(slots=True)
@@ -131,7 +144,7 @@ class AgedSet(_Viewed):
     stored: int = 0
 
     def __post_init__(self) -> None:
-        self._view = memoryview(self.values).cast("I")  # type: ignore[misc]
+        self.view = memoryview(self.values).cast("I")  # type: ignore[misc]
 
     def __deepcopy__(self, _: object) -> AgedSet:
         return AgedSet(self.values.copy(), self.ages.copy(), self.stored)
@@ -142,7 +155,7 @@ class AgedSet(_Viewed):
         A new value is remembered.
         """
         value = value or 1
-        view = self._view
+        view = self.view
         place = (value >> LEVEL_BITS) & _MASK
         while True:
             found = view[place]
@@ -157,7 +170,7 @@ class AgedSet(_Viewed):
 
     def __contains__(self, value: int) -> bool:
         value = value or 1
-        view = self._view
+        view = self.view
         place = (value >> LEVEL_BITS) & _MASK
         while view[place]:
             if view[place] == value:
@@ -169,11 +182,11 @@ class AgedSet(_Viewed):
         """Leave values of the last weeks of which the bits in `mask` are 0."""
         kept = [
             (value, old)
-            for value, old in zip(self._view, self.ages, strict=True)
+            for value, old in zip(self.view, self.ages, strict=True)
             if value and not value & mask and (age - old) & 255 <= _HALVES_KEPT
         ]
         self.values, self.ages = bytearray(_PLACES * _OCTETS), bytearray(_PLACES)
-        self._view = memoryview(self.values).cast("I")  # type: ignore[misc]
+        self.view = memoryview(self.values).cast("I")  # type: ignore[misc]
         self.stored = 0
         for value, old in kept:
             self.seen(value, old)
@@ -188,6 +201,10 @@ class Contacts:
         again: calls of displays seen before; known: of those, to a callee of the display.
         score: the log-likelihood ratio of these.
         aged, aged_known, aged_score: likewise, of displays, and callees, of an earlier day.
+        since: no half window before this one is remembered.
+        asked: how many first calls of a display were counted, at the display's place.
+        called_again: a bit at the place of each pair that was called again. first: how strangers
+            took the first calls of each display.
     """
 
     displays: AgedSet = field(default_factory=AgedSet)
@@ -199,30 +216,66 @@ class Contacts:
     aged: int = 0
     aged_known: int = 0
     aged_score: float = 0.0
+    since: int = 0
+    asked: _Ages = field(default_factory=lambda: bytearray(_PLACES))
+    called_again: _Flags = field(default_factory=lambda: bytearray(_PLACES // 8))
+    first: TalkCounts = field(default_factory=TalkCounts)
 
     def add(self, display: int, pair: int, age: int, tests: SequentialTests) -> None:
         """Count one call; `age` is the number of the half window."""
         if self.level and display & ((1 << self.level) - 1):
             return
+        pair = pair & _HIGH | display & _LOW or 1
+        display = display or 1
+        # As AgedSet.seen does, without the calls: nearly every call of a switch passes here.
         displays, pairs = self.displays, self.pairs
-        shown = displays.seen(display, age)
-        called = pairs.seen(pair & _HIGH | display & _LOW, age)
-        if shown is None:
+        view, place = displays.view, (display >> LEVEL_BITS) & _MASK
+        while (found := view[place]) and found != display:
+            place = (place + 1) & _MASK
+        if not found:
+            view[place] = display
+            displays.ages[place] = age & 255
+            displays.stored += 1
+            pairs.seen(pair, age)
             if pairs.stored > CAPACITY or displays.stored > CAPACITY:
                 self._trim(age)
             return
         self.again += 1
+        shown = displays.ages[place]
+        view, place = pairs.view, (pair >> LEVEL_BITS) & _MASK
+        while (found := view[place]) and found != pair:
+            place = (place + 1) & _MASK
         test = tests.repeats
-        if called is None:
-            score = self.score + test.miss
-            if pairs.stored > CAPACITY:
-                self._trim(age)
-        else:
+        if found:
+            called: int | None = pairs.ages[place]
+            home = (pair >> LEVEL_BITS) & _MASK
+            self.called_again[home >> 3] |= 1 << (home & 7)
             self.known += 1
             score = self.score + test.hit
-        self.score = max(test.floor, score)
+            self.score = max(test.floor, score)
+        else:
+            called = None
+            view[place] = pair
+            pairs.ages[place] = age & 255
+            pairs.stored += 1
+            score = self.score + test.miss
+            self.score = max(test.floor, score)
         if (age - shown) & 255 >= _A_DAY:
             self._of_another_day(called, age, tests.aged)
+        if pairs.stored > CAPACITY:
+            self._trim(age)
+
+    def ended(self, contact: Contact, tests: SequentialTests) -> None:
+        """One call is over: counted if it was one of the display's first, and to a stranger."""
+        display = contact.display
+        if self.level and display & ((1 << self.level) - 1):
+            return
+        place = (display >> LEVEL_BITS) & _MASK
+        asked = self.asked[place]
+        pair = (contact.pair >> LEVEL_BITS) & _MASK
+        if asked < tests.first_calls and not self.called_again[pair >> 3] >> (pair & 7) & 1:
+            self.asked[place] = asked + 1
+            self.first.add(tests, answered=contact.answered, seconds=contact.seconds)
 
     def _of_another_day(self, called: int | None, age: int, test: Likelihood) -> None:
         """Count a call of a display that was seen on an earlier day."""
@@ -234,9 +287,15 @@ class Contacts:
             self.aged_score = test.step(self.aged_score, honest=before)
 
     def _trim(self, age: int) -> None:
+        """Make room: what is old goes; then every second display, until there is some."""
         sets = (self.displays, self.pairs)
-        for one in sets:
-            one.trim(age, (1 << self.level) - 1)
+        if age - self.since > _HALVES_KEPT:  # else nothing is so old
+            self.since = age - _HALVES_KEPT
+            self.asked = bytearray(_PLACES)
+            for one in sets:
+                one.trim(age, (1 << self.level) - 1)
+        # Who is called once more is known again before that call ends.
+        self.called_again = bytearray(_PLACES // 8)
         while max(one.stored for one in sets) > CAPACITY * 3 // 4 and self.level < LEVEL_BITS:
             self.level += 1
             for one in sets:
@@ -244,4 +303,4 @@ class Contacts:
 
     def absolved(self) -> Contacts:
         """Whom the displays called, with nothing that speaks against them."""
-        return Contacts(self.displays, self.pairs, self.level)
+        return Contacts(self.displays, self.pairs, self.level, since=self.since)

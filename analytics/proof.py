@@ -56,6 +56,17 @@ def proven(found: Assessment, counts: KeyCounts, policy: Policy, *, one_city: bo
             strength = min(by_talk, suspicion, max(lately, aged) / repeats_label)
         else:
             strength = max(by_talk, by_repeats if leaning else 0.0)
+    first = contacts.first if contacts is not None else None
+    if first is not None and first.timed >= _ENOUGH_ENDS and first.score > max(talked or 0.0, 0.0):
+        # Said only where it says more than all calls together.
+        figures |= {
+            "first calls of each number": first.timed,
+            "of them long talks": first.long / first.timed,
+            "first calls log-likelihood ratio": first.score,
+        }
+        suspicion = max(suspicion, first.score / log(1 / policy.talk.first_label))
+        if not one_city:
+            strength = max(strength, first.score / log(1 / policy.talk.first_refuse))
     if aged < repeats_refuse:
         would_tell.append(WOULD_TELL_REPEATS)
     if spoken_for(contacts):

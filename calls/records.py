@@ -26,8 +26,6 @@ SIGNING, VERIFYING = "signing", "verifying"
 MAX_KEYS: Final = 1_000_000  # of which figures are kept; those after it are counted together
 _CACHED: Final = 65_536
 _EXPIRE_EVERY: Final = 3_600  # seconds of the calls' clock
-_NOTHING: Final[list[Finding | None]] = [None, None]
-_NOTHING_ALONE: Final[list[Finding | None]] = [None]
 _UNKNOWN: Final = "unknown"
 
 
@@ -149,13 +147,21 @@ class Replay:
         told = keys
         if binding is not None and caller is not None:
             told = (*keys, agent(binding.platform, caller))
-        found = None
-        if any(self._detector.finding(key, at) is not None for key in told):
-            found = against(keys, self._detector, self._registry, at, binding, caller)
-        refuses = found is not None and found.state is State.POOLED
-        lowers = refuses or (found is not None and found.lowers)
+        finding, clear = self._detector.finding, True
         for key in told:
-            self._tally(key, SIGNING).add(found, refuses=refuses, lowers=lowers)
+            if finding(key, at) is not None:
+                clear = False
+        found = None
+        if not clear:
+            found = against(keys, self._detector, self._registry, at, binding, caller)
+        if found is None:
+            for key in told:
+                self._tally(key, SIGNING).calls += 1
+        else:
+            refuses = found.state is State.POOLED
+            lowers = refuses or found.lowers
+            for key in told:
+                self._tally(key, SIGNING).add(found, refuses=refuses, lowers=lowers)
         bound = binding is not None
         self._detector.observe(
             Observation(
@@ -184,12 +190,19 @@ class Replay:
             keys = _pair(KeyKind.SIGNER, f"{row.spc}/{row.origid}", KeyKind.SPC, row.spc)
         else:
             keys = _alone(KeyKind.SPC, row.spc)
-        finding = self._detector.finding
-        own = [finding(key, at) for key in keys]
-        if own in (_NOTHING, _NOTHING_ALONE):
+        finding, clear = self._detector.finding, True
+        for key in keys:
+            if finding(key, at) is not None:
+                clear = False
+        if clear:
+            tallies = self.tallies
             for key in keys:
-                self._tally(key, VERIFYING).calls += 1
+                tally = tallies.get(key)
+                if tally is None:
+                    tally = self._tally(key, VERIFYING)
+                tally.calls += 1
         else:
+            own = [finding(key, at) for key in keys]
             found = against(keys, self._detector, self._registry, at, None, None, AS_USUAL.weight)
             for key, its in zip(keys, own, strict=True):
                 stands = found if key.kind is KeyKind.SIGNER else its
