@@ -24,6 +24,7 @@ from zhenxian.verifier.analytics import AS_USUAL, PooledVerifying
 
 SIGNING, VERIFYING = "signing", "verifying"
 MAX_KEYS: Final = 1_000_000  # of which figures are kept; those after it are counted together
+MAX_IN_PROGRESS: Final = 200_000  # calls; of more the one that would end first is taken for over
 _CACHED: Final = 65_536
 _EXPIRE_EVERY: Final = 3_600  # seconds of the calls' clock
 _UNKNOWN: Final = "unknown"
@@ -246,6 +247,8 @@ class Replay:
         contact = self._detector.met(row.orig, row.dest, answered=answered, seconds=row.seconds)
         self._number += 1
         heappush(self._ends, (at + (row.seconds or 0), self._number, contact, keys))
+        if len(self._ends) > MAX_IN_PROGRESS:
+            self._end(heappop(self._ends))
 
     def _end(self, over: tuple[int, int, Contact, tuple[Key, ...]]) -> None:
         at, _, contact, keys = over

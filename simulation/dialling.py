@@ -54,6 +54,8 @@ class Dialled(NamedTuple):
             one of the caller's numbers.
         customer: of whom, where many share the access; -1 for none.
         caller: the own number behind a privacy number that a live binding permits.
+        misused: by somebody who had hijacked the caller's switchboard.
+        origid: tells tokens apart where each has one of its own; -1 elsewhere.
     """
 
     at: float
@@ -64,6 +66,8 @@ class Dialled(NamedTuple):
     seat: int = 0
     customer: int = -1
     caller: TN | None = None
+    misused: bool = False
+    origid: int = -1
 
 
 BACK = -1
