@@ -261,7 +261,9 @@ class Counting:
         """One call of the key is over."""
         counts = self.table.by_key.get(key)
         if counts is not None and counts.carrier:
-            counts = counts.as_one_signer
+            # Of the displays whose calls were counted, as far as that is known.
+            shown = -1 if contact is None else contact.display
+            counts = counts.as_one_signer if shown < 0 or counts.looks_at(shown) else None
         if counts is not None:
             counts.ended(at)
             if contact is not None:

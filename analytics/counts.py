@@ -345,6 +345,10 @@ class KeyCounts:
         self.now.calls += 1
         self._linked(display, link)
 
+    def looks_at(self, display: int) -> bool:
+        """Tell whether an SPC's calls with that display are counted as one signer's."""
+        return self.minting or not display & _LEFT_OUT
+
     def of_one_signer(self, display: int) -> KeyCounts | None:
         """What counts an SPC's calls as those of one signer; None for displays left out.
 

@@ -36,6 +36,7 @@ _Values: TypeAlias = Annotated[
 _Flags: TypeAlias = Annotated[bytearray, Meta(min_length=_PLACES // 8, max_length=_PLACES // 8)]
 _Ages: TypeAlias = Annotated[bytearray, Meta(min_length=_PLACES, max_length=_PLACES)]
 _HALVES_KEPT: Final = 42  # half windows, three weeks; an age has 8 bits
+_TIMED: Final = 10  # answered calls to one without seconds, above which seconds are reported
 _A_DAY: Final = 2  # half windows, after which another day has begun
 _LOW: Final = (1 << LEVEL_BITS) - 1
 _HIGH: Final = ~_LOW
@@ -84,6 +85,7 @@ class TalkCounts:
         told: calls of which it was reported whether they were answered. answered: of those.
         timed: of which it was reported for how long. long: of those, a minute or more.
         answer_score, long_score: log-likelihood ratios.
+        untimed: answered calls of which it was not reported for how long.
     """
 
     told: int = 0
@@ -92,6 +94,7 @@ class TalkCounts:
     long: int = 0
     answer_score: float = 0.0
     long_score: float = 0.0
+    untimed: int = 0
 
     def add(self, tests: SequentialTests, *, answered: bool, seconds: int | None) -> None:
         """Count the end of one call; `seconds` of talk, None where that is not reported."""
@@ -104,8 +107,11 @@ class TalkCounts:
             score = self.answer_score + test.miss
         floor = test.floor
         self.answer_score = max(floor, score)
-        if answered and seconds is None:
-            return
+        if seconds is None:
+            # Who reports no seconds at all says nothing of how long nobody talks.
+            self.untimed += answered
+            if answered or self.answered <= _TIMED * self.untimed:
+                return
         self.timed += 1
         test = tests.long
         if answered and seconds is not None and seconds >= tests.seconds:

@@ -21,6 +21,7 @@ from zhenxian.analytics.thresholds import HonestRepeats, HonestTalk, Policy
 _ENOUGH_ENDS: Final = 20  # ends of calls, from which on talk is asked
 _SPEAKS: Final = 3  # callees of an earlier half day called again, who speak for a caller
 _SPEAKS_SCORE: Final = -1.0
+_SPEAKS_SHARE: Final = 0.01  # of answered calls, to people who had answered before
 WOULD_TELL_TALK: Final = "seconds of talk beside answered, in POST /v1/displays/ended"
 WOULD_TELL_REPEATS: Final = "more calls of numbers seen on an earlier day"
 
@@ -69,7 +70,7 @@ def proven(found: Assessment, counts: KeyCounts, policy: Policy, *, one_city: bo
             strength = max(strength, first.score / log(1 / policy.talk.first_refuse))
     if aged < repeats_refuse:
         would_tell.append(WOULD_TELL_REPEATS)
-    if spoken_for(contacts):
+    if spoken_for(contacts) or answered_again(counts):
         strength = 0.0
     return replace(
         found,
@@ -92,6 +93,16 @@ def spoken_for(contacts: Contacts | None) -> bool:
         and contacts.aged_known >= _SPEAKS
         and contacts.aged_score <= _SPEAKS_SCORE
     )
+
+
+def answered_again(counts: KeyCounts) -> bool:
+    """Tell whether people who answered are called again within the window, and answer again."""
+    calls, again = 0, 0.0
+    for half in (counts.now, counts.old):
+        if half is not None and half.contacts is not None:
+            calls += half.contacts.calls
+            again += half.contacts.genuine
+    return again >= _SPEAKS and again >= _SPEAKS_SHARE * calls
 
 
 def _figures(talk: TalkCounts | None, contacts: Contacts | None) -> dict[str, float]:

@@ -255,8 +255,8 @@ class HonestTalk(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     seconds: int = 60
     honest_long: float = 0.12
     pool_long: float = 0.035
-    honest_answered: float = 0.75
-    pool_answered: float = 0.6
+    honest_answered: float = 0.7
+    pool_answered: float = 0.55
     label: float = 0.05
     refuse: float = 1e-4
     floor: float = -6.0

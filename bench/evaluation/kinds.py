@@ -159,7 +159,7 @@ def _signing(call: Dialled) -> Observation:
     if caller is not None:
         keys = (*keys, Key(KeyKind.AGENT, f"s-{call.seat}/{caller}"))
     return Observation(
-        int(call.at), keys, call.display, call.callee,
+        at=int(call.at), keys=keys, display=call.display, callee=call.callee,
         bound=caller is not None, hidden_caller=caller,
     )  # fmt: skip
 
@@ -169,7 +169,10 @@ def _verifying(call: Dialled) -> Observation:
         origid = f"x-{call.display}"
     else:
         origid = "o" if call.origid < 0 else f"o-{call.origid}"
-    return Observation(int(call.at), _signers(call.seat, origid), call.display, call.callee, origid)
+    return Observation(
+        at=int(call.at), keys=_signers(call.seat, origid), display=call.display,
+        callee=call.callee, origid=origid,
+    )  # fmt: skip
 
 
 class _Watch:
