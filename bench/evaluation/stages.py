@@ -44,6 +44,7 @@ from zhenxian.simulation.dialling import Talk
 FIRST_SEED = 1_000  # thresholds were chosen on smaller ones
 _WIDTH = 200  # of tables where nobody looks
 _WAITING = 8  # cases that wait for a worker
+_BETWEEN = 5  # callers of a kind for one over ten days
 _SAME = 0.02  # of calls let through, below which a difference is none
 
 
@@ -76,10 +77,14 @@ def cases(size: Size) -> Iterator[Case]:
                 continue
             for talk in models if size.every_talk else [models[index % len(models)]]:
                 yield Case(kind, FIRST_SEED + index, COLD, talk)
-                if index < size.warm:
-                    yield Case(kind, FIRST_SEED + index, WARM, talk)
-                if index < size.without and kind in DISHONEST_KINDS:
-                    yield Case(kind, FIRST_SEED + index, COLD, talk, without=True)
+            # What takes long comes in between.
+            turn, later = divmod(index, _BETWEEN)
+            talks = models if size.every_talk else [models[turn % len(models)]]
+            for talk in talks if not later else ():
+                if turn < size.warm:
+                    yield Case(kind, FIRST_SEED + turn, WARM, talk)
+                if turn < size.without and kind in DISHONEST_KINDS:
+                    yield Case(kind, FIRST_SEED + turn, COLD, talk, without=True)
 
 
 def run(size: Size, path: Path, workers: int) -> list[Outcome]:

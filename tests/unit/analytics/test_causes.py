@@ -8,6 +8,7 @@ import pytest
 from streams import ACCESS, CODES, NOON, SUBJECT, number, numbers, somebody
 
 from zhenxian.analytics import Detector, Measure, Observation, State
+from zhenxian.analytics.sentences import chinese, english
 from zhenxian.analytics.thresholds import DAY
 
 KEYS = (ACCESS, SUBJECT)
@@ -17,7 +18,8 @@ def driven(calls, *, talk=None, detector=None):
     """The detector after (time, display, callee), and the calls at which each state began.
 
     Args:
-        talk: share of calls answered, and seconds on average; None for ends without seconds.
+        talk: share of calls answered, and seconds on average, None for ends without seconds; or
+            what tells both from the number that is shown.
     """
     random, first = Random("talk"), {}
     conduct = Detector() if detector is None else detector
@@ -27,10 +29,11 @@ def driven(calls, *, talk=None, detector=None):
             first.setdefault(found.state, count)
         conduct.observe(Observation(at=at, keys=KEYS, display=display, callee=callee))
         if talk is not None:
-            answered = random.random() < talk[0]
-            seconds = None if talk[1] is None else 0
-            if answered and talk[1] is not None:
-                seconds = round(random.expovariate(1 / talk[1]))
+            share, mean = talk(display) if callable(talk) else talk
+            answered = random.random() < share
+            seconds = None if mean is None else 0
+            if answered and mean is not None:
+                seconds = round(random.expovariate(1 / mean))
             for key in KEYS:
                 conduct.ended(
                     key, at, conduct.met(display, callee, answered=answered, seconds=seconds)
@@ -135,3 +138,63 @@ def test_a_clearing_lasts():
         known = detector._counting.table.get(ACCESS).contacts
         assert known.pairs.stored > 200
         assert known.score == known.aged_score == 0
+
+
+def test_a_pool_beside_real_business_is_lowered_by_the_first_calls_of_its_numbers():
+    held, random = numbers(Random("pool"), 600), Random("half")
+    pool = []
+    for turn in range(900):
+        code, display = random.choice(held)
+        pool.append((NOON + 20 * turn + 7, display, somebody(random, code)))
+    real = list(branches("real", 40, 900, contacts=40))
+    shown = {display for _, display in held}
+    conduct, first = driven(
+        sorted(pool + real), talk=lambda display: (0.4, 18) if display in shown else (0.65, 90)
+    )
+    assert first[State.SUSPECTED] < 1_800
+    found = conduct.finding(ACCESS, NOON + 18_000)
+    assert found.figures["talk log-likelihood ratio"] < 1  # of all calls together
+    assert found.figures["first calls log-likelihood ratio"] > 4
+    assert "first calls of each number" in english(found)
+    assert "最初打给陌生人" in chinese(found)
+
+
+def test_one_department_that_calls_briefly_and_much_does_not_decide():
+    # First calls count evenly, so that one number's reminders are four calls among many.
+    reminders = number("10", 77)
+    random, calls = Random("reminders"), list(branches("clinics", 80, 900, contacts=40))
+    calls += [(NOON + 25 * turn + 3, reminders, somebody(random)) for turn in range(500)]
+    _, first = driven(
+        sorted(calls), talk=lambda display: (0.4, 14) if display == reminders else (0.65, 90)
+    )
+    assert first == {}
+
+
+def test_ends_without_seconds_are_no_talk():
+    conduct, first = driven(branches("untimed", 100, 600, contacts=60), talk=(0.3, None))
+    assert first == {}
+    talk = conduct._counting.table.get(ACCESS).talk
+    assert (talk.told, talk.timed) == (600, 0)
+
+
+def test_of_who_calls_those_again_who_answered_nobody_is_refused_by_talk():
+    # Brief and seldom answered, as reminders are; but customers are called twice, and answer twice.
+    _, first = driven(branches("brief", 60, 1_200, contacts=3), talk=(0.5, 18))
+    assert State.POOLED not in first
+
+
+def test_a_census_that_tries_again_may_call_more_strangers_than_a_robot():
+    robot, census = number("10", 1), number("10", 2)
+    random = Random("census")
+    once = [(NOON + 30 * turn, robot, somebody(random)) for turn in range(1_000)]
+    _, first = driven(once)
+    assert 650 < first[State.SUSPECTED] < 800
+    detector = Detector()
+    people = [somebody(random) for _ in range(1_000)]
+    tried = [(NOON + 30 * turn, census, callee) for turn, callee in enumerate(people)]
+    tried += [
+        (NOON + 30 * turn + 900, census, callee)
+        for turn, callee in enumerate(people)
+        if random.random() < 0.15
+    ]
+    assert driven(sorted(tried), detector=detector)[1] == {}
