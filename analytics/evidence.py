@@ -38,6 +38,7 @@ _Ages: TypeAlias = Annotated[bytearray, Meta(min_length=_PLACES, max_length=_PLA
 _HALVES_KEPT: Final = 42  # half windows, three weeks; an age has 8 bits
 _TIMED: Final = 10  # answered calls to one without seconds, above which seconds are reported
 _A_DAY: Final = 2  # half windows, after which another day has begun
+_ALL: Final = (1 << 32) - 1
 _LOW: Final = (1 << LEVEL_BITS) - 1
 _HIGH: Final = ~_LOW
 
@@ -306,6 +307,9 @@ class Contacts:
             self.level += 1
             for one in sets:
                 one.trim(age, (1 << self.level) - 1)
+        if max(one.stored for one in sets) > CAPACITY:  # all of one display: begin anew
+            for one in sets:
+                one.trim(age, _ALL)
 
     def absolved(self) -> Contacts:
         """Whom the displays called, with nothing that speaks against them."""

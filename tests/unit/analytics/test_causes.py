@@ -8,8 +8,10 @@ import pytest
 from streams import ACCESS, CODES, NOON, SUBJECT, number, numbers, somebody
 
 from zhenxian.analytics import Detector, Measure, Observation, State
+from zhenxian.analytics.evidence import CAPACITY, Contacts, SequentialTests
 from zhenxian.analytics.sentences import chinese, english
-from zhenxian.analytics.thresholds import DAY
+from zhenxian.analytics.sketch import LEVEL_BITS
+from zhenxian.analytics.thresholds import DAY, HonestRepeats, HonestTalk
 
 KEYS = (ACCESS, SUBJECT)
 
@@ -138,6 +140,15 @@ def test_a_clearing_lasts():
         known = detector._counting.table.get(ACCESS).contacts
         assert known.pairs.stored > 200
         assert known.score == known.aged_score == 0
+
+
+def test_one_number_that_no_sample_leaves_out_fills_nothing_up():
+    contacts, tests = Contacts(), SequentialTests(HonestTalk(), HonestRepeats())
+    random = Random(9)
+    for _ in range(20_000):
+        contacts.add(5 << LEVEL_BITS, random.getrandbits(32), 1, tests)
+    assert contacts.level == LEVEL_BITS
+    assert contacts.pairs.stored <= CAPACITY
 
 
 def test_a_pool_beside_real_business_is_lowered_by_the_first_calls_of_its_numbers():
