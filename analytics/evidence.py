@@ -109,9 +109,9 @@ class TalkCounts:
         floor = test.floor
         self.answer_score = max(floor, score)
         if seconds is None:
-            # Who reports no seconds at all says nothing of how long nobody talks.
+            # Who reports no seconds of answered calls says nothing of how few talk for long.
             self.untimed += answered
-            if answered or self.answered <= _TIMED * self.untimed:
+            if answered or (self.untimed and self.answered <= _TIMED * self.untimed):
                 return
         self.timed += 1
         test = tests.long
