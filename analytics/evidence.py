@@ -16,6 +16,8 @@ Both begin anew when they lean far to the honest side, so that a caller who chan
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from math import log
 from typing import Annotated, Final, TypeAlias
@@ -122,6 +124,10 @@ class TalkCounts:
             score = self.long_score + test.miss
         self.long_score = max(floor, score)
 
+    def absolved(self) -> TalkCounts | None:
+        """What speaks for the caller; None where nothing does."""
+        return copy(self) if self.score < 0 else None
+
     @property
     def score(self) -> float:
         """The weaker of the two: whoever does well in one of them is no pool."""
@@ -176,14 +182,21 @@ class AgedSet(_Viewed):
             place = (place + 1) & _MASK
 
     def __contains__(self, value: int) -> bool:
+        return self.age(value) is not None
+
+    def age(self, value: int) -> int | None:
+        """The half window (8 bits) in which a value was first seen; None for one that was not."""
         value = value or 1
         view = self.view
         place = (value >> LEVEL_BITS) & _MASK
         while view[place]:
             if view[place] == value:
-                return True
+                return self.ages[place]
             place = (place + 1) & _MASK
-        return False
+        return None
+
+    def __iter__(self) -> Iterator[int]:
+        return (value for value in self.view if value)
 
     def trim(self, age: int, mask: int) -> None:
         """Leave values of the last weeks of which the bits in `mask` are 0."""
@@ -199,6 +212,39 @@ class AgedSet(_Viewed):
             self.seen(value, old)
 
 
+_RING: Final = 1_024
+_RING_MASK: Final = _RING - 1
+_Ring: TypeAlias = Annotated[
+    bytearray, Meta(min_length=_RING * _OCTETS, max_length=_RING * _OCTETS)
+]
+
+
+@dataclass(slots=True)
+class LatestValues(_Viewed):
+    """The latest 1,024 values of 32 bits; 0 stands for none. `added` counts all that there were."""
+
+    values: _Ring = field(default_factory=lambda: bytearray(_RING * _OCTETS))
+    added: int = 0
+
+    def __post_init__(self) -> None:
+        self.view = memoryview(self.values).cast("I")  # type: ignore[misc]
+
+    def __deepcopy__(self, _: object) -> LatestValues:
+        return LatestValues(self.values.copy(), self.added)
+
+    def add(self, value: int) -> None:
+        """Add one; the oldest goes."""
+        added = self.added
+        self.view[added & _RING_MASK] = value
+        self.added = added + 1
+
+    def __iter__(self) -> Iterator[int]:
+        return (value for value in self.view if value)
+
+
+_DAYS: Final = 7  # of which calls are known by half window
+
+
 @dataclass(slots=True)
 class Contacts:
     """Whom a key's displays called within the last weeks, and how many they called again.
@@ -212,6 +258,8 @@ class Contacts:
         asked: how many first calls of a display were counted, at the display's place.
         called_again: a bit at the place of each pair that was called again. first: how strangers
             took the first calls of each display.
+        callees: the latest, hashed, by which a caller that is found marks others.
+        volumes: calls of the half windows of a week, the latest last, without the present one.
     """
 
     displays: AgedSet = field(default_factory=AgedSet)
@@ -227,11 +275,14 @@ class Contacts:
     asked: _Ages = field(default_factory=lambda: bytearray(_PLACES))
     called_again: _Flags = field(default_factory=lambda: bytearray(_PLACES // 8))
     first: TalkCounts = field(default_factory=TalkCounts)
+    callees: LatestValues = field(default_factory=LatestValues)
+    volumes: list[int] = field(default_factory=list)
 
-    def add(self, display: int, pair: int, age: int, tests: SequentialTests) -> None:
-        """Count one call; `age` is the number of the half window."""
+    def add(self, display: int, pair: int, age: int, tests: SequentialTests) -> bool:
+        """Count one call; True for a new display. `age` is the number of the half window."""
+        self.callees.add((pair - display * 3) & _ALL)
         if self.level and display & ((1 << self.level) - 1):
-            return
+            return False
         pair = pair & _HIGH | display & _LOW or 1
         display = display or 1
         # As AgedSet.seen does, without the calls: nearly every call of a switch passes here.
@@ -246,7 +297,7 @@ class Contacts:
             pairs.seen(pair, age)
             if pairs.stored > CAPACITY or displays.stored > CAPACITY:
                 self._trim(age)
-            return
+            return True
         self.again += 1
         shown = displays.ages[place]
         view, place = pairs.view, (pair >> LEVEL_BITS) & _MASK
@@ -271,6 +322,7 @@ class Contacts:
             self._of_another_day(called, age, tests.aged)
         if pairs.stored > CAPACITY:
             self._trim(age)
+        return False
 
     def ended(self, contact: Contact, tests: SequentialTests) -> None:
         """One call is over: counted if it was one of the display's first, and to a stranger."""
@@ -311,6 +363,17 @@ class Contacts:
             for one in sets:
                 one.trim(age, _ALL)
 
+    def rolled_over(self, calls: int, halves: int) -> None:
+        """Go on to another half window, after one with so many calls."""
+        gone = [calls, *[0] * (min(halves, 2 * _DAYS) - 1)]
+        self.volumes = [*self.volumes, *gone][-2 * _DAYS :]
+
     def absolved(self) -> Contacts:
-        """Whom the displays called, with nothing that speaks against them."""
-        return Contacts(self.displays, self.pairs, self.level, since=self.since)
+        """Whom the displays called, and what speaks for them; nothing that speaks against them."""
+        kept = Contacts(
+            self.displays, self.pairs, self.level, since=self.since, volumes=self.volumes
+        )
+        if self.aged_score < 0:
+            kept.aged, kept.aged_known = self.aged, self.aged_known
+            kept.aged_score = self.aged_score
+        return kept
