@@ -19,7 +19,7 @@ from zhenxian.analytics.locality import AreaCounts, Bounds
 from zhenxian.analytics.model import Key, KeyKind
 from zhenxian.analytics.sketch import LEVEL_BITS, Distinct, Repeats
 
-MAX_OCTETS: Final = 118_784  # of one key, as CPython counts them; most keys have about 1,200
+MAX_OCTETS: Final = 122_880  # of one key, as CPython counts them; most keys have about 1,200
 SLOT: Final = 300  # seconds
 SLOTS: Final = 36  # three hours
 MAX_LEFT: Final = 8  # displays used up that are remembered

@@ -66,7 +66,7 @@ def _pool(
         here = of.get(place.name) if random.random() < share else None
         display, seat = random.choice(here or held)
         made += pitch.call(at, display, place.person(random), seat)
-    return in_order(made)
+    return in_order([call._replace(resold=accesses > 1) for call in made])
 
 
 def _one_number(cast: Cast, *, count: int, calls: float, mobile: bool) -> list[Dialled]:

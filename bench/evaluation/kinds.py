@@ -32,6 +32,8 @@ _NIGHT: Final = "switchboard hijacked at night"
 _BY_DAY: Final = "hijacked switchboard, its own calls"
 HONEST_KINDS: Final = (*HONEST, *GIVEN, _BY_DAY)
 DISHONEST_KINDS: Final = (*DISHONEST, *RETURNS)
+_RESELLER: Final = Key(KeyKind.RESELLER, "r")
+_EXPIRE_EVERY: Final = 3_600  # seconds, as the service does now and then
 _NEVER: Final = 1e-300  # a chance that no evidence reaches
 
 
@@ -141,7 +143,10 @@ def evaluated(case: Case, policy: Policy | None = None) -> list[Outcome]:
 
 @lru_cache(4_096)
 def _callers(seat: int, other: str) -> tuple[Key, ...]:
-    """The keys of a caller's call; `other` is whose it is where it is somebody else's."""
+    """The keys of a caller's call; `other` is whose it is where it is somebody else's.
+
+    What a caller splits over several accesses it has from one reseller, whose key is the last one.
+    """
     if seat == BACK:
         return Key(KeyKind.ACCESS, f"x-{other}"), Key(KeyKind.SUBJECT, f"y-{other}")
     return Key(KeyKind.ACCESS, f"a-{seat}"), Key(KeyKind.SUBJECT, f"s-{seat}")
@@ -155,6 +160,8 @@ def _signers(seat: int, other: str) -> tuple[Key, ...]:
 
 def _signing(call: Dialled) -> Observation:
     keys = _callers(call.seat, call.display if call.seat == BACK else "")
+    if call.resold and call.seat != BACK:
+        keys = (*keys, _RESELLER)
     caller = call.caller
     if caller is not None:
         keys = (*keys, Key(KeyKind.AGENT, f"s-{call.seat}/{caller}"))
@@ -212,8 +219,12 @@ def _driven(
     observe, finding = detector.observe, detector.finding
     watch, watched = _Watch(), judged(case.kind)
     running: list[tuple[int, int, Contact, tuple[Key, ...]]] = []
+    expired = 0
     for number, call in enumerate(calls):
         one = observed(call)
+        if one.at >= expired + _EXPIRE_EVERY:
+            expired = one.at
+            detector.expire(one.at)
         while running and running[0][0] <= one.at:
             _end(detector, *heappop(running))
         if watched(call):
@@ -238,6 +249,8 @@ def _driven(
 
 def _worst(detector: Detector, one: Observation, side: str) -> Finding | None:
     keys = one.keys if side == SIGNING else one.keys[:1]
+    if keys[-1] == _RESELLER and not any(detector.resembles(key) for key in keys[:-1]):
+        keys = keys[:-1]  # what is found of all together is not this one's
     found = [detector.finding(key, one.at) for key in keys]
     if side == VERIFYING:
         carrier = detector.finding(one.keys[1], one.at)
@@ -260,5 +273,6 @@ def _worst(detector: Detector, one: Observation, side: str) -> Finding | None:
 
 
 def _end(detector: Detector, at: int, _: int, contact: Contact, keys: tuple[Key, ...]) -> None:
-    for key in keys[:2]:
-        detector.ended(key, at, contact)
+    for key in keys:
+        if key.kind is not KeyKind.AGENT:
+            detector.ended(key, at, contact)
