@@ -62,8 +62,11 @@ EDGES = [0, 1, 2, 3, ORDER - 2, ORDER - 1, ORDER, ORDER + 1, PRIME - ORDER, PRIM
          PRIME + 1, 2**128, 2**255, 2**256 - 1]  # fmt: skip
 
 
-@pytest.mark.parametrize("r", [*EDGES, R, ORDER - R])
-@pytest.mark.parametrize("s", [*EDGES, S, ORDER - S])
+OWN = ["own", "mirrored"]  # named alike in each process of a run
+
+
+@pytest.mark.parametrize("r", [*EDGES, R, ORDER - R], ids=[*map(str, EDGES), *OWN])
+@pytest.mark.parametrize("s", [*EDGES, S, ORDER - S], ids=[*map(str, EDGES), *OWN])
 def test_no_value_out_of_its_range_is_believed(r, s):
     assert both(DIGEST, raw(r, s)) is (r == R and s in (S, ORDER - S))
 
