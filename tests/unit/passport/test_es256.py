@@ -91,6 +91,7 @@ def test_no_altered_bit_is_believed(bit):
         bytes(64),
         b"\xff" * 64,
     ],
+    ids=["none", "63", "65", "before", "twice", "der", "der of 64", "zeros", "ones"],
 )
 def test_nothing_but_64_octets_of_this_key_is_believed(signature):
     assert not both(DIGEST, signature)
