@@ -9,12 +9,12 @@ from msgspec import Meta, Struct
 from zhenxian.analytics.areas import NO_AREA
 from zhenxian.analytics.model import Key
 
-_MASK_32: Final = (1 << 32) - 1
+MASK_32: Final = (1 << 32) - 1
 
 
 def pair_hash(display: int, partner: int) -> int:
     """32 bits of a display together with a callee or an origid, all three hashes of 32 bits."""
-    return (display * 3 + partner) & _MASK_32
+    return (display * 3 + partner) & MASK_32
 
 
 class CountedCall(Struct, frozen=True, gc=False, kw_only=True):
@@ -51,8 +51,10 @@ class Contact(Struct, frozen=True, array_like=True, gc=False):
     Attributes:
         pair: hash of display and callee. answered: somebody answered.
         seconds: of talk; None where that is not reported.
+        display: its hash; -1 from a node of the release before.
     """
 
     pair: Annotated[int, Meta(ge=-1, lt=1 << 32)]
     answered: bool
     seconds: Annotated[int, Meta(ge=0, lt=1 << 32)] | None = None
+    display: Annotated[int, Meta(ge=-1, lt=1 << 32)] = -1

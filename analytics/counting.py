@@ -12,7 +12,7 @@ from typing import Final
 from zhenxian.analytics.areas import NO_AREA, is_mobile
 from zhenxian.analytics.callbacks import ShownBy
 from zhenxian.analytics.complaints import Complaint
-from zhenxian.analytics.counted import Contact, CountedCall, pair_hash
+from zhenxian.analytics.counted import MASK_32, Contact, CountedCall, pair_hash
 from zhenxian.analytics.counts import MAX_SAMPLES, SLOT, SLOTS, KeyCounts
 from zhenxian.analytics.evidence import Contacts
 from zhenxian.analytics.findings import Findings
@@ -93,10 +93,10 @@ class Counting:
         callee = observation.callee
         if callee is not None:
             called, callee_area = self._callee(callee)
-            pair = pair_hash(display, called)
+            pair = (display * 3 + called) & MASK_32  # pair_hash, in place: each call passes here
         origid = observation.origid
         if origid is not None:
-            link = pair_hash(display, self._text(origid))
+            link = (display * 3 + self._text(origid)) & MASK_32
         redialled = False
         if pair is not None and not bound:
             # One service may sign and verify the same call.
@@ -119,8 +119,8 @@ class Counting:
         self, display: TN, callee: TN, *, answered: bool, seconds: int | None = None
     ) -> Contact:
         """What the end of a call says of whether the two know each other, and of the talk."""
-        pair = pair_hash(self._number(display)[0], self._callee(callee)[0])
-        return Contact(pair, answered, seconds)
+        shown = self._number(display)[0]
+        return Contact(pair_hash(shown, self._callee(callee)[0]), answered, seconds, shown)
 
     def count(self, call: CountedCall, observation: Observation | None) -> None:
         """Count a call for each of its keys, and judge those that are due.
@@ -203,8 +203,6 @@ class Counting:
                         display, pair, into.generation, self._findings.tests
                     ):
                         self._complaints.shows(display, key)
-                elif into.now.turns or into.ring:
-                    into.follow()
             if counts.stranger and self.handovers[key.kind].call(key, at):
                 counts.due = counts.now.calls
         return True
@@ -272,8 +270,10 @@ class Counting:
             counts.minting = mints(counts, self._policy)
             if counts.as_one_signer is not None:
                 counts.as_one_signer.rated()
+                counts.as_one_signer.follow()
         else:
             counts.rated()
+            counts.follow()
             if not (counts.agent or counts.reseller):
                 self._tied(key, counts)
                 if counts.past is None and counts.ring:
@@ -390,12 +390,14 @@ class Counting:
         """One call of the key is over."""
         counts = self.table.by_key.get(key)
         if counts is not None and counts.carrier:
-            counts = counts.as_one_signer
+            # Of the displays whose calls were counted, as far as that is known.
+            shown = -1 if contact is None else contact.display
+            counts = counts.as_one_signer if shown < 0 or counts.looks_at(shown) else None
         if counts is not None:
             counts.ended(at)
             if contact is not None:
                 counts.met(contact.pair, contact.answered)
-                counts.talked(contact.answered, contact.seconds, self._findings.tests)
+                counts.talked(contact, self._findings.tests)
 
     def absolve(self, key: Key) -> None:
         """Forget what speaks against a key; whom its displays called stays, which speaks for it."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from zhenxian.analytics.areas import CELLS
+from zhenxian.analytics.counted import Contact
 from zhenxian.analytics.evidence import Contacts, SequentialTests, TalkCounts
 from zhenxian.analytics.locality import AreaCounts, Bounds
 from zhenxian.analytics.model import Key, KeyKind
@@ -244,8 +245,9 @@ class KeyCounts:
     def leaning(self) -> bool:
         """Whether any evidence speaks against it; without that, structure leads to nothing."""
         contacts, talk = self.contacts, self.talk
-        return (contacts is not None and (contacts.score > 0 or contacts.aged_score > 0)) or (
-            talk is not None and talk.score > 0
+        return (talk is not None and talk.score > 0) or (
+            contacts is not None
+            and (contacts.score > 0 or contacts.aged_score > 0 or contacts.first.score > 0)
         )
 
     @property
@@ -324,7 +326,10 @@ class KeyCounts:
             half.unknown += 1
         else:
             self._located(half, display_area, callee_area, bounds, first_contact=first_contact)
-        self._timed(at, calls)
+        if at >= self.slot_ends:
+            self._advance(at, calls - 1)
+        if self.active >= 0:
+            self._begun()
 
     def count_redialled(self, at: int) -> None:
         """Count a call to whom the same display called lately.
@@ -334,11 +339,8 @@ class KeyCounts:
         half = self.now
         half.calls += 1
         half.redialled += 1
-        self._timed(at, half.calls)
-
-    def _timed(self, at: int, calls: int) -> None:
         if at >= self.slot_ends:
-            self._advance(at, calls - 1)
+            self._advance(at, half.calls - 1)
         if self.active >= 0:
             self._begun()
 
@@ -371,6 +373,10 @@ class KeyCounts:
         """Count one call of an SPC; `link` hashes display and origid."""
         self.now.calls += 1
         self._linked(display, link)
+
+    def looks_at(self, display: int) -> bool:
+        """Tell whether an SPC's calls with that display are counted as one signer's."""
+        return self.minting or not display & _LEFT_OUT
 
     def of_one_signer(self, display: int) -> KeyCounts | None:
         """What counts an SPC's calls as those of one signer; None for displays left out.
@@ -435,18 +441,22 @@ class KeyCounts:
 
     def follow(self) -> None:
         """Note from now on whom its displays call, once it has many of them, or is busy."""
+        if self.contacts is not None:
+            return
         displays = self.now.displays
         many = displays is not None and (displays.bits or len(displays.exact) >= _MANY)
         if many or self.now.calls >= _BUSY:
-            self.contacts = Contacts()
+            self.contacts = Contacts(since=self.generation)
 
-    def talked(self, answered: bool, seconds: int | None, tests: SequentialTests) -> None:
+    def talked(self, contact: Contact, tests: SequentialTests) -> None:
         """One of its calls, that is over, was answered or not, and lasted so long."""
         if self.talk is None:
             self.talk = TalkCounts()
-        self.talk.add(tests, answered=answered, seconds=seconds)
+        self.talk.add(tests, answered=contact.answered, seconds=contact.seconds)
+        if self.contacts is not None and contact.display >= 0:
+            self.contacts.ended(contact, tests)
         if self.past is not None:
-            self.past.talked(tests, answered=answered, seconds=seconds)
+            self.past.talked(tests, answered=contact.answered, seconds=contact.seconds)
 
     def met(self, pair: int, answered: bool) -> None:
         """One of its calls, that is over, was answered or not."""

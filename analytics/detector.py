@@ -167,7 +167,8 @@ class Detector:
         Each key of the call is to be given; where an access and its subject are one, the access's
         report counts.
         """
-        self._exchange.tell_ended(key, at, contact)
+        if self._fleet:
+            self._exchange.tell_ended(key, at, contact)
         self._counting.ended(key, at, contact)
 
     # -- what others know of callers

@@ -24,6 +24,7 @@ from typing import Annotated, Final, TypeAlias
 
 from msgspec import Meta
 
+from zhenxian.analytics.counted import Contact
 from zhenxian.analytics.sketch import LEVEL_BITS
 from zhenxian.analytics.thresholds import HonestRepeats, HonestTalk
 
@@ -34,13 +35,15 @@ _OCTETS: Final = 4
 _Values: TypeAlias = Annotated[
     bytearray, Meta(min_length=_PLACES * _OCTETS, max_length=_PLACES * _OCTETS)
 ]
+_Flags: TypeAlias = Annotated[bytearray, Meta(min_length=_PLACES // 8, max_length=_PLACES // 8)]
 _Ages: TypeAlias = Annotated[bytearray, Meta(min_length=_PLACES, max_length=_PLACES)]
 _HALVES_KEPT: Final = 42  # half windows, three weeks; an age has 8 bits
 _MOST_BACK: Final = 160  # pairs; of CAPACITY more than CallBacks asks for
+_TIMED: Final = 10  # answered calls to one without seconds, above which seconds are reported
 _A_DAY: Final = 2  # half windows, after which another day has begun
+_ALL: Final = (1 << 32) - 1
 _LOW: Final = (1 << LEVEL_BITS) - 1
 _HIGH: Final = ~_LOW
-_MASK_32: Final = (1 << 32) - 1
 
 
 class Likelihood:
@@ -67,10 +70,11 @@ class Likelihood:
 class SequentialTests:
     """The tests' constants, worked out once."""
 
-    __slots__ = ("aged", "answered", "long", "repeats", "seconds")
+    __slots__ = ("aged", "answered", "first_calls", "long", "repeats", "seconds")
 
     def __init__(self, talk: HonestTalk, repeats: HonestRepeats) -> None:
         self.seconds = talk.seconds
+        self.first_calls = talk.first_calls
         self.long = Likelihood(talk.honest_long, talk.pool_long, talk.floor)
         self.answered = Likelihood(talk.honest_answered, talk.pool_answered, talk.floor)
         self.repeats = Likelihood(repeats.honest, repeats.pool, repeats.floor)
@@ -85,6 +89,7 @@ class TalkCounts:
         told: calls of which it was reported whether they were answered. answered: of those.
         timed: of which it was reported for how long. long: of those, a minute or more.
         answer_score, long_score: log-likelihood ratios.
+        untimed: answered calls of which it was not reported for how long.
     """
 
     told: int = 0
@@ -93,18 +98,32 @@ class TalkCounts:
     long: int = 0
     answer_score: float = 0.0
     long_score: float = 0.0
+    untimed: int = 0
 
     def add(self, tests: SequentialTests, *, answered: bool, seconds: int | None) -> None:
         """Count the end of one call; `seconds` of talk, None where that is not reported."""
         self.told += 1
-        self.answered += answered
-        self.answer_score = tests.answered.step(self.answer_score, honest=answered)
-        if seconds is None and answered:
-            return
+        test = tests.answered
+        if answered:
+            self.answered += 1
+            score = self.answer_score + test.hit
+        else:
+            score = self.answer_score + test.miss
+        floor = test.floor
+        self.answer_score = max(floor, score)
+        if seconds is None:
+            # Who reports no seconds of answered calls says nothing of how few talk for long.
+            self.untimed += answered
+            if answered or (self.untimed and self.answered <= _TIMED * self.untimed):
+                return
         self.timed += 1
-        long = answered and seconds is not None and seconds >= tests.seconds
-        self.long += long
-        self.long_score = tests.long.step(self.long_score, honest=long)
+        test = tests.long
+        if answered and seconds is not None and seconds >= tests.seconds:
+            self.long += 1
+            score = self.long_score + test.hit
+        else:
+            score = self.long_score + test.miss
+        self.long_score = max(floor, score)
 
     def absolved(self) -> TalkCounts | None:
         """What speaks for the caller; None where nothing does."""
@@ -119,8 +138,8 @@ class TalkCounts:
 class _Viewed:
     """Holds the octets as integers, made once; it is not saved and not copied."""
 
-    __slots__ = ("_view",)
-    _view: memoryview
+    __slots__ = ("view",)
+    view: memoryview
 
 
 @dataclass(slots=True)
@@ -139,7 +158,7 @@ class AgedSet(_Viewed):
     stored: int = 0
 
     def __post_init__(self) -> None:
-        self._view = memoryview(self.values).cast("I")  # type: ignore[misc]
+        self.view = memoryview(self.values).cast("I")  # type: ignore[misc]
 
     def __deepcopy__(self, _: object) -> AgedSet:
         return AgedSet(self.values.copy(), self.ages.copy(), self.stored)
@@ -150,7 +169,7 @@ class AgedSet(_Viewed):
         A new value is remembered.
         """
         value = value or 1
-        view = self._view
+        view = self.view
         place = (value >> LEVEL_BITS) & _MASK
         while True:
             found = view[place]
@@ -169,7 +188,7 @@ class AgedSet(_Viewed):
     def age(self, value: int) -> int | None:
         """The half window (8 bits) in which a value was first seen; None for one that was not."""
         value = value or 1
-        view = self._view
+        view = self.view
         place = (value >> LEVEL_BITS) & _MASK
         while view[place]:
             if view[place] == value:
@@ -178,17 +197,17 @@ class AgedSet(_Viewed):
         return None
 
     def __iter__(self) -> Iterator[int]:
-        return (value for value in self._view if value)
+        return (value for value in self.view if value)
 
     def trim(self, age: int, mask: int) -> None:
         """Leave values of the last weeks of which the bits in `mask` are 0."""
         kept = [
             (value, old)
-            for value, old in zip(self._view, self.ages, strict=True)
+            for value, old in zip(self.view, self.ages, strict=True)
             if value and not value & mask and (age - old) & 255 <= _HALVES_KEPT
         ]
         self.values, self.ages = bytearray(_PLACES * _OCTETS), bytearray(_PLACES)
-        self._view = memoryview(self.values).cast("I")  # type: ignore[misc]
+        self.view = memoryview(self.values).cast("I")  # type: ignore[misc]
         self.stored = 0
         for value, old in kept:
             self.seen(value, old)
@@ -209,7 +228,7 @@ class LatestValues(_Viewed):
     added: int = 0
 
     def __post_init__(self) -> None:
-        self._view = memoryview(self.values).cast("I")  # type: ignore[misc]
+        self.view = memoryview(self.values).cast("I")  # type: ignore[misc]
 
     def __deepcopy__(self, _: object) -> LatestValues:
         return LatestValues(self.values.copy(), self.added)
@@ -217,11 +236,11 @@ class LatestValues(_Viewed):
     def add(self, value: int) -> None:
         """Add one; the oldest goes."""
         added = self.added
-        self._view[added & _RING_MASK] = value
+        self.view[added & _RING_MASK] = value
         self.added = added + 1
 
     def __iter__(self) -> Iterator[int]:
-        return (value for value in self._view if value)
+        return (value for value in self.view if value)
 
 
 _DAYS: Final = 7  # of which calls are known by half window
@@ -236,6 +255,10 @@ class Contacts:
         again: calls of displays seen before; known: of those, to a callee of the display.
         score: the log-likelihood ratio of these.
         aged, aged_known, aged_score: likewise, of displays, and callees, of an earlier day.
+        since: no half window before this one is remembered.
+        asked: how many first calls of a display were counted, at the display's place.
+        called_again: a bit at the place of each pair that was called again. first: how strangers
+            took the first calls of each display.
         callees: the latest, hashed, by which a caller that is found marks others.
         volumes: calls of the half windows of a week, the latest last, without the present one.
         back: pairs of which the callee called the display back; at most _MOST_BACK.
@@ -250,6 +273,10 @@ class Contacts:
     aged: int = 0
     aged_known: int = 0
     aged_score: float = 0.0
+    since: int = 0
+    asked: _Ages = field(default_factory=lambda: bytearray(_PLACES))
+    called_again: _Flags = field(default_factory=lambda: bytearray(_PLACES // 8))
+    first: TalkCounts = field(default_factory=TalkCounts)
     callees: LatestValues = field(default_factory=LatestValues)
     volumes: list[int] = field(default_factory=list)
     back: list[int] = field(default_factory=list)
@@ -263,29 +290,61 @@ class Contacts:
 
     def add(self, display: int, pair: int, age: int, tests: SequentialTests) -> bool:
         """Count one call; True for a new display. `age` is the number of the half window."""
-        self.callees.add((pair - display * 3) & _MASK_32)
+        self.callees.add((pair - display * 3) & _ALL)
         if self.level and display & ((1 << self.level) - 1):
             return False
+        pair = pair & _HIGH | display & _LOW or 1
+        display = display or 1
+        # As AgedSet.seen does, without the calls: nearly every call of a switch passes here.
         displays, pairs = self.displays, self.pairs
-        shown = displays.seen(display, age)
-        called = pairs.seen(pair & _HIGH | display & _LOW, age)
-        if shown is None:
+        view, place = displays.view, (display >> LEVEL_BITS) & _MASK
+        while (found := view[place]) and found != display:
+            place = (place + 1) & _MASK
+        if not found:
+            view[place] = display
+            displays.ages[place] = age & 255
+            displays.stored += 1
+            pairs.seen(pair, age)
             if pairs.stored > CAPACITY or displays.stored > CAPACITY:
                 self._trim(age)
             return True
         self.again += 1
+        shown = displays.ages[place]
+        view, place = pairs.view, (pair >> LEVEL_BITS) & _MASK
+        while (found := view[place]) and found != pair:
+            place = (place + 1) & _MASK
         test = tests.repeats
-        if called is None:
-            score = self.score + test.miss
-            if pairs.stored > CAPACITY:
-                self._trim(age)
-        else:
+        if found:
+            called: int | None = pairs.ages[place]
+            home = (pair >> LEVEL_BITS) & _MASK
+            self.called_again[home >> 3] |= 1 << (home & 7)
             self.known += 1
             score = self.score + test.hit
-        self.score = max(test.floor, score)
+            self.score = max(test.floor, score)
+        else:
+            called = None
+            view[place] = pair
+            pairs.ages[place] = age & 255
+            pairs.stored += 1
+            score = self.score + test.miss
+            self.score = max(test.floor, score)
         if (age - shown) & 255 >= _A_DAY:
             self._of_another_day(called, age, tests.aged)
+        if pairs.stored > CAPACITY:
+            self._trim(age)
         return False
+
+    def ended(self, contact: Contact, tests: SequentialTests) -> None:
+        """One call is over: counted if it was one of the display's first, and to a stranger."""
+        display = contact.display
+        if self.level and display & ((1 << self.level) - 1):
+            return
+        place = (display >> LEVEL_BITS) & _MASK
+        asked = self.asked[place]
+        pair = (contact.pair >> LEVEL_BITS) & _MASK
+        if asked < tests.first_calls and not self.called_again[pair >> 3] >> (pair & 7) & 1:
+            self.asked[place] = asked + 1
+            self.first.add(tests, answered=contact.answered, seconds=contact.seconds)
 
     def _of_another_day(self, called: int | None, age: int, test: Likelihood) -> None:
         """Count a call of a display that was seen on an earlier day."""
@@ -297,13 +356,22 @@ class Contacts:
             self.aged_score = test.step(self.aged_score, honest=before)
 
     def _trim(self, age: int) -> None:
+        """Make room: what is old goes; then every second display, until there is some."""
         sets = (self.displays, self.pairs)
-        for one in sets:
-            one.trim(age, (1 << self.level) - 1)
+        if age - self.since > _HALVES_KEPT:  # else nothing is so old
+            self.since = age - _HALVES_KEPT
+            self.asked = bytearray(_PLACES)
+            for one in sets:
+                one.trim(age, (1 << self.level) - 1)
+        # Who is called once more is known again before that call ends.
+        self.called_again = bytearray(_PLACES // 8)
         while max(one.stored for one in sets) > CAPACITY * 3 // 4 and self.level < LEVEL_BITS:
             self.level += 1
             for one in sets:
                 one.trim(age, (1 << self.level) - 1)
+        if max(one.stored for one in sets) > CAPACITY:  # all of one display: begin anew
+            for one in sets:
+                one.trim(age, _ALL)
         self.back = [pair for pair in self.back if pair in self.pairs]
 
     def rolled_over(self, calls: int, halves: int) -> None:
@@ -313,7 +381,14 @@ class Contacts:
 
     def absolved(self) -> Contacts:
         """Whom the displays called, and what speaks for them; nothing that speaks against them."""
-        kept = Contacts(self.displays, self.pairs, self.level, volumes=self.volumes, back=self.back)
+        kept = Contacts(
+            self.displays,
+            self.pairs,
+            self.level,
+            since=self.since,
+            volumes=self.volumes,
+            back=self.back,
+        )
         if self.aged_score < 0:
             kept.aged, kept.aged_known = self.aged, self.aged_known
             kept.aged_score = self.aged_score

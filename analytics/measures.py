@@ -347,10 +347,12 @@ def strangers(view: View) -> Assessment:
     talk, level = counts.talk, log(1 / view.policy.talk.label)
     against = talk is not None and talk.timed >= policy.talk and talk.score >= level
     honest = talk is not None and talk.timed >= policy.talk and talk.score < 0
-    limit = policy.mobile if counts.personal or against else policy.other
     if view.policy.structure_alone or view.arealess * 2 > view.calls:
         return Assessment(measure=Measure.STRANGERS, strength=0.0, figures={}, thresholds={})
-    each = view.calls * (1 - view.recurring) / max(displays, 1.0)
+    recurring = view.recurring
+    other = policy.persistent if recurring >= policy.retried else policy.other
+    limit = policy.mobile if counts.personal or against else other
+    each = view.calls * (1 - recurring) / max(displays, 1.0)
     found.least("strangers a number and day", each, limit)
     found.limit("displays", displays, policy.most_displays)
     if not counts.personal:

@@ -24,6 +24,7 @@ _SPEAKS: Final = 3  # callees of an earlier half day called again, who speak for
 _TENFOLD: Final = log(10)
 _SPEAKS_SCORE: Final = -1.0
 BOTH: Final = "talk and repeats"  # how far both speak against a caller; from 1 on they do
+_SPEAKS_SHARE: Final = 0.01  # of answered calls, to people who had answered before
 WOULD_TELL_TALK: Final = "seconds of talk beside answered, in POST /v1/displays/ended"
 WOULD_TELL_REPEATS: Final = "more calls of numbers seen on an earlier day"
 
@@ -61,9 +62,20 @@ def proven(found: Assessment, counts: KeyCounts, policy: Policy, *, one_city: bo
             strength = min(by_talk, suspicion, max(lately, aged) / repeats_label)
         else:
             strength = max(by_talk, by_repeats if leaning else 0.0)
+    first = contacts.first if contacts is not None else None
+    if first is not None and first.timed >= _ENOUGH_ENDS and first.score > max(talked or 0.0, 0.0):
+        # Said only where it says more than all calls together.
+        figures |= {
+            "first calls of each number": first.timed,
+            "of them long talks": first.long / first.timed,
+            "first calls log-likelihood ratio": first.score,
+        }
+        suspicion = max(suspicion, first.score / log(1 / policy.talk.first_label))
+        if not one_city:
+            strength = max(strength, first.score / log(1 / policy.talk.first_refuse))
     if aged < repeats_refuse:
         would_tell.append(WOULD_TELL_REPEATS)
-    if spoken_for(contacts):
+    if spoken_for(contacts) or answered_again(counts):
         strength = 0.0
     if talked is None and speak_for(contacts, policy.call_backs):
         strength = suspicion = 0.0
@@ -88,6 +100,16 @@ def spoken_for(contacts: Contacts | None) -> bool:
         and contacts.aged_known >= _SPEAKS
         and contacts.aged_score <= _SPEAKS_SCORE
     )
+
+
+def answered_again(counts: KeyCounts) -> bool:
+    """Tell whether people who answered are called again within the window, and answer again."""
+    calls, again = 0, 0.0
+    for half in (counts.now, counts.old):
+        if half is not None and half.contacts is not None:
+            calls += half.contacts.calls
+            again += half.contacts.genuine
+    return again >= _SPEAKS and again >= _SPEAKS_SHARE * calls
 
 
 def _figures(talk: TalkCounts | None, contacts: Contacts | None) -> dict[str, float]:

@@ -115,6 +115,11 @@ def _evidence_english(figures: dict[str, float]) -> str:
             f"; {figures['answered']:.0%} of the calls were answered and"
             f" {figures['long talks']:.1%} led to a talk of a minute"
         )
+    if "first calls of each number" in figures:
+        text += (
+            f"; of {_count(figures['first calls of each number'])} first calls of each number to"
+            f" strangers, {figures.get('of them long talks', 0):.1%} led to a talk of a minute"
+        )
     aged = figures.get("displays seen on an earlier day", 0)
     if aged:
         known = figures.get("of them to a callee called on an earlier day", 0)
@@ -132,6 +137,11 @@ def _evidence_chinese(figures: dict[str, float]) -> str:
     if "answered" in figures and "long talks" in figures:
         text += (
             f"；接通率为 {figures['answered']:.0%}，通话满一分钟的占 {figures['long talks']:.1%}"
+        )
+    if "first calls of each number" in figures:
+        text += (
+            f"；各号码最初打给陌生人的 {_count(figures['first calls of each number'])} 次呼叫中"
+            f"，通话满一分钟的占 {figures.get('of them long talks', 0):.1%}"
         )
     aged = figures.get("displays seen on an earlier day", 0)
     if aged:

@@ -248,16 +248,21 @@ class HonestTalk(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             who are expected and have little to say: taxis, couriers, alarms.
         label: chance that an honest caller who sits at both bounds is ever suspected; refuse:
             likewise, found. floor: where the tests begin anew.
+        first_calls: of each number, to strangers, that are tested by themselves. first_label,
+            first_refuse: chances as above; lower, because it is a test beside the other.
     """
 
     seconds: int = 60
     honest_long: float = 0.12
     pool_long: float = 0.035
-    honest_answered: float = 0.75
-    pool_answered: float = 0.6
+    honest_answered: float = 0.7
+    pool_answered: float = 0.55
     label: float = 0.05
     refuse: float = 1e-4
     floor: float = -6.0
+    first_calls: int = 4
+    first_label: float = 0.01
+    first_refuse: float = 1e-5
 
 
 class HonestRepeats(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -286,6 +291,8 @@ class Strangers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         mobile: of a mobile number, which a person holds: a courier has 160. It is lowered.
         other: of any other. A census looks the same, so that it is labelled only, and lowered
             where talk tells that it is none.
+        persistent: likewise of one that calls again whom it did not reach, as censuses do and
+            robots do not: of whose calls a share of `retried` or more is to the same people.
         most_displays: of keys with at most so many displays.
         within_hours: share of the calls within the last three hours, at most, of any but a mobile
             number.
@@ -294,6 +301,8 @@ class Strangers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     mobile: float = 280.0
     other: float = 700.0
+    persistent: float = 1_200.0
+    retried: float = 0.05
     most_displays: int = 12
     within_hours: float = 0.75
     talk: int = 50
@@ -492,6 +501,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         for test in (self.talk, self.repeats):
             if not (0 < test.refuse <= test.label < 1 and test.floor < 0):
                 raise ConfigError("talk, repeats: 0 < refuse <= label < 1 and floor < 0 expected")
+        if not 0 < self.talk.first_refuse <= self.talk.first_label < 1:
+            raise ConfigError("talk: 0 < first_refuse <= first_label < 1 expected")
         if self.max_keys < 16 or self.established < 1 or min(self.max_backlog, self.cap) < 0:
             raise ConfigError(
                 "max_keys: 16 or more; established: 1 or more; max_backlog, cap: 0 or more"

@@ -28,10 +28,9 @@ from zhenxian.verifier.analytics import AS_USUAL, PooledVerifying
 
 SIGNING, VERIFYING = "signing", "verifying"
 MAX_KEYS: Final = 1_000_000  # of which figures are kept; those after it are counted together
+MAX_IN_PROGRESS: Final = 200_000  # calls; of more the one that would end first is taken for over
 _CACHED: Final = 65_536
 _EXPIRE_EVERY: Final = 3_600  # seconds of the calls' clock
-_NOTHING: Final[list[Finding | None]] = [None, None]
-_NOTHING_ALONE: Final[list[Finding | None]] = [None]
 _UNKNOWN: Final = "unknown"
 _RECORDS: Final = "call records"  # who passes complaints on
 
@@ -167,16 +166,23 @@ class Replay:
         told = keys
         if binding is not None and caller is not None:
             told = (*keys, agent(binding.platform, caller))
+        finding, clear = self._detector.finding, True
+        for key in told:
+            if finding(key, at) is not None:
+                clear = False
         found = None
-        if any(self._detector.finding(key, at) is not None for key in told):
+        if not clear:
             call = self._call(row)
             found = against(keys, self._detector, self._registry, at, binding, caller, call=call)
-        refuses = found is not None and found.state is State.POOLED
-        lowers = refuses or (found is not None and found.lowers)
-        if found is not None and not refuses:
-            refuses = over_cap(found, self._detector, at)
-        for key in told:
-            self._tally(key, SIGNING).add(found, refuses=refuses, lowers=lowers)
+        if found is None:
+            for key in told:
+                self._tally(key, SIGNING).calls += 1
+        else:
+            pooled = found.state is State.POOLED
+            refuses = pooled or over_cap(found, self._detector, at)
+            lowers = pooled or found.lowers
+            for key in told:
+                self._tally(key, SIGNING).add(found, refuses=refuses, lowers=lowers)
         bound = binding is not None
         self._detector.observe(
             Observation(
@@ -205,12 +211,19 @@ class Replay:
             keys = _pair(KeyKind.SIGNER, f"{row.spc}/{row.origid}", KeyKind.SPC, row.spc)
         else:
             keys = _alone(KeyKind.SPC, row.spc)
-        finding = self._detector.finding
-        own = [finding(key, at) for key in keys]
-        if own in (_NOTHING, _NOTHING_ALONE):
+        finding, clear = self._detector.finding, True
+        for key in keys:
+            if finding(key, at) is not None:
+                clear = False
+        if clear:
+            tallies = self.tallies
             for key in keys:
-                self._tally(key, VERIFYING).calls += 1
+                tally = tallies.get(key)
+                if tally is None:
+                    tally = self._tally(key, VERIFYING)
+                tally.calls += 1
         else:
+            own = [finding(key, at) for key in keys]
             found = against(keys, self._detector, self._registry, at, None, None, AS_USUAL.weight)
             for key, its in zip(keys, own, strict=True):
                 stands = found if key.kind is KeyKind.SIGNER else its
@@ -268,6 +281,8 @@ class Replay:
         contact = self._detector.met(row.orig, row.dest, answered=answered, seconds=row.seconds)
         self._number += 1
         heappush(self._ends, (at + (row.seconds or 0), self._number, contact, keys))
+        if len(self._ends) > MAX_IN_PROGRESS:
+            self._end(heappop(self._ends))
 
     def _complained(self, row: Row, at: int) -> None:
         """The callee complains of the call, once it is over."""

@@ -6,6 +6,7 @@ import csv
 import gc
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Final, TextIO
 
@@ -124,38 +125,27 @@ def _rows(file: TextIO, country: str | None) -> Iterator[Row]:
             raise ConfigError(f"there is no column {name!r}; there are {', '.join(KNOWN)}")
         if header.count(name) > 1:
             raise ConfigError(f"the column {name} is there twice")
-    at, orig, dest = (header.index(name) for name in NEEDED)
-    cell = [_cell(header, name) for name in KNOWN[len(NEEDED) :]]
-    access, customer, spc, origid, caller, answered, seconds, complaint = cell
-    number = _numbers(country)
+    # A column that is not there is an empty cell behind the last one.
+    width, places = len(header), [header.index(name) if name in header else -1 for name in KNOWN]
+    cells, number, called = itemgetter(*places), _numbers(country), _callees(country)
     for line, row in enumerate(reader, 2):
         if not row:
             continue
+        if len(row) < width:
+            raise ConfigError(f"line {line}: {len(row)} cells, of {width} in the header line")
+        row.append("")
         try:
-            who = caller(row)
+            at, orig, dest, access, customer, spc, origid, caller, told, talked, complaint = cells(
+                row
+            )
             yield Row(
-                float(row[at]), number(row[orig]), number(row[dest]),
-                access(row), customer(row), spc(row), origid(row),
-                number(who) if who else None,
-                _flag(answered(row)), _seconds(seconds(row)), complaint(row) == "1",
+                float(at), number(orig), called(dest), access, customer, spc, origid,
+                number(caller) if caller else None,
+                (None if not told else True if told == "1" else _flag(told)),
+                None if not talked else _seconds(talked), complaint == "1",
             )  # fmt: skip
-        except (ValueError, IndexError, ParseError, OverflowError) as error:
+        except (ValueError, ParseError, OverflowError) as error:
             raise ConfigError(f"line {line}: {error}") from None
-
-
-def _cell(header: list[str], name: str) -> Callable[[list[str]], str]:
-    if name not in header:
-        return _nothing
-    place = header.index(name)
-
-    def cell(row: list[str]) -> str:
-        return row[place]
-
-    return cell
-
-
-def _nothing(_: list[str]) -> str:
-    return ""
 
 
 def _numbers(country: str | None) -> Callable[[str], TN]:
@@ -166,17 +156,22 @@ def _numbers(country: str | None) -> Callable[[str], TN]:
     return number
 
 
-def _flag(text: str) -> bool | None:
-    if not text:
-        return None
+def _callees(country: str | None) -> Callable[[str], TN]:
+    """Of numbers that seldom come again, which are not kept."""
+
+    def number(text: str) -> TN:
+        return TN.parse(text, country, "number")
+
+    return number
+
+
+def _flag(text: str) -> bool:
     if text not in ("0", "1"):
         raise ValueError(f"answered: 1 or 0 expected, not {text!r}")
     return text == "1"
 
 
-def _seconds(text: str) -> int | None:
-    if not text:
-        return None
+def _seconds(text: str) -> int:
     seconds = int(float(text))
     if seconds < 0:
         raise ValueError(f"seconds: {text!r} is below 0")

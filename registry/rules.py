@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from zhenxian.analytics.model import KeyKind
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
+from zhenxian.registry.complaint import Complaint
 from zhenxian.registry.journal import (
     EXISTING,
     Change,
@@ -29,7 +30,6 @@ from zhenxian.registry.model import (
     BindingModel,
     CalleeRefusal,
     Clearing,
-    Complaint,
     Exemption,
     Holding,
     Kind,

@@ -54,6 +54,9 @@ class Dialled(NamedTuple):
             one of the caller's numbers.
         customer: of whom, where many share the access; -1 for none.
         caller: the own number behind a privacy number that a live binding permits.
+        misused: by somebody who had hijacked the caller's switchboard.
+        resold: the numbers are a reseller's, who has others of the caller's accesses, too.
+        origid: tells tokens apart where each has one of its own; -1 elsewhere.
     """
 
     at: float
@@ -64,6 +67,9 @@ class Dialled(NamedTuple):
     seat: int = 0
     customer: int = -1
     caller: TN | None = None
+    misused: bool = False
+    origid: int = -1
+    resold: bool = False
 
 
 BACK = -1

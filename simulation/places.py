@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from functools import lru_cache
 from itertools import accumulate
 from random import Random
@@ -75,7 +76,8 @@ class Places(Struct, frozen=True):
 
     def draw(self, random: Random) -> Place:
         """A place, as often as it has people."""
-        return random.choices(self.all, cum_weights=self._cumulated)[0]
+        weights = self._cumulated
+        return self.all[bisect(weights, random.random() * weights[-1], 0, len(weights) - 1)]
 
     def several(self, random: Random, count: int) -> list[Place]:
         """Distinct places, drawn by weight; all when there are not so many."""

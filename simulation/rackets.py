@@ -13,13 +13,14 @@ from typing import Final
 from zhenxian.core.tn import TN
 from zhenxian.simulation.businesses import HONEST, business
 from zhenxian.simulation.dialling import BACK, Cast, Dialled, Maker, in_order, seconds
+from zhenxian.simulation.flow import DAY
 from zhenxian.simulation.places import places
 
 _BACK: Final = 0.02
 _LATER: Final = (1_800.0, 14_400.0)  # seconds until somebody calls back
 
 
-class _Pitch:
+class Pitch:
     """How callees take one racket's calls."""
 
     def __init__(self, cast: Cast) -> None:
@@ -50,7 +51,7 @@ def _pool(
     accesses: int = 1,
 ) -> list[Dialled]:
     """Numbers of the whole country; a share of callees is shown one of the own city."""
-    random, country, pitch = cast.random, places("CN"), _Pitch(cast)
+    random, country, pitch = cast.random, places("CN"), Pitch(cast)
     share = cast.between(*local)
     held: list[tuple[TN, int]] = []
     of: dict[str, list[tuple[TN, int]]] = {}
@@ -65,12 +66,12 @@ def _pool(
         here = of.get(place.name) if random.random() < share else None
         display, seat = random.choice(here or held)
         made += pitch.call(at, display, place.person(random), seat)
-    return in_order(made)
+    return in_order([call._replace(resold=accesses > 1) for call in made])
 
 
 def _one_number(cast: Cast, *, count: int, calls: float, mobile: bool) -> list[Dialled]:
     """A robot on few numbers, each busy; callees anywhere, each once."""
-    random, country, pitch = cast.random, places("CN"), _Pitch(cast)
+    random, country, pitch = cast.random, places("CN"), Pitch(cast)
     home = country.draw(random)
     make = home.mobile_number if mobile else home.fixed_number
     numbers = [make(random) for _ in range(count)]
@@ -82,7 +83,7 @@ def _one_number(cast: Cast, *, count: int, calls: float, mobile: bool) -> list[D
 
 def _one_city(cast: Cast, *, numbers: int, calls: tuple[float, float]) -> list[Dialled]:
     """Numbers of one city, and callees there, each once."""
-    random, country, pitch = cast.random, places("CN"), _Pitch(cast)
+    random, country, pitch = cast.random, places("CN"), Pitch(cast)
     home = country.draw(random)
     held = [home.fixed_number(random) for _ in range(numbers)]
     made: list[Dialled] = []
@@ -95,7 +96,7 @@ def _in_turn(
     cast: Cast, *, numbers: int, each: int, calls: tuple[float, float], own_city: bool
 ) -> list[Dialled]:
     """A few numbers, one after the other for some calls each: SIM cards in a box."""
-    random, country, pitch = cast.random, places("CN"), _Pitch(cast)
+    random, country, pitch = cast.random, places("CN"), Pitch(cast)
     home = country.draw(random)
     held = [home.mobile_number(random) for _ in range(numbers)]
     made: list[Dialled] = []
@@ -126,7 +127,7 @@ def _thrice(cast: Cast) -> list[Dialled]:
 
 def _rented(cast: Cast) -> list[Dialled]:
     """Bindings rented to 300 agents, who make 12 calls a day each; all strangers, anywhere."""
-    random, country, pitch = cast.random, places("CN"), _Pitch(cast)
+    random, country, pitch = cast.random, places("CN"), Pitch(cast)
     lent: list[TN] = [country.draw(random).mobile_number(random) for _ in range(500)]
     agents = [country.draw(random).mobile_number(random) for _ in range(300)]
     made: list[Dialled] = []
@@ -138,17 +139,24 @@ def _rented(cast: Cast) -> list[Dialled]:
 
 
 def _hijacked(cast: Cast) -> list[Dialled]:
-    """An office whose switchboard is used at night of the last day, with the office's numbers."""
-    random, country, pitch = cast.random, places("CN"), _Pitch(cast)
+    """An office whose switchboard is used in the night before the last day, with its numbers."""
+    random, country, pitch = cast.random, places("CN"), Pitch(cast)
     day = business(cast, HONEST["office with six lines"])
     own = sorted({call.display for call in day if call.seat != BACK})
-    last = max(call.at for call in day) // 86_400 * 86_400 + 17 * 3_600  # 1 in the morning
+    last = (max(call.at for call in day) // DAY - 1) * DAY + 17 * 3_600  # 1 in the morning
     night: list[Dialled] = []
     at = last
     while at < last + 4 * 3_600:
         at += random.expovariate(1 / 25)
-        night += pitch.call(at, random.choice(own), country.anybody(random))
+        made = pitch.call(at, random.choice(own), country.anybody(random))
+        night += [call._replace(misused=call.seat != BACK) for call in made]
     return in_order(day + night)
+
+
+def _minted(cast: Cast) -> list[Dialled]:
+    """A matched pool whose tokens have an origid of their own each."""
+    calls = _pool(cast, numbers=(500, 5_000), calls=(1_500.0, 4_000.0), local=(0.85, 1.0))
+    return [call._replace(origid=turn) for turn, call in enumerate(calls)]
 
 
 def _pools(local: tuple[float, float], accesses: int = 1, *, slow: bool = False) -> Maker:
@@ -165,6 +173,8 @@ DISHONEST: Final[dict[str, Callable[[Cast], list[Dialled]]]] = {
     "slow pool, unmatched": _pools((0.0, 0.0), slow=True),
     "matched pool over 20 accesses": _pools((0.85, 1.0), 20),
     "unmatched pool over 20 accesses": _pools((0.0, 0.0), 20),
+    "matched pool over 5 carriers": _pools((0.85, 1.0), 5),
+    "matched pool, an origid a call": _minted,
     "pool that mixes half real business": _mixed,
     "pool, each callee three times": _thrice,
     "robot, one mobile number": partial(_one_number, count=1, calls=1_000, mobile=True),

@@ -15,10 +15,11 @@ from msgspec import UNSET, Meta, UnsetType, defstruct
 from zhenxian.analytics.model import Measure
 from zhenxian.api.calls.answers import FindingAnswer
 from zhenxian.core.tn import TN
+from zhenxian.registry.complaint import Grievance
 from zhenxian.registry.kinds import NumberKind
 from zhenxian.registry.members import MEMBERS, Member
 from zhenxian.registry.meta import Form
-from zhenxian.registry.model import TYPES, Grievance, Kind
+from zhenxian.registry.model import TYPES, Kind
 
 Seconds: TypeAlias = Annotated[int, Meta(description="Seconds since the epoch.")]
 Following: TypeAlias = Annotated[

@@ -15,9 +15,10 @@ from zhenxian.api.reading import PlainRoute
 from zhenxian.api.schema import answered
 from zhenxian.core.errors import ParseError
 from zhenxian.core.reading import Reading
+from zhenxian.registry.complaint import Complaint, Grievance, complaint_id
 from zhenxian.registry.forms import row_of
 from zhenxian.registry.journal import VersionConflictError, put
-from zhenxian.registry.model import MOST_AHEAD, Complaint, Grievance, Kind, complaint_id
+from zhenxian.registry.model import MOST_AHEAD, Kind
 from zhenxian.registry.store import Records, RegistryStore
 
 MAX_COMPLAINTS: Final = 1_000  # in one request

@@ -1,57 +1,88 @@
 """Each kind of caller by itself: what becomes of how many, on which side, at which of their calls.
 
-A caller is drawn, driven through a detector of its own on each side, and written as one line; the
-figures are of callers, never of a population. Lines that are there already are not made again, so
-that a long evaluation goes on where it stopped.
+A caller is drawn, driven through detectors of its own on each side, with ends of calls reported and
+without, and written as one line each; the figures are of callers, never of a population.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from heapq import heappop, heappush
 from random import Random
+from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from zhenxian.analytics import Detector, Finding, Key, KeyKind, Observation, Policy, State
-from zhenxian.core.tn import TN
+from zhenxian.analytics import Detector, Finding, Key, KeyKind, Measure, Observation, Policy, State
+from zhenxian.analytics.counted import Contact
 from zhenxian.simulation.businesses import HONEST, maker
-from zhenxian.simulation.dialling import BACK, Cast, Dialled, Talk
+from zhenxian.simulation.dialling import BACK, Cast, Dialled, Maker, Talk
 from zhenxian.simulation.rackets import DISHONEST
+from zhenxian.simulation.successors import GIVEN, JUDGED_FROM, RETURNS
+from zhenxian.verifier.analytics import AS_USUAL, PooledVerifying
 
 SIGNING, VERIFYING = "signing", "verifying"
 SEEN = 0.35  # of a caller's calls, by the carrier that verifies
 _RINGING = 12  # seconds
-UNTOLD = "untold"
 COLD, WARM = "cold", "warm"
 DAYS = {COLD: 2, WARM: 10}
+_NIGHT: Final = "switchboard hijacked at night"
+_BY_DAY: Final = "hijacked switchboard, its own calls"
+HONEST_KINDS: Final = (*HONEST, *GIVEN, _BY_DAY)
+DISHONEST_KINDS: Final = (*DISHONEST, *RETURNS)
+_RESELLER: Final = Key(KeyKind.RESELLER, "r")
+_EXPIRE_EVERY: Final = 3_600  # seconds, as the service does now and then
+_NEVER: Final = 1e-300  # a chance that no evidence reaches
+
+
+def _without() -> dict[str, Policy]:
+    """Thresholds with one kind of evidence switched off in each; talk is off where it is untold."""
+    policy = Policy()
+    made = {
+        "repeats": replace(policy, repeats=replace(policy.repeats, label=_NEVER, refuse=_NEVER)),
+        "first calls": replace(
+            policy, talk=replace(policy.talk, first_label=_NEVER, first_refuse=_NEVER)
+        ),
+    }
+    for measure in Measure:
+        if measure not in (Measure.ORIGIDS, Measure.RATE, Measure.CONCURRENCY):
+            made[measure.value] = replace(policy, measures=policy.measures - {measure})
+    return made
+
+
+WITHOUT: Final = _without()
 
 
 class Case(Struct, frozen=True, order=True):
     """One caller under one condition.
 
     Attributes:
-        kind: of simulation.businesses or .rackets. index: of the caller, which is its seed.
+        kind: of HONEST_KINDS or DISHONEST_KINDS. index: of the caller, which is its seed.
         phase: COLD for two days from nothing known, WARM for ten days.
-        talk: a model of how long calls last, which is told when they end; "untold" for no ends.
+        talk: the model of how long calls last.
+        without: drive it once more with each kind of evidence switched off.
     """
 
     kind: str
     index: int
     phase: str
     talk: str
+    without: bool = False
 
     @property
     def name(self) -> str:
         """What tells it apart."""
-        return f"{self.kind}|{self.index}|{self.phase}|{self.talk}"
+        return f"{self.kind}|{self.index}|{self.phase}|{self.talk}{'|each' if self.without else ''}"
 
 
 class Outcome(Struct, frozen=True):
     """What became of a caller on one side.
 
     Attributes:
-        case: its name. calls: that were seen there.
+        case: its name. told: whether ends of calls were, with talk.
+        without: the evidence that was switched off; empty for none. calls: that were seen there.
         labelled, lowered, refused: its call at which that first was so; None for never.
         share: of its calls that would have been refused. lowered_share: refused or lowered.
         by: the measure that stood against the most calls; empty for none.
@@ -59,6 +90,8 @@ class Outcome(Struct, frozen=True):
 
     case: str
     side: str
+    told: bool
+    without: str
     calls: int
     labelled: int | None
     lowered: int | None
@@ -68,52 +101,85 @@ class Outcome(Struct, frozen=True):
     by: str = ""
 
 
+@lru_cache(1)
+def _makers() -> dict[str, Maker]:
+    makers: dict[str, Maker] = {name: maker(name) for name in HONEST}
+    return makers | GIVEN | {_BY_DAY: DISHONEST[_NIGHT]} | DISHONEST | RETURNS
+
+
 def calls_of(case: Case) -> list[Dialled]:
     """The caller's calls, and those of others to its numbers, in order of time."""
-    make = maker(case.kind) if case.kind in HONEST else DISHONEST[case.kind]
-    talk = Talk.MIXED if case.talk == UNTOLD else Talk(case.talk)
-    return make(Cast(Random(f"{case.kind}/{case.index}"), DAYS[case.phase], talk))
+    # What is drawn does not depend on the talk, but for how long calls last.
+    kind = _NIGHT if case.kind == _BY_DAY else case.kind
+    random = Random(f"{kind}/{case.index}")
+    return _makers()[case.kind](Cast(random, DAYS[case.phase], Talk(case.talk)))
+
+
+def judged(kind: str) -> Callable[[Dialled], bool]:
+    """Which calls count for the figures: the caller's own, and not those of whom it follows."""
+    if kind == _NIGHT:
+        return lambda call: call.misused
+    if kind == _BY_DAY:
+        return lambda call: call.seat != BACK and not call.misused
+    first = JUDGED_FROM if kind in GIVEN or kind in RETURNS else 0
+    return lambda call: call.seat >= first
 
 
 def evaluated(case: Case, policy: Policy | None = None) -> list[Outcome]:
-    """What becomes of one caller on both sides."""
-    calls, told = calls_of(case), case.talk != UNTOLD
+    """What becomes of one caller on both sides, with ends of calls told and not."""
+    calls = calls_of(case)
     seen = Random(f"{case.kind}/{case.index}/seen")
     some = [call for call in calls if seen.random() < SEEN]
+    policies = WITHOUT if case.without else {"": policy or Policy()}
     return [
-        _driven(case, SIGNING, calls, _signing, told, policy),
-        _driven(case, VERIFYING, some, _verifying, told, policy),
-    ]
+        _driven(case, side, part, observed, told, name, one)
+        for side, part, observed in (
+            (SIGNING, calls, _signing), (VERIFYING, some, _verifying)
+        )
+        for told in (True, False)
+        for name, one in policies.items()
+    ]  # fmt: skip
+
+
+@lru_cache(4_096)
+def _callers(seat: int, other: str) -> tuple[Key, ...]:
+    """The keys of a caller's call; `other` is whose it is where it is somebody else's.
+
+    What a caller splits over several accesses it has from one reseller, whose key is the last one.
+    """
+    if seat == BACK:
+        return Key(KeyKind.ACCESS, f"x-{other}"), Key(KeyKind.SUBJECT, f"y-{other}")
+    return Key(KeyKind.ACCESS, f"a-{seat}"), Key(KeyKind.SUBJECT, f"s-{seat}")
+
+
+@lru_cache(4_096)
+def _signers(seat: int, other: str) -> tuple[Key, ...]:
+    spc = "1001" if seat == BACK else f"{2_001 + seat}"
+    return Key(KeyKind.SIGNER, f"{spc}/{other}"), Key(KeyKind.SPC, spc)
 
 
 def _signing(call: Dialled) -> Observation:
-    if call.seat == BACK:
-        keys = (Key(KeyKind.ACCESS, f"x-{call.display}"), Key(KeyKind.SUBJECT, f"y-{call.display}"))
-    else:
-        keys = (
-            Key(KeyKind.ACCESS, f"a-{call.seat}"),
-            Key(KeyKind.SUBJECT, f"s-{call.seat}"),
-        )
-    if call.caller is not None:
-        keys = (*keys, Key(KeyKind.AGENT, f"s-{call.seat}/{call.caller}"))
-    bound = call.caller is not None
+    keys = _callers(call.seat, call.display if call.seat == BACK else "")
+    if call.resold and call.seat != BACK:
+        keys = (*keys, _RESELLER)
+    caller = call.caller
+    if caller is not None:
+        keys = (*keys, Key(KeyKind.AGENT, f"s-{call.seat}/{caller}"))
     return Observation(
-        at=int(call.at),
-        keys=keys,
-        display=call.display,
-        callee=call.callee,
-        bound=bound,
-        hidden_caller=call.caller,
-    )
+        at=int(call.at), keys=keys, display=call.display, callee=call.callee,
+        bound=caller is not None, hidden_caller=caller,
+    )  # fmt: skip
 
 
 def _verifying(call: Dialled) -> Observation:
-    spc = "1001" if call.seat == BACK else f"{2_001 + call.seat}"
-    origid = f"x-{call.display}" if call.seat == BACK else "o"
-    keys = (Key(KeyKind.SIGNER, f"{spc}/{origid}"), Key(KeyKind.SPC, spc))
+    if call.seat == BACK:
+        origid = f"x-{call.display}"
+    else:
+        origid = "o" if call.origid < 0 else f"o-{call.origid}"
     return Observation(
-        at=int(call.at), keys=keys, display=call.display, callee=call.callee, origid=origid
-    )
+        at=int(call.at), keys=_signers(call.seat, origid), display=call.display,
+        callee=call.callee, origid=origid,
+    )  # fmt: skip
 
 
 class _Watch:
@@ -146,31 +212,53 @@ def _driven(
     calls: Iterable[Dialled],
     observed: Callable[[Dialled], Observation],
     told: bool,
-    policy: Policy | None,
+    without: str,
+    policy: Policy,
 ) -> Outcome:
     detector = Detector(policy)
-    watch = _Watch()
-    running: list[tuple[int, int, Dialled, tuple[Key, ...]]] = []
+    observe, finding = detector.observe, detector.finding
+    watch, watched = _Watch(), judged(case.kind)
+    running: list[tuple[int, int, Contact, tuple[Key, ...]]] = []
+    expired = 0
     for number, call in enumerate(calls):
         one = observed(call)
+        if one.at >= expired + _EXPIRE_EVERY:
+            expired = one.at
+            detector.expire(one.at)
         while running and running[0][0] <= one.at:
             _end(detector, *heappop(running))
-        if call.seat != BACK:
-            watch.add(_worst(detector, one, side))
-        detector.observe(one)
+        if watched(call):
+            clear = True
+            for key in one.keys:
+                if finding(key, one.at) is not None:
+                    clear = False
+            watch.add(None if clear else _worst(detector, one, side))
+        observe(one)
         if told and call.seat != BACK:
-            heappush(running, (one.at + _RINGING + call.seconds, number, call, one.keys))
+            contact = detector.met(
+                call.display, call.callee, answered=call.answered, seconds=call.seconds
+            )
+            heappush(running, (one.at + _RINGING + call.seconds, number, contact, one.keys))
     by = max(watch.by, key=watch.by.__getitem__, default="")
     return Outcome(
-        case.name, side, watch.calls, watch.first.get("labelled"), watch.first.get("lowered"),
-        watch.first.get("refused"), watch.refused / max(watch.calls, 1),
-        watch.lowered / max(watch.calls, 1), by,
+        case.name, side, told, without, watch.calls, watch.first.get("labelled"),
+        watch.first.get("lowered"), watch.first.get("refused"),
+        watch.refused / max(watch.calls, 1), watch.lowered / max(watch.calls, 1), by,
     )  # fmt: skip
 
 
 def _worst(detector: Detector, one: Observation, side: str) -> Finding | None:
-    keys = one.keys if side == SIGNING else one.keys[:1]  # of an SPC alone calls are labelled only
+    keys = one.keys if side == SIGNING else one.keys[:1]
+    if keys[-1] == _RESELLER and not any(detector.resembles(key) for key in keys[:-1]):
+        keys = keys[:-1]  # what is found of all together is not this one's
     found = [detector.finding(key, one.at) for key in keys]
+    if side == VERIFYING:
+        carrier = detector.finding(one.keys[1], one.at)
+        if carrier is not None and not detector.known(one.keys[0], one.at):
+            fails = AS_USUAL.on(carrier) is PooledVerifying.FAIL  # else calls are labelled only
+            found.append(
+                carrier if fails else replace(carrier, state=State.SUSPECTED, lowers=False)
+            )
     if one.bound:
         found = [
             seen
@@ -184,8 +272,7 @@ def _worst(detector: Detector, one: Observation, side: str) -> Finding | None:
     )
 
 
-def _end(detector: Detector, at: int, _: int, call: Dialled, keys: tuple[Key, ...]) -> None:
-    display, callee = TN(call.display), TN(call.callee)
-    contact = detector.met(display, callee, answered=call.answered, seconds=call.seconds)
-    for key in keys[:2]:
-        detector.ended(key, at, contact)
+def _end(detector: Detector, at: int, _: int, contact: Contact, keys: tuple[Key, ...]) -> None:
+    for key in keys:
+        if key.kind is not KeyKind.AGENT:
+            detector.ended(key, at, contact)

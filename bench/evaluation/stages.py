@@ -11,10 +11,11 @@ where it was. Seeds from 1,000 on chose no threshold.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -24,49 +25,72 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from bench.evaluation.figures import proportion
-from bench.evaluation.kinds import COLD, UNTOLD, WARM, Case, Outcome, evaluated
+from bench.evaluation.kinds import (
+    COLD,
+    DISHONEST_KINDS,
+    HONEST_KINDS,
+    SIGNING,
+    VERIFYING,
+    WARM,
+    WITHOUT,
+    Case,
+    Outcome,
+    evaluated,
+)
 from bench.evaluation.report import Sheet
-from zhenxian.simulation.businesses import HONEST, MANY_CITIES
+from zhenxian.simulation.businesses import MANY_CITIES
 from zhenxian.simulation.dialling import Talk
-from zhenxian.simulation.rackets import DISHONEST
 
 FIRST_SEED = 1_000  # thresholds were chosen on smaller ones
 _WIDTH = 200  # of tables where nobody looks
 _WAITING = 8  # cases that wait for a worker
-_HEAVY = 10  # callers of a kind over ten days
+_BETWEEN = 5  # callers of a kind for one over ten days
+_SAME = 0.02  # of calls let through, below which a difference is none
 
 
-class Size(msgspec.Struct, frozen=True):
-    """How many callers of each kind; of `many`, those with many numbers in many cities."""
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """How many callers of each kind.
+
+    Attributes:
+        many: of kinds with many numbers in many cities. others: of the rest.
+        warm: over ten days. without: dishonest ones, with each kind of evidence switched off.
+        every_talk: each caller under every model of talk time; else they alternate.
+    """
 
     many: int
     others: int
     warm: int
-    every_talk: bool
+    without: int
+    every_talk: bool = False
 
 
-USUAL = Size(many=200, others=60, warm=_HEAVY, every_talk=False)
-FULL = Size(many=1_000, others=1_000, warm=100, every_talk=True)
+USUAL = Size(many=200, others=60, warm=8, without=8)
+FULL = Size(many=1_000, others=1_000, warm=100, without=60, every_talk=True)
 
 
 def cases(size: Size) -> Iterator[Case]:
     """All, in an order in which a part of them says something of each kind."""
     models = [talk.value for talk in Talk]
     for index in range(max(size.many, size.others)):
-        for kind in (*HONEST, *DISHONEST):
+        for kind in (*HONEST_KINDS, *DISHONEST_KINDS):
             if index >= (size.many if kind in MANY_CITIES else size.others):
                 continue
-            told = models if size.every_talk else [models[index % len(models)]]
-            for talk in (*told, UNTOLD):
+            for talk in models if size.every_talk else [models[index % len(models)]]:
                 yield Case(kind, FIRST_SEED + index, COLD, talk)
-                if index < size.warm:
-                    yield Case(kind, FIRST_SEED + index, WARM, talk)
+            # What takes long comes in between.
+            turn, later = divmod(index, _BETWEEN)
+            talks = models if size.every_talk else [models[turn % len(models)]]
+            for talk in talks if not later else ():
+                if turn < size.warm:
+                    yield Case(kind, FIRST_SEED + turn, WARM, talk)
+                if turn < size.without and kind in DISHONEST_KINDS:
+                    yield Case(kind, FIRST_SEED + turn, COLD, talk, without=True)
 
 
 def run(size: Size, path: Path, workers: int) -> list[Outcome]:
     """What became of all of them; those on file are not made again."""
     done = list(read(path))
-    names = {one.case for one in done}
+    names = {one.case for one in done}  # of each all lines were written at once
     todo = [case for case in cases(size) if case.name not in names]
     wanted = {case.name for case in cases(size)}
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -77,46 +101,52 @@ def run(size: Size, path: Path, workers: int) -> list[Outcome]:
     ):
         task = bar.add_task("", total=len(todo))
         queue = iter(todo)
-        running = [pool.submit(evaluated, case) for case in islice(queue, workers * _WAITING)]
+        running = {pool.submit(evaluated, case) for case in islice(queue, workers * _WAITING)}
         while running:
-            outcomes = running.pop(0).result()
-            file.write(b"".join(msgspec.json.encode(one) + b"\n" for one in outcomes))
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            for one in ended:
+                outcomes = one.result()
+                file.write(b"".join(msgspec.json.encode(line) + b"\n" for line in outcomes))
+                done += outcomes
+                bar.advance(task)
             file.flush()
-            done += outcomes
-            bar.advance(task)
-            running += [pool.submit(evaluated, case) for case in islice(queue, 1)]
+            running |= {pool.submit(evaluated, case) for case in islice(queue, len(ended))}
     return [one for one in done if one.case in wanted]
 
 
 def read(path: Path) -> Iterator[Outcome]:
-    """Outcomes on file; a last line that was cut off is left."""
-    if path.exists():
-        for line in path.read_bytes().split(b"\n"):
-            try:
-                yield msgspec.json.decode(line, type=Outcome)
-            except msgspec.MsgspecError:
-                continue
+    """Outcomes on file; of a case that was cut off nothing is taken."""
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    found: dict[str, dict[tuple[str, bool, str], Outcome]] = defaultdict(dict)
+    for line in lines:
+        try:
+            one = msgspec.json.decode(line, type=Outcome)
+        except msgspec.MsgspecError:
+            continue
+        found[one.case][one.side, one.told, one.without] = one
+    for case, outcomes in found.items():
+        if len(outcomes) == 4 * (len(WITHOUT) if case.endswith("|each") else 1):
+            yield from outcomes.values()
 
 
 def sheet(outcomes: Iterable[Outcome], *, honest: bool) -> Sheet:
     """The table of the honest, or of the others; a row for each kind, side and condition."""
+    kinds = HONEST_KINDS if honest else DISHONEST_KINDS
     rows: dict[tuple[str, str, str, str], list[Outcome]] = defaultdict(list)
     for one in outcomes:
-        kind, _, phase, talk = one.case.split("|")
-        if (kind in HONEST) is honest:
-            told = "no" if talk == UNTOLD else "yes"
-            rows[(kind, one.side, phase, told)].append(one)
+        kind, _, phase, *_ = one.case.split("|")
+        if kind in kinds and not one.without:
+            rows[kind, one.side, phase, "yes" if one.told else "no"].append(one)
     made = Sheet(
         "honest" if honest else "dishonest",
         "Honest callers" if honest else "Others",
         ("kind", "side", "days", "talk told", "callers", "labelled", "lowered", "refused",
          "calls until labelled", "calls until refused", "let through"),
     )  # fmt: skip
-    order = [*HONEST, *DISHONEST]
-    for key in sorted(rows, key=lambda row: (order.index(row[0]), row[1:])):
+    for key in sorted(rows, key=lambda row: (kinds.index(row[0]), row[1:3], row[3] == "no")):
         found = rows[key]
         shares = [
-            proportion(sum(getattr(one, name) is not None for one in found), len(found))
+            proportion(_count(found, name), len(found))
             for name in ("labelled", "lowered", "refused")
         ]
         until = [_until(found, name) for name in ("labelled", "refused")]
@@ -128,6 +158,77 @@ def sheet(outcomes: Iterable[Outcome], *, honest: bool) -> Sheet:
             labelled=shares[0], lowered=shares[1], refused=shares[2], let_through=let,
         )  # fmt: skip
     return made
+
+
+def page(outcomes: Iterable[Outcome], *, honest: bool) -> Sheet:
+    """The same in few words: callers, of them labelled, lowered, refused, and the last's bound."""
+    kinds = HONEST_KINDS if honest else DISHONEST_KINDS
+    cells: dict[tuple[str, str], dict[tuple[str, bool], list[Outcome]]] = {}
+    for one in outcomes:
+        kind, _, phase, *_ = one.case.split("|")
+        if kind in kinds and not one.without:
+            row = cells.setdefault((phase, kind), defaultdict(list))
+            row[one.side, one.told].append(one)
+    sides = [(side, told) for side in (SIGNING, VERIFYING) for told in (True, False)]
+    made = Sheet(
+        "page-honest" if honest else "page-dishonest",
+        "Honest callers" if honest else "Others",
+        ("days", "kind", *(f"{side}, {'told' if told else 'not told'}" for side, told in sides)),
+    )
+    for phase, kind in sorted(cells, key=lambda row: (row[0], kinds.index(row[1]))):
+        row = cells[phase, kind]
+        made.add(phase, kind, *(_cell(row.get(one, []), honest=honest) for one in sides))
+    return made
+
+
+def _cell(found: list[Outcome], *, honest: bool) -> str:
+    if not found:
+        return "-"
+    counts = [_count(found, name) for name in ("labelled", "lowered", "refused")]
+    told = f"{len(found)}: {', '.join(map(str, counts))}"
+    if honest:
+        return f"{told} ({proportion(counts[2], len(found)).high:.1%})"
+    let = sum(one.share for one in found) / len(found)
+    return f"{told}; {_until(found, 'labelled')}, {_until(found, 'refused')}; {1 - let:.0%}"
+
+
+def added(outcomes: Iterable[Outcome]) -> Sheet:
+    """What each kind of evidence adds: lowered and refused with all of it, and without one."""
+    everything: dict[tuple[str, str, bool], Outcome] = {}
+    without: list[Outcome] = []
+    for one in outcomes:
+        if one.without:
+            without.append(one)
+        elif one.case.split("|")[0] in DISHONEST_KINDS:
+            everything[one.case, one.side, one.told] = one
+    rows: dict[tuple[str, str, str, bool], list[tuple[Outcome, Outcome]]] = defaultdict(list)
+    for one in without:
+        case = one.case.removesuffix("|each")
+        whole = everything.get((case, one.side, one.told))
+        if whole is not None:
+            kind = case.split("|")[0]
+            rows[kind, one.without, one.side, one.told].append((whole, one))
+    made = Sheet(
+        "evidence",
+        "What each kind of evidence adds; where it adds nothing there is no row",
+        ("kind", "without", "side", "talk told", "callers", "lowered", "refused", "let through"),
+    )
+    for key in sorted(rows, key=lambda row: (DISHONEST_KINDS.index(row[0]), row[1:])):
+        whole, left = zip(*rows[key], strict=True)
+        counts = [(_count(whole, name), _count(left, name)) for name in ("lowered", "refused")]
+        let = [1 - sum(one.share for one in each) / len(each) for each in (whole, left)]
+        if any(before != after for before, after in counts) or abs(let[0] - let[1]) >= _SAME:
+            kind, name, side, told = key
+            made.add(
+                kind, name, side, "yes" if told else "no", str(len(whole)),
+                *(f"{before} → {after}" for before, after in counts),
+                f"{let[0]:.0%} → {let[1]:.0%}",
+            )  # fmt: skip
+    return made
+
+
+def _count(found: Iterable[Outcome], name: str) -> int:
+    return sum(getattr(one, name) is not None for one in found)
 
 
 def _share(value: float, high: float, of: int) -> str:
@@ -146,19 +247,25 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--full", action="store_true", help="1,000 callers of each kind")
     parser.add_argument("--callers", type=int, help="so many of each kind instead")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--tables", action="store_true", help="only print what is on file")
     parser.add_argument("--folder", type=Path, default=Path("build"), help="where results go")
     given = parser.parse_args(arguments)
     size = FULL if given.full else USUAL
     if given.callers is not None:
-        size = Size(given.callers, given.callers, min(given.callers, size.warm), size.every_talk)
+        size = Size(
+            many=given.callers, others=given.callers, warm=min(given.callers, size.warm),
+            without=min(given.callers, size.without), every_talk=size.every_talk,
+        )  # fmt: skip
     given.folder.mkdir(exist_ok=True, parents=True)
     name = "eval-full" if given.full else "eval-stages"
-    outcomes = run(size, given.folder / f"{name}.jsonl", given.workers)
+    path = given.folder / f"{name}.jsonl"
+    outcomes = list(read(path)) if given.tables else run(size, path, given.workers)
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
-    sheets = [sheet(outcomes, honest=honest) for honest in (True, False)]
+    sheets = [*(sheet(outcomes, honest=honest) for honest in (True, False)), added(outcomes)]
     for one in sheets:
         one.show(console)
+    sheets += [page(outcomes, honest=honest) for honest in (True, False)]
     (given.folder / f"{name}.md").write_text("\n".join(one.markdown() for one in sheets))
     calls = sum(one.calls for one in outcomes)
     console.print(f"{len(outcomes):,} callers and sides, {calls:,} calls; {given.folder}/{name}.md")

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from zhenxian.analytics.detector import Detector
 from zhenxian.analytics.thresholds import DAY
-from zhenxian.registry.model import Complaint
+from zhenxian.registry.complaint import Complaint
 
 _MOST: Final = 100_000  # complaints of the last days that are counted after a restart
 _WAITING: Final = 10_000  # complaints of calls that nobody saw yet

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Final
 
+from zhenxian.registry.complaint import Complaint, complaint_id
 from zhenxian.registry.journal import dumps
 from zhenxian.registry.model import (
     Access,
     Clearing,
-    Complaint,
     Exemption,
     Kind,
     Order,
@@ -17,7 +17,6 @@ from zhenxian.registry.model import (
     Reseller,
     Subject,
     clearing_id,
-    complaint_id,
 )
 from zhenxian.registry.orders import OrderIndex
 from zhenxian.stores.sqlite.connection import Connection

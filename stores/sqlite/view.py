@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from zhenxian.core.tn import TN
+from zhenxian.registry.complaint import Complaint
 from zhenxian.registry.model import (
     MAX_CHAIN,
     Access,
     Binding,
     CalleeRefusal,
     Clearing,
-    Complaint,
     Exemption,
     Holding,
     Kind,

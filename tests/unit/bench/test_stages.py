@@ -6,21 +6,32 @@ import msgspec
 import pytest
 
 from bench.evaluation import stages
-from bench.evaluation.kinds import COLD, SIGNING, UNTOLD, VERIFYING, Case, calls_of, evaluated
-from bench.evaluation.stages import Size, cases, main, read, sheet
+from bench.evaluation.kinds import (
+    COLD,
+    DISHONEST_KINDS,
+    HONEST_KINDS,
+    SIGNING,
+    VERIFYING,
+    WITHOUT,
+    Case,
+    calls_of,
+    evaluated,
+    judged,
+)
+from bench.evaluation.stages import FULL, USUAL, Size, added, cases, main, page, read, sheet
 from zhenxian.simulation.businesses import HONEST, MANY_CITIES
 from zhenxian.simulation.dialling import BACK, Talk, seconds
-from zhenxian.simulation.rackets import DISHONEST
 
+TALK = "exponential"
 SMALL = ("clinic", "enterprise, 12 offices", "slow pool, matched", "SIM box in its own city")
 
 
-@pytest.mark.parametrize("kind", [*HONEST, *DISHONEST])
+@pytest.mark.parametrize("kind", [*HONEST_KINDS, *DISHONEST_KINDS])
 def test_each_kind_calls_in_order_and_no_two_callers_are_alike(kind):
     if kind in HONEST and HONEST[kind].calls[0] > 1_200:
         pytest.skip("the same code as the others, and a second each")
-    one, other = (calls_of(Case(kind, index, COLD, UNTOLD)) for index in (1, 2))
-    assert one == calls_of(Case(kind, 1, COLD, UNTOLD))
+    one, other = (calls_of(Case(kind, index, COLD, TALK)) for index in (1, 2))
+    assert one == calls_of(Case(kind, 1, COLD, TALK))
     assert one != other
     assert [call.at for call in one] == sorted(call.at for call in one)
     assert all(call.answered or not call.seconds for call in one)
@@ -42,40 +53,94 @@ def test_kinds_with_many_cities_are_those_with_many_numbers():
     assert len(MANY_CITIES) >= 14
 
 
+def by_side(kind, index=1, **given):
+    return {(one.side, one.told): one for one in evaluated(Case(kind, index, COLD, TALK, **given))}
+
+
 def test_what_becomes_of_a_pool_and_of_a_business():
-    pool = {one.side: one for one in evaluated(Case("pool, matched", 1, COLD, "exponential"))}
-    assert set(pool) == {SIGNING, VERIFYING}
-    assert pool[SIGNING].labelled <= pool[SIGNING].lowered < pool[SIGNING].refused <= 400
-    assert pool[SIGNING].share > 0.8
-    assert pool[VERIFYING].calls < pool[SIGNING].calls / 2
-    bank = evaluated(Case("bank with 60 branches", 1, COLD, "exponential"))
-    assert [one.refused for one in bank] == [None, None]
+    pool = by_side("pool, matched")
+    assert set(pool) == {(side, told) for side in (SIGNING, VERIFYING) for told in (True, False)}
+    signing = pool[SIGNING, True]
+    assert signing.labelled <= signing.lowered < signing.refused <= 400
+    assert signing.share > 0.8
+    assert pool[VERIFYING, True].calls < signing.calls / 2
+    assert pool[SIGNING, False].refused is None
+    bank = by_side("bank with 60 branches")
+    assert [one.refused for one in bank.values()] == [None] * 4
+
+
+def test_of_who_comes_after_another_one_its_own_calls_are_judged():
+    for kind in ("returns, same numbers", "returns, same callees", "recycled number"):
+        calls = calls_of(Case(kind, 1, COLD, TALK))
+        counted = [call for call in calls if judged(kind)(call)]
+        assert counted
+        assert {call.seat for call in counted} == {1}
+        assert min(call.at for call in counted) > max(call.at for call in calls if call.seat == 0)
+    before, after = (
+        {call.display for call in calls_of(Case("recycled number", 1, COLD, TALK))
+         if call.seat == seat} for seat in (0, 1)
+    )  # fmt: skip
+    assert after & before
+    assert len(after) <= 8
+
+
+def test_a_hijacked_switchboard_is_told_by_its_nights_and_its_days():
+    kinds = "switchboard hijacked at night", "hijacked switchboard, its own calls"
+    calls = calls_of(Case(kinds[0], 1, COLD, TALK))
+    night, own = ([call for call in calls if judged(kind)(call)] for kind in kinds)
+    assert len(night) > 400
+    assert calls_of(Case(kinds[1], 1, COLD, TALK)) == calls
+    assert max(call.at for call in own) > max(call.at for call in night)
+    assert {call.display for call in night} <= {call.display for call in own}
+
+
+def test_each_kind_of_evidence_is_switched_off_in_turn():
+    whole = evaluated(Case("pool, matched", 1, COLD, TALK))
+    each = evaluated(Case("pool, matched", 1, COLD, TALK, without=True))
+    assert {one.without for one in each} == set(WITHOUT)
+    assert len(each) == 4 * len(WITHOUT)
+    assert {"repeats", "first calls", "strangers", "rotation", "local-presence"} <= set(WITHOUT)
+    rows = added([*whole, *each]).rows
+    assert any(row[1] == "repeats" and row[3] == "no" for row in rows)
+
+
+def test_sizes_are_those_that_are_asked_for():
+    for size, many in ((USUAL, 200), (FULL, 1_000)):
+        cold = [case for case in cases(size) if case.phase == COLD and not case.without]
+        for kind in MANY_CITIES:
+            assert len({case.index for case in cold if case.kind == kind}) >= many
+        assert {case.kind for case in cold} == {*HONEST_KINDS, *DISHONEST_KINDS}
+        assert {case.talk for case in cold} == {talk.value for talk in Talk}
+        assert any(case.phase != COLD for case in cases(size))
 
 
 def test_lines_that_are_there_are_not_made_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(stages, "HONEST", {name: HONEST[name] for name in SMALL[:2]})
-    monkeypatch.setattr(stages, "DISHONEST", {name: DISHONEST[name] for name in SMALL[2:]})
-    size = Size(many=1, others=1, warm=0, every_talk=False)
-    assert len(list(cases(size))) == 8
+    monkeypatch.setattr(stages, "HONEST_KINDS", SMALL[:2])
+    monkeypatch.setattr(stages, "DISHONEST_KINDS", SMALL[2:])
+    size = Size(many=1, others=1, warm=0, without=0)
+    assert len(list(cases(size))) == 4
     monkeypatch.setattr(stages, "USUAL", size)
     folder = ["--folder", str(tmp_path), "--workers", "1"]
     assert main(folder) == 0
     path = tmp_path / "eval-stages.jsonl"
     first = path.read_bytes()
-    assert len(first.splitlines()) == 16  # two sides each
+    assert len(first.splitlines()) == 16  # two sides each, with talk told and not
     cut = first.splitlines(keepends=True)
     path.write_bytes(b"".join(cut[:-2]) + cut[-2][:20] + b"\n")
     assert main(folder) == 0
     again = list(read(path))
     assert {one.case for one in again} == {case.name for case in cases(size)}
-    assert [msgspec.json.encode(one) for one in again[:14]] == first.splitlines()[:14]
+    kept = set(first.splitlines()[:12])
+    assert kept <= {msgspec.json.encode(one) for one in again}
+    assert len(again) == 16
     page = (tmp_path / "eval-stages.md").read_text()
     assert "| slow pool, matched | signing | cold | yes | 1 |" in page
 
 
 def test_a_table_tells_bounds_and_never_a_share_alone():
-    outcomes = evaluated(Case("clinic", 1, COLD, UNTOLD))
+    outcomes = evaluated(Case("clinic", 1, COLD, TALK))
     made = sheet(outcomes, honest=True)
-    assert made.rows[0][:5] == ("clinic", "signing", "cold", "no", "1")
+    assert made.rows[0][:5] == ("clinic", "signing", "cold", "yes", "1")
     assert made.rows[0][5] == "0 (at most 97.5%)"
     assert sheet(outcomes, honest=False).rows == []
+    assert page(outcomes, honest=True).rows[0][:3] == ("cold", "clinic", "1: 0, 0, 0 (97.5%)")

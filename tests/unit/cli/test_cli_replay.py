@@ -6,11 +6,12 @@ import csv
 import json
 from random import Random
 
+import msgspec
 import pytest
 from streams import CODES, NOON, number, numbers, somebody
 from typer.testing import CliRunner
 
-from zhenxian.analytics import Detector, Key, KeyKind
+from zhenxian.analytics import Detector, Key, KeyKind, Policy
 from zhenxian.calls import records
 from zhenxian.calls.records import Replay, Row
 from zhenxian.cli import app
@@ -172,3 +173,42 @@ def test_rows_out_of_order_are_told():
         told.add(Row(at, number("28", 1), number("28", 2), access="a"))
     assert told.late == 1
     assert told.tallies[Key(KeyKind.ACCESS, "a")].calls == 3
+
+
+def test_memory_is_bounded_whatever_the_rows_say(monkeypatch):
+    monkeypatch.setattr(records, "MAX_KEYS", 500)
+    monkeypatch.setattr(records, "MAX_IN_PROGRESS", 300)
+    detector = Detector(Policy(max_keys=400))
+    told = Replay(detector)
+    for turn in range(6_000):
+        # Each row another access, origid and display; no call of them ever ends.
+        name = f"a-{turn}"
+        told.add(
+            Row(
+                NOON + turn / 10, number(CODES[turn % 20], turn), number("21", turn + 1),
+                access="" if turn % 2 else name, spc=str(turn) if turn % 2 else "", origid=name,
+                answered=True, seconds=10**9,
+            )
+        )  # fmt: skip
+    assert len(told.tallies) == 500
+    assert told.untold > 8_000  # two keys for each row that was verified
+    assert len(told._ends) == 300
+    assert len(detector) <= 400
+    told.finish()
+    assert not told._ends
+
+
+def test_the_keys_of_a_row_take_no_more_memory_the_longer_the_records_are():
+    told, held = Replay(Detector()), numbers(Random(4), 5_000)
+    sizes = []
+    for turn in range(24_000):
+        code, display = held[turn * 7 % 5_000]
+        end = turn % 3 == 0
+        told.add(
+            Row(NOON + 4 * turn, display, somebody(Random(turn), code), access="one",
+                answered=end, seconds=40 if end else 0)
+        )  # fmt: skip
+        if turn % 8_000 == 7_999:
+            counts = told._detector._counting.table.get(Key(KeyKind.ACCESS, "one"))
+            sizes.append(len(msgspec.msgpack.encode(counts)))
+    assert sizes[2] < 1.2 * sizes[0]

@@ -62,8 +62,11 @@ EDGES = [0, 1, 2, 3, ORDER - 2, ORDER - 1, ORDER, ORDER + 1, PRIME - ORDER, PRIM
          PRIME + 1, 2**128, 2**255, 2**256 - 1]  # fmt: skip
 
 
-@pytest.mark.parametrize("r", [*EDGES, R, ORDER - R])
-@pytest.mark.parametrize("s", [*EDGES, S, ORDER - S])
+OWN = ["own", "mirrored"]  # named alike in each process of a run
+
+
+@pytest.mark.parametrize("r", [*EDGES, R, ORDER - R], ids=[*map(str, EDGES), *OWN])
+@pytest.mark.parametrize("s", [*EDGES, S, ORDER - S], ids=[*map(str, EDGES), *OWN])
 def test_no_value_out_of_its_range_is_believed(r, s):
     assert both(DIGEST, raw(r, s)) is (r == R and s in (S, ORDER - S))
 
@@ -88,6 +91,7 @@ def test_no_altered_bit_is_believed(bit):
         bytes(64),
         b"\xff" * 64,
     ],
+    ids=["none", "63", "65", "before", "twice", "der", "der of 64", "zeros", "ones"],
 )
 def test_nothing_but_64_octets_of_this_key_is_believed(signature):
     assert not both(DIGEST, signature)
