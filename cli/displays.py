@@ -16,10 +16,10 @@ from zhenxian.cli.common import Json, console, print_json
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Conduct: whose displays are used as a pool (打显), and by which figures.\n\n"
+    help="Conduct: whose displays come from a pool (打显), and the figures that show it.\n\n"
     "A key is access:ID or subject:ID (calls signed here), signer:SPC/ORIGID or spc:SPC (calls"
     " verified here), agent:PLATFORM/NUMBER (who calls behind a privacy number, 隐私号)."
-    " `zhenxian registry put exemptions` leaves a caller alone for longer. What is cleared after an"
+    " `zhenxian registry put exemptions` exempts a caller for longer. What is cleared after an"
     " objection stays on record.",
 )
 
@@ -44,7 +44,7 @@ def list_(
     api_key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
-    """Who is found suspected or pooled now.
+    """List the callers and signers that are suspected or pooled now.
 
     Example: zhenxian displays list --state pooled
     """
@@ -112,7 +112,7 @@ def clear(
 ) -> None:
     """Clear a key after an objection, on record. The same conduct is found again.
 
-    A caller may stand in the list twice, as access and as subject: each is cleared by itself.
+    A caller may be in the list twice, as access and as subject: clear each of them.
 
     Example: zhenxian displays clear access:bank-trunk --reason "new dialler, audited"
     """
@@ -137,7 +137,7 @@ def cleared(
     api_key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
-    """What was cleared after objections: whose, when, by whom, why, and what stood against it.
+    """List what was cleared after objections: key, when, by whom, why, and the findings.
 
     Example: zhenxian displays cleared --key access:bank-trunk
     """
