@@ -112,7 +112,7 @@ def clear(
 ) -> None:
     """Clear a key after an objection, on record. The same conduct is found again.
 
-    A caller may be in the list twice, as access and as subject: clear each of them.
+    A caller may stand in the list twice, as access and as subject: each is cleared by itself.
 
     Example: zhenxian displays clear access:bank-trunk --reason "new dialler, audited"
     """
