@@ -62,7 +62,7 @@ def losses_router(
     async def acknowledged(
         principal: Annotated[Principal, acknowledge], reason: Reason
     ) -> dict[str, Any]:
-        """From now on this node follows the records that Redis has; orders stay until given again."""
+        """From now on this node follows Redis' records; orders stay until they are given again."""
         losses = await registry.acknowledge_losses()
         if losses.count:
             _logger.warning(
