@@ -6,11 +6,13 @@ ARG BASE=docker.io/library/python:3.11-slim-bookworm@sha256:0bee7276f83efd4a1ee0
 FROM ${BASE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
-COPY requirements.lock ./
+COPY requirements.lock requirements-aws-lc.lock ./
+# --build-arg LOCK=requirements-aws-lc.lock adds AWS-LC, which signs in a quarter less time.
+ARG LOCK=requirements.lock
 # Whoever has an index of their own gives it as a secret: --secret id=pip,src=pip.conf.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     python3 -m venv /opt/zhenxian \
-    && /opt/zhenxian/bin/pip install --require-hashes -r requirements.lock
+    && /opt/zhenxian/bin/pip install --require-hashes -r "$LOCK"
 COPY pyproject.toml README.md LICENSE ./
 COPY analytics analytics
 COPY api api

@@ -3,7 +3,7 @@ PY := .venv/bin/python
 # A file's tests stay together, in one process: what they share is started once. What waits for
 # real servers comes first, so that no core is idle at the end.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
-.PHONY: help setup setup-dev run demo demo-sip test coverage unit lint format bare bench bench-sip bench-registry bench-stalls eval eval-full eval-structure mutants docs lock clean
+.PHONY: help setup setup-dev run demo demo-sip test coverage unit lint format bare bench bench-sip bench-registry bench-many bench-stalls eval eval-full eval-structure mutants docs lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -62,6 +62,11 @@ bench-sip: setup-dev ## What the service adds to a call through two Kamailios; w
 bench-registry: setup-dev ## The registry at 1, 10 and 100 million holdings; half an hour, 10 GB
 	@$(PY) -m bench.registry
 
+bench-many: setup-dev ## Two workers and a fleet's node against one process; what calls wait in an open loop
+	@scripts/peers bench
+	@$(PY) -m bench.many
+	@$(PY) -m bench.openloop
+
 bench-stalls: setup-dev ## How much administration slows calls; two minutes
 	@$(PY) -m bench.stalls
 
@@ -83,7 +88,8 @@ docs: setup-dev ## Regenerate the reference pages (settings, reasons, permission
 lock: setup-dev ## Resolve the dependencies anew
 	@$(PY) -m pip install -q uv
 	@.venv/bin/uv pip compile -q --upgrade --no-strip-extras --generate-hashes --python-version 3.11 --no-emit-index-url --extra build pyproject.toml -o requirements.lock
-	@.venv/bin/uv pip compile -q --upgrade --no-strip-extras --generate-hashes --python-version 3.11 --no-emit-index-url --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	@.venv/bin/uv pip compile -q --upgrade --no-strip-extras --generate-hashes --python-version 3.11 --no-emit-index-url --extra build --extra aws-lc --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	@.venv/bin/uv pip compile -q --upgrade --no-strip-extras --generate-hashes --python-version 3.11 --no-emit-index-url --extra build --extra aws-lc -c requirements.lock pyproject.toml -o requirements-aws-lc.lock
 	@.venv/bin/uv pip compile -q --upgrade --no-strip-extras --generate-hashes --python-version 3.11 --no-emit-index-url --group client -o requirements-client.lock
 
 clean: ## Remove what was built; keeps data/

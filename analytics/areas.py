@@ -1,8 +1,8 @@
 """Where a number belongs, by the data of the `phonenumbers` library (Google's libphonenumber).
 
 China: mobile prefixes of seven digits and fixed-line area codes to a city. Other countries: what
-the library knows of their area codes; most have none for mobile numbers. The library's table is
-read once, at the first question (half a second); nothing is ever fetched.
+the library knows of their area codes; most have none for mobile numbers. The table is read once, at
+the first question (analytics.prefixes); nothing is ever fetched.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final
 from zlib import crc32
 
+from zhenxian.analytics.prefixes import prefixes
 from zhenxian.core.tn import TN
 
 CELLS: Final = 256  # areas are folded into so many cells, so that a key's counts stay small
@@ -26,20 +27,13 @@ _MOBILE_DIGITS: Final = 13
 _MOBILE: Final = "861"  # of China, with 13 digits; Beijing's fixed lines have 12
 MOBILE_FROM: Final = 861_000_000  # their first nine digits, from and how many
 MOBILE_PLACES: Final = 1_000_000
-
-
-@lru_cache(maxsize=1)
-def _table() -> Mapping[str, Mapping[str, str]]:
-    # Half a second to import, which a process that judges no call need not wait for.
-    from phonenumbers.geodata import GEOCODE_DATA  # noqa: PLC0415
-
-    return GEOCODE_DATA
+MOBILE_LAST: Final = MOBILE_PLACES - 1
 
 
 @lru_cache(maxsize=_CACHED)
 def _by_short(digits: str) -> str | None:
     """Name of the area that the first digits of a number lead to, none of them beyond these."""
-    table = _table()
+    table = prefixes()
     for length in range(len(digits), _SHORTEST - 1, -1):
         names = table.get(digits[:length])
         if names is not None:
@@ -50,7 +44,7 @@ def _by_short(digits: str) -> str | None:
 def _by_prefix(tn: str) -> str | None:
     if len(tn) < LEAST_DIGITS:
         return None
-    table = _table()
+    table = prefixes()
     names = table.get(tn[:_LONGEST]) or table.get(tn[: _LONGEST - 1])
     return _by_short(tn[: _LONGEST - 2]) if names is None else _said(tn, names)
 
@@ -88,15 +82,18 @@ def area(tn: TN) -> str | None:
 def mobile_cells() -> array[int]:
     """Cells of China's mobile numbers by their first nine digits, less MOBILE_FROM.
 
-    2 MB that are read with one access, while the library's table takes half a dozen that no cache
-    of a processor holds. Made once, in half a second.
+    2 MB that are read with one access, while a look-up takes half a dozen that no cache of a
+    processor holds. Made once.
     """
-    cells = array("h", [NO_AREA]) * MOBILE_PLACES
-    beginnings = ((digits, names) for digits, names in _table().items() if digits[:3] == _MOBILE)
-    for digits, names in sorted(beginnings, key=lambda entry: len(entry[0])):
-        wide = 10 ** (_LONGEST - len(digits))
-        first = int(digits) * wide - MOBILE_FROM
-        cells[first : first + wide] = array("h", [_cell(_name(_said(digits, names)))]) * wide
+    cells, table = array("h", [NO_AREA]) * MOBILE_PLACES, prefixes()
+    known: dict[int, int] = {}  # cells by place
+    for length in range(len(_MOBILE), _LONGEST + 1):  # longer ones, which say more, come later
+        wide = 10 ** (_LONGEST - length)
+        for number, place in table.within(MOBILE_FROM // wide, (MOBILE_FROM + MOBILE_LAST) // wide):
+            if place not in known:
+                known[place] = _cell(_name(_said(_MOBILE, table.area(place))))
+            first = number * wide - MOBILE_FROM
+            cells[first : first + wide] = array("h", (known[place],)) * wide
     return cells
 
 

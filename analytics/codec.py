@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from zhenxian.analytics.areas import CELLS
 from zhenxian.analytics.counted import Contact, CountedCall
 from zhenxian.analytics.counts import KeyCounts
+from zhenxian.analytics.linkage import Mark
 from zhenxian.analytics.model import Finding, Key
 from zhenxian.core.errors import ZhenxianError
 
@@ -48,6 +49,7 @@ class Delta(Struct, array_like=True, kw_only=True):
     Attributes:
         sequence: when the node started, and number since. keys: named by their places in it.
         events: calls, as `event_of` writes them; marks: of each. ended: calls that are over.
+        linkage: marks of callers that were found; a release before leaves them.
     """
 
     version: int
@@ -59,6 +61,7 @@ class Delta(Struct, array_like=True, kw_only=True):
     findings: list[Finding]
     cleared: list[Key]
     marks: list[_Mark]
+    linkage: list[Mark] = []
 
 
 class Kept(Struct, array_like=True, kw_only=True):
@@ -130,6 +133,8 @@ _DELTA: Final = msgspec.msgpack.Decoder(Delta)
 _KEPT: Final = msgspec.msgpack.Decoder(_KeptAs)
 _KEY_COUNTS: Final = msgspec.msgpack.Decoder(KeyCounts)
 _FINDING: Final = msgspec.msgpack.Decoder(tuple[int, Finding])
+_LINKAGE: Final = msgspec.msgpack.Decoder(tuple[str, Mark])
+_LINKAGE_FORMAT: Final = "mark 1"  # no release takes it for a finding's
 
 
 def write_delta(delta: Delta) -> bytes:
@@ -140,6 +145,20 @@ def write_delta(delta: Delta) -> bytes:
 def write_finding(found: Finding) -> bytes:
     """A finding as it is saved."""
     return _ENCODER.encode((FORMAT, found))
+
+
+def write_mark(mark: Mark) -> bytes:
+    """A mark of a caller that was found, as it is saved beside the findings."""
+    return _ENCODER.encode((_LINKAGE_FORMAT, mark))
+
+
+def read_mark(content: bytes) -> Mark | None:
+    """What `write_mark` wrote; None for anything else."""
+    try:
+        version, mark = _LINKAGE.decode(content)
+    except msgspec.MsgspecError:
+        return None
+    return mark if version == _LINKAGE_FORMAT else None
 
 
 def read_delta(content: bytes, salt: int) -> Delta:

@@ -5,17 +5,20 @@ A key is judged anew only after its calls have grown by an eighth.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import Final
 
 from zhenxian.analytics.areas import NO_AREA, is_mobile
+from zhenxian.analytics.complaints import Complaint
 from zhenxian.analytics.counted import Contact, CountedCall, pair_hash
 from zhenxian.analytics.counts import MAX_SAMPLES, SLOT, SLOTS, KeyCounts
+from zhenxian.analytics.evidence import Contacts
 from zhenxian.analytics.findings import Findings
 from zhenxian.analytics.hashing import Hashing
 from zhenxian.analytics.measures import calls_strangers, mints
 from zhenxian.analytics.model import Key, KeyKind, Measure, Observation, State
+from zhenxian.analytics.outside import WELL_KNOWN, followed
 from zhenxian.analytics.recent import RecentSet
 from zhenxian.analytics.sim_box import Handovers
 from zhenxian.analytics.table import KeyTable
@@ -58,10 +61,13 @@ class Counting:
         self._show = show
         self._half = policy.window // 2
         self._far = 2 * policy.window  # a clock further back than that was wrong before
+        self._linkage = findings.outside.linkage
+        self._marks = self._linkage.marks
+        self._complaints = findings.outside.complaints
         self._number = self.hashing.number
         self._callee = self.hashing.number_once
         self._text = self.hashing.text
-        self._marks = RecentSet(_MAX_MARKS)
+        self._counted_marks = RecentSet(_MAX_MARKS)
         self._dialled = RecentSet(_MAX_DIALLED, policy.redial)
 
     def again(self, mark: int) -> bool:
@@ -69,7 +75,7 @@ class Counting:
 
         Who sends each INVITE twice must not look like one who calls again.
         """
-        return mark >= 0 and self._marks.again(mark)
+        return mark >= 0 and self._counted_marks.again(mark)
 
     def hashed(self, observation: Observation) -> CountedCall:
         """What is counted of a call."""
@@ -154,6 +160,11 @@ class Counting:
                     if observation is not None and (counts.now.turns or calls >= _QUIET):
                         self._sample(counts, observation)
                     self._due(key, counts)
+        if self._marks:
+            for key in self._linkage.seen(call):
+                counts = table.get(key)
+                if counts is not None and not counts.fresh:
+                    self._judge(key, counts)
 
     def _counted(self, key: Key, counts: KeyCounts, call: CountedCall) -> bool:
         """Count a call for one key; False when it says nothing of that."""
@@ -178,8 +189,10 @@ class Counting:
                 )
                 contacts = into.contacts
                 if contacts is not None:
-                    if pair is not None:
-                        contacts.add(display, pair, into.generation, self._findings.tests)
+                    if pair is not None and contacts.add(
+                        display, pair, into.generation, self._findings.tests
+                    ):
+                        self._complaints.shows(display, key)
                 elif into.now.turns or into.ring:
                     into.follow()
             if counts.stranger and self.handovers[key.kind].call(key, at):
@@ -240,15 +253,107 @@ class Counting:
                 counts.as_one_signer.rated()
         else:
             counts.rated()
-            if not counts.agent:
+            if not (counts.agent or counts.reseller):
                 self._tied(key, counts)
+            if counts.contacts is None and counts.ring:
+                self._complaints.shows(counts.shown, key)
+        self._judge(key, counts)
+
+    def _judge(self, key: Key, counts: KeyCounts) -> None:
+        """Judge a key and the subject that shares its counts, if anything could be found."""
         findings = self._findings
-        worth = findings.worth(counts)
+        worth = findings.worth(counts) or findings.outside.concerns(key)
         if worth or key in findings:
             findings.judge(key, counts, counts.last)
         also = counts.also
-        if also is not None and (worth or also in findings):
+        if also is not None and (worth or also in findings or findings.outside.concerns(also)):
             findings.judge(also, counts, counts.last)
+        if findings.confirmed_pooled:
+            self.mark()
+
+    def mark(self) -> None:
+        """Mark those whom this node found: their numbers, and whom they call."""
+        confirmed = self._findings.confirmed_pooled
+        while confirmed:
+            key, at = confirmed.popitem()
+            if key.kind not in _CALLERS:
+                continue  # a carrier's, reseller's or platform's numbers are others', too
+            counts = self.table.get(key)
+            if counts is None:
+                self._linkage.mark(key, at, (), ())
+                continue
+            if counts.also is not None:
+                key = counts.also
+            if self._linkage.due(key, at):
+                if counts.contacts is None:
+                    counts.contacts = Contacts()
+                callees = counts.contacts.callees
+                numbers = counts.displays_known
+                if key.kind is KeyKind.SIGNER:
+                    numbers = {one for one in numbers if not self._anothers(one, key, counts.first)}
+                self._linkage.mark(key, at, numbers, callees)
+
+    def _anothers(self, display: int, signer: Key, since: int) -> bool:
+        """Tell whether a display is a well-known signer's: who spoofs it must not mark it."""
+        for key in self._complaints.callers(display):
+            counts = self.table.get(key)
+            if (
+                key.kind is KeyKind.SIGNER
+                and key != signer
+                and counts is not None
+                and counts.first < since
+                and counts.week >= WELL_KNOWN
+                and key not in self._findings
+            ):
+                return True
+        return False
+
+    def complained(self, told: Complaint) -> int:
+        """Count a complaint; against how many callers it counts."""
+        outside = self._findings.outside
+        accused = outside.complaints.made_by(
+            told, lambda key, one: outside.called(self.table.get(key), one)
+        )
+        for key in accused:
+            counts = self.table.get(key)
+            if counts is not None:
+                self._judge(key, counts)
+        return len(accused)
+
+    def held(self, numbers: Iterable[tuple[TN, str]], at: int) -> None:
+        """Take over who holds marked numbers now, and judge them before their first call.
+
+        Args:
+            numbers: with their subjects; empty for what nobody holds.
+            at: now, in seconds since the epoch.
+        """
+        hashed = ((self._callee(number)[0], subject) for number, subject in numbers)
+        for key in self._linkage.moved(hashed):
+            self._findings.judge(key, self.table.get(key), at)
+        self.mark()
+
+    def mark_held(self, key: Key, numbers: Iterable[TN]) -> None:
+        """Add what a marked subject holds to its mark."""
+        self._linkage.hold(key, (self._callee(number)[0] for number in numbers))
+
+    def shown_again(self) -> None:
+        """Find out anew which displays are whose, as after a restart."""
+        for key, counts in self.table.by_key.items():
+            if self._complaints.full:
+                return
+            whole = counts.as_one_signer if counts.carrier else counts
+            if whole is not None and whole.contacts is not None:
+                for display in whole.contacts.displays:
+                    self._complaints.shows(display, key)
+
+    def peers(self, now: int) -> None:
+        """Work out how many complaints the calls of everybody led to."""
+        complaints = self._complaints
+        number = sum(complaints.number(key, now) for key in complaints.accused)
+        calls = sum(
+            followed(counts) for counts in self.table.by_key.values() if counts.contacts is not None
+        )
+        complaints.everybodys(number, calls)
 
     def _tied(self, key: Key, counts: KeyCounts) -> None:
         """Note whether it calls strangers, and what ties it to others who do."""
@@ -273,11 +378,13 @@ class Counting:
         """Forget what speaks against a key; whom its displays called stays, which speaks for it."""
         counts = self.table.get(key)
         kept = None if counts is None or counts.contacts is None else deepcopy(counts.contacts)
+        talk = None if counts is None or counts.talk is None else counts.talk.absolved()
         self.forget(key)
         if counts is not None and kept is not None and key not in self.table.by_key:
             begun = KeyCounts.begin(key.kind, counts.last, self._half)
             begun.first = counts.last + 1
             begun.contacts = kept.absolved()
+            begun.talk = talk
             self.table.restore(key, begun)
 
     def forget(self, key: Key) -> None:

@@ -136,7 +136,8 @@ class KeyCounts:
         also: the subject that it serves, too. stranger: calls people anywhere, and nobody twice.
         talk: how its callees take its calls, where that is reported.
         contacts: whom its displays called, from _MANY of them or _BUSY calls on.
-        personal: it shows a mobile number.
+        personal: it shows a mobile number. reseller: the key is a RESELLER.
+        care: how much evidence is asked, by what the registry knows (analytics.profile).
         tie: log-likelihood ratio that it is one with others (analytics.sim_box); tied: with how
             many, itself included.
     """
@@ -177,6 +178,8 @@ class KeyCounts:
     talk: TalkCounts | None = None
     contacts: Contacts | None = None
     personal: bool = False
+    reseller: bool = False
+    care: int = 0
 
     @classmethod
     def begin(cls, kind: KeyKind, at: int, length: int) -> KeyCounts:
@@ -184,7 +187,9 @@ class KeyCounts:
         switch, agent = kind is KeyKind.SIGNER, kind is KeyKind.AGENT
         number = at // length
         ends = (number + 1) * length
-        return cls(kind is KeyKind.SPC, switch, agent, number, ends, at, at, HalfWindow())
+        begun = cls(kind is KeyKind.SPC, switch, agent, number, ends, at, at, HalfWindow())
+        begun.reseller = kind is KeyKind.RESELLER
+        return begun
 
     @property
     def run(self) -> int:
@@ -195,6 +200,24 @@ class KeyCounts:
     def calls(self) -> int:
         """Judged calls within the window."""
         return self.now.calls + (self.old.calls if self.old is not None else 0)
+
+    @property
+    def displays_known(self) -> set[int]:
+        """Displays, as far as they are known one by one."""
+        known = set() if self.shown < 0 else {self.shown}
+        for half in (self.now, self.old):
+            if half is not None and half.displays is not None:
+                known.update(half.displays.exact)
+        if self.contacts is not None:
+            known.update(self.contacts.displays)
+        return known
+
+    @property
+    def week(self) -> int:
+        """Judged calls within a week, where it is known for so long; else within the window."""
+        if self.contacts is None:
+            return self.calls
+        return self.now.calls + sum(self.contacts.volumes)
 
     @property
     def privacy_calls(self) -> int:
@@ -247,6 +270,8 @@ class KeyCounts:
             self.old = self.areas = None
             self.score = 0.0
             self.home = -1
+        if step > 0 and self.contacts is not None:
+            self.contacts.rolled_over(self.now.calls, step)
         if step > 0:
             self.taken -= self.now.calls
             self.slot_calls -= self.now.calls

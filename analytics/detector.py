@@ -13,18 +13,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from zhenxian.analytics.codec import Saved, read_counts, read_finding, write_counts
+from zhenxian.analytics.codec import (
+    Saved,
+    read_counts,
+    read_finding,
+    read_mark,
+    write_counts,
+)
+from zhenxian.analytics.complaints import Complaint
 from zhenxian.analytics.counted import Contact
 from zhenxian.analytics.counting import Counting
 from zhenxian.analytics.exchange import Exchange
 from zhenxian.analytics.findings import Findings
 from zhenxian.analytics.measures import assess
-from zhenxian.analytics.model import Finding, Key, Observation, Picture, State
+from zhenxian.analytics.model import Finding, Key, KeyKind, Observation, Picture, State
+from zhenxian.analytics.outside import speaks_for
+from zhenxian.analytics.profile import Care
 from zhenxian.analytics.thresholds import Policy
 from zhenxian.core.tn import TN
 
 _KNOWN: Final = 250  # calls within the window
 _DELTA_CALLS: Final = 1_000
+_SOME_ENDS: Final = 5  # of calls
+_SOME_DISPLAYS: Final = 3
+_MANY: Final = 12  # displays of a caller whose ends of calls nobody reports
 
 
 class Detector:
@@ -76,6 +88,20 @@ class Detector:
             and self.finding(key, now) is None
         )
 
+    def resembles(self, key: Key) -> bool:
+        """Tell whether a caller's own calls look like what its reseller was found for.
+
+        Not so while too little is known of it, or when it shows a few numbers only, as people and
+        offices do.
+        """
+        counts = self._counting.table.get(key)
+        if counts is None:
+            return False
+        displays, talk = len(counts.displays_known), counts.talk
+        if talk is not None and talk.told >= _SOME_ENDS:
+            return displays >= _SOME_DISPLAYS and talk.score > 0
+        return counts.contacts is not None and displays >= _MANY and not speaks_for(counts)
+
     def observe(self, observation: Observation) -> None:
         """Count one call, once."""
         counting = self._counting
@@ -108,7 +134,9 @@ class Detector:
             return Picture(
                 key=key, state=state, calls=0, first=0, last=0, measures=(), finding=found
             )
-        measures = assess(counts, self.policy, self._findings.bounds)
+        measures = self._findings.outside.beside(
+            key, counts, assess(counts, self.policy, self._findings.bounds), now
+        )
         return Picture(
             key=key,
             state=state,
@@ -137,6 +165,60 @@ class Detector:
         """
         self._exchange.tell_ended(key, at, contact)
         self._counting.ended(key, at, contact)
+
+    # -- what others know of callers
+
+    def complained(self, display: TN, callee: TN, at: int, source: str) -> int:
+        """Somebody complained of a call; against how many keys that counts.
+
+        Args:
+            at: when the call was, in seconds since the epoch.
+            source: who passed the complaint on; what it counts for is limited by source.
+        """
+        number = self._counting.hashing.number_once
+        told = Complaint(at, number(display)[0], number(callee)[0], source)
+        return self._counting.complained(told)
+
+    @property
+    def marked(self) -> bool:
+        """Tell whether anybody was found within the last weeks, whose numbers are marked."""
+        return bool(self._findings.outside.linkage.marks)
+
+    @property
+    def oldest_mark(self) -> int:
+        """When the mark that was confirmed longest ago was; 0 when there is none."""
+        marks = self._findings.outside.linkage.marks
+        return min((mark.at for mark in marks.values()), default=0)
+
+    def take_wanted(self) -> list[str]:
+        """Subjects that were found, whose numbers are asked for (`mark_held`)."""
+        linkage = self._findings.outside.linkage
+        wanted, linkage.wanted = linkage.wanted, set()
+        return [key.id for key in wanted]
+
+    def take_asked(self) -> list[Key]:
+        """Keys whose displays look like a pool's: what is registered of them helps (`profiled`)."""
+        findings = self._findings
+        asked, findings.asked = findings.asked, set()
+        return [key for key in asked if key.kind in (KeyKind.ACCESS, KeyKind.SUBJECT)]
+
+    def profiled(self, key: Key, care: Care) -> None:
+        """Ask more or less evidence of a key from now on."""
+        counts = self._counting.table.get(key)
+        if counts is not None:
+            counts.care = int(care)
+
+    def mark_held(self, subject: str, numbers: Iterable[TN]) -> None:
+        """Mark numbers that a found subject holds."""
+        self._counting.mark_held(Key(KeyKind.SUBJECT, subject), numbers)
+
+    def held(self, numbers: Iterable[tuple[TN, str]], now: int) -> None:
+        """Numbers were registered: who holds a found caller's is found before its first call.
+
+        Args:
+            numbers: with their subjects; empty for what nobody holds any more.
+        """
+        self._counting.held(numbers, now)
 
     def clear(self, key: Key) -> None:
         """Forget what stood against a key, here and with the next delta everywhere.
@@ -178,6 +260,10 @@ class Detector:
     def expire(self, now: int) -> None:
         """Forget findings that ended a window ago, of keys that nobody hears of any more."""
         self._findings.expire(now)
+        self._counting.peers(now)
+        for key in self._findings.outside.linkage.returned:  # who holds them still
+            self._findings.judge(key, self._counting.table.get(key), now)
+        self._counting.mark()
 
     def _forget(self, key: Key) -> None:
         self._findings.drop(key)
@@ -234,6 +320,10 @@ class Detector:
         """Findings that are new, changed or over since they were last taken."""
         return self._findings.take_unsaved()
 
+    def take_marks(self) -> list[Saved]:
+        """Marks of who was found that changed since they were last taken; kept as findings are."""
+        return self._findings.take_unsaved_marks()
+
     def restore(self, counts: Iterable[bytes], findings: Iterable[bytes]) -> int:
         """Take over what was saved: findings always, counts of keys of which nothing is known.
 
@@ -242,13 +332,15 @@ class Detector:
         Returns:
             How many could not be read, and were left.
         """
-        unread = 0
+        unread, restored = 0, False
         for content in findings:
-            found = read_finding(content)
-            if found is None:
-                unread += 1
-            else:
+            found, mark = read_finding(content), read_mark(content)
+            if found is not None:
                 self._findings.adopt(found)
+            elif mark is not None:
+                self._findings.outside.linkage.adopt(mark)
+            else:
+                unread += 1
         salt, half = self._counting.hashing.fingerprint, self.policy.window // 2
         for content in counts:
             kept = read_counts(content, salt, half)
@@ -256,4 +348,7 @@ class Detector:
                 unread += 1
             else:
                 self._counting.table.restore(kept.key, kept.counts)
+                restored = True
+        if restored:
+            self._counting.shown_again()
         return unread

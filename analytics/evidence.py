@@ -16,6 +16,8 @@ Both begin anew when they lean far to the honest side, so that a caller who chan
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from math import log
 from typing import Annotated, Final, TypeAlias
@@ -37,6 +39,7 @@ _HALVES_KEPT: Final = 42  # half windows, three weeks; an age has 8 bits
 _A_DAY: Final = 2  # half windows, after which another day has begun
 _LOW: Final = (1 << LEVEL_BITS) - 1
 _HIGH: Final = ~_LOW
+_MASK_32: Final = (1 << 32) - 1
 
 
 class Likelihood:
@@ -102,6 +105,10 @@ class TalkCounts:
         self.long += long
         self.long_score = tests.long.step(self.long_score, honest=long)
 
+    def absolved(self) -> TalkCounts | None:
+        """What speaks for the caller; None where nothing does."""
+        return copy(self) if self.score < 0 else None
+
     @property
     def score(self) -> float:
         """The weaker of the two: whoever does well in one of them is no pool."""
@@ -156,14 +163,21 @@ class AgedSet(_Viewed):
             place = (place + 1) & _MASK
 
     def __contains__(self, value: int) -> bool:
+        return self.age(value) is not None
+
+    def age(self, value: int) -> int | None:
+        """The half window (8 bits) in which a value was first seen; None for one that was not."""
         value = value or 1
         view = self._view
         place = (value >> LEVEL_BITS) & _MASK
         while view[place]:
             if view[place] == value:
-                return True
+                return self.ages[place]
             place = (place + 1) & _MASK
-        return False
+        return None
+
+    def __iter__(self) -> Iterator[int]:
+        return (value for value in self._view if value)
 
     def trim(self, age: int, mask: int) -> None:
         """Leave values of the last weeks of which the bits in `mask` are 0."""
@@ -179,6 +193,39 @@ class AgedSet(_Viewed):
             self.seen(value, old)
 
 
+_RING: Final = 1_024
+_RING_MASK: Final = _RING - 1
+_Ring: TypeAlias = Annotated[
+    bytearray, Meta(min_length=_RING * _OCTETS, max_length=_RING * _OCTETS)
+]
+
+
+@dataclass(slots=True)
+class LatestValues(_Viewed):
+    """The latest 1,024 values of 32 bits; 0 stands for none. `added` counts all that there were."""
+
+    values: _Ring = field(default_factory=lambda: bytearray(_RING * _OCTETS))
+    added: int = 0
+
+    def __post_init__(self) -> None:
+        self._view = memoryview(self.values).cast("I")  # type: ignore[misc]
+
+    def __deepcopy__(self, _: object) -> LatestValues:
+        return LatestValues(self.values.copy(), self.added)
+
+    def add(self, value: int) -> None:
+        """Add one; the oldest goes."""
+        added = self.added
+        self._view[added & _RING_MASK] = value
+        self.added = added + 1
+
+    def __iter__(self) -> Iterator[int]:
+        return (value for value in self._view if value)
+
+
+_DAYS: Final = 7  # of which calls are known by half window
+
+
 @dataclass(slots=True)
 class Contacts:
     """Whom a key's displays called within the last weeks, and how many they called again.
@@ -188,6 +235,8 @@ class Contacts:
         again: calls of displays seen before; known: of those, to a callee of the display.
         score: the log-likelihood ratio of these.
         aged, aged_known, aged_score: likewise, of displays, and callees, of an earlier day.
+        callees: the latest, hashed, by which a caller that is found marks others.
+        volumes: calls of the half windows of a week, the latest last, without the present one.
     """
 
     displays: AgedSet = field(default_factory=AgedSet)
@@ -199,18 +248,21 @@ class Contacts:
     aged: int = 0
     aged_known: int = 0
     aged_score: float = 0.0
+    callees: LatestValues = field(default_factory=LatestValues)
+    volumes: list[int] = field(default_factory=list)
 
-    def add(self, display: int, pair: int, age: int, tests: SequentialTests) -> None:
-        """Count one call; `age` is the number of the half window."""
+    def add(self, display: int, pair: int, age: int, tests: SequentialTests) -> bool:
+        """Count one call; True for a new display. `age` is the number of the half window."""
+        self.callees.add((pair - display * 3) & _MASK_32)
         if self.level and display & ((1 << self.level) - 1):
-            return
+            return False
         displays, pairs = self.displays, self.pairs
         shown = displays.seen(display, age)
         called = pairs.seen(pair & _HIGH | display & _LOW, age)
         if shown is None:
             if pairs.stored > CAPACITY or displays.stored > CAPACITY:
                 self._trim(age)
-            return
+            return True
         self.again += 1
         test = tests.repeats
         if called is None:
@@ -223,6 +275,7 @@ class Contacts:
         self.score = max(test.floor, score)
         if (age - shown) & 255 >= _A_DAY:
             self._of_another_day(called, age, tests.aged)
+        return False
 
     def _of_another_day(self, called: int | None, age: int, test: Likelihood) -> None:
         """Count a call of a display that was seen on an earlier day."""
@@ -242,6 +295,15 @@ class Contacts:
             for one in sets:
                 one.trim(age, (1 << self.level) - 1)
 
+    def rolled_over(self, calls: int, halves: int) -> None:
+        """Go on to another half window, after one with so many calls."""
+        gone = [calls, *[0] * (min(halves, 2 * _DAYS) - 1)]
+        self.volumes = [*self.volumes, *gone][-2 * _DAYS :]
+
     def absolved(self) -> Contacts:
-        """Whom the displays called, with nothing that speaks against them."""
-        return Contacts(self.displays, self.pairs, self.level)
+        """Whom the displays called, and what speaks for them; nothing that speaks against them."""
+        kept = Contacts(self.displays, self.pairs, self.level, volumes=self.volumes)
+        if self.aged_score < 0:
+            kept.aged, kept.aged_known = self.aged, self.aged_known
+            kept.aged_score = self.aged_score
+        return kept

@@ -73,7 +73,8 @@ class Exchange:
         changed = self._findings.changed
         if not self._fleet or changed is None:
             raise RuntimeError("this Detector keeps nothing for a fleet; make it with fleet=True")
-        if not (self._calls or self._ended or changed or self._cleared):
+        sent = self._findings.changed_marks
+        if not (self._calls or self._ended or changed or self._cleared or sent):
             return None
         calls, self._calls = self._calls[:most], self._calls[most:]
         over, self._ended = self._ended[:most], self._ended[most:]
@@ -96,7 +97,9 @@ class Exchange:
             findings=list(changed.values()),
             cleared=list(self._cleared),
             marks=[mark for _, mark in calls],
+            linkage=[mark for mark in sent.values() if mark is not None],
         )
+        self._findings.changed_marks = {}
         self._findings.changed, self._cleared = {}, {}
         return write_delta(delta)
 
@@ -127,4 +130,6 @@ class Exchange:
             counting.ended(keys[place], at, contact)
         for found in read.findings:
             findings.adopt(found)
+        for marked in read.linkage:
+            findings.outside.linkage.adopt(marked)
         return True

@@ -6,14 +6,18 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from zhenxian.analytics.codec import Saved, write_finding
+from zhenxian.analytics.case import case_of
+from zhenxian.analytics.codec import Saved, write_finding, write_mark
 from zhenxian.analytics.counts import SLOT, SLOTS, KeyCounts
 from zhenxian.analytics.evidence import SequentialTests
+from zhenxian.analytics.linkage import Mark
 from zhenxian.analytics.locality import Bounds
 from zhenxian.analytics.measures import assess
 from zhenxian.analytics.model import Assessment, Finding, Key, Measure, Sample, State
-from zhenxian.analytics.thresholds import HOUR, Policy
+from zhenxian.analytics.outside import Outside
+from zhenxian.analytics.thresholds import DAY, HOUR, Policy
 
+_MOST_ASKED: Final = 1_000
 _ORIGIDS_ALONE: Final = (Measure.ORIGIDS,)
 
 
@@ -25,6 +29,10 @@ class Findings:
         flagged: somebody was found pooled since `take_unsaved`.
         clearings: when each key was last cleared, in seconds since the epoch.
         changed: those still to be sent to the others; None where there are no others.
+        changed_marks: likewise, of marks.
+        outside: what is known of callers beside their own calls.
+        asked: keys of which it would help to know what is registered, until somebody takes them.
+        confirmed_pooled: when keys were found pooled by this node, or once more, until it is taken.
     """
 
     def __init__(self, policy: Policy, *, fleet: bool) -> None:
@@ -33,9 +41,13 @@ class Findings:
         self.flagged = False
         self.clearings: dict[Key, int] = {}
         self.changed: dict[Key, Finding] | None = {} if fleet else None
+        self.outside = Outside(policy)
+        self.asked: set[Key] = set()
+        self.confirmed_pooled: dict[Key, int] = {}
         self._policy = policy
         rate = policy.rate
         self._busy = policy.keep * min(rate.per_display, rate.per_key) * SLOT / HOUR
+        self.changed_marks: dict[Key, Mark | None] = {}
         self._standing: dict[Key, Finding] = {}
         self._unsaved: dict[Key, Finding | None] = {}
 
@@ -87,15 +99,23 @@ class Findings:
         busy, most = max(counts.begun(SLOTS)), max(counts.peaks)
         return busy >= self._busy or most >= keep * policy.rate.concurrent
 
-    def judge(self, key: Key, counts: KeyCounts, at: int) -> None:
-        """Find, confirm, or drop what stands against a key."""
+    def judge(self, key: Key, counts: KeyCounts | None, at: int) -> None:
+        """Find, confirm, or drop what stands against a key.
+
+        Args:
+            counts: None for one that made no call yet.
+        """
         policy = self._policy
         found = self._standing.get(key)
         if found is not None and at >= found.until:
             self.drop(key)
             found = None
-            counts.score = 0.0
-        assessments = assess(counts, policy, self.bounds, policy.keep)
+            if counts is not None:
+                counts.score = 0.0
+        own = assess(counts, policy, self.bounds, policy.keep) if counts is not None else ()
+        if any((one.structure or 0) >= 1 for one in own) and len(self.asked) < _MOST_ASKED:
+            self.asked.add(key)
+        assessments = self.outside.beside(key, counts, own, at)
         # RFC 8588 section 10 recommends an origid for each call: by itself it is nothing to find.
         acts = [one for one in assessments if one.measure is not Measure.ORIGIDS]
         best = max(acts, key=lambda one: one.strength, default=None)
@@ -131,7 +151,7 @@ class Findings:
     def _find(
         self,
         key: Key,
-        counts: KeyCounts,
+        counts: KeyCounts | None,
         best: Assessment,
         assessments: tuple[Assessment, ...],
         state: State,
@@ -150,7 +170,7 @@ class Findings:
                 figures=best.figures,
                 thresholds=best.thresholds,
                 window=policy.window,
-                samples=tuple(Sample(*sample) for sample in counts.samples),
+                samples=tuple(Sample(*sample) for sample in counts.samples) if counts else (),
                 since=min(before.since, at) if before is not None and same else at,
                 until=at + (policy.pooled_for if state is State.POOLED else policy.suspected_for),
                 beside=tuple(
@@ -160,12 +180,17 @@ class Findings:
                     and (
                         one.strength >= 1
                         or (one.measure in known and one.strength > policy.keep)
-                        or (counts.minting and one.measure is Measure.ORIGIDS)
+                        or (
+                            counts is not None and counts.minting and one.measure is Measure.ORIGIDS
+                        )
                     )
                 ),
                 lowers=best.lowers,
+                case=before.case if before is not None and before.case else case_of(key, at),
             )
         )
+        if state is State.POOLED:
+            self.confirmed_pooled[key] = at
 
     def _set(self, found: Finding, *, send: bool = True) -> None:
         standing = self._standing
@@ -192,6 +217,13 @@ class Findings:
         if self.confirmed(found) <= self.clearings.get(found.key, -1):
             return
         mine = self._standing.get(found.key)
+        if mine is not None and mine.case != found.case:
+            # Two nodes found it at a time: all take the same name for it.
+            case = min(filter(None, (mine.case, found.case)))
+            if case != mine.case:
+                mine = replace(mine, case=case)
+                self._set(mine, send=False)
+            found = replace(found, case=case)
         if mine is None or (found.state, found.until) > (mine.state, mine.until):
             self._set(found, send=False)
 
@@ -203,15 +235,34 @@ class Findings:
 
     @property
     def clearings_for(self) -> int:
-        """Seconds for which a clearing matters: what it forgot is over by itself then."""
+        """Seconds for which a clearing matters: what it forgot is over by itself then.
+
+        Marks lie longest.
+        """
         policy = self._policy
-        return max(policy.pooled_for, policy.suspected_for) + policy.window
+        found = max(policy.pooled_for, policy.suspected_for) + policy.window
+        return max(found, policy.links.remembered, policy.complained.days * DAY)
 
     def cleared(self, key: Key, at: int) -> bool:
         """Note a clearing; tell whether what stands against the key was confirmed before it."""
         self.clearings[key] = at = max(at, self.clearings.get(key, at))
+        linked = list(self.outside.cleared(key, at))
+        while linked:
+            linked += self._unlink(linked.pop())
         found = self._standing.get(key)
         return found is not None and self.confirmed(found) <= at
+
+    def _unlink(self, key: Key) -> tuple[Key, ...]:
+        """What stood against a key for the numbers of another is over: that one was cleared.
+
+        Returns:
+            Those against whom its own mark stood.
+        """
+        found = self._standing.get(key)
+        if found is None or found.measure is not Measure.LINKAGE:
+            return ()
+        self.drop(key)
+        return self.outside.linkage.unmark(key)
 
     def withhold(self, key: Key) -> None:
         """Send others nothing that was found of a key."""
@@ -235,6 +286,7 @@ class Findings:
         """Forget findings that ended a window ago, of keys that nobody hears of any more."""
         for key in list(self._standing):
             self.stands(key, now)
+        self.outside.expire(now)
         for key in [one for one, at in self.clearings.items() if now - at > self.clearings_for]:
             del self.clearings[key]
 
@@ -245,4 +297,14 @@ class Findings:
         return [
             Saved(str(key), write_finding(found) if found is not None else None)
             for key, found in unsaved.items()
+        ]
+
+    def take_unsaved_marks(self) -> list[Saved]:
+        """Marks of found callers that changed since they were last taken, to be kept likewise."""
+        changed = self.outside.linkage.take_changed()
+        if self.changed is not None:
+            self.changed_marks.update(changed)
+        return [
+            Saved(f"mark {key}", write_mark(mark) if mark is not None else None)
+            for key, mark in changed.items()
         ]

@@ -558,6 +558,11 @@ _OF_AGENTS: Final[dict[Measure, Callable[[View], Assessment]]] = {
     Measure.BINDINGS: bindings,
     Measure.RATE: rate,
 }
+# Subjects of one reseller take turns, hand over and call at one time by chance, too.
+_OF_RESELLERS: Final[dict[Measure, Callable[[View], Assessment]]] = {
+    Measure.LOCAL_PRESENCE: local_presence,
+    Measure.SPREAD: spread,
+}
 # Of an SPC over all its origids. Customers of one carrier take turns, hand over and call at one
 # time by chance.
 _OF_WHOLE: Final[dict[Measure, Callable[[View], Assessment]]] = {
@@ -576,6 +581,8 @@ def assess(
         enough: strengths that are not above are only bounds, and figures may be missing there.
     """
     apply = _OF_CARRIERS if counts.carrier else _OF_AGENTS if counts.agent else _OF_CALLERS
+    if counts.reseller:
+        apply = _OF_RESELLERS
     view = View(counts, policy, bounds, enough)
     found = [judge(view) for measure, judge in apply.items() if measure in policy.measures]
     if counts.as_one_signer is not None:

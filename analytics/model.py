@@ -20,7 +20,8 @@ class KeyKind(str, Enum):
 
     ACCESS and SUBJECT are known on the originating side. The terminating side knows the token's
     SIGNER, which is one (SPC, origid), and its SPC over all origids. AGENT is who calls behind a
-    privacy number, one for each platform, wherever the binding is known.
+    privacy number, one for each platform, wherever the binding is known. RESELLER is through whom
+    the subject has the display, over all of its subjects, where it is registered.
     """
 
     ACCESS = "access"
@@ -28,6 +29,7 @@ class KeyKind(str, Enum):
     SIGNER = "signer"
     SPC = "spc"
     AGENT = "agent"
+    RESELLER = "reseller"
 
 
 class Key(Struct, frozen=True, order=True, gc=False, cache_hash=True):
@@ -106,6 +108,8 @@ class Measure(str, Enum):
     HANDOVER = "handover"
     BINDINGS = "bindings"
     STRANGERS = "strangers"
+    LINKAGE = "linkage"
+    COMPLAINTS = "complaints"
 
 
 class Sample(Struct, frozen=True):
@@ -161,6 +165,8 @@ class Finding(Struct, frozen=True, kw_only=True):
         until: when it ends if nothing confirms it again.
         beside: other measures that amount to a pool by themselves, or did and are still near it.
         lowers: as in Assessment.
+        case: by which people name it, the same on all nodes; empty where an earlier release found
+            it.
     """
 
     key: Key
@@ -175,6 +181,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     until: int
     beside: tuple[Measure, ...] = ()
     lowers: bool = True
+    case: str = ""
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -199,7 +206,8 @@ class Finding(Struct, frozen=True, kw_only=True):
         if self.key.kind is KeyKind.AGENT:
             whose = f"an agent of {self.key.id.rpartition('/')[0]}"
         since = datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return f"{self.measure.value} of {whose} since {since}: {measured}"
+        case = f"case {self.case}, " if self.case else ""
+        return f"{case}{self.measure.value} of {whose} since {since}: {measured}"
 
 
 class Picture(Struct, frozen=True, kw_only=True):
@@ -229,6 +237,10 @@ class DisplayConduct(Protocol):
 
     def known(self, key: Key, now: int) -> bool:
         """Tell whether so much is known of a key that it would be found if it were a pool."""
+        ...
+
+    def resembles(self, key: Key) -> bool:
+        """Tell whether a caller's own calls look like what its reseller was found for."""
         ...
 
     def observe(self, observation: Observation) -> None:

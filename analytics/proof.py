@@ -20,6 +20,7 @@ from zhenxian.analytics.thresholds import HonestRepeats, HonestTalk, Policy
 
 _ENOUGH_ENDS: Final = 20  # ends of calls, from which on talk is asked
 _SPEAKS: Final = 3  # callees of an earlier half day called again, who speak for a caller
+_TENFOLD: Final = log(10)
 _SPEAKS_SCORE: Final = -1.0
 WOULD_TELL_TALK: Final = "seconds of talk beside answered, in POST /v1/displays/ended"
 WOULD_TELL_REPEATS: Final = "more calls of numbers seen on an earlier day"
@@ -41,6 +42,7 @@ def proven(found: Assessment, counts: KeyCounts, policy: Policy, *, one_city: bo
     aged = contacts.aged_score if contacts is not None else 0.0
     repeats_label, repeats_refuse = (log(1 / one) for one in _levels(policy.repeats))
     talk_label, talk_refuse = (log(1 / one) for one in _levels(policy.talk))
+    talk_refuse += counts.care * _TENFOLD
     by_repeats = aged / repeats_refuse
     suspicion = max(lately, aged) / repeats_label
     if talked is None:

@@ -31,6 +31,10 @@ def english(found: Finding) -> str:
         text = f"{_count(figures.get('calls in the last hour'))} calls were made within an hour"
     elif found.measure is Measure.CONCURRENCY:
         text = f"{_count(figures.get('calls at a time'))} calls were in progress at the same time"
+    elif found.measure is Measure.LINKAGE:
+        text = _linked_english(figures)
+    elif found.measure is Measure.COMPLAINTS:
+        text = f"{_count(figures.get('complaints'))} callees complained within a week"
     elif found.measure is Measure.HANDOVER:
         text = "one caller falls silent each time another one begins, as cards in one device do"
     else:
@@ -58,11 +62,39 @@ def chinese(found: Finding) -> str:
         text = f"一小时内发起了 {_count(figures.get('calls in the last hour'))} 次呼叫"
     elif found.measure is Measure.CONCURRENCY:
         text = f"同时进行的呼叫达 {_count(figures.get('calls at a time'))} 路"
+    elif found.measure is Measure.LINKAGE:
+        text = _linked_chinese(figures)
+    elif found.measure is Measure.COMPLAINTS:
+        text = f"一周内有 {_count(figures.get('complaints'))} 个被叫投诉"
     elif found.measure is Measure.HANDOVER:
         text = "一个主叫停止后另一个随即开始，与多卡设备的特征一致"
     else:
         text = "隐私号码被出借给向各地陌生人拨打电话的人"
     return text + _evidence_chinese(figures) + "。"
+
+
+_NUMBERS: Final = "numbers of a found caller"
+_CALLEES: Final = "callees of a found caller"
+
+
+def _linked_english(figures: dict[str, float]) -> str:
+    if _NUMBERS in figures:
+        share = figures.get("share of that caller's", 0.0)
+        return (
+            f"{_count(figures[_NUMBERS])} numbers, {share:.0%} of those of a caller that was found"
+            " before, are with this one"
+        )
+    return f"{_count(figures.get(_CALLEES))} callees of a caller that was found before were called"
+
+
+def _linked_chinese(figures: dict[str, float]) -> str:
+    if _NUMBERS in figures:
+        share = figures.get("share of that caller's", 0.0)
+        return (
+            f"此前被认定的主叫的 {_count(figures[_NUMBERS])} 个号码（占其号码的 {share:.0%}）"
+            "现由该主叫使用"
+        )
+    return f"呼叫了此前被认定的主叫呼叫过的 {_count(figures.get(_CALLEES))} 个被叫"
 
 
 def _evidence_english(figures: dict[str, float]) -> str:
@@ -79,6 +111,8 @@ def _evidence_english(figures: dict[str, float]) -> str:
             f"; of {_count(aged)} calls of numbers used on an earlier day, {_count(known)} went to"
             " somebody called before"
         )
+    if "complaints" in figures and text:
+        text += f"; {_count(figures['complaints'])} callees complained within a week"
     return text
 
 

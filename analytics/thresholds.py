@@ -299,6 +299,61 @@ class Strangers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     talk: int = 50
 
 
+class Links(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When a caller is one that was found before, under another name (`analytics.linkage`).
+
+    Attributes:
+        numbers: of a found caller's, that have to be with one new caller; share: of all that the
+            found one had, likewise. A few recycled numbers are nobody's return.
+        own: share of the new caller's calls that show them, at least, where it does not hold them:
+            a transit carrier shows everybody's.
+        callees: of a found caller's, whom the new one has called.
+        honest, same: share of first calls that go to callees of found callers: of an honest caller
+            at most, where chance does not say more, and of who goes through the same list. Pools
+            that call at random share some hundredth of their callees with anybody.
+        chance: how many times the share of others' calls to the same area is still chance.
+        label, refuse: chance that an honest caller at that bound is ever suspected, or found.
+        remembered: seconds for which a mark lies, from when its caller was last found.
+    """
+
+    numbers: int = 20
+    share: float = 0.5
+    own: float = 0.5
+    callees: int = 20
+    honest: float = 0.1
+    same: float = 0.6
+    chance: float = 2.0
+    label: float = 0.01
+    refuse: float = 1e-5
+    remembered: int = 30 * DAY
+
+
+class Complained(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When complaints speak against a caller (`analytics.complaints`).
+
+    Attributes:
+        honest: complaints a call of an honest caller, at most, unless its peers have more.
+        peers: how many times its peers' rate an honest caller may have.
+        pool: how many times as many a pool has.
+        least: complaints by different callees, below which nothing is said.
+        label, refuse: chance that an honest caller at the bound is labelled; that complaints make a
+            suspicion a finding. By themselves they only label.
+        days: of which complaints and calls count.
+        a_callee: complaints of one callee that count in a day, one a caller in all of the days.
+        a_source: complaints by one source that count against one caller in a day.
+    """
+
+    honest: float = 0.0005
+    peers: float = 3.0
+    pool: float = 10.0
+    least: int = 5
+    label: float = 0.05
+    refuse: float = 1e-4
+    days: int = 7
+    a_callee: int = 5
+    a_source: int = 20
+
+
 class Bindings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When privacy numbers are lent to who calls strangers all over the country.
 
@@ -368,6 +423,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     talk: HonestTalk = HonestTalk()
     repeats: HonestRepeats = HonestRepeats()
     strangers: Strangers = Strangers()
+    links: Links = Links()
+    complained: Complained = Complained()
     structure_alone: bool = False
     remembered: int = 21 * DAY
     window: int = DAY

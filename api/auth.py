@@ -43,6 +43,7 @@ class Role(str, Enum):
     REGULATOR = "regulator"
     AUDITOR = "auditor"
     OPERATOR = "operator"
+    COMPLAINTS = "complaints"
 
 
 class Principal(Struct, frozen=True, kw_only=True):
@@ -117,6 +118,9 @@ class Authenticator:
     """Knows the keys of one file.
 
     Without a file everybody is LOCAL, which start-up permits on loopback only.
+
+    Attributes:
+        known: what the file said; another object whenever it was read anew.
     """
 
     def __init__(self, path: Path | None, *, mtls: bool = False) -> None:
@@ -124,11 +128,11 @@ class Authenticator:
         self._path = path
         self._mtls = mtls
         self._taken: object = None
-        self._known = _NOTHING
+        self.known = _NOTHING
         self.problem: str | None = None
         if path is not None:
             self._taken = stamp(path)  # before reading: what changes meanwhile is read again
-            self._known = load_credentials(path)
+            self.known = load_credentials(path)
 
     @property
     def anonymous(self) -> bool:
@@ -155,7 +159,7 @@ class Authenticator:
         except ConfigError as error:
             self.problem = f"{error} (the keys read before are still in force)"
             return
-        if self._known.names_clients and not known.names_clients:
+        if self.known.names_clients and not known.names_clients:
             # Every client certificate would become a proxy.
             self.problem = (
                 f"API keys {self._path}: names no client certificates any more (the keys read"
@@ -163,7 +167,7 @@ class Authenticator:
                 f' {_OTHERS} = ["proxy"]'
             )
             return
-        self._known = known
+        self.known = known
         self._taken = found
         self.problem = None
 
@@ -180,7 +184,7 @@ class Authenticator:
         key = _presented(authorization, api_key)
         if key is None:
             return self._certified(peer) if self._mtls else None
-        stored = self._known.keys.get(key.split("_", 2)[1] if key.startswith(_PREFIX) else "")
+        stored = self.known.keys.get(key.split("_", 2)[1] if key.startswith(_PREFIX) else "")
         given = hashlib.sha256(key.encode("utf-8", "replace")).digest()
         expected = stored.digest if stored is not None else bytes(32)
         if hmac.compare_digest(given, expected) and stored is not None:
@@ -189,7 +193,7 @@ class Authenticator:
 
     def _certified(self, peer: Peer | None) -> Principal | None:
         """Whose the certificate is. An entry of the certificate itself comes before one by name."""
-        known = self._known
+        known = self.known
         if peer is None:
             return None
         found = named = None

@@ -59,7 +59,7 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "replace")).digest()
 
 
-def _read(request: Request, idempotency_key: Idempotency = None) -> Once | None:
+async def _read(request: Request, idempotency_key: Idempotency = None) -> Once | None:
     if idempotency_key is None:
         return None
     conditions = tuple(

@@ -35,6 +35,7 @@ class Thing(str, Enum):
     CHANGES = "changes"
     DISPLAYS = "displays"
     CLEARINGS = "clearings"
+    COMPLAINTS = "complaints"
     LOSSES = "losses"
     CLOCK = "clock"
     METRICS = "metrics"
@@ -87,6 +88,7 @@ THINGS: Final[Mapping[Thing, str]] = {
     Thing.CHANGES: "the list of all changes",
     Thing.DISPLAYS: "figures and findings about callers and signers",
     Thing.CLEARINGS: "findings that were cleared",
+    Thing.COMPLAINTS: "callees' complaints of calls",
     Thing.LOSSES: "commits that a fleet's Redis lost, and what stays strict for them",
     Thing.CLOCK: "this node's clock, and what contradicts it",
     Thing.METRICS: "metrics",
@@ -104,6 +106,7 @@ ROLES: Final[Mapping[Role, str]] = {
     Role.AUDITOR: "reads all records and their history",
     Role.OPERATOR: "reads the metrics and the records, without names and identity documents;"
     " accepts a node's clock",
+    Role.COMPLAINTS: "passes on complaints of callees",
 }
 
 OF_ITS_OWN: Final = frozenset({Role.PLATFORM})  # a role that reaches only its own subject's
@@ -142,6 +145,10 @@ _TABLE: Final[Mapping[Thing, Mapping[Action, tuple[Role, ...]]]] = {
         Action.CLEAR: _KEEPS,
     },
     Thing.CLEARINGS: {Action.READ: _ALL_BUT_PLATFORM},
+    Thing.COMPLAINTS: {
+        Action.REPORT: (Role.COMPLAINTS,),
+        Action.READ: (Role.REGISTRAR, Role.REGULATOR, Role.AUDITOR),
+    },
     Thing.LOSSES: {Action.READ: _ALL_BUT_PLATFORM, Action.ACKNOWLEDGE: _KEEPS},
     Thing.CLOCK: {
         Action.READ: _ALL_BUT_PLATFORM,

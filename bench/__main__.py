@@ -29,13 +29,63 @@ from bench.measure import (
     openssl_speed,
 )
 from bench.world import World, make_world
+from zhenxian.passport.es256 import Choice, available
 
 # The promises of the project, ours over theirs.
-SIGNING: Final = Figure("sign_vs_secsipidx", "sign, HTTP", 1.5)
-VERIFYING: Final = Figure("verify_chain_vs_secsipidx", "verify full chain, HTTP", 2.0)
+# Of the library that is used where both are there, without a suffix; then of OpenSSL.
+SIGNING: Final = {
+    Choice.AWS_LC: Figure("sign_vs_secsipidx", "sign, HTTP, AWS-LC", 1.6),
+    Choice.OPENSSL: Figure("sign_vs_secsipidx_openssl", "sign, HTTP, OpenSSL", 1.35),
+}
+VERIFYING: Final = {
+    Choice.AWS_LC: Figure("verify_chain_vs_secsipidx", "verify full chain, HTTP, AWS-LC", 3.2),
+    Choice.OPENSSL: Figure(
+        "verify_chain_vs_secsipidx_openssl", "verify full chain, HTTP, OpenSSL", 2.0
+    ),
+}
+
+
+class Loops(NamedTuple):
+    """Two loops in process, what they are measured for, and with which library."""
+
+    library: Choice
+    paths: tuple[str, str]
+    figures: tuple[Figure, Figure]
+
+
 IN_PROCESS: Final = (
-    Figure("inprocess_sign_vs_openssl", "sign, in process", 0.60),
-    Figure("inprocess_verify_vs_openssl", "verify, in process", 0.75),
+    Loops(
+        Choice.AWS_LC,
+        ("sign", "verify"),
+        (
+            Figure("inprocess_sign_vs_openssl", "sign, in process, nothing counted, AWS-LC", 0.80),
+            Figure(
+                "inprocess_verify_vs_openssl", "verify, in process, nothing counted, AWS-LC", 0.75
+            ),
+        ),
+    ),
+    Loops(
+        Choice.AWS_LC,
+        ("sign-counted", "verify-counted"),
+        (
+            Figure("inprocess_sign_counted", "sign, in process, conduct counted, AWS-LC", 0.68),
+            Figure("inprocess_verify_counted", "verify, in process, conduct counted, AWS-LC", 0.67),
+        ),
+    ),
+    Loops(
+        Choice.OPENSSL,
+        ("sign-counted", "verify-counted"),
+        (
+            Figure(
+                "inprocess_sign_counted_openssl", "sign, in process, conduct counted, OpenSSL", None
+            ),
+            Figure(
+                "inprocess_verify_counted_openssl",
+                "verify, in process, conduct counted, OpenSSL",
+                None,
+            ),
+        ),
+    ),
 )
 NO_TOOLS: Final = 2  # exit status
 NO_MEASUREMENT: Final = 3
@@ -169,24 +219,19 @@ def _measure(console: Console, cores: Cores, plan: Plan) -> dict[str, Any]:
         disable=not console.is_terminal,
     )
     with progress, _world(cores) as (world, folder):
-        task = progress.add_task("preparing", total=2 * (2 * plan.rounds + 2) + 2 * plan.rounds)
+        libraries = [one for one in (Choice.AWS_LC, Choice.OPENSSL) if available(one)]
+        loops = [one for one in IN_PROCESS if one.library in libraries]
+        runs = len(libraries) * 2 * (2 * plan.rounds + 2) + len(loops) * 2 * plan.rounds
+        task = progress.add_task("preparing", total=runs)
         tell = Tell(
             advance=lambda: progress.advance(task),
             stage=lambda text: progress.update(task, description=text),
             line=progress.console.print,
         )
-        made = _over_http(world, folder, cores, plan, tell)
-        tell.stage("in process")
-        made += compare_in_process(
-            IN_PROCESS,
-            lambda: Speed(
-                inprocess.rate(world, "sign", cores.server, plan.seconds),
-                inprocess.rate(world, "verify", cores.server, plan.seconds),
-            ),
-            lambda: openssl_speed(cores.server, plan.seconds),
-            rounds=plan.rounds,
-            advance=tell.advance,
-        )
+        made = _over_http(world, folder, cores, plan, tell, libraries)
+        for one in loops:
+            tell.stage("in process")
+            made += _in_process(one, world, cores, plan, tell)
     return {
         **{comparison.key: round(comparison.ratio, 4) for comparison in made},
         "details": {
@@ -209,34 +254,53 @@ def _measure(console: Console, cores: Cores, plan: Plan) -> dict[str, Any]:
 
 
 def _over_http(
-    world: World, folder: Path, cores: Cores, plan: Plan, tell: Tell
+    world: World, folder: Path, cores: Cores, plan: Plan, tell: Tell, libraries: list[Choice]
 ) -> list[Comparison]:
     driver = Driver(
         folder, cores, seconds=plan.seconds, connections=plan.connections, tell=tell.line
     )
     made = []
-    with (
-        services.start_peer(world, cores.server, folder) as peer,
-        services.start_ours(world, cores.server, folder) as ours,
-    ):
-        services.check_answers(world, ours, peer)
-        for figure, our_contender, peer_contender in (
-            (SIGNING, services.our_signing, services.peer_signing),
-            (VERIFYING, services.our_verifying, services.peer_verifying),
-        ):
-            tell.stage(figure.title)
-            made.append(
-                compare_services(
-                    figure,
-                    driver,
-                    our_contender(ours, world),
-                    peer_contender(peer, world),
-                    rounds=plan.rounds,
-                    advance=tell.advance,
-                )
-            )
-        services.check_answers(world, ours, peer)
+    with services.start_peer(world, cores.server, folder) as peer:
+        for library in libraries:
+            with services.start_ours(world, cores.server, folder, library) as ours:
+                services.check_answers(world, ours, peer)
+                for figure, our_contender, peer_contender in (
+                    (SIGNING[library], services.our_signing, services.peer_signing),
+                    (VERIFYING[library], services.our_verifying, services.peer_verifying),
+                ):
+                    tell.stage(figure.title)
+                    made.append(
+                        compare_services(
+                            figure,
+                            driver,
+                            our_contender(ours, world),
+                            peer_contender(peer, world),
+                            rounds=plan.rounds,
+                            advance=tell.advance,
+                        )
+                    )
+                services.check_answers(world, ours, peer)
     return made
+
+
+def _in_process(
+    loops: Loops, world: World, cores: Cores, plan: Plan, tell: Tell
+) -> tuple[Comparison, Comparison]:
+    def ours() -> Speed:
+        return Speed(
+            *(
+                inprocess.rate(world, path, cores.server, plan.seconds, loops.library)
+                for path in loops.paths
+            )
+        )
+
+    return compare_in_process(
+        loops.figures,
+        ours,
+        lambda: openssl_speed(cores.server, plan.seconds),
+        rounds=plan.rounds,
+        advance=tell.advance,
+    )
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@ The process is wired by the service's own composition root, with production defa
     verifying  header field value → screen → cached chain → signature → replay, holder → verdict
 
 As in the service under load, BATCH requests are taken through each part together; sign-one and
-verify-one take one at a time, as an idle service does.
+verify-one take one at a time, as an idle service does. Nothing is counted on these paths: the
+conduct of displays is off. sign-counted and verify-counted are the same with conduct as by
+default: asked for findings before the answer, and counted after it.
 
 sign-request and verify-request, only for profiles, begin and end with bytes: they add the dialect,
 admission, metrics and log, so that what is missing to the figure over HTTP is the server's.
 
-`python -m bench.inprocess PATH SECONDS WORLD DATA` prints one JSON object.
+`python -m bench.inprocess PATH SECONDS WORLD DATA LIBRARY` prints one JSON object.
 """
 
 from __future__ import annotations
@@ -49,18 +51,24 @@ from zhenxian.api.calls.messages import (
 from zhenxian.core.reasons import Verstat
 from zhenxian.core.tn import TN
 from zhenxian.passport.claims import Destination
+from zhenxian.passport.es256 import Choice
 from zhenxian.passport.ppt.shaken import Attestation
 from zhenxian.service.build import build
-from zhenxian.service.run import quieten_collector
+from zhenxian.service.collector import quieten_collector
 from zhenxian.service.service import Service
 from zhenxian.service.settings import load_settings
+from zhenxian.signer.analytics import observation
 from zhenxian.signer.decide import decide, gather
 from zhenxian.signer.request import SigningRequest
 from zhenxian.signer.sign import sign
 from zhenxian.verifier.opened import Opened
 from zhenxian.verifier.request import VerificationRequest
 
-PATHS: Final = ("sign", "verify", "sign-one", "verify-one", "sign-request", "verify-request")
+PATHS: Final = (
+    "sign", "verify", "sign-counted", "verify-counted", "sign-one", "verify-one", "sign-request",
+    "verify-request",
+)  # fmt: skip
+_UNCOUNTED: Final = ("sign", "verify", "sign-one", "verify-one")
 BATCH: Final = 16  # requests a busy service finds waiting in one turn of its event loop
 TOKENS_PER_SECOND: Final = 12_000  # more than any core verified so far
 SIGNING_REQUESTS: Final = 10_000  # different ones, sent in a circle
@@ -77,9 +85,9 @@ class Rate(Struct, frozen=True):
     seconds: float
 
 
-def rate(world: World, path: str, core: int, seconds: int) -> float:
+def rate(world: World, path: str, core: int, seconds: int, library: Choice = Choice.AUTO) -> float:
     """Operations a second of one path on one core, in a fresh process. Raises BenchError."""
-    text = _in_process(world, path, core, seconds)
+    text = _in_process(world, path, core, seconds, library)
     done = msgspec.json.decode(text.splitlines()[-1], type=Rate)
     return done.operations / done.seconds
 
@@ -90,16 +98,18 @@ def profile(world: World, path: str, core: int, seconds: int) -> str:
     cProfile adds its own cost to every call of a Python function, so that its shares
     overstate small functions; perf's do not.
     """
-    by_function = _in_process(world, path, core, seconds, "--functions")
+    by_function = _in_process(world, path, core, seconds, Choice.AUTO, "--functions")
     if shutil.which("perf") is None:
         return f"{by_function}\n(perf is not installed: apt-get install linux-perf)"
-    return f"{by_function}\n{_in_process(world, path, core, seconds, '--symbols')}"
+    return f"{by_function}\n{_in_process(world, path, core, seconds, Choice.AUTO, '--symbols')}"
 
 
-def _in_process(world: World, path: str, core: int, seconds: int, *options: str) -> str:
+def _in_process(
+    world: World, path: str, core: int, seconds: int, library: Choice, *options: str
+) -> str:
     with tempfile.TemporaryDirectory(prefix="zhenxian-data-") as data:
         command = [sys.executable, "-m", "bench.inprocess"]
-        command += [path, str(seconds), str(world.file), data, *options]
+        command += [path, str(seconds), str(world.file), data, library.value, *options]
         shell = ["env", "--chdir", str(_ROOT), *pinned(core, command)]
         return output(shell, seconds + _SPARE_SECONDS)
 
@@ -112,10 +122,11 @@ class Loop(Struct, frozen=True):
     batch: int = BATCH
 
 
-def _service(world: World, data: Path) -> Service:
+def _service(world: World, data: Path, library: Choice, *, counted: bool) -> Service:
     shutil.copytree(world.registry, data / "data")
     file = data / "zhenxian.toml"
-    file.write_text(our_settings(world, free_port(), data / "data"), "utf-8")
+    text = our_settings(world, free_port(), data / "data", library, counted=counted)
+    file.write_text(text, "utf-8")
     service = build(load_settings(file))
     quieten_collector()  # as serving does
     return service
@@ -130,17 +141,30 @@ def _signing(world: World, service: Service, batch: int) -> Loop:
         for call in islice(world.calls(), SIGNING_REQUESTS)
     ]
 
+    pipeline, conduct = service.pipeline, service.pipeline.signing.conduct
+
     def path(together: list[SigningRequest]) -> bool:
         credential = service.credential()
         if credential is None:
             return False
         service.registry.refresh()
         plan, spc = service.plan, credential.spc
-        facts = [gather(r, service.registry, service.clock(), plan=plan, spc=spc) for r in together]
+        facts = [
+            gather(r, service.registry, service.clock(), plan=plan, spc=spc, conduct=conduct)
+            for r in together
+        ]
         decided = [(r, decide(r, f)) for r, f in zip(together, facts, strict=True)]
         if any(d.attest is not Attestation.A for _, d in decided):
             return False
-        return all(sign(r, d, credential).identity for r, d in decided)
+        if conduct is not None:
+            for r, f in zip(together, facts, strict=True):
+                seen = observation(r, f.access, f.binding, r.iat) if f.access is not None else None
+                if seen is None:
+                    return False
+                conduct.observe(seen)
+        good = all(sign(r, d, credential).identity for r, d in decided)
+        pipeline.count()
+        return good
 
     return Loop(path, cycle(requests), batch)
 
@@ -162,6 +186,7 @@ def _verifying(world: World, service: Service, seconds: int, batch: int) -> Loop
         for call in calls:
             call.check()
         verdicts = [verifier.close(call) for call in calls]
+        service.pipeline.count()
         return len(verdicts) == len(together) and all(
             verdict.verstat is Verstat.PASSED for verdict in verdicts
         )
@@ -221,13 +246,13 @@ def _run(loop: Loop, seconds: float) -> Rate:
 def _loop(path: str, world: World, service: Service, seconds: int) -> Loop:
     now = int(time.time())
     match path:
-        case "sign" | "sign-one":
+        case "sign" | "sign-one" | "sign-counted":
             return _signing(world, service, 1 if path == "sign-one" else BATCH)
         case "sign-request":
             calls = islice(world.calls(), SIGNING_REQUESTS)
             bodies = [signing_body(world, call, now) for call in calls]
             return _whole(SIGNING, cycle(bodies), service, b";info=<")
-        case "verify" | "verify-one":
+        case "verify" | "verify-one" | "verify-counted":
             return _verifying(world, service, seconds, 1 if path == "verify-one" else BATCH)
         case _:
             asyncio.run(_fetch(service, world))
@@ -265,10 +290,13 @@ def _symbols(loop: Loop, seconds: float, folder: Path) -> str:
     return "\n\n".join(parts)
 
 
-def main(path: str, seconds: int, world_file: Path, data: Path, mode: str | None) -> str:
+def main(
+    path: str, seconds: int, world_file: Path, data: Path, library: Choice, mode: str | None
+) -> str:
     """Run one path. Returns the rate as JSON, or a profile."""
     world = load_world(world_file)
-    loop = _loop(path, world, _service(world, data), seconds)
+    service = _service(world, data, library, counted=path not in _UNCOUNTED)
+    loop = _loop(path, world, service, seconds)
     gc.collect()
     gc.freeze()  # the prepared requests are ours, not the service's, to be looked through
     _run(loop, 0.2)
@@ -287,7 +315,8 @@ if __name__ == "__main__":
                 int(sys.argv[2]),
                 Path(sys.argv[3]),
                 Path(sys.argv[4]),
-                sys.argv[5] if len(sys.argv) > 5 else None,
+                Choice(sys.argv[5]),
+                sys.argv[6] if len(sys.argv) > 6 else None,
             )
         )
     except BenchError as error:

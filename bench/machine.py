@@ -24,6 +24,8 @@ from typing import Final, Self
 from cryptography.hazmat.backends.openssl import backend
 from msgspec import Struct
 
+from zhenxian.passport.es256 import Choice, available
+
 LOOPBACK: Final = "127.0.0.1"
 PACKAGES: Final = {
     "secsipidx": "secsipidx",
@@ -289,7 +291,8 @@ def facts(cores: Cores) -> dict[str, object]:
     processor = re.search(
         r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE
     )
-    packages = ("cryptography", "pyjwt", "fastapi", "uvicorn", "uvloop", "httptools", "msgspec")
+    packages = ["cryptography", "pyjwt", "fastapi", "uvicorn", "uvloop", "httptools", "msgspec"]
+    packages += ["awscrt"] if available(Choice.AWS_LC) else []
     return {
         "cpu": processor[1] if processor else platform.processor(),
         "cpus": os.cpu_count(),

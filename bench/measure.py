@@ -26,11 +26,11 @@ PAUSE: Final = 3.0  # seconds before a rejected run is repeated: others may be d
 
 
 class Figure(Struct, frozen=True):
-    """What is promised: the name of a ratio, and the least it is to be."""
+    """What is promised: the name of a ratio, and the least it is to be; None for no promise."""
 
     key: str
     title: str
-    goal: float
+    goal: float | None
 
 
 class Comparison(Struct, frozen=True):
@@ -45,7 +45,7 @@ class Comparison(Struct, frozen=True):
     key: str
     title: str
     peer: str
-    goal: float
+    goal: float | None
     ours_per_second: float
     peer_per_second: float
     ratios: tuple[float, ...]
@@ -61,7 +61,7 @@ class Comparison(Struct, frozen=True):
     @property
     def reached(self) -> bool:
         """Whether the median meets the goal."""
-        return self.ratio >= self.goal
+        return self.goal is None or self.ratio >= self.goal
 
 
 class Contender(Struct, frozen=True):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -19,6 +21,7 @@ from bench.world import TOKEN_SECONDS, Call, World
 from zhenxian.core.errors import ParseError
 from zhenxian.core.tn import TN
 from zhenxian.passport.claims import Destination
+from zhenxian.passport.es256 import Choice
 from zhenxian.passport.identity import IdentityHeader, parse_identity_header
 from zhenxian.passport.jws import b64url_decode, b64url_encode
 from zhenxian.passport.ppt.shaken import Attestation, Shaken
@@ -29,14 +32,22 @@ PEER: Final = "secsipidx"
 PEER_CHAIN_CHECK: Final = 13
 SAMPLES: Final = 20  # tokens looked at before and after the load
 
+_NOTHING_COUNTED: Final = 'signing = "off"\nverifying = "off"\ncarriers = "off"\n'
+
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def our_settings(world: World, port: int, data: Path) -> str:
+def our_settings(
+    world: World, port: int, data: Path, library: Choice = Choice.AUTO, *, counted: bool = True
+) -> str:
     """Production defaults, but for two: replay store, revocation, conduct and log included.
 
     Certificates come over http from loopback. And no number of displays is many: the load is ten
     thousand numbers that never call anybody again, of which a suspicion would be right.
+
+    Args:
+        library: what makes and checks signatures.
+        counted: whether the conduct of callers and signers is counted, as by default.
     """
     thresholds = data.with_name("thresholds.toml")
     thresholds.write_text("[spread]\ndisplays = 1000000000\n", "utf-8")
@@ -44,6 +55,7 @@ def our_settings(world: World, port: int, data: Path) -> str:
 data = "{data}"
 [server]
 calls = "{LOOPBACK}:{port}"
+es256 = "{library.value}"
 [signer]
 key = "{world.key}"
 chain = "{world.chain}"
@@ -56,7 +68,7 @@ crl_issuers = "{world.crl_issuers}"
 allow_http_loopback = true
 [displays]
 thresholds = "{thresholds}"
-"""
+{"" if counted else _NOTHING_COUNTED}"""
 
 
 def our_command(settings: Path) -> list[str]:
@@ -64,15 +76,35 @@ def our_command(settings: Path) -> list[str]:
     return [str(Path(sys.executable).with_name("zhenxian")), "serve", "--config", str(settings)]
 
 
-def start_ours(world: World, core: int, folder: Path) -> Service:
-    """One worker of ours. Raises BenchError."""
+def start_ours(
+    world: World,
+    core: int | None,
+    folder: Path,
+    library: Choice = Choice.AUTO,
+    *,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    before: Callable[[Path, dict[str, str]], None] | None = None,
+) -> Service:
+    """A service of ours: one worker, unless settings in the environment say otherwise.
+
+    Args:
+        core: None for any.
+        before: what is done first, with the file of settings and the whole environment.
+
+    Raises:
+        BenchError: it does not start.
+    """
     port = free_port()
+    folder = folder / f"ours-{library.value}"
+    folder.mkdir()
     settings = folder / "zhenxian.toml"
     data = folder / "data"
     shutil.copytree(world.registry, data)
-    settings.write_text(our_settings(world, port, data), "utf-8")
+    settings.write_text(our_settings(world, port, data, library), "utf-8")
     command = our_command(settings)
-    service = Service(OURS, port, core=core, command=command)
+    if before is not None:
+        before(settings, {**os.environ, **environment})
+    service = Service(OURS, port, core=core, command=command, environment=environment)
     return service.start(folder / "zhenxian.log", lambda: answers(port, "/readyz", 200))
 
 

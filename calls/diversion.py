@@ -47,7 +47,7 @@ from zhenxian.signer.request import Forwarding, SigningRequest
 from zhenxian.signer.screen import Unfit, screen
 from zhenxian.signer.sign import sign_diversion
 from zhenxian.verifier.opened import Candidate, NeedCertificates, Opened
-from zhenxian.verifier.replay import Question, Sight, Sighting, replay_key
+from zhenxian.verifier.replay import Question, Sight, Sighting
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.screen import Diverting, Screened
 from zhenxian.verifier.token import VerifiedPASSporT
@@ -252,7 +252,7 @@ def _unverified(verdict: Verdict) -> Unproven:
 def _key_of(opened: Opened, place: int) -> bytes:
     entry = opened.entries[place]
     if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT):
-        return replay_key(entry.token.header.token, entry.token.signature)
+        return entry.token.key
     raise RuntimeError("a token that decided has not verified")
 
 

@@ -21,6 +21,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -45,7 +46,14 @@ from zhenxian.signer.request import SigningRequest
 from zhenxian.signer.screen import IAT_WINDOW, NOT_READY, Unfit, screen
 from zhenxian.signer.sign import SignedHeader, sign, unknown_origid
 from zhenxian.verifier.opened import NeedCertificates, Opened
-from zhenxian.verifier.replay import UNKNOWN, Question, SharedReplayStore, Sighted, Sighting
+from zhenxian.verifier.replay import (
+    UNKNOWN,
+    BatchReplayStore,
+    Question,
+    SharedReplayStore,
+    Sighted,
+    Sighting,
+)
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.verdict import Verdict
 from zhenxian.verifier.verify import Verifier
@@ -55,7 +63,7 @@ MAX_WAITING: Final = 2048  # calls that wait for certificates at once; more get 
 _logger = logging.getLogger("zhenxian.calls")
 
 
-class Asked(Struct):
+class Asked(Struct, gc=False):
     """A question as a front end took it; front ends derive from it.
 
     Attributes:
@@ -71,7 +79,7 @@ A = TypeVar("A", bound=Asked)
 Write: TypeAlias = Callable[[Verdict, A], bytes]  # a front end's answer to a question
 
 
-class Signing(Struct, Generic[A]):
+class Signing(Struct, Generic[A], gc=False):
     """A signing request that was decided.
 
     Attributes:
@@ -91,7 +99,7 @@ class Signing(Struct, Generic[A]):
             self.signed = sign(self.request, self.decision, self.credential)
 
 
-class Verifying(Struct, Generic[A]):
+class Verifying(Struct, Generic[A], gc=False):
     """A verification request whose cheap checks are done.
 
     Attributes:
@@ -120,7 +128,9 @@ class Waiting(Struct, Generic[A], frozen=True):
 
 
 class Asking(Struct, Generic[A], frozen=True):
-    """A verification that must ask a shared replay store; `Pipeline.ask` goes on from here.
+    """A verification whose replay store is still to be asked.
+
+    `Pipeline.ask` goes on from here; or `settle`, with what the store said of a whole batch.
 
     Attributes:
         presumed, answer: what follows if every token is new.
@@ -188,12 +198,14 @@ class VerifyingSide(Struct, frozen=True, kw_only=True):
     Attributes:
         lists: fetches the revocation lists that chains name; None where that is not wanted.
         replay: a store that must be asked over the network; None where the verifier has its own.
+        together: the verifier's own, where a batch of calls had better ask it at once.
     """
 
     verifier: Verifier
     repository: Repository
     lists: LearntLists | None = None
     replay: SharedReplayStore | None = None
+    together: BatchReplayStore | None = None
 
 
 class Around(Struct, frozen=True, kw_only=True):
@@ -251,6 +263,16 @@ def compute(calls: Iterable[object]) -> None:
                 _logger.exception("a signature failed")
 
 
+def _sightings(calls: Iterable[Asking[A]]) -> list[Sighting]:
+    return [sighting for call in calls for sighting in call.sightings]
+
+
+def _parted(calls: Iterable[Asking[A]], seen: Sequence[Sighted]) -> list[list[Sighted]]:
+    """What was said of the tokens of all calls, call by call."""
+    rest = iter(seen)
+    return [list(islice(rest, len(call.sightings))) for call in calls]
+
+
 class Pipeline:
     """Decides and judges calls, and records what became of them.
 
@@ -258,6 +280,8 @@ class Pipeline:
         batch: entered and left around calls that are answered together.
         timer: seconds, for durations.
         waiting: verifications that wait for certificates.
+        asking: those that wait for the answer of a store that is shared with other processes, or,
+            where a protocol leaves them to the application, for their turn.
     """
 
     def __init__(
@@ -278,6 +302,7 @@ class Pipeline:
         self._around = Around() if around is None else around
         self.batch = _Batch(self._around)
         self.waiting = 0
+        self.asking = 0
 
     def count(self) -> None:
         """Count the observations after answers went out; no call waits for that."""
@@ -311,7 +336,7 @@ class Pipeline:
         if side.conduct is not None and decision.counts:
             # What is refused for conduct counts on: a pool that goes on trying is not cleared.
             seen = (
-                observation(request, facts.access, facts.binding, int(now))
+                observation(request, facts.access, facts.binding, int(now), facts.holding)
                 if facts.access is not None
                 else observation_of_gateway(request, int(now))
             )
@@ -347,18 +372,23 @@ class Pipeline:
         return self._judged(asked, request, opened, write(opened, asked))
 
     def judge(self, call: Verifying[A], write: Write[A]) -> Judged[A] | Asking[A]:
-        """Everything after the signature.
+        """Everything after the signature."""
+        asking, side = self.presume(call, write), self.verifying
+        if side.replay is not None and asking.sightings:
+            return asking
+        seen = side.verifier.ask(asking.sightings, call.opened.now)
+        return self.settle(asking, seen, write)
+
+    def presume(self, call: Verifying[A], write: Write[A]) -> Asking[A]:
+        """Everything after the signature until the replay store is asked.
 
         The answer comes first: the store that may know the token keeps it for who asks again.
         """
-        side = self.verifying
-        presumed = side.verifier.presume(call.opened)
+        verifier = self.verifying.verifier
+        presumed = verifier.presume(call.opened)
         answer = write(presumed, call.asked)
-        sightings = side.verifier.sightings(call.opened, call.question, answer)
-        if side.replay is not None and sightings:
-            return Asking(call, sightings, presumed, answer)
-        seen = side.verifier.ask(sightings, call.opened.now)
-        return self._settle(call, presumed, answer, seen, write)
+        sightings = verifier.sightings(call.opened, call.question, answer)
+        return Asking(call, sightings, presumed, answer)
 
     async def resume(self, waiting: Waiting[A], write: Write[A]) -> Judged[A]:
         """Fetch the certificates that a verification waits for, then finish it."""
@@ -412,23 +442,38 @@ class Pipeline:
             _logger.exception("the shared replay store failed")
             return [UNKNOWN] * len(sightings)
 
+    async def seen_of(self, calls: Sequence[Asking[A]]) -> list[list[Sighted]]:
+        """Ask the shared replay store about all calls at once: what it says of each."""
+        return _parted(calls, await self.seen(_sightings(calls), int(self.clock())))
+
+    def seen_by(self, store: BatchReplayStore, calls: Sequence[Asking[A]]) -> list[list[Sighted]]:
+        """As `seen_of`, of a store that is asked without waiting: this machine's."""
+        sightings = _sightings(calls)
+        try:
+            seen = store.sight_all(sightings, int(self.clock()))
+        except Exception:  # what is not known to be new does not pass
+            _logger.exception("the replay store failed")
+            seen = [UNKNOWN] * len(sightings)
+        return _parted(calls, seen)
+
     async def ask(self, asking: Asking[A], write: Write[A]) -> Judged[A]:
         """Ask the shared replay store, then finish."""
-        seen = await self.seen(asking.sightings, int(self.clock()))
+        self.asking += 1
         try:
-            return self._settle(asking.call, asking.presumed, asking.answer, seen, write)
+            seen = await self.seen(asking.sightings, int(self.clock()))
+        finally:
+            self.asking -= 1
+        try:
+            return self.settle(asking, seen, write)
         finally:
             self.batch.keep()
 
-    def _settle(
-        self,
-        call: Verifying[A],
-        presumed: Verdict,
-        answer: bytes,
-        seen: Sequence[Sighted],
-        write: Write[A],
-    ) -> Judged[A]:
-        """What follows once the replay store has answered about the tokens."""
+    def settle(self, asking: Asking[A], seen: Sequence[Sighted], write: Write[A]) -> Judged[A]:
+        """What follows once the replay store has answered about the tokens.
+
+        Before the answer goes out, the caller sees to `batch.keep`.
+        """
+        call, presumed, answer = asking.call, asking.presumed, asking.answer
         asked, request, repeated = call.asked, call.opened.request, asked_again(seen)
         if repeated is not None and repeated.answer:
             elapsed = self.timer() - asked.started

@@ -6,7 +6,7 @@ conduct a call counts for and what stands against it. Nothing is signed, verifie
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from heapq import heappop, heappush
 from typing import Any, Final
@@ -19,7 +19,8 @@ from zhenxian.analytics.model import Finding, Key, KeyKind, Observation, State, 
 from zhenxian.analytics.sentences import english
 from zhenxian.core.tn import TN
 from zhenxian.registry.exemptions import against
-from zhenxian.registry.model import Binding, BindingModel, Registry
+from zhenxian.registry.model import Access, Binding, BindingModel, Registry
+from zhenxian.signer.analytics import keys as caller_keys
 from zhenxian.verifier.analytics import AS_USUAL, PooledVerifying
 
 SIGNING, VERIFYING = "signing", "verifying"
@@ -29,6 +30,7 @@ _EXPIRE_EVERY: Final = 3_600  # seconds of the calls' clock
 _NOTHING: Final[list[Finding | None]] = [None, None]
 _NOTHING_ALONE: Final[list[Finding | None]] = [None]
 _UNKNOWN: Final = "unknown"
+_RECORDS: Final = "call records"  # who passes complaints on
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -40,7 +42,7 @@ class Row(Struct, frozen=True, gc=False):
         spc, origid: of the token that it came with; empty for none.
         caller: the number behind a privacy number; None where the display is no such.
         answered: None where that is not known. seconds: of talk, likewise.
-        complaint: the callee complained of it; nothing is made of that yet.
+        complaint: the callee complained of it.
     """
 
     # By position: one is made for each call, and by name msgspec takes 0.2 µs and more longer.
@@ -106,14 +108,25 @@ class Replay:
         late: rows that came before the one before them.
     """
 
-    def __init__(self, detector: Detector, registry: Registry | None = None) -> None:
-        """Args: registry: who an access is of, which bindings there are, and who is exempt."""
+    def __init__(
+        self,
+        detector: Detector,
+        registry: Registry | None = None,
+        held_by: Callable[[str], Iterable[tuple[TN, str]]] = lambda _: (),
+    ) -> None:
+        """Know nothing yet.
+
+        Args:
+            registry: who an access is of, which bindings there are, and who is exempt.
+            held_by: the numbers that a subject holds, each with the subject.
+        """
         self.tallies: dict[Key, Tally] = {}
         self.untold = 0
         self.late = 0
         self._detector = detector
         self._registry = registry
-        self._subjects: dict[str, str | None] = {}
+        self._accesses: dict[str, Access | None] = {}
+        self._held_by = held_by
         self._ends: list[tuple[int, int, Contact, tuple[Key, ...]]] = []
         self._number = 0
         self._last = 0.0
@@ -135,6 +148,8 @@ class Replay:
             self._signing(row, at)
         if row.spc:
             self._verifying(row, at)
+        if row.complaint:
+            self._complained(row, at)
 
     def finish(self) -> None:
         """All rows were added: calls in progress end."""
@@ -207,20 +222,22 @@ class Replay:
         if row.customer:
             # Who shares an access is judged by itself; the access's other customers are not.
             return _alone(KeyKind.ACCESS, f"{access}/{row.customer}")
-        subject = self._subject(access) if row.access else None
-        if subject is None:
+        found = self._access(access) if row.access else None
+        if found is None or self._registry is None:
             return _alone(KeyKind.ACCESS, access)
-        return _pair(KeyKind.ACCESS, access, KeyKind.SUBJECT, subject)
+        return caller_keys(found, self._registry.holding(row.orig))
 
-    def _subject(self, access: str) -> str | None:
+    def _access(self, name: str) -> Access | None:
         if self._registry is None:
             return None
-        if access not in self._subjects:
-            if len(self._subjects) >= _CACHED:
-                self._subjects.clear()
-            found = self._registry.access(access, None)
-            self._subjects[access] = None if found is None else found.subject
-        return self._subjects[access]
+        if name not in self._accesses:
+            if len(self._accesses) >= _CACHED:
+                self._accesses.clear()
+            found = self._accesses[name] = self._registry.access(name, None)
+            if found is not None and self._detector.marked:
+                # Who holds a found caller's numbers is found before its first call.
+                self._detector.held(self._held_by(found.subject), int(self._last))
+        return self._accesses[name]
 
     # -- what is told of calls
 
@@ -233,6 +250,10 @@ class Replay:
         contact = self._detector.met(row.orig, row.dest, answered=answered, seconds=row.seconds)
         self._number += 1
         heappush(self._ends, (at + (row.seconds or 0), self._number, contact, keys))
+
+    def _complained(self, row: Row, at: int) -> None:
+        """The callee complains of the call, once it is over."""
+        self._detector.complained(row.orig, row.dest, at, _RECORDS)
 
     def _end(self, over: tuple[int, int, Contact, tuple[Key, ...]]) -> None:
         at, _, contact, keys = over

@@ -57,7 +57,7 @@ class _File(Struct, frozen=True):
 
 def write_chains(path: Path, chains: Iterable[KeptChain]) -> None:
     """Replace the file. Raises OSError."""
-    written = [
+    written = (
         _Written(
             x5u=one.x5u,
             pem=b"".join(
@@ -69,12 +69,15 @@ def write_chains(path: Path, chains: Iterable[KeptChain]) -> None:
             stale_until=one.stale_until,
         )
         for one in chains
-    ]
-    octets = msgspec.json.encode(_File(FORMAT, written))
+    )
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(octets)
+            # One by one: all in one piece would keep the interpreter from calls meanwhile.
+            file.write(b'{"format":%d,"chains":[' % FORMAT)
+            for number, one in enumerate(written):
+                file.write(b"," * bool(number) + msgspec.json.encode(one))
+            file.write(b"]}")
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)

@@ -43,11 +43,14 @@ class Failure(Struct, frozen=True):
     until: int
 
 
+MAX_CHAINS: Final = 16_384  # a continent has some ten thousand signers
+
+
 class RepositoryLimits(Struct, frozen=True, kw_only=True):
     """Bounds of the cache.
 
     Attributes:
-        entries: chains kept; a nation has fewer signers.
+        entries: chains kept.
         entries_per_host: chains kept of one host while no signature has verified under them.
         failures: failed URLs remembered.
         places: of first fetches.
@@ -58,7 +61,7 @@ class RepositoryLimits(Struct, frozen=True, kw_only=True):
             section 5.3.1 names 24 hours).
     """
 
-    entries: int = 4096
+    entries: int = MAX_CHAINS
     entries_per_host: int = 256
     failures: int = 4096
     places: PlaceLimits = PlaceLimits()

@@ -152,7 +152,7 @@ def check_x5u(url: str, policy: X5uPolicy) -> UrlRefused | None:
     return _check_x5u(url, policy)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)
 def _check_x5u(url: str, policy: X5uPolicy) -> UrlRefused | None:
     return _check(url, policy, crl=False)
 

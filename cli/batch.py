@@ -10,7 +10,7 @@ import typer
 
 from zhenxian.cli.client import DEFAULT_URL, Client, KeyFile, Url
 from zhenxian.cli.common import Json, console, errors, print_json
-from zhenxian.cli.record_options import Once, Reason, headers_of
+from zhenxian.cli.record_options import Once, Reason, TakeOut, headers_of
 from zhenxian.cli.record_words import csv_rows, kind_of, opened
 from zhenxian.registry.imports import BATCHES, MAX_BATCH, Mode
 from zhenxian.registry.model import NAMES
@@ -29,6 +29,7 @@ def batch(
         Mode, typer.Option(help="Within one batch; all-or-nothing: one bad row, none is taken.")
     ] = Mode.ALL_OR_NOTHING,
     size: Annotated[int, typer.Option(min=1, max=MAX_BATCH, help="Rows of one batch.")] = MAX_BATCH,
+    take_out: TakeOut = False,
     idempotency_key: Once = None,
     url: Url = DEFAULT_URL,
     api_key_file: KeyFile = None,
@@ -57,7 +58,7 @@ def batch(
             answer = client.request(
                 "POST",
                 f"/v1/{which}/batch",
-                {"reason": reason, "mode": mode.value},
+                {"reason": reason, "mode": mode.value, "take_out": str(take_out).lower()},
                 [row for _, row in part],
                 headers=headers_of(once),
                 lines=[line for line, _ in part],

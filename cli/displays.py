@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -16,10 +17,11 @@ from zhenxian.cli.common import Json, console, print_json
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Conduct: whose displays come from a pool (打显), and the figures that show it.\n\n"
-    "A key is access:ID or subject:ID (calls signed here), signer:SPC/ORIGID or spc:SPC (calls"
-    " verified here), agent:PLATFORM/NUMBER (who calls behind a privacy number, 隐私号)."
-    " `zhenxian registry put exemptions` exempts a caller for longer. What is cleared after an"
+    help="Conduct: whose displays are used as a pool (打显), and by which figures.\n\n"
+    "A key is access:ID, subject:ID or reseller:ID (calls signed here), signer:SPC/ORIGID or"
+    " spc:SPC (calls verified here), agent:PLATFORM/NUMBER (who calls behind a privacy number,"
+    " 隐私号)."
+    " `zhenxian registry put exemptions` leaves a caller alone for longer. What is cleared after an"
     " objection stays on record.",
 )
 
@@ -40,6 +42,9 @@ KeyText = Annotated[str, typer.Argument(help="Such as access:bank-trunk; see `di
 @app.command("list")
 def list_(
     state: Annotated[Standing | None, typer.Option(help="Only these.", show_default=False)] = None,
+    case: Annotated[
+        str | None, typer.Option(help="Only the one with this case number.", show_default=False)
+    ] = None,
     url: Url = DEFAULT_URL,
     api_key_file: KeyFile = None,
     as_json: Json = False,
@@ -50,11 +55,13 @@ def list_(
     """
     with Client(url, api_key_file) as client:
         query = {} if state is None else {"state": state.value}
+        if case is not None:
+            query["case"] = case
         found = list(_pages(client, "/v1/displays", "findings", **query))
     if as_json:
         print_json({"findings": found})
         return
-    table = Table("key", "state", "measure", "since", "until unless confirmed", "figures")
+    table = Table("key", "state", "measure", "since", "until unless confirmed", "case", "figures")
     for one in found:
         colour = _COLOURS[one["state"]]
         table.add_row(
@@ -63,6 +70,7 @@ def list_(
             one["measure"],
             _time(one["since"]),
             _time(one["until"]),
+            one.get("case", ""),
             _figures(one),
         )
     console.print(table if found else "nobody is suspected or pooled")
@@ -97,6 +105,9 @@ def show(
     console.print(table)
     if told["finding"] is not None:
         console.print(escape(told["finding"]["sentence"]))
+        for name in ("plain", "whatToDo", "plainChinese", "whatToDoChinese"):
+            if told["finding"].get(name):  # an older service tells none
+                console.print(escape(told["finding"][name]))
         for sample in told["samples"]:
             callee = sample["callee"] or "-"
             console.print(f"  {_time(sample['at'])}  {sample['display']} to {callee}")
@@ -106,16 +117,23 @@ def show(
 def clear(
     key: KeyText,
     reason: Annotated[str, typer.Option(help="Why; it is on record.")],
+    caller: Annotated[
+        bool, typer.Option("--caller", help="Its subject, all accesses and origids at once.")
+    ] = False,
     url: Url = DEFAULT_URL,
     api_key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
     """Clear a key after an objection, on record. The same conduct is found again.
 
-    A caller may stand in the list twice, as access and as subject: each is cleared by itself.
+    A caller may stand in the list twice, as access and as subject: each is cleared by itself,
+    unless --caller clears everything of whose it is. What speaks for it stays.
 
-    Example: zhenxian displays clear access:bank-trunk --reason "new dialler, audited"
+    Example: zhenxian displays clear access:bank-trunk --reason "new dialler, audited" --caller
     """
+    if caller:
+        _clear_caller(key, reason, url, api_key_file, as_json=as_json)
+        return
     with Client(url, api_key_file) as client:
         place = client.delete(f"/v1/displays/{segment(key)}", {"reason": reason})
         clearing = client.get(place) if place is not None else None
@@ -126,6 +144,18 @@ def clear(
     if clearing is not None:
         told = f"on record as {clearing['id']}, by {clearing['by']}: {clearing['sentence']}"
         console.print(told, markup=False)
+
+
+def _clear_caller(
+    key: str, reason: str, url: str, api_key_file: Path | None, *, as_json: bool
+) -> None:
+    with Client(url, api_key_file) as client:
+        told = client.post("/v1/clearings", {"key": key, "reason": reason})
+    if as_json:
+        print_json({"cleared": key, "clearings": told["clearings"]})
+        return
+    for one in told["clearings"]:
+        console.print(f"{escape(one['key'])} is cleared: on record as {escape(one['id'])}")
 
 
 @app.command()

@@ -9,7 +9,7 @@ import typer
 from zhenxian.cli.client import DEFAULT_URL, Client, KeyFile, Url, segment
 from zhenxian.cli.common import Json, console, errors, print_json
 from zhenxian.cli.record_options import Key, Limit, Which, path_of
-from zhenxian.cli.record_tables import add_row, difference, moment, print_record, table_of
+from zhenxian.cli.record_tables import add_row, difference, moment, print_record, table_of, why
 from zhenxian.cli.record_words import kind_of
 
 
@@ -42,7 +42,7 @@ def history(
                 version["version"],
                 moment(version["time"]),
                 version["author"],
-                version["reason"],
+                why(version),
                 what,
             ),
         )
@@ -135,7 +135,7 @@ def changes(
         named = [f"{each['kind']} {each['key']}" for each in row["changed"]]
         more = f" and {len(named) - 3} more" if len(named) > 3 else ""
         what = "many records" if row["many"] else ", ".join(named[:3]) + more
-        add_row(table, (row["seq"], moment(row["time"]), row["author"], row["reason"], what))
+        add_row(table, (row["seq"], moment(row["time"]), row["author"], why(row), what))
     console.print(table)
     if answer["following"] is not None:
         errors.print(f"more: --after {answer['following']}")

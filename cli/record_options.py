@@ -25,6 +25,13 @@ IfMatch = Annotated[
     int | None,
     typer.Option(help="The version that was seen: refused (412) if it is another one by now."),
 ]
+TakeOut = Annotated[
+    bool,
+    typer.Option(
+        "--take-out",
+        help="Take numbers out of ranges that other subjects hold; else such rows are refused.",
+    ),
+]
 Once = Annotated[
     str | None,
     typer.Option("--idempotency-key", help="The same request under one key is done once."),

@@ -57,6 +57,15 @@ def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     )
 
 
+def why(row: dict[str, Any]) -> str:
+    """A commit's reason, and of which file it is."""
+    made = row.get("imported")
+    if not made:
+        return str(row["reason"])
+    told = [made["file"] or "a file", *([made["digest"]] if made["digest"] else [])]
+    return f"{row['reason']} (import: {made['count']} {made['kind']}, of {', '.join(told)})"
+
+
 def table_of(*names: str) -> Table:
     """A table of these columns."""
     table = Table(show_lines=False)

@@ -21,18 +21,18 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from zhenxian.cli import records
 from zhenxian.cli.client import Client, KeyFile
 from zhenxian.cli.common import Config, Json, console, errors, print_json, settings_of
-from zhenxian.cli.record_options import Which
+from zhenxian.cli.record_options import TakeOut, Which
 from zhenxian.cli.record_words import WHICH, kind_of
 from zhenxian.core.errors import ConfigError
 from zhenxian.passport.words import fault, said
-from zhenxian.registry.cells import HEAD, foreign, harmless
-from zhenxian.registry.imports import MOST_LISTED, Mode, Rejected, Report
+from zhenxian.registry.cells import HEAD, foreign, harmless, not_utf8
+from zhenxian.registry.imports import MOST_LISTED, Mode, Origin, Rejected, Report
 from zhenxian.registry.model import Kind
 from zhenxian.service.data_folder import make_data_folder
+from zhenxian.service.identity_key import identity_key_of
 from zhenxian.service.numbers import plan_of, reading_of
 from zhenxian.service.registry_files import joined, opened
 from zhenxian.service.settings import Settings
-from zhenxian.telemetry.logs import pseudonym_key
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,6 +65,7 @@ def import_(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and write nothing.")
     ] = False,
+    take_out: TakeOut = False,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on where an import of this file was cut off."),
@@ -79,7 +80,8 @@ def import_(
     """Import rows from a CSV file.
 
     Each refused row is told with its line and reason. Rows that are registered already, as they
-    are, change nothing. A subject's document_number is hashed while it is read.
+    are, change nothing. A row that would take numbers out of a range of another subject is refused
+    without --take-out. A subject's document_number is hashed while it is read.
 
     With --url the file is sent to a running service instead of read into this machine's registry
     file; --resume then goes on where an import of this very file to that service was cut off.
@@ -103,7 +105,13 @@ def import_(
     _refuse_foreign(file)
     name = hashlib.sha256(f"{kind.value} {stamp}".encode()).hexdigest()
     if url is not None:
-        query = {"reason": reason, "mode": mode.value, "dry_run": str(dry_run).lower()}
+        query = {
+            "reason": reason,
+            "mode": mode.value,
+            "dry_run": str(dry_run).lower(),
+            "take_out": str(take_out).lower(),
+            "file": file.name[:255],
+        }
         with Client(url, api_key_file) as client:
             report = _upload(client, which, file, size, query, name, resume=resume, quiet=as_json)
         with _rejections(rejected) as sink:
@@ -112,8 +120,9 @@ def import_(
         _finish(report, as_json=as_json)
     settings = settings_of(config)
     make_data_folder(settings.data)
+    origin = _origin(file)
     author = f"command line ({getpass.getuser()})"
-    identity_key = pseudonym_key(settings.registry.identity_key or settings.data / "identity.key")
+    identity_key = identity_key_of(settings)
     reading = reading_of(settings, plan_of(settings))
     if settings.fleet.url:
         with _rejections(rejected) as sink:
@@ -121,8 +130,8 @@ def import_(
                 _into_fleet(
                     settings, kind, file, size,
                     {"author": author, "reason": reason, "now": int(time.time()), "mode": mode,
-                     "dry_run": dry_run, "identity_key": identity_key, "reading": reading,
-                     "resume": name},
+                     "dry_run": dry_run, "take_out": take_out, "origin": origin,
+                     "identity_key": identity_key, "reading": reading, "resume": name},
                     sink,
                     resume=resume,
                     quiet=as_json,
@@ -138,6 +147,8 @@ def import_(
             now=int(time.time()),
             mode=mode,
             dry_run=dry_run,
+            take_out=take_out,
+            origin=origin,
             identity_key=identity_key,
             reading=reading,
             resume=name if mode is Mode.BEST_EFFORT else "",
@@ -149,9 +160,22 @@ def import_(
                 _counted(lines, size, quiet=as_json) as (counted, progress),
             ):
                 report = work.run(counted, progress)
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{file}: {not_utf8(error)}") from None
+        except OSError as error:
             raise ConfigError(f"{file}: {said(error)}") from None
     _finish(report, as_json=as_json)
+
+
+def _origin(file: Path) -> Origin:
+    """The file as the history names it; a pipe, which is read once, has no digest."""
+    if not file.is_file():
+        return Origin(file.name)
+    try:
+        with file.open("rb") as octets:
+            return Origin(file.name, hashlib.file_digest(octets, "sha256").hexdigest())
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
 
 
 def _refuse_foreign(file: Path) -> None:
@@ -231,6 +255,7 @@ class _Answer(msgspec.Struct, frozen=True):
     rejected: list[Rejected]
     written: bool
     reasons: list[_Alike] = []
+    taken_out: int = 0
 
 
 async def _into_fleet(
@@ -254,7 +279,9 @@ async def _into_fleet(
                 _counted(lines, size, quiet=quiet) as (counted, progress),
             ):
                 return await work.run(counted, progress)
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: {not_utf8(error)}") from None
+    except OSError as error:
         raise ConfigError(f"{file}: {said(error)}") from None
 
 
@@ -372,6 +399,7 @@ def _tell(report: Report, *, as_json: bool) -> None:
                 "rows": report.rows,
                 "changed": report.changed,
                 "unchanged": report.unchanged,
+                "taken_out": report.taken_out,
                 "rejections": report.rejections,
                 "written": report.written,
                 "rejected": [{"line": r.line, "reason": r.reason} for r in report.rejected],
@@ -391,5 +419,7 @@ def _tell(report: Report, *, as_json: bool) -> None:
     done = "registered" if report.written else "could be registered"
     console.print(
         f"{report.rows} rows: {report.changed} {done}, {report.unchanged} unchanged,"
-        f" {report.rejections} refused" + ("" if report.written else "; nothing was written")
+        f" {report.rejections} refused"
+        + (f"; {report.taken_out} out of others' ranges" if report.taken_out else "")
+        + ("" if report.written else "; nothing was written")
     )

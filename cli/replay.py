@@ -58,8 +58,9 @@ def replay(
 
     Columns, in any order: at (seconds since the epoch, fractions allowed), orig, dest; and any of
     access, customer (of those who share the access), spc, origid, caller (behind a privacy
-    number), answered (1 or 0), seconds (of talk), complaint (1; read, and not judged yet). Rows
-    with access are judged as signing, rows with spc as verifying. Nothing is written anywhere.
+    number), answered (1 or 0), seconds (of talk), complaint (1; the callee complained of the
+    call). Rows with access are judged as signing, rows with spc as verifying. Nothing is written
+    anywhere.
 
     Each key is told with the number of its own call at which it would first have been labelled,
     lowered to B, and refused.

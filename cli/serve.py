@@ -76,12 +76,11 @@ def register(app: typer.Typer) -> None:
         tables = {"server": server, "sip": _sip(sip or [])}
         settings = settings_of(config, **{name: table for name, table in tables.items() if table})
 
-        def ready() -> None:
+        with errors.capture() as told:
             errors.print(f"[bold]zhenxian[/bold] serves calls on {settings.server.calls}")
             for address, signing in settings.sip.addresses():
                 errors.print(
                     f"[bold]zhenxian[/bold] {'signs' if signing else 'verifies'} INVITEs on"
                     f" {address.transport}:{address.host}:{address.port}"
                 )
-
-        raise typer.Exit(run(settings, ready, until_eof=until_eof))
+        raise typer.Exit(run(settings, told.get(), until_eof=until_eof))

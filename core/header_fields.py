@@ -150,3 +150,9 @@ def parse_date(text: str) -> int:
 def sip_date(seconds: float) -> str:
     """A Date header field value (RFC 3261 section 20.17)."""
     return formatdate(int(seconds), usegmt=True)
+
+
+def quoted(text: str) -> str:
+    """The inside of a quoted-string (RFC 3261 section 25.1), on one line."""
+    bare = "".join(char if char.isprintable() else " " for char in text)
+    return bare.replace("\\", "\\\\").replace('"', '\\"')

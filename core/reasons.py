@@ -389,6 +389,11 @@ class Reason(Enum):
         "the call is to an emergency number: it goes on, though another would be refused",
         "RFC 9027; this project",
     )
+    HELP_UNSIGNED = Row(
+        "the call is one for help by To or by its Request-URI alone, and goes on without a"
+        " signature",
+        "RFC 3261 section 8.1.1.1, RFC 9027; this project",
+    )
     NOT_READY = Row(
         "no usable signing key and certificate are loaded",
         "this project",

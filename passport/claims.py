@@ -30,6 +30,8 @@ from zhenxian.passport.ppt import Extension, shaken
 from zhenxian.passport.ppt.shaken import Attestation, Shaken, parse_origid
 
 MAX_DESTINATIONS: Final = 32  # identities in dest; bounds the work that a token can ask for
+SIGNERS: Final = 16_384  # of whose headers the reading is remembered; a continent has fewer
+REMEMBERED: Final = 512  # octets; nobody fills the memory with what is longer
 MAX_IAT: Final = 253_402_300_799  # seconds; the end of the year 9999
 _BASE: Final = frozenset({"dest", "iat", "mky", "orig"})
 _HEADER: Final = frozenset({"alg", "ppt", "typ", "x5u"})
@@ -256,14 +258,20 @@ def parse_header(data: bytes) -> Header:
     return Header(members["x5u"], ppt_name, extra)
 
 
-@lru_cache(maxsize=1024)
 def parse_header_segment(segment: bytes) -> Header:
-    """Read the header from its base64url segment; remembered like parse_header.
+    """Read the header from its base64url segment; remembered, unless it is long.
 
     Raises:
         ParseError: TOKEN_BASE64, and as parse_header.
     """
+    return _read_segment(segment) if len(segment) <= REMEMBERED else _read(segment)
+
+
+def _read(segment: bytes) -> Header:
     return parse_header(b64url_decode(segment, "header"))
+
+
+_read_segment: Final = lru_cache(maxsize=SIGNERS)(_read)
 
 
 def parse_payload(header: Header, data: bytes) -> PASSporT:

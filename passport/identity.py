@@ -214,7 +214,8 @@ def parse_single(value: str) -> IdentityHeader:
     octets = digest.rstrip(" \t").encode("ascii", "replace")
     if not octets or octets.translate(None, _DIGEST_OCTETS):
         raise ParseError(Reason.IDENTITY_SYNTAX, "identity", f"{shown(digest, 40)} is not a token")
-    info, alg, ppt, extra = _parameters(separator + parameters)
+    read = _parameters if len(parameters) <= claims.REMEMBERED else _parameters.__wrapped__
+    info, alg, ppt, extra = read(separator + parameters)
     token = Token.parse(octets)
     if (token.header == b"") is not (token.payload == b""):
         raise ParseError(Reason.TOKEN_SYNTAX, "token", "header or payload is empty")
@@ -235,7 +236,7 @@ class _Parameters(NamedTuple):
     extra: _Extra
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=claims.SIGNERS)
 def _parameters(text: str) -> _Parameters:
     """Read ";info=<...>;alg=ES256;ppt=shaken"; remembered, a signer writes the same every time."""
     found: dict[str, str] = {}

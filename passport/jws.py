@@ -1,11 +1,10 @@
 """JSON Web Signature, compact serialisation, ES256 only (RFC 7515, RFC 7518 section 3.4).
 
-This is the one module that touches signatures. PyJWT's ES256 prepares keys and pins the curve; the
-conversion between DER and the raw form of RFC 7518 is done here by `cryptography`, because PyJWT
+PyJWT's ES256 prepares keys and pins the curve; passport/es256.py computes, beside PyJWT, which
 looks the curve up anew on every call (docs/decisions/0002-es256-in-the-hot-path.md). For the same
 reason the input is hashed by hashlib: 1.4 us against 3.5 us for `cryptography` to do it.
 
-Nonces are OpenSSL's random ones, not the deterministic ones that RFC 8225 section 4 recommends:
+Nonces are random, not the deterministic ones that RFC 8225 section 4 recommends:
 two calls between the same numbers in one second have equal claims, and only a random nonce makes
 them two tokens instead of one token and its replay (RFC 8224 section 12.1).
 """
@@ -13,37 +12,32 @@ them two tokens instead of one token and its replay (RFC 8224 section 12.1).
 from __future__ import annotations
 
 import binascii
-import hashlib
+from hashlib import sha256
 from typing import Final, TypeVar
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
-    ECDSA,
     SECP256R1,
     EllipticCurvePrivateKey,
     EllipticCurvePublicKey,
 )
-from cryptography.hazmat.primitives.asymmetric.utils import (
-    Prehashed,
-    decode_dss_signature,
-    encode_dss_signature,
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
 )
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm
 from jwt.exceptions import InvalidKeyError
 from msgspec import Struct
 
 from zhenxian.core.errors import ConfigError, ParseError
 from zhenxian.core.reasons import Reason
+from zhenxian.passport.es256 import SIGNATURE_LENGTH, library
 
-SIGNATURE_LENGTH: Final = 64  # octets: R and S, 32 each
-_HALF: Final = 32
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 _FROM_URL: Final = bytes.maketrans(b"-_+/=", b"+/!!!")  # "!" is refused by the decoder
 _PADDING: Final = (b"", b"===", b"==", b"=")
 _LAST: Final = (b"", b"", b"AQgw", b"AEIMQUYcgkosw048")  # a last character without unused bits
-_PREHASHED: Final = ECDSA(Prehashed(hashes.SHA256()))
 _ES256: Final = ECAlgorithm(ECAlgorithm.SHA256, SECP256R1)
 
 
@@ -118,11 +112,12 @@ class Token(Struct, frozen=True, gc=False):
 class SigningKey:
     """A P-256 private key. Its repr never shows key material."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_public", "_signs")
 
     def __init__(self, key: EllipticCurvePrivateKey) -> None:
         """Take a key on P-256. Raises ConfigError."""
-        self._key = _prepared(key)
+        self._signs = library().signs(_prepared(key))
+        self._public = key.public_key()
 
     @classmethod
     def from_pem(cls, pem: bytes) -> SigningKey:
@@ -138,46 +133,41 @@ class SigningKey:
     @property
     def verifying_key(self) -> VerifyingKey:
         """The public half."""
-        return VerifyingKey(self._key.public_key())
+        return VerifyingKey(self._public)
 
     def sign(self, signing_input: bytes) -> bytes:
         """Return the raw ES256 signature R || S, 64 octets (RFC 7518 section 3.4)."""
-        digest = hashlib.sha256(signing_input).digest()
-        r, s = decode_dss_signature(self._key.sign(digest, _PREHASHED))
-        return r.to_bytes(_HALF, "big") + s.to_bytes(_HALF, "big")
+        return self._signs.sign(sha256(signing_input).digest())
 
 
 class VerifyingKey:
-    """A P-256 public key."""
+    """A P-256 public key.
 
-    __slots__ = ("_key",)
+    Attributes:
+        public_bytes: SubjectPublicKeyInfo in DER, to compare keys by.
+    """
+
+    __slots__ = ("_verifies", "public_bytes")
 
     def __init__(self, key: EllipticCurvePublicKey) -> None:
         """Take a key on P-256. Raises ConfigError."""
-        self._key = _prepared(key)
-
-    @property
-    def public_bytes(self) -> bytes:
-        """SubjectPublicKeyInfo in DER, to compare keys by."""
-        return self._key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        self._verifies = library().verifies(_prepared(key))
+        # Not the key itself: signers are remembered by the thousand, and a key takes kilobytes.
+        self.public_bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
     @property
     def public_pem(self) -> bytes:
         """SubjectPublicKeyInfo in PEM."""
-        return self._key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        key = load_der_public_key(self.public_bytes)
+        return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
     def verifies(self, signing_input: bytes, signature: bytes) -> bool:
         """Tell whether the 64 octets are the key's ES256 signature of the input."""
-        if len(signature) != SIGNATURE_LENGTH:
-            return False
-        der = encode_dss_signature(
-            int.from_bytes(signature[:_HALF], "big"), int.from_bytes(signature[_HALF:], "big")
-        )
-        try:
-            self._key.verify(der, hashlib.sha256(signing_input).digest(), _PREHASHED)
-        except InvalidSignature:
-            return False
-        return True
+        return self.verifies_digest(sha256(signing_input).digest(), signature)
+
+    def verifies_digest(self, digest: bytes, signature: bytes) -> bool:
+        """As `verifies`, of an input that is hashed already, with SHA-256."""
+        return self._verifies.verifies(digest, signature)
 
 
 _Key = TypeVar("_Key", EllipticCurvePrivateKey, EllipticCurvePublicKey)

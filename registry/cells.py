@@ -53,9 +53,15 @@ def foreign(head: bytes) -> str | None:
         return f"the file is in UTF-16, not UTF-8: {_SAVE}"
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
-        return f"the file is {_encoding(head)}, not in UTF-8: {_SAVE}"
+    except UnicodeDecodeError as error:
+        return not_utf8(error)
     return None
+
+
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """What a file is whose octets are not UTF-8 from some place on, and what to do."""
+    rest = error.object[error.start : error.start + HEAD]
+    return f"the file is {_encoding(bytes(rest))}, not in UTF-8: {_SAVE}"
 
 
 def _encoding(head: bytes) -> str:
@@ -81,7 +87,7 @@ def lines_of(file: IO[bytes]) -> Generator[str, None, None]:
             if len(line) == MAX_LINE and not line.endswith(("\n", "\r")):
                 raise ConfigError(f"line {number}: at most {MAX_LINE} characters expected")
             yield line
-    except UnicodeDecodeError:
-        raise ConfigError("the file is not UTF-8") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(not_utf8(error)) from None
     finally:
         text.detach()

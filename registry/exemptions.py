@@ -25,7 +25,8 @@ def against(
     """What stands against any of these and is not exempt: the heaviest, of equals the first.
 
     What is found of a carrier says nothing of a signer of its own that is well known, and of whom
-    nothing is found, as long as the carrier's origids tell its signers apart.
+    nothing is found, as long as the carrier's origids tell its signers apart. What is found of a
+    reseller's callers together is held against those of them alone whose own calls look like it.
 
     Args:
         keys: the closest one first.
@@ -54,7 +55,9 @@ def against(
 
 
 def _told_apart(found: Finding, keys: tuple[Key, ...], conduct: DisplayConduct, now: int) -> bool:
-    """Tell whether a carrier's finding is not this signer's."""
+    """Tell whether a carrier's finding is not this signer's, or a reseller's not this caller's."""
+    if found.key.kind is KeyKind.RESELLER:
+        return not any(key.kind in _ORIGINATING and conduct.resembles(key) for key in keys)
     if found.key.kind is not KeyKind.SPC or Measure.ORIGIDS in found.measures:
         return False
     return any(key.kind is KeyKind.SIGNER and conduct.known(key, now) for key in keys)

@@ -10,6 +10,7 @@ from typing import IO, Any, Final, Protocol
 
 from msgspec import Struct, field
 
+from zhenxian.registry.journal import Imported, reason_of
 from zhenxian.registry.model import Kind
 
 MAX_LISTED: Final = 1_000  # refused rows a report lists; all are counted
@@ -42,6 +43,7 @@ class Report(Struct, kw_only=True):
 
     Attributes:
         changed: rows registered. unchanged: rows that were registered so already.
+        taken_out: of those registered, how many took numbers out of a range of another subject.
         rejected: the first refused rows; rejections counts them all.
         written: False for a dry run, and for all-or-nothing with a refused row.
         listed: how many refused rows are listed. sink: takes each of them, listed or not.
@@ -52,6 +54,7 @@ class Report(Struct, kw_only=True):
     rows: int = 0
     changed: int = 0
     unchanged: int = 0
+    taken_out: int = 0
     rejections: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     written: bool = True
@@ -72,6 +75,25 @@ class Report(Struct, kw_only=True):
             self.sink(row)
         if len(self.rejected) < self.listed:
             self.rejected.append(row)
+
+
+class Origin(Struct, frozen=True):
+    """The file of an import, as the history names it; empty where it is not known.
+
+    Attributes:
+        name: the file's name, without its folder. digest: SHA-256 of its octets, in hex.
+    """
+
+    name: str = ""
+    digest: str = ""
+
+    def reason(self, reason: str, kind: Kind, count: int) -> str:
+        """Why a commit was made that has so many records of the file, as the journal keeps it."""
+        digest = f"sha-256:{self.digest}" if self.digest else ""
+        return reason_of(reason, Imported(kind, count, self.name, digest))
+
+
+NO_FILE: Final = Origin()
 
 
 def _without(reason: str, values: Sequence[str]) -> str:
@@ -102,8 +124,9 @@ class Imports(Protocol):
 
         Args:
             listed: how many refused rows the report lists.
-            how: author, reason, now (seconds since the epoch), mode, dry_run, and resume: the name
-                under which progress is kept, or "".
+            how: author, reason, now (seconds since the epoch), mode, dry_run; take_out: whether
+                numbers may be taken out of others' ranges; origin; and resume: the name under
+                which progress is kept, or "".
 
         Raises:
             ConfigError: the first line does not name the columns, or quotes do not come in pairs.

@@ -7,6 +7,7 @@ is the fold of the commits up to it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -15,6 +16,16 @@ from msgspec import Struct
 from zhenxian.core.errors import ZhenxianError
 from zhenxian.core.tn import TN
 from zhenxian.registry.model import KINDS, TYPES, Kind, Record
+
+EXISTING: Final = -1  # of Change.expected
+
+
+class Nested(str, Enum):
+    """What becomes of a new holding that lies in a range of another subject."""
+
+    TAKEN = "taken"  # who asks names that number
+    REFUSED = "refused"
+    COUNTED = "counted"  # and told in the commit
 
 
 class RegistryConflictError(ZhenxianError):
@@ -29,13 +40,51 @@ class VersionConflictError(ZhenxianError):
     """The record is not at the version the writer saw. HTTP 412."""
 
 
+class Imported(Struct, frozen=True):
+    """Of what a commit of an import is made.
+
+    Attributes:
+        kind, count: of the rows it registered.
+        file: the file's name, without its folder; empty where it is not known.
+        digest: "sha-256:" and the file's in hex; empty where it is not known.
+    """
+
+    kind: Kind
+    count: int
+    file: str = ""
+    digest: str = ""
+
+
+_MARK: Final = "\x1e"  # between a commit's reason and what it imported
+
+
+def plain_reason(reason: str) -> str:
+    """A reason that does not read as an import's."""
+    return reason.replace(_MARK, " ")
+
+
+def reason_of(reason: str, imported: Imported) -> str:
+    """The reason of an import's commit: the journal keeps what it imported behind it."""
+    return f"{plain_reason(reason)}{_MARK}{msgspec.json.encode(imported).decode()}"
+
+
+def parted(reason: str) -> tuple[str, Imported | None]:
+    """A commit's reason as it was given, and what it imported."""
+    text, mark, rest = reason.partition(_MARK)
+    try:
+        return (text, msgspec.json.decode(rest, type=Imported)) if mark else (reason, None)
+    except msgspec.DecodeError:
+        return reason, None
+
+
 class Change(Struct, frozen=True):
     """One record put or ended.
 
     Attributes:
         value: the record as it is to be; None ends it.
-        expected: the version the writer saw; 0 when the record must not exist yet; None when any
-            will do, except that a holding then keeps its subject.
+        expected: the version the writer saw; 0 when the record must not exist yet; EXISTING when
+            it must, in any version; None when any will do. Without a version that was seen a
+            holding keeps its subject.
     """
 
     kind: Kind
@@ -58,6 +107,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
     now: int
     request: bytes = b""
     fingerprint: bytes = b""
+    nested: Nested = Nested.TAKEN
 
 
 class Commit(Struct, frozen=True, kw_only=True):
@@ -69,6 +119,8 @@ class Commit(Struct, frozen=True, kw_only=True):
         author: name and id of the API key or person.
         request: digest of author and idempotency key; empty when none was given.
         fingerprint: digest of what was asked under that key.
+        taken_out: how many of its holdings lie in ranges of others, where Nested.COUNTED asked.
+            It is not kept.
     """
 
     seq: int
@@ -78,6 +130,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     changes: tuple[Change, ...]
     request: bytes = b""
     fingerprint: bytes = b""
+    taken_out: int = 0
 
 
 class Version(Struct, frozen=True, kw_only=True):
@@ -86,6 +139,7 @@ class Version(Struct, frozen=True, kw_only=True):
     Attributes:
         version: seq of the commit that made it.
         value: None when that commit ended the record.
+        imported: of what that commit is made, if it is an import's.
     """
 
     version: int
@@ -93,6 +147,7 @@ class Version(Struct, frozen=True, kw_only=True):
     author: str
     reason: str
     value: Record | None
+    imported: Imported | None = None
 
 
 def put(value: Record, expected: int | None = None) -> Change:

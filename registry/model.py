@@ -12,6 +12,7 @@ columns of CSV files, and the help of the command line are read from its members
 from __future__ import annotations
 
 from enum import Enum
+from hashlib import blake2b
 from typing import Annotated, Final, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -22,6 +23,8 @@ from zhenxian.registry import meta
 
 MAX_CHAIN: Final = 16  # resellers between carrier and subject; deeper chains are refused
 MAX_PAIRS: Final = 5_000  # AXB pairs on one X, as platforms sell them
+# Numbers that a person may hold at one carrier, by country code. China: five cards (MIIT, 2016).
+PERSON_LIMITS: Final = {"86": 5}
 MAX_EXEMPT: Final = 366 * 86_400  # seconds from now that an exemption may last
 MOST_AHEAD: Final = 300  # seconds that the clock of another node may be ahead and is believed
 
@@ -369,6 +372,47 @@ class Clearing(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.id
 
 
+class Grievance(str, Enum):
+    """What a callee complains of."""
+
+    MARKETING = "marketing"
+    FRAUD = "fraud"
+    HARASSMENT = "harassment"
+    SILENT = "silent"
+    OTHER = "other"
+
+
+class Complaint(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A callee's complaint of one call, as a feed passed it on. It is made once and stays.
+
+    Attributes:
+        id: of `complaint_id`; in the order of the calls' time.
+    """
+
+    id: Annotated[str, meta.identifier("In the order of time.", "01795500000-0a1b2c3d4e5f6071")]
+    at: Annotated[int, meta.instant("When the call was.", 1795500000)]
+    orig: Annotated[TN, meta.member("The number that was shown.", "8675588880001")]
+    dest: Annotated[TN, meta.member("Who was called, and complains.", "8613900139000")]
+    kind: Annotated[Grievance, meta.member("What is complained of.")]
+    source: Annotated[str, meta.text("Who passed it on: id of the API key.")]
+    reference: Annotated[str, meta.text("How the source names it.")] = ""
+
+    @property
+    def key(self) -> str:
+        """Key within its kind."""
+        return self.id
+
+
+def complaint_id(at: int, source: str = "", named: str = "") -> str:
+    """The id of a complaint, the same whenever it comes again; or where those of a time begin.
+
+    Args:
+        named: how the source names it, or what it says.
+    """
+    digest = blake2b(f"{source}\n{named}".encode(), digest_size=8).hexdigest() if named else ""
+    return f"{max(0, at):011d}-{digest}"
+
+
 def clearing_id(at: int, suffix: str = "") -> str:
     """The id of a clearing; without a suffix, where those from that time on begin."""
     return f"{max(0, at):011d}-{suffix}"
@@ -410,10 +454,20 @@ class Kind(str, Enum):
     EXEMPTION = "exemption"
     REFUSAL = "refusal"
     CLEARING = "clearing"
+    COMPLAINT = "complaint"
 
 
 Record: TypeAlias = (
-    Subject | Reseller | Holding | Access | Binding | Order | Exemption | CalleeRefusal | Clearing
+    Subject
+    | Reseller
+    | Holding
+    | Access
+    | Binding
+    | Order
+    | Exemption
+    | CalleeRefusal
+    | Clearing
+    | Complaint
 )
 
 NAMES: Final = {  # of the kinds whose records are written as such: plurals, as paths have them
@@ -436,6 +490,7 @@ TYPES: Final[dict[Kind, type[Record]]] = {
     Kind.EXEMPTION: Exemption,
     Kind.REFUSAL: CalleeRefusal,
     Kind.CLEARING: Clearing,
+    Kind.COMPLAINT: Complaint,
 }
 KINDS: Final[dict[type[Record], Kind]] = {kind: name for name, kind in TYPES.items()}
 

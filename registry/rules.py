@@ -13,7 +13,13 @@ from msgspec.structs import replace
 from zhenxian.analytics.model import KeyKind
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
-from zhenxian.registry.journal import Change, RegistryConflictError, VersionConflictError
+from zhenxian.registry.journal import (
+    EXISTING,
+    Change,
+    Nested,
+    RegistryConflictError,
+    VersionConflictError,
+)
 from zhenxian.registry.model import (
     MAX_CHAIN,
     MAX_EXEMPT,
@@ -23,6 +29,7 @@ from zhenxian.registry.model import (
     BindingModel,
     CalleeRefusal,
     Clearing,
+    Complaint,
     Exemption,
     Holding,
     Kind,
@@ -31,6 +38,7 @@ from zhenxian.registry.model import (
     Reseller,
     State,
     Subject,
+    SubjectKind,
     Use,
     Who,
     span,
@@ -38,6 +46,7 @@ from zhenxian.registry.model import (
 
 WHOLE: Final = "="  # no character of a number
 MAX_ORDER_NUMBER: Final = 2**53 - 1  # what every reader of JSON takes for exact (RFC 8259)
+_AHEAD: Final = 2**40  # by which an order's number may pass the last one, or microseconds of now
 FOREVER: Final = 2**62  # seconds; the end of what has none
 
 
@@ -54,6 +63,10 @@ class View(Protocol):
 
     def covering(self, tn: TN) -> Holding | None:
         """The most specific holding that covers the number."""
+        ...
+
+    def around(self, numbers: TNRange) -> Holding | None:
+        """The most specific holding of more numbers that has all of these."""
         ...
 
     def subject_of(self, document: str) -> Subject | None:
@@ -97,18 +110,31 @@ class View(Protocol):
         """The highest number of the issuer's instructions; 0 when there is none."""
         ...
 
+    def numbers_a_person(self, numbers: TNRange) -> int | None:
+        """How many numbers like these a person may hold at one carrier; None for any number."""
+        ...
+
+    def numbers_held(self, subject: str, carrier: str, like: TNRange, enough: int) -> int:
+        """How many numbers of the same country a subject holds at a carrier; counted to `enough`.
+
+        Args:
+            carrier: the first service provider code; empty where none is named.
+        """
+        ...
+
     def exempted(self, kind: str, target: str) -> Iterable[Exemption]:
         """The exemptions of that conduct on record, whenever they are in force."""
         ...
 
 
-def check(change: Change, view: View, now: int) -> Change:
+def check(change: Change, view: View, now: int, nested: Nested = Nested.TAKEN) -> Change:
     """Check one change; the change as it is to be committed.
 
     A binding that has ended is as good as none, whether or not it was put to the past already.
 
     Args:
         now: seconds since the epoch.
+        nested: what becomes of numbers out of a range of another subject.
 
     Raises:
         RegistryConflictError: contradicts what is registered; names both.
@@ -119,7 +145,10 @@ def check(change: Change, view: View, now: int) -> Change:
     version, before = found if found is not None else (0, None)
     if isinstance(before, Binding) and before.until is not None and before.until <= now:
         version, before = 0, None
-    if change.expected is not None and change.expected != version:
+    if change.expected == EXISTING:
+        if before is None:
+            raise VersionConflictError(f"there is no {change.kind.value} {change.key}")
+    elif change.expected is not None and change.expected != version:
         raise VersionConflictError(
             f"{change.kind.value} {change.key} is at version {version}, not {change.expected}"
         )
@@ -136,7 +165,9 @@ def check(change: Change, view: View, now: int) -> Change:
     elif isinstance(value, Reseller):
         _reseller(value, before, view)
     elif isinstance(value, Holding):
-        _holding(value, before, view, named=change.expected is not None)
+        _holding(value, before, view, named=change.expected not in (None, EXISTING))
+        if nested is Nested.REFUSED:
+            _takes_nothing_out(change, view)
     elif isinstance(value, Access):
         return replace(change, value=_access(value, before, view))
     elif isinstance(value, Binding):
@@ -149,8 +180,11 @@ def check(change: Change, view: View, now: int) -> Change:
     elif isinstance(value, Clearing):
         if before is not None:
             raise RegistryConflictError(f"clearing {value.id} is on record and stays as it is")
+    elif isinstance(value, Complaint):
+        if before is not None:
+            raise RegistryConflictError(f"complaint {value.id} is on record and stays as it is")
     else:
-        _order(value, before, view)
+        _order(value, before, view, now)
     return change
 
 
@@ -159,6 +193,8 @@ def _end(kind: Kind, before: Record, view: View) -> None:
         raise RegistryConflictError(f"order {before.id} is lifted by its issuer, not removed")
     if isinstance(before, Clearing):
         raise RegistryConflictError(f"clearing {before.id} is on record and stays there")
+    if isinstance(before, Complaint):
+        raise RegistryConflictError(f"complaint {before.id} is on record and stays there")
     if isinstance(before, Subject | Reseller):
         used = view.uses(kind, before.key)
         if used is not None:
@@ -247,6 +283,12 @@ def _holding(value: Holding, before: Record | None, view: View, *, named: bool) 
         _active_subject(value.subject, view, f"holding {value.key}")
     if value.reseller and view.get(Kind.RESELLER, value.reseller) is None:
         raise ConfigError(f"reseller {value.reseller} is not registered")
+    carrier = value.spcs[0] if value.spcs else ""
+    if not isinstance(before, Holding) or (before.subject, before.spcs[:1]) != (
+        value.subject,
+        value.spcs[:1],
+    ):
+        _few_numbers(value, carrier, view)
     if isinstance(before, Holding):
         if before.subject != value.subject and not named:
             raise RegistryConflictError(
@@ -258,6 +300,41 @@ def _holding(value: Holding, before: Record | None, view: View, *, named: bool) 
         raise RegistryConflictError(
             f"holdings {span(other.numbers)} of {other.subject} and {value.key} of"
             f" {value.subject} overlap, and neither lies within the other"
+        )
+
+
+def taken_out_of(change: Change, view: View) -> Holding | None:
+    """The range of another subject that a holding would take its numbers out of; None for none."""
+    value = change.value
+    if not isinstance(value, Holding) or view.get(Kind.HOLDING, value.key) is not None:
+        return None
+    around = view.around(value.numbers)
+    return around if around is not None and around.subject != value.subject else None
+
+
+def _takes_nothing_out(change: Change, view: View) -> None:
+    around = taken_out_of(change, view)
+    if around is not None:
+        raise RegistryConflictError(
+            f"{change.key} lies in {span(around.numbers)} of {around.subject}: numbers are taken"
+            " out of others' ranges only where take_out asks for it"
+        )
+
+
+def _few_numbers(value: Holding, carrier: str, view: View) -> None:
+    """Refuse a person more numbers than the country lets one hold at a carrier."""
+    most = view.numbers_a_person(value.numbers)
+    found = view.get(Kind.SUBJECT, value.subject) if most is not None else None
+    if most is None or found is None or not isinstance(found[1], Subject):
+        return
+    if found[1].kind is not SubjectKind.PERSON:
+        return
+    held = view.numbers_held(value.subject, carrier, value.numbers, most)
+    if held + value.numbers.size > most:
+        where = f" at carrier {carrier}" if carrier else ""
+        raise RegistryConflictError(
+            f"{value.key} cannot be registered: subject {value.subject} is a person and holds"
+            f" {held} numbers{where}; {most} are the most (setting registry.numbers_a_person)"
         )
 
 
@@ -345,6 +422,7 @@ _REGISTERED: Final = {
     KeyKind.SUBJECT: Kind.SUBJECT,
     KeyKind.ACCESS: Kind.ACCESS,
     KeyKind.AGENT: Kind.SUBJECT,
+    KeyKind.RESELLER: Kind.RESELLER,
 }
 
 
@@ -381,7 +459,7 @@ def _not_exempted(kind: Kind, key: str, view: View, then: str) -> None:
         )
 
 
-def _order(value: Order, before: Record | None, view: View) -> None:
+def _order(value: Order, before: Record | None, view: View, now: int) -> None:
     if isinstance(before, Order):
         if before.lifted is not None:
             raise RegistryConflictError(f"order {value.id} was lifted; a new one has a new id")
@@ -393,6 +471,12 @@ def _order(value: Order, before: Record | None, view: View) -> None:
     if value.number > MAX_ORDER_NUMBER:
         raise ConfigError(f"order {value.id}: number {value.number} is above {MAX_ORDER_NUMBER}")
     last = view.last_number(value.issuer)
+    ceiling = max(last, now * 1_000_000) + _AHEAD
+    if value.number > ceiling:
+        raise ConfigError(
+            f"order {value.id}: number {value.number} is above {ceiling}: numbers count up from the"
+            " last one, or from the time, so that there is always a next one"
+        )
     if value.number <= last:
         raise RegistryConflictError(
             f"order {value.id} has number {value.number}; {value.issuer} already gave number {last}"

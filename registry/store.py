@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from zhenxian.core.tn import TN
-from zhenxian.registry.journal import Change, Commit, Version
+from zhenxian.registry.journal import Change, Commit, Nested, Version
 from zhenxian.registry.model import Access, Holding, Kind, Order, Record, Registry, Who
 from zhenxian.registry.stricter import Losses
 
@@ -99,6 +99,7 @@ class RegistryStore(Registry, Protocol):
         now: int,
         request: bytes = b"",
         fingerprint: bytes = b"",
+        nested: Nested = Nested.TAKEN,
         dry_run: bool = False,
     ) -> Commit:
         """Commit changes, all or none. Acknowledged means kept, and in force for the next call.
@@ -108,6 +109,7 @@ class RegistryStore(Registry, Protocol):
             now: seconds since the epoch.
             request, fingerprint: see Commit. A request that was committed before is not done
                 again: its commit comes back.
+            nested: what becomes of numbers out of ranges of others.
             dry_run: check everything and keep nothing.
 
         Raises:

@@ -1,10 +1,11 @@
-"""Write the reference pages, or with --check fail when they are not up to date."""
+"""Write the reference pages and the table of areas; with --check, fail when one is out of date."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+from zhenxian.analytics import prefixes
 from zhenxian.service.reference import permissions_page, reasons_page, settings_page
 from zhenxian.stores.fleet.states import fleet_page
 
@@ -14,6 +15,7 @@ PAGES = {
     Path("docs/permissions.md"): permissions_page,
     Path("docs/fleet.md"): fleet_page,
 }
+AREAS = Path("analytics/data/prefixes.bin")
 
 
 def main(arguments: list[str]) -> int:
@@ -27,6 +29,13 @@ def main(arguments: list[str]) -> int:
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+    areas = prefixes.of_library()
+    if not AREAS.is_file() or prefixes.shipped() != areas:
+        if arguments == ["--check"]:
+            stale.append(str(AREAS))
+        else:
+            AREAS.parent.mkdir(exist_ok=True)
+            AREAS.write_bytes(prefixes.written(areas))
     if stale:
         sys.stderr.write(f"out of date, run `make docs`: {', '.join(stale)}\n")
         return 1

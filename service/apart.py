@@ -25,7 +25,7 @@ from zhenxian.core.errors import (
     ZhenxianError,
 )
 from zhenxian.registry.cells import lines_of
-from zhenxian.registry.imports import Mode, Rejected, Report
+from zhenxian.registry.imports import Mode, Origin, Rejected, Report
 from zhenxian.registry.model import Kind
 from zhenxian.service.numbers import plan_of, reading_of
 from zhenxian.service.settings import Settings
@@ -34,7 +34,8 @@ from zhenxian.stores.sqlite.file import RegistryFile
 
 _AT_ONCE: Final = 500  # refused rows told together: what the event loop reads in one turn
 _PART: Final = 65_536  # octets of an export
-_NICER: Final = 5  # calls go first where there are not processors for all
+_NICER: Final = 15  # a call that comes has the processor at once, where there is not one for each
+_FIRST: Final = "1000"  # see proc(5): whom the kernel ends first
 _WORDS: Final = 4  # octets of the length before a message
 
 
@@ -56,6 +57,7 @@ class ImportOrders(msgspec.Struct, tag="import", kw_only=True):
     settings: dict[str, Any]
     mode: Mode
     identity_key: bytes
+    origin: Origin
     how: dict[str, Any]
 
 
@@ -80,6 +82,7 @@ class _Done(msgspec.Struct, tag="done", kw_only=True):
     rows: int
     changed: int
     unchanged: int
+    taken_out: int
     rejections: int
     written: bool
     reasons: dict[str, list[int]]
@@ -107,7 +110,7 @@ async def import_apart(orders: ImportOrders) -> Report:
                 report.rejected += message.rows
                 continue
             if isinstance(message, _Done):
-                for name in ("rows", "changed", "unchanged", "rejections", "written", "reasons"):
+                for name in message.__struct_fields__:
                     setattr(report, name, getattr(message, name))
                 return report
             if isinstance(message, _Failure):
@@ -127,13 +130,18 @@ async def export_apart(orders: ExportOrders) -> AsyncIterator[bytes]:
 def _started(
     orders: ImportOrders | ExportOrders, passed: tuple[int, ...]
 ) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "zhenxian.service.apart"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        pass_fds=passed,
-        start_new_session=True,  # what interrupts the service at a terminal is not for it
-    )
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "zhenxian.service.apart"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=passed,
+            start_new_session=True,  # what interrupts the service at a terminal is not for it
+        )
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"no process can be started for it ({error.strerror}); nothing was changed"
+        ) from None
     if process.stdin is not None:
         with suppress(BrokenPipeError):  # it has ended already, as its answer will show
             process.stdin.write(_framed(orders))
@@ -179,6 +187,8 @@ def main() -> int:
     orders = _ordered.decode(_next(sys.stdin.buffer))
     threading.Thread(target=_end_with_input, daemon=True).start()
     os.nice(_NICER)
+    with suppress(OSError):  # where memory runs out it ends before the service does
+        Path("/proc/self/oom_score_adj").write_text(_FIRST)
     if isinstance(orders, ExportOrders):
         file = RegistryFile(Path(orders.path))
         sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
@@ -203,6 +213,7 @@ def _imported(orders: ImportOrders) -> _Done:
             mode=orders.mode,
             identity_key=orders.identity_key,
             reading=reading,
+            origin=orders.origin,
             **orders.how,
         )
         work.report.listed = orders.listed
@@ -217,6 +228,7 @@ def _imported(orders: ImportOrders) -> _Done:
         rows=report.rows,
         changed=report.changed,
         unchanged=report.unchanged,
+        taken_out=report.taken_out,
         rejections=report.rejections,
         written=report.written,
         reasons=report.reasons,

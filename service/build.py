@@ -24,7 +24,11 @@ from zhenxian.api.calls.requests import Dialect
 from zhenxian.api.calls.routes import calls_router
 from zhenxian.api.calls.service import CallPolicy, Calls
 from zhenxian.api.entrance import Entrance
-from zhenxian.api.management.analytics import clearings_router, displays_router
+from zhenxian.api.management.analytics import (
+    clearing_router,
+    clearings_router,
+    displays_router,
+)
 from zhenxian.api.management.bulk import bulk_router
 from zhenxian.api.management.clock import clock_router
 from zhenxian.api.management.common import (
@@ -35,6 +39,7 @@ from zhenxian.api.management.common import (
     problem,
     requires,
 )
+from zhenxian.api.management.complaints import complaints_router
 from zhenxian.api.management.losses import losses_router
 from zhenxian.api.management.records import registry_router
 from zhenxian.api.openapi import TAGS
@@ -49,11 +54,12 @@ from zhenxian.calls.lists import LearntLists
 from zhenxian.calls.pipeline import Around, Pipeline, SigningSide, VerifyingSide
 from zhenxian.calls.record import Recorder
 from zhenxian.certs.fetch import FetchLimits, HttpFetcher
-from zhenxian.certs.repository import CertificateRepository
+from zhenxian.certs.repository import CertificateRepository, RepositoryLimits
 from zhenxian.certs.x5u import X5uPolicy
 from zhenxian.core.errors import ConfigError, StoreUnavailableError, ZhenxianError
 from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import TN
+from zhenxian.passport.es256 import Choice, use
 from zhenxian.registry.consent import Consent, ConsentPolicy
 from zhenxian.registry.kinds import Plan
 from zhenxian.registry.model import Registry
@@ -63,13 +69,16 @@ from zhenxian.service.chains import ChainKeeper
 from zhenxian.service.data_folder import make_data_folder
 from zhenxian.service.disk import Disk
 from zhenxian.service.figures import publish
+from zhenxian.service.identity_key import identity_key_of
 from zhenxian.service.imports import RunningImports
 from zhenxian.service.numbers import plan_of, reading_of
 from zhenxian.service.order_files import load_issuers, load_pins
 from zhenxian.service.origids import OrigidKeeper
 from zhenxian.service.parts import (
     conduct_keeper,
+    contact_of,
     credential_now,
+    keep_person_limits,
     key_store,
     redress_of,
     unsigned_policy,
@@ -84,7 +93,7 @@ from zhenxian.signer.analytics import PooledSigning
 from zhenxian.sip.answering import SipCalls
 from zhenxian.sip.routes import sip_router
 from zhenxian.stores.analytics.sync import AnalyticsSync
-from zhenxian.stores.clock import ClockGuard
+from zhenxian.stores.clock import CLOCK_FILE, ClockGuard
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.key_file import load_node_key
@@ -117,6 +126,7 @@ def build(
     Raises:
         ConfigError, RegistryConflictError: what cannot be started with.
     """
+    use(Choice(settings.server.es256))
     data = settings.data
     make_data_folder(data)
     metrics = Metrics(metrics_folder)
@@ -133,14 +143,19 @@ def build(
     issuers = load_issuers(settings.registry.issuers)
     pins = load_pins(settings.registry.nodes)
     node = node_key(settings)
-    identity_key = pseudonym_key(settings.registry.identity_key or data / "identity.key")
+    identity_key = identity_key_of(settings)
     fleet = _fleet(settings)
-    guard = ClockGuard(clock) if clock is time.time else ClockGuard(clock, clock, lambda: None)
+    guard = (
+        ClockGuard(kept=data / CLOCK_FILE)
+        if clock is time.time
+        else ClockGuard(clock, clock, lambda: None)
+    )
     registry = (
         EmbeddedRegistry(data / REGISTRY_FILE, node, guard=guard)
         if fleet is None
         else _fleet_registry(settings, fleet, issuers, guard)
     )
+    keep_person_limits(data / REGISTRY_FILE, settings.registry.numbers_a_person)
     reading = reading_of(settings, plan, lambda tn: _special(tn, plan, registry))
     replays = (
         FleetReplayStore(fleet, window=settings.verifier.repeat_seconds)
@@ -174,6 +189,7 @@ def build(
         fetcher,
         policy=x5u,
         clock=lambda: int(clock()),
+        limits=RepositoryLimits(entries=settings.fetch.chains),
         stale_seconds=settings.fetch.stale_seconds,
         failure_seconds=settings.fetch.failure_seconds,
     )
@@ -206,6 +222,7 @@ def build(
         consent=consent,
         plan=plan,
         lacking=lists.lacking,
+        chains=settings.fetch.chains,
     )
     trust.taken = verifier.judge_by
     pipeline = Pipeline(
@@ -222,7 +239,11 @@ def build(
             destinations=settings.signer.diversions,
         ),
         verifying=VerifyingSide(
-            verifier=verifier, repository=repository, lists=lists, replay=replays
+            verifier=verifier,
+            repository=repository,
+            lists=lists,
+            replay=replays,
+            together=seen if replays is None and isinstance(seen, SqliteReplayStore) else None,
         ),
         recorder=Recorder(metrics, log, pseudonym, clock),
         around=_around(registry, keeper),
@@ -236,6 +257,8 @@ def build(
             max_waiting=settings.server.max_waiting,
             explain=settings.server.explain,
             reading=reading,
+            as_608=settings.sip.refused == 608,
+            contact=contact_of(settings),
         ),
         pipeline,
         authenticator,
@@ -338,7 +361,9 @@ def open_fleet(settings: Settings) -> FleetRegistry:
     fleet = _fleet(settings)
     if fleet is None:
         raise ConfigError("this node belongs to no fleet: fleet.url is not set")
-    return _fleet_registry(settings, fleet, load_issuers(settings.registry.issuers))
+    make_data_folder(settings.data)
+    guard = ClockGuard(kept=settings.data / CLOCK_FILE)
+    return _fleet_registry(settings, fleet, load_issuers(settings.registry.issuers), guard)
 
 
 def _fleet_registry(
@@ -382,17 +407,18 @@ def _application(dialect: Dialect, authenticator: Authenticator) -> FastAPI:
 
     app.add_middleware(Entrance, authenticator=authenticator)
 
+    # Coroutines: what is no coroutine is run in a thread, and there may be none.
     @app.exception_handler(ZhenxianError)
-    def ours(_: Request, error: ZhenxianError) -> JSONResponse:
+    async def ours(_: Request, error: ZhenxianError) -> JSONResponse:
         return error_response(error)
 
     @app.exception_handler(RequestValidationError)
-    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         sentences = (f"{member(entry['loc'])}: {sentence(entry)}" for entry in error.errors())
         return problem(422, "Invalid request", "; ".join(sentences))
 
     @app.exception_handler(StarletteHTTPException)
-    def refused(request: Request, error: HTTPException) -> Response:
+    async def refused(request: Request, error: HTTPException) -> Response:
         reason = _OF_CALLS.get(error.status_code)
         response: Response
         if reason is not None and of_calls(request.scope["path"]):
@@ -405,7 +431,7 @@ def _application(dialect: Dialect, authenticator: Authenticator) -> FastAPI:
         return response
 
     @app.exception_handler(Exception)
-    def failed(_: Request, __: Exception) -> JSONResponse:
+    async def failed(_: Request, __: Exception) -> JSONResponse:
         """Told without its text, which may name numbers; the server logs it."""
         return problem(500, "Internal error", INTERNAL)
 
@@ -488,6 +514,9 @@ def _routers(service: Service) -> _Routers:
             clock=service.clock,
         ),
         clearings_router(service.registry, service.authenticator),
+        complaints_router(
+            service.registry, service.authenticator, clock=service.clock, reading=service.reading
+        ),
         losses_router(service.registry, service.authenticator, service.pseudonym.text),
         clock_router(
             service.registry, service.authenticator, service.clock, service.pseudonym.text
@@ -496,6 +525,16 @@ def _routers(service: Service) -> _Routers:
     ]
     if service.keeper is not None:
         administration.append(
+            clearing_router(
+                service.keeper,
+                service.registry,
+                service.authenticator,
+                clock=service.clock,
+                spc=lambda: signing.spc if (signing := service.credential()) else None,
+                logged=service.pseudonym.text,
+            )
+        )
+        administration.append(
             displays_router(
                 service.keeper,
                 service.registry,
@@ -503,6 +542,7 @@ def _routers(service: Service) -> _Routers:
                 clock=service.clock,
                 logged=service.pseudonym.text,
                 reading=service.reading,
+                contact=contact_of(service.settings),
             )
         )
     return per_call, health, administration

@@ -83,6 +83,15 @@ class Fetch(Section):
         None, description="PEM bundle that authenticates https hosts. Unset: the system's."
     )
     seconds: float = Field(5.0, gt=0, le=60, description="Total time of one fetch.")
+    chains: int = Field(
+        16_384,
+        ge=64,
+        le=65_536,
+        description="Chains of other carriers kept in memory, with the results of validating them;"
+        " seven eighths of them for those under which a signature has verified. With fewer than"
+        " carriers whose calls are verified, chains are fetched and validated at calls, about a"
+        " millisecond each.",
+    )
     stale_seconds: int = Field(
         86_400,
         ge=0,

@@ -47,7 +47,10 @@ def lock_data_folder(data: Path, listener: str) -> int:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+        raise ConfigError(
+            f"data folder {data} cannot be written ({error.strerror}): a service keeps its"
+            " registry, its lock and what it has fetched there"
+        ) from None
     began = time.monotonic()
     while True:
         try:

@@ -6,6 +6,7 @@ import platform
 
 from zhenxian import __version__
 from zhenxian.analytics.model import State
+from zhenxian.passport.es256 import library
 from zhenxian.service.problems import problems, remarks
 from zhenxian.service.service import Service
 from zhenxian.stores.fleet.registry import FleetRegistry
@@ -27,6 +28,7 @@ def publish(service: Service) -> None:
         version=__version__,
         python=platform.python_version(),
         engine="fleet" if isinstance(registry, FleetRegistry) else "embedded",
+        es256=library().version(),
     )
     metrics.figure(
         "zhenxian_ready",

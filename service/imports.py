@@ -11,7 +11,7 @@ from typing import IO, Any, Final
 
 from zhenxian.core.reading import Reading
 from zhenxian.registry.cells import lines_of
-from zhenxian.registry.imports import Mode, Report
+from zhenxian.registry.imports import NO_FILE, Mode, Report
 from zhenxian.registry.model import Kind
 from zhenxian.service.apart import ExportOrders, ImportOrders, export_apart, import_apart
 from zhenxian.service.settings import Settings
@@ -92,6 +92,7 @@ class RunningImports:
             settings=self._settings.model_dump(mode="json"),
             mode=how.pop("mode", Mode.BEST_EFFORT),
             identity_key=self._fixed["identity_key"],
+            origin=how.pop("origin", NO_FILE),
             how=how,
         )
 

@@ -14,6 +14,7 @@ from zhenxian.api.transport.wire import Shared, WireProtocol, bound
 from zhenxian.core.reasons import Reason
 from zhenxian.service.service import Service
 from zhenxian.service.settings import Settings, listener_address
+from zhenxian.service.sip_over_http import sip_of
 
 _OTHER_DESCRIPTORS: Final = 256  # files, stores, fetches, and connections about to be refused
 
@@ -41,7 +42,19 @@ def protocols(service: Service) -> tuple[type[WireProtocol], type[WireProtocol]]
         Hosts(_names(settings)) if anonymous else None,
         service.authenticator.certified,
     )
-    return protocol_for(service.calls, shared), bound(WireProtocol, shared)
+    return protocol_for(service.calls, shared, sip_of(service)), bound(WireProtocol, shared)
+
+
+def sip_handshakes(service: Service) -> Connections:
+    """The book of TLS handshakes on SIP listeners: their bounds are those of connections."""
+    server, sip = service.settings.server, service.settings.sip
+    limits = Limits(
+        total=min(sip.max_connections, descriptors()),
+        strangers=server.max_strangers,
+        strangers_per_address=server.max_strangers_per_address,
+        proxies=networks(sip.allow),
+    )
+    return Connections(limits, service.metrics.connection_refused)
 
 
 def _limits(settings: Settings, *, anonymous: bool) -> Limits:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
 
 from zhenxian.analytics.detector import Detector
 from zhenxian.api.published.certificates import PATH as PUBLISH_PATH
@@ -18,8 +20,10 @@ from zhenxian.core.reading import Reading
 from zhenxian.service.settings import Settings, listener_address
 from zhenxian.stores.analytics.file import ConductFile, Exchange, WorkerExchange
 from zhenxian.stores.analytics.fleet import FleetExchange
-from zhenxian.stores.analytics.sync import AnalyticsSync, Clearings, load_policy, salt_of
+from zhenxian.stores.analytics.sync import AnalyticsSync, load_policy, salt_of
 from zhenxian.stores.fleet.link import FleetOptions
+from zhenxian.stores.sqlite.file import RegistryFile
+from zhenxian.stores.sqlite.view import RegistryView
 from zhenxian.telemetry.logs import Pseudonym
 from zhenxian.verifier.redress import Contact
 from zhenxian.verifier.unsigned import Action, UnsignedPolicy
@@ -62,7 +66,7 @@ def public_base(settings: Settings) -> str:
 def conduct_keeper(
     settings: Settings,
     fleet: FleetOptions | None,
-    registry: Clearings,
+    registry: RegistryView,
     *,
     identity_key: bytes,
     pseudonym: Pseudonym,
@@ -90,7 +94,25 @@ def conduct_keeper(
         fleet=exchange is not None,
         boot=int(clock() * 1_000),
     )
-    return AnalyticsSync(conduct, file, exchange, clock, registry)
+    return AnalyticsSync(conduct, file, exchange, clock, registry, registry)
+
+
+def contact_of(settings: Settings) -> str:
+    """Whom a caller may turn to against whom something stands; that for redress if none is set."""
+    if settings.displays.contact:
+        return settings.displays.contact
+    redress = settings.redress
+    told = (redress.organisation, redress.phone, redress.email, redress.url)
+    return ", ".join(str(one) for one in told if one)
+
+
+def keep_person_limits(path: Path, limits: Mapping[str, int]) -> None:
+    """Keep in a registry file how many numbers a person may hold, for all who write to it."""
+    with closing(RegistryFile(path)) as file:
+        same = dict(limits) == file.person_limits
+    if not same:
+        with closing(RegistryFile(path, writer=True)) as file:
+            file.set_person_limits(limits)
 
 
 def unsigned_policy(settings: Settings, reading: Reading) -> UnsignedPolicy:

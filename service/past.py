@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from zhenxian.analytics.detector import Detector
 from zhenxian.calls.records import Replay
 from zhenxian.core.errors import ConfigError
+from zhenxian.stores.analytics.held import held_by
 from zhenxian.stores.analytics.sync import load_policy
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 from zhenxian.stores.sqlite.view import RegistryView
@@ -23,9 +25,11 @@ def replay_of(data: Path | None, thresholds: Path | None) -> Replay:
         ConfigError: there is no registry, or a threshold that makes no sense.
     """
     registry = None
+    detector = Detector(load_policy(thresholds))
     if data is not None:
         path = data / REGISTRY_FILE
         if not path.exists():
             raise ConfigError(f"{path}: there is no registry")
         registry = RegistryView(path)
-    return Replay(Detector(load_policy(thresholds)), registry)
+        return Replay(detector, registry, partial(held_by, registry.records))
+    return Replay(detector, registry)

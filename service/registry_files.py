@@ -11,7 +11,7 @@ from zhenxian.service.build import open_fleet
 from zhenxian.service.data_folder import make_data_folder
 from zhenxian.service.settings import Settings
 from zhenxian.stores.bulk.importer import Import, export_rows
-from zhenxian.stores.clock import ClockGuard
+from zhenxian.stores.clock import CLOCK_FILE, ClockGuard
 from zhenxian.stores.fleet.importer import FleetImport
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.key_file import load_node_key
@@ -30,8 +30,9 @@ __all__ = [
 class LocalFile:
     """The registry file of this machine, opened to be written."""
 
-    def __init__(self, file: RegistryFile) -> None:
+    def __init__(self, file: RegistryFile, guard: ClockGuard) -> None:
         self._file = file
+        self._guard = guard
 
     def reached(self, name: str) -> int:
         """The last line committed of an import that keeps its progress under the name."""
@@ -41,10 +42,10 @@ class LocalFile:
         """An import, to be run; see stores.bulk.importer.Import.
 
         Raises:
-            StoreUnavailableError: the last commit is dated in the future.
+            StoreUnavailableError: the clock is in doubt.
         """
         if not how.get("dry_run"):
-            ClockGuard().check(self._file)
+            self._guard.check(self._file)
         return Import(self._file, kind, **how)
 
     def export(self, kind: Kind, out: TextIO) -> int:
@@ -58,7 +59,7 @@ def opened(settings: Settings) -> Iterator[LocalFile]:
     make_data_folder(settings.data)
     file = RegistryFile(settings.data / REGISTRY_FILE, writer=True)
     try:
-        yield LocalFile(file)
+        yield LocalFile(file, ClockGuard(kept=settings.data / CLOCK_FILE))
     finally:
         file.close()
 

@@ -4,49 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import logging
 import os
-import shutil
 import signal
 import socket
 import ssl
-import subprocess
 import sys
-import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NoReturn
 
 import uvicorn
 import uvloop
 from fastapi import FastAPI
-from prometheus_client.multiprocess import mark_process_dead
 
 from zhenxian.api.transport.handshake import Handshakes
 from zhenxian.api.transport.wire import WireProtocol
 from zhenxian.certs.files import wait_until_still
 from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.service.build import applications, build
+from zhenxian.service.collector import quieten_collector
 from zhenxian.service.data_folder import lock_data_folder
 from zhenxian.service.listeners import protocols
 from zhenxian.service.problems import problems
 from zhenxian.service.settings import Settings, listener_address, loopback, loopback_host
 from zhenxian.service.sip import SipListeners, bind_sip, close_all
+from zhenxian.service.supervisor import (
+    FAILED,
+    OWN_SOCKETS,
+    READY,
+    Plan,
+    WorkerOrders,
+    end_with_input,
+    from_terminal,
+    hand_over,
+)
+from zhenxian.service.threads import ready_threads
 from zhenxian.service.tls import ListenerCertificate
 from zhenxian.service.watch import Watcher
 from zhenxian.telemetry.logs import configure_logging
 
 _BACKLOG: Final = 2048  # connections the kernel holds while a worker is busy
-_LOOK_EVERY: Final = 0.2  # seconds between two looks whether all workers live
-_GRACE: Final = 5  # seconds beyond the graceful stop before a worker is killed
+_GRACE: Final = 5  # seconds beyond the graceful stop before the process is ended
 _ORPHAN_GRACE: Final = 3.0  # seconds for a worker without supervisor: the next waits for its lock
-_SWITCH: Final = 0.0005  # seconds that a thread may keep the interpreter from the event loop
-_COLLECT: Final = (50_000, 20, 50)  # allocations, and younger collections, between collections
-_RESTART_AFTER: Final = 1.0  # seconds before a worker that died is replaced
+_SWITCH: Final = 0.0001  # seconds that a thread may keep the interpreter from the event loop
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 
 _logger = logging.getLogger("zhenxian")
@@ -100,31 +102,27 @@ def _listener_certificate(settings: Settings) -> ListenerCertificate | None:
     return ListenerCertificate(server.tls_cert, server.tls_key)
 
 
-def bind(listener: str) -> socket.socket:
-    """A listening socket. Raises ConfigError when the address cannot be had."""
+def bind(listener: str, *, shared: bool = False) -> socket.socket:
+    """A listening socket; or one of several of its address, of which each listens when it may.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
     host, port = listener_address(listener)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind((host, port))
-        bound.listen(_BACKLOG)
+        if not shared:
+            bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
         raise ConfigError(f"cannot listen on {listener}: {error.strerror}") from None
     bound.set_inheritable(True)
     return bound
-
-
-def quieten_collector() -> None:
-    """Have the collector of cycles pass over what is there for good, and look less often.
-
-    A call leaves few cycles, and memory is given back by counting references; but a full
-    collection walks all that conduct and caches hold, and calls wait meanwhile.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECT)
 
 
 class _Server(uvicorn.Server):
@@ -181,6 +179,8 @@ async def serve(
         ConfigError: before anything is served.
     """
     sys.setswitchinterval(_SWITCH)
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ready_threads())
     service = build(settings, metrics_folder=metrics_folder)
     calls, admin = applications(service)
     for_calls, for_administration = protocols(service)
@@ -194,7 +194,6 @@ async def serve(
         for server, _ in servers:
             handshakes.append(_own_handshakes(server.config))
         tls.contexts += [each.context for each in handshakes]
-    loop = asyncio.get_running_loop()
 
     def stop() -> None:
         for server, _ in servers:
@@ -204,7 +203,7 @@ async def serve(
 
     for number in _STOPS:
         loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, stop if _from_terminal() else watcher.look_at_once)
+    loop.add_signal_handler(signal.SIGHUP, stop if from_terminal() else watcher.look_at_once)
     try:
         await service.start()
     except ConfigError:
@@ -239,12 +238,13 @@ def _watch_ended(task: asyncio.Task[None]) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def run(
-    settings: Settings, ready: Callable[[], None] | None = None, *, until_eof: bool = False
-) -> int:
-    """Bind, serve, return the process's exit status: one process, or a supervisor of workers.
+def run(settings: Settings, text: str = "", *, until_eof: bool = False) -> int:
+    """Bind, serve, return the process's exit status.
+
+    With several workers it does not return: this process becomes their supervisor.
 
     Args:
+        text: printed to standard error when calls are taken.
         until_eof: stop when standard input ends, as it does with whoever holds its other end.
 
     Raises:
@@ -257,23 +257,27 @@ def run(
     # Before the address: workers whose supervisor was killed let go of both at their end.
     lock = lock_data_folder(settings.data, settings.server.calls)
     try:
+        if settings.server.workers > 1:
+            _supervised(settings, lock, text, until_eof=until_eof)
         if until_eof:
-            _end_with_input(settings.server.shutdown_seconds + _GRACE + _GRACE)
-        return _run(settings, ready, lock)
+            end_with_input(settings.server.shutdown_seconds + _GRACE + _GRACE)
+        return _run(settings, text)
     finally:
         os.close(lock)
 
 
-def _run(settings: Settings, ready: Callable[[], None] | None, lock: int) -> int:
+def _run(settings: Settings, text: str) -> int:
+    def ready() -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
     calls_socket = bind(settings.server.calls)
     admin_socket = bind(settings.server.admin) if settings.server.admin is not None else None
     sip: list[list[socket.socket]] = []
     try:
-        sip = bind_sip(settings, settings.server.workers)
-        if settings.server.workers == 1:
-            uvloop.run(serve(settings, calls_socket, admin_socket, sip_sockets=sip[0], ready=ready))
-            return 0
-        return _supervise(settings, calls_socket, admin_socket, ready, lock, sip)
+        sip = bind_sip(settings)
+        uvloop.run(serve(settings, calls_socket, admin_socket, sip_sockets=sip[0], ready=ready))
+        return 0
     finally:
         close_all(sip)
         calls_socket.close()
@@ -281,102 +285,26 @@ def _run(settings: Settings, ready: Callable[[], None] | None, lock: int) -> int
             admin_socket.close()
 
 
-def _supervise(
-    settings: Settings,
-    calls_socket: socket.socket,
-    admin_socket: socket.socket | None,
-    ready: Callable[[], None] | None,
-    lock: int,
-    sip: Sequence[Sequence[socket.socket]],
-) -> int:
-    """Start the workers, replace those that die, stop them together.
-
-    Each worker holds the lock of the data folder, too, and the end of a pipe whose other end is
-    here: it is told to stop by the kernel when this process ends, however it does.
-
-    Workers are processes of their own, not forks: a library that was used before a fork may hold
-    threads and locks, and prometheus_client reads its folder when it is imported.
-    """
-    asyncio.run(_tried(settings))  # what is bad is told once, here, and not by every worker
-    folder = tempfile.mkdtemp(prefix="zhenxian-metrics-")
-    sockets = [bound.fileno() for bound in (calls_socket, admin_socket) if bound is not None]
-    dumped = settings.model_dump(mode="json")
-    orders = [
-        WorkerOrders(dumped, sockets, folder, [bound.fileno() for bound in own]) for own in sip
-    ]
-    workers: list[subprocess.Popen[bytes]] = []
-    stopping = False
-
-    def stop(*_: object) -> None:
-        nonlocal stopping
-        stopping = True
-
-    def look(*_: object) -> None:
-        for worker in workers:
-            worker.send_signal(signal.SIGHUP)
-
-    for number in _STOPS:
-        signal.signal(number, stop)
-    signal.signal(signal.SIGHUP, stop if _from_terminal() else look)
-    try:
-        workers.extend(_start_worker(each, lock) for each in orders)
-        if ready is not None:
-            ready()
-        while not stopping:
-            time.sleep(_LOOK_EVERY)
-            for index, worker in enumerate(workers):
-                if worker.poll() is not None and not stopping:
-                    _logger.error("worker %d ended (%d)", worker.pid, worker.returncode)
-                    mark_process_dead(worker.pid, folder)  # type: ignore[no-untyped-call]
-                    time.sleep(_RESTART_AFTER)
-                    workers[index] = _start_worker(orders[index], lock)
-    finally:
-        for worker in workers:
-            worker.terminate()
-        for worker in workers:
-            try:
-                worker.wait(settings.server.shutdown_seconds + _GRACE)
-            except subprocess.TimeoutExpired:
-                worker.kill()
-                worker.wait()
-        shutil.rmtree(folder, ignore_errors=True)
-    return 0
-
-
-async def _tried(settings: Settings) -> None:
-    """See that a worker could start. Raises ConfigError."""
-    service = build(settings)
-    try:
-        await service.start()
-    finally:
-        await service.close()
-
-
-class WorkerOrders(NamedTuple):
-    """What a worker is told by the first line of its standard input."""
-
-    settings: dict[str, Any]
-    sockets: list[int]
-    metrics_folder: str
-    sip_sockets: list[int]
-
-
-def _start_worker(orders: WorkerOrders, lock: int) -> subprocess.Popen[bytes]:
-    # What is ignored here is so there: until a worker handles it, a hang-up would end it.
-    handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "zhenxian.service.worker"],
-        stdin=subprocess.PIPE,
-        pass_fds=[*orders.sockets, *orders.sip_sockets, lock],
-        start_new_session=True,
-        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": orders.metrics_folder},
+def _supervised(settings: Settings, lock: int, text: str, *, until_eof: bool) -> NoReturn:
+    """Bind what workers share, and become their supervisor."""
+    calls = bind(settings.server.calls)
+    if OWN_SOCKETS:
+        calls.close()  # nobody else has the address
+        calls = bind(settings.server.calls, shared=True)
+    admin = bind(settings.server.admin) if settings.server.admin is not None else None
+    sip = bind_sip(settings, settings.server.workers)
+    hand_over(
+        Plan(
+            settings=settings.model_dump(mode="json"),
+            calls=calls.fileno(),
+            admin=admin.fileno() if admin is not None else None,
+            sip=[[bound.fileno() for bound in own] for own in sip],
+            lock=lock,
+            stop_seconds=settings.server.shutdown_seconds,
+            follow=until_eof,
+            text=text,
+        )
     )
-    signal.signal(signal.SIGHUP, handler)
-    if worker.stdin is not None:
-        with contextlib.suppress(BrokenPipeError):  # it has ended already, and is replaced
-            worker.stdin.write(json.dumps(orders).encode() + b"\n")
-            worker.stdin.flush()
-    return worker
 
 
 def work() -> int:
@@ -387,11 +315,19 @@ def work() -> int:
     orders = WorkerOrders(*json.loads(line))
     settings = Settings(**orders.settings)
     configure_logging(settings.log.level)
-    _end_with_input(_ORPHAN_GRACE)
-    # It may replace another while a file is being written, and has none read before.
-    wait_until_still([path for path in (settings.auth.keys, settings.trust.roots) if path])
+    end_with_input(_ORPHAN_GRACE)
+    told = orders.told
+    if told is None:
+        # It replaces another, maybe while a file is being written, and has none read before.
+        wait_until_still([path for path in (settings.auth.keys, settings.trust.roots) if path])
     sockets = [socket.socket(fileno=number) for number in orders.sockets]
     admin = sockets[1] if len(sockets) > 1 else None
+
+    def tell(said: bytes) -> None:
+        if told is not None:
+            with contextlib.suppress(BrokenPipeError):  # who asked has ended, or waits no more
+                os.write(told, said)
+
     try:
         uvloop.run(
             serve(
@@ -400,34 +336,15 @@ def work() -> int:
                 admin,
                 sip_sockets=[socket.socket(fileno=number) for number in orders.sip_sockets],
                 metrics_folder=orders.metrics_folder,
+                ready=lambda: tell(READY),
             )
         )
     except ZhenxianError as error:
-        _logger.critical("%s", error)
+        tell(FAILED + str(error).encode())
+        if told is None:
+            _logger.critical("%s", error)
         return 1
     return 0
-
-
-def _from_terminal() -> bool:
-    """True for a service that somebody started by hand: a hang-up says that they are gone."""
-    return sys.stdin is not None and sys.stdin.isatty()
-
-
-def _end_with_input(grace: float) -> None:
-    """Stop this process gracefully when standard input ends, and `grace` seconds later anyhow.
-
-    In a thread: it also ends a process whose loop is busy.
-    """
-
-    def follow() -> None:
-        with contextlib.suppress(OSError):
-            while os.read(0, 4096):
-                pass
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(grace)
-        os._exit(1)
-
-    threading.Thread(target=follow, name="end-with-input", daemon=True).start()
 
 
 def default_settings_file() -> Path | None:

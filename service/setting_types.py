@@ -69,6 +69,7 @@ def _name(value: object) -> object:
     return value
 
 
+CountryCode = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}$")]
 Country = Annotated[str, BeforeValidator(_country)]
 RejectionCode = Annotated[Literal[608, 603, 607], BeforeValidator(_status)]
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]

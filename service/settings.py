@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
+    PositiveInt,
     ValidationError,
     field_validator,
     model_validator,
@@ -29,10 +30,12 @@ from zhenxian.api.words import member, sentence
 from zhenxian.core.errors import ConfigError, ParseError, shown
 from zhenxian.core.reading import Reading
 from zhenxian.registry.consent import MARKETING
+from zhenxian.registry.model import PERSON_LIMITS
 from zhenxian.service.certificate_settings import Fetch, Trust
 from zhenxian.service.number_settings import Numbers
 from zhenxian.service.setting_types import (
     Country,
+    CountryCode,
     Email,
     HttpsUrl,
     LanguageTag,
@@ -91,6 +94,12 @@ class Server(Section):
     dialect: Literal["auto", "atis", "3gpp"] = Field(
         "auto",
         description="REST dialect of the answers. auto: by the body, ATIS-1000082 where both fit.",
+    )
+    es256: Literal["auto", "openssl", "aws-lc"] = Field(
+        "auto",
+        description="What makes and checks signatures: OpenSSL inside the package cryptography, or"
+        " AWS-LC inside awscrt (pip install 'zhenxian[aws-lc]'), which takes a quarter less time."
+        " auto: AWS-LC where it is installed.",
     )
     max_body: int = Field(
         65_536, ge=1024, le=1_048_576, description="Largest request body accepted, bytes."
@@ -310,6 +319,11 @@ class Registry(Section):
         description="File with the key that identity document numbers are hashed with; the same"
         " on every node. Unset: made in the data folder.",
     )
+    numbers_a_person: dict[CountryCode, PositiveInt] = Field(
+        dict(PERSON_LIMITS),
+        description="How many numbers a person may hold at one carrier, by country code, such as"
+        " 86 = 5. What is registered stays; `zhenxian doctor` tells who holds more.",
+    )
     kinds: tuple[Path, ...] = Field(
         (), description="CSV tables of number kinds, such as MVNO prefixes; the later wins."
     )
@@ -432,6 +446,11 @@ class Displays(Section):
         " each call, and all calls together look like one signer's pool, displays.verifying"
         " decides; changing origids alone count against nobody. fail fails every call that the"
         " carrier signs, and some honest carriers have a pool for a customer.",
+    )
+    contact: Text | None = Field(
+        None,
+        description="Whom a caller may turn to against whom something stands: named in answers and"
+        " on the management API, with the case number. Unset: the contact of redress.",
     )
     thresholds: Path | None = Field(
         None, description="TOML file of thresholds, see docs/detection.md. Unset: the defaults."

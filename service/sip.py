@@ -7,11 +7,13 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+from zhenxian.api.transport.handshake import Handshakes
 from zhenxian.core.errors import ConfigError
+from zhenxian.service.listeners import sip_handshakes
 from zhenxian.service.problems import problems
 from zhenxian.service.service import Service
 from zhenxian.service.settings import Settings
@@ -26,7 +28,6 @@ from zhenxian.sip.udp import UdpProtocol
 
 _BACKLOG: Final = 1024
 _BUFFER: Final = 4 * 1024 * 1024  # octets of datagrams that wait while the loop is busy
-_HANDSHAKE_SECONDS: Final = 10.0  # that a connection may take to become one of TLS
 _READY_SECONDS: Final = 1.0  # how long it is remembered whether the service is ready
 
 
@@ -111,6 +112,8 @@ class SipListeners:
         self._addresses = settings.sip.addresses()
         self._limit = settings.sip.max_connections
         self._context = context
+        self._book = sip_handshakes(service)
+        self._handshakes: list[Handshakes] = []
         self._redirector = Redirector(
             service.sip,
             Door(
@@ -143,21 +146,20 @@ class SipListeners:
                 )
                 self._datagrams.append(transport)
             else:
-                name = address.transport
-                self._servers.append(
-                    await loop.create_server(
-                        partial(self._connection, name, signing=signing),
-                        sock=bound,
-                        ssl=self._context if name == "tls" else None,
-                        ssl_handshake_timeout=_HANDSHAKE_SECONDS if name == "tls" else None,
-                    )
+                served_by: Callable[[], asyncio.Protocol] = partial(
+                    self._connection, address.transport, signing=signing
                 )
+                if address.transport == "tls":
+                    served_by = self._after_handshakes(served_by)
+                self._servers.append(await loop.create_server(served_by, sock=bound))
         self._tending = loop.create_task(self._redirector.tend())
 
     async def close(self) -> None:
         """Take nothing more, and let what is asked be answered."""
         for server in self._servers:
             server.close()
+        for each in self._handshakes:
+            each.close()
         await self._redirector.close()
         for connection in list(self._connections):
             connection.close()
@@ -167,6 +169,14 @@ class SipListeners:
             self._tending.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._tending
+
+    def _after_handshakes(self, served_by: Callable[[], asyncio.Protocol]) -> Handshakes:
+        """TLS first, which is done behind the listener and bounded by us."""
+        if self._context is None:
+            raise ConfigError("tls: listeners of sip need server.tls_cert and server.tls_key")
+        made = Handshakes(self._context, self._book, served_by, self._redirector.known)
+        self._handshakes.append(made)
+        return made
 
     def _connection(self, name: str, *, signing: bool) -> StreamProtocol:
         return StreamProtocol(

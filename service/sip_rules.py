@@ -44,6 +44,7 @@ def sip_responses() -> dict[int | str, dict[str, Any]]:
             c413="The message is too large.",
             c415="The body is of another type.",
             c422="A query parameter is too long.",
+            c503="More calls wait than can be answered soon.",
         )
         | ALWAYS
     )

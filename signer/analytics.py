@@ -13,7 +13,7 @@ from typing import Final
 from zhenxian.analytics.model import Key, KeyKind, Observation
 from zhenxian.core.tn import TN
 from zhenxian.registry import parties
-from zhenxian.registry.model import Access, Binding
+from zhenxian.registry.model import Access, Binding, Holding
 from zhenxian.signer.request import SigningRequest
 
 UNKNOWN: Final = "unknown"  # in place of an access
@@ -33,14 +33,26 @@ class PooledSigning(str, Enum):
     OFF = "off"
 
 
-def keys(access: Access) -> tuple[Key, ...]:
-    """Whose conduct a call counts for."""
+def keys(access: Access, holding: Holding | None = None) -> tuple[Key, ...]:
+    """Whose conduct a call counts for.
+
+    Args:
+        holding: of the display. Where the access's subject has it from a reseller, all subjects of
+            that reseller are judged together, too: many straw men are one caller then.
+    """
+    if holding is not None and holding.reseller and holding.subject == access.subject:
+        return _resold(access.id, access.subject, holding.reseller)
     return _keys(access.id, access.subject)
 
 
 @lru_cache(_CACHED)
 def _keys(access: str, subject: str) -> tuple[Key, ...]:
     return Key(KeyKind.ACCESS, access), Key(KeyKind.SUBJECT, subject)
+
+
+@lru_cache(_CACHED)
+def _resold(access: str, subject: str, reseller: str) -> tuple[Key, ...]:
+    return (*_keys(access, subject), Key(KeyKind.RESELLER, reseller))
 
 
 @lru_cache(_CACHED)
@@ -63,15 +75,22 @@ def observation_of_gateway(request: SigningRequest, at: int) -> Observation | No
 
 
 def observation(
-    request: SigningRequest, access: Access, binding: Binding | None, at: int
+    request: SigningRequest,
+    access: Access,
+    binding: Binding | None,
+    at: int,
+    holding: Holding | None = None,
 ) -> Observation | None:
     """The call as analytics counts it; None when its display is no number.
 
     Of several callees the first counts: forked calls are one call.
+
+    Args:
+        holding: of the display; see `keys`.
     """
     called = request.dest.tn
     return parties.observation(
-        keys(access),
+        keys(access, holding),
         request.orig,
         called[0] if called else None,
         at,

@@ -40,7 +40,7 @@ _NOBODY = Standing(None)
 _LOWERING: Final = (PooledSigning.REFUSE, PooledSigning.LOWER)  # of a mere suspicion, too
 
 
-class Facts(Struct, frozen=True):
+class Facts(Struct, frozen=True, gc=False):
     """Everything the registry knows about one call, read once.
 
     Attributes:
@@ -83,7 +83,7 @@ class Facts(Struct, frozen=True):
     claimed: bool = False
 
 
-class Decision(Struct, frozen=True):
+class Decision(Struct, frozen=True, gc=False):
     """What is signed, and why. `attest` is None for a refusal, and for a div, which has none.
 
     `finding` is what the caller's conduct shows, `unwanted` the callee's refusal of such calls,
@@ -164,7 +164,8 @@ def gather(
         if access is None and conduct is not None and request.origid:
             finding = against(gateway(request.origid), conduct, registry, int(now), None, None)
         if access is not None and conduct is not None:
-            finding = against(keys(access), conduct, registry, int(now), binding, request.caller)
+            whose = keys(access, holding)
+            finding = against(whose, conduct, registry, int(now), binding, request.caller)
         return Facts(
             access,
             caller,

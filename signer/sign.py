@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from functools import lru_cache
+from typing import Final
 
 from msgspec import Struct
 
@@ -17,19 +18,36 @@ from zhenxian.passport.ppt.shaken import Shaken
 from zhenxian.signer.decide import Decision
 from zhenxian.signer.request import SigningRequest
 
+_EMPTY: Final = Token(b"", b"", b"")
 
-class SignedHeader(Struct, frozen=True):
+
+class SignedHeader(Struct, frozen=True, gc=False):
     """A signed call: the Identity header field value and the token's claims."""
 
     identity: str
     passport: PASSporT
 
 
+class _Frame(Struct, frozen=True):
+    """What stands around the claims of a header field value.
+
+    Attributes:
+        segment: `header` in base64url, with the full stop behind it.
+        parameters: what stands behind the token.
+    """
+
+    header: Header
+    segment: bytes
+    parameters: str
+
+
 @lru_cache(maxsize=16)
-def _header(x5u: str, ppt: str = "shaken") -> tuple[Header, bytes]:
-    """The header of all tokens of a type one credential signs, as value and base64url segment."""
+def _frame(x5u: str, ppt: str = "shaken") -> _Frame:
+    """What is the same in all header field values of a type that one credential signs."""
     header = Header(x5u, ppt)
-    return header, b64url_encode(header.dumps())
+    segment = b64url_encode(header.dumps()) + b"."
+    unsigned = IdentityHeader(_EMPTY, x5u, "ES256", ppt).dumps()
+    return _Frame(header, segment, unsigned.removeprefix(".."))
 
 
 @lru_cache(maxsize=16)
@@ -50,15 +68,15 @@ def sign(request: SigningRequest, decision: Decision, credential: Credential) ->
     """
     if decision.attest is None:
         raise RuntimeError("a refusal is not signed")
-    header, header_segment = _header(credential.x5u)
+    frame = _frame(credential.x5u)
     passport = PASSporT(
-        header,
+        frame.header,
         request.orig,
         request.dest,
         request.iat,
         Shaken(decision.attest, decision.origid or unknown_origid(credential.spc), request.crn),
     )
-    return _sealed(passport, header_segment, credential)
+    return _sealed(passport, frame, credential)
 
 
 def sign_diversion(
@@ -71,14 +89,12 @@ def sign_diversion(
     2. The token and the Identity header as of `sign`, in full form.
     """
     ppt = "div-o" if isinstance(extension, DivO) else "div"
-    header, header_segment = _header(credential.x5u, ppt)
-    passport = PASSporT(header, original.orig, dest, iat, extension)
-    return _sealed(passport, header_segment, credential)
+    frame = _frame(credential.x5u, ppt)
+    passport = PASSporT(frame.header, original.orig, dest, iat, extension)
+    return _sealed(passport, frame, credential)
 
 
-def _sealed(passport: PASSporT, header_segment: bytes, credential: Credential) -> SignedHeader:
-    signing_input = header_segment + b"." + b64url_encode(passport.payload())
-    signature = b64url_encode(credential.key.sign(signing_input))
-    token = Token(header_segment, signing_input[len(header_segment) + 1 :], signature)
-    header = IdentityHeader(token, credential.x5u, "ES256", passport.header.ppt)
-    return SignedHeader(header.dumps(), passport)
+def _sealed(passport: PASSporT, frame: _Frame, credential: Credential) -> SignedHeader:
+    signing_input = frame.segment + b64url_encode(passport.payload())
+    token = b"%b.%b" % (signing_input, b64url_encode(credential.key.sign(signing_input)))
+    return SignedHeader(token.decode("ascii") + frame.parameters, passport)

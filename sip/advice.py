@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from zhenxian.calls.asserted import asserted
+from zhenxian.calls.refusal import refusal
 from zhenxian.core.header_fields import plain
 from zhenxian.core.reading import MIN_DIGITS, Reading
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
@@ -27,8 +28,9 @@ from zhenxian.verifier.verdict import Label, Verdict
 ASSERTED: Final = "P-Asserted-Identity"
 ATTESTATION: Final = "P-Attestation-Indicator"
 ORIGINATION: Final = "P-Origination-ID"
+SIGNER: Final = "P-Signer-SPC"  # ours: none is registered that says who signed
 # What a verifier says; whoever else says it is not to be heard.
-OURS: Final = (ASSERTED, ATTESTATION, ORIGINATION, "Attestation-Info", "Origination-Id")
+OURS: Final = (ASSERTED, ATTESTATION, ORIGINATION, SIGNER, "Attestation-Info", "Origination-Id")
 # Of a withheld caller: what else names it (RFC 3323 section 5.1, RFC 3325 section 7).
 _NAMING: Final = ("P-Preferred-Identity", "Remote-Party-ID", "Referred-By", "Reply-To")
 _STRUCTURE: Final = frozenset(
@@ -74,6 +76,7 @@ class Advice(Struct, frozen=True, kw_only=True, omit_defaults=True):
         text: it, as a sentence.
         orig: the canonical display, digits or a URI.
         replies: lines for the responses to a call that goes on (RFC 9410 section 4).
+        spc, origid: of a token that passed: whose it is, and what it has.
     """
 
     action: Action
@@ -89,6 +92,8 @@ class Advice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     dest: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     replies: tuple[str, ...] = ()
+    spc: str | None = None
+    origid: str | None = None
 
     @property
     def says_nothing(self) -> bool:
@@ -119,27 +124,17 @@ def signed(identity: str, decision: Decision, who: Parties, date: str | None) ->
 
 
 def refused(decision: Decision, who: Parties, rejection: Rejection, *, as_608: bool) -> Advice:
-    """A call that is not signed by policy: 403, 608 with a contact by setting, or 607.
-
-    607 says that the callee does not want it (RFC 8197), which only its own refusal on record can
-    say. 608 goes with its contact or not at all (RFC 8688 section 3.1).
-    """
-    reason, contact = decision.reason, rejection.call_info
-    status = (403, "Forbidden")
-    if reason is Reason.CALLEE_REFUSES:
-        status = SipStatus.UNWANTED.value
-        contact = None
-    elif as_608 and contact is not None:
-        status = SipStatus.REJECTED.value
-    headers = [f'Reason: SIP;cause={status[0]};text="{quoted(f"{reason.code}: {reason.text}")}"']
-    if contact is not None:
-        headers.append(f"Call-Info: {contact}")
+    """A call that is not signed by policy."""
+    found = refusal(decision, rejection, as_608=as_608)
+    headers = [f"Reason: {found.reason}"]
+    if found.call_info is not None:
+        headers.append(f"Call-Info: {found.call_info}")
     return Advice(
         action=Action.REJECT,
-        reason=reason.code,
+        reason=decision.reason.code,
         text=decision.detail,
-        code=status[0],
-        phrase=status[1],
+        code=found.code,
+        phrase=found.phrase,
         headers=tuple(headers),
         orig=str(who.orig),
         dest=tuple(map(str, who.to)),
@@ -190,11 +185,14 @@ def judged(
         found = unverified(request, who, Reason.TWO_DISPLAYS, reading)
         return replace(found, labels=tuple(label.value for label in verdict.labels))
     remove, headers = _passed_on(request, who, verdict.verstat, reading)
+    spc, origid = _signer(verdict)
     return Advice(
         action=Action.CONTINUE,
         remove=remove,
-        headers=(*headers, *_vouched(verdict)),
+        headers=(*headers, *_vouched(verdict, spc, origid)),
         replies=_why(verdict),
+        spc=spc,
+        origid=origid,
         **told,  # type: ignore[arg-type]
     )
 
@@ -259,12 +257,6 @@ def forgery(advice: Advice) -> Advice:
     )
 
 
-def quoted(text: str) -> str:
-    """The inside of a quoted-string (RFC 3261 section 25.1), on one line."""
-    bare = "".join(char if char.isprintable() else " " for char in text)
-    return bare.replace("\\", "\\\\").replace('"', '\\"')
-
-
 def _passed_on(
     request: SipRequest, who: Parties, verstat: Verstat, reading: Reading
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -288,18 +280,25 @@ def _why(verdict: Verdict) -> tuple[str, ...]:
     return (f"Reason: {verdict.reason_header}",)
 
 
-def _vouched(verdict: Verdict) -> tuple[str, ...]:
-    """What a token that passed says: attestation and origid."""
+def _signer(verdict: Verdict) -> tuple[str | None, str | None]:
+    """By whom a token that passed is, and its origid."""
     decisive = verdict.decisive
     if verdict.verstat is not Verstat.PASSED or decisive is None or decisive.passport is None:
-        return ()
-    lines = []
-    if verdict.attest is not None:
-        lines.append(f"{ATTESTATION}: {verdict.attest.value}")
+        return None, None
     extension = decisive.passport.extension
     origid = extension.claims().get("origid") if extension is not None else None
+    return decisive.spc, str(origid) if origid is not None else None
+
+
+def _vouched(verdict: Verdict, spc: str | None, origid: str | None) -> tuple[str, ...]:
+    """What a token that passed says: attestation, origid and whose it is."""
+    lines = []
+    if verdict.verstat is Verstat.PASSED and verdict.attest is not None:
+        lines.append(f"{ATTESTATION}: {verdict.attest.value}")
     if origid is not None:
         lines.append(f"{ORIGINATION}: {origid}")
+    if spc is not None:
+        lines.append(f"{SIGNER}: {spc}")
     return tuple(lines)
 
 

@@ -20,6 +20,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from zhenxian.calls.help import elsewhere
 from zhenxian.core.errors import ParseError
 from zhenxian.core.header_fields import parse_addresses, parse_date, plain, syntax
 from zhenxian.core.reading import Reading
@@ -96,6 +97,7 @@ def parties(request: SipRequest, choice: Choice) -> Parties:
         if not emergency or isinstance(target, ParseError):
             raise called
         called = target
+    known = None if isinstance(target, ParseError) else target
     withheld, unread, other = _wants_privacy(request), None, None
     sender = _read(request.from_.uri, "From", reading)
     if not isinstance(sender, ParseError) and _is_withheld(sender):
@@ -110,11 +112,11 @@ def parties(request: SipRequest, choice: Choice) -> Parties:
     return Parties(
         orig=orig,
         to=(called,),
-        target=None if isinstance(target, ParseError) else target,
+        target=known,
         other=other,
         beside=other is not None and other == sender,
         emergency=emergency,
-        diverted_help=emergency and isinstance(target, TN) and not reading.emergency(target),
+        diverted_help=elsewhere((called,), known, reading.emergency),
         withheld=withheld,
         unread=unread,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -41,6 +42,7 @@ def is_token(text: str) -> bool:
     return _NAME.match(text) is not None
 
 
+@lru_cache(64)  # it is asked for three times while one message is answered
 def parse_via(text: str) -> tuple[Via, int]:
     """The first of the Via values of a header field, and where it ends. Raises ParseError."""
     match = _VIA.match(text)

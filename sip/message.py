@@ -7,11 +7,12 @@ then looks at what they say. So whoever sends a request with one bad field is to
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
 
-from zhenxian.core.errors import shown
+from zhenxian.core.errors import ParseError, shown
 from zhenxian.core.header_fields import Address, parse_address, plain, syntax
 from zhenxian.sip.fields import Via, is_token, parse_cseq, parse_via
 
@@ -49,6 +50,13 @@ _LENGTH = re.compile(r"[0-9]{1,9}\Z")
 _LENGTH_LINE = re.compile(rb"^[ \t]*(?:content-length|l)[ \t]*:(.*)$", re.IGNORECASE | re.MULTILINE)
 _HOPS = re.compile(r"[0-9]{1,10}\Z")
 _BETWEEN = re.compile(r"\s*,\s*")
+_LONGEST_NAME: Final = 64  # characters of a header field's name that is remembered
+_ACK = re.compile(  # its first Via, on one line
+    rb"ACK [^\r\n]+ SIP/2\.0\r\n"
+    rb"(?:(?!(?:via|v)[ \t]*:)[^\r\n]+\r\n)*"
+    rb"(?:via|v)[ \t]*:([^\r\n]*)\r\n(?![ \t])",
+    re.IGNORECASE,
+)
 
 Fields = dict[str, list[str]]
 
@@ -62,6 +70,7 @@ class Head(Struct, frozen=True, kw_only=True):
         version: the last word of a request's first line.
         fields: values by long name in lower case, unfolded, in order of reception.
         body: what stands behind the empty line.
+        bare: whether a CR or LF alone stands in the head.
     """
 
     method: str
@@ -69,6 +78,7 @@ class Head(Struct, frozen=True, kw_only=True):
     version: str
     fields: Fields
     body: bytes
+    bare: bool = False
 
     def first(self, name: str) -> str | None:
         """The first value of a header field."""
@@ -127,9 +137,8 @@ def read_head(data: bytes) -> Head:
     fields: Fields = {}
     for line in lines[1:]:
         name, colon, value = line.partition(":")
-        name = name.rstrip(" \t").lower()
         # A line without a name says nothing; what it might have said is missed by request_of.
-        name = _COMPACT.get(name, name) if colon and is_token(name) else ""
+        name = (_named if len(name) <= _LONGEST_NAME else _name)(name) if colon else ""
         values = fields.get(name)
         if values is None:
             fields[name] = [value.strip(" \t")]
@@ -139,7 +148,33 @@ def read_head(data: bytes) -> Head:
     uri, _, version = rest.rpartition(" ")
     if _VERSION.match(method) is not None:
         method, uri, version = "", "", method
-    return Head(method=method, uri=uri, version=version, fields=fields, body=body)
+    ends = len(lines) - 1
+    bare = text.count("\r") != ends or text.count("\n") != ends
+    return Head(method=method, uri=uri, version=version, fields=fields, body=body, bare=bare)
+
+
+def _name(told: str) -> str:
+    """The long name in lower case of what stands before a colon; empty for no name."""
+    name = told.rstrip(" \t").lower()
+    return _COMPACT.get(name, name) if is_token(name) else ""
+
+
+_named = lru_cache(1024)(_name)
+
+
+def acknowledged(data: bytes) -> Via | None:
+    """The topmost Via of an ACK, which is all that is asked of one; None for what must be read.
+
+    It is that of the INVITE (RFC 3261 section 17.1.1.3), and stands on a line of its own.
+    """
+    found = _ACK.match(data)
+    if found is None or not data.startswith(b"ACK"):
+        return None
+    try:
+        via, _ = parse_via(found[1].decode("latin-1").strip(" \t"))
+    except ParseError:
+        return None
+    return via
 
 
 def request_of(head: Head, *, framed: bool = False) -> SipRequest:
@@ -162,11 +197,9 @@ def request_of(head: Head, *, framed: bool = False) -> SipRequest:
         raise syntax("Request-URI", "it has header fields, which RFC 3261 section 19.1.1 forbids")
     if "" in fields:
         raise syntax("header", "a line is no header field")
-    for values in fields.values():
-        for value in values:
-            if "\r" in value or "\n" in value:
-                # Some read it as the end of a line, and would see other header fields than we.
-                raise syntax("header", "a CR or LF alone stands in a value")
+    if head.bare:
+        # Some read it as the end of a line, and would see other header fields than we.
+        raise syntax("header", "a CR or LF alone stands in a value")
     for name in _ONCE:
         if len(fields.get(name, ())) > 1:
             raise syntax(name, "it stands twice")

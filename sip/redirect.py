@@ -23,9 +23,17 @@ from zhenxian.core.reasons import Reason
 from zhenxian.sip.advice import Action, Advice, forged, forgery, go_on
 from zhenxian.sip.answering import Later, Question, SipCalls
 from zhenxian.sip.fields import Via, parse_via
-from zhenxian.sip.message import MAX_MESSAGE, Head, SipRequest, read_head, request_of, required
+from zhenxian.sip.message import (
+    MAX_MESSAGE,
+    Head,
+    SipRequest,
+    acknowledged,
+    read_head,
+    request_of,
+    required,
+)
 from zhenxian.sip.responses import ALLOW, Origin, Redirection, answered, response
-from zhenxian.sip.transactions import Key, Transaction, Transactions, key_of
+from zhenxian.sip.transactions import Key, Transaction, Transactions, key_by_branch, key_of
 
 MAX_BATCH: Final = 64  # INVITEs answered in one go
 _PORT: Final = 5060
@@ -183,6 +191,8 @@ class Redirector:
         if not data.strip(b"\r\n\0 "):
             return  # keeps a mapping of addresses alive
         known = self._admission.known(peer.origin.host)
+        if known and data.startswith(b"ACK ") and self._acknowledged(data, peer):
+            return  # there is one for each answer, and it says nothing more
         if not known and not self._admission.hears():
             return
         try:
@@ -220,6 +230,15 @@ class Redirector:
         else:
             code = 405 if method in _METHODS else 501
             self._refuse(head, peer, Refused(code, lines=(ALLOW,)))
+
+    def _acknowledged(self, data: bytes, peer: Peer) -> bool:
+        """Take a usual ACK; False for one that has to be read."""
+        via = acknowledged(data)
+        key = key_by_branch(via, peer.origin.host) if via is not None else None
+        if key is None:
+            return False
+        self.transactions.acknowledged(_of(peer, key))
+        return True
 
     def _invite(self, request: SipRequest, peer: Peer, mark: int) -> None:
         key = _key(request, peer)
@@ -322,7 +341,11 @@ class Redirector:
 
 def _key(request: SipRequest, peer: Peer) -> Key:
     """What tells a transaction: a proxy may ask both listeners about one request."""
-    return "signing" if peer.signing else "verifying", *key_of(request, peer.origin.host)
+    return _of(peer, key_of(request, peer.origin.host))
+
+
+def _of(peer: Peer, key: Key) -> Key:
+    return "signing" if peer.signing else "verifying", *key
 
 
 def _misunderstood(request: SipRequest) -> Refused | None:

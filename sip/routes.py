@@ -15,11 +15,12 @@ to the INVITE, or to the final response. With Accept: application/json they are 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, NotRequired, Protocol, TypedDict
 
 import msgspec
 from fastapi import APIRouter, HTTPException, Query, Request, Response
-from msgspec import Meta
+from msgspec import Meta, Struct
 from starlette.requests import ClientDisconnect
 
 from zhenxian.core.errors import ParseError
@@ -27,7 +28,7 @@ from zhenxian.core.reasons import Verstat
 from zhenxian.passport.ppt.shaken import Attestation
 from zhenxian.sip.access import AccessRules
 from zhenxian.sip.advice import Action, Advice
-from zhenxian.sip.answering import Question, SipCalls
+from zhenxian.sip.answering import Later, Question, SipCalls
 from zhenxian.sip.message import MAX_MESSAGE, parse
 from zhenxian.verifier.verdict import Label
 
@@ -50,11 +51,16 @@ _EXAMPLE: Final = (
     "CSeq: 314159 INVITE\r\n"
     "Content-Length: 0\r\n\r\n"
 )
-Access = Annotated[str | None, Query(max_length=128, description="The access the call came in by.")]
+LONGEST: Final = {"access": 128, "source": 64}  # characters of what the query says
+WAITING: Final = "waiting"  # of a request's state: what the connection's protocol has begun
+Access = Annotated[
+    str | None,
+    Query(max_length=LONGEST["access"], description="The access the call came in by."),
+]
 Source = Annotated[
     str | None,
     Query(
-        max_length=64,
+        max_length=LONGEST["source"],
         description="The address the INVITE came from, for sip.trunks that are told by it.",
     ),
 ]
@@ -82,6 +88,8 @@ class AdviceAnswer(TypedDict):
     orig: NotRequired[Annotated[str, Meta(description="The display in canonical form.")]]
     dest: NotRequired[list[str]]
     labels: NotRequired[list[Label]]
+    spc: NotRequired[Annotated[str, Meta(description="Whose the token is that passed.")]]
+    origid: NotRequired[Annotated[str, Meta(description="That token's.")]]
 
 
 class Asker(Protocol):
@@ -93,6 +101,24 @@ class Asker(Protocol):
         ...
 
 
+class Delayed(Struct, frozen=True):
+    """A question that waits, and the media type of its answer."""
+
+    later: Later
+    media: str
+
+
+def asker_of(name: str, host: str) -> bytes:
+    """Who asks; without credentials, all of one address are one asker."""
+    return f"http {name} {host if name == 'local' else ''}".encode()
+
+
+def is_message(content_type: str) -> bool:
+    """Whether a Content-Type may be that of a SIP request."""
+    return content_type.partition(";")[0].strip().lower() in _TYPES
+
+
+@lru_cache(256)
 def wanted(accept: str | None) -> str | None:
     """The media type of the answer; None where neither is accepted (RFC 9110 section 12.5.1)."""
     if accept is None or not accept.strip(" \t,"):
@@ -129,6 +155,18 @@ def as_json(advice: Advice) -> bytes:
     return _encode(members)
 
 
+def written(advice: Advice, media: str) -> tuple[str, bytes]:
+    """Content-Type and body of an answer."""
+    if media == JSON:
+        return JSON, as_json(advice)
+    return f"{LINES}; charset=utf-8", as_lines(advice)
+
+
+def _response(advice: Advice, media: str) -> Response:
+    kind, body = written(advice, media)
+    return Response(body, media_type=kind)
+
+
 async def _body(request: Request) -> bytes:
     body = bytearray()
     async for part in request.stream():
@@ -155,10 +193,13 @@ def sip_router(
     async def asked(
         request: Request, asker: Asker, source: str | None, access: str | None, *, signing: bool
     ) -> Response:
+        begun = request.scope.get("state", {}).get(WAITING)
+        if isinstance(begun, Delayed):
+            return _response(await calls.within(begun.later), begun.media)
         kind = request.headers.get("content-type")
-        if kind is not None and kind.partition(";")[0].strip().lower() not in _TYPES:
+        if kind is not None and not is_message(kind):
             raise HTTPException(415, f"the body is the SIP request, {MESSAGE}")
-        media = wanted(request.headers.get("accept"))
+        media = wanted(",".join(request.headers.getlist("accept")))
         if media is None:
             raise HTTPException(406, f"the answer is {LINES} or {JSON}")
         try:
@@ -171,16 +212,12 @@ def sip_router(
         question = Question(
             request=invite,
             signing=signing,
-            by=f"http {asker.id} {host if asker.id == 'local' else ''}".encode(),
-            access=access or rules.access(invite, source or ""),
+            by=asker_of(asker.id, host),
+            access=access or (rules.access(invite, source or "") if signing else None),
         )
         (found,) = calls.answer_all((question,))
         calls.answered()
-        advice = found if isinstance(found, Advice) else await calls.within(found)
-        return Response(
-            as_json(advice) if media == JSON else as_lines(advice),
-            media_type=JSON if media == JSON else "text/plain; charset=utf-8",
-        )
+        return _response(found if isinstance(found, Advice) else await calls.within(found), media)
 
     described: dict[str, Any] = {
         "response_class": Response,

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from zhenxian.sip.fields import Via
 from zhenxian.sip.message import SipRequest
 
 T1: Final = 0.5  # seconds, RFC 3261 section 17.1.1.1
@@ -29,10 +30,18 @@ def key_of(request: SipRequest, host: str) -> Key:
         host: where the request came from: nobody can take part in the transaction of another.
     """
     via = request.via
-    if via.branch.startswith(MAGIC) and len(via.branch) > len(MAGIC):
-        return host, via.branch, via.host, str(via.port)
+    known = key_by_branch(via, host)
+    if known is not None:
+        return known
     number = str(request.number)
     return host, request.uri, request.from_tag, request.call_id, number, via.host, via.branch
+
+
+def key_by_branch(via: Via, host: str) -> Key | None:
+    """The same where the branch alone tells it; None for a client of RFC 2543."""
+    if via.branch.startswith(MAGIC) and len(via.branch) > len(MAGIC):
+        return host, via.branch, via.host, str(via.port)
+    return None
 
 
 class Transaction:

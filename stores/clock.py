@@ -19,13 +19,16 @@ import msgspec
 from msgspec import Struct
 
 from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.stores.private import replace_private
 from zhenxian.stores.sqlite.file import UNDATED, RegistryFile
 
+CLOCK_FILE: Final = "clock.json"  # below the data folder
 TOLERANCE: Final = 60  # seconds by which clocks may differ; as fresh as a token must be
 LATE: Final = 3_600  # seconds that what has ended is kept at least, by a clock that does not jump
 _SAMPLE: Final = 60  # seconds between two notes of what the wall clock said
 _LIVE: Final = 10  # seconds since a node's last sign of life
 _META: Final = "clock.accepted"
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _HARDWARE: Final = Path("/sys/class/rtc/rtc0/since_epoch")
 
 
@@ -39,6 +42,58 @@ def hardware_clock() -> float | None:
     with contextlib.suppress(OSError, ValueError):
         return float(_HARDWARE.read_text())
     return None
+
+
+def boot() -> str:
+    """Which start of the machine this is; empty where that is not told."""
+    with contextlib.suppress(OSError):
+        return _BOOT.read_text().strip()
+    return ""
+
+
+class _Kept(Struct, frozen=True):
+    """What a process leaves to those after it.
+
+    Attributes:
+        boot: the machine's start that `offset` counts from.
+        offset: wall clock minus the seconds since boot, as it was believed.
+        wall: what the wall clock said then.
+    """
+
+    boot: str
+    offset: float
+    wall: float
+
+
+class KeptClock:
+    """The file in which a data folder keeps how its clock stood; it is never waited for."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Take the file's place; None keeps nothing."""
+        self._path = path
+        self._boot = boot()
+        self._noted = _Kept("", 0.0, 0.0)
+
+    def read(self) -> tuple[float | None, float]:
+        """The offset, if it is of this start of the machine, and what the wall clock said then."""
+        if self._path is None:
+            return None, 0.0
+        try:
+            found = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
+        except (OSError, msgspec.DecodeError):
+            return None, 0.0
+        return (found.offset if found.boot and found.boot == self._boot else None), found.wall
+
+    def note(self, offset: float, wall: float) -> None:
+        """Keep how the clock stands, now and then."""
+        last = self._noted
+        if self._path is None or (
+            abs(offset - last.offset) <= 1 and abs(wall - last.wall) < _SAMPLE
+        ):
+            return
+        self._noted = _Kept(self._boot, offset, wall)
+        with contextlib.suppress(OSError):  # a disk that takes nothing is told elsewhere
+            replace_private(self._path, msgspec.json.encode(self._noted))
 
 
 class _Accepted(Struct, frozen=True, array_like=True):
@@ -79,12 +134,25 @@ class ClockGuard:
         wall: Callable[[], float] = time.time,
         elapsed: Callable[[], float] = since_boot,
         hardware: Callable[[], float | None] = hardware_clock,
+        kept: Path | None = None,
     ) -> None:
+        """Begin with what the processes before left.
+
+        Args:
+            elapsed: seconds since the machine started. hardware: see hardware_clock.
+            kept: the file that outlives this process; None for one that remembers nothing.
+        """
         self.wall = wall
         self.apart = False
         self._elapsed = elapsed
         self._hardware = hardware
+        self._kept = KeptClock(kept)
         self._base = self._before = self._offset()
+        left, self._floor = self._kept.read()
+        if left is not None:
+            self._floor = 0.0
+            if abs(self._base - left) > TOLERANCE:  # corrections do not add up to a jump
+                self._base = left
         self._looked: float | None = None  # the offset at which the hardware clock was asked
         self._redis: float | None = None
         self._nodes: dict[str, tuple[int, float | None]] = {}  # what it last said, and its offset
@@ -153,7 +221,12 @@ class ClockGuard:
         with file.transaction():
             file.set_meta(_META, msgspec.msgpack.encode(accepted))
             file.set_meta(UNDATED, accepted.seq)
+        self._believe(offset)
+
+    def _believe(self, offset: float) -> None:
         self._base = self._before = offset
+        self._floor = 0.0
+        self._kept.note(offset, self.wall())
 
     def _doubts(self, file: RegistryFile) -> list[tuple[str, str]]:
         """Each with a word for what contradicts the clock."""
@@ -181,14 +254,18 @@ class ClockGuard:
 
     def _jump(self, offset: float, accepted: _Accepted) -> str | None:
         jump = offset - self._base
-        if abs(jump) <= TOLERANCE:
+        behind = self._floor - self.wall()
+        if abs(jump) <= TOLERANCE and behind <= TOLERANCE:
             step, self._before = offset - self._before, offset
             if abs(step) <= 1:
                 self._base += step  # small corrections do not add up to a jump
+            self._kept.note(self._base, self.wall())
             return None
         if abs(offset - accepted.offset) <= TOLERANCE or self._vouched(offset):
-            self._base = self._before = offset
+            self._believe(offset)
             return None
+        if abs(jump) <= TOLERANCE:
+            return f"the clock is {behind:.0f} s behind what it said before the machine started"
         return f"the clock was set {'ahead' if jump > 0 else 'back'} by {abs(jump):.0f} s"
 
     def _vouched(self, offset: float) -> bool:

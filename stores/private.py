@@ -26,6 +26,17 @@ def make_private(path: Path) -> None:
                 beside.chmod(0o600)
 
 
+def replace_private(path: Path, octets: bytes) -> None:
+    """Write a small file whole, for its owner alone. Raises OSError."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(descriptor, octets)
+    finally:
+        os.close(descriptor)
+    fresh.replace(path)
+
+
 def bound_aside(folder: Path, pattern: str) -> list[str]:
     """Remove copies beyond the bound; the names of those removed.
 

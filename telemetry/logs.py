@@ -76,7 +76,7 @@ def pseudonym_key(path: Path) -> bytes:
     return path.read_bytes()
 
 
-class CallRecord(Struct, frozen=True, omit_defaults=True, tag_field="level", tag="info"):
+class CallRecord(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="level", tag="info"):
     """What is logged of one request to the per-call routes.
 
     Attributes:

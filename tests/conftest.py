@@ -8,6 +8,8 @@ from fleet.redis_server import RedisServer
 from pydantic import TypeAdapter
 from simulator import World
 
+from zhenxian.passport.es256 import Choice, use
+
 
 class _CompiledOnce:
     """As TypeAdapter: hundreds of services have the same parameters, which take most of a start."""
@@ -31,6 +33,14 @@ compiled.TypeAdapter = _CompiledOnce
 def world():
     """Carriers, certificates and hosts in memory; see simulator.py."""
     return World()
+
+
+@pytest.fixture(scope="module", params=[Choice.OPENSSL, Choice.AWS_LC])
+def es256(request):
+    """Keys made from now on compute with each library in turn; both are installed for tests."""
+    use(request.param)
+    yield request.param
+    use(Choice.AUTO)
 
 
 @pytest.fixture(scope="session")

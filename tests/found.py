@@ -26,6 +26,7 @@ class Found:
         self.findings = {found.key: found for found in findings}
         self.observed = []
         self.well_known = set()
+        self.alike = set()
 
     def finding(self, key, now):
         found = self.findings.get(key)
@@ -33,6 +34,9 @@ class Found:
 
     def known(self, key, now):
         return key in self.well_known
+
+    def resembles(self, key):
+        return key in self.alike
 
     def observe(self, observation):
         self.observed.append(observation)

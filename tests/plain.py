@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from zhenxian.core.errors import ConfigError
 from zhenxian.registry.journal import Commit, KeyReusedError, Version, put
-from zhenxian.registry.model import Kind, Standing, State, Subject, TargetKind
+from zhenxian.registry.model import PERSON_LIMITS, Kind, Standing, State, Subject, TargetKind
 from zhenxian.registry.rules import FOREVER, check, displays, parties
 
 
@@ -98,6 +98,12 @@ class PlainRegistry:
     def _covering_version(self, tn, records):
         held = [e for e in self._all(Kind.HOLDING, records) if tn in e[1].numbers]
         return min(held, key=lambda e: e[1].numbers.size, default=None)
+
+    def around(self, numbers):
+        held = [h for _, h in self._all(Kind.HOLDING) if h.numbers.covers(numbers)]
+        return min(
+            (h for h in held if h.numbers != numbers), key=lambda h: h.numbers.size, default=None
+        )
 
     def touching(self, numbers):
         for _, held in self._all(Kind.HOLDING):
@@ -198,6 +204,18 @@ class PlainRegistry:
             if o.lifted is None and o.since <= now and _covers(o, who)
         ]
         return min(found, key=lambda o: (o.since, o.id), default=None)
+
+    def numbers_a_person(self, numbers):
+        return PERSON_LIMITS.get(numbers.first[:2])
+
+    def numbers_held(self, subject, carrier, like, enough):
+        return sum(
+            one.numbers.size
+            for _, one in self._all(Kind.HOLDING)
+            if one.subject == subject
+            and (one.spcs[0] if one.spcs else "") == carrier
+            and one.numbers.first[:2] == like.first[:2]
+        )
 
     def exempted(self, kind, target):
         found = (e for _, e in self._all(Kind.EXEMPTION))

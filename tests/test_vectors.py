@@ -43,6 +43,8 @@ from zhenxian.verifier.diversion import Diversions
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.screen import ScreenPolicy, read
 
+pytestmark = pytest.mark.usefixtures("es256")
+
 FILES = {
     path.stem: stdlib_json.loads(path.read_text("utf-8"))
     for path in sorted((Path(__file__).parent / "vectors").glob("*.json"))

@@ -16,6 +16,19 @@ from msgspec import Struct
 
 from zhenxian.passport.jws import Token
 
+
+class Updatable(Protocol):
+    """A hash under way, of hashlib."""
+
+    def update(self, data: bytes, /) -> None:
+        """Go on with more octets."""
+        ...
+
+    def digest(self) -> bytes:
+        """Of the octets so far."""
+        ...
+
+
 REPEAT_SECONDS: Final = 2.0  # how long a question may be asked again
 
 _R_LENGTH = 32  # octets of the signature's first half
@@ -94,6 +107,14 @@ class ReplayStore(Protocol):
         ...
 
 
+class BatchReplayStore(Protocol):
+    """A ReplayStore that is asked about the tokens of several calls for little more than of one."""
+
+    def sight_all(self, sightings: Sequence[Sighting], now: int) -> list[Sighted]:
+        """See ReplayStore.sight; UNKNOWN where the store could not be asked. Never raises."""
+        ...
+
+
 class SharedReplayStore(Protocol):
     """A replay store of several machines: it is asked over the network."""
 
@@ -133,6 +154,10 @@ def replay_key(token: Token, signature: bytes) -> bytes:
     Not the whole signature: (R, S) and (R, n - S) both verify, so an altered S would pass for
     a new token. Not the claims alone: one caller may rightly call one callee twice in a second.
     """
-    digest = hashlib.sha256(token.signing_input)
-    digest.update(signature[:_R_LENGTH])
-    return digest.digest()[:16]
+    return replay_key_of(hashlib.sha256(token.signing_input), signature)
+
+
+def replay_key_of(hashed: Updatable, signature: bytes) -> bytes:
+    """As `replay_key`, of signed octets that are hashed already; goes on with that hash."""
+    hashed.update(signature[:_R_LENGTH])
+    return hashed.digest()[:16]

@@ -7,7 +7,7 @@ from msgspec import Struct
 from zhenxian.core.tn import TN, URI
 
 
-class VerificationRequest(Struct, frozen=True):
+class VerificationRequest(Struct, frozen=True, gc=False):
     """One call as the terminating side sees it.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -13,6 +14,7 @@ from zhenxian.core.tn import TN, URI
 from zhenxian.passport.claims import PASSporT
 from zhenxian.passport.identity import IdentityHeader
 from zhenxian.passport.jws import VerifyingKey, b64url_decode
+from zhenxian.verifier.replay import replay_key_of
 from zhenxian.verifier.screen import Diverting, Screened
 from zhenxian.verifier.verdict import Check, Refusal
 
@@ -24,17 +26,18 @@ TOKEN_CHECKS = (Check.TNAUTHLIST, Check.CONSTRAINTS, Check.SIGNATURE)
 class VerifiedPASSporT:
     """Claims whose certificate chain and signature were checked. Made by check_token alone.
 
-    `orig` is as of Screened: who calls, by the number if the token writes it as a URI.
+    `orig` is as of Screened: who calls, by the number if the token writes it as a URI. `key` is
+    what a replay of the token is known by (verifier.replay.replay_key).
     """
 
-    __slots__ = ("header", "orig", "passport", "signature", "signer")
+    __slots__ = ("header", "key", "orig", "passport", "signer")
 
     def __init__(
         self,
         header: IdentityHeader,
         passport: PASSporT,
         orig: TN | URI,
-        signature: bytes,
+        key: bytes,
         signer: TrustedSigner,
         witness: object,
     ) -> None:
@@ -43,7 +46,7 @@ class VerifiedPASSporT:
         self.header = header
         self.passport = passport
         self.orig = orig
-        self.signature = signature
+        self.key = key
         self.signer = signer
 
 
@@ -82,6 +85,8 @@ def check_token(screened: Screened, signer: TrustedSigner) -> VerifiedPASSporT |
                 return Refusal(Check.CONSTRAINTS, Reason.CLAIM_CONSTRAINED, violation)
     token = screened.header.token
     signature = b64url_decode(token.signature, "signature")
-    if not signer.key.verifies(token.signing_input, signature):
+    hashed = sha256(token.signing_input)
+    if not signer.key.verifies_digest(hashed.digest(), signature):
         return Refusal(Check.SIGNATURE, Reason.SIGNATURE_INVALID, Reason.SIGNATURE_INVALID.text)
-    return VerifiedPASSporT(screened.header, passport, screened.orig, signature, signer, _MADE_HERE)
+    key = replay_key_of(hashed, signature)
+    return VerifiedPASSporT(screened.header, passport, screened.orig, key, signer, _MADE_HERE)

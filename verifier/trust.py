@@ -7,12 +7,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from zhenxian.certs.chain import Chain, TrustedSigner, Untrusted, validate
+from zhenxian.certs.chain import Chain, TrustedSigner, Untrusted, unread, validate
 from zhenxian.certs.profile import ProfilePolicy
+from zhenxian.certs.repository import MAX_CHAINS
 from zhenxian.certs.revocation import RevocationView
 from zhenxian.certs.trustlist import TrustList
 
-MAX_REMEMBERED_CHAINS: Final = 4096  # validation results kept; a nation has fewer signers
 UNTRUSTED_FOR: Final = 10  # seconds a refused chain is not validated again
 
 
@@ -36,7 +36,9 @@ class _Remembered(Struct, frozen=True):
 class Signers:
     """Signers by their chains, as validated; those longest not asked for are forgotten first."""
 
-    def __init__(self) -> None:
+    def __init__(self, bound: int = MAX_CHAINS) -> None:
+        """Start with none; `bound` are remembered."""
+        self._bound = bound
         self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
 
     def signer(self, chain: Chain, now: int, trust: Trust) -> TrustedSigner | Untrusted:
@@ -54,7 +56,7 @@ class Signers:
             self._remembered.move_to_end(chain.digest)  # strangers' chains push out idle ones first
             return remembered.result
         result = validate(
-            chain,
+            unread(chain),
             now=now,
             trust=trust.roots,
             revocation=trust.revocation,
@@ -68,6 +70,6 @@ class Signers:
         )
         self._remembered[chain.digest] = _Remembered(trust, since, until, result)
         self._remembered.move_to_end(chain.digest)
-        if len(self._remembered) > MAX_REMEMBERED_CHAINS:
+        if len(self._remembered) > self._bound:
             self._remembered.popitem(last=False)
         return result

@@ -39,7 +39,7 @@ from msgspec.structs import replace
 
 from zhenxian.analytics.model import DisplayConduct, Finding
 from zhenxian.certs.chain import Chain, TrustedSigner, Untrusted
-from zhenxian.certs.repository import Failure
+from zhenxian.certs.repository import MAX_CHAINS, Failure
 from zhenxian.core.errors import ParseError, StoreUnavailableError
 from zhenxian.core.reasons import Reason, Verstat
 from zhenxian.core.tn import TN
@@ -65,7 +65,6 @@ from zhenxian.verifier.replay import (
     Sight,
     Sighted,
     Sighting,
-    replay_key,
 )
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.screen import (
@@ -140,6 +139,7 @@ class Verifier:
         plan: Plan = NO_PLAN,
         lacking: Callable[[Chain, int], bool] = lambda *_: False,
         suspect: Callable[[str], None] | None = None,
+        chains: int = MAX_CHAINS,
     ) -> None:
         """Start with nothing validated.
 
@@ -148,6 +148,7 @@ class Verifier:
             suspect: called with an x5u whose chain from the cache did not verify a signature, or
                 holds a revoked certificate: its host may have replaced it
                 (certs.repository.CertificateRepository.suspect).
+            chains: of how many the validation is remembered.
         """
         self.policy = policy
         self._lacking = lacking
@@ -161,7 +162,7 @@ class Verifier:
         self._country = country
         self._suspect = suspect
         self._marketing = consent.marketing if consent is not None else Consent.OFF
-        self._signers = Signers()
+        self._signers = Signers(chains)
 
     def judge_by(self, trust: Trust) -> None:
         """Replace what certificates are judged by, from the next call on."""
@@ -292,7 +293,7 @@ class Verifier:
         diversions = opened.diversions
         for entry in opened.entries:
             if isinstance(entry, Candidate) and isinstance(entry.token, VerifiedPASSporT):
-                entry.key = replay_key(entry.token.header.token, entry.token.signature)
+                entry.key = entry.token.key
                 self.certificates.keep(entry.token.passport.header.x5u)
                 if diversions is None:
                     late = outdated(opened.request, opened.now, self.policy)

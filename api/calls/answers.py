@@ -65,6 +65,12 @@ class FindingAnswer(TypedDict):
     sentence: Annotated[str, Meta(description="For people.")]
     plain: Annotated[str, Meta(description="For the caller: what was seen, in one sentence.")]
     plainChinese: Annotated[str, Meta(description="The same in Chinese.")]
+    case: Annotated[str, Meta(description="The case number, to name to the carrier.")]
+    whatToDo: Annotated[str, Meta(description="What the caller can do, and whom to turn to.")]
+    whatToDoChinese: Annotated[str, Meta(description="The same in Chinese.")]
+    contact: NotRequired[
+        Annotated[str, Meta(description="Of the carrier: setting displays.contact.")]
+    ]
 
 
 class OwnSigning(TypedDict, total=False):
@@ -122,18 +128,29 @@ class RequestErrorMembers(TypedDict, total=False):
     policyException: ExceptionMembers
 
 
+class SigningRejection(TypedDict):
+    """How a proxy answers a call whose signing is refused by policy."""
+
+    code: Annotated[int, _one_of("SigningRejectionCode", 403, 607, 608)]
+    phrase: Annotated[str, Meta(description="SIP reason phrase.")]
+    reasonHeader: Annotated[str, Meta(description="Reason header value.")]
+    callInfo: NotRequired[Annotated[str, Meta(description="Call-Info header value, RFC 8688.")]]
+
+
 class AtisError(TypedDict):
-    """A refusal (ATIS-1000082). `sentence` and `finding` are this project's own."""
+    """A refusal (ATIS-1000082). All but `requestError` are this project's own."""
 
     requestError: RequestErrorMembers
     sentence: Annotated[str, Meta(description="The text with its variables, for people.")]
+    sipResponse: NotRequired[SigningRejection]
     finding: NotRequired[FindingAnswer]
 
 
 class ThreegppError(TypedDict):
-    """A refusal (3GPP). `finding` is this project's own."""
+    """A refusal (3GPP). All but `error` are this project's own."""
 
     error: str
+    sipResponse: NotRequired[SigningRejection]
     finding: NotRequired[FindingAnswer]
 
 

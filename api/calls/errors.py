@@ -114,6 +114,7 @@ SPOKEN: Final[dict[Reason, Spoken]] = {
     Reason.PRIVATE_NUMBER: _TOLD,
     Reason.ANONYMOUS: _TOLD,
     Reason.EMERGENCY_CALL: _TOLD,
+    Reason.HELP_UNSIGNED: Spoken(409, "POL4090"),
     Reason.NOT_READY: Spoken(503, "POL5030"),
     Reason.BODY_MISSING: Spoken(400, "SVC4000"),
     Reason.PARAMETER_MISSING: Spoken(400, "SVC4001"),

@@ -5,7 +5,11 @@ answered at the end of the event loop's turn in which they were read, all togeth
 task, scope and event for each call, which cost more than signing (docs/performance.md). Everything
 else, and whatever is unusual about a request (chunked body, Expect, pipelining, a body over the
 limit, certificates to be fetched), goes on to the ASGI application, whose routes call the same
-functions.
+functions. Where machines share what they have seen, one question is asked for all calls of a turn,
+and they are answered when it is; a connection that sends its next request meanwhile goes on by way
+of the application.
+
+Another front end may have its own short way (`Further`): sip/short_way.py has that of INVITEs.
 
 A whole request in one segment whose head this connection has sent before is not even parsed
 (api/calls/heads.py).
@@ -14,12 +18,13 @@ A whole request in one segment whose head this connection has sent before is not
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Protocol
 
 from zhenxian.api.calls.heads import Head, Heads
-from zhenxian.api.calls.messages import ROUTES, Answer, Headers, Incoming
-from zhenxian.api.calls.service import Calls, Later
+from zhenxian.api.calls.messages import ROUTES, Answer, Foreign, Handed, Headers, Incoming
+from zhenxian.api.calls.service import Calls, Later, RestCall, Underway
 from zhenxian.api.transport.wire import (
     BODY,
     HEAD,
@@ -31,6 +36,7 @@ from zhenxian.api.transport.wire import (
     WireProtocol,
     bound,
 )
+from zhenxian.calls.pipeline import Asking
 
 MAX_BATCH: Final = 64  # calls answered in one go, before anything else has its turn
 
@@ -45,6 +51,27 @@ _STATUS: Final = {
     for status in HTTPStatus
 }
 
+_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-length: ".encode()
+    for status in HTTPStatus
+}
+
+
+class Further(Protocol):
+    """Another front end's routes that are answered without ASGI."""
+
+    def takes(self, target: bytes) -> bool:
+        """Whether a request target is one of its routes, so that a POST to it is given to it."""
+        ...
+
+    def answer_all(self, requests: Sequence[Incoming]) -> Sequence[Foreign | Handed | object]:
+        """Answers; what is neither goes to the route, in the state of the request: it waits."""
+        ...
+
+    def overloaded(self, incoming: Incoming) -> Foreign:
+        """The answer to a request that nobody has time for."""
+        ...
+
 
 class CallBatch:
     """The calls that were read and wait for their answers, on any connection.
@@ -54,10 +81,12 @@ class CallBatch:
     callers give up while they wait.
     """
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, further: Further | None = None) -> None:
         self.calls = calls
+        self.further = further
         self._bound = calls.policy.max_waiting
         self._waiting: list[tuple[CallProtocol, Incoming]] = []
+        self._asking: set[asyncio.Task[list[Answer]]] = set()
 
     def add(self, protocol: CallProtocol, incoming: Incoming) -> None:
         """Take a complete request; its protocol is told the answer soon."""
@@ -65,7 +94,10 @@ class CallBatch:
         waiting.append((protocol, incoming))
         if len(waiting) + self.calls.asking > self._bound:
             waiting.pop()
-            protocol.turned_away(self.calls.overloaded(incoming))
+            if self.further is not None and incoming.path not in ROUTES:
+                protocol.turned_away(self.further.overloaded(incoming))
+            else:
+                protocol.turned_away(self.calls.overloaded(incoming))
         elif len(waiting) == 1:
             protocol.loop.call_soon(self.answer)
 
@@ -90,10 +122,45 @@ class CallBatch:
                 return
 
     def _answer(self, waiting: list[tuple[CallProtocol, Incoming]]) -> None:
+        further = self.further
+        if further is not None and not all(each.path in ROUTES for _, each in waiting):
+            theirs = [one for one in waiting if one[1].path not in ROUTES]
+            self._answer_apart(further, theirs)
+            waiting = [one for one in waiting if one[1].path in ROUTES]
         given = self.calls.answer_all([incoming for _, incoming in waiting])
+        asked: list[tuple[CallProtocol, Asking[RestCall]]] = []
         for (protocol, _), answer in zip(waiting, given, strict=True):
-            protocol.answered(answer)
+            if isinstance(answer, Asking):
+                asked.append((protocol, answer))
+            else:
+                protocol.answered(answer)
         self.calls.answered()
+        if asked:
+            self._ask([protocol for protocol, _ in asked], [asking for _, asking in asked])
+
+    def _ask(self, protocols: list[CallProtocol], calls: list[Asking[RestCall]]) -> None:
+        """Ask for all of them at once; each is answered then, or by who took it over."""
+        task = protocols[0].loop.create_task(self.calls.ask_all(calls))
+        self._asking.add(task)
+        underway = [Underway(task, place) for place in range(len(calls))]
+        for protocol, one in zip(protocols, underway, strict=True):
+            protocol.asking(one)
+
+        def done(task: asyncio.Task[list[Answer]]) -> None:
+            self._asking.discard(task)
+            if task.cancelled():
+                return
+            for protocol, one, answer in zip(protocols, underway, task.result(), strict=True):
+                protocol.told(one, answer)
+            self.calls.answered()
+
+        task.add_done_callback(done)
+
+    def _answer_apart(self, further: Further, theirs: list[tuple[CallProtocol, Incoming]]) -> None:
+        """What is another front end's, by that."""
+        found = further.answer_all([incoming for _, incoming in theirs])
+        for (protocol, _), each in zip(theirs, found, strict=True):
+            protocol.answered_by_other(each)
 
 
 class CallProtocol(WireProtocol):
@@ -101,6 +168,7 @@ class CallProtocol(WireProtocol):
 
     __slots__ = (
         "_body", "_call_headers", "_heads", "_keep_alive", "_last", "_parsed", "_path", "_pending",
+        "_underway",
     )  # fmt: skip
 
     batch: ClassVar[CallBatch]
@@ -113,11 +181,13 @@ class CallProtocol(WireProtocol):
     _body: bytes | bytearray
     _last: bool
     _heads: Heads
+    _underway: Underway | None  # of the pending call, whose batch is being asked about
     _parsed: bool  # the call that was read last was parsed, and its head may be kept
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection."""
         self._pending = self._last = self._parsed = False
+        self._underway = None
         self._heads = Heads()
         self._keep_alive = True
         self._path = None
@@ -129,7 +199,7 @@ class CallProtocol(WireProtocol):
         if self._state == REST and not self._pending and len(data) <= QUICK:
             end = data.find(HEAD_END) + len(HEAD_END)
             octets = data[:end]
-            head = self._heads.get(octets)
+            head = self._heads.get(octets, self.batch.calls.keys)
             if head is None:
                 self._parsed = False
                 super().data_received(data)
@@ -174,7 +244,7 @@ class CallProtocol(WireProtocol):
     def on_message_begin(self) -> None:
         """A request starts; whether it is a call shows with its headers."""
         if self._pending:  # pipelined: answers go out in the order of requests
-            self.batch.answer_now(self)
+            self.flush()
             self._path = None
         self.url = b""
         self.headers = []
@@ -187,6 +257,8 @@ class CallProtocol(WireProtocol):
         read, and reads no further requests meanwhile.
         """
         path = _PATHS.get(self.url)
+        if path is None and self.batch.further is not None and self.batch.further.takes(self.url):
+            path = self.url.decode("latin-1")
         if path is not None:
             headers = Headers.of(self.headers)
             length = headers.content_length
@@ -239,9 +311,11 @@ class CallProtocol(WireProtocol):
         self.batch.add(self, Incoming(path, b"POST", headers, body))
 
     def flush(self) -> None:
-        """Answer the call that waits for the end of the event loop's turn."""
-        if self._pending:
+        """Answer the call that waits for the end of the event loop's turn, or hand it on."""
+        if self._pending and self._underway is None:
             self.batch.answer_now(self)
+        if self._pending and self._underway is not None:
+            self.answered(self._underway)
 
     def settled(self) -> bool:
         """True when no call waits for its answer."""
@@ -251,8 +325,18 @@ class CallProtocol(WireProtocol):
         """Octets of the body that arrived so far."""
         return len(self._body) if self._path is not None else super().arrived()
 
-    def answered(self, answer: Answer | Later) -> None:
+    def asking(self, underway: Underway) -> None:
+        """The pending call waits until its batch was asked about."""
+        self._underway = underway
+
+    def told(self, underway: Underway, answer: Answer) -> None:
+        """Send the answer of a call that was asked about, unless it was handed on meanwhile."""
+        if self._underway is underway:
+            self.answered(answer)
+
+    def answered(self, answer: Answer | Later | Underway) -> None:
         """Send the answer of the pending call, or hand it on to wait."""
+        self._underway = None
         self._pending = False
         self._path = None
         if self.transport.is_closing():
@@ -268,7 +352,27 @@ class CallProtocol(WireProtocol):
         if not self._keep_alive or self._last:
             self.cycle.keep_alive = False
 
-    def turned_away(self, answer: Answer) -> None:
+    def answered_by_other(self, answer: Foreign | Handed | object) -> None:
+        """Send what another front end gave, or hand the request on to its route."""
+        self._pending = False
+        self._path = None
+        if self.transport.is_closing():
+            return
+        if isinstance(answer, Foreign):
+            if self._stranger:
+                self.admitted()
+            self._respond(answer)
+            return
+        self.begin()
+        if isinstance(answer, Handed):
+            self.on_body(answer.body)
+        else:
+            self.scope["state"]["waiting"] = answer
+        super().on_message_complete()
+        if not self._keep_alive or self._last:
+            self.cycle.keep_alive = False
+
+    def turned_away(self, answer: Answer | Foreign) -> None:
         """Send an answer that says nothing of who asked."""
         self._pending = False
         self._path = None
@@ -282,13 +386,17 @@ class CallProtocol(WireProtocol):
         else:
             self._last = True
 
-    def _respond(self, answer: Answer) -> None:
-        parts = [
-            _STATUS[answer.status],
-            b"%d" % len(answer.body),
-            b"\r\nx-requestid: ",
-            answer.request_id,
-        ]
+    def _respond(self, answer: Answer | Foreign) -> None:
+        if isinstance(answer, Answer):
+            parts = [
+                _STATUS[answer.status],
+                b"%d" % len(answer.body),
+                b"\r\nx-requestid: ",
+                answer.request_id,
+            ]
+        else:
+            line = _LINES[answer.status]
+            parts = [line, b"%d" % len(answer.body), b"\r\n", answer.fields]
         keep_alive = self._keep_alive and not self._last
         if not keep_alive:
             parts.append(b"\r\nconnection: close")
@@ -301,11 +409,14 @@ class CallProtocol(WireProtocol):
         self._idle_since = self.loop.time()
 
 
-def answer_admits(answer: Answer | Later) -> bool:
+def answer_admits(answer: Answer | Later | Underway) -> bool:
     """True when a call was answered as it is only for who has credentials."""
     return not isinstance(answer, Answer) or answer.status != HTTPStatus.UNAUTHORIZED
 
 
-def protocol_for(calls: Calls, shared: Shared) -> type[WireProtocol]:
+def protocol_for(
+    calls: Calls, shared: Shared, further: Further | None = None
+) -> type[WireProtocol]:
     """The protocol class of one listener's calls."""
-    return bound(CallProtocol, shared, batch=CallBatch(calls), max_body=calls.policy.max_body)
+    batch = CallBatch(calls, further)
+    return bound(CallProtocol, shared, batch=batch, max_body=calls.policy.max_body)

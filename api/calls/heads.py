@@ -2,7 +2,9 @@
 
 A proxy sends the same head with every call, but for the length of the body. What it meant is kept
 with its octets, so that it is not parsed again. Only the parse is kept: who may do what is asked
-anew for every call (api/calls/service.py), and a head that was refused is not kept.
+anew for every call (api/calls/service.py), and a head that was refused is not kept. A head is found
+by the hash that the interpreter keys anew in each process (SipHash, PEP 456), and then compared
+octet by octet, so that none can be made that passes for another.
 """
 
 from __future__ import annotations
@@ -37,13 +39,21 @@ class Head(Struct, frozen=True):
 class Heads:
     """The heads of one connection, by their octets up to the empty line and with it."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_keys", "_known")
 
     def __init__(self) -> None:
         self._known: dict[bytes, Head] = {}
+        self._keys: object = None
 
-    def get(self, octets: bytes) -> Head | None:
-        """What these octets meant before."""
+    def get(self, octets: bytes, keys: object) -> Head | None:
+        """What these octets meant before; nothing once other keys are in force.
+
+        Args:
+            keys: changes with them.
+        """
+        if keys is not self._keys:
+            self._known.clear()
+            self._keys = keys
         return self._known.get(octets)
 
     def keep(self, octets: bytes, head: Head) -> None:

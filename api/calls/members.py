@@ -41,8 +41,8 @@ class Diverting(Struct, forbid_unknown_fields=True):
 class SigningMembers(Struct, forbid_unknown_fields=True, kw_only=True):
     """Members of signingRequest.
 
-    `access`, `caller`, `extension`, `purpose`, `crn`, `callId`, `diversion` and the Identity header
-    field values that a forwarded call came with are ours; the rest of dialects.
+    `access`, `caller`, `extension`, `purpose`, `crn`, `callId`, `diversion`, `requestUri` and the
+    Identity header field values that a forwarded call came with are ours; the rest of dialects.
     """
 
     orig: Party
@@ -65,6 +65,7 @@ class SigningMembers(Struct, forbid_unknown_fields=True, kw_only=True):
     identityHeader: str | None = None  # noqa: N815
     identityHeaders: list[str] | None = None  # noqa: N815
     diversion: str | list[str] | None = None
+    requestUri: Party | None = None  # noqa: N815
     callId: CallId | None = None  # noqa: N815
 
 

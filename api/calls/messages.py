@@ -81,7 +81,7 @@ _NAMES: Final = {
 }
 
 
-class Answer(Struct, frozen=True):
+class Answer(Struct, frozen=True, gc=False):
     """What goes back: HTTP status, JSON body, and X-RequestID, echoed or made."""
 
     status: int
@@ -89,8 +89,22 @@ class Answer(Struct, frozen=True):
     request_id: bytes
 
 
-class Incoming(Struct, frozen=True):
-    """One request to a per-call route, complete."""
+class Foreign(Struct, frozen=True):
+    """What goes back of another front end: all of it but the fields of the connection."""
+
+    status: int
+    fields: bytes  # lines after that of the status and Content-Length
+    body: bytes
+
+
+class Handed(Struct, frozen=True):
+    """A request of another front end that its route is to answer, with its body."""
+
+    body: bytes
+
+
+class Incoming(Struct, frozen=True, gc=False):
+    """One request to a per-call route, complete; `path` is the request target of any other."""
 
     path: str
     method: bytes

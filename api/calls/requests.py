@@ -66,7 +66,7 @@ def filled(reason: Reason, variables: tuple[str, ...]) -> str:
     return text
 
 
-class Echo(Struct, frozen=True):
+class Echo(Struct, frozen=True, gc=False):
     """Request members that are echoed in the answer; `orig` is the display as it was read."""
 
     # By position: one is made for each call, and by name msgspec takes 0.2 µs longer.
@@ -325,7 +325,8 @@ def read_signing(
         or members.attest is None
         or (members.origid is None and members.access is None)
     ):
-        _once(body, members, (members.orig, members.dest, members.caller), dialect)
+        parties = (members.orig, members.dest, members.caller, members.requestUri)
+        _once(body, members, parties, dialect)
     forwarded = None
     if (
         members.ppt not in _PLAIN
@@ -389,6 +390,7 @@ def read_signing(
         members.crn,
         unread,
         forwarded,
+        _request_uri(members, reading, dialect) if members.requestUri is not None else None,
     )
     return request, Echo(dialect, members.requestId)
 
@@ -529,21 +531,40 @@ def read_verification(
         identities,
         members.callId,
         members.purpose,
-        _target(members, reading, dialect) if members.dest is not None else (),
+        ()
+        if members.dest is None
+        else _target(members.dest, "dest", members.to, "to", reading, dialect),
     )
     return request, Echo(dialect, members.requestId, members.displayName, members.explain, orig)
 
 
+def _request_uri(members: SigningMembers, reading: Reading, dialect: Dialect) -> TN | URI | None:
+    """Who the Request-URI names; nobody where a proxy's variable for it is not set."""
+    if members.requestUri is None:
+        return None
+    called = members.dest
+    found = _target(members.requestUri, "requestUri", called, "dest", reading, dialect)
+    if len(found) > 1:
+        raise RequestError(
+            Reason.PARAMETER_INVALID, "requestUri", "exactly one of tn and uri", dialect=dialect
+        )
+    return found[0] if found else None
+
+
 def _target(
-    members: VerificationMembers, reading: Reading, dialect: Dialect
+    party: Party, name: str, called: Party, whose: str, reading: Reading, dialect: Dialect
 ) -> tuple[TN | URI, ...]:
-    """The Request-URI; nothing where a proxy's variable for it is not set."""
-    dest = members.dest
-    if dest is None or not any(one.strip() for one in (*_one(dest.tn), *_one(dest.uri))):
+    """The Request-URI; nothing where a proxy's variable for it is not set.
+
+    Args:
+        called: who To names, as member `whose`: where that calls for help, what cannot be read of
+            the Request-URI is passed over.
+    """
+    if not any(one.strip() for one in (*_one(party.tn), *_one(party.uri))):
         return ()
     try:
-        return _identities(dest, "dest", reading, dialect)
+        return _identities(party, name, reading, dialect)
     except RequestError:
-        if not _for_help(members.to, "to", reading, dialect):
+        if not _for_help(called, whose, reading, dialect):
             raise
         return ()

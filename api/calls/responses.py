@@ -6,7 +6,8 @@ from typing import Final
 
 import msgspec
 
-from zhenxian.analytics.model import Finding
+from zhenxian.analytics.advice import what_to_do
+from zhenxian.analytics.model import Finding, State
 from zhenxian.analytics.sentences import chinese, english
 from zhenxian.api.calls.answers import (
     FOUND_STATES,
@@ -29,6 +30,7 @@ from zhenxian.api.calls.answers import (
 from zhenxian.api.calls.errors import SPOKEN
 from zhenxian.api.calls.requests import Dialect, Echo, filled
 from zhenxian.calls.asserted import asserted
+from zhenxian.calls.refusal import Refusal
 from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
 from zhenxian.core.tn import TN
@@ -44,7 +46,9 @@ _DENIED: Final = "Error: Signing refused by policy: %1: %2."
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
-def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) -> bytes:
+def signed(
+    header: SignedHeader, decision: Decision, echo: Echo, explain: bool, contact: str = ""
+) -> bytes:
     """A signing answer: `identity` (ATIS-1000082) or `identityHeader` (3GPP).
 
     With `explain`: attest, or ppt where that is no shaken, the decision's reason, a sentence, and
@@ -70,7 +74,7 @@ def signed(header: SignedHeader, decision: Decision, echo: Echo, explain: bool) 
         members["decision"] = decision.reason.code
         members["decisionText"] = decision.detail
         if decision.finding is not None:
-            members["finding"] = finding_told(decision.finding)
+            members["finding"] = finding_told(decision.finding, contact)
     return _encode({"signingResponse": members})
 
 
@@ -91,16 +95,20 @@ def refused(reason: Reason, variables: tuple[str, ...], dialect: Dialect) -> byt
     return _encode({"requestError": error, "sentence": _sentence(text, variables)})
 
 
-def denied(decision: Decision, dialect: Dialect, explain: bool) -> bytes:
-    """The policy error of a refused signing; its variables are the reason and a sentence.
+def denied(
+    decision: Decision, found: Refusal, dialect: Dialect, explain: bool, contact: str = ""
+) -> bytes:
+    """The policy error of a refused signing; its variables are the reason and sentences.
 
+    `sipResponse`, of our own, is what the proxy answers the caller.
     With `explain`: what the caller's conduct shows, as a member of our own.
     """
     members: AtisError | ThreegppError
+    detail = _detail(decision.detail, decision.finding, contact)
     if dialect is Dialect.THREEGPP:
-        members = {"error": f"{decision.reason.code}: {decision.detail}"}
+        members = {"error": f"{decision.reason.code}: {detail}"}
     else:
-        variables = (decision.reason.code, decision.detail)
+        variables = (decision.reason.code, detail)
         members = {
             "requestError": {
                 "policyException": {
@@ -111,8 +119,15 @@ def denied(decision: Decision, dialect: Dialect, explain: bool) -> bytes:
             },
             "sentence": _sentence(_DENIED, variables),
         }
+    members["sipResponse"] = {
+        "code": found.code,
+        "phrase": found.phrase,
+        "reasonHeader": found.reason,
+    }
+    if found.call_info is not None:
+        members["sipResponse"]["callInfo"] = found.call_info
     if explain and decision.finding is not None:
-        members["finding"] = finding_told(decision.finding)
+        members["finding"] = finding_told(decision.finding, contact)
     return _encode(members)
 
 
@@ -123,9 +138,14 @@ def _sentence(text: str, variables: tuple[str, ...]) -> str:
     return text.removeprefix(_ERROR)
 
 
-def finding_told(found: Finding) -> FindingAnswer:
-    """A finding without its samples, as answers and the administration tell it."""
-    return {
+def finding_told(found: Finding, contact: str = "") -> FindingAnswer:
+    """A finding without its samples, as answers and the administration tell it.
+
+    Args:
+        contact: whom its caller may turn to; empty for none.
+    """
+    to_do, to_do_chinese = what_to_do(found, contact)
+    members: FindingAnswer = {
         "key": str(found.key),
         "state": FOUND_STATES[found.state],
         "measure": found.measure,
@@ -138,7 +158,21 @@ def finding_told(found: Finding) -> FindingAnswer:
         "sentence": found.sentence,
         "plain": english(found),
         "plainChinese": chinese(found),
+        "case": found.case,
+        "whatToDo": to_do,
+        "whatToDoChinese": to_do_chinese,
     }
+    if contact:
+        members["contact"] = contact
+    return members
+
+
+def _detail(detail: str, found: Finding | None, contact: str) -> str:
+    """Why a call is refused; for its conduct, with what its caller can do."""
+    if found is None or found.state is not State.POOLED or found.sentence not in detail:
+        return detail
+    plain = english(found)
+    return f"{detail}. {plain[:1].upper()}{plain[1:]} {what_to_do(found, contact)[0]}"
 
 
 def judged(
@@ -147,6 +181,7 @@ def judged(
     explain: bool,
     rejection: Rejection = DECLINED,
     reading: Reading = _AS_IT_IS,
+    contact: str = "",
 ) -> bytes:
     """A verification answer.
 
@@ -162,7 +197,7 @@ def judged(
     (RFC 8688).
     """
     members: AtisVerification | ThreegppVerification = (
-        _atis(verdict, rejection)
+        _atis(verdict, rejection, contact)
         if echo.dialect is Dialect.ATIS
         else _threegpp(verdict, echo, rejection)
     )
@@ -184,7 +219,7 @@ def judged(
             asserting = asserted(echo.orig, verdict.verstat, reading)
             if asserting is not None:
                 members["paiHeader"] = asserting
-        _own(verdict, echo, members)
+        _own(verdict, echo, members, contact)
     return _encode({"verificationResponse": members})
 
 
@@ -207,14 +242,14 @@ def _response(sip: SipStatus, call_info: str | None) -> SipResponse:
     return response
 
 
-def _atis(verdict: Verdict, rejection: Rejection) -> AtisVerification:
+def _atis(verdict: Verdict, rejection: Rejection, contact: str) -> AtisVerification:
     if verdict.verstat is Verstat.PASSED:
         return {"verstat": verdict.verstat}
     sip = rejection.status_for(verdict)
     return {
         "reasoncode": sip.code,
         "reasontext": sip.phrase,
-        "reasondesc": verdict.detail,
+        "reasondesc": _detail(verdict.detail, _finding(verdict), contact),
         "verstat": verdict.verstat,
     }
 
@@ -269,7 +304,11 @@ def _result(result: Result, rejection: Rejection) -> VerifyResult:
     return members
 
 
-def _own(verdict: Verdict, echo: Echo, members: OwnVerification) -> None:
+def _finding(verdict: Verdict) -> Finding | None:
+    return verdict.decisive.finding if verdict.decisive is not None else None
+
+
+def _own(verdict: Verdict, echo: Echo, members: OwnVerification, contact: str) -> None:
     decisive = verdict.decisive
     members["reason"] = verdict.reason.code
     if verdict.verstat is Verstat.PASSED:
@@ -289,7 +328,7 @@ def _own(verdict: Verdict, echo: Echo, members: OwnVerification) -> None:
     if notes:
         members["notes"] = list(notes)
     if decisive is not None and decisive.finding is not None:
-        members["finding"] = finding_told(decisive.finding)
+        members["finding"] = finding_told(decisive.finding, contact)
     if echo.explain:
         members["checks"] = [
             {

@@ -95,6 +95,8 @@ _TEXTS: Final = {
     403: "Signing refused: the reason and a sentence are the variables. Or: the role permits"
     " no calls.",
     405: "Only POST.",
+    409: "Not signed, and to go on without a signature: the call is one for help by To or by its"
+    " Request-URI alone.",
     406: "Only application/json is answered.",
     411: "Content-Length is missing.",
     413: "The body is larger than is accepted.",
@@ -168,9 +170,10 @@ def calls_router(calls: Calls) -> APIRouter:
         " `access` (or profileId) names the access the call came in by; a known origid does, too."
         " A proxy may get less than it asks for, never more. A forwarded call gets a div where"
         " `identity` holds the Identity headers that it came with, `div` who forwards, and `dest`"
-        " its new destination (RFC 8946).",
+        " its new destination (RFC 8946). `requestUri` is the Request-URI beside `dest`, who To"
+        " names: a call goes where it says.",
         responses=_responses(
-            answered("Signed.", AtisSigningAnswer, ThreegppSigningAnswer), *_CODES, 503
+            answered("Signed.", AtisSigningAnswer, ThreegppSigningAnswer), *_CODES, 409, 503
         ),
         openapi_extra={
             "requestBody": {

@@ -7,6 +7,7 @@ requests here, and decisions and verdicts octets; what lies between is in calls/
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import secrets
@@ -37,8 +38,11 @@ from zhenxian.api.calls.requests import (
     read_signing,
     read_verification,
 )
+from zhenxian.api.calls.turns import Turns
+from zhenxian.api.calls.usual import usual_signing, usual_verification
 from zhenxian.api.permissions import Action, Thing, roles_of
 from zhenxian.calls.diversion import Forwarded, divert, unproven
+from zhenxian.calls.help import by_target, elsewhere
 from zhenxian.calls.pipeline import (
     STAGED,
     Asked,
@@ -50,12 +54,13 @@ from zhenxian.calls.pipeline import (
     Waiting,
     compute,
 )
+from zhenxian.calls.refusal import refusal
 from zhenxian.calls.repeats import question_of
 from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason
 from zhenxian.signer.screen import Unfit
 from zhenxian.verifier.redress import Rejection
-from zhenxian.verifier.replay import Question
+from zhenxian.verifier.replay import BatchReplayStore, Question, Sighted
 from zhenxian.verifier.verdict import Verdict
 
 _MAY_ASK: Final = frozenset(roles_of(Thing.CALLS, Action.ASK))
@@ -65,7 +70,7 @@ MAX_REQUEST_ID: Final = 128  # octets of X-RequestID that are echoed and logged
 _logger = logging.getLogger("zhenxian.calls")
 
 
-class RestCall(Asked):
+class RestCall(Asked, gc=False):
     """A question over REST, named by its X-RequestID or else X-Request-Id.
 
     `echo` is what its answer repeats of it.
@@ -74,27 +79,36 @@ class RestCall(Asked):
     echo: Echo
 
 
+class Underway(Struct, frozen=True):
+    """A verification whose batch is being asked about: `Calls.ask_all`'s task, and its place."""
+
+    answers: asyncio.Task[list[Answer]]
+    place: int
+
+
 # What `Calls.go_on` goes on from.
 Later: TypeAlias = Waiting[RestCall] | Asking[RestCall] | Forwarded[RestCall]
-LATER: Final = (Waiting, Asking, Forwarded)
+LATER: Final = (Waiting, Asking, Forwarded, Underway)
 
 
 class CallPolicy(Struct, frozen=True, kw_only=True):
-    """Settings of the two routes."""
+    """Settings of the two routes.
+
+    Attributes:
+        as_608: a call that is not signed by policy is to be answered 608 where there is a contact.
+    """
 
     dialect: Dialect | None = None
     max_body: int = 65_536
     max_waiting: int = 1000
     explain: bool = True
     reading: Reading = Reading()
+    as_608: bool = False
+    contact: str = ""  # whom a caller may turn to against whom something stands
 
 
 class Calls:
-    """Answers signing and verification requests.
-
-    Attributes:
-        asking: calls that wait for the answer of a store that this process shares with others.
-    """
+    """Answers signing and verification requests."""
 
     def __init__(
         self,
@@ -107,10 +121,15 @@ class Calls:
         self.pipeline = pipeline
         self._authenticator = authenticator
         self._rejection = rejection
-        self.asking = 0
+        self._turns = Turns()
         self._refusals = {d: answers.refused(Reason.OVERLOADED, (), d) for d in Dialect}
         self._run = secrets.token_hex(8).encode()
         self._numbers = itertools.count(1)
+
+    @property
+    def asking(self) -> int:
+        """Calls that wait for the answer of a store that is shared with other processes."""
+        return self.pipeline.asking
 
     def answer_all(self, requests: Sequence[Incoming]) -> list[Answer | Later]:
         """Answer requests that arrived together, each with an answer of its own. Never raises.
@@ -120,7 +139,40 @@ class Calls:
         with self.pipeline.batch:
             staged = [self._stage(request) for request in requests]
             compute(staged)
-            return [self._finish(item) if isinstance(item, STAGED) else item for item in staged]
+            done = [self._finish(item) if isinstance(item, STAGED) else item for item in staged]
+            store = self.pipeline.verifying.together
+            return done if store is None else self._asked_here(store, done)
+
+    def _asked_here(
+        self, store: BatchReplayStore, done: list[Answer | Later]
+    ) -> list[Answer | Later]:
+        """Ask the store of this machine's processes about all calls at once."""
+        asking = [item for item in done if isinstance(item, Asking)]
+        if not asking:
+            return done
+        seen = iter(self.pipeline.seen_by(store, asking))
+        return [self._settled(it, next(seen)) if isinstance(it, Asking) else it for it in done]
+
+    async def ask_all(self, calls: Sequence[Asking[RestCall]]) -> list[Answer]:
+        """Ask the store that machines share about calls that arrived together. Never raises."""
+        self.pipeline.asking += len(calls)
+        try:
+            seen = await self.pipeline.seen_of(calls)
+        finally:
+            self.pipeline.asking -= len(calls)
+        try:
+            return [self._settled(*each) for each in zip(calls, seen, strict=True)]
+        finally:
+            self.pipeline.batch.keep()
+
+    def _settled(self, call: Asking[RestCall], seen: Sequence[Sighted]) -> Answer:
+        """The answer, with what a replay store said."""
+        try:
+            return self._judged(self.pipeline.settle(call, seen, self._written))
+        except Exception:
+            _logger.exception("verification failed after its replay store was asked")
+            asked = call.call.asked
+            return self._internal(VERIFICATION, asked.echo.dialect, asked.name)
 
     def overloaded(self, incoming: Incoming) -> Answer:
         """The answer to a call that nobody has time for."""
@@ -144,40 +196,51 @@ class Calls:
         )
         return principal is not None
 
+    @property
+    def keys(self) -> object:
+        """Changes whenever other keys are in force."""
+        return self._authenticator.known
+
     def answered(self) -> None:
         """Count the observations after answers went out; no call waits for that."""
         self.pipeline.count()
 
     async def answer_waiting(self, request: Incoming) -> Answer:
         """Answer one request, and fetch the certificates a verification waits for."""
+        if self.asking > self.policy.max_waiting:
+            return self.overloaded(request)
+        self.pipeline.asking += 1
+        try:
+            await self._turns.mine()
+        finally:
+            self.pipeline.asking -= 1
         (first,) = self.answer_all((request,))
         self.answered()
         if isinstance(first, Answer):
             return first
         return await self.go_on(first)
 
-    async def go_on(self, waiting: Later) -> Answer:
+    async def go_on(self, waiting: Later | Underway) -> Answer:
         """Fetch or ask what a call waits for, then finish it. Never raises."""
+        if isinstance(waiting, Underway):
+            answers = await asyncio.shield(waiting.answers)  # the others' answers, too
+            return answers[waiting.place]
         if isinstance(waiting, Forwarded):
             answer = await self._forward(waiting)
-            self.answered()
-            return answer
-        try:
-            if isinstance(waiting, Asking):
-                self.asking += 1
-                try:
-                    judged = await self.pipeline.ask(waiting, self._written)
-                finally:
-                    self.asking -= 1
-            else:
-                judged = await self.pipeline.resume(waiting, self._written)
-            answer = self._judged(judged)
-        except Exception:
-            _logger.exception("verification failed after waiting")
-            asked = waiting.call.asked if isinstance(waiting, Asking) else waiting.asked
-            answer = self._internal(VERIFICATION, asked.echo.dialect, asked.name)
+        elif isinstance(waiting, Asking):
+            (answer,) = await self.ask_all((waiting,))
+        else:
+            answer = await self._resumed(waiting)
         self.answered()
         return answer
+
+    async def _resumed(self, waiting: Waiting[RestCall]) -> Answer:
+        try:
+            return self._judged(await self.pipeline.resume(waiting, self._written))
+        except Exception:
+            _logger.exception("verification failed after waiting")
+            asked = waiting.asked
+            return self._internal(VERIFICATION, asked.echo.dialect, asked.name)
 
     async def _forward(self, call: Forwarded[RestCall]) -> Answer:
         """A signing request of a forwarded call."""
@@ -226,6 +289,8 @@ class Calls:
         try:
             if isinstance(call, Signing):
                 return self._signed(call)
+            if self.pipeline.verifying.together is not None:
+                return self.pipeline.presume(call, self._written)
             judged = self.pipeline.judge(call, self._written)
             return self._judged(judged) if isinstance(judged, Judged) else judged
         except Exception:
@@ -268,8 +333,14 @@ class Calls:
         started: float,
     ) -> Answer | Signing[RestCall] | Forwarded[RestCall]:
         body, reading = incoming.body, self.policy.reading
-        request, echo = read_signing(body, configured=dialect, reading=reading)
+        request, echo = usual_signing(body, dialect, reading) or read_signing(
+            body, configured=dialect, reading=reading
+        )
         asked = RestCall(name, started, echo)
+        if request.target is not None and elsewhere(
+            request.dest.identities, request.target, reading.emergency
+        ):
+            raise RequestError(Reason.HELP_UNSIGNED, dialect=echo.dialect)
         if request.forwarded is not None and request.forwarded.provable:
             question = self._question(incoming, principal, request.forwarded.call_id)
             forwarded = Forwarded(asked, request, question)
@@ -282,15 +353,24 @@ class Calls:
 
     def _denied(self, call: Signing[RestCall]) -> Answer:
         self.pipeline.signed(call)
-        asked, decision = call.asked, call.decision
-        denied = answers.denied(decision, asked.echo.dialect, self.policy.explain)
+        asked, decision, request = call.asked, call.decision, call.request
+        if request.target is not None and by_target(
+            request.dest.identities, request.target, self.policy.reading.emergency
+        ):
+            reason = Reason.HELP_UNSIGNED
+            unsigned = answers.refused(reason, (), asked.echo.dialect)
+            return Answer(SPOKEN[reason].status, unsigned, asked.name)
+        found = refusal(decision, self._rejection(), as_608=self.policy.as_608)
+        policy = self.policy
+        denied = answers.denied(decision, found, asked.echo.dialect, policy.explain, policy.contact)
         return Answer(SPOKEN[decision.reason].status, denied, asked.name)
 
     def _signed(self, call: Signing[RestCall]) -> Answer:
         if call.signed is None:
             raise RuntimeError("not signed")
         echo = call.asked.echo
-        answer = answers.signed(call.signed, call.decision, echo, self.policy.explain)
+        policy = self.policy
+        answer = answers.signed(call.signed, call.decision, echo, policy.explain, policy.contact)
         self.pipeline.signed(call)
         return Answer(200, answer, call.asked.name)
 
@@ -302,8 +382,10 @@ class Calls:
         name: bytes,
         started: float,
     ) -> Answer | Waiting[RestCall] | Verifying[RestCall]:
-        body = incoming.body
-        request, echo = read_verification(body, configured=dialect, reading=self.policy.reading)
+        body, reading = incoming.body, self.policy.reading
+        request, echo = usual_verification(body, dialect, reading) or read_verification(
+            body, configured=dialect, reading=reading
+        )
         question = self._question(incoming, principal, request.call_id)
         call = self.pipeline.open(request, RestCall(name, started, echo), self._written, question)
         return self._judged(call) if isinstance(call, Judged) else call
@@ -322,8 +404,9 @@ class Calls:
         return question_of(by, call_id, request_id, incoming.body, now)
 
     def _written(self, verdict: Verdict, asked: RestCall) -> bytes:
+        policy = self.policy
         return answers.judged(
-            verdict, asked.echo, self.policy.explain, self._rejection(), self.policy.reading
+            verdict, asked.echo, policy.explain, self._rejection(), policy.reading, policy.contact
         )
 
     def _judged(self, judged: Judged[RestCall]) -> Answer:

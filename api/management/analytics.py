@@ -25,6 +25,7 @@ from zhenxian.api.auth import Authenticator, Principal
 from zhenxian.api.calls.answers import FOUND_STATES
 from zhenxian.api.calls.responses import finding_told
 from zhenxian.api.management.answers import (
+    ClearedCaller,
     ClearingAnswer,
     ClearingsPage,
     EndedAnswer,
@@ -36,15 +37,17 @@ from zhenxian.api.management.answers import (
 from zhenxian.api.management.common import ALWAYS, problems, requires
 from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.reading import PlainRoute
-from zhenxian.api.schema import answered
+from zhenxian.api.schema import answered, content
 from zhenxian.core.errors import ParseError, StoreUnavailableError
 from zhenxian.core.reading import Reading
 from zhenxian.passport.ppt.shaken import MAX_ORIGID_LENGTH
+from zhenxian.registry.callers import keys_of
 from zhenxian.registry.forms import AS_WRITTEN, row_of
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import MOST_AHEAD, Clearing, Kind, clearing_id
 from zhenxian.registry.store import RegistryStore
 from zhenxian.signer.analytics import gateway
+from zhenxian.signer.analytics import keys as caller_keys
 
 MAX_ENDED: Final = 1_000  # ends of calls in one request
 _AT_ONCE: Final = 50
@@ -69,7 +72,8 @@ KeyText = Annotated[
     str,
     Path(
         max_length=_MAX_KEY,
-        description="access:ID, subject:ID, signer:SPC/ORIGID, spc:SPC or agent:PLATFORM/NUMBER.",
+        description="access:ID, subject:ID, reseller:ID, signer:SPC/ORIGID, spc:SPC or"
+        " agent:PLATFORM/NUMBER.",
         examples=["access:bank-trunk"],
     ),
 ]
@@ -122,10 +126,12 @@ def displays_router(
     clock: Callable[[], float],
     logged: Callable[[str], str],
     reading: Reading = AS_WRITTEN,
+    contact: str = "",
 ) -> APIRouter:
     """The routes below /v1/displays.
 
     Args:
+        contact: whom a caller may turn to against whom something stands.
         logged: a text as it is logged; the key of an agent names a number.
         reading: how the numbers of calls are read.
     """
@@ -155,6 +161,9 @@ def displays_router(
         dependencies=[read],
     )
     async def standing(
+        case: Annotated[
+            str | None, Query(max_length=32, description="Only the one with this case number.")
+        ] = None,
         state: Annotated[
             str | None,
             Query(
@@ -173,13 +182,14 @@ def displays_router(
                 for one in conduct.standing(int(clock()))
                 if (state is None or one.state is State[state.upper()])
                 and (kind is None or one.key.kind is kind)
+                and (case is None or one.case == case.upper())
             ),
             key=lambda entry: entry[0],
         )
         rest = [entry for entry in found if entry[0] > after]
         page = rest[:limit]
         return {
-            "findings": [finding_told(one) for _, one in page],
+            "findings": [finding_told(one, contact) for _, one in page],
             "following": page[-1][0] if len(rest) > limit else None,
         }
 
@@ -204,15 +214,16 @@ def displays_router(
         many numbers within some 250 calls; without it, nobody is refused for how its numbers
         spread before they were seen on two days.
 
-        `taken` counts the keys that were told: two for a call signed here (access and subject) or
-        verified here (signer and SPC), none for an access that is not registered.
+        `taken` counts the keys that were told: two for a call signed here (access and subject; the
+        reseller too, where `orig` came by one) or verified here (signer and SPC), none for an
+        access that is not registered.
         """
         told: list[tuple[Key, Contact | None]] = []
         for index, call in enumerate(calls):
             if index % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # accesses may have to be read; calls go first
             met = _met(call, conduct, reading)
-            told += [(key, met) for key in _ended_keys(call, registry)]
+            told += [(key, met) for key in _ended_keys(call, registry, reading)]
         at = int(clock())
         for key, met in told:
             conduct.ended(key, at, met)
@@ -227,7 +238,7 @@ def displays_router(
         | answered("What is known of it.", PictureAnswer),
     )
     async def picture(key: KeyText) -> dict[str, Any]:
-        return {**_told(conduct.picture(Key.parse(key), int(clock())))}
+        return {**_told(conduct.picture(Key.parse(key), int(clock())), contact)}
 
     @routes.delete(
         "/{key:path}",
@@ -244,7 +255,8 @@ def displays_router(
     ) -> None:
         """On record first (Location), then it counts no more, on any node.
 
-        The same conduct is found again. To leave a caller alone for longer, exempt it.
+        This key alone: POST /v1/clearings clears everything of its caller. The same conduct is
+        found again. To leave a caller alone for longer, exempt it.
         """
         now = int(clock())
         found = conduct.finding(Key.parse(key), now)
@@ -262,6 +274,92 @@ def displays_router(
             logged(reason),
             logged(found.sentence),
         )
+
+    return routes
+
+
+class Objection(BaseModel):
+    """Whose caller is cleared, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str = Field(max_length=_MAX_KEY, examples=["subject:bank"], description="As in displays.")
+    reason: str = Field(min_length=1, max_length=500, description="Why; it is on record.")
+
+
+def clearing_router(
+    keeper: Keeper,
+    registry: RegistryStore,
+    authenticator: Authenticator,
+    *,
+    clock: Callable[[], float],
+    spc: Callable[[], str | None],
+    logged: Callable[[str], str],
+) -> APIRouter:
+    """Clears everything of a caller in one action. Args: spc: that calls are signed with here."""
+    conduct = keeper.conduct
+    routes = APIRouter(
+        route_class=PlainRoute,
+        prefix="/v1/clearings",
+        tags=["Displays"],
+        responses=ALWAYS
+        | problems(
+            c400="The body is not JSON text.",
+            c401="Missing or unknown credentials.",
+            c403="The role does not permit it.",
+            c404="Nothing stands against any of it.",
+            c422="A value is missing or unusable; the detail names it.",
+            c503="It cannot be put on record; nothing is cleared.",
+        ),
+    )
+    clear = requires(authenticator, Thing.DISPLAYS, Action.CLEAR)
+
+    @routes.post(
+        "",
+        status_code=201,
+        summary="Clear everything of a caller after an objection",
+        operation_id="clear_caller",
+        responses={
+            201: {
+                "description": "They are on record, and count no more.",
+                "content": content(ClearedCaller),
+            }
+        },
+    )
+    async def clear_caller(
+        principal: Annotated[Principal, clear], objection: Objection
+    ) -> dict[str, Any]:
+        """The subject, all of its accesses and their origids, by any key of theirs.
+
+        What speaks for the caller stays. It is refused again only for what comes after this, where
+        that would do by itself; what was marked or complained of before counts no more.
+        """
+        key, now, own = Key.parse(objection.key), int(clock()), spc()
+        keys = await registry.read(lambda records: keys_of(records, key, own))
+        platforms = {one.id for one in keys if one.kind is KeyKind.SUBJECT}
+        standing = {one.key: one for one in conduct.standing(now)}
+        keys += [
+            one
+            for one in standing
+            if one.kind is KeyKind.AGENT and one.id.rpartition("/")[0] in platforms
+        ]
+        if standing.keys().isdisjoint(keys):
+            raise HTTPException(404, f"nothing stands against {key}, nor the rest of its caller")
+        author = f"{principal.name} ({principal.id})"
+        made = []
+        for one in keys:
+            found = standing.get(one)
+            confirmed = conduct.confirmed(found) if found is not None else now
+            made.append(clearing_of(found, confirmed, author, objection.reason, now, key=one))
+        changes = [put(clearing, 0) for clearing in made]
+        await registry.write(changes, author=author, reason=objection.reason, now=now)
+        for clearing in made:
+            keeper.clear(clearing)
+        _logger.warning(
+            "%s cleared with %d keys by %s: %s",
+            logged(objection.key), len(made), principal.name, logged(objection.reason),
+        )  # fmt: skip
+        return {"clearings": [_recorded(clearing) for clearing in made]}
 
     return routes
 
@@ -314,10 +412,30 @@ def clearings_router(registry: RegistryStore, authenticator: Authenticator) -> A
     return routes
 
 
-def clearing_of(found: Finding, confirmed: int, by: str, reason: str, now: int) -> Clearing:
-    """The record of a clearing that is made now, of a finding as it stands."""
+def clearing_of(
+    found: Finding | None, confirmed: int, by: str, reason: str, now: int, *, key: Key | None = None
+) -> Clearing:
+    """The record of a clearing that is made now, of a finding as it stands.
+
+    Args:
+        key: whose it is; for one against whom nothing stands, which is cleared with others.
+    """
     # What is cleared may come from a node whose clock is ahead.
     at = min(max(now, confirmed), now + MOST_AHEAD)
+    if found is None:
+        whose = key if key is not None else Key(KeyKind.SUBJECT, "")
+        return Clearing(
+            id=clearing_id(at, secrets.token_hex(4)),
+            kind=whose.kind,
+            target=whose.id,
+            at=at,
+            by=by,
+            reason=reason,
+            state="watching",
+            since=at,
+            measures=(),
+            sentence="nothing stood against it; cleared with its caller",
+        )
     return Clearing(
         id=clearing_id(at, secrets.token_hex(4)),
         kind=found.key.kind,
@@ -351,18 +469,19 @@ def _met(call: EndedCall, conduct: Detector, reading: Reading) -> Contact | None
     return conduct.met(display, callee, answered=call.answered, seconds=call.seconds)
 
 
-def _ended_keys(call: EndedCall, registry: RegistryStore) -> tuple[Key, ...]:
+def _ended_keys(call: EndedCall, registry: RegistryStore, reading: Reading) -> tuple[Key, ...]:
     if call.spc is not None and call.origid is not None:
         return Key(KeyKind.SIGNER, f"{call.spc}/{call.origid}"), Key(KeyKind.SPC, call.spc)
     if call.access is None and call.origid is None:
         raise HTTPException(422, "access, or origid, or spc and origid expected")
     try:
         access = registry.access(call.access, call.origid)
-    except StoreUnavailableError:
+        if access is None:
+            return gateway(call.origid) if call.origid else ()
+        holding = registry.holding(reading.number(call.orig)) if call.orig is not None else None
+    except (StoreUnavailableError, ParseError):
         return ()
-    if access is None:
-        return gateway(call.origid) if call.origid else ()
-    return Key(KeyKind.ACCESS, access.id), Key(KeyKind.SUBJECT, access.subject)
+    return caller_keys(access, holding)
 
 
 _STATES: Final[dict[State, Literal["watching", "suspected", "pooled"]]] = {
@@ -371,7 +490,7 @@ _STATES: Final[dict[State, Literal["watching", "suspected", "pooled"]]] = {
 }
 
 
-def _told(picture: Picture) -> PictureAnswer:
+def _told(picture: Picture, contact: str) -> PictureAnswer:
     finding = picture.finding
     return {
         "key": str(picture.key),
@@ -380,7 +499,7 @@ def _told(picture: Picture) -> PictureAnswer:
         "first": picture.first,
         "last": picture.last,
         "measures": [_measured(one) for one in picture.measures],
-        "finding": finding_told(finding) if finding is not None else None,
+        "finding": finding_told(finding, contact) if finding is not None else None,
         "samples": [_sample(one) for one in finding.samples] if finding is not None else [],
     }
 

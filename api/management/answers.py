@@ -13,12 +13,12 @@ from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, Typed
 from msgspec import UNSET, Meta, UnsetType, defstruct
 
 from zhenxian.analytics.model import Measure
-from zhenxian.api.calls.answers import FindingAnswer, StandingState
+from zhenxian.api.calls.answers import FindingAnswer
 from zhenxian.core.tn import TN
 from zhenxian.registry.kinds import NumberKind
 from zhenxian.registry.members import MEMBERS, Member
 from zhenxian.registry.meta import Form
-from zhenxian.registry.model import TYPES, Kind
+from zhenxian.registry.model import TYPES, Grievance, Kind
 
 Seconds: TypeAlias = Annotated[int, Meta(description="Seconds since the epoch.")]
 Following: TypeAlias = Annotated[
@@ -83,6 +83,15 @@ def _record(kind: Kind) -> Any:
     )
 
 
+class ImportedAnswer(TypedDict):
+    """Of what a commit of an import is made."""
+
+    kind: str
+    count: Annotated[int, Meta(description="So many records in this commit.")]
+    file: Annotated[str, Meta(description="The file's name; empty where it was not told.")]
+    digest: Annotated[str, Meta(description='"sha-256:" and that of the file, in hex.')]
+
+
 def _version(kind: Kind) -> Any:
     return defstruct(
         f"{_NAMES[kind]}Version",
@@ -92,6 +101,7 @@ def _version(kind: Kind) -> Any:
             ("author", Annotated[str, Meta(description="Name and id of the key that asked.")]),
             ("reason", str),
             ("record", RECORDS[kind] | None),
+            ("imported", ImportedAnswer | UnsetType, UNSET),
         ],
         namespace={"__doc__": "One version of a record; null for a record that was ended."},
     )
@@ -131,6 +141,7 @@ class BatchAnswer(TypedDict):
     """What became of a batch."""
 
     accepted: Annotated[int, Meta(description="So many rows.")]
+    taken_out: Annotated[int, Meta(description="Of these, out of ranges of other subjects.")]
     rejected: list[RejectedRow]
     version: Annotated[int | None, Meta(description="Of the last commit; null without any.")]
 
@@ -249,6 +260,7 @@ class CommitAnswer(TypedDict):
     reason: str
     changed: list[Touched]
     many: Annotated[bool, Meta(description="Of an import; `changed` is empty.")]
+    imported: NotRequired[ImportedAnswer]
 
 
 class ChangesAnswer(TypedDict):
@@ -319,10 +331,43 @@ class ClearingAnswer(TypedDict):
     at: Seconds
     by: str
     reason: str
-    state: StandingState
+    state: KeyState
     since: Seconds
     measures: list[Measure]
     sentence: str
+
+
+class ClearedCaller(TypedDict):
+    """Everything of one caller that was cleared."""
+
+    clearings: list[ClearingAnswer]
+
+
+class ComplaintAnswer(TypedDict):
+    """A complaint on record."""
+
+    id: str
+    at: Annotated[int, Meta(description="When the call was: seconds since the epoch.")]
+    orig: Annotated[str, Meta(description="The number that was shown.")]
+    dest: Annotated[str, Meta(description="Who was called, and complains.")]
+    kind: Grievance
+    source: Annotated[str, Meta(description="Who passed it on: id of the API key.")]
+    reference: Annotated[str, Meta(description="How the source names it.")]
+
+
+class ComplaintsPage(TypedDict):
+    """Complaints, in the order of the calls."""
+
+    complaints: list[ComplaintAnswer]
+    following: Following
+
+
+class ComplaintsTaken(TypedDict):
+    """What was taken of a report of complaints."""
+
+    taken: Annotated[int, Meta(description="Put on record now.")]
+    known: Annotated[int, Meta(description="On record before, or twice in the request.")]
+    ids: Annotated[list[str], Meta(description="Of the complaints, each once.")]
 
 
 class ClearingsPage(TypedDict):
@@ -353,6 +398,9 @@ class ImportAnswer(TypedDict):
     rows: Annotated[int, Meta(description="Rows read, without those passed over.")]
     changed: Annotated[int, Meta(description="Rows registered.")]
     unchanged: Annotated[int, Meta(description="Rows that were registered so already.")]
+    taken_out: Annotated[
+        int, Meta(description="Of those registered, out of ranges of other subjects.")
+    ]
     rejections: Annotated[int, Meta(description="Rows refused, all of them.")]
     rejected: Annotated[list[RefusedLine], Meta(description="The first of these.")]
     reasons: Annotated[list[RefusedFor], Meta(description="Why: each reason once.")]
@@ -365,6 +413,7 @@ class ImportProblem(Problem, total=False):
     rows: int
     changed: int
     unchanged: int
+    taken_out: int
     rejections: int
     rejected: list[RefusedLine]
     reasons: list[RefusedFor]

@@ -18,14 +18,20 @@ from zhenxian.api.management.bodies import ROWS
 from zhenxian.api.management.common import PROBLEM_JSON, problem, problems, requires
 from zhenxian.api.management.editing import Editor, check_own
 from zhenxian.api.management.pages import AT_ONCE, page_of, rows_of
-from zhenxian.api.management.parameters import ModeOf, Reason
+from zhenxian.api.management.parameters import ModeOf, Reason, TakeOut
 from zhenxian.api.permissions import RECORDS, Action
 from zhenxian.api.schema import answered
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.reading import Reading
 from zhenxian.registry.forms import record_of
 from zhenxian.registry.imports import MAX_BATCH, Mode
-from zhenxian.registry.journal import Change, KeyReusedError, RegistryConflictError, put
+from zhenxian.registry.journal import (
+    Change,
+    KeyReusedError,
+    Nested,
+    RegistryConflictError,
+    put,
+)
 from zhenxian.registry.model import NAMES, Kind
 
 
@@ -48,37 +54,62 @@ def batch_routes(
         reason: str,
         mode: str,
         once: Once | None,
+        nested: Nested,
     ) -> Response:
-        read = await asyncio.to_thread(_read, kind, given, principal, editor.reading, once)
+        read = await asyncio.to_thread(_read, kind, given, principal, editor.reading, once, mode)
         changes, rejected = read.changes, read.rejected
         if rejected and mode == Mode.ALL_OR_NOTHING.value:
             answer = problem(422, "Invalid value", f"{len(rejected)} rows are unusable")
             refused = {**json.loads(bytes(answer.body)), "rejected": await rows_of(rejected)}
             return page_of(refused, 422, PROBLEM_JSON)
-        accepted, version = 0, None
+        accepted, taken_out, version = 0, 0, None
         apart = mode == Mode.BEST_EFFORT.value and await by_rows(once, principal, changes)
         try:
             if changes and not apart:
                 commit = await editor.commit(
-                    [change for _, change in changes], principal, reason, once, read.fingerprint
+                    [change for _, change in changes],
+                    principal,
+                    reason,
+                    once,
+                    read.fingerprint,
+                    nested,
                 )
                 accepted, version = len(changes), commit.seq
+                taken_out = commit.taken_out
         except (RegistryConflictError, ConfigError) as error:
             if mode == Mode.ALL_OR_NOTHING.value or isinstance(error, KeyReusedError):
                 raise
             apart = True
-        for index, change in changes if apart else ():
+        kept = {} if apart else {change.key: change for _, change in changes}
+        for index, change in [*(changes if apart else ()), *read.again]:
+            before = kept.get(change.key)
+            if before is not None:  # an import's rule: again is nothing, otherwise is refused
+                accepted += before == change
+                if before != change:
+                    rejected.append({"row": index, "detail": _twice(change)})
+                continue
             one = once.row(index) if once is not None else None
             try:
-                commit = await editor.commit([change], principal, reason, one, read.fingerprint)
+                commit = await editor.commit(
+                    [change], principal, reason, one, read.fingerprint, nested
+                )
+                kept[change.key] = change
                 accepted, version = accepted + 1, commit.seq
+                taken_out += commit.taken_out
             except KeyReusedError:
                 raise
             except (RegistryConflictError, ConfigError) as error:
                 rejected.append({"row": index, "detail": str(error)})
         rejected.sort(key=lambda entry: entry["row"])
         told = await rows_of(rejected)
-        return page_of({"accepted": accepted, "rejected": told, "version": version})
+        return page_of(
+            {
+                "accepted": accepted,
+                "taken_out": taken_out,
+                "rejected": told,
+                "version": version,
+            }
+        )
 
     async def by_rows(
         once: Once | None, principal: Principal, changes: list[tuple[int, Change]]
@@ -118,23 +149,35 @@ def batch_routes(
             reason: Reason,
             once: OnceOnly,
             mode: ModeOf = Mode.ALL_OR_NOTHING.value,
+            take_out: TakeOut = False,
         ) -> Response:
-            return await batch(kind, rows, principal, reason, mode, once)
+            nested = Nested.COUNTED if take_out else Nested.REFUSED
+            return await batch(kind, rows, principal, reason, mode, once, nested)
 
     for kind in ROWS:
         route(kind)
 
 
 class _Read(Struct):
-    """The rows of a batch by their places: changes, and why others are none."""
+    """The rows of a batch by their places: changes, those of a record again, and why not."""
 
     changes: list[tuple[int, Change]]
+    again: list[tuple[int, Change]]
     rejected: list[dict[str, Any]]
     fingerprint: bytes
 
 
+def _twice(change: Change) -> str:
+    return f"{change.key} appears twice in this batch"
+
+
 def _read(
-    kind: Kind, given: list[Any], principal: Principal, reading: Reading, once: Once | None
+    kind: Kind,
+    given: list[Any],
+    principal: Principal,
+    reading: Reading,
+    once: Once | None,
+    mode: str,
 ) -> _Read:
     """Read rows as they came, in a thread: a few at a time, as each step holds the interpreter.
 
@@ -142,12 +185,20 @@ def _read(
         RequestValidationError: there are too few or too many, or one is none by its form.
     """
     rows = _checked(kind, given)
-    found = _Read([], [], b"")
+    found = _Read([], [], [], b"")
+    seen: dict[str, Change] = {}
     for index, row in enumerate(rows):
         try:
             record = record_of(kind, row, reading)
             check_own(principal, record)
-            found.changes.append((index, put(record)))
+            change = put(record)
+            before = seen.setdefault(change.key, change)
+            if before is change:
+                found.changes.append((index, change))
+            elif before == change or mode == Mode.BEST_EFFORT.value:
+                found.again.append((index, change))
+            else:
+                found.rejected.append({"row": index, "detail": _twice(change)})
         except (ConfigError, HTTPException) as error:
             detail = error.detail if isinstance(error, HTTPException) else str(error)
             found.rejected.append({"row": index, "detail": detail})

@@ -5,10 +5,8 @@ transaction, and a file that is cut off changes nothing.
 """
 
 # Annotations name variables of the functions around them: they are not postponed here.
-import asyncio
 import csv
 import errno
-import hashlib
 import io
 import tempfile
 import time
@@ -27,22 +25,21 @@ from zhenxian.api.management.answers import (
     ProgressAnswer,
 )
 from zhenxian.api.management.common import ALWAYS, PROBLEM_JSON, problems, requires
-from zhenxian.api.management.pages import page_of, rows_of
-from zhenxian.api.management.parameters import ModeOf, Reason
+from zhenxian.api.management.pages import listed_last
+from zhenxian.api.management.parameters import ModeOf, Reason, TakeOut
+from zhenxian.api.management.uploads import Uploads
 from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.reading import PlainRoute
 from zhenxian.api.schema import answered
 from zhenxian.core.errors import ConfigError, StoreFullError
 from zhenxian.registry.cells import HEAD, cell, foreign
 from zhenxian.registry.forms import row_of
-from zhenxian.registry.imports import MOST_LISTED, Imports, Mode, Report
+from zhenxian.registry.imports import MOST_LISTED, Imports, Mode, Origin, Report
 from zhenxian.registry.members import COLUMNS
 from zhenxian.registry.model import NAMES, Kind
 from zhenxian.registry.store import Records, RegistryStore
 
 CSV: Final = "text/csv"
-_UPLOADS: Final = 4  # at once; each takes up to max_import octets of the disk
-_BUFFER: Final = 1_048_576  # octets gathered before the disk is asked
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FIRST: Final = 100  # records of an export that no process is started for
 
@@ -69,13 +66,12 @@ Name = Annotated[
     ),
 ]
 DryRun = Annotated[bool, Query(description="Check everything and write nothing.")]
+FileName = Annotated[
+    str, Query(max_length=255, description="The file's name, for the history.", alias="file")
+]
 Told = Annotated[
     int, Query(ge=0, le=MOST_LISTED, description="Refused rows that are listed; all are counted.")
 ]
-
-
-class _TooLargeError(Exception):
-    pass
 
 
 @contextmanager
@@ -117,7 +113,7 @@ def bulk_router(
     )
     write = requires(authenticator, Thing.SHEETS, Action.IMPORT)
     read = requires(authenticator, Thing.SHEETS, Action.EXPORT)
-    uploads = asyncio.Semaphore(_UPLOADS)
+    uploads = Uploads()
 
     @routes.post(
         "/imports/{records}",
@@ -130,6 +126,7 @@ def bulk_router(
         responses={
             **answered("What became of the rows.", ImportAnswer),
             **problems(
+                c408="It was slow, and made way for another upload.",
                 c413="The body is too large.",
                 c415="Only text/csv is read.",
                 c507="The disk has no room for it. What was committed before stays.",
@@ -149,32 +146,32 @@ def bulk_router(
         reason: Reason,
         mode: ModeOf = Mode.BEST_EFFORT.value,
         dry_run: DryRun = False,
+        take_out: TakeOut = False,
+        file_name: FileName = "",
         name: Name = "",
         told: Told = 1_000,
     ) -> Response:
         kind = _kind(records)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != CSV:
             raise HTTPException(415, f"content-type: {CSV} expected")
-        if uploads.locked():
-            raise HTTPException(503, f"{_UPLOADS} imports are under way; try again later")
-        async with uploads:
-            with _told_full(), tempfile.TemporaryFile(dir=imports.folder) as file:
-                try:
-                    digest = await _spool(request, file, max_import)
-                except _TooLargeError:
-                    raise HTTPException(
-                        413, f"the body is larger than {max_import} bytes"
-                    ) from None
-                _refuse_foreign(file)
-                how: dict[str, Any] = {
-                    "author": f"{principal.name} ({principal.id})",
-                    "reason": reason,
-                    "now": int(clock()),
-                    "mode": Mode(mode),
-                    "dry_run": dry_run,
-                    "resume": f"{_stored(principal, kind, name)}\n{digest}" if name else "",
-                }
-                report = await imports.run(kind, file, told, **how)
+        with (
+            uploads.place() as upload,
+            _told_full(),
+            tempfile.TemporaryFile(dir=imports.folder) as file,
+        ):
+            digest = await upload.spool(request, file, max_import)
+            _refuse_foreign(file)
+            how: dict[str, Any] = {
+                "author": f"{principal.name} ({principal.id})",
+                "reason": reason,
+                "now": int(clock()),
+                "mode": Mode(mode),
+                "dry_run": dry_run,
+                "take_out": take_out,
+                "origin": Origin(file_name, digest),
+                "resume": f"{_stored(principal, kind, name)}\n{digest}" if name else "",
+            }
+            report = await imports.run(kind, file, told, **how)
         return await _answer(report, refused=not report.written and not dry_run)
 
     @routes.get(
@@ -224,23 +221,6 @@ def _stored(principal: Principal, kind: Kind, name: str) -> str:
     return f"api {principal.id} {kind.value} {name}"
 
 
-async def _spool(request: Request, file: IO[bytes], limit: int) -> str:
-    """Put the body into the file, and go back to its begin; its digest. Raises _TooLargeError."""
-    size, buffer, digest = 0, bytearray(), hashlib.sha256()
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise _TooLargeError
-        digest.update(part)
-        buffer += part
-        if len(buffer) >= _BUFFER:
-            await asyncio.to_thread(file.write, bytes(buffer))
-            buffer.clear()
-    await asyncio.to_thread(file.write, bytes(buffer))
-    file.seek(0)
-    return digest.hexdigest()
-
-
 def _refuse_foreign(file: IO[bytes]) -> None:
     """Raises ConfigError for a workbook, or a file in another encoding."""
     why = foreign(file.read(HEAD))
@@ -250,28 +230,27 @@ def _refuse_foreign(file: IO[bytes]) -> None:
 
 
 async def _answer(report: Report, *, refused: bool) -> Response:
-    told: ImportAnswer = {
+    told: dict[str, Any] = {
         "rows": report.rows,
         "changed": report.changed,
         "unchanged": report.unchanged,
+        "taken_out": report.taken_out,
         "rejections": report.rejections,
-        "rejected": [],
         "reasons": [
             {"reason": reason, "count": count, "line": line}
             for reason, (count, line) in report.reasons.items()
         ],
         "written": report.written,
     }
-    rejected = await rows_of(report.rejected)
     if not refused:
-        return page_of({**told, "rejected": rejected})
+        return await listed_last(told, "rejected", report.rejected)
     trouble: Problem = {
         "type": "about:blank",
         "title": "Nothing was imported",
         "status": 422,
         "detail": f"{report.rejections} of {report.rows} rows are refused",
     }
-    return page_of({**trouble, **told, "rejected": rejected}, 422, PROBLEM_JSON)
+    return await listed_last({**trouble, **told}, "rejected", report.rejected, 422, PROBLEM_JSON)
 
 
 def _first(records: Records, kind: Kind) -> tuple[bytes, str | None]:

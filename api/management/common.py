@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -75,7 +76,7 @@ def requires(authenticator: Authenticator, thing: Thing, action: Action) -> Any:
     may = frozenset(roles)
 
     @needs(thing, action)
-    def check(request: Request) -> Principal:
+    async def check(request: Request) -> Principal:  # no coroutine would need a thread
         principal = asking(authenticator, request.scope)
         if principal is None:
             raise HTTPException(401, UNKNOWN, CHALLENGE)
@@ -160,8 +161,9 @@ def metrics_router(metrics: Metrics, authenticator: Authenticator) -> APIRouter:
         summary="Prometheus metrics",
         operation_id="metrics",
     )
-    def exposition() -> Response:
-        return Response(generate_latest(metrics.collected()), media_type=CONTENT_TYPE_LATEST)
+    async def exposition() -> Response:
+        text = await asyncio.to_thread(lambda: generate_latest(metrics.collected()))
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return routes
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from fastapi import HTTPException
+from msgspec import to_builtins
 
 from zhenxian.api.auth import Principal
 from zhenxian.api.idempotency import Once
@@ -15,7 +16,7 @@ from zhenxian.core.errors import ConfigError
 from zhenxian.core.reading import Reading
 from zhenxian.registry.forms import row_of
 from zhenxian.registry.identity import document_hash
-from zhenxian.registry.journal import Change, Commit, Version
+from zhenxian.registry.journal import Change, Commit, Nested, Version, plain_reason
 from zhenxian.registry.model import Binding, Record, Subject
 from zhenxian.registry.orders import Issuer
 from zhenxian.registry.store import RegistryStore
@@ -49,11 +50,13 @@ class Editor:
         reason: str,
         once: Once | None,
         asked: object,
+        nested: Nested = Nested.TAKEN,
     ) -> Commit:
         """Write changes under a name.
 
         Args:
             asked: the body that `once` stands for, or its fingerprint.
+            nested: what becomes of numbers out of ranges of others.
         """
         request = fingerprint = b""
         if once is not None:
@@ -62,10 +65,11 @@ class Editor:
         return await self.registry.write(
             changes,
             author=f"{principal.name} ({principal.id})",
-            reason=reason,
+            reason=plain_reason(reason),
             now=int(self.clock()),
             request=request,
             fingerprint=fingerprint,
+            nested=nested,
         )
 
     def hashed(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -93,18 +97,26 @@ def shown(record: Record, principal: Principal, version: int | None = None) -> d
 
 def shown_version(version: Version, principal: Principal) -> dict[str, Any]:
     """A version, likewise, and who made it."""
-    return {
+    row = {
         "version": version.version,
         "time": version.time,
         "author": version.author,
         "reason": version.reason,
         "record": shown(version.value, principal) if version.value is not None else None,
     }
+    if version.imported is not None:
+        row["imported"] = to_builtins(version.imported)
+    return row
+
+
+def sees_all_bindings(principal: Principal) -> bool:
+    """False for a platform's key, which sees those of one subject."""
+    return bool(principal.roles & _SEE_ALL_BINDINGS)
 
 
 def may_see(principal: Principal, binding: Binding) -> bool:
     """A platform's key sees the bindings of one subject."""
-    return bool(principal.roles & _SEE_ALL_BINDINGS) or principal.subject == binding.platform
+    return sees_all_bindings(principal) or principal.subject == binding.platform
 
 
 def check_own(principal: Principal, binding: Record | None) -> None:

@@ -11,6 +11,7 @@ from zhenxian.core.errors import ConfigError
 from zhenxian.core.reading import Reading
 from zhenxian.core.tn import TNRange
 from zhenxian.registry.imports import Mode
+from zhenxian.registry.journal import EXISTING
 from zhenxian.registry.model import Kind, span
 
 SPANS: Final = (Kind.HOLDING, Kind.REFUSAL)  # whose key is a number or range
@@ -32,7 +33,11 @@ Key = Annotated[
     ),
 ]
 IfMatch = Annotated[
-    str | None, Header(alias="if-match", description='The ETag that was seen, such as "7".')
+    str | None,
+    Header(
+        alias="if-match",
+        description='The ETag that was seen, such as "7"; `*`: any.',
+    ),
 ]
 IfNoneMatch = Annotated[
     str | None, Header(alias="if-none-match", description="`*`: create, never change.")
@@ -40,6 +45,13 @@ IfNoneMatch = Annotated[
 At = Annotated[
     str | None,
     Query(description="An instant, RFC 3339 or seconds since the epoch; now when left out."),
+]
+TakeOut = Annotated[
+    bool,
+    Query(
+        description="Of holdings: take numbers out of ranges that other subjects hold. Without it"
+        " such rows are refused; with it `taken_out` counts them."
+    ),
 ]
 ModeOf = Annotated[
     str,
@@ -57,8 +69,10 @@ def expected(if_match: str | None, if_none_match: str | None) -> int | None:
         if if_none_match.strip() != "*" or if_match is not None:
             raise HTTPException(422, "If-None-Match: only * is understood, and not with If-Match")
         return 0
-    if if_match is None or if_match.strip() == "*":
+    if if_match is None:
         return None
+    if if_match.strip() == "*":
+        return EXISTING
     text = if_match.strip().strip('"')
     if not (text.isascii() and text.isdecimal() and len(text) < 19):
         raise HTTPException(422, 'If-Match: an ETag of ours expected, such as "7"')

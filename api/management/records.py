@@ -19,7 +19,14 @@ from zhenxian.api.management import answers
 from zhenxian.api.management.batches import batch_routes
 from zhenxian.api.management.bodies import BODIES
 from zhenxian.api.management.common import ALWAYS, problems, requires
-from zhenxian.api.management.editing import Editor, check_own, may_see, shown, shown_version
+from zhenxian.api.management.editing import (
+    Editor,
+    check_own,
+    may_see,
+    sees_all_bindings,
+    shown,
+    shown_version,
+)
 from zhenxian.api.management.orders import order_routes
 from zhenxian.api.management.pages import listing, pages
 from zhenxian.api.management.parameters import (
@@ -42,7 +49,7 @@ from zhenxian.api.reading import PlainRoute
 from zhenxian.api.schema import answered
 from zhenxian.core.reading import Reading
 from zhenxian.registry.forms import AS_WRITTEN, record_of
-from zhenxian.registry.journal import Change, end, put
+from zhenxian.registry.journal import EXISTING, Change, end, put
 from zhenxian.registry.kinds import Plan
 from zhenxian.registry.model import NAMES, Access, Binding, Kind, Record
 from zhenxian.registry.node_key import Pins
@@ -140,6 +147,8 @@ def _record_routes(
     ) -> Response:
         if subject is not None and not by_subject:
             raise HTTPException(422, f"subject: {name} are not listed by subject")
+        if kind is Kind.BINDING and not sees_all_bindings(principal):
+            subject = principal.subject or ""  # where a page ends tells nothing of others' bindings
 
         def ask(start: str, count: int) -> Awaitable[Page]:
             return registry.read(
@@ -209,7 +218,7 @@ def _record_routes(
     ) -> None:
         version = expected(if_match, None)
         entry = registry.records.get(kind, canonical(key))
-        if entry is None and once is None:
+        if entry is None and once is None and version is None:
             raise HTTPException(404, f"there is no {kind.value} {key}")
         if entry is not None:
             check_own(principal, entry[1])
@@ -260,11 +269,11 @@ def _rotation_route(routes: APIRouter, editor: Editor, authenticator: Authentica
         if_match: IfMatch = None,
     ) -> dict[str, Any]:
         entry = editor.registry.records.get(Kind.ACCESS, key)
-        if entry is None or not isinstance(entry[1], Access):
-            raise HTTPException(404, f"there is no access {key}")
-        fresh = replace(entry[1], origid=str(uuid.uuid4()))
         wanted = expected(if_match, None)
-        change = put(fresh, entry[0] if wanted is None else wanted)
+        if entry is None or not isinstance(entry[1], Access):
+            raise HTTPException(404 if wanted is None else 412, f"there is no access {key}")
+        fresh = replace(entry[1], origid=str(uuid.uuid4()))
+        change = put(fresh, entry[0] if wanted in (None, EXISTING) else wanted)
         commit = await editor.commit([change], principal, reason, once, None)
         if not commit.changes:  # done before, under the same key
             version, record = editor.registry.records.get(Kind.ACCESS, key) or (commit.seq, fresh)

@@ -6,6 +6,7 @@ still on their way and others have cached its address.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -87,8 +88,8 @@ def router(publisher: Publisher) -> APIRouter:
         },
     )
     @needs(Thing.CERTIFICATES, Action.READ)
-    def chain(name: str, request: Request) -> Response:
-        body = publisher.read(name)
+    async def chain(name: str, request: Request) -> Response:
+        body = await asyncio.to_thread(publisher.read, name)
         if body is None:
             return Response(status_code=404, headers={"cache-control": "no-store"})
         etag = f'"{name.removesuffix(".pem")}"'

@@ -1,4 +1,4 @@
-"""TLS before HTTP: handshakes are bounded as strangers' connections are, beside these.
+"""TLS before HTTP or SIP: handshakes are bounded as strangers' connections are, beside these.
 
 uvicorn would have the loop do it before any protocol knows: as many as there are descriptors, each
 for a minute.
@@ -21,14 +21,23 @@ class Handshakes:
     """The TLS handshakes of one listener."""
 
     def __init__(
-        self, context: ssl.SSLContext, book: Connections, served_by: Callable[..., asyncio.Protocol]
+        self,
+        context: ssl.SSLContext,
+        book: Connections,
+        served_by: Callable[..., asyncio.Protocol],
+        known: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """`served_by` makes the protocol of a connection whose handshake has succeeded."""
+        """`served_by` makes the protocol of a connection whose handshake has succeeded.
+
+        Args:
+            known: whether anybody is served at an address; others are closed before a handshake.
+        """
         self.context = context
         self._connections = book
         self._book = book.beside()
         self._open: set[Handshake] = set()
         self._served_by = served_by
+        self._known = known
 
     def __call__(self, **how: Any) -> Handshake:
         """The protocol of a new connection; `how` is told the one after it."""
@@ -36,6 +45,8 @@ class Handshakes:
 
     def enter(self, handshake: Handshake, address: str) -> bool:
         """Take a new one; False when it would be one too many."""
+        if not self._known(address):
+            return False
         total = self._connections.limits.total
         if len(self._connections) + len(self._open) >= total:
             return False

@@ -580,7 +580,7 @@ class WireProtocol(HttpToolsProtocol):
             return Awaited.BODY, self.arrived() // _BODY_STEP, BODY_SECONDS
         if self._state == HEAD:
             return Awaited.HEAD, self.headers, HEAD_SECONDS
-        if self._unanswered():
+        if self._unanswered() or not self.settled():
             return None, None, 0
         if self._idle_since is None:
             return Awaited.FIRST, None, HEAD_SECONDS

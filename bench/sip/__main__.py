@@ -26,7 +26,8 @@ from bench.sip.proxies import ALONE
 from bench.sip.stage import Line, Stage
 from bench.sip.ways import INVITE, JSON, REDIRECT, SECSIPID, Way
 
-WAYS: Final = (ALONE_WAY := Way("Kamailio alone", ALONE), SECSIPID, REDIRECT, INVITE, JSON)
+ALONE_WAY: Final = Way("Kamailio alone", ALONE)
+NAMED: Final = {"secsipid": SECSIPID, "redirect": REDIRECT, "invite": INVITE, "json": JSON}
 WARM: Final = 50  # calls before the first that count
 FIRST: Final = 25  # calls a second with which that begins where none of the wanted rates held
 STEP: Final = 1.25  # from one rate to the next when the highest is looked for
@@ -61,6 +62,9 @@ def main(
     seconds: Annotated[int, typer.Option(min=1, max=120, help="Length of one run.")] = 10,
     rounds: Annotated[int, typer.Option(min=1, max=20, help="Runs of each way at each rate.")] = 3,
     rates: Annotated[str, typer.Option(help="Calls a second, with commas.")] = "50,200,400",
+    ways: Annotated[
+        str, typer.Option(help="Beside Kamailio alone: secsipid,redirect,invite,json.")
+    ] = ",".join(NAMED),
     highest: Annotated[
         bool, typer.Option(help="Look for the highest rate without loss as well.")
     ] = True,
@@ -79,7 +83,10 @@ def main(
         return
     try:
         wanted = [int(rate) for rate in rates.split(",")]
-        result = _measure(console, seconds, rounds, wanted, highest)
+        chosen = (ALONE_WAY, *(NAMED[name] for name in ways.split(",")))
+        result = _measure(console, chosen, seconds, rounds, wanted, highest)
+    except KeyError as error:
+        raise typer.BadParameter(f"no way is named {error}", param_hint="--ways") from None
     except BenchError as error:
         console.print(f"No measurement: {error}", style="red", markup=False)
         raise typer.Exit(3) from None
@@ -88,7 +95,12 @@ def main(
 
 
 def _measure(
-    console: Console, seconds: int, rounds: int, rates: list[int], highest: bool
+    console: Console,
+    ways: tuple[Way, ...],
+    seconds: int,
+    rounds: int,
+    rates: list[int],
+    highest: bool,
 ) -> dict[str, Any]:
     began, load = datetime.now(UTC), os.getloadavg()
     with tempfile.TemporaryDirectory(prefix="zhenxian-bench-sip-") as name:
@@ -97,12 +109,12 @@ def _measure(
             runs = []
             for rate in rates:
                 for number in range(rounds):
-                    order = WAYS[number % len(WAYS) :] + WAYS[: number % len(WAYS)]
+                    order = ways[number % len(ways) :] + ways[: number % len(ways)]
                     for way in order:
                         runs.append(_run(stage, way, rate, seconds, number))
                         console.print(_line(runs[-1]), highlight=False)
             limits = {}
-            for way in WAYS if highest else ():
+            for way in ways if highest else ():
                 lossy = {run.rate for run in runs if run.way == way.title and _lost(run)}
                 held = max((rate for rate in rates if rate not in lossy), default=0)
                 limits[way.title] = _highest(stage, way, seconds, held)

@@ -338,6 +338,11 @@ def _unusual() -> Iterator[Scenario]:
         to="<urn:service:sos>", uri="urn:service:sos",
     )  # fmt: skip
     yield _plain(
+        "help-by-to", "To calls for help, and the call with another's number goes to a subscriber",
+        Expected(verstat=NONE, identities=0, number=f"+{COURIER}"), from_=_number(f"+{COURIER}"),
+        to="<sip:110@b.example>", uri="sip:+8613800138000@b.example",
+    )  # fmt: skip
+    yield _plain(
         "own-identity", "a subscriber sends an Identity of its own: it is not passed on",
         Expected(attest="A"), fields=("Identity: eyJ0;info=<https://x.example/c.pem>;alg=ES256",),
     )  # fmt: skip
@@ -371,8 +376,9 @@ def faults(expected: Expected, outcome: Outcome, invites: list[Message]) -> list
     same("final answer", final.status, expected.final)
     if expected.same_from:
         same("From of the answer", final.one("from"), outcome.sent and outcome.sent.one("from"))
-    if expected.final != 403:  # to a caller of ours; by some ways the contact is beside it
-        same("Call-Info", bool(final.all("call-info")), expected.call_info)
+    refused = expected.final == 403  # to a caller of ours: why, and whom to write to
+    same("Call-Info", bool(final.all("call-info")), expected.call_info or refused)
+    same("Reason", any("SIP;cause=403" in told for told in final.all("reason")), refused)
     causes = [int(c) for r in final.all("reason") for c in re.findall(r"STIR\s*;\s*cause=(\d+)", r)]
     same("cause", causes, [expected.cause] if expected.cause else [])
     arrives = expected.final in (200, 486)

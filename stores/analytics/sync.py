@@ -29,6 +29,9 @@ from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.passport.words import fault
 from zhenxian.registry.model import MOST_AHEAD, Clearing, clearing_id
 from zhenxian.stores.analytics.file import ConductFile, Exchange
+from zhenxian.stores.analytics.heard import HeardComplaints
+from zhenxian.stores.analytics.held import HeldNumbers
+from zhenxian.stores.sqlite.view import RegistryView
 
 EVERY: Final = 0.5  # seconds between two looks: what one node saw, the others count a second later
 SAVED_WITHIN: Final = 30  # seconds until changed counts are on disk
@@ -102,6 +105,7 @@ class DeferredObservations:
         self._uncounted: list[Observation] = []
         self.finding = conduct.finding
         self.known = conduct.known
+        self.resembles = conduct.resembles
         self.observe = self._uncounted.append
 
     def count(self) -> None:
@@ -125,11 +129,15 @@ class AnalyticsSync:
         exchange: Exchange | None,
         clock: Callable[[], float],
         clearings: Clearings | None = None,
+        registry: RegistryView | None = None,
     ) -> None:
+        """Args: registry: who holds which numbers, and what callees complained of."""
         self.conduct = conduct
         self.calls = DeferredObservations(conduct)
         self._clearings = clearings
         self._applied: set[str] = set()  # ids of clearings
+        self._held = HeldNumbers(conduct, registry) if registry is not None else None
+        self._heard = HeardComplaints(conduct, registry) if registry is not None else None
         self._stamp = -1
         self._apart: float | None = None  # when the others could last not be reached
         self._unheard: str | None = None
@@ -238,6 +246,13 @@ class AnalyticsSync:
             self._trim()
         if self._unheard is not None:
             self._apply()
+        if self._held is not None:
+            with contextlib.suppress(StoreUnavailableError):  # what was not read is read next time
+                await self._held.look(int(now))
+        if self._heard is not None:
+            with contextlib.suppress(StoreUnavailableError):
+                await self._heard.look(int(now))
+        self._take(self.conduct.take_marks())
         self.catch_up()
         self._take_findings()
         self._save([])
@@ -295,7 +310,10 @@ class AnalyticsSync:
         return time.monotonic() - self._apart > _UNINFORMED_FOR
 
     def _take_findings(self) -> None:
-        for saved in self.conduct.take_findings():
+        self._take(self.conduct.take_findings())
+
+    def _take(self, unsaved: list[Saved]) -> None:
+        for saved in unsaved:
             self._findings[saved.key] = saved
             if self._exchange is not None:
                 self._unsent[saved.key] = saved
@@ -358,6 +376,7 @@ class AnalyticsSync:
             await self.look()
             await self._exchange.close()
         self._take_findings()
+        self._take(self.conduct.take_marks())
         counts = self.conduct.take_touched(1 << 62) if self._file.leads() else []
         self._save(counts)
         self._trim()

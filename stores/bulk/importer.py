@@ -22,15 +22,30 @@ from zhenxian.core.errors import ConfigError, ParseError, ZhenxianError
 from zhenxian.core.reading import Reading
 from zhenxian.registry.cells import cell
 from zhenxian.registry.forms import AS_WRITTEN, record_of, row_of
-from zhenxian.registry.imports import Mode, Report
-from zhenxian.registry.journal import Commit, RegistryConflictError, VersionConflictError, put
+from zhenxian.registry.imports import NO_FILE, Mode, Origin, Report
+from zhenxian.registry.journal import (
+    Commit,
+    Nested,
+    RegistryConflictError,
+    VersionConflictError,
+    put,
+)
 from zhenxian.registry.members import COLUMNS
 from zhenxian.registry.meta import MAX_TEXT
-from zhenxian.registry.model import CalleeRefusal, Holding, Kind, Record, State, Subject, Who
-from zhenxian.registry.rules import check
+from zhenxian.registry.model import (
+    CalleeRefusal,
+    Holding,
+    Kind,
+    Record,
+    State,
+    Subject,
+    SubjectKind,
+    Who,
+)
+from zhenxian.registry.rules import check, taken_out_of
 from zhenxian.stores.bulk.columns import WIDE, Columns, Layout
 from zhenxian.stores.bulk.csv_rows import Chunk, Rows
-from zhenxian.stores.bulk.staging import Row, Title, much, register, tangled
+from zhenxian.stores.bulk.staging import Row, Title, much, register, tangled, within_others
 from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.numbers import number_key
 
@@ -70,12 +85,15 @@ class Import:
         dry_run: bool = False,
         identity_key: bytes = b"",
         reading: Reading = AS_WRITTEN,
+        take_out: bool = False,
+        origin: Origin = NO_FILE,
         resume: str = "",
     ) -> None:
         """Take what does not change from row to row.
 
         Args:
             reading: how numbers are read that have no country code.
+            take_out: whether a row may take numbers out of a range of another subject.
             resume: name under which the progress is kept, in the transaction of its rows; an
                 import of the same name goes on after the last line committed. Best effort only.
         """
@@ -88,10 +106,13 @@ class Import:
         self._dry_run = dry_run
         self._identity_key = identity_key
         self._reading = reading
+        self._take_out = take_out
+        self._origin = origin
         self._resume = resume if mode is Mode.BEST_EFFORT and not dry_run else ""
         self._layout = Layout(())
         self._own: set[int] = set()  # commits of this import
         self._known = -1  # the file's version that the following were read from
+        self._persons: dict[str, bool] = {}  # those without numbers so far: whether one came
         self._owners: dict[str, int] = {}  # subject -> its number; 0 leaves it to the rules
         self._tails: dict[tuple[str, ...], int] = {}  # other columns -> place in _titles, or 0
         self._titles: list[Title] = []
@@ -141,7 +162,7 @@ class Import:
                 if self._dry_run or (report.rejections and self._mode is Mode.ALL_OR_NOTHING):
                     raise _UndoError  # noqa: TRY301, the way out of the transaction
                 if report.changed:
-                    self._enter(seq)
+                    self._enter(seq, report.changed)
         except _UndoError:
             report.written = False
         return report
@@ -161,7 +182,7 @@ class Import:
             for part in parts:
                 self._take(rows, part, seq, run)
             if self.report.changed > before:
-                self._enter(seq)
+                self._enter(seq, self.report.changed - before)
             if self._resume:
                 self._file.set_import_line(self._resume, parts[-1].chunk.lines[-1])
 
@@ -174,16 +195,17 @@ class Import:
 
     def _forget(self) -> None:
         self._owners.clear()
+        self._persons.clear()
         self._tails.clear()
         self._names.clear()
         self._titles = [Title(0, None, None)]
 
-    def _enter(self, seq: int) -> None:
+    def _enter(self, seq: int, count: int) -> None:
         self._own.add(seq)
         _, time = self._file.next_commit(self._now)
+        reason = self._origin.reason(self._reason, self._kind, count)
         self._file.record(
-            Commit(seq=seq, time=time, author=self._author, reason=self._reason, changes=()),
-            many=True,
+            Commit(seq=seq, time=time, author=self._author, reason=reason, changes=()), many=True
         )
 
     def _take(self, rows: Rows, part: _Part, seq: int, run: int) -> None:
@@ -194,6 +216,8 @@ class Import:
             plain, places = self._read(part.columns)
             records = _records(rows, chunk, places, refused)
             plain, knotted = _separate(plain, records)
+            plain, inside = self._outside(plain)
+            knotted |= inside
             taken, unchanged, left = register(self._file.connection, plain, self._titles, seq, run)
             self.report.changed += taken
             self.report.unchanged += unchanged
@@ -209,6 +233,20 @@ class Import:
                 refused[place] = str(error)
         for place in sorted(refused):
             self.report.reject(chunk.lines[place], refused[place], chunk.values(place))
+
+    def _outside(self, plain: list[Row]) -> tuple[list[Row], set[int]]:
+        """The rows that are not for the rules, and the places of the others.
+
+        What takes numbers out of somebody's range is counted where it may; where rows lie in each
+        other, too, the rules find out whose range is meant.
+        """
+        inside = within_others(self._file.connection, plain)
+        if not inside:
+            return plain, inside
+        if self._take_out and _apart(plain):
+            self.report.taken_out += len(inside)
+            return plain, set()
+        return [row for row in plain if row[4] not in inside], inside
 
     def _take_refusals(self, records: dict[int, Record], seq: int) -> dict[int, Record]:
         """Register those that keep the rules and stand alone; the others are for the rules."""
@@ -232,7 +270,11 @@ class Import:
             return
         if found is not None and (found[0] == seq or found[0] in self._own):
             raise RegistryConflictError(f"{record.key} appears twice in this import")
-        self._file.apply_change(check(put(record), self._file, self._now), seq)
+        nested = Nested.COUNTED if self._take_out else Nested.REFUSED
+        change = check(put(record), self._file, self._now, nested)
+        if self._take_out and taken_out_of(change, self._file) is not None:
+            self.report.taken_out += 1
+        self._file.apply_change(change, seq)
         self.report.changed += 1
 
     def _read(self, columns: Columns) -> tuple[list[Row], list[int]]:
@@ -241,6 +283,8 @@ class Import:
         if not good:
             return [], other
         owners = list(map(self._owners_of(subjects).__getitem__, subjects))
+        if self._persons:
+            owners = self._first_rows(subjects, owners, columns.sizes)
         titles = list(map(self._titles_of(tails).__getitem__, tails))
         found = list(zip(columns.los, columns.sizes, owners, titles, good, strict=True))
         if all(owners) and all(titles) and columns.straight:
@@ -252,6 +296,7 @@ class Import:
         known = self._owners
         if len(known) > _MAX_KNOWN:
             known.clear()
+            self._persons.clear()
         for subject in set(subjects).difference(known):
             known[subject] = self._owner(subject)
         return known
@@ -266,7 +311,23 @@ class Import:
             or self._file.stopped(Who(subjects=(subject,))) is not None
         ):
             return 0
+        if holder.kind is SubjectKind.PERSON:
+            if self._file.tables.holdings.first_of(subject) is not None:
+                return 0  # the rules count what a person holds
+            self._persons[subject] = False
         return self._file.tables.holdings.owner_id(subject)
+
+    def _first_rows(
+        self, subjects: Sequence[str], owners: Sequence[int], sizes: Sequence[int]
+    ) -> list[int]:
+        """The owners, with 0 for rows of persons that are not their first number."""
+        persons, kept = self._persons, []
+        for subject, owner, size in zip(subjects, owners, sizes, strict=True):
+            before = persons.get(subject)
+            if before is not None:
+                persons[subject] = True
+            kept.append(0 if before or (before is not None and size) else owner)
+        return kept
 
     def _titles_of(self, tails: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
         known = self._tails
@@ -331,7 +392,11 @@ def _ahead(read: Callable[[], _Part | None]) -> Generator[_Part, None, None]:
     thread = ThreadPoolExecutor(1, thread_name_prefix="import")
     waiting: deque[Future[_Part | None]] = deque()
     try:
-        waiting.extend(thread.submit(read) for _ in range(_AHEAD))
+        try:
+            waiting.extend(thread.submit(read) for _ in range(_AHEAD))
+        except RuntimeError:  # no more threads may be started: one thing after the other
+            yield from iter(read, None)
+            return
         while (part := waiting.popleft().result()) is not None:
             waiting.append(thread.submit(read))
             yield part

@@ -57,6 +57,23 @@ WHERE EXISTS (SELECT 1 FROM classes c CROSS JOIN holdings h WHERE h.class = c.cl
     AND h.lo BETWEEN s.first - ((1 << c.class) - 1) AND s.last AND h.lo + h.size >= s.first
     AND NOT (h.lo <= s.first AND h.lo + h.size >= s.last AND h.size > s.last - s.first))
 """
+# The spans that share numbers with a registered range.
+_IN_RANGES: Final = """
+SELECT s.key FROM (SELECT key, value ->> 0 AS first, value ->> 1 AS last FROM json_each(?)) s
+WHERE EXISTS (SELECT 1 FROM classes c CROSS JOIN holdings h WHERE c.class > 0
+    AND h.class = c.class AND h.lo BETWEEN s.first - ((1 << c.class) - 1) AND s.last
+    AND h.lo + h.size >= s.first)
+"""
+# The rows (lo, size, owner) that are new, and whose narrowest enclosing range is another's.
+_WITHIN_OTHERS: Final = """
+SELECT s.key FROM (SELECT key, value ->> 0 AS lo, value ->> 1 AS size, value ->> 2 AS owner
+    FROM json_each(?)) s
+WHERE s.owner <> (SELECT h.owner FROM classes c CROSS JOIN holdings h WHERE c.class > 0
+    AND h.class = c.class AND h.lo BETWEEN s.lo - ((1 << c.class) - 1) AND s.lo
+    AND h.lo + h.size >= s.lo + s.size AND h.size > s.size ORDER BY c.class, h.size LIMIT 1)
+AND NOT EXISTS (SELECT 1 FROM classes c CROSS JOIN holdings h
+    WHERE h.class = c.class AND h.lo = s.lo AND h.size = s.size)
+"""
 _SAME: Final = (
     "DELETE FROM temp.stage WHERE EXISTS (SELECT 1 FROM holdings h WHERE"
     " h.class = stage.class AND h.lo = stage.lo AND h.size = stage.size"
@@ -98,9 +115,9 @@ def much(connection: Connection) -> Iterator[None]:
 
 
 def tangled(rows: Sequence[Row]) -> set[int]:
-    """Rows (their places in the chunk) of which some are the same range, or cross.
+    """Rows (their places in the chunk) of which some are the same, cross, or lie in another's.
 
-    More may be named than must be: all that lie within what the crossing ones cover together.
+    More may be named than must be: all that lie within what such ones cover together.
 
     Args:
         rows: by lo, the larger first.
@@ -108,24 +125,55 @@ def tangled(rows: Sequence[Row]) -> set[int]:
     found: set[int] = set()
     begin, end, knot = 0, -1, False  # of the rows that overlap, until one begins after them all
     ends: list[int] = []
+    owners: list[int] = []
     before = (-1, 0)
-    for place, (lo, size, _, _, _) in enumerate(rows):
+    for place, (lo, size, owner, _, _) in enumerate(rows):
         hi = lo + size
         if lo > end:
             if knot:
                 found.update(row[4] for row in rows[begin:place])
             begin, knot = place, False
             ends.clear()
+            owners.clear()
         while ends and ends[-1] < lo:
             ends.pop()
-        if (lo, size) == before or (ends and hi > ends[-1]):
+            owners.pop()
+        if (lo, size) == before or (ends and (hi > ends[-1] or owner != owners[-1])):
             knot = True
         before = (lo, size)
         ends.append(hi)
+        owners.append(owner)
         end = max(end, hi)
     if knot:
         found.update(row[4] for row in rows[begin:])
     return found
+
+
+def within_others(connection: Connection, rows: Sequence[Row]) -> set[int]:
+    """Rows (their places in the chunk) that are new and lie in a registered range of another owner.
+
+    The most specific such range counts.
+
+    Args:
+        rows: by lo.
+    """
+    asked = _parts(rows)
+    found = connection.all(_IN_RANGES, _spans(asked))
+    some = [row for (place,) in found for row in asked[place]]
+    if not some:
+        return set()
+    keys = msgspec.json.encode([row[:3] for row in some]).decode()
+    return {some[place][4] for (place,) in connection.all(_WITHIN_OTHERS, keys)}
+
+
+def _parts(rows: Sequence[Row]) -> list[Sequence[Row]]:
+    return [rows[begin : begin + _ASKED] for begin in range(0, len(rows), _ASKED)]
+
+
+def _spans(parts: Sequence[Sequence[Row]]) -> str:
+    """First and last number of each part, as JSON."""
+    spans = [(some[0][0], max([row[0] + row[1] for row in some])) for some in parts]
+    return msgspec.json.encode(spans).decode()
 
 
 def register(
@@ -145,9 +193,8 @@ def register(
         return 0, 0, set()
     if run:
         connection.run("INSERT OR IGNORE INTO runs VALUES (?)", run)
-    asked = [rows[begin : begin + _ASKED] for begin in range(0, len(rows), _ASKED)]
-    spans = [(some[0][0], max([row[0] + row[1] for row in some])) for some in asked]
-    found = {place for (place,) in connection.all(_WITHIN, msgspec.json.encode(spans).decode())}
+    asked = _parts(rows)
+    found = {place for (place,) in connection.all(_WITHIN, _spans(asked))}
     quiet: list[Row] = []
     busy: list[Row] = []
     for place, some in enumerate(asked):

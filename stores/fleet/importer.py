@@ -12,8 +12,14 @@ from typing import Final, NamedTuple
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.reading import Reading
 from zhenxian.registry.forms import AS_WRITTEN
-from zhenxian.registry.imports import Mode, Report
-from zhenxian.registry.journal import RegistryConflictError, VersionConflictError, put
+from zhenxian.registry.imports import NO_FILE, Mode, Origin, Report
+from zhenxian.registry.journal import (
+    Commit,
+    Nested,
+    RegistryConflictError,
+    VersionConflictError,
+    put,
+)
 from zhenxian.registry.model import Kind, Record
 from zhenxian.stores.bulk.csv_rows import Rows
 from zhenxian.stores.fleet.registry import FleetRegistry
@@ -47,12 +53,15 @@ class FleetImport:
         dry_run: bool = False,
         identity_key: bytes = b"",
         reading: Reading = AS_WRITTEN,
+        take_out: bool = False,
+        origin: Origin = NO_FILE,
         resume: str = "",
     ) -> None:
         """Take what does not change from row to row; `registry` was started.
 
         Args:
             reading: how numbers are read that have no country code.
+            take_out: whether a row may take numbers out of a range of another subject.
             resume: name under which this node keeps the progress; an import of the same name goes
                 on after the last line whose rows are committed. Best effort only.
         """
@@ -65,6 +74,8 @@ class FleetImport:
         self._dry_run = dry_run
         self._identity_key = identity_key
         self._reading = reading
+        self._nested = Nested.COUNTED if take_out else Nested.REFUSED
+        self._origin = origin
         self._resume = "" if self._together else resume
         self._own: set[int] = set()  # commits of this import
         self.report = Report()
@@ -156,7 +167,7 @@ class FleetImport:
         if not rows:
             return
         try:
-            await self._write(rows, dry_run=False)
+            commit = await self._write(rows, dry_run=False)
         except _REFUSED as error:
             if len(rows) == 1:
                 self.report.reject(rows[0].line, str(error), rows[0].values)
@@ -166,6 +177,7 @@ class FleetImport:
             await self._commit(rows[middle:])
         else:
             self.report.changed += len(rows)
+            self.report.taken_out += commit.taken_out
 
     async def _all_or_nothing(self, rows: list[_Row], later: list[_Row]) -> None:
         good = await self._good([], rows)
@@ -181,8 +193,9 @@ class FleetImport:
                 self._repeated(row)
         self.report.changed = len(good)
         self.report.written = not self._dry_run and not self.report.rejections
-        if self.report.written and good:
-            await self._write(good, dry_run=False)
+        if good and (self.report.written or self._nested is Nested.COUNTED):
+            commit = await self._write(good, dry_run=not self.report.written)
+            self.report.taken_out = commit.taken_out
 
     async def _good(self, before: list[_Row], rows: list[_Row]) -> list[_Row]:
         """`before` and those of the rows that are not refused after them."""
@@ -198,13 +211,15 @@ class FleetImport:
             return await self._good(await self._good(before, rows[:middle]), rows[middle:])
         return [*before, *rows]
 
-    async def _write(self, rows: Sequence[_Row], *, dry_run: bool) -> None:
+    async def _write(self, rows: Sequence[_Row], *, dry_run: bool) -> Commit:
         commit = await self._registry.write(
             [put(row.record) for row in rows],
             author=self._author,
-            reason=self._reason,
+            reason=self._origin.reason(self._reason, self._kind, len(rows)),
             now=self._now,
+            nested=self._nested,
             dry_run=dry_run,
         )
         if not dry_run:
             self._own.add(commit.seq)
+        return commit

@@ -34,7 +34,7 @@ from typing import Any, TypeVar
 from msgspec.structs import asdict
 
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
-from zhenxian.registry.journal import Change, Commit, Proposal
+from zhenxian.registry.journal import Change, Commit, Nested, Proposal
 from zhenxian.registry.model import Kind, Order
 from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.orders import order_digest
@@ -94,6 +94,7 @@ class FleetRegistry(FleetView):
         self.node.guard.apart = self.node.link.apart
         # Apart from the writer: a long question does not keep an order waiting.
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="registry-reader")
+        self._reading.submit(int)  # its thread is there before a limit of threads is reached
         self._reader = RegistryFile(path)
         super().__init__(path, limit=limit)
         acknowledgements = Acknowledgements(self.node)
@@ -191,6 +192,7 @@ class FleetRegistry(FleetView):
         now: int,
         request: bytes = b"",
         fingerprint: bytes = b"",
+        nested: Nested = Nested.TAKEN,
         dry_run: bool = False,
     ) -> Commit:
         """See RegistryFile.write. Acknowledged means in the journal on Redis, and in force here.
@@ -209,6 +211,7 @@ class FleetRegistry(FleetView):
             now=now,
             request=request,
             fingerprint=fingerprint,
+            nested=nested,
         )
         return await self._writer.write(proposal, dry_run=dry_run)
 

@@ -99,6 +99,7 @@ class Replica:
             now=proposal.now,
             request=proposal.request,
             fingerprint=proposal.fingerprint,
+            nested=proposal.nested,
             dry_run=True,
         )
         if commit.seq == mark.seq + 1 or commit.seq <= mark.seq:

@@ -165,11 +165,16 @@ class Writer:
         """Give a Redis that holds no journal this node's replica, and go on from there.
 
         Raises:
-            StoreUnavailableError: Redis holds a journal, or cannot be reached.
+            StoreUnavailableError: there is nothing to give; Redis holds a journal, or is away.
         """
         node = self._node
         try:
             mark = await node.mark()
+            if not mark.seq:
+                raise StoreUnavailableError(
+                    "this node's registry is empty: there is nothing to give to Redis. Nodes begin"
+                    " with what Redis holds, and where it holds nothing, with the first change"
+                )
             if not mark.journal:
                 journal, head = secrets.token_hex(16), secrets.token_bytes(16)
                 await node.with_writer(lambda replica: replica.belong_to(journal, head))

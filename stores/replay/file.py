@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.stores.private import make_private
 from zhenxian.stores.replay.recent import marked, packed, seen_with
-from zhenxian.verifier.replay import NEW, REPEAT_SECONDS, REPLAY, Sighted, Sighting
+from zhenxian.verifier.replay import NEW, REPEAT_SECONDS, REPLAY, UNKNOWN, Sighted, Sighting
 
 _BUSY_MS: Final = 100  # milliseconds a call may wait for another process's write
 _PURGE_EVERY: Final = 4096  # insertions between two removals of stale tokens
@@ -22,6 +22,12 @@ _PROBE: Final = (
     "INSERT INTO sightings VALUES (x'00', ?, 0)"
     " ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 )
+
+_INSERT: Final = (
+    "INSERT INTO sightings VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE"
+    " SET value = ?2, until = ?3 WHERE sightings.until < ?4"
+)
+_SEEN: Final = "SELECT value FROM sightings WHERE key = ?"
 
 _Value = TypeVar("_Value")
 
@@ -68,28 +74,37 @@ class SqliteReplayStore:
 
     def sight(self, sighting: Sighting, now: int) -> Sighted:
         """See ReplayStore. Raises StoreUnavailableError when the file cannot be written."""
-        self._since_purge += 1
+        self._purge(1, now)
+        return self._run(lambda c: self._sight(c, sighting, now))
+
+    def sight_all(self, sightings: Sequence[Sighting], now: int) -> list[Sighted]:
+        """See BatchReplayStore: one transaction, which costs more than what is in it."""
+
+        def work(connection: sqlite3.Connection) -> list[Sighted]:
+            connection.execute("BEGIN IMMEDIATE")
+            with connection:
+                return [self._sight(connection, sighting, now) for sighting in sightings]
+
+        try:
+            self._purge(len(sightings), now)
+            return self._run(work)
+        except StoreUnavailableError:
+            return [UNKNOWN] * len(sightings)
+
+    def _sight(self, connection: sqlite3.Connection, sighting: Sighting, now: int) -> Sighted:
+        sighting = marked(sighting)
+        key, until, value = sighting.key, sighting.until, packed(sighting)
+        if connection.execute(_INSERT, (key, value, until, now)).rowcount:
+            return NEW
+        row = connection.execute(_SEEN, (key,)).fetchone()
+        # Removed between the two as stale: by then nobody may ask again.
+        return seen_with(row[0], sighting.question, self._window) if row is not None else REPLAY
+
+    def _purge(self, sightings: int, now: int) -> None:
+        self._since_purge += sightings
         if self._since_purge >= _PURGE_EVERY:
             self._since_purge = 0
             self._run(lambda c: c.execute("DELETE FROM sightings WHERE until < ?", (now,)))
-        sighting = marked(sighting)
-        key, until, value = sighting.key, sighting.until, packed(sighting)
-        added = self._run(
-            lambda c: (
-                c.execute(
-                    "INSERT INTO sightings VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE"
-                    " SET value = ?2, until = ?3 WHERE sightings.until < ?4",
-                    (key, value, until, now),
-                ).rowcount
-            )
-        )
-        if added:
-            return NEW
-        row = self._run(
-            lambda c: c.execute("SELECT value FROM sightings WHERE key = ?", (key,)).fetchone()
-        )
-        # Removed between the two as stale: by then nobody may ask again.
-        return seen_with(row[0], sighting.question, self._window) if row is not None else REPLAY
 
     def mend(self) -> None:
         """See whether tokens can be recorded; a process without calls finds out, too."""

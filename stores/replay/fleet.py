@@ -7,9 +7,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from msgspec import structs
+from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ResponseError
 
 from zhenxian.stores.fleet.link import UNREACHABLE, FleetOptions, Link, reason_text, unwritable
@@ -20,6 +22,14 @@ MAX_KEPT: Final = 500_000  # answers remembered; the oldest goes first, since Re
 _TIMEOUT: Final = 0.2  # seconds a call waits for Redis
 _PAUSE: Final = 0.5  # seconds Redis is left alone after it did not answer
 _PLAIN: Final = b"-"  # stands for a question that cannot be told from a replay
+# All keys of a batch in one command. Each is told apart from the others, errors included.
+_SIGHT: Final = """
+local told = {}
+for i, key in ipairs(KEYS) do
+  told[i] = redis.pcall('SET', key, ARGV[2 * i - 1], 'EX', ARGV[2 * i], 'NX', 'GET')
+end
+return told
+"""
 
 _logger = logging.getLogger(__name__)
 
@@ -32,9 +42,9 @@ class FleetReplayStore:
     What Redis forgets (a restart without persistence, a failover to a replica that lagged) is a
     replay that may pass on a node that has not seen the token itself.
 
-    The command that asks also carries the question and the answer it gets if the token is new, and
-    brings back those of who asked first: a question that is asked again on another node, even
-    while the first is being answered, takes no further round trip.
+    The command that asks, one for a batch of calls, also carries the question and the answer it
+    gets if the token is new, and brings back those of who asked first: a question that is asked
+    again on another node, even while the first is being answered, takes no further round trip.
     """
 
     def __init__(
@@ -63,7 +73,7 @@ class FleetReplayStore:
         return len(self._known)
 
     async def sight_all(self, sightings: Sequence[Sighting], now: int) -> list[Sighted]:
-        """See SharedReplayStore. All are asked in one round trip; it takes `timeout` at most."""
+        """See SharedReplayStore. All are asked by one command; it takes `timeout` at most."""
         self._forget(now)
         answers: list[Sighted] = []
         asked: list[tuple[int, Sighting]] = []
@@ -127,13 +137,22 @@ class FleetReplayStore:
         await self._link.close()
 
     async def _ask(self, asked: Sequence[Sighting], now: int) -> list[Any]:
+        """What Redis holds of each, None for a new one; or the error that its key met with."""
         client: Any = await self._link.spread()
+        keys = [self._prefix + sighting.key for sighting in asked]
+        values = [packed(sighting) or _PLAIN for sighting in asked]
+        # One second longer than the token is fresh: Redis counts from its own instant.
+        left = [max(1, sighting.until - now + 1) for sighting in asked]
+        if not isinstance(client, RedisCluster):
+            pairs = chain.from_iterable(zip(values, left, strict=True))
+            try:
+                return list(await client.eval(_SIGHT, len(keys), *keys, *pairs))
+            except ResponseError as error:
+                return [error] * len(asked)
+        # A script's keys must lie on one node of a Cluster: each gets the commands of its own.
         pipe = client.pipeline(transaction=False)
-        for sighting in asked:
-            # One second longer than the token is fresh: Redis counts from its own instant.
-            left = max(1, sighting.until - now + 1)
-            value = packed(sighting) or _PLAIN
-            pipe.set(self._prefix + sighting.key, value, ex=left, nx=True, get=True)
+        for key, value, seconds in zip(keys, values, left, strict=True):
+            pipe.set(key, value, ex=seconds, nx=True, get=True)
         found: list[Any] = await pipe.execute(raise_on_error=False)
         for answer in found:
             if isinstance(answer, UNREACHABLE) and not isinstance(answer, ResponseError):

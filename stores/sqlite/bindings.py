@@ -28,14 +28,37 @@ class BindingTable(Table):
         return (row[0], self._loads(row[1])) if row is not None else None
 
     def page(self, after: str, limit: int, subject: str | None = None) -> Page:
-        """See Table."""
-        del subject  # a binding is between numbers
+        """See Table; the subject is a platform."""
+        if subject is not None:
+            return self._page(self._of_platform(subject, after, limit + 1), limit)
         rows = self._connection.all(
             "SELECT id, version, body FROM bindings WHERE id > ? ORDER BY id LIMIT ?",
             after,
             limit + 1,
         )
         return self._page(rows, limit)
+
+    def _of_platform(self, platform: str, after: str, limit: int) -> list[tuple[str, int, bytes]]:
+        """Id, version and body of a platform's bindings."""
+        found: list[tuple[str, int, bytes]] = []
+        while len(found) < limit:
+            # What does not even name it costs SQLite little, and Python nothing.
+            rows = self._connection.all(
+                "SELECT id, version, body FROM bindings WHERE id > ? AND instr(body, ?) > 0"
+                " ORDER BY id LIMIT ?",
+                after,
+                platform.encode(),
+                limit,
+            )
+            found += [row for row in rows if self._is_of(row[2], platform)]
+            if len(rows) < limit:
+                break
+            after = rows[-1][0]
+        return found[:limit]
+
+    def _is_of(self, body: bytes, platform: str) -> bool:
+        record = self._loads(body)
+        return isinstance(record, Binding) and record.platform == platform
 
     def past(self, key: str) -> list[Span]:
         """See Table."""

@@ -6,15 +6,17 @@ rules are checked against, and which a commit changes as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+import json
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
-from zhenxian.registry.journal import Change, Commit, Version
+from zhenxian.registry.journal import Change, Commit, Nested, Version
 from zhenxian.registry.model import (
+    PERSON_LIMITS,
     Access,
     Binding,
     CalleeRefusal,
@@ -25,11 +27,12 @@ from zhenxian.registry.model import (
     Order,
     Record,
     Subject,
+    SubjectKind,
     Who,
     span,
 )
 from zhenxian.registry.orders import OrderIndex
-from zhenxian.registry.rules import FOREVER, check
+from zhenxian.registry.rules import FOREVER, check, taken_out_of
 from zhenxian.stores.sqlite.bindings import BindingTable
 from zhenxian.stores.sqlite.connection import Connection
 from zhenxian.stores.sqlite.holdings import HoldingTable
@@ -37,6 +40,7 @@ from zhenxian.stores.sqlite.journal import CommitTable
 from zhenxian.stores.sqlite.records import (
     AccessTable,
     ClearingTable,
+    ComplaintTable,
     ExemptionTable,
     OrderTable,
     ResellerTable,
@@ -46,6 +50,8 @@ from zhenxian.stores.sqlite.refusals import RefusalTable
 from zhenxian.stores.sqlite.table import Page, Table
 
 UNDATED: Final = "journal.undated"  # in meta: the dates of commits up to it bind no later one
+_LIMITS: Final = "numbers_a_person"  # in meta
+_FEW: Final = 16  # holdings of one person read at a time
 _PART: Final = 10_000  # holdings read at a time where all are
 
 
@@ -62,6 +68,7 @@ class Tables:
         self.exemptions = ExemptionTable(connection)
         self.refusals = RefusalTable(connection)
         self.clearings = ClearingTable(connection)
+        self.complaints = ComplaintTable(connection)
         self.by_kind: dict[Kind, Table] = {
             table.kind: table for table in vars(self).values() if isinstance(table, Table)
         }
@@ -80,6 +87,7 @@ class RegistryFile:
         self.tables = Tables(self.connection)
         self.journal = CommitTable(self.connection)
         self._table = self.tables.by_kind
+        self._limits: tuple[object, dict[str, int]] = (None, PERSON_LIMITS)
 
     def close(self) -> None:
         """Close the file."""
@@ -110,7 +118,7 @@ class RegistryFile:
 
         Args:
             after: `following` of the page before.
-            subject: only this subject's holdings, accesses or exemptions.
+            subject: only this subject's holdings, accesses, exemptions or (a platform's) bindings.
         """
         return self._table[kind].page(after, limit, subject)
 
@@ -125,6 +133,10 @@ class RegistryFile:
     def touching(self, numbers: TNRange) -> Iterator[Holding]:
         """The holdings that overlap the range, and neither lies within the other."""
         return self.tables.holdings.touching(numbers)
+
+    def around(self, numbers: TNRange) -> Holding | None:
+        """The most specific holding of more numbers that has all of these."""
+        return self.tables.holdings.around(numbers)
 
     def holdings(self) -> Iterator[tuple[int, Holding]]:
         """All holdings with their versions, streamed."""
@@ -191,6 +203,68 @@ class RegistryFile:
         """The exemptions of that conduct on record, whenever they are in force."""
         return self.tables.exemptions.of(kind, target)
 
+    def numbers_a_person(self, numbers: TNRange) -> int | None:
+        """See registry.rules.View; by the longest country code that the numbers begin with."""
+        limits, first = self.person_limits, numbers.first
+        codes = [code for code in limits if first.startswith(code)]
+        return limits[max(codes, key=len)] if codes else None
+
+    def numbers_held(self, subject: str, carrier: str, like: TNRange, enough: int) -> int:
+        """See registry.rules.View."""
+        codes = [code for code in self.person_limits if like.first.startswith(code)]
+        code = max(codes, key=len, default="")
+        count, after = 0, ""
+        while count < enough:
+            page = self.tables.holdings.page(after, _FEW, subject)
+            for _, record in page.rows:
+                if (
+                    isinstance(record, Holding)
+                    and (record.spcs[0] if record.spcs else "") == carrier
+                    and record.numbers.first.startswith(code)
+                ):
+                    count += record.numbers.size
+            if page.following is None:
+                break
+            after = page.following
+        return count
+
+    @property
+    def person_limits(self) -> dict[str, int]:
+        """How many numbers a person may hold at one carrier, by country code, as was set last."""
+        stamp = self.connection.meta(_LIMITS)
+        if stamp != self._limits[0]:
+            self._limits = (stamp, json.loads(str(stamp)) if stamp is not None else PERSON_LIMITS)
+        return self._limits[1]
+
+    def set_person_limits(self, limits: Mapping[str, int]) -> None:
+        """Keep the limits in the file, for whoever writes to it; what is registered stays."""
+        if dict(limits) != self.person_limits:
+            with self.transaction():
+                self.connection.set_meta(_LIMITS, json.dumps(dict(sorted(limits.items()))))
+
+    def over_limit(self, most: int) -> list[tuple[str, str, int]]:
+        """Persons who hold more numbers than they may: subject, carrier, and how many; not all.
+
+        Reads all holdings.
+
+        Args:
+            most: persons that are told.
+        """
+        found = []
+        limits = self.person_limits
+        for code, limit in sorted(limits.items()):
+            for subject, spcs, count in self.tables.holdings.many(code, limit):
+                holder = self.get(Kind.SUBJECT, subject)
+                if (
+                    holder is not None
+                    and isinstance(holder[1], Subject)
+                    and holder[1].kind is SubjectKind.PERSON
+                ):
+                    found.append((subject, spcs.partition(" ")[0], count))
+                if len(found) >= most:
+                    return found
+        return found
+
     def clearings(self, since: int, but: Container[str] = ()) -> list[Clearing]:
         """The clearings from a time on, the earliest first, without those of some ids."""
         return self.tables.clearings.since(since, but)
@@ -244,6 +318,7 @@ class RegistryFile:
         now: int,
         request: bytes = b"",
         fingerprint: bytes = b"",
+        nested: Nested = Nested.TAKEN,
         dry_run: bool = False,
     ) -> Commit:
         """Check changes, one after the other, and commit them all, or none.
@@ -271,8 +346,11 @@ class RegistryFile:
             if len({(change.kind, change.key) for change in changes}) != len(changes):
                 raise ConfigError("one request changes each record once")
             checked = []
+            taken_out = 0
             for change in changes:
-                accepted = check(change, self, now)
+                accepted = check(change, self, now, nested)
+                if nested is Nested.COUNTED and taken_out_of(accepted, self) is not None:
+                    taken_out += 1
                 self.apply_change(accepted, seq)
                 checked.append(accepted)
             commit = Commit(
@@ -283,6 +361,7 @@ class RegistryFile:
                 changes=tuple(checked),
                 request=request,
                 fingerprint=fingerprint,
+                taken_out=taken_out,
             )
             self.record(commit)
         return commit

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from zhenxian.core.tn import TN, TNRange
+from zhenxian.core.tn import MAX_TN_LENGTH, TN, TNRange
 from zhenxian.registry.model import Holding, Kind, Record, Use, Verification
 from zhenxian.stores.sqlite.connection import Connection
 from zhenxian.stores.sqlite.numbers import number_key, range_of, where
@@ -94,6 +94,13 @@ class HoldingTable(Table):
                 if not held.numbers.covers(numbers) and not numbers.covers(held.numbers):
                     yield held
 
+    def around(self, numbers: TNRange) -> Holding | None:
+        """The most specific holding of more numbers that has all of these."""
+        for _, held in self.levels(numbers.first):
+            if held.numbers.covers(numbers) and held.numbers != numbers:
+                return held
+        return None
+
     def first_of(self, subject: str) -> TNRange | None:
         """Some number or range that the subject holds; None when it holds none."""
         row = self._connection.one(_HELD, subject)
@@ -129,6 +136,25 @@ class HoldingTable(Table):
             return list(itertools.islice(merged, limit))
         except sqlite3.Error as error:
             raise connection.failure(error) from None
+
+    def many(self, code: str, most: int) -> list[tuple[str, str, int]]:
+        """Subject, codes of carriers, and numbers, of who holds more than `most`.
+
+        Args:
+            code: that the numbers begin with.
+        """
+        spans = []
+        for length in range(len(code) + 1, MAX_TN_LENGTH + 1):
+            rest = length - len(code)
+            spans += [number_key(code + "0" * rest), number_key(code + "9" * rest)]
+        within = " OR ".join(["h.lo BETWEEN ? AND ?"] * (len(spans) // 2))
+        return self._connection.all(
+            "SELECT o.subject, t.spcs, sum(h.size + 1) FROM holdings h JOIN owners o ON"  # noqa: S608
+            " o.id = h.owner JOIN titles t ON t.id = h.title"
+            f" WHERE {within} GROUP BY h.owner, t.spcs HAVING sum(h.size + 1) > ?",
+            *spans,
+            most,
+        )
 
     def past(self, key: str) -> list[Span]:
         """See Table."""

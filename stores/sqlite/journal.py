@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from zhenxian.registry.journal import Commit, KeyReusedError, Version
+from zhenxian.registry.journal import Commit, KeyReusedError, Version, parted
 from zhenxian.registry.model import Kind, Record
 from zhenxian.stores.sqlite.connection import Connection
 
@@ -52,32 +52,22 @@ class CommitTable:
         return int(row[0]) if row is not None else 0
 
     def listed(self, after: int, limit: int) -> list[dict[str, Any]]:
-        """What was committed after a seq: number, time, author, reason and what was touched."""
+        """What was committed after a seq: number, time, author, reason, and what was touched."""
         rows = self._connection.all(
             "SELECT seq, time, author, reason, touched FROM journal WHERE seq > ? ORDER BY seq"
             " LIMIT ?",
             after,
             limit,
         )
-        return [
-            {
-                "seq": seq,
-                "time": time,
-                "author": author,
-                "reason": reason,
-                "changed": [
-                    {"kind": kind.value, "key": key}
-                    for kind, key in (_TOUCHED.decode(touched) if touched else None) or ()
-                ],
-                "many": touched is None,
-            }
-            for seq, time, author, reason, touched in rows
-        ]
+        return [_listed(*row) for row in rows]
 
     def version(self, seq: int, record: Record | None) -> Version:
         """A record as a commit left it, with the commit's time, author and reason."""
         row = self._connection.one("SELECT time, author, reason FROM journal WHERE seq = ?", seq)
-        return Version(version=seq, time=row[0], author=row[1], reason=row[2], value=record)
+        reason, imported = parted(row[2])
+        return Version(
+            version=seq, time=row[0], author=row[1], reason=reason, value=record, imported=imported
+        )
 
     def enter(self, commit: Commit, *, many: bool = False) -> None:
         """Enter a commit, inside its transaction; `many` leaves out which keys it changed."""
@@ -130,3 +120,21 @@ class CommitTable:
         """Remove old idempotency keys, inside a transaction."""
         self._connection.run("DELETE FROM requests WHERE time < ?", now - _KEEP_REQUESTS)
         self._forgot = now
+
+
+def _listed(seq: int, time: int, author: str, reason: str, touched: bytes | None) -> dict[str, Any]:
+    reason, imported = parted(reason)
+    row: dict[str, Any] = {
+        "seq": seq,
+        "time": time,
+        "author": author,
+        "reason": reason,
+        "changed": [
+            {"kind": kind.value, "key": key}
+            for kind, key in (_TOUCHED.decode(touched) if touched else None) or ()
+        ],
+        "many": touched is None,
+    }
+    if imported is not None:
+        row["imported"] = msgspec.to_builtins(imported)
+    return row

@@ -9,6 +9,7 @@ from zhenxian.registry.journal import dumps
 from zhenxian.registry.model import (
     Access,
     Clearing,
+    Complaint,
     Exemption,
     Kind,
     Order,
@@ -16,6 +17,7 @@ from zhenxian.registry.model import (
     Reseller,
     Subject,
     clearing_id,
+    complaint_id,
 )
 from zhenxian.registry.orders import OrderIndex
 from zhenxian.stores.sqlite.connection import Connection
@@ -284,6 +286,24 @@ class ExemptionTable(RecordTable):
                 value.target,
                 value.id,
             )
+
+
+class ComplaintTable(RecordTable):
+    """Complaints, whose ids are in the order of their calls' times."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(Kind.COMPLAINT, connection)
+
+    def since(self, moment: int, limit: int) -> list[Complaint]:
+        """The latest complaints of calls from a time on, the earliest first."""
+        rows = self._connection.all(
+            "SELECT body FROM records WHERE kind = 'complaint' AND key >= ? ORDER BY key DESC"
+            " LIMIT ?",
+            complaint_id(moment),
+            limit,
+        )
+        found = [self._loads(body) for (body,) in reversed(rows)]
+        return [complaint for complaint in found if isinstance(complaint, Complaint)]
 
 
 class ClearingTable(RecordTable):

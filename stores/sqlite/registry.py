@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from zhenxian.registry.journal import Change, Commit
+from zhenxian.registry.journal import Change, Commit, Nested
 from zhenxian.registry.model import Order
 from zhenxian.registry.node_key import NodeKey
 from zhenxian.registry.stricter import NONE_LOST, Losses
@@ -46,6 +46,7 @@ class EmbeddedRegistry(RegistryView):
         self._node = node
         self.guard = guard if guard is not None else ClockGuard()
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="registry")
+        self._writing.submit(int)  # its thread is there before a limit of threads is reached
         self._writer = RegistryFile(path, writer=True)
         super().__init__(path, limit=limit)
 
@@ -58,6 +59,7 @@ class EmbeddedRegistry(RegistryView):
         now: int,
         request: bytes = b"",
         fingerprint: bytes = b"",
+        nested: Nested = Nested.TAKEN,
         dry_run: bool = False,
     ) -> Commit:
         """See RegistryFile.write. Acknowledged: on disk, and in force for the next call here.
@@ -76,6 +78,7 @@ class EmbeddedRegistry(RegistryView):
                 now=now,
                 request=request,
                 fingerprint=fingerprint,
+                nested=nested,
                 dry_run=dry_run,
             )
 

@@ -13,6 +13,7 @@ from zhenxian.registry.model import (
     Binding,
     CalleeRefusal,
     Clearing,
+    Complaint,
     Exemption,
     Holding,
     Kind,
@@ -87,6 +88,9 @@ class RegistryView:
         self._exemptions: _Kept[tuple[str, str], list[Exemption]] = _Kept(limit)
         self._refusals: _Kept[TN, list[CalleeRefusal]] = _Kept(limit)
         self._clearings = 0
+        self._moved: set[str] | None = None  # keys of holdings; None before it is asked for
+        self._too_many = False
+        self._complained: list[str] | None = None  # ids of complaints; None: all of a time
         self._orders: OrderIndex = self._file.order_index()
         self._data_version = self._file.data_version()
         self._seq = self._file.last()[0]
@@ -120,6 +124,23 @@ class RegistryView:
         del moment  # the file is the registry
         return True
 
+    def moved(self, since: int) -> list[str] | None:
+        """Keys of holdings that commits changed since they were last asked for.
+
+        Args:
+            since: at the first time, from then on (seconds since the epoch).
+
+        Returns:
+            None when it is too much to list.
+        """
+        moved, too_many = self._moved, self._too_many
+        if moved is None:
+            touched = self._file.touched(self._file.journal.seq_at(since))
+            too_many = touched is None
+            moved = {key for kind, key in touched or () if kind is Kind.HOLDING}
+        self._moved, self._too_many = set(), False
+        return None if too_many else sorted(moved)
+
     def refresh(self) -> bool:
         """Take over what was committed; True when there was something."""
         version = self._file.data_version()
@@ -137,6 +158,8 @@ class RegistryView:
 
     def _drop(self, kind: Kind, key: str) -> None:
         if kind is Kind.HOLDING:
+            if self._moved is not None:
+                self._moved.add(key)
             if "-" in key:
                 self._holdings.forget()
             else:
@@ -156,6 +179,9 @@ class RegistryView:
                 self._refusals.answers.pop(TN(key), None)
         elif kind is Kind.CLEARING:
             self._clearings += 1
+        elif kind is Kind.COMPLAINT:
+            if self._complained is not None:
+                self._complained.append(key)
         elif kind is Kind.ORDER:
             self._orders = self._file.order_index()
 
@@ -170,6 +196,8 @@ class RegistryView:
         ):
             kept.forget()
         self._clearings += 1
+        self._too_many = True
+        self._complained = None
         self._orders = self._file.order_index()
 
     def holding(self, tn: TN) -> Holding | None:
@@ -262,6 +290,24 @@ class RegistryView:
     def clearings(self, since: int, but: Container[str] = ()) -> list[Clearing]:
         """The clearings from a time on, the earliest first, without those of some ids."""
         return self._tables.clearings.since(since, but)
+
+    def complaints(self, since: int, limit: int) -> list[Complaint]:
+        """Complaints that were made since they were last asked for, the earliest first.
+
+        Args:
+            since: of calls from then on, where it is not known which are new; some may have been
+                told before then.
+            limit: so many at most then, the latest.
+        """
+        names, self._complained = self._complained, []
+        try:
+            if names is None:
+                return self._tables.complaints.since(since, limit)
+            found = [self._tables.complaints.get(name) for name in names]
+        except BaseException:
+            self._complained = None
+            raise
+        return [one[1] for one in found if one is not None and isinstance(one[1], Complaint)]
 
     # What is read once and then kept; a fleet's replica may hold something against it. ----------
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -59,6 +59,7 @@ class Service:
         **settings: object,
     ) -> None:
         self._descriptors = descriptors
+        self.launched_by = [sys.executable, "-m", "zhenxian"]
         self.folder = folder
         self.port = free_port()
         self.listener = f"127.0.0.1:{self.port}"
@@ -77,9 +78,7 @@ class Service:
             self._process = subprocess.Popen(
                 [
                     *limits,
-                    sys.executable,
-                    "-m",
-                    "zhenxian",
+                    *self.launched_by,
                     "serve",
                     "-c",
                     str(self.world.config),
@@ -397,20 +396,26 @@ def dumps(body: dict[str, Any]) -> bytes:
     return json.dumps(body).encode()
 
 
-def tls_files(folder: Path) -> None:
-    """A server's and a client's certificate, and the CA of both."""
+def tls_files(folder: Path, late: Sequence[str] = ()) -> None:
+    """A server's and a client's certificate, and the CA of both.
+
+    Args:
+        late: of "expired" and "not-yet": certificates of that CA which are out of their dates.
+    """
     now = int(time.time())
     root = ca.Authority.create_root("TLS root", not_before=now - 60, not_after=now + ca.DAY)
     (folder / "tls-ca.pem").write_bytes(ca.pem(root.certificate))
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    for who in ("server", "client", "registrar", "stranger"):
+    dates = {"expired": (now - 50, now - 1), "not-yet": (now + 3600, now + ca.DAY)}
+    for who in ("server", "client", "registrar", "stranger", *late):
         key = ca.new_key()
+        begin, end = dates.get(who, (now - 60, now + ca.DAY))
         certificate = root.issue(
             ca.name(who),
             None,
             key.public_key(),
-            not_before=now - 60,
-            not_after=now + ca.DAY,
+            not_before=begin,
+            not_after=end,
             change=lambda builder: builder.add_extension(names, critical=False),
         )
         (folder / f"{who}.pem").write_bytes(ca.pem(certificate))

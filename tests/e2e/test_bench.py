@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
+import threading
+import time
 
 import pytest
 from rich.console import Console
 
 from bench.inprocess import rate
+from bench.openloop import generate
 from bench.registry import Plan, measure, show
 from bench.world import make_world
 
@@ -40,3 +45,55 @@ def test_the_registry_at_scale_and_what_a_fleet_costs(tmp_path):
     assert "40,000" in text
     assert "replay_question_p99_ms" in text
     assert list(tmp_path.iterdir()) == []
+
+
+class _Stopping(asyncio.Protocol):
+    """Answers each request, but stops the whole server once for a while."""
+
+    asked = 0
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        assert data.startswith(b"POST /x HTTP/1.1\r\n")
+        assert data.endswith(b"body")
+        _Stopping.asked += 1
+        if _Stopping.asked == 100:
+            time.sleep(0.5)
+        answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
+        self.transport.write(answer)  # a head and a body that come apart
+        asyncio.get_running_loop().call_soon(self.transport.write, b"good")
+
+
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("expect", ["good", "other"])
+def test_an_open_loop_counts_a_stop_for_all_who_would_have_called(tmp_path, expect):
+    bodies = tmp_path / "bodies"
+    bodies.write_bytes(b"body\n" * 400)
+    listening, stop = threading.Event(), threading.Event()
+    port = []
+
+    async def serve():
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(_Stopping, "127.0.0.1", 0)
+        port.append(server.sockets[0].getsockname()[1])
+        listening.set()
+        await loop.run_in_executor(None, stop.wait)
+        server.close()
+
+    _Stopping.asked = 0
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert listening.wait(20)
+        told = json.loads(generate(port[0], "/x", expect, bodies, 400.0, 8))
+    finally:
+        stop.set()
+        thread.join()
+        gc.enable()
+    assert told["calls"] == 400
+    assert told["wrong"] == (0 if expect == "good" else 400)
+    # About 200 calls came in the half second: each of them waited, eight of them in a connection.
+    assert told["p99"] > 300
+    assert told["worst"] >= 450

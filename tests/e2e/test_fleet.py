@@ -6,6 +6,7 @@ import secrets
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fleet.redis_server import RedisServer
@@ -215,3 +216,34 @@ def _explained(client):
 
 def _body(record):
     return {name: value for name, value in record.items() if name not in ("id", "version")}
+
+
+def test_calls_that_wait_for_redis_are_within_the_bound_of_waiting_ones(tmp_path, redis):
+    service = Service(
+        tmp_path / "one", fleet__url=redis.url, fleet__timeout=0.5, server__max_waiting=5
+    )
+    assert zhenxian(service, "fleet", "seed").returncode == 0
+    service.start()
+    try:
+        with service.client() as client:
+            until(lambda: ready(client))
+            callees = [str(8613700000000 + n) for n in range(40)]
+            asked = [
+                verification(BANK, service.token("1001", BANK, dest=callee), to={"tn": [callee]})
+                for callee in callees
+            ]
+            assert client.post(VERIFICATION, json=asked.pop()).status_code == 200  # the chain
+            redis.pause()
+            try:
+                with ThreadPoolExecutor(len(asked)) as threads:
+                    answers = list(
+                        threads.map(lambda body: client.post(VERIFICATION, json=body), asked)
+                    )
+            finally:
+                redis.resume()
+        late = [answer for answer in answers if answer.status_code == 503]
+        assert late
+        assert {answer.headers["retry-after"] for answer in late} == {"1"}
+        assert {answer.status_code for answer in answers} == {200, 503}
+    finally:
+        assert service.stop() == 0

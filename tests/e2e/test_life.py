@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -142,6 +144,79 @@ def test_calls_in_flight_are_finished_when_the_supervisor_is_killed(serve, host)
     assert b"TN-Validation-Passed" in answer
 
 
+def _sockets(pid: int, port: int, state: str) -> list[str]:
+    """Inodes of a process's TCP sockets on a local port: listening (0A) or connected (01)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    found = {row[9] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == state}
+    links = []
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            links.append(str(each.readlink()))
+        except FileNotFoundError:
+            continue
+    return [link[8:-1] for link in links if link.startswith("socket:[") and link[8:-1] in found]
+
+
+def _asked(wire: Wire) -> int:
+    body = dumps(signing(BANK))
+    fields = ("content-type: application/json", f"content-length: {len(body)}")
+    wire.send(raw(SIGNING, body, *fields))
+    return wire.answer()[0]
+
+
+def test_each_worker_listens_by_itself_and_the_supervisor_is_small(serve):
+    service = serve(server__workers=3)
+    workers = service.workers()
+
+    def own() -> list[list[str]]:
+        return [_sockets(pid, service.port, "0A") for pid in workers]
+
+    until(lambda: all(own()), START_SECONDS)
+    listening = own()
+    assert [len(each) for each in listening] == [1, 1, 1]
+    assert len({inode for each in listening for inode in each}) == 3
+    assert _sockets(service.pid, service.port, "0A") == []
+    status = Path(f"/proc/{service.pid}/status").read_text()
+    (resident,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")]
+    assert int(resident) < 40 * 1024
+
+
+def test_a_worker_that_dies_takes_no_connection_along_but_its_own(serve):
+    service = serve(server__workers=2)
+    first, second = service.workers()
+    until(lambda: all(_sockets(pid, service.port, "0A") for pid in (first, second)), START_SECONDS)
+    wires = [Wire(service) for _ in range(24)]
+    try:
+        assert [_asked(wire) for wire in wires] == [200] * 24
+        lost = len(_sockets(first, service.port, "01"))
+        kept = len(_sockets(second, service.port, "01"))
+        assert lost > 0
+        assert kept > 0
+        os.kill(first, signal.SIGKILL)
+        until(lambda: not _alive(first))
+        for _ in range(40):  # while it is away
+            with Wire(service) as another:
+                assert _asked(another) == 200
+        assert sum(not wire.closed(0.0) for wire in wires) == kept
+        alive = [wire for wire in wires if not wire.closed(0.0)]
+        assert [_asked(wire) for wire in alive] == [200] * kept
+        until(lambda: first not in service.workers() and len(service.workers()) == 2, 20)
+        (newest,) = set(service.workers()) - {second}
+        until(lambda: _sockets(newest, service.port, "0A"), START_SECONDS)
+    finally:
+        for wire in wires:
+            wire.__exit__()
+
+
+def test_what_workers_cannot_start_with_is_told_once(tmp_path):
+    service = Service(tmp_path / "service", server__workers=3, signer__key=tmp_path / "none.pem")
+    assert service.launch().wait(START_SECONDS) == 3
+    told = [line for line in service.logged().splitlines() if line.startswith("zhenxian: ")]
+    assert len(told) == 1
+    assert "none.pem" in told[0]
+    assert "Traceback" not in service.logged()
+
+
 # Hanging up -------------------------------------------------------------------------------------
 
 
@@ -250,3 +325,37 @@ def test_the_demonstration_ends_its_service_however_it_ends(tmp_path, number):
         demonstration.kill()
         demonstration.wait()
         log.close()
+
+
+def test_a_clock_that_was_set_while_nothing_ran_is_found_at_the_next_start(serve):
+    service = serve()
+    kept = service.folder / "state" / "clock.json"
+
+    def put(client):
+        return client.put("/v1/subjects/x", json={"name": "x"}, params={"reason": "a"})
+
+    with service.client() as client:
+        assert put(client).status_code == 200
+    until(kept.exists)
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert service.stop() == 0
+    stood = json.loads(kept.read_bytes())
+    kept.write_text(json.dumps(stood | {"offset": stood["offset"] - 86_400}))
+    for _ in range(2):  # another restart makes it no better
+        service.start()
+        with service.client() as client:
+            refused = put(client)
+            assert refused.status_code == 503
+            assert "the clock was set ahead by 86" in refused.json()["detail"]
+            assert "clock: the clock was set" in str(client.get("/readyz").json()["remarks"])
+            assert signed(client, BANK)["attest"] == "A"
+        assert service.stop() == 0
+    service.start()
+    with service.client() as client:
+        accepted = client.post("/v1/clock/acceptance", params={"reason": "a"})
+        assert accepted.status_code == 200
+        assert put(client).status_code == 200
+    assert service.stop() == 0
+    service.start()
+    with service.client() as client:
+        assert put(client).status_code == 200

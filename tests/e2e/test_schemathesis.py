@@ -81,6 +81,9 @@ OPERATIONS = [
     ("delete", "/v1/displays/{key}"),
     ("get", "/v1/clearings"),
     ("get", "/v1/clearings/{key}"),
+    ("post", "/v1/clearings"),
+    ("post", "/v1/complaints"),
+    ("get", "/v1/complaints"),
     ("delete", "/v1/losses"),
     ("post", "/v1/clock/acceptance"),
 ]

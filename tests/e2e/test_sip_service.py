@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import ssl
 import subprocess
@@ -198,22 +199,71 @@ def test_the_metrics_count_calls_however_they_come(listening):
     assert 'zhenxian_sip_responses_total{code="302",method="INVITE"}' in text
 
 
-def test_tls(tmp_path):
+@contextlib.contextmanager
+def _tls(folder, **more):
     with Listeners(
-        tmp_path,
+        folder,
         prefix="tls:",
         alter=lambda world: tls_files(world.config.parent),
         tls=True,
         server__tls_cert="server.pem",
         server__tls_key="server.key",
+        **more,
     ) as listening:
-        context = ssl.create_default_context(cafile=tmp_path / "tls-ca.pem")
+        context = ssl.create_default_context(cafile=folder / "tls-ca.pem")
         context.check_hostname = False
+        yield listening, context
+
+
+def test_tls(tmp_path):
+    with _tls(tmp_path) as (listening, context):
         with Stream(listening.originating, context) as caller:
             assert caller.ask("X-Trunk: bank-trunk", body=LARGE)["Identity"] is not None
         with Stream(listening.originating) as plain:
             plain.send(invite())
             assert _ends(plain)
+
+
+def test_handshakes_that_never_end_are_bounded_in_time_and_number(tmp_path):
+    with _tls(tmp_path, server__max_strangers_per_address=4) as (listening, context):
+        silent = [Stream(listening.originating) for _ in range(12)]
+        until(lambda: len(_open(silent)) <= 4, 8)
+        with Stream(listening.originating, context) as caller:  # who is longest at it makes place
+            assert caller.ask("X-Trunk: bank-trunk")["Identity"] is not None
+            until(lambda: not _open(silent), 30)  # ten seconds each
+            assert caller.ask("X-Trunk: bank-trunk").code == 302
+        for each in silent:
+            each.socket.close()
+
+
+def test_strangers_get_no_handshake(tmp_path):
+    with (
+        _tls(tmp_path, sip__allow='["192.0.2.0/24"]') as (listening, _),
+        Stream(listening.originating) as stranger,
+    ):
+        assert _ends(stranger)
+
+
+def test_a_stop_waits_for_no_handshake(tmp_path):
+    with _tls(tmp_path) as (listening, context), Stream(listening.originating):
+        with Stream(listening.originating, context) as caller:
+            assert caller.ask().code == 302
+        began = time.monotonic()
+        listening.service.terminate()
+        assert listening.service.wait() == 0
+        assert time.monotonic() - began < 8
+
+
+def _open(streams):
+    """Those that the service has not closed."""
+
+    def closed(one):
+        try:
+            return select.select([one.socket], [], [], 0)[0] and not one.socket.recv(1)
+        except OSError:
+            return True
+
+    return [one for one in streams if not closed(one)]
 
 
 def test_workers_each_have_what_comes_from_one_address(tmp_path):

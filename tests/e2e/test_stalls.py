@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import json
 import os
 import select
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 from running import SIGNING, Wire, dumps, raw, signing, tls_files, until
+from sips import invite
 
 from bench.stalls import bindings, holdings, revocation_list, watched
 from zhenxian.registry.model import Kind
@@ -120,11 +122,10 @@ def test_who_imports_is_told_what_became_of_rows_by_another_process(watch):
 class _Flood(threading.Thread):
     """Callers on many connections that call again as soon as they have an answer."""
 
-    def __init__(self, port, connections, dialect=b""):
+    def __init__(self, port, connections, *fields, path, body):
         super().__init__()
         self._all = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(connections)]
-        body = dumps(signing(BANK))
-        self._call = raw(SIGNING, body, f"content-length: {len(body)}")
+        self._call = raw(path, body, f"content-length: {len(body)}", *fields)
         self.ended = threading.Event()
         self.served, self.turned_away = 0, []
 
@@ -138,6 +139,11 @@ class _Flood(threading.Thread):
             for number, _ in poll.poll(0.1):
                 answer = by[number].recv(65_536)
                 assert answer, "closed"
+                answer = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+                if not answer:
+                    continue
+                if answer.endswith(b"\r\n\r\n"):  # the application sends its body apart
+                    answer += by[number].recv(65_536)
                 if answer.startswith(b"HTTP/1.1 200 "):
                     self.served += 1
                 else:
@@ -148,8 +154,9 @@ class _Flood(threading.Thread):
 
 
 @contextlib.contextmanager
-def _flooded(service, connections):
-    flood = _Flood(service.port, connections)
+def _flooded(service, connections, *fields, path=SIGNING, body=None):
+    body = dumps(signing(BANK)) if body is None else body
+    flood = _Flood(service.port, connections, *fields, path=path, body=body)
     flood.start()
     try:
         until(lambda: flood.served + len(flood.turned_away) > connections, 30)
@@ -166,16 +173,21 @@ def _took(ask):
 
 
 @pytest.mark.parametrize(
-    ("dialect", "form"), [("auto", b'{"requesterror":'), ("3gpp", b'{"error":"more calls wait')]
+    ("dialect", "form", "fields"),
+    [
+        ("auto", b'{"requesterror":', ()),
+        ("3gpp", b'{"error":"more calls wait', ()),
+        ("auto", b'{"requesterror":', ("expect: 100-continue",)),  # the application's way
+    ],
 )
-def test_who_comes_when_too_many_wait_is_told_to_come_again(serve, dialect, form):
+def test_who_comes_when_too_many_wait_is_told_to_come_again(serve, dialect, form, fields):
     service = serve(server__max_waiting=20, server__dialect=dialect)
     with service.client(timeout=30) as client:
         put = lambda: client.put(  # noqa: E731
             "/v1/subjects/someone", json={"name": "S"}, params={"reason": "a"}
         )
         idle = max(_took(lambda: client.get("/readyz")), _took(put))
-        with _flooded(service, 300) as flood:
+        with _flooded(service, 300, *fields) as flood:
             for ask in (lambda: client.get("/readyz"), put):
                 # A machine that is slow for one request is so for these, too.
                 assert min(_took(ask) for _ in range(5)) < max(1.0, 50 * idle)
@@ -187,6 +199,19 @@ def test_who_comes_when_too_many_wait_is_told_to_come_again(serve, dialect, form
     assert b"\r\nretry-after: 1\r\n" in answer
     assert b"more calls wait" in answer
     assert form in answer
+
+
+@pytest.mark.parametrize("path", ["/sip/v1/originating?access=bank-trunk", "/sip/v1/terminating"])
+def test_invites_that_come_when_too_many_wait_are_told_so(serve, path):
+    service = serve(server__max_waiting=20)
+    with _flooded(service, 300, path=path, body=invite()) as flood:
+        until(lambda: flood.served and flood.turned_away, 30)
+    with service.client(timeout=30) as client:
+        assert 'reason="OVERLOADED"' in client.get("/metrics").text
+    head, _, body = flood.turned_away[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 1" in head
+    assert json.loads(body)["detail"].lower().startswith("more calls wait")
 
 
 def test_pipelined_calls_are_answered_in_their_order_while_others_wait(serve):

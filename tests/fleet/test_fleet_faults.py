@@ -516,3 +516,17 @@ def test_a_cluster_serves_a_fleet(cluster, tmp_path):
             await until(lambda: b.seq == 3)
 
     asyncio.run(run())
+
+
+def test_an_empty_registry_seeds_nothing_and_is_told_so(serve, tmp_path):
+    async def run():
+        server = serve()
+        async with Node(tmp_path, "a", options(server.url)) as a:
+            with pytest.raises(StoreUnavailableError, match="registry is empty"):
+                await a.reseed()
+            assert server.ask("KEYS", "*checkpoint*").strip() == ""
+            await write(a, subject("bank"))  # begins it
+            with pytest.raises(StoreUnavailableError, match="Redis holds a journal"):
+                await a.reseed()
+
+    asyncio.run(run())

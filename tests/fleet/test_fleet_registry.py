@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from zhenxian.analytics.model import KeyKind
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.core.tn import TN, TNRange
+from zhenxian.registry.imports import Origin
 from zhenxian.registry.journal import (
     Change,
     Commit,
@@ -515,6 +516,37 @@ def test_an_import_refuses_what_stands_twice(redis, tmp_path, monkeypatch, batch
                 assert (report.changed, report.unchanged) == (2, 1)
                 assert [row.line for row in report.rejected] == [2, 5, 7]
             assert a.holding(TN("100")).subject == "bank"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("batch", [1, 2, 100])
+def test_an_import_takes_numbers_out_of_anothers_range_only_where_asked(
+    redis, tmp_path, monkeypatch, batch
+):
+    """As the import into a file does; and as the dry run says."""
+    monkeypatch.setattr("zhenxian.stores.fleet.importer._BATCH", batch)
+    lines = ["first,last,subject\n", "105,,shop\n", "100,109,bank\n", "101,,shop\n",
+             "102,103,shop\n", "102,,shop\n", "103,,bank\n"]  # fmt: skip
+    how = {"author": "a", "reason": "r", "now": 1, "origin": Origin("n.csv", "ab")}
+
+    async def run():
+        async with Node(tmp_path, "a", options(redis.url)) as a:
+            await write(a, subject("bank"), subject("shop"))
+            for more in ({"dry_run": True}, {}):
+                report = await FleetImport(a, Kind.HOLDING, **how, **more).run(iter(lines))
+                assert (report.changed, report.taken_out) == (3, 0)
+                assert [row.line for row in report.rejected] == [4, 5, 6]
+            for more in ({"dry_run": True}, {}):
+                report = await FleetImport(a, Kind.HOLDING, take_out=True, **how, **more).run(
+                    iter(lines)
+                )
+                assert (report.changed, report.unchanged, report.rejections) == (3, 3, 0)
+                assert report.taken_out == 2
+            (version,) = await a.read(lambda book: book.history(Kind.HOLDING, "101"))
+            assert version.reason == "r"
+            assert version.imported.file == "n.csv"
+            assert version.imported.digest == "sha-256:ab"
 
     asyncio.run(run())
 

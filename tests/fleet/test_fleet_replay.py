@@ -67,6 +67,22 @@ def test_a_token_is_new_once_in_the_fleet(where, request):
     asyncio.run(run())
 
 
+def test_a_batch_is_one_command(serve):
+    server = serve()
+
+    async def run():
+        async with stores(server.url, 1) as (store,):
+            await store.sight_all([seen("warm")], 100)
+            server.ask("CONFIG", "RESETSTAT")
+            asked = [seen(secrets.token_bytes(16)) for _ in range(64)]
+            assert await store.sight_all(asked, 100) == [NEW] * 64
+            stats = server.ask("INFO", "commandstats")
+            assert "cmdstat_eval:calls=1," in stats
+            assert "cmdstat_set:calls=64," in stats  # those of the script
+
+    asyncio.run(run())
+
+
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -33,7 +33,7 @@ from zhenxian.verifier.screen import ScreenPolicy
 from zhenxian.verifier.trust import Trust
 from zhenxian.verifier.verify import Verifier
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.usefixtures("es256")]
 ORIG, DEST = "12155550100", "12155550113"
 ORIGID = "123e4567-e89b-12d3-a456-426655440000"
 CERT_VERIFY = 1 + 4 + 8  # time, custom root, custom intermediate

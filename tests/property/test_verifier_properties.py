@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plain import PlainRegistry
@@ -20,6 +21,8 @@ from zhenxian.verifier.screen import ScreenPolicy
 from zhenxian.verifier.trust import Trust
 from zhenxian.verifier.verdict import Verdict
 from zhenxian.verifier.verify import Verifier
+
+pytestmark = pytest.mark.usefixtures("es256")
 
 WORLD = World()
 CARRIER = WORLD.carrier("1234")

@@ -7,7 +7,6 @@ from sip_e2e.ways import EveryOutage, EveryWay
 
 class TestJson(EveryWay, EveryOutage):
     config = "json.cfg"
-    tells_verified = True
 
     @staticmethod
     def lines(node):

@@ -158,6 +158,42 @@ def test_an_upload_is_bounded_and_read_after_the_credentials(desk_with, tmp_path
     assert not [file for file in data.iterdir() if file.name.startswith("tmp")]
 
 
+def test_an_upload_that_stalls_makes_way_for_another(desk, monkeypatch):
+    monkeypatch.setattr("zhenxian.api.management.uploads.PATIENCE", 0.0)
+    calls, _ = applications(desk.service)
+
+    async def run():
+        begun = asyncio.Queue()
+
+        async def stalled(place):
+            yield b"first,subject\n" * (place + 1)
+            begun.put_nowait(place)
+            await asyncio.Event().wait()
+
+        transport = httpx.ASGITransport(app=calls)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+
+            def send(content):
+                params = {"reason": "x"}
+                path = "/v1/imports/holdings"
+                return client.post(path, content=content, params=params, headers=CSV)
+
+            waiting = [asyncio.create_task(send(stalled(place))) for place in range(4)]
+            async with asyncio.timeout(20):
+                for _ in waiting:
+                    await begun.get()
+                for _ in range(2):
+                    done = await send(GOOD.encode())
+                    assert done.status_code == 200
+                gone, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                assert {task.result().status_code for task in gone} == {408}
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    asyncio.run(run())
+
+
 def test_uploads_at_once_are_bounded(desk):
     calls, _ = applications(desk.service)
 
@@ -317,3 +353,106 @@ def test_an_export_holds_nothing_that_a_spreadsheet_executes(desk):
 def test_an_id_that_no_route_leads_to_is_refused(desk):
     told = _send(desk, "id,name\na/b,x\n..,x\nfine,x\n", records="subjects")
     assert (told["changed"], [row["line"] for row in told["rejected"]]) == (1, [2, 3])
+
+
+RANGE = "first,last,subject\n8675599990000,8675599990999,bank\n"
+OUT = "first,last,subject\n8675599990007,,courier\n8675599990010,8675599990019,courier\n"
+
+
+def test_numbers_are_taken_out_of_anothers_range_only_where_that_is_asked_for(desk):
+    _send(desk, RANGE)
+    for more in ({"dry_run": True}, {}, {"mode": "best-effort"}):
+        told = _send(desk, OUT, **more)
+        assert (told["changed"], told["rejections"], told["taken_out"]) == (0, 2, 0)
+        assert "lies in 8675599990000-8675599990999 of bank" in told["rejected"][0]["reason"]
+        assert [(each["count"], each["line"]) for each in told["reasons"]] == [(2, 2)]
+    assert _send(desk, OUT, mode="all-or-nothing", status=422)["rejections"] == 2
+    assert not _held(desk, "8675599990007")
+    dry = _send(desk, OUT, dry_run=True, take_out=True)
+    told = _send(desk, OUT, take_out=True)
+    assert {**told, "written": False} == dry
+    assert (told["changed"], told["rejections"], told["taken_out"]) == (2, 0, 2)
+    again = _send(desk, OUT)  # what is registered so already takes nothing
+    assert (again["unchanged"], again["rejections"]) == (2, 0)
+    own = "first,last,subject\n8675599990012,,courier\n8675599990013,,bank\n"
+    told = _send(desk, own)
+    assert (told["changed"], [row["line"] for row in told["rejected"]]) == (1, [3])
+
+
+@pytest.mark.parametrize("padding", [0, 8000])
+def test_so_are_those_out_of_a_range_of_the_same_file(desk, padding):
+    """As far as lines before say; a large file goes to a process of its own."""
+    rest = "".join(f"86756{n:08},,bank\n" for n in range(padding))
+    text = RANGE + OUT.partition("\n")[2] + rest
+    dry = _send(desk, text, dry_run=True)
+    told = _send(desk, text)
+    assert {**told, "written": False} == dry
+    assert (told["changed"], [row["line"] for row in told["rejected"]]) == (1 + padding, [3, 4])
+
+
+def test_a_batch_takes_numbers_out_and_repeats_rows_as_an_import_does(desk):
+    _send(desk, RANGE)
+    taken = {"first": "8675599990007", "subject": "courier"}
+    free = {"first": "8675577770001", "subject": "courier"}
+
+    def batch(rows, status=200, **more):
+        answer = desk.http(
+            "POST", "/v1/holdings/batch", json=rows, params={"reason": "a test"} | more
+        )
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    assert "of bank" in batch([taken, free], 409)["detail"]
+    told = batch([taken, free], mode="best-effort")
+    assert (told["accepted"], told["rejected"][0]["row"]) == (1, 0)
+    told = batch([taken], take_out=True)
+    assert (told["accepted"], told["taken_out"]) == (1, 1)
+    other = free | {"first": "8675577770002"}
+    twice = [other, other, other | {"subject": "bank"}]
+    assert [row["row"] for row in batch(twice, 422)["rejected"]] == [2]
+    told = batch(twice, mode="best-effort")
+    assert (told["accepted"], [row["row"] for row in told["rejected"]]) == (2, [2])
+    assert "twice" in told["rejected"][0]["detail"]
+    held = desk.http("GET", "/v1/holdings/8675577770002").json()
+    assert held["subject"] == "courier"
+    refused_first = [{"first": "8675577770003", "subject": s} for s in ("nobody", "bank")]
+    told = batch(refused_first, mode="best-effort")
+    assert (told["accepted"], [row["row"] for row in told["rejected"]]) == (1, [0])
+
+
+@pytest.mark.parametrize("mode", ["best-effort", "all-or-nothing"])
+def test_the_history_of_an_import_names_its_file(desk, mode):
+    _send(desk, GOOD, file="numbers of May.csv", mode=mode)
+    digest = f"sha-256:{hashlib.sha256(GOOD.encode()).hexdigest()}"
+    made = {"kind": "holding", "count": 2, "file": "numbers of May.csv", "digest": digest}
+    (version,) = desk.http("GET", "/v1/holdings/8675599990002/history").json()["versions"]
+    assert (version["reason"], version["imported"]) == ("a test", made)
+    change = desk.http("GET", "/v1/changes").json()["changes"][-1]
+    assert (change["reason"], change["imported"]) == ("a test", made)
+    forged = f"a test\x1e{json.dumps(made)}"
+    desk.http("PUT", "/v1/subjects/x", json={"name": "x"}, params={"reason": forged})
+    (version,) = desk.http("GET", "/v1/subjects/x/history").json()["versions"]
+    assert "imported" not in version
+
+
+def test_a_command_tells_the_files_name_and_takes_out_when_told_to(zhenxian, tmp_path, desk):
+    file = tmp_path / "numbers.csv"
+    file.write_text(RANGE)
+    zhenxian("import", "holdings", file, "--reason", "t")
+    (version,) = desk.http("GET", "/v1/holdings/8675599990000-8675599990999/history").json()[
+        "versions"
+    ]
+    assert version["imported"]["file"] == "numbers.csv"
+    file.write_text(OUT)
+    refused = zhenxian("import", "holdings", file, "--reason", "t", "--json", status=1)
+    assert json.loads(refused.stdout)["rejections"] == 2
+    told = zhenxian("import", "holdings", file, "--reason", "t", "--take-out", "--json")
+    assert json.loads(told.stdout)["taken_out"] == 2
+
+
+@pytest.mark.parametrize("rows", [10, 20_000])
+def test_an_encoding_that_shows_late_is_told_all_the_same(desk, rows):
+    text = "id,name\n" + "".join(f"s{n},S\n" for n in range(rows)) + "late,中国银行\n"
+    told = _send(desk, text.encode("gbk"), records="subjects", status=422)
+    assert "GBK" in told["detail"]
+    assert 'save it as "CSV UTF-8"' in told["detail"]

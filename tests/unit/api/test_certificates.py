@@ -81,3 +81,10 @@ def test_what_is_not_published_is_not_found_and_not_cached(desk, name):
     assert answer.status_code == 404
     assert answer.headers.get("cache-control", "no-store") == "no-store"
     assert desk.http("POST", PATH + name).status_code in (404, 405)
+
+
+@pytest.mark.parametrize("chains", [64, 10_000])
+def test_as_many_chains_are_remembered_as_are_set(desk_with, chains):
+    service = desk_with(fetch={"chains": chains}).service
+    assert service.repository._limits.entries == chains
+    assert service.verifier._signers._bound == chains

@@ -202,8 +202,8 @@ def test_what_cannot_be_read_is_422(desk, method, path, more):
 
 
 MAY = {
-    ("GET", "/v1/displays"): set(Role) - {Role.PLATFORM},
-    ("GET", "/v1/displays/access:bank-trunk"): set(Role) - {Role.PLATFORM},
+    ("GET", "/v1/displays"): set(Role) - {Role.PLATFORM, Role.COMPLAINTS},
+    ("GET", "/v1/displays/access:bank-trunk"): set(Role) - {Role.PLATFORM, Role.COMPLAINTS},
     ("POST", "/v1/displays/ended"): {Role.PROXY},
     ("DELETE", "/v1/displays/access:bank-trunk"): {Role.REGISTRAR},
 }

@@ -500,6 +500,74 @@ def test_a_call_for_help_is_never_refused(desk, installation, dest):
     assert "sipResponse" not in told
 
 
+ELSEWHERE_THAN_TO = [
+    {"tn": CALLEE},
+    {"uri": f"sip:+{CALLEE}@b.example;user=phone"},
+    {"uri": f"<sip:+{CALLEE}@b.example>"},
+    {"tn": [CALLEE]},
+]
+
+
+def _unsigned(desk, orig, *, threegpp=False, **more):
+    """What is answered of a call that goes on without a signature, whose display is somebody's."""
+    members = {"attest": "A", "orig": {"tn": orig}, "iat": int(time.time()), **more}
+    members |= {"requestId": "7"} if threegpp else {"origid": CENTRE_ORIGID}
+    status, answer = desk.call(
+        SIGNING, {"signingRequest": {"access": "call-centre-trunk"} | members}
+    )
+    assert status == 409, answer
+    return answer
+
+
+@pytest.mark.parametrize("target", ELSEWHERE_THAN_TO)
+@pytest.mark.parametrize("dest", CALLED)
+def test_who_writes_a_call_for_help_into_to_alone_gets_no_signature(desk, dest, target):
+    for orig in (BANK, SHOP, "110"):
+        told = _unsigned(desk, orig, dest=dest, requestUri=target)
+        assert told["requestError"]["policyException"]["messageId"] == "POL4090"
+        assert "goes on without a signature" in told["sentence"]
+    told = _unsigned(desk, BANK, threegpp=True, dest=dest, requestUri=target)
+    assert "goes on without a signature" in told["error"]
+    # A call that goes where To says, however that is written, is one for help.
+    for same in (dest, {"uri": "urn:service:sos"}, {"uri": ""}, {"tn": ""}, {}, {"uri": "x:y"}):
+        one = {
+            name: value[:1] if isinstance(value, list) else value for name, value in same.items()
+        }
+        one = {"tn": one["tn"]} if "tn" in one else one
+        assert _decided(desk, BANK, dest=dest, requestUri=one) == ("C", "EMERGENCY_CALL"), one
+
+
+@pytest.mark.parametrize("target", [{"tn": "110"}, {"uri": "urn:service:sos"}, {"uri": "tel:120"}])
+def test_a_call_for_help_by_its_request_uri_alone_is_never_refused(desk, target):
+    dest = {"tn": [CALLEE]}
+    assert _decided(desk, SHOP, dest=dest, requestUri=target) == ("A", "HELD_AND_VERIFIED")
+    assert _decided(desk, BANK, dest=dest) == (None, "DISPLAY_OF_ANOTHER")
+    assert "goes on" in _unsigned(desk, BANK, dest=dest, requestUri=target)["sentence"]
+
+
+@pytest.mark.parametrize(
+    "target", [{"tn": SHOP}, {"uri": "sip:alice@b.example"}, {"uri": "sip:12@x"}]
+)
+def test_a_request_uri_changes_nothing_about_other_calls(desk, target):
+    assert _decided(desk, SHOP, requestUri=target) == ("A", "HELD_AND_VERIFIED")
+    assert _decided(desk, BANK, requestUri=target) == (None, "DISPLAY_OF_ANOTHER")
+
+
+@pytest.mark.parametrize("target", [{"tn": "0abc"}, {"uri": "x:y"}, {"tn": [SHOP, CALLEE]}])
+def test_a_request_uri_that_is_none_is_named(desk, target):
+    status, answer = desk.call(
+        SIGNING,
+        {
+            "signingRequest": {
+                "attest": "A", "orig": {"tn": SHOP}, "dest": {"tn": [CALLEE]},
+                "iat": int(time.time()), "access": "call-centre-trunk", "requestUri": target,
+            }
+        },
+    )  # fmt: skip
+    assert status == 400
+    assert answer["requestError"]["serviceException"]["variables"][0].startswith("requestUri")
+
+
 def test_a_call_for_help_counts_against_nobody(desk):
     for display, _ in pool_calls():
         decided = _decided(

@@ -627,3 +627,75 @@ def test_a_refusal_is_put_found_and_ended(desk):
     assert gone.status_code == 204
     versions = desk.http("GET", "/v1/refusals/8613800138000/history").json()["versions"]
     assert [v["record"] and v["record"]["source"] for v in versions] == [body["source"], None]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["subjects/nobody", f"holdings/{SHOP}", "accesses/none", "bindings/none", "refusals/1234567"],
+)
+def test_if_match_of_any_version_needs_one(desk, path):
+    body = {
+        "holdings": {"subject": "bank"},
+        "accesses": {"subject": "bank", "origid": ORIGID},
+        "bindings": BINDING,
+        "refusals": {"since": 1, "source": "a form"},
+    }.get(path.partition("/")[0], {"name": "N"})
+    desk.http("DELETE", f"/v1/{path}", params=WHY)
+    seen = {"if-match": "*"}
+    for method, given in (("PUT", body), ("DELETE", None)):
+        _problem(desk.http(method, f"/v1/{path}", json=given, params=WHY, headers=seen), 412)
+    assert desk.http("PUT", f"/v1/{path}", json=body, params=WHY).status_code == 200
+    assert desk.http("PUT", f"/v1/{path}", json=body, params=WHY, headers=seen).status_code == 200
+    assert desk.http("DELETE", f"/v1/{path}", params=WHY, headers=seen).status_code == 204
+    _problem(desk.http("DELETE", f"/v1/{path}", params=WHY), 404)
+    rotated = desk.http("POST", "/v1/accesses/none/origid", params=WHY, headers=seen)
+    _problem(rotated, 412)
+
+
+def test_any_version_gives_no_number_to_another(desk):
+    """`*` names no version that was seen."""
+    given = desk.http(
+        "PUT", f"/v1/holdings/{SHOP}", json={"subject": "courier"}, params=WHY,
+        headers={"if-match": "*"},
+    )  # fmt: skip
+    assert "held by call-centre" in _problem(given, 409)
+
+
+def test_where_a_platforms_page_ends_tells_nothing_of_others(desk_with, tmp_path):
+    file = tmp_path / "keys.toml"
+    keys = {
+        name: {"x-api-key": add_key(file, name, [Role.PLATFORM], None, name)}
+        for name in ("platform", "courier")
+    }
+    office = {"x-api-key": add_key(file, "office", [Role.REGISTRAR])}
+    desk = desk_with(auth={"keys": file})
+    shared = "7001000200000{:02}"
+    for n in range(10, 18):
+        who = "platform" if n % 4 == 1 else "courier"
+        held = {"subject": who, "use": "privacy", "verification": "verified"}
+        for path, body in (
+            (f"holdings/{shared.format(n)}", held),
+            (f"bindings/of-platform-{n}", BINDING | {"platform": who, "x": shared.format(n)}),
+        ):
+            answer = desk.http("PUT", f"/v1/{path}", json=body, params=WHY, headers=office)
+            assert answer.status_code == 200, answer.text
+
+    def pages(headers):
+        after, found = "", []
+        while after is not None:
+            page = desk.http(
+                "GET", "/v1/bindings", params={"limit": 1, "after": after}, headers=headers
+            ).json()
+            found.append([row["id"] for row in page["bindings"]])
+            after = page["following"]
+            assert after is None or [after] == found[-1]
+        return found
+
+    for name, headers in keys.items():
+        seen = pages(headers)
+        assert all(len(page) == 1 for page in seen), seen
+        assert all(
+            desk.http("GET", f"/v1/bindings/{key}", headers=office).json()["platform"] == name
+            for (key,) in seen
+        )
+    assert sum(map(len, pages(office))) == sum(len(pages(headers)) for headers in keys.values())

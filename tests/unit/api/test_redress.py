@@ -48,10 +48,10 @@ def contacted(installation, desk_with):
 
     plain = without_contact(installation)
 
-    def make(more=CONTACT, now=None, base=BASE):
+    def make(more=CONTACT, now=None, base=BASE, **sections):
         moment = [time.time() if now is None else now]
         installation.config.write_text(plain.replace("[signer]\n", "[signer]\n" + base) + more)
-        desk = desk_with(clock=lambda: moment[0])
+        desk = desk_with(clock=lambda: moment[0], **sections)
         desk.moment = moment
         return desk
 
@@ -155,6 +155,24 @@ def test_a_genuine_call_of_a_pool_gets_the_contact_and_a_forged_one_does_not(con
 
 def test_with_a_contact_608_leads_to_it(contacted):
     assert _asked(contacted()) == {"code": 608, "phrase": "Rejected", "callInfo": VALUE}
+
+
+@pytest.mark.parametrize("dialect", ["auto", "3gpp"])
+@pytest.mark.parametrize("refused", [403, 608])
+@pytest.mark.parametrize("contact", ["[redress]\n", CONTACT])
+def test_a_refused_signing_says_what_its_caller_is_answered(contacted, contact, refused, dialect):
+    desk = contacted(contact, sip={"refused": refused}, server={"dialect": dialect})
+    body = {
+        "attest": "A", "orig": {"tn": BANK}, "dest": {"tn": [CALLEE]}, "iat": int(time.time()),
+        "access": "call-centre-trunk",
+    }  # fmt: skip
+    status, answer = desk.call(SIGNING, {"signingRequest": body})
+    told = answer["sipResponse"]
+    code = refused if contact is CONTACT else 403  # a 608 goes with its contact or not at all
+    assert (status, told["code"]) == (403, code)
+    assert told["phrase"] == ("Rejected" if code == 608 else "Forbidden")
+    assert told["reasonHeader"].startswith(f'SIP;cause={code};text="DISPLAY_OF_ANOTHER: ')
+    assert told.get("callInfo") == (VALUE if contact is CONTACT else None)
 
 
 def test_without_a_contact_it_is_declined(desk_with):

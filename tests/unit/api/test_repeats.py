@@ -9,6 +9,8 @@ import shutil
 import time
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from zhenxian.api.auth import Peer, Role, add_key
@@ -19,7 +21,9 @@ from zhenxian.api.calls.messages import (
     Headers,
     Incoming,
 )
+from zhenxian.calls.pipeline import Asking
 from zhenxian.certs.chain import parse_chain
+from zhenxian.certs.kept import KeptChain
 from zhenxian.simulation.demo import BANK, BANK_ORIGID, CALLEE
 
 PASSED, FAILED = "TN-Validation-Passed", "TN-Validation-Failed"
@@ -75,12 +79,20 @@ class Asker:
         """As read in one turn of the event loop."""
 
         async def run():
-            given = self.calls.answer_all(requests)
-            waiting = (one for one in given if not isinstance(one, Answer))
-            answers = iter(await asyncio.gather(*map(self.calls.go_on, waiting)))
-            return [one if isinstance(one, Answer) else next(answers) for one in given]
+            return await self.answers(requests)
 
         return [self.told(answer) for answer in self.run(run())]
+
+    async def answers(self, requests):
+        """As the short way gets them: those that ask a store of other machines ask it together."""
+        given = self.calls.answer_all(requests)
+        waiting = (one for one in given if not isinstance(one, Answer | Asking))
+        answers = iter(await asyncio.gather(*map(self.calls.go_on, waiting)))
+        asked = iter(await self.calls.ask_all([one for one in given if isinstance(one, Asking)]))
+        return [
+            one if isinstance(one, Answer) else next(asked if isinstance(one, Asking) else answers)
+            for one in given
+        ]
 
     def told(self, answer):
         assert answer.status == 200, answer.body
@@ -398,3 +410,118 @@ def test_client_certificates_say_who_asks(desk_with, clock, tmp_path):
     peers = [Peer(bytes([n]) * 32, b"") for n in range(2)]
     asked = [asker.ask(body, b"1", peer=peers[n]) for n in (0, 1, 0)]
     assert _reasons(*asked) == ["VERIFIED", "REPLAYED", "VERIFIED"]
+
+
+# Calls of one batch ask their store at once ------------------------------------------------------
+
+KINDS = ("good", "flipped", "replayed", "again", "of another", "unsigned", "unreadable", "broken")
+
+
+@pytest.fixture
+def alone(prepared, desk_of, tmp_path, clock):
+    """One process of the same carriers, with a memory of its own."""
+    config = tmp_path / "alone" / "zhenxian.toml"
+    shutil.copytree(prepared.config.parent / "state", config.parent / "state")
+    config.write_text(prepared.config.read_text())
+    return Asker(desk_of(config, clock))
+
+
+def _knows_the_chain(asker):
+    """No call has to wait for certificates."""
+    service = asker.desk.service
+    until = int(service.clock()) + 3600
+    service.repository.restore(
+        [
+            KeptChain(
+                x5u=service.keys.current.x5u,
+                chain=asker.chains.chain,
+                etag=None,
+                stale=False,
+                fresh_until=until,
+                stale_until=until,
+            )
+        ]
+    )
+
+
+def _mixed(asker, kinds):
+    """A batch of these kinds; those that come back to a token come back to the last good one."""
+    batch, token = [], asker.sign()
+    for number, kind in enumerate(kinds):
+        more, name = {"callId": "first"}, b"%d" % number
+        if kind == "good":
+            token = asker.sign()
+        given = token
+        if kind == "replayed":
+            more = {"callId": f"other {number}"}
+        elif kind == "of another":
+            more = {"to": {"tn": ["8613800138999"]}}
+        elif kind == "unreadable":
+            given = "no token"
+        elif kind == "flipped":
+            head, _, rest = token.partition(";")
+            given = f"{head[:-3]}{'A' if head[-3] != 'A' else 'B'}{head[-2:]};{rest}"
+        body = asker.question(given, **more)
+        if kind == "unsigned":
+            asked = json.loads(body)
+            del asked["verificationRequest"]["identity"]
+            body = json.dumps(asked).encode()
+        elif kind == "broken":
+            body = body[:-1]
+        batch.append(asker.incoming(body, name))
+    return batch
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=12))
+def test_a_batch_is_answered_octet_by_octet_as_its_calls_alone(two, alone, kinds):
+    """Together by one question to the shared store; alone with a memory, by the application."""
+    _knows_the_chain(two[0])
+    batch = _mixed(two[0], kinds)
+    together = two[0].run(two[0].answers(batch))
+    one_by_one = [alone.run(alone.calls.answer_waiting(incoming)) for incoming in batch]
+    assert [(one.status, one.body, one.request_id) for one in together] == [
+        (one.status, one.body, one.request_id) for one in one_by_one
+    ]
+    assert two[0].calls.asking == 0
+
+
+def test_a_batch_that_the_shared_store_fails_passes_nobody(two, monkeypatch):
+    """Whatever becomes of the store, each call is answered, and none as new."""
+    asker = two[0]
+    _knows_the_chain(asker)
+    batch = _mixed(asker, ["good"] * 3)
+    side = asker.calls.pipeline.verifying
+    store = side.together if side.replay is None else side.replay
+    if store is None:
+        pytest.skip("one process asks its memory")
+
+    def fails(*_):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(type(store), "sight_all", fails)
+    told = [asker.told(answer) for answer in asker.run(asker.answers(batch))]
+    assert [(one["verstat"], one["reason"]) for one in told] == [
+        ("No-TN-Validation", "REPLAY_UNKNOWN")
+    ] * 3
+    monkeypatch.undo()
+    told = [asker.told(answer) for answer in asker.run(asker.answers(batch))]
+    assert [one["verstat"] for one in told] == [PASSED] * 3
+
+
+def test_a_call_that_fails_while_its_batch_is_settled_fails_alone(two, monkeypatch):
+    asker = two[0]
+    _knows_the_chain(asker)
+    batch = _mixed(asker, ["good"] * 3)
+    verifier, settled = asker.desk.service.verifier, []
+    settle = type(verifier).settle
+
+    def once(*args):
+        settled.append(args)
+        if len(settled) == 2:
+            raise RuntimeError("a fault")
+        return settle(*args)
+
+    monkeypatch.setattr(type(verifier), "settle", once)
+    statuses = [answer.status for answer in asker.run(asker.answers(batch))]
+    assert statuses == [200, 500, 200]

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from zhenxian.api.auth import Authenticator, Role, add_key
 from zhenxian.api.calls.fastpath import protocol_for
-from zhenxian.api.calls.heads import MAX_HEADS
+from zhenxian.api.calls.heads import MAX_HEADS, MAX_OCTETS
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION, Answer
 from zhenxian.api.calls.requests import Dialect
-from zhenxian.api.calls.service import CallPolicy
+from zhenxian.api.calls.service import CallPolicy, Underway
 from zhenxian.api.transport.connections import Connections, Limits
 from zhenxian.api.transport.hosts import Hosts
 from zhenxian.api.transport.refusals import refusal
@@ -29,6 +34,7 @@ from zhenxian.api.transport.wire import (
     WireProtocol,
     bound,
 )
+from zhenxian.calls.pipeline import Asking
 
 
 class Transport:
@@ -94,6 +100,13 @@ class App:
             if not message["more_body"]:
                 break
         await self.may.wait()
+        if isinstance(scope["state"].get("waiting"), Underway):
+            underway = scope["state"]["waiting"]
+            answer = (await asyncio.shield(underway.answers))[underway.place]
+            length = (b"content-length", b"%d" % len(answer.body))
+            await send({"type": "http.response.start", "status": 200, "headers": [length]})
+            await send({"type": "http.response.body", "body": answer.body})
+            return
         told = [scope["method"], scope["path"], body.decode("latin-1"), len(scope["headers"])]
         self.seen.append(told)
         told = json.dumps(told).encode()
@@ -113,15 +126,34 @@ class StubCalls:
     """Answers calls with their body."""
 
     policy = CallPolicy()
-    asking = 0
+    keys = "in force"
+
+    def __init__(self):
+        self.asking = 0
+        self.batches = []  # how many calls each question was about
+        self.may = asyncio.Event()
 
     def answer_all(self, requests):
-        return [
+        answers = [
             b"later"
             if r.body.startswith(b"wait")
             else Answer(200, json.dumps(_told(r)).encode(), r.headers.request_id or b"id")
             for r in requests
         ]
+        return [
+            Asking(None, [], None, answer) if r.body.startswith(b"ask") else answer
+            for r, answer in zip(requests, answers, strict=True)
+        ]
+
+    async def ask_all(self, calls):
+        self.batches.append(len(calls))
+        self.asking += len(calls)
+        await self.may.wait()
+        self.asking -= len(calls)
+        return [call.answer for call in calls]
+
+    def overloaded(self, request):
+        return Answer(503, b"{}", b"id")
 
     def answered(self):
         pass
@@ -130,7 +162,15 @@ class StubCalls:
 class Connection:
     """A protocol on a transport."""
 
-    def __init__(self, *, admin=False, hosts=None, limits=Limits()):  # noqa: B008
+    def __init__(
+        self,
+        *,
+        admin=False,
+        hosts=None,
+        limits=Limits(),  # noqa: B008
+        calls=None,
+        others=None,
+    ):
         self.app = App()
         self.connections = Connections(limits)
         self.refused = []
@@ -140,7 +180,10 @@ class Connection:
             return refusal(reason, variables, url, method, Dialect.ATIS)
 
         shared = Shared(self.connections, told, hosts)
-        kind = bound(WireProtocol, shared) if admin else protocol_for(StubCalls(), shared)
+        self.calls = StubCalls() if calls is None else calls
+        kind = bound(WireProtocol, shared) if admin else protocol_for(self.calls, shared)
+        if others is not None:
+            kind.batch = others.protocol.batch  # of the same listener
         config = Config(
             self.app, http=kind, ws="none", loop="none", lifespan="off", log_config=None
         )
@@ -564,6 +607,109 @@ def test_few_heads_are_kept_and_none_that_names_its_call():
     run(scenario)
 
 
+def _kept(connection):
+    return connection.protocol._heads._known
+
+
+def test_heads_are_forgotten_when_other_keys_are_in_force():
+    async def scenario():
+        connection = Connection()
+        one = head("authorization: Bearer one", "content-length: 2", method="POST", target=SIGNING)
+        two = head("authorization: Bearer two", "content-length: 2", method="POST", target=SIGNING)
+        await connection.send(one + b"{}", two + b"{}", one + b"{}")
+        assert set(_kept(connection)) == {one, two}
+        connection.calls.keys = "others"
+        await connection.send(two + b"{}")
+        assert set(_kept(connection)) == {two}
+        assert connection.statuses() == [200] * 4
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("fields", [MAX_FIELDS - 3, MAX_FIELDS - 2, MAX_FIELDS - 1, MAX_FIELDS])
+@pytest.mark.parametrize("size", [1, 3, 20])
+def test_no_head_beyond_the_limits_is_kept(fields, size):
+    """host, content-length and the given ones."""
+
+    async def scenario():
+        connection = Connection()
+        more = [f"{number:0{size}}:" for number in range(fields)]
+        octets = head("content-length: 2", *more, method="POST", target=SIGNING)
+        kept = fields + 2 <= MAX_FIELDS and len(octets) <= MAX_OCTETS
+        for times in (1, 2):
+            await connection.send(octets + b"{}")
+            good = fields + 2 <= MAX_FIELDS
+            assert connection.statuses() == ([200] * times if good else [431])
+            assert (octets in _kept(connection)) is kept
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("octets", [MAX_OCTETS - 1, MAX_OCTETS, MAX_OCTETS + 1, MAX_HEAD - 1])
+def test_no_large_head_is_kept(octets):
+    async def scenario():
+        connection = Connection()
+        line = f"POST {SIGNING} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\nx: "
+        data = line.encode() + b"y" * (octets - len(line) - 4) + b"\r\n\r\n"
+        assert len(data) == octets
+        await connection.send(data + b"{}", data + b"{}")
+        assert connection.statuses() == [200, 200]
+        assert (data in _kept(connection)) is (octets <= MAX_OCTETS)
+
+    run(scenario)
+
+
+def test_a_head_that_is_known_opens_nothing_by_itself(tmp_path, desk_with):
+    """Each call shows its credentials anew: a key that is withdrawn is refused at once."""
+    file = tmp_path / "keys.toml"
+    secret = add_key(file, "proxy", [Role.PROXY])
+    desk = desk_with()
+    authenticator = Authenticator(file)
+    desk.service.calls._authenticator = authenticator
+    body = (
+        b'{"verificationRequest": {"from": {"tn": "8613910000000"}, "to": {"tn": "8613800000000"}}}'
+    )
+    octets = head(
+        f"authorization: Bearer {secret}",
+        f"content-length: {len(body)}",
+        method="POST",
+        target=VERIFICATION,
+    )
+
+    async def scenario():
+        connection = Connection(calls=desk.service.calls)
+        await connection.send(octets + body, octets + body)
+        assert connection.statuses() == [200, 200]
+        assert octets in _kept(connection)
+        known = authenticator.known
+        authenticator.known = msgspec.structs.replace(known, keys={})  # unseen: the head is kept
+        connection.protocol._heads._keys = authenticator.known
+        await connection.send(octets + body)
+        assert connection.statuses() == [200, 200, 401]
+        file.write_text("key = []\n")
+        authenticator.refresh()
+        await connection.send(octets + body)
+        assert connection.statuses() == [200, 200, 401, 401]
+
+    run(scenario)
+
+
+def test_heads_are_found_by_a_keyed_hash():
+    """The interpreter's, with a key of its own in each process."""
+    assert sys.hash_info.algorithm.startswith("siphash")
+    code = f"print(hash({head()!r}))"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": "random"},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for _ in range(3)
+    }
+    assert len(told) == 3
+
+
 def test_who_is_answered_before_the_body_is_told_that_the_connection_ends():
     async def scenario():
         for target, fields in (
@@ -817,5 +963,114 @@ def test_who_is_answered_by_the_head_and_goes_on_sending_is_closed():
             assert connection.transport.ended is ended
             await connection.send(b"1234567" + head())
             assert connection.statuses() == ([200] if ended else [200, 200])
+
+    run(scenario)
+
+
+# Calls whose batch is asked about ----------------------------------------------------------------
+
+
+def _call(body):
+    return head(f"content-length: {len(body)}", method="POST", target=VERIFICATION) + body
+
+
+def _bodies(connection):
+    return [body[2].encode() for _, body in connection.answers()]
+
+
+def test_the_calls_of_a_turn_are_asked_about_at_once_and_others_do_not_wait():
+    async def scenario():
+        first = Connection()
+        listener = [first, *(Connection(others=first) for _ in range(9))]
+        for number, each in enumerate(listener):
+            body = b"ask%d" % number if number % 3 else b"new%d" % number
+            each.protocol.data_received(_call(body))
+        await first.settle()
+        assert first.calls.batches == [6]
+        assert first.calls.asking == 6
+        assert [len(each.answers()) for each in listener] == [1, 0, 0] * 3 + [1]
+        for each in listener:
+            each.protocol.look(100.0)
+            each.protocol.look(100.0 + 3600 if each.answers() == [] else 100.0)
+            assert not each.transport.closing  # it is we who are waited for
+        first.calls.may.set()
+        await first.settle()
+        assert [_bodies(each) for each in listener] == [
+            [b"ask%d" % n if n % 3 else b"new%d" % n] for n in range(10)
+        ]
+        assert first.calls.asking == 0
+        assert all(each.app.seen == [] for each in listener)  # without the application
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("size", [1, 60, 4096])
+@pytest.mark.parametrize("order", ["asked first", "read first"])
+def test_what_follows_a_call_that_is_asked_about_is_answered_after_it(size, order):
+    async def scenario():
+        connection = Connection()
+        if order == "asked first":
+            connection.calls.may.set()
+        bodies = [b"ask1", b"new2", b"ask3", b"ask4", b"new5"]
+        await connection.send(*cut(b"".join(map(_call, bodies)), size))
+        connection.calls.may.set()
+        await connection.settle()
+        assert _bodies(connection) == bodies
+        await connection.send(_call(b"ask6"), _call(b"new7"))
+        assert _bodies(connection)[5:] == [b"ask6", b"new7"]
+
+    run(scenario)
+
+
+def test_what_is_refused_after_a_call_that_is_asked_about_is_refused_after_it():
+    async def scenario():
+        connection = Connection()
+        await connection.send(_call(b"ask1"))
+        await connection.send(b"no request\r\n\r\n")
+        assert connection.transport.written == b""
+        connection.calls.may.set()
+        await connection.settle()
+        assert connection.statuses() == [200, 400]
+        assert connection.transport.ended
+
+    run(scenario)
+
+
+def test_who_leaves_while_being_asked_about_harms_nobody():
+    async def scenario():
+        one = Connection()
+        other = Connection(others=one)
+        for each in (one, other):
+            each.protocol.data_received(_call(b"ask"))
+        await one.settle()
+        one.transport.closing = True
+        one.protocol.connection_lost(None)
+        other.protocol.shutdown()  # the service stops: what is under way is answered
+        one.calls.may.set()
+        await other.settle()
+        assert one.transport.written == b""
+        assert other.statuses() == [200]
+        assert b"connection: close" in other.transport.written
+        assert other.transport.closing
+
+    run(scenario)
+
+
+def test_calls_that_are_asked_about_count_as_waiting():
+    async def scenario():
+        calls = StubCalls()
+        calls.policy = CallPolicy(max_waiting=5)
+        first = Connection(calls=calls)
+        listener = [first, *(Connection(calls=calls, others=first) for _ in range(6))]
+        for each in listener[:5]:
+            await each.send(_call(b"ask"))
+        assert calls.asking == 5
+        for each in listener[5:]:
+            await each.send(_call(b"new"))
+            assert each.transport.written.startswith(b"HTTP/1.1 503")
+        calls.may.set()
+        await first.settle()
+        await listener[5].send(_call(b"new"))
+        assert listener[5].transport.written.count(b"HTTP/1.1 200") == 1
 
     run(scenario)

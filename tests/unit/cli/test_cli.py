@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from zhenxian.analytics import Key, KeyKind
 from zhenxian.cli import app
+from zhenxian.passport.es256 import Choice
 from zhenxian.service.build import build
 from zhenxian.service.settings import Settings, load_settings
 from zhenxian.simulation.demo import BANK, CALLEE, HOTLINE
@@ -268,6 +269,29 @@ def test_doctor_says_what_is_not_known_without_own_hosts(installation):
     text = config.read_text().replace("[numbers]", '[numbers]\nhosts = ["ims.north.example"]')
     config.write_text(text)
     assert "hosts" not in {finding["subject"] for finding in _findings(config)[1]}
+
+
+@pytest.mark.parametrize(("choice", "told"), [("auto", "AWS-LC"), ("openssl", "OpenSSL")])
+def test_doctor_says_what_makes_signatures(installation, monkeypatch, choice, told):
+    monkeypatch.setattr("zhenxian.passport.es256._chosen", Choice.AUTO)  # and back to it
+    monkeypatch.setenv("ZHENXIAN_SERVER__ES256", choice)
+    (found,) = [f for f in _findings(installation.config)[1] if f["subject"] == "signatures"]
+    assert (found["state"], found["advice"]) == ("ok", "")
+    assert found["text"].startswith(f"ES256 by {told}")
+
+
+def test_doctor_says_what_would_make_signatures_quicker(installation, monkeypatch):
+    monkeypatch.setattr("zhenxian.passport.es256._chosen", Choice.AUTO)
+    monkeypatch.setattr("zhenxian.passport.es256._aws_lc", lambda: None)
+    status, findings = _findings(installation.config)
+    (found,) = [f for f in findings if f["subject"] == "signatures"]
+    assert (status, found["state"]) == (0, "ok")
+    assert found["text"].startswith("ES256 by OpenSSL")
+    assert "zhenxian[aws-lc]" in found["advice"]
+    monkeypatch.setenv("ZHENXIAN_SERVER__ES256", "aws-lc")
+    status, findings = _findings(installation.config)
+    assert status == 1
+    assert "zhenxian[aws-lc]" in json.dumps(findings)
 
 
 BROKEN = {

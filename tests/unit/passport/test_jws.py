@@ -17,8 +17,12 @@ from zhenxian.core.reasons import Reason
 from zhenxian.passport.jws import SigningKey, Token, VerifyingKey, b64url_decode, b64url_encode
 
 P256 = ec.generate_private_key(ec.SECP256R1())
-KEY = SigningKey(P256)
+pytestmark = pytest.mark.usefixtures("es256")
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+def own():
+    return SigningKey(P256)
 
 
 def pem(key, encryption=None):
@@ -90,20 +94,21 @@ def test_a_signature_is_64_octets(signature, reason):
 
 
 def test_sign_and_verify():
-    signature = KEY.sign(b"input")
+    signature = own().sign(b"input")
     assert len(signature) == 64
-    assert KEY.verifying_key.verifies(b"input", signature)
-    assert not KEY.verifying_key.verifies(b"inputs", signature)
+    assert own().verifying_key.verifies(b"input", signature)
+    assert not own().verifying_key.verifies(b"inputs", signature)
     assert not SigningKey(ec.generate_private_key(ec.SECP256R1())).verifying_key.verifies(
         b"input", signature
     )
     assert (
-        SigningKey.from_pem(pem(P256)).verifying_key.public_bytes == KEY.verifying_key.public_bytes
+        SigningKey.from_pem(pem(P256)).verifying_key.public_bytes
+        == own().verifying_key.public_bytes
     )
 
 
 def test_equal_claims_give_two_tokens():
-    assert KEY.sign(b"input") != KEY.sign(b"input")
+    assert own().sign(b"input") != own().sign(b"input")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +125,7 @@ def test_equal_claims_give_two_tokens():
     ],
 )
 def test_degenerate_signatures_do_not_verify(signature):
-    assert KEY.verifying_key.verifies(b"input", signature) is False
+    assert own().verifying_key.verifies(b"input", signature) is False
 
 
 @pytest.mark.parametrize(
@@ -162,5 +167,5 @@ def test_from_pem_refuses_what_is_no_plain_private_key(text):
 
 def test_repr_shows_no_key():
     number = P256.private_numbers().private_value
-    assert str(number) not in repr(KEY)
-    assert f"{number:x}" not in repr(KEY)
+    assert str(number) not in repr(own())
+    assert f"{number:x}" not in repr(own())

@@ -482,3 +482,13 @@ def test_refusals_may_overlap_and_each_counts(book):
 def test_a_refusal_does_not_end_before_it_is_made(book):
     refused(book, put(refusal(until=NOW)), B, "ended", error=ConfigError)
     refused(book, put(refusal(since=NOW + 9, until=NOW + 9)), "ended", error=ConfigError)
+
+
+def test_a_number_far_ahead_does_not_lock_its_issuer_out(book):
+    """There is always a next one: after the last, or after the time in microseconds."""
+    for number in (2**53 - 1, 2**53 - 2, 2**52, NOW * 1_000_000 + 2**41):
+        refused(book, put(order(number=number)), "there is always a next one", error=ConfigError)
+    refused(book, put(order(number=2**53)), "above", error=ConfigError)
+    for place, number in enumerate((1, NOW * 1000, NOW * 1_000_000, NOW * 1_000_000 + 2**39)):
+        write(book, order(number=number, name=f"o{place}"))
+    write(book, order(number=NOW * 1_000_000 + 2**39 + 2**40, name="o9"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from zhenxian.core.errors import ConfigError
+from zhenxian.service.identity_key import identity_key_of
 from zhenxian.service.settings import Settings, load_settings, loopback
 
 
@@ -189,3 +190,16 @@ def test_tables_say_below_which_roots_lists_hold(tmp_path, monkeypatch):
 def test_a_bad_table_is_told(value, told):
     with pytest.raises(ConfigError, match=told):
         load_settings(None, trust={"crl_issuers": value})
+
+
+def test_an_identity_key_that_is_named_is_there(tmp_path):
+    """A name that is mistyped makes no new key, by which no identity would be found again."""
+    named = tmp_path / "identity.key"
+    settings = Settings(data=tmp_path / "data", registry={"identity_key": named})
+    for octets, says in ((None, "No such file"), (b"", "is empty"), (b"\n", "is empty")):
+        if octets is not None:
+            named.write_bytes(octets)
+        with pytest.raises(ConfigError, match=says):
+            identity_key_of(settings)
+    named.write_bytes(b"k" * 32)
+    assert identity_key_of(settings) == b"k" * 32

@@ -275,7 +275,9 @@ def test_a_verified_call(sip):
         "P-Asserted-Identity": f"<tel:+{BANK};verstat=TN-Validation-Passed>",
         "P-Attestation-Indicator": "A",
         "P-Origination-ID": "b0000000-0000-4000-8000-000000000001",
+        "P-Signer-SPC": "1001",
     }
+    assert (found["spc"], found["origid"]) == ("1001", found["fields"]["P-Origination-ID"])
     assert set(found["fields"]) <= set(found["remove"])
     assert "replies" not in found
 

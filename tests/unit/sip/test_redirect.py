@@ -62,6 +62,7 @@ def test_a_verified_call_has_a_ready_pai_with_attestation_and_origid(line):
     assert reply["P-Asserted-Identity"] == PASSED
     assert reply["P-Attestation-Indicator"] == "A"
     assert reply["P-Origination-ID"] == "b0000000-0000-4000-8000-000000000001"
+    assert reply["P-Signer-SPC"] == "1001"
     assert reply["Reason"] is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from sips import Reply, invite
 from zhenxian.core.errors import ParseError
 from zhenxian.core.header_fields import parse_address, parse_addresses, parse_date
 from zhenxian.sip.fields import parse_cseq, parse_via
-from zhenxian.sip.message import parse, read_head, request_of
+from zhenxian.sip.message import acknowledged, parse, read_head, request_of
 
 FOLDER = Path(__file__).parents[2] / "vectors" / "rfc4475"
 MESSAGES = {path.stem: path.read_bytes() for path in sorted(FOLDER.glob("*.dat"))}
@@ -184,3 +185,39 @@ def test_no_field_takes_long_to_be_refused(field, value, benchmark_seconds):
     with benchmark_seconds(1.0), contextlib.suppress(ParseError):
         request = request_of(read_head(data))
         list(parse_addresses(request.all(field.lower()), field))
+
+
+VIAS = (
+    "Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKa",
+    "v : SIP/2.0/TCP a.example;rport;branch=z9hG4bKb, SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKc",
+    "VIA:SIP / 2.0 / UDP [2001:db8::1]:5061 ;branch=z9hG4bKd",
+    "Via: SIP/2.0/UDP 192.0.2.1\r\n ;branch=z9hG4bKe",
+    "Via:\r\n\tSIP/2.0/UDP 192.0.2.1;branch=z9hG4bKf",
+    "Via: nonsense",
+    "Via: SIP/2.0/UDP 192.0.2.1;branch=7",
+)
+
+
+def test_the_quick_reading_of_an_ack_sees_what_the_whole_one_does():
+    """RFC 3261 section 17.1.1.3: the branch of an ACK is that of its INVITE."""
+    dice, quick = random.Random(3261), 0
+    for _ in range(3000):
+        lines = [
+            *dice.sample(VIAS, dice.choice((1, 2))),
+            "From: <sip:a@a.example>;tag=1", "To: <sip:b@b.example>;tag=2", "Call-ID: a",
+            "CSeq: 1 ACK", "Max-Forwards: 70", "X: Via: b",
+        ]  # fmt: skip
+        dice.shuffle(lines)
+        data = "\r\n".join(["ACK sip:b@b.example SIP/2.0", *lines, "", ""]).encode()
+        if dice.random() < 0.5:
+            at = dice.randrange(len(data))
+            other = dice.choice((b"", b"\r\n", b" ", b"v:", b"\n", b"\0"))
+            data = data[:at] + other + data[at + 1 :]
+        found = acknowledged(data)
+        try:
+            whole = parse(data)
+        except ParseError:
+            continue
+        assert found in (None, whole.via), data
+        quick += found is not None
+    assert quick > 500

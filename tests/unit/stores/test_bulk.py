@@ -15,7 +15,7 @@ from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry.forms import record_of
 from zhenxian.registry.imports import Mode
-from zhenxian.registry.journal import RegistryConflictError, end, put
+from zhenxian.registry.journal import Nested, RegistryConflictError, end, put
 from zhenxian.registry.members import COLUMNS
 from zhenxian.registry.model import (
     Access,
@@ -71,8 +71,9 @@ def test_each_refused_row_is_told_with_line_and_reason(book):
         "8610000,8610999,a,verified,direct,1001\n"
         "8620009,8620001,a,verified,direct,\n"
     )
-    report = run(book, text)
+    report = run(book, text, take_out=True)
     assert (report.rows, report.changed, report.unchanged, report.rejections) == (10, 2, 1, 7)
+    assert report.taken_out == 1
     assert {row.line for row in report.rejected} == {4, 5, 6, 7, 8, 9, 11}
     reasons = {row.line: row.reason for row in report.rejected}
     assert "8610000-8610999 of a" in reasons[4]
@@ -247,8 +248,15 @@ ROWS = st.tuples(
 
 
 @settings(max_examples=150, deadline=None)
-@given(rows=st.lists(ROWS, max_size=12), before=st.lists(ROWS, max_size=4), chunk=st.integers(1, 6))
-def test_chunks_take_and_refuse_what_single_writes_do(tmp_path_factory, rows, before, chunk):
+@given(
+    rows=st.lists(ROWS, max_size=12),
+    before=st.lists(ROWS, max_size=4),
+    chunk=st.integers(1, 6),
+    take_out=st.booleans(),
+)
+def test_chunks_take_and_refuse_what_single_writes_do(
+    tmp_path_factory, rows, before, chunk, take_out
+):
     folder = tmp_path_factory.mktemp("bulk")
     many, single = fresh(folder / "many.db"), fresh(folder / "single.db")
 
@@ -261,18 +269,19 @@ def test_chunks_take_and_refuse_what_single_writes_do(tmp_path_factory, rows, be
             "verification": verification,
         }
 
-    def write(book, row):
+    def write(book, row, nested=Nested.TAKEN):
         record = record_of(Kind.HOLDING, plain(row))
-        book.write([put(record)], author="a", reason="r", now=5)
+        commit = book.write([put(record)], author="a", reason="r", now=5, nested=nested)
+        return commit.taken_out
 
     for row in before:
         for book in (many, single):
             with contextlib.suppress(ConfigError, RegistryConflictError):
                 write(book, row)
-    refused = {}
+    refused, taken_out = {}, 0
     for line, row in enumerate(rows, 2):
         try:
-            write(single, row)
+            taken_out += write(single, row, Nested.COUNTED if take_out else Nested.REFUSED)
         except (ConfigError, RegistryConflictError) as error:
             refused[line] = str(error)
     text = "first,last,subject,verification\n" + "".join(
@@ -280,13 +289,14 @@ def test_chunks_take_and_refuse_what_single_writes_do(tmp_path_factory, rows, be
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bulk, "CHUNK", chunk)
-        report = run(many, text)
+        report = run(many, text, take_out=take_out)
     # A row that another of its chunk replaced is refused there, and a change row by row.
     repeated = {row.line for row in report.rejected if "in this import" in row.reason}
     assert {row.line: row.reason for row in report.rejected if row.line not in repeated} == {
         line: reason for line, reason in refused.items() if line not in repeated
     }
     if not repeated:
+        assert report.taken_out == taken_out
         assert sorted(repr(h) for _, h in many.holdings()) == sorted(
             repr(h) for _, h in single.holdings()
         )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import stat
+
 import pytest
 
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import Subject
+from zhenxian.stores import clock
 from zhenxian.stores.clock import LATE, ClockGuard, LateClock
 from zhenxian.stores.sqlite.file import RegistryFile
 
@@ -26,8 +29,8 @@ class Machine:
     def elapsed(self):
         return self.ran
 
-    def guard(self):
-        return ClockGuard(self.wall, self.elapsed, lambda: self.hardware)
+    def guard(self, kept=None):
+        return ClockGuard(self.wall, self.elapsed, lambda: self.hardware, kept)
 
 
 @pytest.fixture
@@ -185,3 +188,52 @@ def test_what_is_thrown_away_is_thrown_away_late(machine):
         assert late.now() <= machine.wall()
     machine.off = -DAY
     assert late.now() <= machine.wall()
+
+
+@pytest.mark.parametrize("jump", [61, 399 * DAY, -61, -3600])
+def test_a_jump_is_remembered_over_a_restart(machine, file, tmp_path, jump):
+    kept = tmp_path / "clock.json"
+    machine.guard(kept).check(file)
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    machine.ran += 400 * DAY  # at rest: no doubt
+    machine.guard(kept).check(file)
+    machine.off = jump  # while it ran, or while nothing did
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError, match="the clock was set"):
+            machine.guard(kept).check(file)
+    machine.guard(kept).accept(file)
+    machine.guard(kept).check(file)
+    machine.off = 0
+    with pytest.raises(StoreUnavailableError):
+        machine.guard(kept).check(file)
+
+
+def test_small_corrections_while_nothing_runs_do_not_add_up(machine, file, tmp_path):
+    for _ in range(10):
+        machine.off += 30
+        machine.guard(tmp_path / "clock.json").check(file)
+
+
+def test_after_a_start_of_the_machine_the_clock_is_not_behind_what_it_was(
+    machine, file, tmp_path, monkeypatch
+):
+    """Seconds since boot tell nothing then; and time that passed is no doubt."""
+    kept = tmp_path / "clock.json"
+    machine.guard(kept).check(file)
+    monkeypatch.setattr(clock, "boot", lambda: "another")
+    machine.ran, machine.off = 5.0, 400 * DAY
+    machine.guard(kept).check(file)
+    monkeypatch.setattr(clock, "boot", lambda: "a third")
+    machine.off = -DAY
+    guard = machine.guard(kept)
+    with pytest.raises(StoreUnavailableError, match="behind what it said before the machine"):
+        guard.check(file)
+    guard.accept(file)
+    machine.guard(kept).check(file)
+
+
+@pytest.mark.parametrize("octets", [b"", b"{}", b"\xff", b'{"boot":1}'])
+def test_what_is_kept_and_cannot_be_read_keeps_nobody_from_writing(machine, file, tmp_path, octets):
+    kept = tmp_path / "clock.json"
+    kept.write_bytes(octets)
+    machine.guard(kept).check(file)

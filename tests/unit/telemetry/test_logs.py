@@ -12,6 +12,7 @@ import pytest
 
 from zhenxian import __version__
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION
+from zhenxian.passport.es256 import Choice
 from zhenxian.simulation.demo import BANK, CALLEE
 from zhenxian.telemetry.logs import (
     CallLog,
@@ -178,6 +179,19 @@ def test_the_node_tells_what_it_is_and_how_it_is(desk, desk_with):
     verifying = desk_with(signer=without, redress={"organisation": None})
     assert told("zhenxian_certificate_left_seconds", verifying) == []
     assert told("zhenxian_ready", verifying) == [({}, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("choice", "told"), [("auto", "AWS-LC"), ("aws-lc", "AWS-LC"), ("openssl", "OpenSSL")]
+)
+def test_the_node_tells_what_makes_signatures(desk_with, monkeypatch, choice, told):
+    monkeypatch.setattr("zhenxian.passport.es256._chosen", Choice.AUTO)  # and back to it
+    desk = desk_with(server={"es256": choice})
+    ((labels, _),) = [
+        (sample.labels, sample.value)
+        for sample in _series(desk.service.metrics, "zhenxian_build_info")
+    ]
+    assert labels["es256"].startswith(told)
 
 
 def test_workers_tell_the_same_figures_of_their_node(tmp_path, monkeypatch):

@@ -23,6 +23,8 @@ from zhenxian.verifier.screen import ScreenPolicy
 from zhenxian.verifier.unsigned import Action, UnsignedPolicy
 from zhenxian.verifier.verdict import Check, Label
 
+pytestmark = pytest.mark.usefixtures("es256")
+
 A, B, C, D = "12155550100", "12155550199", "12155550300", "12155550400"
 PASSED, FAILED, NONE = Verstat.PASSED, Verstat.FAILED, Verstat.NONE
 

@@ -49,6 +49,8 @@ from zhenxian.verifier.opened import NeedCertificates
 from zhenxian.verifier.screen import screen
 from zhenxian.verifier.verdict import Check
 
+pytestmark = pytest.mark.usefixtures("es256")
+
 
 class Removal(NamedTuple):
     """A fault, how its check is taken away, and what the call gets then."""
@@ -161,7 +163,7 @@ def no_constraints(case, patch):
 
 
 def any_signature(case, patch):
-    patch.setattr("zhenxian.passport.jws.VerifyingKey.verifies", lambda *_: True)
+    patch.setattr("zhenxian.passport.jws.VerifyingKey.verifies_digest", lambda *_: True)
 
 
 def never_seen(case, patch):

@@ -33,6 +33,8 @@ from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.screen import ScreenPolicy
 from zhenxian.verifier.verdict import Check
 
+pytestmark = pytest.mark.usefixtures("es256")
+
 FAILED, NONE = Verstat.FAILED, Verstat.NONE
 # RFC 8224 section 6.2.2, RFC 8588, TS 24.229: written down here again, so that a change of the
 # table in core/reasons.py shows.

@@ -9,14 +9,15 @@ from verification import DEST, ORIG, Case
 
 from zhenxian.certs.ca import Authority
 from zhenxian.certs.profile import ProfilePolicy
-from zhenxian.certs.repository import Failure
+from zhenxian.certs.repository import MAX_CHAINS, Failure
 from zhenxian.certs.revocation import RevocationPolicy
 from zhenxian.certs.trustlist import TrustList
 from zhenxian.core.reasons import Reason, Verstat
 from zhenxian.core.tn import TN, TNRange
+from zhenxian.passport.claims import SIGNERS
 from zhenxian.verifier import trust as remembering
 from zhenxian.verifier.opened import NeedCertificates
-from zhenxian.verifier.trust import Trust
+from zhenxian.verifier.trust import Signers, Trust
 from zhenxian.verifier.verdict import Check
 
 
@@ -171,7 +172,7 @@ def test_a_renewed_certificate_at_the_same_url_is_another_chain(case, validated)
 
 
 def test_what_is_remembered_is_bounded_and_what_is_in_use_stays(case, validated, monkeypatch):
-    monkeypatch.setattr(remembering, "MAX_REMEMBERED_CHAINS", 3)
+    monkeypatch.setattr(case.verifier, "_signers", Signers(3))
     stranger = case.world.carrier("5678")
     stranger.certificate.untrusted()
     case.others = [stranger]
@@ -303,3 +304,9 @@ def test_two_verifiers_share_nothing():
     assert one.ask().verstat is Verstat.PASSED
     two.world, two.carrier = one.world, one.carrier
     assert two.ask().reason is Reason.CERT_UNTRUSTED
+
+
+def test_a_continents_carriers_are_remembered():
+    """Seven eighths of the chains are kept for those that have signed."""
+    assert MAX_CHAINS * 7 // 8 > 10_000
+    assert SIGNERS > 10_000

@@ -1,0 +1,473 @@
+"""Who was found comes back under another name: by the numbers it had, and by whom it calls.
+
+A caller that is found leaves a mark: its numbers (held by the registry's word, or displayed) and
+the latest of its callees, for some weeks. Another caller is the same one again when
+
+- at least `numbers` of the mark's numbers, and `share` of all of them, are registered to it: that
+  is known before its first call;
+- it displays as many, and they are most of what it displays; or
+- its first calls go to the mark's callees far more often than others' do, by a sequential test
+  whose honest share is what others' calls to the same area have, times a safety factor.
+
+Single numbers that come into new hands (recycled ones) are below all of these. Whoever was well
+known before is labelled at most.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import log
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from zhenxian.analytics.areas import CELLS
+from zhenxian.analytics.counted import CountedCall
+from zhenxian.analytics.model import Assessment, Key, KeyKind, Measure
+from zhenxian.analytics.thresholds import DAY, Links
+
+MAX_NUMBERS: Final = 1_024  # of one mark; of more every second one is kept, and so on
+MAX_CALLEES: Final = 4_096  # of one mark, the latest
+_MOST: Final = 131_072  # numbers, and callees, of all marks; some 15 MB each when full
+_MAX_LINKS: Final = 16_384  # callers that are compared with marks at a time
+_MAX_CALLED: Final = 64  # marked callees of one caller that are told apart
+_FLOOR: Final = -3.0
+_ANEW: Final = 600  # seconds after which a mark is made anew while its caller goes on
+_MASK: Final = (1 << 32) - 1
+_PRIOR: Final = 50  # calls to an area that are taken to have gone to nobody's callee
+_NO_POWER: Final = 0.8  # of `same`: a chance above that tells nothing
+_COMPARED: Final = frozenset({KeyKind.ACCESS, KeyKind.SUBJECT, KeyKind.SIGNER, KeyKind.RESELLER})
+_REGISTERED: Final = frozenset({KeyKind.ACCESS, KeyKind.SUBJECT})  # who shows own numbers only
+_NOBODY: Final[tuple[Key, ...]] = ()
+
+
+class Mark(Struct, frozen=True, kw_only=True):
+    """A mark as it is saved and sent to other nodes.
+
+    Attributes:
+        at: when its caller was last found, in seconds since the epoch.
+        level: only numbers whose low `level` bits are 0 were kept.
+        numbers, callees: hashes, four octets each.
+    """
+
+    key: Key
+    at: int
+    level: int
+    numbers: bytes
+    callees: bytes
+
+
+@dataclass(slots=True)
+class _Marked:
+    """A mark at work. `asked` is when its holdings were last asked for."""
+
+    at: int
+    level: int = 0
+    numbers: set[int] = field(default_factory=set)
+    callees: OrderedDict[int, None] = field(default_factory=OrderedDict)
+    asked: int = 0
+
+    def samples(self, number: int) -> bool:
+        return not number & ((1 << self.level) - 1)
+
+
+@dataclass(slots=True)
+class _Link:
+    """One caller, compared with marks.
+
+    Attributes:
+        calls: since the first that met a mark. marked: of those, with a marked number.
+        shown: marked numbers that it displayed, by mark. called: marked callees.
+        score: log-likelihood ratio over callees.
+    """
+
+    calls: int = 0
+    marked: int = 0
+    first: int = 0
+    shown: dict[Key, set[int]] = field(default_factory=dict)
+    called: set[int] = field(default_factory=set)
+    score: float = 0.0
+
+
+class Linkage:
+    """All marks, and who is compared with them. Bounded; see the constants."""
+
+    def __init__(self, policy: Links) -> None:
+        self.marks: OrderedDict[Key, _Marked] = OrderedDict()  # the longest confirmed first
+        self.changed: set[Key] = set()  # marks to be saved and sent
+        self.wanted: set[Key] = set()  # marked subjects whose holdings are to be asked for
+        self._policy = policy
+        self._numbers: dict[int, tuple[Key, ...]] = {}
+        self._callees: dict[int, Key] = {}
+        self._links: OrderedDict[Key, _Link] = OrderedDict()
+        self._holders: dict[int, str] = {}  # subjects, by marked number
+        self._held: dict[Key, tuple[Key, int, float]] = {}  # by subject: mark, numbers, share
+        self._begun: dict[Key, int] = {}  # callers cleared: marks up to then do not count
+        self._calls = [0] * CELLS  # others' calls by area of the callee
+        self._hits = [0] * CELLS
+        self._label, self._refuse = (log(1 / one) for one in (policy.label, policy.refuse))
+
+    def __len__(self) -> int:
+        return len(self.marks)
+
+    def concerns(self, key: Key) -> bool:
+        """Tell cheaply whether a caller met a mark."""
+        return key in self._links or key in self._held
+
+    # -- marking
+
+    def mark(self, key: Key, at: int, numbers: Iterable[int], callees: Iterable[int]) -> None:
+        """Mark a found caller, or add to its mark. Numbers and callees are hashes."""
+        marked = self.marks.get(key)
+        if marked is None:
+            marked = self.marks[key] = _Marked(at)
+        if key.kind is KeyKind.SUBJECT and at - marked.asked >= DAY:
+            marked.asked = at
+            self.wanted.add(key)
+        marked.at = max(at, marked.at)
+        self.marks.move_to_end(key)
+        self._add_numbers(key, marked, numbers)
+        for callee in callees:
+            self._add_callee(key, marked, callee)
+        self.changed.add(key)
+        self._bound()
+
+    def due(self, key: Key, at: int) -> bool:
+        """Tell whether a found caller's mark is to be made, or made anew."""
+        marked = self.marks.get(key)
+        return marked is None or at - marked.at >= _ANEW or at < marked.at
+
+    def hold(self, key: Key, numbers: Iterable[int]) -> None:
+        """Add numbers, hashed, that a marked subject holds."""
+        marked = self.marks.get(key)
+        if marked is not None:
+            self._add_numbers(key, marked, numbers)
+            self.changed.add(key)
+            self._bound()
+
+    def _add_numbers(self, key: Key, marked: _Marked, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            if number in marked.numbers or not marked.samples(number):
+                continue
+            marked.numbers.add(number)
+            self._numbers[number] = (*self._numbers.get(number, _NOBODY), key)
+            if len(marked.numbers) > MAX_NUMBERS:
+                marked.level += 1
+                for gone in [one for one in marked.numbers if not marked.samples(one)]:
+                    self._unnumber(key, marked, gone)
+
+    def _unnumber(self, key: Key, marked: _Marked, number: int) -> None:
+        marked.numbers.discard(number)
+        rest = tuple(one for one in self._numbers.get(number, _NOBODY) if one != key)
+        if rest:
+            self._numbers[number] = rest
+        else:
+            self._numbers.pop(number, None)
+            self._holders.pop(number, None)
+
+    def _add_callee(self, key: Key, marked: _Marked, callee: int) -> None:
+        before = self._callees.get(callee)
+        if before == key:
+            return
+        if before is not None and before in self.marks:
+            self.marks[before].callees.pop(callee, None)
+        self._callees[callee] = key
+        marked.callees[callee] = None
+        if len(marked.callees) > MAX_CALLEES:
+            self._callees.pop(marked.callees.popitem(last=False)[0], None)
+
+    def _bound(self) -> None:
+        """Let the oldest marks go while there are too many numbers or callees."""
+        while len(self.marks) > 1 and max(len(self._numbers), len(self._callees)) > _MOST:
+            self.unmark(next(iter(self.marks)))
+
+    def unmark(self, key: Key) -> tuple[Key, ...]:
+        """Take a mark away; subjects that were held against it."""
+        marked = self.marks.pop(key, None)
+        if marked is None:
+            return _NOBODY
+        for number in list(marked.numbers):
+            self._unnumber(key, marked, number)
+        for callee in marked.callees:
+            if self._callees.get(callee) == key:
+                del self._callees[callee]
+        self.changed.add(key)
+        for link in self._links.values():
+            link.shown.pop(key, None)
+        held = tuple(one for one, (mark, _, _) in self._held.items() if mark == key)
+        for one in held:
+            del self._held[one]
+        return held
+
+    def cleared(self, key: Key, at: int) -> tuple[Key, ...]:
+        """A caller is cleared: what was found of it marks nobody, and no older mark lies on it."""
+        self._begun[key] = max(at, self._begun.get(key, at))
+        self._links.pop(key, None)
+        self._held.pop(key, None)
+        marked = self.marks.get(key)
+        return self.unmark(key) if marked is not None and marked.at <= at else _NOBODY
+
+    def expire(self, now: int) -> None:
+        """Forget marks that have lain for long enough."""
+        for key in [
+            one for one, mark in self.marks.items() if now - mark.at > self._policy.remembered
+        ]:
+            self.unmark(key)
+        oldest = now - self._policy.remembered
+        self._begun = {key: at for key, at in self._begun.items() if at > oldest}
+
+    # -- what the registry says
+
+    def marked(self, number: int) -> bool:
+        """Tell whether a number is of a mark."""
+        return number in self._numbers
+
+    def moved(self, holders: Iterable[tuple[int, str]]) -> tuple[Key, ...]:
+        """Take over who holds marked numbers now; subjects against whom that speaks.
+
+        Args:
+            holders: hash of a number, and its subject; empty when nobody holds it.
+        """
+        marks: dict[Key, None] = {}
+        for number, subject in holders:
+            whose = self._numbers.get(number)
+            if whose is None or self._holders.get(number, "") == subject:
+                continue
+            if subject:
+                self._holders[number] = subject
+            else:
+                self._holders.pop(number, None)
+            marks.update(dict.fromkeys(whose))
+        return tuple(one for mark in marks for one in self._recounted(mark))
+
+    def _recounted(self, key: Key) -> list[Key]:
+        marked = self.marks[key]
+        counted = Counter(
+            holder for one in marked.numbers if (holder := self._holders.get(one)) is not None
+        )
+        for subject in [one for one, (mark, _, _) in self._held.items() if mark == key]:
+            if counted[subject.id] << marked.level < self._policy.numbers:
+                del self._held[subject]
+        told = []
+        for name, count in counted.items():
+            subject, numbers = Key(KeyKind.SUBJECT, name), count << marked.level
+            if key.kind not in _REGISTERED or subject == key or numbers < self._policy.numbers:
+                continue
+            share = count / len(marked.numbers)
+            before = self._held.get(subject)
+            if before is None or before[0] == key or before[2] < share:
+                self._held[subject] = (key, numbers, share)
+                told.append(subject)
+        return told
+
+    @property
+    def returned(self) -> list[Key]:
+        """Subjects that hold enough numbers of a mark."""
+        return list(self._held)
+
+    # -- calls
+
+    def seen(self, call: CountedCall) -> tuple[Key, ...]:
+        """Compare a call with the marks; callers that are worth judging for it."""
+        display, pair = call.display, call.pair
+        if display is None or pair is None or call.redialled or call.bound:
+            return _NOBODY
+        callee = (pair - display * 3) & _MASK
+        keys, marks, area = call.keys, self.marks, call.callee_area
+        for key in keys:
+            if key in marks:  # its own calls say nothing of others, and whom it calls is marked
+                self._add_callee(key, marks[key], callee)
+                return _NOBODY
+        mark, whose = self._callees.get(callee), self._numbers.get(display)
+        if mark is None and whose is None and self._links.keys().isdisjoint(keys):
+            self._calls[area] += 1
+            return _NOBODY
+        chance = self._chance(area)
+        self._calls[area] += 1
+        self._hits[area] += mark is not None
+        return tuple(
+            key
+            for key in keys
+            if key.kind in _COMPARED and self._compared(key, call, callee, mark, whose, chance)
+        )
+
+    def _chance(self, area: int) -> float:
+        """How often others' calls to an area go to a marked callee, with a safety factor."""
+        policy = self._policy
+        share = self._hits[area] / (self._calls[area] + _PRIOR)
+        return max(policy.honest, policy.chance * share)
+
+    def _compared(
+        self,
+        key: Key,
+        call: CountedCall,
+        callee: int,
+        mark: Key | None,
+        whose: tuple[Key, ...] | None,
+        chance: float,
+    ) -> bool:
+        """Compare one caller; whether it comes nearer to a mark by that."""
+        link = self._links.get(key)
+        if mark is not None and not self._lies(mark, key):
+            mark = None
+        if link is None:
+            if mark is None and whose is None:
+                return False
+            link = self._links[key] = _Link(first=call.at)
+            if len(self._links) > _MAX_LINKS:
+                self._links.popitem(last=False)
+        link.calls += 1
+        same = self._policy.same
+        if mark is None:
+            if chance < _NO_POWER * same:
+                link.score = max(_FLOOR, link.score + log((1 - same) / (1 - chance)))
+        elif callee not in link.called and len(link.called) < _MAX_CALLED:
+            link.called.add(callee)
+            if chance < _NO_POWER * same:
+                link.score = min(2 * self._refuse, link.score + log(same / chance))
+        nearer = mark is not None and link.score > 0
+        if whose is not None and call.display is not None:
+            link.marked += 1
+            for one in whose:
+                if self._lies(one, key):
+                    shown = link.shown.setdefault(one, set())
+                    nearer |= call.display not in shown
+                    shown.add(call.display)
+        elif not link.shown and not link.called and link.score <= _FLOOR:
+            del self._links[key]
+        return nearer
+
+    def _lies(self, mark: Key, key: Key) -> bool:
+        marked = self.marks.get(mark)
+        return marked is not None and mark != key and marked.at > self._begun.get(key, -1)
+
+    # -- what it comes to
+
+    def assessment(self, key: Key, *, since: int, honest: bool) -> Assessment | None:
+        """What marks say of a caller; None for nothing.
+
+        Args:
+            since: from when on it is well known; one from before the mark is labelled at most.
+            honest: how callees take its calls speaks for it.
+        """
+        link, told = self._links.get(key), []
+        held = self._held.get(key)
+        if held is not None and self._lies(held[0], key):
+            told.append(self._of_numbers(*held, 1.0, since))
+        if link is not None:
+            shown = self._most_shown(key, link)
+            if shown is not None:
+                told.append(self._of_numbers(*shown, link.marked / max(link.calls, 1), since))
+            called = self._by_callees(link)
+            if called is not None and not honest:
+                told.append(called)
+        if not told:
+            return None
+        best = max(told, key=lambda one: (one.strength, one.suspicion or 0.0))
+        return replace(best, strength=0.0, lowers=False) if honest else best
+
+    def _most_shown(self, key: Key, link: _Link) -> tuple[Key, int, float] | None:
+        """The mark of whose numbers the caller displayed most, how many, and their share."""
+        best = None
+        for mark, shown in link.shown.items():
+            marked = self.marks.get(mark)
+            if marked is None or not marked.numbers or not self._lies(mark, key):
+                continue
+            count = len(shown & marked.numbers)
+            share = count / len(marked.numbers)
+            if count << marked.level >= self._policy.numbers and (best is None or share > best[2]):
+                best = (mark, count << marked.level, share)
+        return best
+
+    def _of_numbers(
+        self, mark: Key, numbers: int, share: float, own: float, since: int
+    ) -> Assessment:
+        policy = self._policy
+        strength = min(numbers / policy.numbers, share / policy.share, own / policy.own, 10.0)
+        figures = {"numbers of a found caller": float(numbers), "share of that caller's": share}
+        limits = {
+            "numbers of a found caller": float(policy.numbers),
+            "share of that caller's": policy.share,
+        }
+        enough = numbers >= policy.numbers and own >= policy.own
+        if since < self.marks[mark].at:
+            strength = 0.0
+        return Assessment(
+            measure=Measure.LINKAGE,
+            strength=strength if enough else 0.0,
+            figures=figures,
+            thresholds=limits,
+            suspicion=1.0 if enough else 0.0,
+            lowers=strength >= 1,
+        )
+
+    def _by_callees(self, link: _Link) -> Assessment | None:
+        policy, called = self._policy, len(link.called)
+        if link.score <= 0 or called < policy.callees // 4:
+            return None
+        figures = {
+            "callees of a found caller": float(called),
+            "callees log-likelihood ratio": link.score,
+        }
+        limits = {
+            "callees of a found caller": float(policy.callees),
+            "callees log-likelihood ratio": self._refuse,
+        }
+        return Assessment(
+            measure=Measure.LINKAGE,
+            strength=min(called / policy.callees, link.score / self._refuse),
+            figures=figures,
+            thresholds=limits,
+            suspicion=link.score / self._label,
+        )
+
+    # -- other nodes, and restart
+
+    def take_changed(self) -> dict[Key, Mark | None]:
+        """Marks that changed since they were last taken; None for those that are gone."""
+        changed, self.changed = self.changed, set()
+        return {key: self.written(key) for key in changed}
+
+    def written(self, key: Key) -> Mark | None:
+        """A mark as it is saved."""
+        marked = self.marks.get(key)
+        if marked is None:
+            return None
+        return Mark(
+            key=key,
+            at=marked.at,
+            level=marked.level,
+            numbers=_octets(marked.numbers),
+            callees=_octets(marked.callees),
+        )
+
+    def adopt(self, mark: Mark) -> bool:
+        """Take over a mark of another node, or of before a restart, unless its key was cleared."""
+        if mark.at <= self._begun.get(mark.key, -1):
+            return False
+        marked = self.marks.get(mark.key)
+        if marked is None:
+            marked = self.marks[mark.key] = _Marked(mark.at, mark.level)
+            self.marks.move_to_end(mark.key)
+        marked.at = max(marked.at, mark.at)
+        if mark.level > marked.level:
+            marked.level = mark.level
+            for gone in [one for one in marked.numbers if not marked.samples(one)]:
+                self._unnumber(mark.key, marked, gone)
+        self._add_numbers(mark.key, marked, _hashes(mark.numbers))
+        for callee in _hashes(mark.callees):
+            self._add_callee(mark.key, marked, callee)
+        self._bound()
+        return True
+
+
+def _octets(values: Iterable[int]) -> bytes:
+    return b"".join(value.to_bytes(4, "little") for value in values)
+
+
+def _hashes(octets: bytes) -> list[int]:
+    whole = len(octets) // 4 * 4
+    return list(memoryview(octets[:whole]).cast("I")) if whole else []

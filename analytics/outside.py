@@ -1,0 +1,115 @@
+"""What is known of a caller beside its own calls: marks of callers found before, and complaints."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from zhenxian.analytics.complaints import Complaint, Complaints
+from zhenxian.analytics.counted import pair_hash
+from zhenxian.analytics.counts import KeyCounts
+from zhenxian.analytics.linkage import Linkage
+from zhenxian.analytics.model import Assessment, Key, Measure
+from zhenxian.analytics.proof import spoken_for
+from zhenxian.analytics.sketch import LEVEL_BITS
+from zhenxian.analytics.thresholds import Policy
+
+WELL_KNOWN: Final = 250  # calls within a week, from which on a caller is no new one
+_ENOUGH_ENDS: Final = 20  # ends of calls, from which on talk speaks for a caller
+_SPEAKS_SCORE: Final = -1.0
+_NEVER: Final = 1 << 60
+_KEPT: Final = 42  # half windows, three weeks
+_LOW: Final = (1 << LEVEL_BITS) - 1
+_HIGH: Final = ~_LOW
+
+
+class Outside:
+    """Marks and complaints, and what they add to the measures of a caller's own calls.
+
+    Attributes:
+        linkage: who was found before. complaints: what callees complained of.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.linkage = Linkage(policy.links)
+        self.complaints = Complaints(policy.complained)
+        self._policy = policy
+        self._half = policy.window // 2
+
+    def concerns(self, key: Key) -> bool:
+        """Tell cheaply whether there is anything of a caller."""
+        return self.linkage.concerns(key) or self.complaints.concerns(key)
+
+    def cleared(self, key: Key, at: int) -> tuple[Key, ...]:
+        """Let what is from before a clearing count no more; who stood beside its mark."""
+        self.complaints.cleared(key, at)
+        return self.linkage.cleared(key, at)
+
+    def expire(self, now: int) -> None:
+        """Forget what is too old to count."""
+        self.linkage.expire(now)
+        self.complaints.expire(now)
+
+    def beside(
+        self, key: Key, counts: KeyCounts | None, own: tuple[Assessment, ...], at: int
+    ) -> tuple[Assessment, ...]:
+        """The measures of a caller's own calls with what else is known of it."""
+        policy = self._policy
+        honest = counts is not None and speaks_for(counts)
+        if Measure.COMPLAINTS in policy.measures and counts is not None:
+            complained = self.complaints.assessment(key, followed(counts), at)
+            if complained is not None:
+                proves = not honest and self.complaints.proves(complained)
+                own = tuple(self._joined(one, complained) if proves else one for one in own)
+                own = (*own, complained)
+        if Measure.LINKAGE in policy.measures:
+            known = counts is not None and counts.week >= WELL_KNOWN
+            linked = self.linkage.assessment(
+                key, since=counts.first if counts is not None and known else _NEVER, honest=honest
+            )
+            if linked is not None:
+                own = (*own, linked)
+        return own
+
+    def _joined(self, own: Assessment, complained: Assessment) -> Assessment:
+        """A suspicion that complaints prove."""
+        if not own.lowers or own.suspected(self._policy.suspect) < 1:
+            return own
+        return replace(
+            own, strength=max(own.strength, 1.0), figures=own.figures | complained.figures
+        )
+
+    def called(self, counts: KeyCounts | None, told: Complaint) -> bool:
+        """Tell whether a caller is known to have called that callee, by then."""
+        if counts is not None and counts.carrier:
+            counts = counts.as_one_signer
+        if counts is None:
+            return False
+        pair = pair_hash(told.display, told.callee)
+        sampled = pair & _HIGH | told.display & _LOW
+        contacts = counts.contacts
+        if contacts is not None:
+            first = contacts.pairs.age(sampled)
+            if first is not None:
+                return ((told.at // self._half - first) & 255) <= _KEPT
+        wanted = sampled if counts.switch else pair
+        return any(
+            half is not None and half.pairs is not None and wanted in half.pairs
+            for half in (counts.now, counts.old)
+        )
+
+
+def speaks_for(counts: KeyCounts) -> bool:
+    """Tell whether callees take a caller's calls, or are called again, as with nobody's pool."""
+    talk = counts.talk
+    talked = talk is not None and talk.timed >= _ENOUGH_ENDS and talk.score <= _SPEAKS_SCORE
+    return talked or spoken_for(counts.contacts)
+
+
+def followed(counts: KeyCounts) -> float:
+    """Calls of a week of the displays that are followed."""
+    if counts.carrier and counts.as_one_signer is not None:
+        counts = counts.as_one_signer
+    level = counts.contacts.level if counts.contacts is not None else 0
+    return max(1.0, counts.week / (1 << level))

@@ -1,0 +1,180 @@
+"""Who holds the numbers of callers that were found: by the registry, away from calls.
+
+A subject that is found is marked by what it holds. What is registered from then on is compared
+with the marks, commit by commit, so that who comes back with the same numbers is found before its
+first call. Of a range, and of what one subject holds, 65,536 numbers are looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, Protocol
+
+from zhenxian.analytics.detector import Detector
+from zhenxian.analytics.model import Key, KeyKind
+from zhenxian.analytics.profile import Care, Profile
+from zhenxian.analytics.thresholds import DAY
+from zhenxian.core.errors import ConfigError
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.registry.model import Access, Holding, Kind, Record, Subject, SubjectKind
+from zhenxian.registry.store import Records
+
+MOST: Final = 65_536  # numbers
+_MOST_HOLDINGS: Final = 1_000
+_MOST_ASKED: Final = 16_384
+_PAGE: Final = 200  # holdings read at a time
+_SLICE: Final = 2_000  # numbers compared in one go, a few milliseconds
+
+
+class Registered(Protocol):
+    """What a registry tells of holdings; a stores.sqlite.view.RegistryView."""
+
+    @property
+    def records(self) -> Records:
+        """The records, for short questions."""
+        ...
+
+    def moved(self, since: int) -> list[str] | None:
+        """Keys of holdings that commits changed since they were last asked for.
+
+        Args:
+            since: at the first time, from then on (seconds since the epoch).
+
+        Returns:
+            None when it is too much to list.
+        """
+        ...
+
+
+def numbers_of(span: TNRange) -> Iterator[TN]:
+    """The numbers of a range, the first 65,536 of them."""
+    first, last = span.first, span.last
+    if first == last:
+        yield first
+        return
+    wide = len(first)
+    start = int(first)
+    for value in range(start, min(int(last), start + MOST - 1) + 1):
+        yield TN(str(value).zfill(wide))
+
+
+def held_by(records: Records, subject: str) -> Iterator[tuple[TN, str]]:
+    """The numbers that a subject holds, each with the subject.
+
+    Raises:
+        StoreUnavailableError: the registry cannot be read.
+    """
+    after: str | None = ""
+    count = 0
+    while after is not None:
+        page = records.page(Kind.HOLDING, after=after, limit=_PAGE, subject=subject)
+        for _, record in page.rows:
+            if isinstance(record, Holding):
+                for number in numbers_of(record.numbers):
+                    yield number, subject
+                    count += 1
+                    if count >= MOST:
+                        return
+        after = page.following
+
+
+def profile_of(records: Records, subject: str) -> Profile:
+    """What is registered of a subject; of many holdings the first 1,000.
+
+    Raises:
+        StoreUnavailableError: the registry cannot be read.
+    """
+    found = records.get(Kind.SUBJECT, subject)
+    page = records.page(Kind.HOLDING, limit=_MOST_HOLDINGS, subject=subject)
+    held = [one for _, one in page.rows if isinstance(one, Holding)]
+    return Profile(
+        person=found is not None and _is_person(found[1]),
+        numbers=sum(one.numbers.size for one in held),
+        spans=len(held),
+        verified=max((one.verified_on for one in held), default=0),
+        resold=any(one.reseller for one in held),
+    )
+
+
+def _is_person(record: Record) -> bool:
+    return isinstance(record, Subject) and record.kind is SubjectKind.PERSON
+
+
+class HeldNumbers:
+    """Tells a Detector who holds marked numbers. For one event loop."""
+
+    def __init__(self, conduct: Detector, registry: Registered) -> None:
+        self._conduct = conduct
+        self._registry = registry
+        self._asked: dict[Key, Care] = {}
+        self._asked_since = 0
+        self._all: str | None = None  # where a look at all holdings goes on
+
+    async def look(self, now: int) -> None:
+        """Mark what found subjects hold, and compare what was registered.
+
+        Raises:
+            StoreUnavailableError: the registry cannot be read; it is asked again.
+        """
+        conduct = self._conduct
+        self._profiled(now)
+        for subject in conduct.take_wanted():
+            held = held_by(self._registry.records, subject)
+            while some := list(islice(held, _SLICE)):
+                conduct.mark_held(subject, [number for number, _ in some])
+                await self._compared(some, now)
+                await asyncio.sleep(0)  # calls go first
+        if not conduct.marked:
+            return
+        moved = self._registry.moved(conduct.oldest_mark)
+        if moved is None:
+            self._all = ""
+        for key in moved or ():
+            await self._compared(list(self._now(key)), now)
+        while self._all is not None:
+            try:
+                page = self._registry.records.page(Kind.HOLDING, after=self._all, limit=_PAGE)
+            except ConfigError:  # it is another file now
+                self._all = ""
+                return
+            for _, record in page.rows:
+                if isinstance(record, Holding):
+                    holder = record.subject
+                    await self._compared([(one, holder) for one in numbers_of(record.numbers)], now)
+            self._all = page.following
+            await asyncio.sleep(0)  # calls go first
+
+    def _profiled(self, now: int) -> None:
+        """Tell what is registered of those who are judged by it, once a day each."""
+        if now - self._asked_since >= DAY or now < self._asked_since:
+            self._asked, self._asked_since = {}, now
+        records = self._registry.records
+        for key in self._conduct.take_asked():
+            care = self._asked.get(key)
+            if care is None:
+                subject = key.id
+                if key.kind is KeyKind.ACCESS:
+                    found = records.get(Kind.ACCESS, key.id)
+                    if found is None or not isinstance(found[1], Access):
+                        continue
+                    subject = found[1].subject
+                care = profile_of(records, subject).care(now)
+                if len(self._asked) < _MOST_ASKED:
+                    self._asked[key] = care
+            self._conduct.profiled(key, care)
+
+    def _now(self, key: str) -> Iterator[tuple[TN, str]]:
+        """The numbers of a holding that was changed, with who holds them now."""
+        first, _, last = key.partition("-")
+        found = self._registry.records.get(Kind.HOLDING, key)
+        holder = found[1].subject if found is not None and isinstance(found[1], Holding) else ""
+        for number in numbers_of(TNRange(TN(first), TN(last or first))):
+            yield number, holder
+
+    async def _compared(self, numbers: list[tuple[TN, str]], now: int) -> None:
+        for start in range(0, len(numbers), _SLICE):
+            self._conduct.held(numbers[start : start + _SLICE], now)
+            if len(numbers) > _SLICE:
+                await asyncio.sleep(0)  # calls go first

@@ -1,0 +1,332 @@
+"""Who was found comes back under another name; an honest newcomer with some numbers does not."""
+
+from random import Random
+
+import pytest
+from streams import CODES, NOON, number, numbers, somebody
+
+from zhenxian.analytics import Detector, Key, KeyKind, Measure, Observation, State
+from zhenxian.analytics.thresholds import DAY
+from zhenxian.registry.exemptions import against
+
+FOUND = (Key(KeyKind.ACCESS, "a-1"), Key(KeyKind.SUBJECT, "s-1"))
+NEXT = (Key(KeyKind.ACCESS, "a-2"), Key(KeyKind.SUBJECT, "s-2"))
+SIGNER = (Key(KeyKind.SIGNER, "1001/o-1"), Key(KeyKind.SPC, "1001"))
+OTHER_SIGNER = (Key(KeyKind.SIGNER, "2002/o-9"), Key(KeyKind.SPC, "2002"))
+PITCH, TALK = (0.4, 20), (0.7, 80)  # share of calls answered, seconds of talk on average
+
+
+def feed(conduct, pairs, keys, *, start=NOON, every=10, talk=PITCH, seed=1):
+    """Feed calls; the number of the first call at which anything refuses them."""
+    random, refused = Random(seed), None
+    for turn, (display, callee) in enumerate(pairs, 1):
+        at = int(start + every * turn)
+        standing = [conduct.finding(key, at) for key in keys]
+        if refused is None and any(one and one.state is State.POOLED for one in standing):
+            refused = turn
+        conduct.observe(Observation(at=at, keys=keys, display=display, callee=callee))
+        if talk is not None and refused is None:
+            answered = random.random() < talk[0]
+            seconds = round(random.expovariate(1 / talk[1])) if answered else 0
+            over = conduct.met(display, callee, answered=answered, seconds=seconds)
+            for key in keys:
+                conduct.ended(key, at, over)
+    return refused
+
+
+def listed(seed, held, count):
+    """Calls of a pool: each callee once, shown a number of the own city where there is one."""
+    random = Random(seed)
+    by_code = {}
+    for code, display in held:
+        by_code.setdefault(code, []).append(display)
+    made = []
+    for _ in range(count):
+        code = random.choice(list(by_code))
+        made.append((random.choice(by_code[code]), somebody(random, code)))
+    return made
+
+
+def after_a_pool(keys=FOUND, *, size=300, count=600, seed=1):
+    """A detector that found a pool, with the pool's numbers and calls."""
+    conduct = Detector()
+    held = numbers(Random(f"held/{seed}"), size)
+    made = listed(f"calls/{seed}", held, count)
+    assert feed(conduct, made, keys) is not None
+    return conduct, [display for _, display in held], made
+
+
+def held(conduct, tns, subject, at=NOON + DAY):
+    conduct.held([(tn, subject) for tn in tns], at)
+
+
+# Honest kinds first.
+
+
+def test_a_newcomer_with_a_few_recycled_numbers_is_left_alone():
+    conduct, tns, _ = after_a_pool()
+    held(conduct, tns[:19], "s-2")
+    assert conduct.finding(NEXT[1], NOON + DAY) is None
+
+
+def test_many_recycled_numbers_that_are_less_than_half_label_at_most():
+    conduct, tns, _ = after_a_pool()
+    held(conduct, tns[:60], "s-2")
+    found = conduct.finding(NEXT[1], NOON + DAY)
+    assert (found.state, found.lowers, found.measure) == (State.SUSPECTED, False, Measure.LINKAGE)
+
+
+def test_each_of_many_holders_of_single_recycled_numbers_is_left_alone():
+    conduct, tns, _ = after_a_pool()
+    conduct.held([(tn, f"person-{index}") for index, tn in enumerate(tns)], NOON + DAY)
+    assert not [one for one in conduct.standing(NOON + DAY) if one.key not in FOUND]
+
+
+def business(seed, size=60, contacts=400):
+    """An honest business of many cities, and its calls: most go to customers of its own."""
+    random = Random(seed)
+    own = numbers(random, size)
+    known = [somebody(random, code) for code, _ in own for _ in range(contacts // size)]
+    while True:
+        yield random.choice(own)[1], random.choice(known)
+
+
+def some(calls, count):
+    return [next(calls) for _ in range(count)]
+
+
+def test_a_well_known_business_that_takes_over_the_numbers_is_labelled_at_most():
+    conduct, tns, _ = after_a_pool()
+    fresh = Detector()
+    mine = business(5)
+    feed(fresh, some(mine, 600), NEXT, talk=TALK)
+    for saved in conduct.take_marks():
+        fresh.restore([], [saved.content])
+    held(fresh, tns, "s-2", NOON + 7_000)
+    found = fresh.finding(NEXT[1], NOON + 7_000)
+    assert (found.state, found.lowers) == (State.SUSPECTED, False)
+
+
+@pytest.mark.parametrize("talk", [TALK, None])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_business_of_the_same_cities_shares_some_callees_and_is_left_alone(seed, talk):
+    conduct, _, made = after_a_pool()
+    random = Random(seed)
+    callees = [callee for _, callee in made]
+    own = numbers(random, 60)
+    pairs = [
+        (
+            random.choice(own)[1],
+            random.choice(callees) if random.random() < 0.08 else somebody(random),
+        )
+        for _ in range(800)
+    ]
+    assert feed(conduct, pairs, NEXT, start=NOON + DAY, talk=talk or TALK) is None
+    assert all(
+        one.measure is not Measure.LINKAGE
+        for one in conduct.standing(NOON + DAY + 8_000)
+        if one.key in NEXT
+    )
+
+
+def test_where_everybody_calls_the_same_people_the_mark_tells_nothing():
+    """A small town: most of it was called by the pool, and all businesses of the town call it."""
+    conduct, _, made = after_a_pool()
+    town = [callee for _, callee in made][:300]
+    random = Random("town")
+    for turn in range(40):
+        keys = (Key(KeyKind.ACCESS, f"shop-{turn}"), Key(KeyKind.SUBJECT, f"shop-{turn}"))
+        mine = number("28", 900_000 + turn)
+        pairs = [
+            (mine, random.choice(town) if random.random() < 0.4 else somebody(random))
+            for _ in range(40)
+        ]
+        assert feed(conduct, pairs, keys, start=NOON + DAY + turn * 900, talk=TALK) is None
+
+
+def test_who_calls_a_few_marked_people_again_and_again_is_left_alone():
+    conduct, _, made = after_a_pool()
+    friends = [callee for _, callee in made[:12]]
+    random = Random(8)
+    pairs = [(number("28", 77), random.choice(friends)) for _ in range(400)]
+    assert feed(conduct, pairs, NEXT, start=NOON + DAY, every=400, talk=TALK) is None
+
+
+# Who was found.
+
+
+def test_half_of_the_numbers_registered_to_another_are_refused_at_the_first_call():
+    conduct, tns, _ = after_a_pool()
+    held(conduct, tns, "s-2")
+    found = conduct.finding(NEXT[1], NOON + DAY)
+    assert (found.state, found.measure) == (State.POOLED, Measure.LINKAGE)
+    assert found.figures["numbers of a found caller"] > 200
+    assert found.case
+    assert feed(conduct, listed(3, [(CODES[0], tns[0])], 3), NEXT, start=NOON + DAY) == 1
+
+
+def test_numbers_that_were_held_and_never_shown_are_marked_too():
+    conduct, tns, _ = after_a_pool(size=200, count=300)
+    spare = [number("28", 700_000 + index) for index in range(400)]
+    conduct.mark_held("s-1", [*tns, *spare])
+    held(conduct, spare[:320], "s-2")
+    assert conduct.finding(NEXT[1], NOON + DAY).state is State.POOLED
+
+
+def test_they_count_on_as_they_are_registered_one_by_one():
+    conduct, tns, _ = after_a_pool()
+    first = None
+    for index, tn in enumerate(tns, 1):
+        held(conduct, [tn], "s-2")
+        found = conduct.finding(NEXT[1], NOON + DAY)
+        if found is not None and found.state is State.POOLED:
+            first = index
+            break
+    assert 20 <= first <= 160
+
+
+def test_what_is_given_back_links_nobody_any_more():
+    conduct, tns, _ = after_a_pool()
+    held(conduct, tns, "s-2")
+    held(conduct, tns, "")
+    conduct.expire(NOON + 3 * DAY)
+    assert conduct.finding(NEXT[1], NOON + 3 * DAY) is None
+
+
+def test_after_thirty_days_nothing_is_marked():
+    conduct, tns, _ = after_a_pool()
+    conduct.expire(NOON + 31 * DAY)
+    assert not conduct.marked
+    held(conduct, tns, "s-2", NOON + 31 * DAY)
+    assert conduct.finding(NEXT[1], NOON + 31 * DAY) is None
+
+
+def test_numbers_displayed_by_another_signer_are_known_again():
+    conduct, _, made = after_a_pool(SIGNER, size=100, count=800)
+    random = Random(11)
+    pairs = [(display, somebody(random)) for display, _ in made]
+    refused = feed(conduct, pairs, OTHER_SIGNER, start=NOON + DAY, talk=None)
+    assert refused is not None
+    assert refused <= 200
+
+
+@pytest.mark.parametrize(("talk", "within"), [(PITCH, 60), (None, 100)])
+@pytest.mark.parametrize("share", [1.0, 0.75])
+def test_the_same_callees_are_refused_again(talk, within, share):
+    conduct, _, made = after_a_pool()
+    random = Random(12)
+    fresh = numbers(Random("fresh"), 300)
+    callees = [callee for _, callee in made]
+    random.shuffle(callees)
+    pairs = [
+        (random.choice(fresh)[1], callee if random.random() < share else somebody(random))
+        for callee in callees
+    ]
+    refused = feed(conduct, pairs, NEXT, start=NOON + DAY, talk=talk)
+    assert refused is not None
+    assert refused <= within
+
+
+def test_marks_outlast_a_restart_and_reach_other_nodes():
+    conduct, tns, _ = after_a_pool()
+    saved = [one.content for one in conduct.take_marks()]
+    again = Detector()
+    assert again.restore([], saved) == 0
+    held(again, tns, "s-2")
+    assert again.finding(NEXT[1], NOON + DAY).state is State.POOLED
+
+    here, there = Detector(fleet=True, boot=1), Detector(fleet=True, boot=2)
+    pool = numbers(Random("held/1"), 300)
+    feed(here, listed("calls/1", pool, 600), FOUND)
+    here.take_marks()
+    while (delta := here.take_delta()) is not None:
+        there.merge("here", delta)
+    held(there, tns, "s-2")
+    assert there.finding(NEXT[1], NOON + DAY).state is State.POOLED
+
+
+def test_who_is_cleared_marks_nobody_and_is_marked_by_nothing_older():
+    conduct, tns, _ = after_a_pool()
+    held(conduct, tns, "s-2")
+    assert conduct.finding(NEXT[1], NOON + DAY) is not None
+    conduct.cleared(NEXT[1], NOON + DAY)
+    conduct.expire(NOON + DAY + 60)
+    assert conduct.finding(NEXT[1], NOON + DAY + 60) is None
+
+    conduct, tns, _ = after_a_pool()
+    held(conduct, tns, "s-2")
+    for key in FOUND:
+        conduct.cleared(key, NOON + DAY)
+    assert not conduct.marked
+    assert conduct.finding(NEXT[1], NOON + DAY) is None
+
+
+def test_marks_are_bounded():
+    conduct = Detector()
+    linkage = conduct._findings.outside.linkage
+    random = Random(3)
+    for index in range(400):
+        fresh = [random.getrandbits(32) for _ in range(3_000)]
+        linkage.mark(Key(KeyKind.SUBJECT, f"s-{index}"), NOON + index, fresh, fresh)
+    assert all(len(mark.numbers) <= 1_024 for mark in linkage.marks.values())
+    assert sum(len(mark.numbers) for mark in linkage.marks.values()) <= 132_000
+    assert sum(len(mark.callees) for mark in linkage.marks.values()) <= 132_000
+    assert len(linkage.written(Key(KeyKind.SUBJECT, "s-399")).numbers) <= 4 * 1_024
+
+
+# Many straw men of one reseller.
+
+RESELLER = Key(KeyKind.RESELLER, "r-1")
+
+
+def straw_men(seed, count, *, matched=True, size=2_000, accesses=20):
+    random = Random(seed)
+    pool = numbers(random, size)
+    by_code = {}
+    for index, (code, display) in enumerate(pool):
+        by_code.setdefault(code, []).append((display, index % accesses))
+    everyone = [one for many in by_code.values() for one in many]
+    for _ in range(count):
+        code = random.choice(list(by_code))
+        display, seat = random.choice(by_code[code] if matched else everyone)
+        keys = (Key(KeyKind.ACCESS, f"a-{seat}"), Key(KeyKind.SUBJECT, f"s-{seat}"), RESELLER)
+        yield keys, display, somebody(random, code)
+
+
+def let_through(conduct, calls, talk):
+    """The share of calls that are let through, by what signing asks."""
+    random, passed, total = Random("talk"), 0, 0
+    for turn, (keys, display, callee) in enumerate(calls):
+        at = NOON + 10 * turn
+        found = against(keys, conduct, None, at, None, None)
+        total += 1
+        conduct.observe(Observation(at=at, keys=keys, display=display, callee=callee))
+        if found is None or found.state is not State.POOLED:
+            passed += 1
+            if talk is not None:
+                answered = random.random() < talk[0]
+                seconds = round(random.expovariate(1 / talk[1])) if answered else 0
+                over = conduct.met(display, callee, answered=answered, seconds=seconds)
+                for key in keys:
+                    conduct.ended(key, at, over)
+    return passed / total
+
+
+@pytest.mark.parametrize(("matched", "most"), [(True, 0.10), (False, 0.15)])
+@pytest.mark.parametrize("seed", range(3))
+def test_straw_men_of_one_reseller_are_one_caller(seed, matched, most):
+    share = let_through(Detector(), straw_men(seed, 3_000, matched=matched), PITCH)
+    assert share <= most
+
+
+def test_people_and_offices_of_a_found_reseller_go_on():
+    conduct = Detector()
+    let_through(conduct, straw_men(1, 600), PITCH)
+    assert conduct.finding(RESELLER, NOON + 6_000).state is State.POOLED
+    random = Random(4)
+    for who, lines in (("person", 1), ("office", 6)):
+        keys = (Key(KeyKind.ACCESS, who), Key(KeyKind.SUBJECT, who), RESELLER)
+        own = [number("28", 600_000 + line) for line in range(lines)]
+        known = [somebody(random, "28") for _ in range(40)]
+        calls = [(keys, random.choice(own), random.choice(known)) for _ in range(60)]
+        assert let_through(conduct, calls, TALK) > 0.95

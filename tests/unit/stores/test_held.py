@@ -1,0 +1,108 @@
+"""Who holds a found caller's numbers is read from the registry, commit by commit and anew."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+from streams import NOON, calls, numbers, somebody
+
+from zhenxian.analytics import Detector, Key, KeyKind, State
+from zhenxian.analytics.profile import Care, Profile
+from zhenxian.analytics.thresholds import DAY
+from zhenxian.core.tn import TN, TNRange
+from zhenxian.registry.journal import put
+from zhenxian.registry.model import Holding, Kind, Subject, SubjectKind
+from zhenxian.stores.analytics.held import HeldNumbers, numbers_of, profile_of
+from zhenxian.stores.sqlite.registry import EmbeddedRegistry
+
+FOUND = (Key(KeyKind.ACCESS, "a-1"), Key(KeyKind.SUBJECT, "s-1"))
+NEXT = Key(KeyKind.SUBJECT, "s-2")
+RANGE = TNRange(TN("8675588880000"), TN("8675588880099"))
+
+
+def write(registry, *records):
+    changes = [put(one) for one in records]
+    asyncio.run(registry.write(changes, author="test", reason="test", now=NOON))
+
+
+def holding(tn, subject, **more):
+    return Holding(numbers=TNRange(tn, tn), subject=subject, **more)
+
+
+def found_with(tns, subject="s-1"):
+    """A detector that found the subject by 200 calls that nobody answers."""
+    conduct, random = Detector(), Random(1)
+    pairs = [(random.choice(tns), somebody(random)) for _ in range(200)]
+    for one in calls(FOUND, pairs, every=5):
+        over = conduct.met(one.display, one.callee, answered=False, seconds=0)
+        for key in FOUND:
+            conduct.ended(key, one.at, over)
+        conduct.observe(one)
+    assert conduct.finding(Key(KeyKind.SUBJECT, subject), NOON + 1_000).state is State.POOLED
+    return conduct
+
+
+def test_a_subject_that_gets_the_numbers_is_found_and_one_that_gets_a_few_is_not(tmp_path):
+    registry = EmbeddedRegistry(tmp_path / "registry.db")
+    tns = [tn for _, tn in numbers(Random(2), 80)]
+    write(registry, *(Subject(id=f"s-{index}") for index in (1, 2, 3)))
+    write(registry, *(holding(tn, "s-1") for tn in tns))
+    conduct = found_with(tns)
+    held = HeldNumbers(conduct, registry)
+    asyncio.run(held.look(NOON + 1_000))
+    assert conduct.finding(NEXT, NOON + 1_000) is None
+
+    def to(subject, some):
+        changes = [
+            put(holding(tn, subject), registry.records.get(Kind.HOLDING, tn)[0]) for tn in some
+        ]
+        work = registry.write(changes, author="test", reason="test", now=NOON + 2_000)
+        asyncio.run(work)
+
+    to("s-3", tns[:10])
+    asyncio.run(held.look(NOON + 2_000))
+    assert conduct.finding(Key(KeyKind.SUBJECT, "s-3"), NOON + 2_000) is None
+    to("s-2", tns[10:])
+    asyncio.run(held.look(NOON + 2_000))
+    assert conduct.finding(NEXT, NOON + 2_000).state is State.POOLED
+
+    # After a restart: what was registered since the mark is read once more.
+    again = Detector()
+    again.restore([], [one.content for one in conduct.take_marks()])
+    asyncio.run(HeldNumbers(again, EmbeddedRegistry(tmp_path / "registry.db")).look(NOON + DAY))
+    assert again.finding(NEXT, NOON + DAY).state is State.POOLED
+    registry.close()
+
+
+def test_a_long_range_is_looked_at_up_to_its_bound():
+    assert list(numbers_of(RANGE))[-1] == RANGE.last
+    wide = TNRange(TN("8613000000000"), TN("8613999999999"))
+    assert sum(1 for _ in numbers_of(wide)) == 65_536
+
+
+def test_what_is_registered_chooses_how_much_evidence_is_asked(tmp_path):
+    registry = EmbeddedRegistry(tmp_path / "registry.db")
+    write(
+        registry,
+        Subject(id="bank"),
+        Subject(id="person", kind=SubjectKind.PERSON),
+        Holding(numbers=RANGE, subject="bank", verified_on=NOON - 400 * DAY),
+        *(holding(TN(f"861370000000{index}"), "person") for index in range(5)),
+    )
+    bank = profile_of(registry.records, "bank")
+    assert bank == Profile(
+        person=False, numbers=100, spans=1, verified=NOON - 400 * DAY, resold=False
+    )
+    assert bank.care(NOON) is Care.SOLID
+    assert profile_of(registry.records, "person").care(NOON) is Care.USUAL
+    assert profile_of(registry.records, "nobody").care(NOON) is Care.USUAL
+    many = Profile(person=True, numbers=6, spans=6, verified=0, resold=False)
+    assert many.care(NOON) is Care.DOUBTFUL
+    fresh = Profile(person=False, numbers=60, spans=60, verified=NOON - DAY, resold=True)
+    assert fresh.care(NOON) is Care.DOUBTFUL
+    branches = Profile(
+        person=False, numbers=1_500, spans=1_500, verified=NOON - 900 * DAY, resold=False
+    )
+    assert branches.care(NOON) is Care.USUAL
+    registry.close()
