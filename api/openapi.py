@@ -37,7 +37,7 @@ TAGS: Final = [
         "description": "How the numbers that are shown are used: findings, their figures, ends of"
         " calls, and clearings after objections.",
     },
-    {"name": "Node", "description": "What is decided on one node, by whoever looks after it."},
+    {"name": "Node", "description": "What the operator of a single node sees and decides there."},
     {"name": "Metrics", "description": "Figures of the running service, for Prometheus."},
     {"name": "Health", "description": "Whether the service is alive and ready."},
 ]

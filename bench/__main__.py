@@ -119,7 +119,7 @@ class Plan(Struct, frozen=True):
 
 
 class Tell(NamedTuple):
-    """Who is told how far the measurement is."""
+    """Who is shown how far the measurement is."""
 
     advance: Callable[[], None]
     stage: Callable[[str], None]

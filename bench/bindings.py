@@ -26,13 +26,17 @@ _JSON: Final = "application/json"
 
 
 def measure(
-    count: int, *, core: int, redis: str | None = None, told: Callable[[int], object] | None = None
+    count: int,
+    *,
+    core: int,
+    redis: str | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> float:
     """Bindings a second, one batch after the other.
 
     Args:
         redis: URL of the fleet's Redis, which holds no registry yet; None for a service alone.
-        told: called with how many are made.
+        progress: called with how many are made.
 
     Raises:
         BenchError: the service did not start, or refused something.
@@ -47,10 +51,10 @@ def measure(
             settings.write_text(text, "utf-8")
             service = Service(OURS, port, core=core, command=our_command(settings))
             with service.start(folder / "log", lambda: answers(port, "/readyz", 200)):
-                return _bind(port, count, told or (lambda _: None))
+                return _bind(port, count, progress or (lambda _: None))
 
 
-def _bind(port: int, count: int, told: Callable[[int], object]) -> float:
+def _bind(port: int, count: int, progress: Callable[[int], object]) -> float:
     _ask(port, "PUT", "/v1/subjects/platform?reason=bench", {"kind": "enterprise"})
     last = _X + (count - 1) // PAIRS
     holding = {"subject": "platform", "verification": "verified", "use": "privacy"}
@@ -66,7 +70,7 @@ def _bind(port: int, count: int, told: Callable[[int], object]) -> float:
     for body in bodies:
         answer = _ask(port, "POST", "/v1/bindings/batch?reason=bench", body)
         made += answer["accepted"]
-        told(made)
+        progress(made)
     taken = time.perf_counter() - began
     if made != count or "id" not in _ask(port, "GET", f"/v1/bindings/b{count - 1}", None):
         raise BenchError(f"{made} of {count} bindings were made")

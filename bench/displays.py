@@ -92,10 +92,10 @@ def side(calls: list[Call], keys: Callable[[Call], tuple[Key, ...]]) -> dict[str
             fresh = [parsed(call) for call in part[start : start + AT_ONCE]]
             began = time.process_time()
             for call in fresh:
-                told = keys(call)
-                for key in told:
+                counted = keys(call)
+                for key in counted:
                     late.finding(key, call.at)
-                late.observe(observation(call, told))
+                late.observe(observation(call, counted))
             answered = time.process_time()
             late.count()
             counted = time.process_time()
@@ -163,12 +163,12 @@ def busy(count: int) -> Iterable[Observation]:
 
 def room(make: str, count: int) -> float:
     """Octets that a key takes, Python's overhead included; in a process of its own."""
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-m", "bench.displays", "--room", make, str(count)],
         check=True,
         capture_output=True,
     )
-    return float(told.stdout)
+    return float(printed.stdout)
 
 
 def _room(make: str, count: int) -> float:

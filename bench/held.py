@@ -40,8 +40,8 @@ class Watch:
             took = min(time.perf_counter() - clock - _EVERY, time.process_time() - used)
             self._longest = max(self._longest, took)
 
-    def told(self) -> None:
-        """Tell the longest, and begin anew."""
+    def read(self) -> None:
+        """Write the longest, and begin anew."""
         if not sys.stdin.readline():
             return
         longest, self._longest = self._longest, 0.0
@@ -55,7 +55,7 @@ async def _serve(config: Path) -> None:
     watch = Watch()
     loop = asyncio.get_running_loop()
     watching = loop.create_task(watch.run())
-    loop.add_reader(sys.stdin.fileno(), watch.told)
+    loop.add_reader(sys.stdin.fileno(), watch.read)
     try:
         await serve(settings, bind(settings.server.calls), None)
     finally:

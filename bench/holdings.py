@@ -54,12 +54,12 @@ def rows(begin: int, end: int) -> Iterator[TextIO]:
 
 def lookups(file: Path, count: int) -> dict[str, Any]:
     """See measure_lookups; in a process of its own, so that the memory is the node's part."""
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-m", "bench.holdings", "lookups", str(file), str(count)],
         check=True,
         capture_output=True,
     )
-    found: dict[str, Any] = json.loads(told.stdout)
+    found: dict[str, Any] = json.loads(printed.stdout)
     return found
 
 

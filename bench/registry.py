@@ -117,14 +117,14 @@ def measure(plan: Plan, folder: Path) -> dict[str, Any]:
         embedded, in_fleet = _scale(plan, folder, stage, bar.console.print)
         bound = {}
         done = stage("bindings, embedded", plan.bindings)
-        bound["embedded"] = bindings.measure(plan.bindings, core=cores.server, told=done)
+        bound["embedded"] = bindings.measure(plan.bindings, core=cores.server, progress=done)
         done = stage("bindings, fleet", plan.bindings)
         with (
             tempfile.TemporaryDirectory(dir=folder) as place,
             orders.redis_server(Path(place)) as url,
         ):
             bound["fleet"] = bindings.measure(
-                plan.bindings, core=cores.server, redis=url, told=done
+                plan.bindings, core=cores.server, redis=url, progress=done
             )
         stage("import into a fleet that runs", plan.live_rows)
         live = fleet.measure_live(plan.live_rows, folder)
@@ -174,13 +174,13 @@ def _scale(
     path = folder / "registry.db"
     done = 0
     for count in plan.steps:
-        told = stage(f"importing to {count:,}", count - done)
+        progress = stage(f"importing to {count:,}", count - done)
         # Closed again at once: a process that copies a file loses its locks on it (POSIX).
         with closing(RegistryFile(path, writer=True)) as writer:
             if not done:
                 people = [put(Subject(id=f"s{index}")) for index in range(SUBJECTS)]
                 writer.write(people, author="bench", reason="bench", now=1)
-            speed = _import(writer, done, count, told)
+            speed = _import(writer, done, count, progress)
         done = count
         stage(f"looking up among {count:,}", 1)
         embedded.append(
@@ -201,12 +201,12 @@ def _scale(
 
 
 def _import(
-    writer: RegistryFile, begin: int, end: int, told: Callable[[int], object]
+    writer: RegistryFile, begin: int, end: int, progress: Callable[[int], object]
 ) -> dict[str, float]:
     work = Import(writer, Kind.HOLDING, author="b", reason="b", now=1, mode=Mode.BEST_EFFORT)
     with rows(begin, end) as lines:
         began, used = time.perf_counter(), time.process_time()
-        report = work.run(lines, told)
+        report = work.run(lines, progress)
         taken, used = time.perf_counter() - began, time.process_time() - used
     if report.changed != end - begin:
         raise BenchError(f"{report.rejections} rows refused: {report.rejected[:3]}")

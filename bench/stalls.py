@@ -1,8 +1,8 @@
 """How much administration slows calls: `make bench-stalls`.
 
 Calls come at a moderate rate from a process of their own while one piece of administration after
-the other is done. Told are what a call took, and how long the service's event loop was held at
-most (bench.held), both beside what they are when nothing else is done.
+the other is done. It reports how long calls took, and how long the service's event loop was held
+at most (bench.held), both beside the figures without any administration.
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ def _request(number: int) -> bytes:
     return head.encode() + body
 
 
-async def _call(port: int, rate: float, connections: int, told: Connection) -> None:
-    """Call at that rate until something is said on `told`; then say what calls took."""
+async def _call(port: int, rate: float, connections: int, pipe: Connection) -> None:
+    """Call at that rate until something is said on `pipe`; then say what calls took."""
     took: list[tuple[float, float]] = []  # when it was made, what it took
     begin = time.perf_counter()
     numbers = iter(range(10**9))
@@ -171,17 +171,17 @@ async def _call(port: int, rate: float, connections: int, told: Connection) -> N
             length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
             await reader.readexactly(int(length))
             took.append((sent, time.perf_counter() - sent))
-            if told.poll():
+            if pipe.poll():
                 break
         writer.close()
 
     await asyncio.gather(*(caller() for _ in range(connections)))
-    told.recv()
-    told.send(took)
+    pipe.recv()
+    pipe.send(took)
 
 
-def _calling(port: int, rate: float, connections: int, told: Connection) -> None:
-    asyncio.run(_call(port, rate, connections, told))
+def _calling(port: int, rate: float, connections: int, pipe: Connection) -> None:
+    asyncio.run(_call(port, rate, connections, pipe))
 
 
 def during(

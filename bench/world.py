@@ -45,7 +45,7 @@ class Call(NamedTuple):
 
 
 class World(Struct, frozen=True, dict=True):
-    """Paths and names, as text so that another process can be told."""
+    """Paths and names, as text that another process can be given."""
 
     file: str
     key: str

@@ -37,7 +37,7 @@ def batch(
 ) -> None:
     """Put many bindings, holdings or refusals, some thousands in each request.
 
-    Each refused row is told with its line. For files of more than a few batches there is import.
+    Each refused row is reported with its line. For files of more than a few batches use import.
 
     Example: zhenxian registry batch bindings rides.csv --reason "rides" --mode best-effort
 

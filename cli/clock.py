@@ -18,7 +18,7 @@ app = typer.Typer(
 
 @app.command()
 def show(url: Url = DEFAULT_URL, api_key_file: KeyFile = None, as_json: Json = False) -> None:
-    """Tell a node's time, and what contradicts it.
+    """Show a node's time, and what contradicts it.
 
     Example: zhenxian clock show
     """
@@ -33,9 +33,9 @@ def accept(
     api_key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
-    """Say that a node's clock is right: what is doubted now is doubted no more.
+    """Declare that a node's clock is right, which ends the present doubts.
 
-    Commits that were dated into the future stay as they are, and later ones are dated right.
+    Commits that were dated in the future stay as they are; later ones get the right date.
 
     Example: zhenxian clock accept --reason "was two days behind until now"
     """

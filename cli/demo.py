@@ -99,9 +99,9 @@ def register(app: typer.Typer) -> None:
         ] = False,
         as_json: Json = False,
     ) -> None:
-        """Make a development PKI, start the service, and make calls honest and not.
+        """Make a development PKI, start the service, and make honest and fraudulent calls.
 
-        Prints what became of each call. Exit status 1 when a verdict is not the expected one.
+        Prints the outcome of each call. Exit status 1 when a verdict is not the expected one.
         """
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it

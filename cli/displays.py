@@ -49,7 +49,7 @@ def list_(
     api_key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
-    """Who is found suspected or pooled now.
+    """List the callers and signers that are suspected or pooled now.
 
     Example: zhenxian displays list --state pooled
     """
@@ -167,7 +167,7 @@ def cleared(
     api_key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
-    """What was cleared after objections: whose, when, by whom, why, and what stood against it.
+    """List what was cleared after objections: key, when, by whom, why, and the findings.
 
     Example: zhenxian displays cleared --key access:bank-trunk
     """

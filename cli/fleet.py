@@ -18,17 +18,17 @@ from zhenxian.service.build import node_key, open_fleet
 app = typer.Typer(
     no_args_is_help=True,
     help="Nodes that share one registry on Redis (settings: table fleet).\n\n"
-    "`zhenxian orders status` shows the nodes and what they obey; /readyz of each node says what"
-    " it lacks.",
+    "`zhenxian orders status` shows the nodes and what they obey; /readyz of each node names its"
+    " problems.",
 )
 
 
 @app.command()
 def seed(config: Config = None, as_json: Json = False) -> None:
-    """Give a Redis that holds no registry this node's: the first node of a fleet, or after a loss.
+    """Write this node's registry to a Redis that holds none: for a new fleet, or after a loss.
 
-    Run it on the node that has most. A Redis that holds a registry is left alone; nodes that run
-    go on by themselves.
+    Run it on the node that has the most commits. It does not touch a Redis that holds a registry.
+    Running nodes go on by themselves.
 
     Example: zhenxian fleet seed -c /etc/zhenxian/zhenxian.toml
     """
@@ -76,7 +76,7 @@ def nodes(url: Url = DEFAULT_URL, api_key_file: KeyFile = None, as_json: Json = 
 
 @app.command()
 def node(config: Config = None, as_json: Json = False) -> None:
-    """Tell this node's name and the thumbprint of its key, as an entry of registry.nodes.
+    """Print this node's name and the thumbprint of its key, as an entry of registry.nodes.
 
     Run it on each node once, and put the entries into one file that only operators change: then
     `zhenxian orders status` counts no acknowledgement that another key signed.
@@ -95,17 +95,20 @@ def node(config: Config = None, as_json: Json = False) -> None:
 @app.command()
 def lost(
     acknowledge: Annotated[
-        bool, typer.Option("--acknowledge", help="Let what Redis has be in force on this node.")
+        bool,
+        typer.Option(
+            "--acknowledge", help="Let the records that Redis has take effect on this node."
+        ),
     ] = False,
     reason: Annotated[str, typer.Option(help="Why, for the log.")] = "looked at",
     url: Url = DEFAULT_URL,
     api_key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
-    """Commits that Redis lost and this node had, and what stays as strict as they had left it.
+    """List the commits that Redis lost, and the restrictions that this node keeps of them.
 
-    Each node is asked by itself. Have made again what is to stand, then acknowledge: what is still
-    held is let go. Orders stay until their issuer gives them again.
+    Ask each node. Register again the changes that are to stand, then acknowledge: the node drops
+    the other restrictions. Orders stay until their issuer gives them again.
 
     Example: zhenxian fleet lost --acknowledge --reason "made again, see ticket 7"
     """

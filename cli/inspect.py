@@ -28,14 +28,16 @@ def register(app: typer.Typer) -> None:
                 " PEM or DER; - reads standard input, @FILE a file."
             ),
         ],
-        window: Annotated[int, typer.Option(help="Seconds iat may lie from now.", min=1)] = 60,
+        window: Annotated[
+            int, typer.Option(help="Seconds by which iat may differ from now.", min=1)
+        ] = 60,
         as_json: Json = False,
     ) -> None:
         """Explain any Identity header, certificate, request or key in plain words.
 
-        Each claim, each check that needs no key, what failed and why, with its source. Whether
-        the signature verifies is told by `zhenxian verify`, which fetches the certificate. Of a
-        private key nothing is shown but what its public half tells.
+        It shows each claim, each check that needs no key, and what failed and why, with its source.
+        `zhenxian verify` fetches the certificate and checks the signature. Of a private key only
+        its public half is shown.
         Exit status 1 when something is wrong.
 
         Example: zhenxian inspect @identity.txt; zhenxian inspect @chain.pem

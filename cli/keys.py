@@ -64,7 +64,7 @@ def add(
 
     With --certificate or --distinguished-name a client certificate is added instead, which
     server.tls_client_ca must have issued. From the first such entry on, a certificate that no entry
-    names opens nothing; without any entry every certificate is a proxy.
+    names has no access; without any entry every certificate has the role proxy.
 
     Example: zhenxian key add keys.toml --name sbc-east --role proxy --certificate sbc-east.pem
     """

@@ -85,10 +85,13 @@ def make_key(
 
     The service's file of issuers then has:
 
-    [\[issuer]]
-    name = "regulator"
-    key = "regulator.pub.pem"
-    may = ["subject", "number"]
+      [\[issuer]]
+
+      name = "regulator"
+
+      key = "regulator.pub.pem"
+
+      may = ["subject", "number"]
 
     Example: zhenxian orders key regulator.pem --public regulator.pub.pem
     """

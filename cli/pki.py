@@ -21,18 +21,22 @@ survey.register(app)
 
 @app.command()
 def create(
-    folder: Annotated[Path, typer.Argument(help="Where to put it; made with mode 0700.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Where to put it; the folder is made with mode 0700.")
+    ],
     carrier: Annotated[
         list[str],
-        typer.Option(help='A carrier as SPC=NAME, e.g. 1234="North Telecom"; several times.'),
+        typer.Option(help='A carrier as SPC=NAME, e.g. 1234="North Telecom". May be repeated.'),
     ],
     revoke: Annotated[
         list[str] | None, typer.Option(help="An SPC whose certificate is revoked.")
     ] = None,
-    days: Annotated[int, typer.Option(min=2, max=3650, help="How long all is valid.")] = 90,
+    days: Annotated[
+        int, typer.Option(min=2, max=3650, help="Days for which all of it is valid.")
+    ] = 90,
     as_json: Json = False,
 ) -> None:
-    """Make a root, an intermediate, a revocation list and one SHAKEN certificate a carrier.
+    """Make a root, an intermediate, a revocation list and a SHAKEN certificate for each carrier.
 
     For development and tests only: nobody else trusts it. A complete PKI of the same carriers is
     left as it is.
@@ -73,10 +77,11 @@ def show(
     chain: Annotated[Path, typer.Argument(help="PEM chain, or one certificate in DER.")],
     as_json: Json = False,
 ) -> None:
-    """Explain the certificates of a file and how they keep to the SHAKEN profile.
+    """Explain the certificates of a file, and how they differ from the SHAKEN profile.
 
-    What "violates" the profile, verifying refuses; what "departs from" it is refused under the
-    setting trust.profile = "strict" alone. Exit status 1 when something violates it.
+    Verifying refuses a certificate that "violates" the profile. One that "departs from" it is
+    refused only with the setting trust.profile = "strict". Exit status 1 when something
+    violates it.
     """
     try:
         data = chain.read_bytes()

@@ -63,7 +63,7 @@ def who(
     api_key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
-    """Tell who holds a number and through which resellers; or who did when a call was signed.
+    """Show who holds a number, through which resellers; or who held it when a call was signed.
 
     Example: zhenxian registry who 8675588880001 --at 2026-05-17T09:30:00+08:00
     """
@@ -102,7 +102,7 @@ def trace(
     api_key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
-    """Tell whose an origid is or was, also one that was rotated away, or was a single call's.
+    """Show whose an origid is or was, even if it was rotated since, or was a single call's.
 
     Example: zhenxian registry trace 123e4567-e89b-12d3-a456-426655440000
     """

@@ -36,7 +36,9 @@ Once = Annotated[
     str | None,
     typer.Option("--idempotency-key", help="The same request under one key is done once."),
 ]
-After = Annotated[str, typer.Option(help="Where the page before ended (following).")]
+After = Annotated[
+    str, typer.Option(help="Continue after this key: `following` of the page before.")
+]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="Records of one page.")]
 All = Annotated[bool, typer.Option("--all", help="Every page, not only the first.")]
 

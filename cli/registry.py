@@ -38,7 +38,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help=f"The registry: {WHICH}.\n\n"
     "Commands ask a running service over its management API (--url, and an API key of the role that"
-    " the API asks for). import and export do, too, with --url; without it they work on the"
+    " the API asks for). So do import and export with --url; without it they work on the"
     " registry file of the settings' data folder, and a running service takes an import over with"
     " its next batch of calls.",
 )

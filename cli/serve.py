@@ -39,17 +39,17 @@ def register(app: typer.Typer) -> None:
         config: Config = None,
         listen: Annotated[
             str | None,
-            typer.Option(help="address:port of the calls listener, over server.calls."),
+            typer.Option(help="address:port of the calls listener; overrides server.calls."),
         ] = None,
         workers: Annotated[
-            int | None, typer.Option(help="Worker processes, over server.workers.")
+            int | None, typer.Option(help="Worker processes; overrides server.workers.")
         ] = None,
         sip: Annotated[
             list[str] | None,
             typer.Option(
                 help="Take INVITEs, over sip.originating or sip.terminating: originating=LISTENER"
                 " to sign, terminating=LISTENER to verify, as in originating=127.0.0.1:5070 (UDP"
-                " and TCP) or terminating=udp:127.0.0.1:5071. May be given several times.",
+                " and TCP) or terminating=udp:127.0.0.1:5071. May be repeated.",
             ),
         ] = None,
         until_eof: Annotated[
@@ -61,12 +61,12 @@ def register(app: typer.Typer) -> None:
             ),
         ] = False,
     ) -> None:
-        """Run the service until SIGINT or SIGTERM; calls in flight are finished.
+        """Run the service until SIGINT or SIGTERM; it then finishes the calls in flight.
 
-        Listens on 127.0.0.1:8080 unless told otherwise, and refuses to listen beyond loopback
-        without credentials. Keys, certificates, holdings, the trust list, revocation lists and
-        API keys are taken over when their files have changed and been left alone for a second;
-        at once on SIGHUP. Settings are read at the start only. One service runs on a data folder.
+        It listens on 127.0.0.1:8080 by default, and refuses to listen beyond loopback without
+        credentials. It reads keys, certificates, the trust list, revocation lists and API keys
+        again when their files have changed and then stayed the same for a second, or at once on
+        SIGHUP. It reads settings only at the start. Only one service can run on a data folder.
         """
         server: dict[str, Any] = {}
         if listen is not None:

@@ -62,8 +62,8 @@ def simulate(
         list[str] | None,
         typer.Option(
             metavar="KIND=NUMBER",
-            help=f"Callers of a kind, as often as needed; of {', '.join(KINDS)}. Default: a small"
-            " town with some of most kinds.",
+            help=f"How many callers of a kind; may be repeated. Kinds: {', '.join(KINDS)}. Default:"
+            " a small town with some of most kinds.",
             show_default=False,
         ),
     ] = None,
@@ -87,7 +87,7 @@ def simulate(
         float | None,
         typer.Option(
             min=0.001,
-            help="Instead: simulated seconds in one; keeps rushes and nights.",
+            help="Instead of --rate: simulated seconds in one second; keeps rushes and nights.",
             show_default=False,
         ),
     ] = None,
@@ -98,11 +98,13 @@ def simulate(
     url: Annotated[str, typer.Option(help="Base address of the service that signs.")] = DEFAULT_URL,
     verify_url: Annotated[
         str | None,
-        typer.Option(help="Of the one that verifies. Default: the same.", show_default=False),
+        typer.Option(
+            help="Base address of the one that verifies. Default: --url.", show_default=False
+        ),
     ] = None,
     admin_url: Annotated[
         str | None,
-        typer.Option(help="Of the administration listener. Default: as --url.", show_default=False),
+        typer.Option(help="Its administration listener. Default: --url.", show_default=False),
     ] = None,
     api_key_file: KeyFile = None,
     known: Annotated[
@@ -130,20 +132,21 @@ def simulate(
         ),
     ] = None,
     answers: Annotated[
-        Path | None, typer.Option(help="Write each answer, too (JSON lines).", show_default=False)
+        Path | None,
+        typer.Option(help="Also write each answer to this file (JSON lines).", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Send made-up traffic to a running service, and count its answers.
 
-    Registers who calls over the management API, then signs and verifies one call after another, as
-    a proxy would; replayed and pasted tokens are sent as they are. Prints answers by reason, and
-    by what the callers truly are: the service is never told that.
+    It registers the callers over the management API, then signs and verifies one call after
+    another, as a proxy would; replayed and pasted tokens are sent as they are. It prints answers
+    by reason, and by what the callers truly are, which the service never learns.
 
-    Time is compressed. A token is fresh for a minute, so that iat is now, and a day's calls come
-    within minutes. Measures of calls an hour see the pace of --rate or --speed: robots are not
-    found by them in less than three quarters of an hour, and honest callers look as busy. `make
-    eval` measures those. One service signs for all carriers; a binding of a privacy number is
+    Time is compressed. A token is fresh for a minute, so iat is the present, and a day's calls come
+    within minutes. Measures of calls an hour see the pace of --rate or --speed: they do not find
+    robots in less than three quarters of an hour, and honest callers look as busy. `make eval`
+    measures those. One service signs for all carriers; a binding of a privacy number is
     written before each call that needs one.
 
     For example:

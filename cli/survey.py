@@ -50,23 +50,23 @@ def register(app: typer.Typer) -> None:
         ],
         roots: Annotated[
             Path | None,
-            typer.Option(help="Trusted roots. Without it: the self-signed CAs of the folder."),
+            typer.Option(help="Trusted roots. Default: the self-signed CAs of the folder."),
         ] = None,
         at: Annotated[
             str | None,
-            typer.Option(help="When: 2025-08-18, or 2025-08-18T12:00, in UTC. Without it: now."),
+            typer.Option(help="When: 2025-08-18, or 2025-08-18T12:00, in UTC. Default: now."),
         ] = None,
         lists: Annotated[
             Lists,
             typer.Option(
-                help="none: revocation is not looked at; given: those of --crl; main and all:"
-                " empty stand-in lists, at the address that most certificates point to, or at"
-                " each that occurs, by issuers who may speak for all roots; letter: as main, for"
-                " certificates that name the list's issuer alone."
+                help="none: revocation is not checked; given: the lists of --crl; main and all:"
+                " empty lists stand in, at the address that most certificates point to, or at"
+                " every address that occurs, by issuers who may speak for all roots; letter: as"
+                " main, but only for certificates that name the list's issuer."
             ),
         ] = Lists.ALL,
         crl: Annotated[
-            list[Path] | None, typer.Option(help="A revocation list (PEM or DER); several times.")
+            list[Path] | None, typer.Option(help="A revocation list (PEM or DER). May be repeated.")
         ] = None,
         crl_issuers: Annotated[
             Path | None, typer.Option(help="Who may sign the lists of --crl, as trust.crl_issuers.")
@@ -79,7 +79,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
         as_json: Json = False,
     ) -> None:
-        """Tell how many of a folder's certificates are read and trusted, and what refuses others.
+        """Count the certificates of a folder that are read and trusted, and say why others are not.
 
         CAs that one file lacks are taken from the others. A chain is live when it leads to a
         trusted root and every certificate of it is within its dates.

@@ -43,9 +43,9 @@ class Trust(Section):
     )
     crl_issuers: ListIssuersSetting = Field(
         (),
-        description="Who may sign indirect revocation lists: a PEM bundle or folder, or tables"
-        " with certificates (the same), roots (bundle or folder of the roots below which their"
-        " lists hold) and addresses (URLs of lists that do not tell theirs). With roots, or with a"
+        description="Who may sign indirect revocation lists: a PEM bundle or folder, or tables with"
+        " certificates (the same), roots (bundle or folder of the roots below which their lists"
+        " hold) and addresses (URLs of lists that do not name their own). With roots, or with a"
         " single trusted root, their lists also cover certificates that point to the list's own"
         " address without naming its issuer, and those without any point that an STI-CA issued;"
         " otherwise only certificates that name the list's issuer.",
@@ -54,7 +54,7 @@ class Trust(Section):
         None, description="Folder of revocation lists. Unset: crl in the data folder."
     )
     crl_urls: tuple[str, ...] = Field(
-        (), description="Revocation lists to fetch besides those certificates name."
+        (), description="Revocation lists to fetch besides those that certificates name."
     )
     revocation: Literal["require", "prefer"] = Field(
         "require",

@@ -47,9 +47,9 @@ class Numbers(Section):
     )
     middle: tuple[Middle, ...] = Field(
         (),
-        description="Since when numbers outside of the range for privacy numbers (700 in China) may"
-        " be middle numbers no more: tables with country and until, a date (UTC). Signing refuses"
-        " them from then on, and verifying fails them.",
+        description="From when on numbers outside of the range for privacy numbers (700 in China)"
+        " may no longer be middle numbers: tables with country and until, a date (UTC). Signing"
+        " refuses them from then on, and verifying fails them.",
     )
     sixteen_digits: tuple[Country, ...] = Field(
         (),

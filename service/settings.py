@@ -192,33 +192,36 @@ class Signer(Section):
         " https://cert.example.com. Unset: the calls listener.",
     )
     iat_window: int = Field(
-        60, ge=1, le=3600, description="Seconds iat of a signing request may lie from now."
+        60,
+        ge=1,
+        le=3600,
+        description="Seconds by which iat of a signing request may differ from now.",
     )
     claimed_diversions: Literal["refuse", "C"] = Field(
         "refuse",
-        description="What a call gets that shows a number of another and is only said to be"
-        " forwarded (Diversion, History-Info) from a number that its access holds. refuse: nothing,"
-        " as whoever makes such a call can say so. C: gateway attestation.",
+        description="What a call gets that shows somebody else's number, and is only claimed to be"
+        " forwarded (Diversion, History-Info) from a number that its access holds. refuse: no"
+        " token, since any caller can make that claim. C: gateway attestation.",
     )
     diversions: int = Field(
         8,
         ge=1,
         le=64,
         description="To how many destinations one received call may be diverted with a signature"
-        " (div) while it is fresh: as many phones may ring for one that was called.",
+        " (div) while it is fresh, such as phones that ring together.",
     )
     origid: Literal["access", "call"] = Field(
         "access",
-        description="What a token's origid stands for: the access, so that whoever verifies can"
-        " tell one caller's conduct from another's; or the call, random, as RFC 8588 section 10"
-        " recommends. `zhenxian registry trace` finds the access of either.",
+        description="What a token's origid stands for: the access, so that verifiers can"
+        " distinguish the conduct of callers; or the call, with a random value, as RFC 8588"
+        " section 10 recommends. `zhenxian registry trace` finds the access of either.",
     )
     origid_days: int = Field(
         90,
         ge=1,
         le=3660,
-        description="How long it is remembered whose the origids of calls were, on this node's disk"
-        " (about 105 octets each) and, in a fleet, on Redis (about 250).",
+        description="How many days this service remembers whose the origids of calls were, on this"
+        " node's disk (about 105 octets each) and, in a fleet, on Redis (about 250).",
     )
 
 
@@ -240,16 +243,18 @@ class Verifier(Section):
     """The STI-VS role."""
 
     date_window: int = Field(
-        60, ge=1, le=3600, description="Seconds Date may lie from now (RFC 8224: 60)."
+        60, ge=1, le=3600, description="Seconds by which Date may differ from now (RFC 8224: 60)."
     )
-    iat_window: int = Field(60, ge=1, le=3600, description="Seconds iat may lie from now.")
+    iat_window: int = Field(
+        60, ge=1, le=3600, description="Seconds by which iat may differ from now."
+    )
     diverted_window: int = Field(
         60,
         ge=1,
         le=10_800,
-        description="Seconds iat of the original token of a diverted call may lie before now. More"
-        " than iat_window lets calls be forwarded or transferred later: whoever was called can"
-        " show that call to others for as long (RFC 8946: three hours at most).",
+        description="Seconds by which iat of the original token of a diverted call may lie before"
+        " now. More than iat_window lets calls be forwarded or transferred later, but the called"
+        " party can show that caller to others for as long (RFC 8946: three hours at most).",
     )
     repeat_seconds: float = Field(
         2.0,
@@ -268,13 +273,13 @@ class Verifier(Section):
     unsigned: tuple[Unsigned, ...] = Field(
         (),
         description="What becomes of a call that is not signed: tables with spc or country, and"
-        " action none, label or fail. An spc that holds the number goes before its country;"
-        " whoever is not named: none.",
+        " action none, label or fail. A rule for the spc that holds the number goes before one"
+        " for its country. Without a rule: none.",
     )
     health_numbers: tuple[str, ...] = Field(
         ("9999999999", "7777777777"),
-        description="Numbers that health requests of SBCs carry on both sides. A request without"
-        " Identity header between them is none of the calls that should be signed.",
+        description="Numbers that health requests of SBCs carry on both sides. A request between"
+        " them without Identity header does not count as a call that should be signed.",
     )
 
     @model_validator(mode="after")
@@ -307,7 +312,7 @@ class Registry(Section):
     nodes: Path | None = Field(
         None,
         description="TOML: the nodes and the thumbprints of their keys (`zhenxian fleet node`)."
-        " Unset: a node's key is taken as it comes.",
+        " Unset: any key of a node is accepted.",
     )
     identity_key: Path | None = Field(
         None,
@@ -395,10 +400,12 @@ class Redress(Section):
         608,
         description="SIP answer to a genuine call from a pool of numbers. 608 needs a contact, a"
         " signing key and an https publish_base; without a contact it is 603. 607, which earlier"
-        " releases took, is 603, too: it is the called party's word (RFC 8197).",
+        " releases took, is 603, too: it is the called party's own answer (RFC 8197).",
     )
     organisation: Text | None = Field(
-        None, description="Name of who rejects the call. Set, with a way to reach it: a contact."
+        None,
+        description="Name of the organisation that rejects the call. With it and a way to reach it"
+        " there is a contact.",
     )
     phone: Phone | None = Field(
         None, description="Telephone number of the contact, with + and country code."
@@ -425,20 +432,20 @@ class Displays(Section):
 
     signing: Literal["refuse", "lower", "label", "off"] = Field(
         "refuse",
-        description="What signing does with a caller found pooled: no token, nothing above B,"
-        " only say so, or not look.",
+        description="What signing does with a caller found pooled: no token (refuse), B at most"
+        " (lower), only a label (label), or nothing (off).",
     )
     verifying: Literal["fail", "label", "off"] = Field(
         "fail",
         description="What verifying does with a signer, one SPC and origid, found pooled:"
-        " TN-Validation-Failed with 608, only a label, or not look.",
+        " TN-Validation-Failed with 608 (fail), only a label (label), or nothing (off).",
     )
     carriers: Literal["fail", "label", "off"] = Field(
         "label",
-        description="The same for an SPC that is found over all its origids. Where these change"
-        " with each call, which alone says nothing against anybody, and the calls taken as one"
-        " signer's are a pool's, displays.verifying decides. fail fails every call that carrier"
-        " signs; some honest ones have a pool for a customer.",
+        description="The same for an SPC that is found over all its origids. If these change with"
+        " each call, and all calls together look like one signer's pool, displays.verifying"
+        " decides; changing origids alone count against nobody. fail fails every call that the"
+        " carrier signs, and some honest carriers have a pool for a customer.",
     )
     contact: Text | None = Field(
         None,

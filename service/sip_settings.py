@@ -98,24 +98,24 @@ class Sip(BaseModel):
     digest: Path | None = Field(
         None,
         description="TOML file of users that must authenticate by digest (made by `zhenxian key"
-        " add-sip`). Unset: nobody is asked.",
+        " add-sip`). Unset: no digest is asked for.",
     )
     rate: float = Field(
         0.0,
         ge=0,
         le=1_000_000,
-        description="INVITEs a second from one address beyond which it gets 503; calls for help are"
-        " taken all the same. 0: any number.",
+        description="INVITEs a second from one address beyond which it gets 503; emergency calls"
+        " are always accepted. 0: any number.",
     )
     trunks: tuple[SipTrunk, ...] = Field(
         (),
         description="By which access a call came in: tables with access, and source (an address or"
-        " network), host (of the Request-URI) or both. The first that fits.",
+        " network), host (of the Request-URI) or both. The first that matches counts.",
     )
     access_header: _Token | None = Field(
         None,
         description="A header field whose value names the access, such as X-Trunk; goes before"
-        " trunks. Whatever asks must not let callers set it.",
+        " trunks. The proxy must not let callers set it.",
     )
     access_parameter: Annotated[str, BeforeValidator(_lower), Field(pattern=_WORD)] | None = Field(
         None,
@@ -142,8 +142,8 @@ class Sip(BaseModel):
     )
     refused: Annotated[Literal[403, 608], BeforeValidator(_number)] = Field(
         403,
-        description="Answer to a call that is not signed by policy. 608 where there is a redress"
-        " contact, and 403 where there is none.",
+        description="Answer to a call that policy does not sign. 608 is sent only with a redress"
+        " contact; without one it is 403.",
     )
     go_on: Annotated[Literal[302, 404, 503], BeforeValidator(_number)] = Field(
         302, description="Redirect service: answer where nothing is to be added to the INVITE."
@@ -161,7 +161,7 @@ class Sip(BaseModel):
         ge=0,
         le=30_000,
         description="Redirect service: milliseconds that an INVITE may wait for certificates; then"
-        " it goes on as No-TN-Validation. Calls for help do not wait.",
+        " it goes on as No-TN-Validation. Emergency calls do not wait.",
     )
     max_connections: int = Field(
         256, ge=1, le=100_000, description="Open TCP and TLS connections of a worker process."

@@ -248,7 +248,7 @@ def displays_router(
         summary="Clear a key after an objection",
         operation_id="clear_key",
         responses=problems(
-            c404="Nothing stands against it. Or: conduct is not counted here.",
+            c404="The key is neither suspected nor pooled, or conduct is not counted here.",
             c503="It cannot be put on record; nothing is cleared.",
         ),
     )

@@ -432,7 +432,7 @@ class ProgressAnswer(TypedDict):
 class LostRecord(TypedDict):
     """A record that lost commits changed."""
 
-    kind: str
+    kind: Kind
     key: str
 
 

@@ -55,7 +55,7 @@ def clock_router(
         dependencies=[requires(authenticator, Thing.CLOCK, Action.READ)],
     )
     async def read() -> dict[str, Any]:
-        """Each node has its own, and is asked by itself."""
+        """Each node has its own clock, and answers for itself."""
         return told()
 
     @routes.post(
@@ -65,7 +65,7 @@ def clock_router(
         responses=answered("What contradicts it still.", ClockAnswer),
     )
     async def accepted(principal: Annotated[Principal, accept], reason: Reason) -> dict[str, Any]:
-        """What is doubted now is doubted no more; commits are dated by this clock again."""
+        """Ends the present doubts; commits are dated by this clock again."""
         doubts = registry.clock_doubts()
         await registry.accept_clock()
         for text in doubts:

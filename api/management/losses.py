@@ -50,7 +50,7 @@ def losses_router(
         dependencies=[requires(authenticator, Thing.LOSSES, Action.READ)],
     )
     async def read() -> dict[str, Any]:
-        """Each node has its own, and is asked by itself."""
+        """Each node has its own losses, and answers for itself."""
         return _told(registry.losses)
 
     @routes.delete(
@@ -62,7 +62,7 @@ def losses_router(
     async def acknowledged(
         principal: Annotated[Principal, acknowledge], reason: Reason
     ) -> dict[str, Any]:
-        """From now on what Redis has is in force on this node; orders stay until given again."""
+        """From now on this node follows Redis' records; orders stay until they are given again."""
         losses = await registry.acknowledge_losses()
         if losses.count:
             _logger.warning(

@@ -22,11 +22,13 @@ class Figure(Struct, frozen=True):
     high: float
     of: int
 
-    def told(self, form: str = "{:.3g}") -> str:
+    def text(self, form: str = "{:.3g}") -> str:
         """For a table's cell."""
         if not self.of:
             return "-"
-        value, low, high = (_told(number, form) for number in (self.value, self.low, self.high))
+        value, low, high = (
+            _formatted(number, form) for number in (self.value, self.low, self.high)
+        )
         return f"{value} [{low}, {high}]"
 
     def plain(self) -> dict[str, Any]:
@@ -35,7 +37,7 @@ class Figure(Struct, frozen=True):
         return {k: v if isfinite(v) else None for k, v in rest.items()} | {"of": self.of}
 
 
-def _told(number: float, form: str) -> str:
+def _formatted(number: float, form: str) -> str:
     if isfinite(number):
         return form.format(number)
     return "never" if number == inf else "?"

@@ -66,8 +66,8 @@ def _recall(outcomes: Sequence[Outcome]) -> Figure:
 
 
 def _uses(outcomes: Sequence[Outcome], uses: int) -> Figure:
-    told = [one.uses[uses] for one in outcomes if one.uses.get(uses) is not None]
-    return proportion(sum(map(bool, told)), len(told))
+    known = [one.uses[uses] for one in outcomes if one.uses.get(uses) is not None]
+    return proportion(sum(map(bool, known)), len(known))
 
 
 def _by(outcomes: Sequence[Outcome]) -> str:
@@ -99,9 +99,9 @@ def detection(results: Results) -> Sheet:
         uses = {count: _uses(mine, count) for count in USES}
         failed = sum(one.failed for one in mine) / max(1, sum(one.calls for one in mine))
         sheet.add(
-            label, side, str(len(mine)), recall.told(SHARE), median.told(WHOLE),
-            p95.told(WHOLE), hours.told("{:.1f}"),
-            *(figure.told("{:.2f}") for figure in uses.values()), f"{failed:.2f}", _by(mine),
+            label, side, str(len(mine)), recall.text(SHARE), median.text(WHOLE),
+            p95.text(WHOLE), hours.text("{:.1f}"),
+            *(figure.text("{:.2f}") for figure in uses.values()), f"{failed:.2f}", _by(mine),
             kind=label, side=side, recall=recall, calls_median=median, calls_p95=p95,
             hours_median=hours, calls_failed=failed, measures=_by(mine),
             **{f"at_{count}_calls_a_number": figure for count, figure in uses.items()},
@@ -171,11 +171,11 @@ def honest(name: str, title: str, sides: Sides, unbound: Sides | None = None) ->
             for kind in kinds:
                 for measure, count in (seed[kind].measures if kind in seed else {}).items():
                     measures[measure] = measures.get(measure, 0) + count
-        told = ", ".join(f"{measure} {count}" for measure, count in sorted(measures.items()))
+        listed = ", ".join(f"{measure} {count}" for measure, count in sorted(measures.items()))
         share = proportion(hit, keys)
         sheet.add(
-            label, side, unit.value, f"{keys:,}", str(hit), share.told("{:.5f}"), f"{rate.of:,}",
-            rate.told("{:.2f}"), told,
+            label, side, unit.value, f"{keys:,}", str(hit), share.text("{:.5f}"), f"{rate.of:,}",
+            rate.text("{:.2f}"), listed,
             kind=label, side=side, unit=unit.value, keys=keys, found=hit, share=share,
             per_10_000_calls=rate, measures=measures,
         )  # fmt: skip
@@ -228,8 +228,8 @@ def splits(results: Results) -> Sheet:
                 )
                 under = sum(one.under for one in mine) / max(1, sum(one.calls for one in mine))
                 sheet.add(
-                    kind.value, side, str(over), str(len(mine)), recall.told("{:.2f}"),
-                    keys.told("{:.2f}"), calls.told(WHOLE), f"{under:.2f}",
+                    kind.value, side, str(over), str(len(mine)), recall.text("{:.2f}"),
+                    keys.text("{:.2f}"), calls.text(WHOLE), f"{under:.2f}",
                     kind=kind.value, side=side, over=over, recall=recall, keys=keys,
                     calls_median=calls, calls_under_finding=under,
                 )  # fmt: skip
@@ -252,7 +252,7 @@ def ablation(results: Results) -> Sheet:
                 continue
             recalls = {name: _recall(sides[side].of(kind)) for name, sides in runs.items()}
             sheet.add(
-                kind.value, side, *(figure.told("{:.2f}") for figure in recalls.values()),
+                kind.value, side, *(figure.text("{:.2f}") for figure in recalls.values()),
                 kind=kind.value, side=side, **recalls,
             )  # fmt: skip
     for side in SIDES:
@@ -290,10 +290,10 @@ def parts(results: Results) -> Sheet:
         again = proportion(
             sum(one.registrations_refused for one in mine), sum(one.registrations for one in mine)
         )
-        told = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+        listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
         sheet.add(
-            kind.value, f"{calls:,}", stopped.told(SHARE), told, f"{after:,}" if after else "-",
-            then.told(SHARE), again.told("{:.2f}"),
+            kind.value, f"{calls:,}", stopped.text(SHARE), listed, f"{after:,}" if after else "-",
+            then.text(SHARE), again.text("{:.2f}"),
             kind=kind.value, calls=calls, stopped=stopped, reasons=reasons, after_order=after,
             stopped_after_order=then, registrations_refused=again,
         )  # fmt: skip
@@ -324,10 +324,10 @@ def whole(results: Results) -> Sheet:
                 for outcome in ("refused", "failed", "labelled", "passed")
             }
             reasons = sorted(counts.items(), key=lambda item: -item[1])[:3]
-            told = ", ".join(f"{reason} {count}" for (_, reason), count in reasons)
+            listed = ", ".join(f"{reason} {count}" for (_, reason), count in reasons)
             sheet.add(
                 kind.value, "exempted" if exempted else "not exempted", f"{calls:,}",
-                *(f"{figure.value:.1%}" for figure in by.values()), told,
+                *(f"{figure.value:.1%}" for figure in by.values()), listed,
                 kind=kind.value, exempted=exempted, calls=calls, **by,
             )  # fmt: skip
     return sheet
@@ -391,7 +391,7 @@ def goals(results: Results) -> Sheet:
             recall = _recall(one[side].of(kind))
             if recall.of:
                 goal = f"recall, {kind.value}"
-                row(goal, side, ">= 0.99", recall.told(SHARE), recall.value >= 0.99)
+                row(goal, side, ">= 0.99", recall.text(SHARE), recall.value >= 0.99)
         subjects = _subjects(one, results.unbound, side)
         agents = one[side].counted(Unit.AGENT)
         counted = [
@@ -406,7 +406,7 @@ def goals(results: Results) -> Sheet:
             keys, found, _ = _sum(seeds, kinds)
             share = proportion(found, keys)
             if keys:
-                row(f"honest {label}", side, "<= 0.1 %", share.told("{:.3%}"), share.value <= 0.001)
+                row(f"honest {label}", side, "<= 0.1 %", share.text("{:.3%}"), share.value <= 0.001)
         weighed = _in_country(subjects)
         if weighed is not None:
             row("honest callers found, in a country's shares of kinds", side, "<= 0.1 %",
@@ -415,12 +415,12 @@ def goals(results: Results) -> Sheet:
         if until:
             p95 = quantile(until, 0.95)
             row("national pool of 5,000: calls until found, p95", side, "<= 200",
-                p95.told(WHOLE), p95.value <= 200)  # fmt: skip
+                p95.text(WHOLE), p95.value <= 200)  # fmt: skip
         for kind in plan.WITHIN_A_DAY:
             recall = _recall(one[side].of(kind))
             if recall.of:
                 row(f"{kind.value}: within a day", side, ">= 0.99",
-                    recall.told(SHARE), recall.value >= 0.99)  # fmt: skip
+                    recall.text(SHARE), recall.value >= 0.99)  # fmt: skip
     return sheet
 
 

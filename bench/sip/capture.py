@@ -80,9 +80,9 @@ class Capture:
         time.sleep(0.2)
         self._process.send_signal(signal.SIGINT)
         self._process.wait(20)
-        told = self._log.read_text()
-        if not re.search(r"^0 packets dropped by kernel", told, re.MULTILINE):
-            raise BenchError(f"tcpdump lost packets: {told[-300:]}")
+        report = self._log.read_text()
+        if not re.search(r"^0 packets dropped by kernel", report, re.MULTILINE):
+            raise BenchError(f"tcpdump lost packets: {report[-300:]}")
 
     def seen(self) -> Seen:
         """The calls, after the end."""

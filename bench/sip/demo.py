@@ -13,7 +13,7 @@ from rich.table import Table
 
 from bench.machine import BenchError
 from bench.sip.messages import Message
-from bench.sip.phones import Call, Outcome, Told, verstat
+from bench.sip.phones import Call, LoadResult, Outcome, verstat
 from bench.sip.scenarios import PASSED, Scenario, faults, run, scenarios
 from bench.sip.stage import Line, Stage
 from bench.sip.ways import OURS
@@ -44,8 +44,8 @@ def main(
             good = _show(console, line, list(scenarios(stage)))
             if seconds:
                 began = time.monotonic()
-                told = line.load(Call(name="load"), rate=rate, seconds=seconds)
-                good &= _told(console, told, rate, time.monotonic() - began)
+                result = line.load(Call(name="load"), rate=rate, seconds=seconds)
+                good &= _shown(console, result, rate, time.monotonic() - began)
     except BenchError as error:
         console.print(str(error), style="red", markup=False)
         raise typer.Exit(2) from None
@@ -79,11 +79,11 @@ def _row(outcome: Outcome, invites: list[Message]) -> tuple[str, str, str]:
     return answer, verstat(invites[0]) or "-", shown or "not shown"
 
 
-def _told(console: Console, told: Told, rate: int, seconds: float) -> bool:
-    good = not told.unexpected and told.verdicts == {PASSED: told.calls}
+def _shown(console: Console, result: LoadResult, rate: int, seconds: float) -> bool:
+    good = not result.unexpected and result.verdicts == {PASSED: result.calls}
     console.print(
-        f"{told.calls:,} calls at {rate} a second in {seconds:.0f} s: final answers other than 200:"
-        f" {told.unexpected or 'none'}; verstats at the callee: {told.verdicts}",
+        f"{result.calls:,} calls at {rate} a second in {seconds:.0f} s: final answers other than"
+        f" 200: {result.unexpected or 'none'}; verstats at the callee: {result.verdicts}",
         style="green" if good else "red",
         highlight=False,
     )

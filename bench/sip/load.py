@@ -51,8 +51,8 @@ def sipp(
     if ended.returncode not in (0, 1):
         raise BenchError(f"sipp: {ended.returncode}: {ended.stderr.decode()[-500:]}")
     names, *_, last = (folder / "stat.csv").read_text().splitlines()
-    told = dict(zip(names.split(";"), last.split(";"), strict=False))
-    return count - int(told["SuccessfulCall(C)"])
+    counts = dict(zip(names.split(";"), last.split(";"), strict=False))
+    return count - int(counts["SuccessfulCall(C)"])
 
 
 _REDIRECTED: Final = f"""\

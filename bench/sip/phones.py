@@ -413,7 +413,7 @@ def until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
     return True
 
 
-class Told(Struct, frozen=True):
+class LoadResult(Struct, frozen=True):
     """What came of a load.
 
     Attributes:
@@ -440,7 +440,7 @@ class Load:
         self._folder, self._address, self._proxy, self._callee = folder, address, proxy, callee
         self._rate, self._seconds = rate, seconds
 
-    def run(self, call: Call) -> Told:
+    def run(self, call: Call) -> LoadResult:
         """Make them all, each looked at on both ends."""
         scenario, log = self._folder / f"{call.name}.xml", self._folder / f"{call.name}.log"
         scenario.write_text(call.scenario(), "utf-8")
@@ -449,7 +449,8 @@ class Load:
         command += ["-r", str(self._rate), "-m", str(count), "-l", str(count), "-nostdin"]
         command += ["-timeout", str(self._seconds + CALL_SECONDS), "-trace_msg"]
         command += ["-message_file", str(log), "-p", str(PORT)]
-        with contextlib.suppress(subprocess.TimeoutExpired):  # calls that never end are told below
+        # Calls that never end are counted below.
+        with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, check=False,
                 timeout=self._seconds + CALL_SECONDS + 20, cwd=self._folder,
@@ -465,7 +466,7 @@ class Load:
         unexpected = Counter(first for first in finals.values() if first != "SIP/2.0 200 OK")
         unexpected.update({"": missing} if missing else {})
         verdicts = Counter(verstat(invite) for invite in self._callee.invites(call.name))
-        return Told(count, dict(unexpected), dict(verdicts))
+        return LoadResult(count, dict(unexpected), dict(verdicts))
 
 
 def verstat(invite: Message) -> str:

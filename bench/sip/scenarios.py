@@ -399,8 +399,8 @@ def faults(expected: Expected, outcome: Outcome, invites: list[Message]) -> list
         read = re.search(rb'"attest":"([ABC])"', payload)
         same("attestation", read and read[1].decode(), expected.attest)
     if expected.verstat is None:
-        told = [name for name, value in invite.fields if BANK in value and name != "Identity"]
-        same("fields that tell the number", told, [])
+        shown = [name for name, value in invite.fields if BANK in value and name != "Identity"]
+        same("fields that show the number", shown, [])
     left = sorted({name for name, _ in invite.fields if name.lower() == "x-access"})
     same("fields meant for the proxy alone", left, [])
     return found

@@ -27,7 +27,7 @@ from cryptography import x509
 
 from bench.machine import BenchError, Service, answers, free_port, listens, send
 from bench.sip.middle import MIDDLE_PORT, Middle, Stranger
-from bench.sip.phones import PORT, Call, Callee, Caller, Load, Told, answering
+from bench.sip.phones import PORT, Call, Callee, Caller, Load, LoadResult, answering
 from bench.sip.proxies import DEPLOY, Kamailio, OpenSips, Proxy
 from zhenxian.api.published.certificates import MEDIA_TYPE, PATH, Publisher
 from zhenxian.certs import ca
@@ -324,7 +324,7 @@ class Line:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def load(self, call: Call, *, rate: int, seconds: int) -> Told:
+    def load(self, call: Call, *, rate: int, seconds: int) -> LoadResult:
         """Calls like this one at a steady rate."""
         at = self.at
         load = Load(

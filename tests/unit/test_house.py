@@ -15,9 +15,8 @@ import zhenxian
 PACKAGE = Path(zhenxian.__file__).parent
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted(
-    DOCS.rglob("*.md")
-)
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+PAGES += [*sorted(DOCS.rglob("*.md")), *sorted((ROOT / "deploy").rglob("*.md"))]
 LONGEST = 600  # lines of a file
 MANY = 5  # fields from which on a Struct is made by name
 

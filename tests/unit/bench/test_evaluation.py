@@ -369,14 +369,14 @@ def test_intervals():
     half = proportion(5, 10)
     assert half.value == 0.5
     assert (round(half.low, 3), round(half.high, 3)) == (0.187, 0.813)  # Clopper and Pearson
-    assert proportion(0, 0).told() == "-"
+    assert proportion(0, 0).text() == "-"
     all_found = proportion(300, 300)
     assert 0.98 < all_found.low < 0.99
     assert all_found.high == 1
     median = quantile([*range(1, 60), inf], 0.5)
     assert median.low < median.value < median.high < inf
     assert quantile([1.0, inf, inf], 0.95).value == inf
-    assert "never" in quantile([1.0, inf, inf], 0.95).told()
+    assert "never" in quantile([1.0, inf, inf], 0.95).text()
     none = per_ten_thousand([0, 0], [5_000, 5_000])
     assert none.value == 0
     assert 3 < none.high < 4  # 3.7 of 10,000: nothing was seen in that many
