@@ -69,6 +69,7 @@ class Counting:
         self._number = self.hashing.number
         self._callee = self.hashing.number_once
         self._text = self.hashing.text
+        self._knows_past = Measure.OWN_PAST in policy.measures
         self._shown_by = ShownBy()
         self._counted_marks = RecentSet(_MAX_MARKS)
         self._dialled = RecentSet(_MAX_DIALLED, policy.redial)
@@ -276,7 +277,7 @@ class Counting:
             counts.follow()
             if not (counts.agent or counts.reseller):
                 self._tied(key, counts)
-                if counts.past is None and counts.ring:
+                if counts.past is None and counts.ring and self._knows_past:
                     counts.past = Past(counts.last)
             if counts.contacts is None and counts.ring:
                 self._complaints.shows(counts.shown, key)

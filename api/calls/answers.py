@@ -131,10 +131,11 @@ class RequestErrorMembers(TypedDict, total=False):
 class SigningRejection(TypedDict):
     """How a proxy answers a call whose signing is refused by policy."""
 
-    code: Annotated[int, _one_of("SigningRejectionCode", 403, 607, 608)]
+    code: Annotated[int, _one_of("SigningRejectionCode", 403, 480, 607, 608)]
     phrase: Annotated[str, Meta(description="SIP reason phrase.")]
     reasonHeader: Annotated[str, Meta(description="Reason header value.")]
     callInfo: NotRequired[Annotated[str, Meta(description="Call-Info header value, RFC 8688.")]]
+    retryAfter: NotRequired[Annotated[int, Meta(description="Retry-After header value, seconds.")]]
 
 
 class AtisError(TypedDict):

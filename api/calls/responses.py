@@ -126,6 +126,8 @@ def denied(
     }
     if found.call_info is not None:
         members["sipResponse"]["callInfo"] = found.call_info
+    if found.retry_after is not None:
+        members["sipResponse"]["retryAfter"] = found.retry_after
     if explain and decision.finding is not None:
         members["finding"] = finding_told(decision.finding, contact)
     return _encode(members)
