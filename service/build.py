@@ -57,6 +57,7 @@ from zhenxian.certs.fetch import FetchLimits, HttpFetcher
 from zhenxian.certs.repository import CertificateRepository, RepositoryLimits
 from zhenxian.certs.x5u import X5uPolicy
 from zhenxian.core.errors import ConfigError, StoreUnavailableError, ZhenxianError
+from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason
 from zhenxian.core.tn import TN
 from zhenxian.passport.es256 import Choice, use
@@ -145,16 +146,7 @@ def build(
     node = node_key(settings)
     identity_key = identity_key_of(settings)
     fleet = _fleet(settings)
-    guard = (
-        ClockGuard(kept=data / CLOCK_FILE)
-        if clock is time.time
-        else ClockGuard(clock, clock, lambda: None)
-    )
-    registry = (
-        EmbeddedRegistry(data / REGISTRY_FILE, node, guard=guard)
-        if fleet is None
-        else _fleet_registry(settings, fleet, issuers, guard)
-    )
+    registry = _open_registry(settings, node, fleet, issuers, clock)
     keep_person_limits(data / REGISTRY_FILE, settings.registry.numbers_a_person)
     reading = reading_of(settings, plan, lambda tn: _special(tn, plan, registry))
     replays = (
@@ -176,37 +168,12 @@ def build(
     redress = redress_of(settings, credential, clock)
 
     # What certificates are judged by
-    x5u = X5uPolicy(
-        allow_http_loopback=settings.fetch.allow_http_loopback,
-        repositories=settings.fetch.repositories,
-    )
-    fetcher = HttpFetcher(
-        policy=x5u,
-        limits=FetchLimits(total_seconds=settings.fetch.seconds),
-        ca_file=settings.fetch.ca_file,
-    )
-    repository = CertificateRepository(
-        fetcher,
-        policy=x5u,
-        clock=lambda: int(clock()),
-        limits=RepositoryLimits(entries=settings.fetch.chains),
-        stale_seconds=settings.fetch.stale_seconds,
-        failure_seconds=settings.fetch.failure_seconds,
-    )
+    x5u, fetcher, repository = _repository(settings, clock)
     trust = TrustKeeper(settings, fetcher, reported, metrics.lists)
     lists = LearntLists(trust.crls, lambda: trust.current, clock, trust.refresh)
 
     verifier = Verifier(
-        ScreenPolicy(
-            date_window=settings.verifier.date_window,
-            iat_window=settings.verifier.iat_window,
-            types=frozenset(
-                None if name == "baseline" else name for name in settings.verifier.types
-            ),
-            x5u=x5u,
-            reading=reading,
-            diverted_window=settings.verifier.diverted_window,
-        ),
+        _screen_policy(settings, x5u, reading),
         repository,
         trust.current,
         seen,
@@ -249,17 +216,8 @@ def build(
         around=_around(registry, keeper),
         clock=clock,
     )
-    dialect = settings.server.dialect
     calls = Calls(
-        CallPolicy(
-            dialect=None if dialect == "auto" else Dialect(dialect),
-            max_body=settings.server.max_body,
-            max_waiting=settings.server.max_waiting,
-            explain=settings.server.explain,
-            reading=reading,
-            as_608=settings.sip.refused == 608,
-            contact=contact_of(settings),
-        ),
+        _call_policy(settings, reading),
         pipeline,
         authenticator,
         redress.rejection,
@@ -301,6 +259,71 @@ def build(
     )
     publish(service)
     return service
+
+
+def _open_registry(
+    settings: Settings,
+    node: NodeKey,
+    fleet: FleetOptions | None,
+    issuers: Mapping[str, Issuer],
+    clock: Callable[[], float],
+) -> EmbeddedRegistry | FleetRegistry:
+    guard = (
+        ClockGuard(kept=settings.data / CLOCK_FILE)
+        if clock is time.time
+        else ClockGuard(clock, clock, lambda: None)
+    )
+    if fleet is not None:
+        return _fleet_registry(settings, fleet, issuers, guard)
+    return EmbeddedRegistry(settings.data / REGISTRY_FILE, node, guard=guard)
+
+
+def _repository(
+    settings: Settings, clock: Callable[[], float]
+) -> tuple[X5uPolicy, HttpFetcher, CertificateRepository]:
+    """Where certificates may come from, what fetches them, and what remembers them."""
+    x5u = X5uPolicy(
+        allow_http_loopback=settings.fetch.allow_http_loopback,
+        repositories=settings.fetch.repositories,
+    )
+    fetcher = HttpFetcher(
+        policy=x5u,
+        limits=FetchLimits(total_seconds=settings.fetch.seconds),
+        ca_file=settings.fetch.ca_file,
+    )
+    repository = CertificateRepository(
+        fetcher,
+        policy=x5u,
+        clock=lambda: int(clock()),
+        limits=RepositoryLimits(entries=settings.fetch.chains),
+        stale_seconds=settings.fetch.stale_seconds,
+        failure_seconds=settings.fetch.failure_seconds,
+    )
+    return x5u, fetcher, repository
+
+
+def _screen_policy(settings: Settings, x5u: X5uPolicy, reading: Reading) -> ScreenPolicy:
+    return ScreenPolicy(
+        date_window=settings.verifier.date_window,
+        iat_window=settings.verifier.iat_window,
+        types=frozenset(None if name == "baseline" else name for name in settings.verifier.types),
+        x5u=x5u,
+        reading=reading,
+        diverted_window=settings.verifier.diverted_window,
+    )
+
+
+def _call_policy(settings: Settings, reading: Reading) -> CallPolicy:
+    dialect = settings.server.dialect
+    return CallPolicy(
+        dialect=None if dialect == "auto" else Dialect(dialect),
+        max_body=settings.server.max_body,
+        max_waiting=settings.server.max_waiting,
+        explain=settings.server.explain,
+        reading=reading,
+        as_608=settings.sip.refused == 608,
+        contact=contact_of(settings),
+    )
 
 
 def _special(tn: TN, plan: Plan, registry: Registry) -> bool:

@@ -24,7 +24,7 @@ from msgspec import Meta, Struct
 from starlette.requests import ClientDisconnect
 
 from zhenxian.core.errors import ParseError
-from zhenxian.core.reasons import Verstat
+from zhenxian.core.reasons import Reason, Verstat
 from zhenxian.passport.ppt.shaken import Attestation
 from zhenxian.sip.access import AccessRules
 from zhenxian.sip.advice import Action, Advice
@@ -77,7 +77,14 @@ class AdviceAnswer(TypedDict):
     """What to do with an INVITE."""
 
     action: Annotated[Literal["continue", "reject"], Meta(title="AdviceAction")]
-    reason: Annotated[str, Meta(description="A member of the table of reasons.")]
+    reason: Annotated[
+        str,
+        Meta(
+            title="AdviceReason",
+            description="A member of the table of reasons.",
+            extra_json_schema={"enum": [one.code for one in Reason]},
+        ),
+    ]
     text: Annotated[str, Meta(description="It, as a sentence.")]
     remove: Annotated[
         list[str], Meta(description="Header fields to remove from the INVITE before any is added.")
