@@ -106,7 +106,7 @@ class Replay:
     """Takes rows in order of time.
 
     Attributes:
-        tallies: by key, in the order in which they were first seen. untold: keys beyond MAX_KEYS.
+        tallies: by key, in the order in which they were first seen. beyond: calls of keys beyond MAX_KEYS.
         late: rows that came before the one before them.
     """
 
@@ -123,7 +123,7 @@ class Replay:
             held_by: the numbers that a subject holds, each with the subject.
         """
         self.tallies: dict[Key, Tally] = {}
-        self.untold = 0
+        self.beyond = 0
         self.late = 0
         self._detector = detector
         self._registry = registry
@@ -163,11 +163,11 @@ class Replay:
     def _signing(self, row: Row, at: int) -> None:
         keys, caller = self._callers(row), row.caller
         binding = self._binding(row, keys) if caller is not None else None
-        told = keys
+        judged = keys
         if binding is not None and caller is not None:
-            told = (*keys, agent(binding.platform, caller))
+            judged = (*keys, agent(binding.platform, caller))
         finding, clear = self._detector.finding, True
-        for key in told:
+        for key in judged:
             if finding(key, at) is not None:
                 clear = False
         found = None
@@ -175,19 +175,19 @@ class Replay:
             call = self._call(row)
             found = against(keys, self._detector, self._registry, at, binding, caller, call=call)
         if found is None:
-            for key in told:
+            for key in judged:
                 self._tally(key, SIGNING).calls += 1
         else:
             pooled = found.state is State.POOLED
             refuses = pooled or over_cap(found, self._detector, at)
             lowers = pooled or found.lowers
-            for key in told:
+            for key in judged:
                 self._tally(key, SIGNING).add(found, refuses=refuses, lowers=lowers)
         bound = binding is not None
         self._detector.observe(
             Observation(
                 at=at,
-                keys=told,
+                keys=judged,
                 display=row.orig,
                 callee=row.dest,
                 bound=bound,
@@ -270,7 +270,7 @@ class Replay:
                 self._detector.held(self._held_by(found.subject), int(self._last))
         return self._accesses[name]
 
-    # -- what is told of calls
+    # -- what is reported of calls
 
     def _ending(self, row: Row, at: int, keys: tuple[Key, ...]) -> None:
         answered = row.answered
@@ -301,7 +301,7 @@ class Replay:
             if len(self.tallies) < MAX_KEYS:
                 self.tallies[key] = found
             else:
-                self.untold += 1
+                self.beyond += 1
         return found
 
     def lines(self) -> Iterator[dict[str, Any]]:
@@ -323,7 +323,7 @@ class Replay:
         if tally.found is not None:
             return english(tally.found)
         picture = self._detector.picture(key, int(self._last))
-        untold: list[str] = []
+        lacking: list[str] = []
         for one in picture.measures:
-            untold += [text for text in one.would_tell if text not in untold]
-        return f"cannot tell; would tell: {', and '.join(untold)}" if untold else ""
+            lacking += [text for text in one.would_tell if text not in lacking]
+        return f"cannot tell; would tell: {', and '.join(lacking)}" if lacking else ""

@@ -88,8 +88,8 @@ def replay(
     told.finish()
     if told.late:
         errors.print(f"{told.late:,} rows were earlier than the row before them")
-    if told.untold:
-        errors.print(f"{told.untold:,} calls were of keys beyond the number that is kept")
+    if told.beyond:
+        errors.print(f"{told.beyond:,} calls were of keys beyond the number that is kept")
     if as_json:
         for line in told.lines():
             print(msgspec.json.encode(line).decode())

@@ -164,7 +164,7 @@ def test_keys_are_bounded(monkeypatch):
         told.add(Row(NOON + index, number("28", 1), number("28", 2), access=f"a-{index}"))
     told.finish()
     assert len(list(told.lines())) == 5
-    assert told.untold == 4
+    assert told.beyond == 4
 
 
 def test_rows_out_of_order_are_told():
@@ -191,7 +191,7 @@ def test_memory_is_bounded_whatever_the_rows_say(monkeypatch):
             )
         )  # fmt: skip
     assert len(told.tallies) == 500
-    assert told.untold > 8_000  # two keys for each row that was verified
+    assert told.beyond > 8_000  # two keys for each row that was verified
     assert len(told._ends) == 300
     assert len(detector) <= 400
     told.finish()
