@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import time
+from typing import get_args, get_origin
 
 import msgspec
 import pytest
@@ -177,9 +178,9 @@ def test_every_body_is_read_by_the_same_reader(desk):
 def _bodies(route):
     yield from BROKEN
     model = route.body_field.field_info.annotation if route.body_field is not None else None
-    many = not isinstance(model, type)
-    if many and model is not None:
-        (model,) = model.__args__
+    many = get_origin(model) is list
+    if not isinstance(model, type) and model is not None:
+        model = get_args(model)[0]  # of a list, or of one or a list of them
     if model is None or not issubclass(model, BaseModel):
         return
     examples = {"since": 1, "until": 2, "verified_on": 1, "spcs": ["1"], "sims": [], "former": []}

@@ -72,7 +72,7 @@ def test_no_seed_both_chooses_thresholds_and_judges_them():
 def test_what_is_observed_says_nothing_of_kind_operator_or_seed(drawn):
     calls, truth = drawn
     assert set(Observation.__struct_fields__) == {
-        "at", "keys", "display", "callee", "origid", "bound", "mark", "hidden_caller",
+        "at", "keys", "display", "callee", "origid", "bound", "mark", "hidden_caller", "vouched",
     }  # fmt: skip
     names = {call.access for call in calls} | {call.subject for call in calls}
     names |= {call.spc for call in calls} | {f"{call.spc}/{call.origid}" for call in calls}
