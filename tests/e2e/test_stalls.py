@@ -191,7 +191,7 @@ def test_who_comes_when_too_many_wait_is_told_to_come_again(serve, dialect, form
             for ask in (lambda: client.get("/readyz"), put):
                 # A machine that is slow for one request is so for these, too.
                 assert min(_took(ask) for _ in range(10)) < max(1.0, 50 * idle)
-        assert flood.served
+            until(lambda: flood.served and flood.turned_away, 30)
         text = client.get("/metrics").text
     assert 'reason="OVERLOADED"' in text
     answer = flood.turned_away[0].lower()

@@ -35,7 +35,8 @@ def zhenxian(service):
 
 def test_help_names_the_members_and_instants_may_be_dates(zhenxian):
     told = " ".join(zhenxian("put", "--help").split())
-    assert "exemptions: kind* (access|subject|signer|spc|agent), target*, reason*, since*," in told
+    kinds = "access|subject|signer|spc|agent|reseller"
+    assert f"exemptions: kind* ({kinds}), target*, reason*, since*, until*," in told
     assert "document_number" in told
     dates = ("since=2026-01-02T03:04:05+08:00", "until=2099-01-01T00:00:00Z")
     made = zhenxian.json("put", "refusals", NUMBER, *dates, *WHY)
