@@ -225,11 +225,8 @@ def _mky(value: object) -> tuple[MediaKey, ...]:
     return tuple(keys)
 
 
-@lru_cache(maxsize=1024)
 def parse_header(data: bytes) -> Header:
     """Read the JOSE header of a PASSporT (RFC 8225 section 4).
-
-    The same signer sends the same header on every call, so results are remembered.
 
     Raises:
         ParseError: TYP_UNSUPPORTED, ALG_UNSUPPORTED, CRIT_UNSUPPORTED (437),
@@ -260,6 +257,8 @@ def parse_header(data: bytes) -> Header:
 
 def parse_header_segment(segment: bytes) -> Header:
     """Read the header from its base64url segment; remembered, unless it is long.
+
+    The same signer sends the same header on every call.
 
     Raises:
         ParseError: TOKEN_BASE64, and as parse_header.

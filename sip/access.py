@@ -47,12 +47,14 @@ class AccessRules(Struct, frozen=True, kw_only=True):
     def customer(self, request: SipRequest) -> str | None:
         """The customer whose an INVITE is; None where it names none.
 
-        Several values together name nobody: the caller set one of them.
+        Several values together name nobody, for the caller set one of them, and no more does one
+        that is longer than any name.
         """
         if self.customer_header is None:
             return None
         told = dict.fromkeys(request.all(self.customer_header.lower()))
-        return ", ".join(map(plain, told))[:MAX_ACCESS] or None
+        # No name has an end of line, or one character more than MAX_ACCESS.
+        return "\n".join(map(plain, told))[: MAX_ACCESS + 1] or None
 
     def access(self, request: SipRequest, host: str) -> str | None:
         """The access that an INVITE from `host` came in by."""

@@ -393,7 +393,8 @@ def asked_of(waiting: Later) -> SipCall:
 def _fork(call: SipCall) -> _Key:
     """What the branches of one call have in common (RFC 3261 section 16.6).
 
-    Where it may be forwarded, each is signed for where it goes.
+    Where it may be forwarded, each is signed for where it goes. A branch that takes a call for help
+    to a subscriber has nothing in common with one that does not.
     """
     question, who = call.question, call.who
     request = question.request
@@ -402,5 +403,6 @@ def _fork(call: SipCall) -> _Key:
     where = (who.target, *map(str, forwards)) if any(forwards) else ()
     return (
         question.by, question.access, question.customer, request.call_id, request.from_tag,
-        request.number, who.orig, who.other, who.beside, who.to, who.emergency, *where,
+        request.number, who.orig, who.other, who.beside, who.to, who.emergency,
+        who.diverted_help, *where,
     )  # fmt: skip

@@ -63,7 +63,8 @@ class Parties(Struct, frozen=True, kw_only=True):
         to: who is called.
         target: who the Request-URI names; None where it cannot be read.
         emergency: an emergency number or service is called.
-        diverted_help: To alone calls for help, and the Request-URI goes to a subscriber.
+        diverted_help: To alone calls for help, and the Request-URI goes to a subscriber, or cannot
+            be read.
         withheld: the callee is not to see who calls.
         unread: what of the caller could not be read, as a sentence; None for nothing.
     """
@@ -116,7 +117,9 @@ def parties(request: SipRequest, choice: Choice) -> Parties:
         other=other,
         beside=other is not None and other == sender,
         emergency=emergency,
-        diverted_help=elsewhere((called,), known, reading.emergency),
+        diverted_help=(
+            emergency if known is None else elsewhere((called,), known, reading.emergency)
+        ),
         withheld=withheld,
         unread=unread,
     )

@@ -52,6 +52,7 @@ _EXAMPLE: Final = (
     "Content-Length: 0\r\n\r\n"
 )
 LONGEST: Final = {"access": 128, "customer": 128, "source": 64}  # characters of what the query says
+_REMEMBERED: Final = 256  # characters of an Accept; nobody fills the memory with what is longer
 WAITING: Final = "waiting"  # of a request's state: what the connection's protocol has begun
 Access = Annotated[
     str | None,
@@ -132,9 +133,15 @@ def is_message(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() in _TYPES
 
 
-@lru_cache(256)
 def wanted(accept: str | None) -> str | None:
     """The media type of the answer; None where neither is accepted (RFC 9110 section 12.5.1)."""
+    if accept is None or len(accept) <= _REMEMBERED:
+        return _wanted(accept)
+    return _wanted.__wrapped__(accept)
+
+
+@lru_cache(256)
+def _wanted(accept: str | None) -> str | None:
     if accept is None or not accept.strip(" \t,"):
         return LINES
     best: tuple[float, int, str] | None = None

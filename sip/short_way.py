@@ -22,7 +22,7 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -45,6 +45,9 @@ from zhenxian.sip.routes import (
 
 _logger = logging.getLogger("zhenxian.sip")
 _PAIR = re.compile(r"(access|customer|source)=([A-Za-z0-9._~:-]*)")
+_LONGEST_TARGET: Final = max(len(ORIGINATING), len(TERMINATING)) + sum(
+    len(f"&{name}=") + longest for name, longest in LONGEST.items()
+)
 
 
 class Target(Struct, frozen=True):
@@ -99,9 +102,13 @@ class Told(Struct, frozen=True):
 Found: TypeAlias = Told | Delayed | None
 
 
-@lru_cache(1024)
 def target_of(target: str) -> Target | None:
-    """What a request target says; None for one that the route reads."""
+    """What a request target says; None for one that the route reads, such as a longer one."""
+    return _target_of(target) if len(target) <= _LONGEST_TARGET else None
+
+
+@lru_cache(1024)
+def _target_of(target: str) -> Target | None:
     path, asks, query = target.partition("?")
     if path not in (ORIGINATING, TERMINATING):
         return None
@@ -160,9 +167,11 @@ class ShortWay(Generic[H]):
         if target is None or len(request.body) > MAX_MESSAGE:
             return None
         name = self._admitted(head)
+        if name is None:
+            return None
         accept, kind = head.accept, head.content_type
         media = wanted(accept.decode("latin-1") if accept is not None else None)
-        if name is None or media is None:
+        if media is None:
             return None
         if kind is not None and not is_message(kind.decode("latin-1")):
             return None

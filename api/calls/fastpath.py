@@ -18,6 +18,7 @@ A whole request in one segment whose head this connection has sent before is not
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import ClassVar, Final, Protocol
@@ -38,6 +39,8 @@ from zhenxian.api.transport.wire import (
     bound,
 )
 from zhenxian.calls.pipeline import Asking
+
+_logger = logging.getLogger("zhenxian.calls")
 
 MAX_BATCH: Final = 64  # calls answered in one go, before anything else has its turn
 
@@ -159,8 +162,13 @@ class CallBatch:
         task.add_done_callback(done)
 
     def _answer_apart(self, further: Further, theirs: list[tuple[CallProtocol, Incoming]]) -> None:
-        """What is another front end's, by that."""
-        found = further.answer_all([incoming for _, incoming in theirs])
+        """What is another front end's, by that; where it fails, each goes to its route alone."""
+        found: Sequence[Foreign | Handed | object]
+        try:
+            found = further.answer_all([incoming for _, incoming in theirs])
+        except Exception:  # one of them must not take the others along
+            _logger.exception("requests that came together could not be answered together")
+            found = [Handed(incoming.body) for _, incoming in theirs]
         for (protocol, _), each in zip(theirs, found, strict=True):
             protocol.answered_by_other(each)
 

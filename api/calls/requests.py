@@ -540,16 +540,26 @@ def read_verification(
 
 
 def _request_uri(members: SigningMembers, reading: Reading, dialect: Dialect) -> TN | URI | None:
-    """Who the Request-URI names; nobody where a proxy's variable for it is not set."""
-    if members.requestUri is None:
+    """Who the Request-URI names; nobody where a proxy's variable for it is not set.
+
+    Raises:
+        RequestError: HELP_UNSIGNED: To calls for help, and where the call goes cannot be read.
+    """
+    party, called = members.requestUri, members.dest
+    if party is None:
         return None
-    called = members.dest
-    found = _target(members.requestUri, "requestUri", called, "dest", reading, dialect)
+    found = _target(party, "requestUri", called, "dest", reading, dialect)
+    if not found and _is_set(party):
+        raise RequestError(Reason.HELP_UNSIGNED, dialect=dialect)
     if len(found) > 1:
         raise RequestError(
             Reason.PARAMETER_INVALID, "requestUri", "exactly one of tn and uri", dialect=dialect
         )
     return found[0] if found else None
+
+
+def _is_set(party: Party) -> bool:
+    return any(one.strip() for one in (*_one(party.tn), *_one(party.uri)))
 
 
 def _target(
@@ -561,7 +571,7 @@ def _target(
         called: who To names, as member `whose`: where that calls for help, what cannot be read of
             the Request-URI is passed over.
     """
-    if not any(one.strip() for one in (*_one(party.tn), *_one(party.uri))):
+    if not _is_set(party):
         return ()
     try:
         return _identities(party, name, reading, dialect)

@@ -505,6 +505,10 @@ ELSEWHERE_THAN_TO = [
     {"uri": f"sip:+{CALLEE}@b.example;user=phone"},
     {"uri": f"<sip:+{CALLEE}@b.example>"},
     {"tn": [CALLEE]},
+    {"uri": "x:y"},  # what cannot be read may be anybody's
+    {"uri": f"sip:{CALLEE[2:]};phone-context=+861@b.example"},
+    {"uri": f"sip:+{CALLEE}99999@b.example"},
+    {"uri": "sip:4711@b.example"},
 ]
 
 
@@ -529,7 +533,14 @@ def test_who_writes_a_call_for_help_into_to_alone_gets_no_signature(desk, dest, 
     told = _unsigned(desk, BANK, threegpp=True, dest=dest, requestUri=target)
     assert "goes on without a signature" in told["error"]
     # A call that goes where To says, however that is written, is one for help.
-    for same in (dest, {"uri": "urn:service:sos"}, {"uri": ""}, {"tn": ""}, {}, {"uri": "x:y"}):
+    for same in (
+        dest,
+        {"uri": "urn:service:sos"},
+        {"uri": ""},
+        {"tn": ""},
+        {},
+        {"uri": "sip:110@x"},
+    ):
         one = {
             name: value[:1] if isinstance(value, list) else value for name, value in same.items()
         }

@@ -1074,3 +1074,31 @@ def test_calls_that_are_asked_about_count_as_waiting():
         assert listener[5].transport.written.count(b"HTTP/1.1 200") == 1
 
     run(scenario)
+
+
+class Failing:
+    """A front end that fails of what came together, whichever it was."""
+
+    def takes(self, target):
+        return target == b"/theirs"
+
+    def answer_all(self, requests):
+        raise ValueError("of one of them")
+
+
+def test_a_front_end_that_fails_takes_nobody_along():
+    async def scenario():
+        first = Connection()
+        listener = [first, *(Connection(others=first) for _ in range(3))]
+        first.protocol.batch.further = Failing()
+        for number, each in enumerate(listener):
+            body = b"new%d" % number
+            target = VERIFICATION if number % 2 else "/theirs"
+            post = head(f"content-length: {len(body)}", method="POST", target=target)
+            each.protocol.data_received(post + body)
+        await first.settle()
+        await asyncio.sleep(0)
+        assert [each.statuses() for each in listener] == [[200]] * 4
+        assert [told[:3] for told in first.app.seen] == [["POST", "/theirs", "new0"]]
+
+    run(scenario)

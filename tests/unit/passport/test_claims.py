@@ -1,6 +1,7 @@
 """Header and claims: octets to value, octets to reason."""
 
 import json
+import tracemalloc
 
 import pytest
 
@@ -403,3 +404,14 @@ def test_extra_members_cannot_replace_the_real_ones(make):
 def test_attestation_has_an_order():
     a, b, c = Attestation
     assert [x.at_most(y).value for x in (a, b, c) for y in (a, b, c)] == list("ABCBBCCCC")
+
+
+def test_of_long_headers_nothing_is_remembered():
+    segments = [b64url_encode(written(HEADER | {"kid": f"{n:030000}"})) for n in range(100)]
+    tracemalloc.start()
+    try:
+        for segment in segments:
+            assert parse_header_segment(segment).x5u == X5U
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()

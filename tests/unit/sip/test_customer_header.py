@@ -3,7 +3,7 @@
 import pytest
 from sips import invite
 
-from zhenxian.sip.access import AccessRules
+from zhenxian.sip.access import MAX_ACCESS, AccessRules
 from zhenxian.sip.message import read_head, request_of
 
 
@@ -17,7 +17,7 @@ def parsed(*lines):
         ((), None),
         (("X-Customer: t17",), "t17"),
         (("x-customer: t17", "X-Customer: t17"), "t17"),
-        (("X-Customer: t17", "X-Customer: t18"), "t17, t18"),  # nobody's name: the rest
+        (("X-Customer: t17", "X-Customer: t18"), "t17\nt18"),  # nobody's name: the rest
         (("X-Customer:",), None),
     ],
 )
@@ -27,3 +27,16 @@ def test_a_header_field_names_the_customer(lines, customer):
 
 def test_without_a_setting_none_does():
     assert AccessRules().customer(parsed("X-Customer: t17")) is None
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("X-Customer: t17", "X-Customer: t18"),
+        (f"X-Customer: {'t' * MAX_ACCESS}", "X-Customer: t17"),
+        (f"X-Customer: {'t' * MAX_ACCESS}t17",),
+    ],
+)
+def test_nothing_beside_a_name_makes_it_another_name(lines):
+    names = {"t17", "t18", "t17, t18", "t" * MAX_ACCESS}
+    assert AccessRules(customer_header="X-Customer").customer(parsed(*lines)) not in names

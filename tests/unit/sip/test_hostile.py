@@ -38,6 +38,35 @@ def test_who_writes_a_call_for_help_into_to_alone_gets_no_signature(line_of, cal
     assert line.ask(called=called, uri="urn:service:sos")["Identity"] is not None
 
 
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("called", ["<sip:110@b.example;user=phone>", "<urn:service:sos>"])
+def test_a_signature_for_a_call_for_help_is_for_no_fork_that_goes_elsewhere(
+    line_of, called, together
+):
+    line = line_of(trunk="call-centre-trunk")
+    both = [
+        invite(called=called, call_id="one@a.example", uri=uri)
+        for uri in ("urn:service:sos", f"tel:+{CALLEE}")
+    ]
+    replies = line.send(*both) if together else [line.send(one)[0] for one in both]
+    assert [reply["Identity"] is not None for reply in replies] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"sip:+{CALLEE};phone-context=+8x@b.example",  # nothing that we read, and others route
+        f"sip:{CALLEE[2:]};phone-context=+861@b.example",
+        f"sip:+{CALLEE}99999@b.example",  # dialled too long: a network takes what it needs
+        "sip:4711@b.example",  # an extension
+    ],
+)
+def test_where_a_call_for_help_by_to_alone_goes_need_not_be_understood(line_of, uri):
+    line = line_of(trunk="call-centre-trunk")
+    reply = line.ask(called="<sip:110@b.example;user=phone>", uri=uri)
+    assert (reply.code, reply["Identity"]) == (302, None)
+
+
 @pytest.mark.parametrize("uri", ["urn:service:sos", "tel:110", "sip:110@192.0.2.9"])
 def test_a_call_for_help_goes_on_whoever_asks_and_however_it_is_written(line_of, uri):
     strange = line_of(door=Door(AccessRules(), allowed=networks(("198.51.100.0/24",))))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from sips import invite, with_chains
 
@@ -9,7 +11,8 @@ from zhenxian.api.auth import Role, add_key
 from zhenxian.core.header_fields import sip_date
 from zhenxian.service.sip_settings import SipTrunk
 from zhenxian.simulation.demo import BANK, CALLEE, COURIER
-from zhenxian.sip.routes import JSON, LINES, wanted
+from zhenxian.sip.routes import JSON, LINES, LONGEST, wanted
+from zhenxian.sip.short_way import target_of
 
 ORIGINATING, TERMINATING = "/sip/v1/originating", "/sip/v1/terminating"
 BANK_TRUNK = f"{ORIGINATING}?access=bank-trunk"
@@ -376,3 +379,29 @@ def test_trunks_by_host_and_source(sip):
     assert sip.told(ORIGINATING, uri=uri)["attest"] == "A"
     assert sip.told(f"{ORIGINATING}?source=192.0.2.77")["attest"] == "A"
     assert sip.told(f"{ORIGINATING}?source=198.51.100.7")["attest"] == "C"
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda text: target_of(f"{ORIGINATING}?access={text}"),
+        target_of,
+        lambda text: wanted(f"text/plain, {text}"),
+    ],
+    ids=["query", "target", "accept"],
+)
+def test_nobody_fills_the_memory_with_what_is_remembered_of_a_head(read):
+    tracemalloc.start()
+    try:
+        for number in range(200):
+            read(f"{number:060000}")
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_longest_query_takes_the_short_way():
+    query = "&".join(f"{name}={'a' * longest}" for name, longest in LONGEST.items())
+    found = target_of(f"{ORIGINATING}?{query}")
+    assert found is not None
+    assert (found.access, found.customer, found.source) == ("a" * 128, "a" * 128, "a" * 64)
