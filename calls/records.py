@@ -106,7 +106,8 @@ class Replay:
     """Takes rows in order of time.
 
     Attributes:
-        tallies: by key, in the order in which they were first seen. beyond: calls of keys beyond MAX_KEYS.
+        tallies: by key, in the order in which they were first seen.
+        beyond: calls of keys beyond MAX_KEYS.
         late: rows that came before the one before them.
     """
 
