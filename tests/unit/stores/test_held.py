@@ -11,7 +11,7 @@ from zhenxian.analytics import Detector, Key, KeyKind, State
 from zhenxian.analytics.profile import Care, Profile
 from zhenxian.analytics.thresholds import DAY
 from zhenxian.core.tn import TN, TNRange
-from zhenxian.registry.journal import put
+from zhenxian.registry.journal import end, put
 from zhenxian.registry.model import Holding, Kind, Subject, SubjectKind
 from zhenxian.stores.analytics.held import HeldNumbers, numbers_of, profile_of
 from zhenxian.stores.sqlite.registry import EmbeddedRegistry
@@ -72,6 +72,44 @@ def test_a_subject_that_gets_the_numbers_is_found_and_one_that_gets_a_few_is_not
     again.restore([], [one.content for one in conduct.take_marks()])
     asyncio.run(HeldNumbers(again, EmbeddedRegistry(tmp_path / "registry.db")).look(NOON + DAY))
     assert again.finding(NEXT, NOON + DAY).state is State.POOLED
+    registry.close()
+
+
+def test_who_holds_the_range_around_a_pools_numbers_is_not_found_by_them(tmp_path):
+    """Numbers are given on out of a carrier's range, and fall back into it."""
+    registry = EmbeddedRegistry(tmp_path / "registry.db")
+    around = TNRange(TN("8675588880000"), TN("8675588889999"))
+    tns = [TN(f"8675588880{index:03}") for index in range(200)]
+    write(registry, Subject(id="s-1"), Subject(id="s-2"), Holding(numbers=around, subject="s-2"))
+    write(registry, *(holding(tn, "s-1") for tn in tns))
+    conduct = found_with([tn for _, tn in numbers(Random(2), 80)])
+    held = HeldNumbers(conduct, registry)
+    asyncio.run(held.look(NOON + 1_000))
+    write(registry, Holding(numbers=around, subject="s-2", spcs=("1001",)))  # an edit
+    asyncio.run(held.look(NOON + 1_100))
+    assert conduct.finding(NEXT, NOON + 1_100) is None
+
+    changes = [end(holding(tn, "s-1")) for tn in tns]
+    asyncio.run(registry.write(changes, author="test", reason="found", now=NOON + 1_200))
+    write(registry, Holding(numbers=around, subject="s-2"))
+    for again in (held, HeldNumbers(conduct, registry)):  # or after a restart
+        asyncio.run(again.look(NOON + 1_300))
+        assert conduct.finding(NEXT, NOON + 1_300) is None
+    registry.close()
+
+
+def test_what_a_found_subject_gave_on_is_not_marked(tmp_path):
+    registry = EmbeddedRegistry(tmp_path / "registry.db")
+    wide = TNRange(TN("8675588880000"), TN("8675588880399"))
+    tns = [TN(f"8675588880{index:03}") for index in range(80, 400)]
+    write(registry, Subject(id="s-1"), Subject(id="s-2"), Holding(numbers=wide, subject="s-1"))
+    write(registry, *(holding(tn, "s-2") for tn in tns))
+    conduct = found_with([tn for _, tn in numbers(Random(2), 80)])
+    held = HeldNumbers(conduct, registry)
+    asyncio.run(held.look(NOON + 1_000))
+    write(registry, *(holding(tn, "s-2", spcs=("1001",)) for tn in tns))
+    asyncio.run(held.look(NOON + 1_100))
+    assert conduct.finding(NEXT, NOON + 1_100) is None
     registry.close()
 
 
