@@ -63,7 +63,7 @@ def numbers_of(span: TNRange) -> Iterator[TN]:
 
 
 def held_by(records: Records, subject: str) -> Iterator[tuple[TN, str]]:
-    """The numbers that a subject holds, each with the subject.
+    """The numbers that a subject holds, each with the subject; with "" where it gave them on.
 
     Raises:
         StoreUnavailableError: the registry cannot be read.
@@ -75,9 +75,8 @@ def held_by(records: Records, subject: str) -> Iterator[tuple[TN, str]]:
         for _, record in page.rows:
             if isinstance(record, Holding):
                 for number in numbers_of(record.numbers):
-                    if record.numbers.size > 1 and _closest(records, number) != record:
-                        continue  # given on to somebody else
-                    yield number, subject
+                    own = record.numbers.size == 1 or _closest(records, number) == record
+                    yield number, subject if own else ""
                     count += 1
                     if count >= MOST:
                         return
@@ -115,6 +114,9 @@ class HeldNumbers:
         self._asked: dict[Key, Care] = {}
         self._asked_since = 0
         self._all: str | None = None  # where a look at all holdings goes on
+        # Still to be looked at: what could not be read is read the next time.
+        self._wanted: dict[str, None] = {}
+        self._moved: dict[str, None] = {}
 
     async def look(self, now: int) -> None:
         """Mark what found subjects hold, and compare what was registered.
@@ -124,19 +126,27 @@ class HeldNumbers:
         """
         conduct = self._conduct
         self._profiled(now)
-        for subject in conduct.take_wanted():
+        self._wanted.update(dict.fromkeys(conduct.take_wanted()))
+        while self._wanted:
+            subject = next(iter(self._wanted))
             held = held_by(self._registry.records, subject)
             while some := list(islice(held, _READ)):
-                conduct.mark_held(subject, [number for number, _ in some])
-                await self._compared(some, now)
+                own = [one for one in some if one[1]]
+                conduct.mark_held(subject, [number for number, _ in own])
+                await self._compared(own, now)
                 await asyncio.sleep(0)  # calls go first
+            del self._wanted[subject]
         if not conduct.marked:
             return
         moved = self._registry.moved(conduct.oldest_mark)
         if moved is None:
             self._all = ""
-        for key in moved or ():
+            self._moved.clear()
+        self._moved.update(dict.fromkeys(moved or ()))
+        while self._moved:
+            key = next(iter(self._moved))
             await self._looked_at(key, now)
+            del self._moved[key]
         while self._all is not None:
             try:
                 page = self._registry.records.page(Kind.HOLDING, after=self._all, limit=_PAGE)
