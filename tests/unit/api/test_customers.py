@@ -187,3 +187,14 @@ def test_a_customer_that_grows_takes_none_of_its_neighbours_numbers(desk, number
     )
     assert answer.status_code == 409
     assert "bakery" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("route", "members"),
+    [("customers", {"access": "bank-trunk"}), ("declarations", {"subject": "bank"})],
+)
+def test_a_record_of_as_many_ranges_as_it_may_have_is_taken(desk, route, members):
+    numbers = [f"867558{index:05}00-867558{index:05}49" for index in range(10_000)]
+    answer = desk.http("PUT", f"/v1/{route}/wide?reason=all", json={**members, "numbers": numbers})
+    assert answer.status_code in (200, 201), answer.text[:300]
+    assert desk.http("GET", f"/v1/{route}/wide").json()["numbers"] == numbers
