@@ -15,8 +15,8 @@ MAX_BATCH_BODY: Final = 4_194_304  # bytes of a batch; 5,000 rows of 800
 
 _ADMINISTRATION: Final = "/v1/"
 _IMPORTS: Final = "/v1/imports/"
-# One record may list 10,000 ranges, and one request has 1,000 complaints.
-_LONG: Final = ("/v1/complaints", "/v1/customers/", "/v1/declarations/")
+# One record may list 10,000 ranges, and one request has 1,000 complaints, or ends of calls.
+_LONG: Final = ("/v1/complaints", "/v1/displays/ended", "/v1/customers/", "/v1/declarations/")
 
 
 class Entrance:
