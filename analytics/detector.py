@@ -217,6 +217,10 @@ class Detector:
         """Mark numbers that a found subject holds."""
         self._counting.mark_held(Key(KeyKind.SUBJECT, subject), numbers)
 
+    def weight(self, number: TN) -> int:
+        """How many numbers of a found caller a number stands for; 0 for one that is of none."""
+        return self._findings.outside.linkage.weight(self._counting.hashing.number_once(number)[0])
+
     def held(self, numbers: Iterable[tuple[TN, str]], now: int) -> None:
         """Numbers were registered: who holds a found caller's is found before its first call.
 

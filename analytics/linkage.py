@@ -34,13 +34,16 @@ MAX_CALLEES: Final = 4_096  # of one mark, the latest
 _MOST: Final = 131_072  # numbers, and callees, of all marks; some 15 MB each when full
 _MAX_LINKS: Final = 16_384  # callers that are compared with marks at a time
 _MAX_CALLED: Final = 64  # marked callees of one caller that are told apart
+_MAX_OF_ONE: Final = 4  # marks that one number is of, the latest
+_MAX_MARKS: Final = 16_384
+_GATEWAY: Final = "unknown/"
 _FLOOR: Final = -3.0
 _ANEW: Final = 600  # seconds after which a mark is made anew while its caller goes on
 _MASK: Final = (1 << 32) - 1
 _PRIOR: Final = 50  # calls to an area that are taken to have gone to nobody's callee
 _NO_POWER: Final = 0.8  # of `same`: a chance above that tells nothing
 _COMPARED: Final = frozenset({KeyKind.ACCESS, KeyKind.SUBJECT, KeyKind.SIGNER, KeyKind.RESELLER})
-_REGISTERED: Final = frozenset({KeyKind.ACCESS, KeyKind.SUBJECT})  # who shows own numbers only
+_REGISTERED: Final = frozenset({KeyKind.ACCESS, KeyKind.SUBJECT})
 _NOBODY: Final[tuple[Key, ...]] = ()
 
 
@@ -80,7 +83,8 @@ class _Link:
 
     Attributes:
         calls: since the first that met a mark. marked: of those, with a marked number.
-        shown: marked numbers that it displayed, by mark. called: marked callees.
+        shown: marked numbers that it displayed, by mark. called: marked callees, and when those
+            marks were confirmed last.
         score: log-likelihood ratio over callees.
     """
 
@@ -88,7 +92,7 @@ class _Link:
     marked: int = 0
     first: int = 0
     shown: dict[Key, set[int]] = field(default_factory=dict)
-    called: set[int] = field(default_factory=set)
+    called: dict[int, int] = field(default_factory=dict)
     score: float = 0.0
 
 
@@ -101,6 +105,7 @@ class Linkage:
         self.wanted: set[Key] = set()  # marked subjects whose holdings are to be asked for
         self._policy = policy
         self._numbers: dict[int, tuple[Key, ...]] = {}
+        self._kept = 0  # numbers of all marks: one may be of several
         self._callees: dict[int, Key] = {}
         self._links: OrderedDict[Key, _Link] = OrderedDict()
         self._holders: dict[int, str] = {}  # subjects, by marked number
@@ -153,7 +158,10 @@ class Linkage:
             if number in marked.numbers or not marked.samples(number):
                 continue
             marked.numbers.add(number)
-            self._numbers[number] = (*self._numbers.get(number, _NOBODY), key)
+            self._kept += 1
+            whose = self._numbers[number] = (*self._numbers.get(number, _NOBODY), key)
+            if len(whose) > _MAX_OF_ONE:
+                self._unnumber(whose[0], self.marks[whose[0]], number)
             if len(marked.numbers) > MAX_NUMBERS:
                 marked.level += 1
                 for gone in [one for one in marked.numbers if not marked.samples(one)]:
@@ -161,6 +169,7 @@ class Linkage:
 
     def _unnumber(self, key: Key, marked: _Marked, number: int) -> None:
         marked.numbers.discard(number)
+        self._kept -= 1
         rest = tuple(one for one in self._numbers.get(number, _NOBODY) if one != key)
         if rest:
             self._numbers[number] = rest
@@ -181,7 +190,9 @@ class Linkage:
 
     def _bound(self) -> None:
         """Let the oldest marks go while there are too many numbers or callees."""
-        while len(self.marks) > 1 and max(len(self._numbers), len(self._callees)) > _MOST:
+        while len(self.marks) > 1 and (
+            len(self.marks) > _MAX_MARKS or max(self._kept, len(self._callees)) > _MOST
+        ):
             self.unmark(next(iter(self.marks)))
 
     def unmark(self, key: Key) -> tuple[Key, ...]:
@@ -221,9 +232,10 @@ class Linkage:
 
     # -- what the registry says
 
-    def marked(self, number: int) -> bool:
-        """Tell whether a number is of a mark."""
-        return number in self._numbers
+    def weight(self, number: int) -> int:
+        """How many numbers of a mark it stands for; 0 for one that is of none."""
+        whose = self._numbers.get(number)
+        return 0 if whose is None else max(1 << self.marks[mark].level for mark in whose)
 
     def moved(self, holders: Iterable[tuple[int, str]]) -> tuple[Key, ...]:
         """Take over who holds marked numbers now; subjects against whom that speaks.
@@ -254,7 +266,7 @@ class Linkage:
         told = []
         for name, count in counted.items():
             subject, numbers = Key(KeyKind.SUBJECT, name), count << marked.level
-            if key.kind not in _REGISTERED or subject == key or numbers < self._policy.numbers:
+            if not _shows_own(key) or subject == key or numbers < self._policy.numbers:
                 continue
             share = count / len(marked.numbers)
             before = self._held.get(subject)
@@ -325,7 +337,7 @@ class Linkage:
             if chance < _NO_POWER * same:
                 link.score = max(_FLOOR, link.score + log((1 - same) / (1 - chance)))
         elif callee not in link.called and len(link.called) < _MAX_CALLED:
-            link.called.add(callee)
+            link.called[callee] = self.marks[mark].at
             if chance < _NO_POWER * same:
                 link.score = min(2 * self._refuse, link.score + log(same / chance))
         nearer = mark is not None and link.score > 0
@@ -356,12 +368,15 @@ class Linkage:
         link, told = self._links.get(key), []
         held = self._held.get(key)
         if held is not None and self._lies(held[0], key):
-            told.append(self._of_numbers(*held, 1.0, since))
+            known = since < self.marks[held[0]].at
+            told.append(self._of_numbers(*held[1:], 1.0, less=known))
         if link is not None:
             shown = self._most_shown(key, link)
             if shown is not None:
-                told.append(self._of_numbers(*shown, link.marked / max(link.calls, 1), since))
-            called = self._by_callees(link)
+                less = since < self.marks[shown[0]].at or not _against(shown[0], key)
+                own = link.marked / max(link.calls, 1)
+                told.append(self._of_numbers(*shown[1:], own, less=less))
+            called = self._by_callees(link, since)
             if called is not None and not honest:
                 told.append(called)
         if not told:
@@ -382,9 +397,8 @@ class Linkage:
                 best = (mark, count << marked.level, share)
         return best
 
-    def _of_numbers(
-        self, mark: Key, numbers: int, share: float, own: float, since: int
-    ) -> Assessment:
+    def _of_numbers(self, numbers: int, share: float, own: float, *, less: bool) -> Assessment:
+        """What shared numbers say; `less`: no more than a label."""
         policy = self._policy
         strength = min(numbers / policy.numbers, share / policy.share, own / policy.own, 10.0)
         figures = {"numbers of a found caller": float(numbers), "share of that caller's": share}
@@ -393,7 +407,7 @@ class Linkage:
             "share of that caller's": policy.share,
         }
         enough = numbers >= policy.numbers and own >= policy.own
-        if since < self.marks[mark].at:
+        if less:
             strength = 0.0
         return Assessment(
             measure=Measure.LINKAGE,
@@ -404,7 +418,7 @@ class Linkage:
             lowers=strength >= 1,
         )
 
-    def _by_callees(self, link: _Link) -> Assessment | None:
+    def _by_callees(self, link: _Link, since: int) -> Assessment | None:
         policy, called = self._policy, len(link.called)
         if link.score <= 0 or called < policy.callees // 4:
             return None
@@ -416,12 +430,15 @@ class Linkage:
             "callees of a found caller": float(policy.callees),
             "callees log-likelihood ratio": self._refuse,
         }
+        # A found caller can call whomever a well-known one calls, so as to have it found.
+        before = sum(at <= since for at in link.called.values())
         return Assessment(
             measure=Measure.LINKAGE,
-            strength=min(called / policy.callees, link.score / self._refuse),
+            strength=min(before / policy.callees, link.score / self._refuse),
             figures=figures,
             thresholds=limits,
             suspicion=link.score / self._label,
+            lowers=before >= policy.callees // 4,
         )
 
     # -- other nodes, and restart
@@ -462,6 +479,32 @@ class Linkage:
             self._add_callee(mark.key, marked, callee)
         self._bound()
         return True
+
+
+def _shows_own(key: Key) -> bool:
+    """Whether a caller shows numbers of its own: it is registered, and no customer of another.
+
+    What else is counted may show numbers that somebody else holds, who is not found by them.
+    """
+    return key.kind in _REGISTERED and "/" not in key.id
+
+
+def _against(mark: Key, key: Key) -> bool:
+    """Whether what a found caller displayed is held against another who displays it.
+
+    A gateway's caller, and another carrier's, may show whatever they like, also to have somebody
+    found; and the host of a customer shows what its customer does.
+    """
+    if _of_gateway(mark):
+        return _of_gateway(key)
+    if _shows_own(key):
+        return mark.kind is not KeyKind.SIGNER and mark.id.partition("/")[0] != key.id
+    return True
+
+
+def _of_gateway(key: Key) -> bool:
+    """Whether a key is of calls of no known access, as signer.analytics.gateway has it."""
+    return key.kind is KeyKind.ACCESS and key.id.startswith(_GATEWAY)
 
 
 def _octets(values: Iterable[int]) -> bytes:

@@ -10,11 +10,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from zhenxian.api.auth import Authenticator
 from zhenxian.api.management.common import CHALLENGE, UNKNOWN, asking, problem
 
-MAX_BODY: Final = 65_536  # bytes of a record; a hundred times what its members may hold
+MAX_BODY: Final = 65_536  # bytes of most records; a hundred times what their members may hold
 MAX_BATCH_BODY: Final = 4_194_304  # bytes of a batch; 5,000 rows of 800
 
 _ADMINISTRATION: Final = "/v1/"
 _IMPORTS: Final = "/v1/imports/"
+# One record may list 10,000 ranges, and one request has 1,000 complaints, or ends of calls.
+_LONG: Final = ("/v1/complaints", "/v1/displays/ended", "/v1/customers/", "/v1/declarations/")
 
 
 class Entrance:
@@ -50,7 +52,8 @@ class Entrance:
             await self._app(scope, receive, send)
             return
         size = 0
-        limit = MAX_BATCH_BODY if path.endswith("/batch") else MAX_BODY
+        long = path.endswith("/batch") or path.startswith(_LONG)
+        limit = MAX_BATCH_BODY if long else MAX_BODY
 
         async def bounded() -> Message:
             nonlocal size

@@ -132,8 +132,8 @@ class View(Protocol):
         """The customer of the access whom requests name so."""
         ...
 
-    def customer_showing(self, access: str, numbers: TNRange) -> Customer | None:
-        """A customer of the access that has one of the numbers as its own."""
+    def customer_showing(self, access: str, numbers: TNRange, but: str) -> Customer | None:
+        """A customer of the access, other than `but`, that has one of the numbers as its own."""
         ...
 
     def customer_of(self, access: str) -> str | None:

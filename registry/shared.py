@@ -5,6 +5,9 @@ They are kinds of registry.model like any other, and stand here for its length.
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
+from functools import lru_cache
 from typing import Annotated, Final
 
 from msgspec import Struct
@@ -14,6 +17,7 @@ from zhenxian.registry import meta
 
 GATEWAY: Final = "unknown"  # in place of an access, where none is known
 MAX_SPANS: Final = 10_000  # numbers and ranges of one record
+_CACHED: Final = 256  # declarations whose numbers are in order; 160 KB each at most
 
 
 class Customer(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -92,7 +96,33 @@ class Declaration(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def lists(self, display: TN) -> bool:
         """True when the display is among the numbers, wherever it is of."""
-        return not self.numbers or any(display in span_of(one) for one in self.numbers)
+        if not self.numbers:
+            return True
+        if not display.isdecimal():
+            return False
+        firsts, lasts = _ordered(self.numbers)
+        place = bisect_right(firsts, _place(display)) - 1
+        return place >= 0 and _place(display) <= lasts[place]
+
+
+@lru_cache(_CACHED)
+def _ordered(numbers: tuple[str, ...]) -> tuple[array[int], array[int]]:
+    """Where numbers and ranges begin, and where they end, in order; what overlaps is one."""
+    firsts, lasts = array("Q"), array("Q")
+    for first, last in sorted(
+        (_place(one.first), _place(one.last)) for one in map(span_of, numbers)
+    ):
+        if lasts and first <= lasts[-1]:
+            lasts[-1] = max(lasts[-1], last)
+        else:
+            firsts.append(first)
+            lasts.append(last)
+    return firsts, lasts
+
+
+def _place(number: TN) -> int:
+    """A number by which longer ones follow all shorter ones."""
+    return int(f"1{number}")
 
 
 def span_of(text: str) -> TNRange:

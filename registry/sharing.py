@@ -23,8 +23,8 @@ class View(Protocol):
         """The customer of the access whom requests name so."""
         ...
 
-    def customer_showing(self, access: str, numbers: TNRange) -> Customer | None:
-        """A customer of the access, other than those passed over, with one of the numbers."""
+    def customer_showing(self, access: str, numbers: TNRange, but: str) -> Customer | None:
+        """A customer of the access, other than `but`, that has one of the numbers as its own."""
         ...
 
     def customer_of(self, access: str) -> str | None:
@@ -49,8 +49,8 @@ def check_customer(value: Customer, view: View) -> None:
         if following.first in one:
             raise ConfigError(f"numbers: {span(one)} and {span(following)} overlap")
     for numbers in spans:
-        other = view.customer_showing(value.access, numbers)
-        if other is not None and other.id != value.id:
+        other = view.customer_showing(value.access, numbers, value.id)
+        if other is not None:
             raise RegistryConflictError(
                 f"{span(numbers)} is of two customers of access {value.access}: {other.id} and"
                 f" {value.id}"

@@ -229,13 +229,17 @@ class PlainRegistry:
         found = (c for _, c in self._all(Kind.CUSTOMER))
         return next((c for c in found if c.access == access and name in c.called), None)
 
-    def customer_showing(self, access, numbers):
+    def customer_showing(self, access, numbers, but=""):
         for _, one in self._all(Kind.CUSTOMER):
-            if one.access == access and any(
-                len(span.first) == len(numbers.first)
-                and span.first <= numbers.last
-                and numbers.first <= span.last
-                for span in one.spans
+            if (
+                one.access == access
+                and one.id != but
+                and any(
+                    len(span.first) == len(numbers.first)
+                    and span.first <= numbers.last
+                    and numbers.first <= span.last
+                    for span in one.spans
+                )
             ):
                 return one
         return None

@@ -199,7 +199,8 @@ def displays_router(
         "/ended",
         summary="Tell that calls are over",
         operation_id="tell_ended_calls",
-        responses=answered("What was taken.", EndedAnswer),
+        responses=problems(c413="The body is too large.")
+        | answered("What was taken.", EndedAnswer),
         dependencies=[tell],
     )
     async def ended(

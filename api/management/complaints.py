@@ -103,7 +103,10 @@ def complaints_router(
         "",
         summary="Pass on complaints of callees",
         operation_id="tell_complaints",
-        responses=problems(c429="This source passed on 20,000 within the hour; Retry-After.")
+        responses=problems(
+            c413="The body is too large.",
+            c429="This source passed on 20,000 within the hour; Retry-After.",
+        )
         | answered("They are on record.", ComplaintsTaken),
     )
     async def told(

@@ -26,6 +26,8 @@ _MOST_HOLDINGS: Final = 1_000
 _MOST_ASKED: Final = 16_384
 _PAGE: Final = 200  # holdings read at a time
 _SLICE: Final = 2_000  # numbers compared in one go, a few milliseconds
+_READ: Final = 200  # numbers whose holder is read in one go, likewise
+_OWN: Final = 0.1  # share of a range that is marked, from which on it is the same numbers again
 
 
 class Registered(Protocol):
@@ -61,7 +63,7 @@ def numbers_of(span: TNRange) -> Iterator[TN]:
 
 
 def held_by(records: Records, subject: str) -> Iterator[tuple[TN, str]]:
-    """The numbers that a subject holds, each with the subject.
+    """The numbers that a subject holds, each with the subject; with "" where it gave them on.
 
     Raises:
         StoreUnavailableError: the registry cannot be read.
@@ -73,7 +75,8 @@ def held_by(records: Records, subject: str) -> Iterator[tuple[TN, str]]:
         for _, record in page.rows:
             if isinstance(record, Holding):
                 for number in numbers_of(record.numbers):
-                    yield number, subject
+                    own = record.numbers.size == 1 or _closest(records, number) == record
+                    yield number, subject if own else ""
                     count += 1
                     if count >= MOST:
                         return
@@ -111,6 +114,9 @@ class HeldNumbers:
         self._asked: dict[Key, Care] = {}
         self._asked_since = 0
         self._all: str | None = None  # where a look at all holdings goes on
+        # Still to be looked at: what could not be read is read the next time.
+        self._wanted: dict[str, None] = {}
+        self._moved: dict[str, None] = {}
 
     async def look(self, now: int) -> None:
         """Mark what found subjects hold, and compare what was registered.
@@ -120,19 +126,27 @@ class HeldNumbers:
         """
         conduct = self._conduct
         self._profiled(now)
-        for subject in conduct.take_wanted():
+        self._wanted.update(dict.fromkeys(conduct.take_wanted()))
+        while self._wanted:
+            subject = next(iter(self._wanted))
             held = held_by(self._registry.records, subject)
-            while some := list(islice(held, _SLICE)):
-                conduct.mark_held(subject, [number for number, _ in some])
-                await self._compared(some, now)
+            while some := list(islice(held, _READ)):
+                own = [one for one in some if one[1]]
+                conduct.mark_held(subject, [number for number, _ in own])
+                await self._compared(own, now)
                 await asyncio.sleep(0)  # calls go first
+            del self._wanted[subject]
         if not conduct.marked:
             return
         moved = self._registry.moved(conduct.oldest_mark)
         if moved is None:
             self._all = ""
-        for key in moved or ():
-            await self._compared(list(self._now(key)), now)
+            self._moved.clear()
+        self._moved.update(dict.fromkeys(moved or ()))
+        while self._moved:
+            key = next(iter(self._moved))
+            await self._looked_at(key, now)
+            del self._moved[key]
         while self._all is not None:
             try:
                 page = self._registry.records.page(Kind.HOLDING, after=self._all, limit=_PAGE)
@@ -141,8 +155,7 @@ class HeldNumbers:
                 return
             for _, record in page.rows:
                 if isinstance(record, Holding):
-                    holder = record.subject
-                    await self._compared([(one, holder) for one in numbers_of(record.numbers)], now)
+                    await self._looked_at(record.key, now)
             self._all = page.following
             await asyncio.sleep(0)  # calls go first
 
@@ -165,16 +178,43 @@ class HeldNumbers:
                     self._asked[key] = care
             self._conduct.profiled(key, care)
 
-    def _now(self, key: str) -> Iterator[tuple[TN, str]]:
-        """The numbers of a holding that was changed, with who holds them now."""
+    async def _looked_at(self, key: str, now: int) -> None:
+        """Compare the marked numbers of a holding that was changed, or that there is.
+
+        Numbers of a range that others hold are theirs; and who has a few of them back in a wide
+        range, out of which they had been given, has not come back with them.
+        """
         first, _, last = key.partition("-")
-        found = self._registry.records.get(Kind.HOLDING, key)
+        records, conduct = self._registry.records, self._conduct
+        found = records.get(Kind.HOLDING, key)
         holder = found[1].subject if found is not None and isinstance(found[1], Holding) else ""
-        for number in numbers_of(TNRange(TN(first), TN(last or first))):
-            yield number, holder
+        span = TNRange(TN(first), TN(last or first))
+        numbers, marked = numbers_of(span), list[tuple[TN, int]]()
+        while some := list(islice(numbers, _SLICE)):
+            marked += [(one, weight) for one in some if (weight := conduct.weight(one))]
+            if len(some) == _SLICE:
+                await asyncio.sleep(0)  # calls go first
+        if span.size > 1:
+            kept = []
+            for index, one in enumerate(marked, 1):
+                closest = _closest(records, one[0])
+                if closest is None or closest.numbers.size >= span.size:
+                    kept.append(one)
+                if index % _READ == 0:
+                    await asyncio.sleep(0)
+            marked = kept
+            if sum(weight for _, weight in marked) < _OWN * min(span.size, MOST):
+                holder = ""
+        await self._compared([(one, holder) for one, _ in marked], now)
 
     async def _compared(self, numbers: list[tuple[TN, str]], now: int) -> None:
         for start in range(0, len(numbers), _SLICE):
             self._conduct.held(numbers[start : start + _SLICE], now)
             if len(numbers) > _SLICE:
                 await asyncio.sleep(0)  # calls go first
+
+
+def _closest(records: Records, number: TN) -> Holding | None:
+    """The most specific holding of a number; None where nobody holds it."""
+    levels = records.levels(number)
+    return levels[0][1] if levels else None

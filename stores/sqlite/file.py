@@ -276,9 +276,9 @@ class RegistryFile:
         """The customer of the access whom requests name so."""
         return self.tables.customers.named(access, name)
 
-    def customer_showing(self, access: str, numbers: TNRange) -> Customer | None:
-        """A customer of the access that has one of the numbers as its own."""
-        return self.tables.customers.showing(access, numbers)
+    def customer_showing(self, access: str, numbers: TNRange, but: str) -> Customer | None:
+        """A customer of the access, other than `but`, that has one of the numbers as its own."""
+        return self.tables.customers.showing(access, numbers, but)
 
     def customer_of(self, access: str) -> str | None:
         """Some customer of the access; None when it has none."""

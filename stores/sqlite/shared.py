@@ -40,15 +40,16 @@ class CustomerTable(RecordTable):
         )
         return self._customer(row)
 
-    def showing(self, access: str, numbers: TNRange) -> Customer | None:
-        """A customer of the access that has one of the numbers as its own."""
+    def showing(self, access: str, numbers: TNRange, but: str) -> Customer | None:
+        """A customer of the access, other than `but`, that has one of the numbers as its own."""
         lo, hi = number_key(numbers.first), number_key(numbers.last)
         row = self._connection.one(
-            "SELECT id FROM customer_numbers WHERE access = ? AND lo <= ? AND hi >= ?"
+            "SELECT id FROM customer_numbers WHERE access = ? AND lo <= ? AND hi >= ? AND id <> ?"
             " ORDER BY lo DESC LIMIT 1",
             access,
             hi,
             lo,
+            but,
         )
         return self._customer(row)
 

@@ -152,6 +152,47 @@ def test_who_calls_a_few_marked_people_again_and_again_is_left_alone():
     assert feed(conduct, pairs, NEXT, start=NOON + DAY, every=400, talk=TALK) is None
 
 
+def test_a_well_known_business_whose_customers_a_pool_calls_is_labelled_at_most():
+    """Whoever knows its customers could have it found otherwise."""
+    random = Random(21)
+    own = number("28", 500_000)
+    customers = [somebody(random, "28") for _ in range(900)]
+    conduct = Detector()
+    feed(conduct, [(own, one) for one in customers[:300]], NEXT, start=NOON - DAY // 2, talk=None)
+    pool = listed(22, numbers(Random("spite"), 300), 600)
+    pool += [(display, one) for (display, _), one in zip(pool, customers, strict=False)]
+    assert feed(conduct, pool, FOUND) is not None
+    after = [(own, one) for one in customers[300:600]]
+    assert feed(conduct, after, NEXT, start=NOON + 12_000, talk=None) is None
+
+
+GATEWAY = (Key(KeyKind.ACCESS, "unknown/o-77"),)
+CUSTOMER = (Key(KeyKind.ACCESS, "a-2/evil"),)
+
+
+@pytest.mark.parametrize("keys", [GATEWAY, CUSTOMER])
+def test_numbers_that_a_gateways_caller_or_a_customer_shows_are_held_against_no_holder(keys):
+    conduct, tns, _ = after_a_pool(keys)
+    held(conduct, tns, "s-2")
+    assert conduct.finding(NEXT[1], NOON + DAY) is None
+
+
+@pytest.mark.parametrize("keys", [GATEWAY, CUSTOMER, SIGNER])
+def test_who_shows_numbers_that_others_showed_in_its_name_is_labelled_at_most(keys):
+    conduct, _, made = after_a_pool(keys, size=100, count=800)
+    random = Random(23)
+    pairs = [(display, somebody(random)) for display, _ in made[:200]]
+    assert feed(conduct, pairs, NEXT, start=NOON + DAY, talk=TALK) is None
+
+
+def test_who_comes_back_by_another_gateway_with_the_same_numbers_is_refused():
+    conduct, _, made = after_a_pool(GATEWAY, size=100, count=800)
+    random = Random(24)
+    pairs = [(display, somebody(random)) for display, _ in made]
+    again = (Key(KeyKind.ACCESS, "unknown/o-78"),)
+    assert feed(conduct, pairs, again, start=NOON + DAY, talk=None) <= 200
+
+
 # Who was found.
 
 
@@ -272,6 +313,19 @@ def test_marks_are_bounded():
     assert sum(len(mark.numbers) for mark in linkage.marks.values()) <= 132_000
     assert sum(len(mark.callees) for mark in linkage.marks.values()) <= 132_000
     assert len(linkage.written(Key(KeyKind.SUBJECT, "s-399")).numbers) <= 4 * 1_024
+
+
+def test_marks_of_the_same_numbers_and_callees_are_bounded_too():
+    linkage = Detector()._findings.outside.linkage
+    same = list(range(40))
+    for index in range(17_000):
+        linkage.mark(Key(KeyKind.SUBJECT, f"s-{index}"), NOON + index, same[index % 2 :: 2], same)
+    assert len(linkage.marks) <= 16_384
+    assert sum(len(mark.numbers) for mark in linkage.marks.values()) <= 160
+    assert linkage.weight(0) == 1
+    for key in list(linkage.marks):
+        linkage.unmark(key)
+    assert linkage.weight(0) == 0
 
 
 # Many straw men of one reseller.

@@ -117,3 +117,10 @@ def test_a_complaint_of_a_call_that_nobody_saw_is_kept_and_counts_for_nothing(de
     told = desk.http("GET", f"/v1/displays/{ACCESS}").json()
     assert not [one for one in told["measures"] if one["measure"] == "complaints"]
     assert len(recorded(desk)) == 30
+
+
+def test_a_full_request_is_taken(desk):
+    at = int(time.time())
+    many = [of(callee=f"86139001{index:05}", at=at, id=f"{index:0128}") for index in range(1_000)]
+    assert post(desk, many).json()["taken"] == 1_000
+    assert post(desk, [*many, of()]).status_code == 422

@@ -172,3 +172,29 @@ def test_a_customer_may_be_exempt_and_so_is_one_of_an_exempt_access(shared):
         assert (sign(shared, customer="bakery")[0], sign(shared)[0]) == spared
     unknown = exemption | {"target": "bank-trunk/nobody"}
     assert shared.http("PUT", "/v1/exemptions/e?reason=why", json=unknown).status_code == 422
+
+
+@pytest.mark.parametrize("numbers", ["8675588880150-8675588880299", "8675588880050-8675588880199"])
+def test_a_customer_that_grows_takes_none_of_its_neighbours_numbers(desk, numbers):
+    registered(desk, "bakery", numbers=["8675588880100-8675588880199"])
+    registered(desk, "clinic", numbers=["8675588880200-8675588880299"])
+    registered(desk, "school", numbers=["8675588880000-8675588880099"])
+    who = "clinic" if numbers.endswith("299") else "school"
+    answer = desk.http(
+        "PUT",
+        f"/v1/customers/{who}?reason=more",
+        json={"access": "bank-trunk", "numbers": [numbers]},
+    )
+    assert answer.status_code == 409
+    assert "bakery" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("route", "members"),
+    [("customers", {"access": "bank-trunk"}), ("declarations", {"subject": "bank"})],
+)
+def test_a_record_of_as_many_ranges_as_it_may_have_is_taken(desk, route, members):
+    numbers = [f"867558{index:05}00-867558{index:05}49" for index in range(10_000)]
+    answer = desk.http("PUT", f"/v1/{route}/wide?reason=all", json={**members, "numbers": numbers})
+    assert answer.status_code in (200, 201), answer.text[:300]
+    assert desk.http("GET", f"/v1/{route}/wide").json()["numbers"] == numbers

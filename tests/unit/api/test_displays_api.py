@@ -219,3 +219,13 @@ def test_every_route_asks_for_its_role(desk_with, tmp_path):
         for role, secret in secrets.items():
             answer = desk.http(method, path, headers={"x-api-key": secret}, **more)
             assert (answer.status_code != 403) is (role in roles), (method, path, role)
+
+
+def test_as_many_ends_of_calls_as_one_request_may_have_are_taken(desk):
+    one = {
+        "access": "bank-trunk", "orig": BANK, "dest": CALLEE, "answered": True, "seconds": 64,
+        "customer": "nobody",
+    }  # fmt: skip
+    answer = desk.http("POST", "/v1/displays/ended", json=[one] * 1_000)
+    assert answer.json() == {"taken": 2_000}
+    assert desk.http("POST", "/v1/displays/ended", json=[one] * 1_001).status_code == 422

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import inf
 from random import Random
+from time import process_time
 
 import pytest
 from found import Found, finding
@@ -43,6 +44,19 @@ def declaration(**members):
 
 def of(measure, **more):
     return finding(KeyKind.ACCESS, "trunk", measure=measure, **more)
+
+
+def test_a_declaration_of_many_numbers_is_looked_up_and_not_read_through():
+    """It is asked for each call of a caller that is found."""
+    numbers = tuple(f"8675588{index:06}-8675588{index + 1:06}" for index in range(0, 60_000, 6))
+    wide = declaration(numbers=(*numbers, "8675588000000-8675588000009", "867558800", "95588"))
+    inside = [TN("8675588000000"), TN("8675588000009"), TN("8675588059995"), TN("95588")]
+    outside = [TN("8675588000010"), TN("8675588059996"), TN("86755880"), TN("9558"), TN("*67")]
+    begun = process_time()
+    for _ in range(200):
+        assert all(map(wide.lists, inside))
+        assert not any(map(wide.lists, outside))
+    assert process_time() - begun < 2
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
+import pytest
 from streams import NOON, calls, numbers, somebody
 
 from zhenxian.analytics import Detector, Key, KeyKind, State
 from zhenxian.analytics.profile import Care, Profile
 from zhenxian.analytics.thresholds import DAY
+from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.core.tn import TN, TNRange
-from zhenxian.registry.journal import put
+from zhenxian.registry.journal import end, put
 from zhenxian.registry.model import Holding, Kind, Subject, SubjectKind
 from zhenxian.stores.analytics.held import HeldNumbers, numbers_of, profile_of
 from zhenxian.stores.sqlite.registry import EmbeddedRegistry
@@ -72,6 +74,85 @@ def test_a_subject_that_gets_the_numbers_is_found_and_one_that_gets_a_few_is_not
     again.restore([], [one.content for one in conduct.take_marks()])
     asyncio.run(HeldNumbers(again, EmbeddedRegistry(tmp_path / "registry.db")).look(NOON + DAY))
     assert again.finding(NEXT, NOON + DAY).state is State.POOLED
+    registry.close()
+
+
+def test_who_holds_the_range_around_a_pools_numbers_is_not_found_by_them(tmp_path):
+    """Numbers are given on out of a carrier's range, and fall back into it."""
+    registry = EmbeddedRegistry(tmp_path / "registry.db")
+    around = TNRange(TN("8675588880000"), TN("8675588889999"))
+    tns = [TN(f"8675588880{index:03}") for index in range(200)]
+    write(registry, Subject(id="s-1"), Subject(id="s-2"), Holding(numbers=around, subject="s-2"))
+    write(registry, *(holding(tn, "s-1") for tn in tns))
+    conduct = found_with([tn for _, tn in numbers(Random(2), 80)])
+    held = HeldNumbers(conduct, registry)
+    asyncio.run(held.look(NOON + 1_000))
+    write(registry, Holding(numbers=around, subject="s-2", spcs=("1001",)))  # an edit
+    asyncio.run(held.look(NOON + 1_100))
+    assert conduct.finding(NEXT, NOON + 1_100) is None
+
+    changes = [end(holding(tn, "s-1")) for tn in tns]
+    asyncio.run(registry.write(changes, author="test", reason="found", now=NOON + 1_200))
+    write(registry, Holding(numbers=around, subject="s-2"))
+    for again in (held, HeldNumbers(conduct, registry)):  # or after a restart
+        asyncio.run(again.look(NOON + 1_300))
+        assert conduct.finding(NEXT, NOON + 1_300) is None
+    registry.close()
+
+
+def test_what_a_found_subject_gave_on_is_not_marked(tmp_path):
+    registry = EmbeddedRegistry(tmp_path / "registry.db")
+    wide = TNRange(TN("8675588880000"), TN("8675588880399"))
+    tns = [TN(f"8675588880{index:03}") for index in range(80, 400)]
+    write(registry, Subject(id="s-1"), Subject(id="s-2"), Holding(numbers=wide, subject="s-1"))
+    write(registry, *(holding(tn, "s-2") for tn in tns))
+    conduct = found_with([tn for _, tn in numbers(Random(2), 80)])
+    held = HeldNumbers(conduct, registry)
+    asyncio.run(held.look(NOON + 1_000))
+    write(registry, *(holding(tn, "s-2", spcs=("1001",)) for tn in tns))
+    asyncio.run(held.look(NOON + 1_100))
+    assert conduct.finding(NEXT, NOON + 1_100) is None
+    registry.close()
+
+
+class Faulty:
+    """The records of a registry that cannot be read now and then."""
+
+    def __init__(self, records):
+        self._records = records
+        self.away = False
+
+    def __getattr__(self, name):
+        if self.away:
+            raise StoreUnavailableError("busy")
+        return getattr(self._records, name)
+
+
+def test_what_could_not_be_read_is_read_the_next_time(tmp_path, monkeypatch):
+    registry = EmbeddedRegistry(tmp_path / "registry.db")
+    tns = [tn for _, tn in numbers(Random(2), 80)]
+    spare = [TN(f"8675588880{index:03}") for index in range(200)]
+    write(registry, Subject(id="s-1"), Subject(id="s-2"))
+    write(registry, *(holding(tn, "s-1") for tn in [*tns, *spare]))
+    conduct = found_with(tns)
+    records = Faulty(registry.records)
+    monkeypatch.setattr(EmbeddedRegistry, "records", records)
+    held = HeldNumbers(conduct, registry)
+
+    def failing(now):
+        records.away = True
+        with pytest.raises(StoreUnavailableError):
+            asyncio.run(held.look(now))
+        records.away = False
+
+    failing(NOON + 1_000)
+    asyncio.run(held.look(NOON + 1_000))
+    assert conduct.weight(spare[0])
+    changes = [put(holding(tn, "s-2"), records.get(Kind.HOLDING, tn)[0]) for tn in spare]
+    asyncio.run(registry.write(changes, author="test", reason="test", now=NOON + 2_000))
+    failing(NOON + 2_000)
+    asyncio.run(held.look(NOON + 2_000))
+    assert conduct.finding(NEXT, NOON + 2_000).state is State.POOLED
     registry.close()
 
 
