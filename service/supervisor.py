@@ -175,7 +175,10 @@ class Supervisor:
             worker.send_signal(signal.SIGHUP)
 
     def _start(self) -> int:
-        """Start all workers; what they cannot start with is told once. Returns the exit status."""
+        """Start all workers; what they cannot start with is told once. Returns the exit status.
+
+        One that is killed meanwhile, and so tells nothing, is replaced as others are.
+        """
         waiting = []
         for index in range(len(self._plan.sip)):
             told, tells = os.pipe()
@@ -188,14 +191,16 @@ class Supervisor:
                 said = _read(told)
                 waiting.remove(told)
                 os.close(told)
-                if said != READY:
+                if said and said != READY:
                     status = _cannot_start(said)
-                elif not announced:
+                elif said and not announced:
                     announced = True
                     sys.stderr.write(self._plan.text)
                     sys.stderr.flush()
         for told in waiting:
             os.close(told)
+        if not (announced or status or self._stopping):
+            return 1  # all of them ended without a word
         return status
 
     def _worker(self, index: int, told: int | None = None) -> subprocess.Popen[bytes]:

@@ -117,7 +117,8 @@ def test_so_do_workers_that_are_only_being_started(serve):
     service = serve(server__workers=2)
     workers = service.workers()
     os.kill(workers[0], signal.SIGKILL)
-    newest = until(lambda: set(service.workers()) - set(workers))  # has not read its orders yet
+    found = lambda: set(service.workers()) - set(workers)  # noqa: E731
+    newest = until(found, START_SECONDS)  # has not read its orders yet
     os.kill(service.pid, signal.SIGKILL)
     until(lambda: not any(map(_alive, {*workers, *newest})), 10)
     _start_again(service)
@@ -144,10 +145,15 @@ def test_calls_in_flight_are_finished_when_the_supervisor_is_killed(serve, host)
     assert b"TN-Validation-Passed" in answer
 
 
-def _sockets(pid: int, port: int, state: str) -> list[str]:
-    """Inodes of a process's TCP sockets on a local port: listening (0A) or connected (01)."""
+def _inodes(port: int, state: str) -> set[str]:
+    """Of TCP sockets on a local port: listening (0A) or connected (01)."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    found = {row[9] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == state}
+    return {row[9] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == state}
+
+
+def _sockets(pid: int, port: int, state: str) -> list[str]:
+    """Those of one process."""
+    found = _inodes(port, state)
     links = []
     for each in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -193,7 +199,7 @@ def test_a_worker_that_dies_takes_no_connection_along_but_its_own(serve):
         assert lost > 0
         assert kept > 0
         os.kill(first, signal.SIGKILL)
-        until(lambda: not _alive(first))
+        until(lambda: len(_inodes(service.port, "0A")) == 1)  # its threads end one by one
         for _ in range(40):  # while it is away
             with Wire(service) as another:
                 assert _asked(another) == 200
