@@ -14,8 +14,8 @@ from zhenxian.analytics.areas import names
 from zhenxian.analytics.model import Finding, Measure
 from zhenxian.analytics.proof import BOTH
 from zhenxian.core.tn import TN
+from zhenxian.registry.customers import Declaration
 from zhenxian.registry.model import Holding, Registry, Verification
-from zhenxian.registry.shared import Declaration
 
 # Of a call: the subject of its access, its display, and who holds that.
 Call: TypeAlias = tuple[str, TN | None, Holding | None]

@@ -14,10 +14,10 @@ from zhenxian.core.errors import ConfigError, ParseError, shown
 from zhenxian.core.reading import Reading
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.passport.ppt.shaken import parse_origid
+from zhenxian.registry.customers import MAX_SPANS
 from zhenxian.registry.members import COLUMNS, MEMBERS, Member
 from zhenxian.registry.meta import MAX_ID, MAX_TEXT, MAX_TIME, Form
 from zhenxian.registry.model import TYPES, Kind, Record, span
-from zhenxian.registry.shared import MAX_SPANS
 
 AS_WRITTEN: Final = Reading()
 

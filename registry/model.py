@@ -21,7 +21,7 @@ from zhenxian.analytics.model import KeyKind, Measure
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry import meta
 from zhenxian.registry.complaint import Complaint
-from zhenxian.registry.shared import Customer, Declaration
+from zhenxian.registry.customers import Customer, Declaration
 
 MAX_CHAIN: Final = 16  # resellers between carrier and subject; deeper chains are refused
 MAX_PAIRS: Final = 5_000  # AXB pairs on one X, as platforms sell them

@@ -14,6 +14,8 @@ from zhenxian.analytics.model import KeyKind
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry.complaint import Complaint
+from zhenxian.registry.customer_rules import check_customer, check_declaration
+from zhenxian.registry.customers import Customer, Declaration
 from zhenxian.registry.journal import (
     EXISTING,
     Change,
@@ -43,8 +45,6 @@ from zhenxian.registry.model import (
     Who,
     span,
 )
-from zhenxian.registry.shared import Customer, Declaration
-from zhenxian.registry.sharing import check_customer, check_declaration
 
 WHOLE: Final = "="  # no character of a number
 MAX_ORDER_NUMBER: Final = 2**53 - 1  # what every reader of JSON takes for exact (RFC 8259)

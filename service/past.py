@@ -8,7 +8,7 @@ from pathlib import Path
 from zhenxian.analytics.detector import Detector
 from zhenxian.calls.records import Replay
 from zhenxian.core.errors import ConfigError
-from zhenxian.stores.analytics.held import held_by
+from zhenxian.stores.analytics.holders import held_by
 from zhenxian.stores.analytics.sync import load_policy
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 from zhenxian.stores.sqlite.view import RegistryView

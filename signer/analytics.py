@@ -13,8 +13,8 @@ from typing import Final
 from zhenxian.analytics.model import Key, KeyKind, Observation
 from zhenxian.core.tn import TN
 from zhenxian.registry import parties
+from zhenxian.registry.customers import GATEWAY
 from zhenxian.registry.model import Access, Binding, Holding
-from zhenxian.registry.shared import GATEWAY
 from zhenxian.signer.request import SigningRequest
 
 _CACHED: Final = 65_536  # pairs of keys; about 20 MB when full

@@ -28,9 +28,9 @@ from zhenxian.analytics.thresholds import Policy
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.passport.words import fault
 from zhenxian.registry.model import MOST_AHEAD, Clearing, clearing_id
+from zhenxian.stores.analytics.complaints import HeardComplaints
 from zhenxian.stores.analytics.file import ConductFile, Exchange
-from zhenxian.stores.analytics.heard import HeardComplaints
-from zhenxian.stores.analytics.held import HeldNumbers
+from zhenxian.stores.analytics.holders import HeldNumbers
 from zhenxian.stores.sqlite.view import RegistryView
 
 EVERY: Final = 0.5  # seconds between two looks: what one node saw, the others count a second later

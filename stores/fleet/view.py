@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zhenxian.core.tn import TN
+from zhenxian.registry.customers import Customer, Declaration
 from zhenxian.registry.model import (
     Binding,
     CalleeRefusal,
@@ -16,7 +17,6 @@ from zhenxian.registry.model import (
     Who,
 )
 from zhenxian.registry.orders import OrderIndex
-from zhenxian.registry.shared import Customer, Declaration
 from zhenxian.registry.stricter import Losses, Restrictions
 from zhenxian.stores.fleet.losses import losses_text, read_losses
 from zhenxian.stores.fleet.replica import kept_orders

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
+from zhenxian.registry.customers import Customer
 from zhenxian.registry.journal import Change, Commit, Nested, Version
 from zhenxian.registry.model import (
     PERSON_LIMITS,
@@ -33,9 +34,9 @@ from zhenxian.registry.model import (
 )
 from zhenxian.registry.orders import OrderIndex
 from zhenxian.registry.rules import FOREVER, check, taken_out_of
-from zhenxian.registry.shared import Customer
 from zhenxian.stores.sqlite.bindings import BindingTable
 from zhenxian.stores.sqlite.connection import Connection
+from zhenxian.stores.sqlite.customers import CustomerTable, DeclarationTable
 from zhenxian.stores.sqlite.holdings import HoldingTable
 from zhenxian.stores.sqlite.journal import CommitTable
 from zhenxian.stores.sqlite.records import (
@@ -48,7 +49,6 @@ from zhenxian.stores.sqlite.records import (
     SubjectTable,
 )
 from zhenxian.stores.sqlite.refusals import RefusalTable
-from zhenxian.stores.sqlite.shared import CustomerTable, DeclarationTable
 from zhenxian.stores.sqlite.table import Page, Table
 
 UNDATED: Final = "journal.undated"  # in meta: the dates of commits up to it bind no later one

@@ -8,6 +8,7 @@ from typing import Final, Generic, TypeVar
 
 from zhenxian.core.tn import TN
 from zhenxian.registry.complaint import Complaint
+from zhenxian.registry.customers import Customer, Declaration
 from zhenxian.registry.model import (
     MAX_CHAIN,
     Access,
@@ -27,7 +28,6 @@ from zhenxian.registry.model import (
     Who,
 )
 from zhenxian.registry.orders import OrderIndex
-from zhenxian.registry.shared import Customer, Declaration
 from zhenxian.stores.sqlite.file import RegistryFile
 
 _FEW: Final = 1_000  # answers that are freed at once

@@ -18,9 +18,9 @@ from zhenxian.analytics.model import State
 from zhenxian.analytics.proof import BOTH
 from zhenxian.calls.records import Replay, Row
 from zhenxian.core.tn import TN, TNRange
+from zhenxian.registry.customers import Declaration
 from zhenxian.registry.exemptions import against
 from zhenxian.registry.model import Access, Exemption, Holding, Subject, Verification
-from zhenxian.registry.shared import Declaration
 
 ACCESS, BANK = Key(KeyKind.ACCESS, "trunk"), Key(KeyKind.SUBJECT, "bank")
 OWN = TN("8675588880001")

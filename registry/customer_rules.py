@@ -7,9 +7,9 @@ from typing import Protocol
 
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TNRange
+from zhenxian.registry.customers import GATEWAY, Customer, Declaration
 from zhenxian.registry.journal import RegistryConflictError
 from zhenxian.registry.model import Kind, Record, span
-from zhenxian.registry.shared import GATEWAY, Customer, Declaration
 
 
 class View(Protocol):

@@ -15,7 +15,7 @@ from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry.journal import end, put
 from zhenxian.registry.model import Holding, Kind, Subject, SubjectKind
-from zhenxian.stores.analytics.held import HeldNumbers, numbers_of, profile_of
+from zhenxian.stores.analytics.holders import HeldNumbers, numbers_of, profile_of
 from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 
 FOUND = (Key(KeyKind.ACCESS, "a-1"), Key(KeyKind.SUBJECT, "s-1"))

@@ -1,6 +1,6 @@
-"""Records of whose calls one access carries, and of what an enterprise declares of its calls.
+"""Customers, who share an access, and declarations of what an enterprise's calls look like.
 
-They are kinds of registry.model like any other, and stand here for its length.
+Two kinds of record of registry.model, in a file of their own.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from zhenxian.core.tn import TN, TNRange
+from zhenxian.registry.customers import Customer, Declaration
 from zhenxian.registry.model import Kind, Record
-from zhenxian.registry.shared import Customer, Declaration
 from zhenxian.stores.sqlite.connection import Connection
 from zhenxian.stores.sqlite.numbers import number_key
 from zhenxian.stores.sqlite.records import RecordTable
