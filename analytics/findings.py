@@ -308,9 +308,11 @@ class Findings:
 
     def take_unsaved_marks(self) -> list[Saved]:
         """Marks of found callers that changed since they were last taken, to be kept likewise."""
-        changed = self.outside.linkage.take_changed()
+        linkage = self.outside.linkage
+        made_here = {key for key, here in linkage.changed.items() if here}
+        changed = linkage.take_changed()
         if self.changed is not None:
-            self.changed_marks.update(changed)
+            self.changed_marks.update({key: changed[key] for key in made_here})
         return [
             Saved(f"mark {key}", write_mark(mark) if mark is not None else None)
             for key, mark in changed.items()

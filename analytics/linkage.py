@@ -101,7 +101,7 @@ class Linkage:
 
     def __init__(self, policy: Links) -> None:
         self.marks: OrderedDict[Key, _Marked] = OrderedDict()  # the longest confirmed first
-        self.changed: set[Key] = set()  # marks to be saved and sent
+        self.changed: dict[Key, bool] = {}  # marks to be saved, and whether they are to be sent
         self.wanted: set[Key] = set()  # marked subjects whose holdings are to be asked for
         self._policy = policy
         self._numbers: dict[int, tuple[Key, ...]] = {}
@@ -137,7 +137,7 @@ class Linkage:
         self._add_numbers(key, marked, numbers)
         for callee in callees:
             self._add_callee(key, marked, callee)
-        self.changed.add(key)
+        self.changed[key] = True
         self._bound()
 
     def due(self, key: Key, at: int) -> bool:
@@ -150,7 +150,7 @@ class Linkage:
         marked = self.marks.get(key)
         if marked is not None:
             self._add_numbers(key, marked, numbers)
-            self.changed.add(key)
+            self.changed[key] = True
             self._bound()
 
     def _add_numbers(self, key: Key, marked: _Marked, numbers: Iterable[int]) -> None:
@@ -205,7 +205,7 @@ class Linkage:
         for callee in marked.callees:
             if self._callees.get(callee) == key:
                 del self._callees[callee]
-        self.changed.add(key)
+        self.changed[key] = True
         for link in self._links.values():
             link.shown.pop(key, None)
         held = tuple(one for one, (mark, _, _) in self._held.items() if mark == key)
@@ -445,7 +445,7 @@ class Linkage:
 
     def take_changed(self) -> dict[Key, Mark | None]:
         """Marks that changed since they were last taken; None for those that are gone."""
-        changed, self.changed = self.changed, set()
+        changed, self.changed = self.changed, {}
         return {key: self.written(key) for key in changed}
 
     def written(self, key: Key) -> Mark | None:
@@ -466,6 +466,7 @@ class Linkage:
         if mark.at <= self._begun.get(mark.key, -1):
             return False
         marked = self.marks.get(mark.key)
+        before = _extent(marked) if marked is not None else None
         if marked is None:
             marked = self.marks[mark.key] = _Marked(mark.at, mark.level)
             self.marks.move_to_end(mark.key)
@@ -477,8 +478,15 @@ class Linkage:
         self._add_numbers(mark.key, marked, _hashes(mark.numbers))
         for callee in _hashes(mark.callees):
             self._add_callee(mark.key, marked, callee)
+        if _extent(marked) != before:
+            self.changed.setdefault(mark.key, False)
         self._bound()
         return True
+
+
+def _extent(marked: _Marked) -> tuple[int, int, int, int]:
+    """What differs when a mark became another one: it only grows until it is made coarser."""
+    return marked.at, marked.level, len(marked.numbers), len(marked.callees)
 
 
 def _shows_own(key: Key) -> bool:

@@ -165,7 +165,9 @@ class AnalyticsSync:
         A file that cannot be read is a problem, and is tried again each minute; counting begins
         anew.
         """
-        self._take_findings()  # those that came before it could be read are still to be saved
+        # What was found before it could be read is still to be saved.
+        self._take_findings()
+        self._take(self.conduct.take_marks())
         policy = self.conduct.policy
         try:
             counts, findings = self._file.load(
@@ -177,6 +179,7 @@ class AnalyticsSync:
         self._unread = None
         self.conduct.restore(counts, findings)
         self.conduct.take_findings()  # they are in the file
+        self.conduct.take_marks()
         self._applied = set()  # it may have been killed before the file said so
         self._apply()
 

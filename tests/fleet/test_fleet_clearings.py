@@ -193,7 +193,11 @@ def test_what_was_found_anew_meanwhile_stands_for_a_node_that_was_cut_off(redis,
             fleet.clock.now += 300
             b.mend_registry()
             b.mend_exchange()
-            await until(lambda: b.registry.seq == a.registry.seq and b.registry.current)
+            await until(
+                lambda: (
+                    b.registry.seq == a.registry.seq and b.registry.current and b.keeper._informed()
+                )
+            )
             await round_of(b, a)
             now = fleet.clock.now
             assert a.state() is State.POOLED

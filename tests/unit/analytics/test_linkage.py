@@ -6,6 +6,7 @@ import pytest
 from streams import CODES, NOON, number, numbers, somebody
 
 from zhenxian.analytics import Detector, Key, KeyKind, Measure, Observation, State
+from zhenxian.analytics.codec import read_delta
 from zhenxian.analytics.thresholds import DAY
 from zhenxian.registry.exemptions import against
 
@@ -284,6 +285,33 @@ def test_marks_outlast_a_restart_and_reach_other_nodes():
         there.merge("here", delta)
     held(there, tns, "s-2")
     assert there.finding(NEXT[1], NOON + DAY).state is State.POOLED
+
+
+def test_a_mark_learned_from_another_node_is_saved_here_and_sent_on_by_nobody():
+    here, there = Detector(fleet=True, boot=1), Detector(fleet=True, boot=2)
+    feed(here, listed("calls/1", numbers(Random("held/1"), 300), 600), FOUND)
+    names = {one.key for one in here.take_marks()}
+    delta = here.take_delta()
+    assert there.merge("here", delta)
+    assert {one.key for one in there.take_marks() if one.content is not None} == names
+    assert there.take_marks() == []
+    linked = there.take_delta()
+    assert linked is None or read_delta(linked, there._counting.hashing.fingerprint).linkage == []
+    # one that was cleared long ago, and found anew elsewhere meanwhile: it is not taken from others
+    [found] = [one for one in FOUND if f"mark {one}" in names][:1]
+    there.cleared(found, NOON - 1)
+    there._findings.outside.linkage.unmark(found)
+    [gone] = there.take_marks()
+    assert (gone.key, gone.content) == (f"mark {found}", None)
+    there.restore([], [one.content for one in all_marks(here)])
+    assert [one.key for one in there.take_marks() if one.content is not None] == [f"mark {found}"]
+
+
+def all_marks(conduct):
+    """All marks of a Detector, saved once more."""
+    linkage = conduct._findings.outside.linkage
+    linkage.changed.update(dict.fromkeys(linkage.marks, True))
+    return conduct.take_marks()
 
 
 def test_who_is_cleared_marks_nobody_and_is_marked_by_nothing_older():
