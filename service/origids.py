@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
-from zhenxian.service.settings import Signer
+from zhenxian.service.role_settings import Signer
 from zhenxian.signer.origids import Given, Origids
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.stores.origids.file import OrigidFile

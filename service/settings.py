@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -16,8 +16,6 @@ from pydantic import (
     Field,
     PositiveInt,
     ValidationError,
-    field_validator,
-    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -27,24 +25,18 @@ from pydantic_settings import (
 )
 
 from zhenxian.api.words import member, sentence
-from zhenxian.core.errors import ConfigError, ParseError, shown
-from zhenxian.core.reading import Reading
+from zhenxian.core.errors import ConfigError, shown
 from zhenxian.registry.consent import MARKETING
 from zhenxian.registry.model import PERSON_LIMITS
 from zhenxian.service.certificate_settings import Fetch, Trust
+from zhenxian.service.display_settings import Displays, Redress
 from zhenxian.service.number_settings import Numbers
+from zhenxian.service.role_settings import Signer, Verifier
 from zhenxian.service.setting_types import (
-    Country,
     CountryCode,
-    Email,
-    HttpsUrl,
-    LanguageTag,
     Name,
     NetworkText,
-    Phone,
-    RejectionCode,
     Section,
-    Text,
 )
 from zhenxian.service.sip_settings import Sip
 
@@ -176,130 +168,6 @@ class Auth(Section):
     )
 
 
-class Signer(Section):
-    """The STI-AS role."""
-
-    key: Path | None = Field(None, description="PEM private key, P-256, mode 0600.")
-    chain: Path | None = Field(None, description="PEM chain, the SHAKEN certificate first.")
-    x5u: str | None = Field(
-        None,
-        description="Where others fetch the chain, if it is published elsewhere. Unset: below"
-        " publish_base, by content.",
-    )
-    publish_base: str | None = Field(
-        None,
-        description="Public base URL of this service for its own certificates, e.g."
-        " https://cert.example.com. Unset: the calls listener.",
-    )
-    iat_window: int = Field(
-        60,
-        ge=1,
-        le=3600,
-        description="Seconds by which iat of a signing request may differ from now.",
-    )
-    claimed_diversions: Literal["refuse", "C"] = Field(
-        "refuse",
-        description="What a call gets that shows somebody else's number, and is only claimed to be"
-        " forwarded (Diversion, History-Info) from a number that its access holds. refuse: no"
-        " token, since any caller can make that claim. C: gateway attestation.",
-    )
-    diversions: int = Field(
-        8,
-        ge=1,
-        le=64,
-        description="To how many destinations one received call may be diverted with a signature"
-        " (div) while it is fresh, such as phones that ring together.",
-    )
-    origid: Literal["access", "call"] = Field(
-        "access",
-        description="What a token's origid stands for: the access, so that verifiers can"
-        " distinguish the conduct of callers; or the call, with a random value, as RFC 8588"
-        " section 10 recommends. `zhenxian registry trace` finds the access of either.",
-    )
-    origid_days: int = Field(
-        90,
-        ge=1,
-        le=3660,
-        description="How many days this service remembers whose the origids of calls were, on this"
-        " node's disk (about 105 octets each) and, in a fleet, on Redis (about 250).",
-    )
-
-
-class Unsigned(Section):
-    """One table of verifier.unsigned: whose calls are to be signed, and what if one is not."""
-
-    spc: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,32}$")] | None = None
-    country: Country | None = None
-    action: Literal["none", "label", "fail"]
-
-    @model_validator(mode="after")
-    def _of_one(self) -> Self:
-        if (self.spc is None) == (self.country is None):
-            raise ValueError("expected either spc or country")
-        return self
-
-
-class Verifier(Section):
-    """The STI-VS role."""
-
-    date_window: int = Field(
-        60, ge=1, le=3600, description="Seconds by which Date may differ from now (RFC 8224: 60)."
-    )
-    iat_window: int = Field(
-        60, ge=1, le=3600, description="Seconds by which iat may differ from now."
-    )
-    diverted_window: int = Field(
-        60,
-        ge=1,
-        le=10_800,
-        description="Seconds by which iat of the original token of a diverted call may lie before"
-        " now. More than iat_window lets calls be forwarded or transferred later, but the called"
-        " party can show that caller to others for as long (RFC 8946: three hours at most).",
-    )
-    repeat_seconds: float = Field(
-        2.0,
-        ge=0,
-        le=30,
-        description="How long the same credential, or address without credentials, may ask about a"
-        " call again: with the same callId, or the same body and X-RequestID. 0: never.",
-    )
-    types: tuple[Literal["shaken", "baseline"], ...] = Field(
-        ("shaken",), description="PASSporT types whose verification decides a call."
-    )
-    country: Country | None = Field(
-        None,
-        description="The older name of numbers.country, which governs signing as well.",
-    )
-    unsigned: tuple[Unsigned, ...] = Field(
-        (),
-        description="What becomes of a call that is not signed: tables with spc or country, and"
-        " action none, label or fail. A rule for the spc that holds the number goes before one"
-        " for its country. Without a rule: none.",
-    )
-    health_numbers: tuple[str, ...] = Field(
-        ("9999999999", "7777777777"),
-        description="Numbers that health requests of SBCs carry on both sides. A request between"
-        " them without Identity header does not count as a call that should be signed.",
-    )
-
-    @model_validator(mode="after")
-    def _named_once(self) -> Self:
-        named = [entry.spc or entry.country for entry in self.unsigned]
-        if len(named) != len(set(named)):
-            raise ValueError("unsigned: an spc or country is named twice")
-        return self
-
-    @field_validator("health_numbers")
-    @classmethod
-    def _numbers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            for number in value:
-                Reading().filed(number, "health_numbers")
-        except ParseError as error:
-            raise ValueError(str(error)) from None
-        return value
-
-
 class Registry(Section):
     """Who may show what: subjects, holdings, accesses, bindings, orders."""
 
@@ -387,93 +255,6 @@ class Fleet(Section):
     take_over_foreign: bool = Field(
         False,
         description="Replace this node's copy when Redis holds another registry than it.",
-    )
-
-
-class Redress(Section):
-    """How a call is rejected that is genuine but from a pool, and whom its caller may write to.
-
-    The contact is a jCard in a JWS that the Call-Info header field of a 608 leads to (RFC 8688).
-    """
-
-    status: RejectionCode = Field(
-        608,
-        description="SIP answer to a genuine call from a pool of numbers. 608 needs a contact, a"
-        " signing key and an https publish_base; without a contact it is 603. 607, which earlier"
-        " releases took, is 603, too: it is the called party's own answer (RFC 8197).",
-    )
-    organisation: Text | None = Field(
-        None,
-        description="Name of the organisation that rejects the call. With it and a way to reach it"
-        " there is a contact.",
-    )
-    phone: Phone | None = Field(
-        None, description="Telephone number of the contact, with + and country code."
-    )
-    email: Email | None = Field(None, description="Mail address of the contact.")
-    url: HttpsUrl | None = Field(None, description="https page where a caller can object.")
-    address: Text | None = Field(None, description="Postal address of the contact, on one line.")
-    language: LanguageTag | None = Field(
-        None, description="BCP 47 tag of the contact's name and people, e.g. zh-Hans."
-    )
-
-    @model_validator(mode="after")
-    def _reachable(self) -> Self:
-        reached = self.phone or self.email or self.url or self.address
-        if reached and self.organisation is None:
-            raise ValueError("a contact has an organisation")
-        if self.organisation is not None and not reached:
-            raise ValueError("a contact has a phone, an email, a url or an address (RFC 8688)")
-        return self
-
-
-class Displays(Section):
-    """How displays behave over time: pools (打显), local presence, rates, rotation."""
-
-    signing: Literal["refuse", "lower", "label", "off"] = Field(
-        "refuse",
-        description="What signing does with a caller found pooled: no token (refuse), B at most"
-        " (lower), only a label (label), or nothing (off).",
-    )
-    verifying: Literal["fail", "label", "off"] = Field(
-        "fail",
-        description="What verifying does with a signer, one SPC and origid, found pooled:"
-        " TN-Validation-Failed with 608 (fail), only a label (label), or nothing (off).",
-    )
-    carriers: Literal["fail", "label", "off"] = Field(
-        "label",
-        description="The same for an SPC that is found over all its origids. If these change with"
-        " each call, and all calls together look like one signer's pool, displays.verifying"
-        " decides; changing origids alone count against nobody. fail fails every call that the"
-        " carrier signs, and some honest carriers have a pool for a customer.",
-    )
-    contact: Text | None = Field(
-        None,
-        description="Whom a caller may turn to against whom something stands: named in answers and"
-        " on the management API, with the case number. Unset: the contact of redress.",
-    )
-    cap: int = Field(
-        0,
-        ge=0,
-        le=100_000,
-        description="Calls a minute that signing lets a suspected caller make; one over it is"
-        " refused (CALLS_CAPPED: 429, by SIP 480, with Retry-After). Who is only labelled, as a"
-        " census is, has none. 0: any number.",
-    )
-    thresholds: Path | None = Field(
-        None, description="TOML file of thresholds, see docs/detection.md. Unset: the defaults."
-    )
-    max_keys: int = Field(
-        100_000,
-        ge=16,
-        le=10_000_000,
-        description="Callers and signers remembered, 1.2 to 128 KB each; most have little more than"
-        " the former.",
-    )
-    clear_samples: bool = Field(
-        False,
-        description="Keep the calls that led to a finding with numbers in clear. Otherwise hashed"
-        " as in the log.",
     )
 
 

@@ -29,7 +29,7 @@ from zhenxian.registry.model import (
     Verification,
 )
 from zhenxian.registry.orders import Action, Instruction, sign_instruction
-from zhenxian.service.settings import Unsigned
+from zhenxian.service.role_settings import Unsigned
 from zhenxian.simulation.demo import (
     BANK,
     BANK_ORIGID,
