@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from typing import Annotated, Any
 
 import typer
 
-from zhenxian.api.calls.messages import (
-    SIGNING,
-    VERIFICATION,
-    Answer,
-    Headers,
-    Incoming,
-)
 from zhenxian.cli.common import (
     Config,
     Json,
@@ -25,8 +17,7 @@ from zhenxian.cli.common import (
     read_argument,
     settings_of,
 )
-from zhenxian.service.build import build
-from zhenxian.service.service import Service
+from zhenxian.service.one_call import signed, verified
 
 Time = Annotated[
     int | None,
@@ -34,37 +25,14 @@ Time = Annotated[
 ]
 
 
-def _ask(service: Service, path: str, body: dict[str, Any]) -> Answer:
-    encoded = json.dumps(body).encode()
-    headers = Headers(content_length=str(len(encoded)).encode())
-
-    async def asked() -> Answer:
-        try:
-            if service.keeper is not None:
-                service.keeper.restore()  # who was found pooled is so here
-            return await service.calls.answer_waiting(Incoming(path, b"POST", headers, encoded))
-        finally:
-            await service.close()
-
-    return asyncio.run(asked())
-
-
-def _service(config: Config) -> Service:
-    settings = settings_of(config)
-    quiet = settings.log.model_copy(update={"level": "error"})
-    local = settings.auth.model_copy(update={"keys": None})
-    server = settings.server.model_copy(update={"dialect": "atis", "tls_client_ca": None})
-    return build(settings.model_copy(update={"log": quiet, "auth": local, "server": server}))
-
-
-def _sentence(answer: Answer) -> str:
-    error = json.loads(answer.body).get("requestError", {})
+def _sentence(body: bytes) -> str:
+    error = json.loads(body).get("requestError", {})
     for kind in error.values():
         text = str(kind["text"])
         for index, value in enumerate(kind["variables"], 1):
             text = text.replace(f"%{index}", value)
         return text
-    return answer.body.decode()
+    return body.decode()
 
 
 def register(app: typer.Typer) -> None:
@@ -119,19 +87,18 @@ def register(app: typer.Typer) -> None:
             members["caller"] = {"tn": caller}
         stated = {"crn": crn, "purpose": purpose, "extension": extension}
         members |= {name: value for name, value in stated.items() if value is not None}
-        answer = _ask(_service(config), SIGNING, {"signingRequest": members})
+        answer = signed(settings_of(config), members)
         if as_json:
             print_json(json.loads(answer.body))
         elif answer.status == 200:
-            signed = json.loads(answer.body)["signingResponse"]
-            print(signed["identity"])
-            if "decision" in signed:
+            token = json.loads(answer.body)["signingResponse"]
+            print(token["identity"])
+            if "decision" in token:
                 errors.print(
-                    f"attestation {signed['attest']}: {signed['decisionText']}"
-                    f" ({signed['decision']})"
+                    f"attestation {token['attest']}: {token['decisionText']} ({token['decision']})"
                 )
         else:
-            errors.print(_sentence(answer))
+            errors.print(_sentence(answer.body))
         raise typer.Exit(0 if answer.status == 200 else 1)
 
     @app.command()
@@ -165,7 +132,7 @@ def register(app: typer.Typer) -> None:
         }
         if purpose is not None:
             members["purpose"] = purpose
-        answer = _ask(_service(config), VERIFICATION, {"verificationRequest": members})
+        answer = verified(settings_of(config), members)
         passed = False
         if answer.status == 200:
             response = json.loads(answer.body)["verificationResponse"]
@@ -175,7 +142,7 @@ def register(app: typer.Typer) -> None:
         elif answer.status == 200:
             _print_verdict(response)
         else:
-            errors.print(_sentence(answer))
+            errors.print(_sentence(answer.body))
         raise typer.Exit(0 if passed else 1)
 
 

@@ -8,12 +8,17 @@ from typing import Annotated
 
 import typer
 
-from zhenxian.api.auth import Role, add_certificate, add_key, load_credentials
-from zhenxian.api.calls.requests import Dialect
-from zhenxian.api.permissions import ROLES
 from zhenxian.cli.common import Json, console, print_json
 from zhenxian.core.errors import ConfigError
-from zhenxian.sip.digest import add_user
+from zhenxian.service.keys import (
+    ROLES,
+    Dialect,
+    Role,
+    add_certificate,
+    add_key,
+    add_user,
+    load_credentials,
+)
 
 app = typer.Typer(
     no_args_is_help=True, help="API keys and client certificates: add one, list them."

@@ -18,7 +18,6 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.cli.client import DEFAULT_URL, Client, KeyFile, ServiceUnreachableError, segment
 from zhenxian.cli.common import Json, console, errors, print_json
 from zhenxian.core.errors import ConfigError
@@ -29,6 +28,7 @@ from zhenxian.registry.model import KINDS as RECORD_KINDS
 from zhenxian.registry.model import NAMES, Binding, Record
 from zhenxian.registry.model import Kind as Records
 from zhenxian.simulation import COUNTRY, Call, Kind, Scenario, Traffic
+from zhenxian.simulation.client import SIGNING, VERIFICATION
 from zhenxian.simulation.flow import DAY
 from zhenxian.simulation.stream import Ask, Proxy, Tally, paced, registrable
 

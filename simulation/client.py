@@ -11,6 +11,8 @@ import msgspec
 
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 
+__all__ = ["CALLED", "SIGNING", "VERIFICATION", "Client"]
+
 CALLED: Final = "8613800138000"  # where no other callee is named
 
 
