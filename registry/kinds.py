@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from importlib import resources
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -21,7 +20,6 @@ from msgspec import Struct
 
 from zhenxian.core.errors import ConfigError, shown
 from zhenxian.core.tn import TN, URI
-from zhenxian.passport.words import said
 
 COLUMNS: Final = ("prefix", "lengths", "kind", "label", "label_zh", "source")
 _CHINA: Final = "86"
@@ -180,7 +178,7 @@ def emergency_pattern(country: str | None) -> re.Pattern[str] | None:
 
 
 def load_plan(
-    more: Sequence[Path] = (),
+    more: Sequence[tuple[str, str]] = (),
     country: str | None = None,
     middle: Mapping[str, int] = _NEVER,
 ) -> Plan:
@@ -189,6 +187,7 @@ def load_plan(
     Emergency and privacy numbers of the plan shipped are of its country alone.
 
     Args:
+        more: name and text (CSV with COLUMNS) of each of the operator's tables; the last one wins.
         country, middle: as of Plan.
 
     Raises:
@@ -199,12 +198,8 @@ def load_plan(
     own = _read(shipped.read_text(encoding="utf-8").splitlines(), "cn.csv")
     here = country in (None, _TABLE_OF)
     rows += [row for row in own if here or row[2].kind not in _OF_ITS_COUNTRY]
-    for path in more:
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: {said(error)}") from None
-        rows += _read(lines, path.name)
+    for name, text in more:
+        rows += _read(text.splitlines(), name)
     return Plan(rows, country, middle)
 
 

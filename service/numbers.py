@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, time
+from pathlib import Path
 
 import phonenumbers
 
+from zhenxian.core.errors import ConfigError
 from zhenxian.core.reading import Reading, none_special
 from zhenxian.core.tn import TN
+from zhenxian.passport.words import said
 from zhenxian.registry.kinds import Plan, load_plan
 from zhenxian.service.settings import Settings
 
@@ -25,7 +28,15 @@ def plan_of(settings: Settings) -> Plan:
         )
         for rule in settings.numbers.middle
     }
-    return load_plan(settings.registry.kinds, settings.country, ended)
+    tables = [(path.name, _text_of(path)) for path in settings.registry.kinds]
+    return load_plan(tables, settings.country, ended)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {said(error)}") from None
 
 
 def reading_of(
