@@ -216,9 +216,10 @@ class Import:
             plain, places = self._read(part.columns)
             records = _records(rows, chunk, places, refused)
             plain, knotted = _separate(plain, records)
-            plain, inside = self._outside(plain)
-            knotted |= inside
+            plain, inside, for_rules = self._outside(plain)
+            knotted |= for_rules
             taken, unchanged, left = register(self._file.connection, plain, self._titles, seq, run)
+            self.report.taken_out += len(inside - left)
             self.report.changed += taken
             self.report.unchanged += unchanged
             records |= _records(rows, chunk, knotted | left, refused)
@@ -234,19 +235,21 @@ class Import:
         for place in sorted(refused):
             self.report.reject(chunk.lines[place], refused[place], chunk.values(place))
 
-    def _outside(self, plain: list[Row]) -> tuple[list[Row], set[int]]:
-        """The rows that are not for the rules, and the places of the others.
+    def _outside(self, plain: list[Row]) -> tuple[list[Row], set[int], set[int]]:
+        """Tell apart what takes numbers out of somebody's range.
 
-        What takes numbers out of somebody's range is counted where it may; where rows lie in each
-        other, too, the rules find out whose range is meant.
+        Where rows lie in each other, too, the rules find out whose range is meant.
+
+        Returns:
+            The rows that are not for the rules; the places of those among them that take numbers
+            out, as they may; the places of the rows that are for the rules.
         """
         inside = within_others(self._file.connection, plain)
         if not inside:
-            return plain, inside
+            return plain, inside, set()
         if self._take_out and _apart(plain):
-            self.report.taken_out += len(inside)
-            return plain, set()
-        return [row for row in plain if row[4] not in inside], inside
+            return plain, inside, set()
+        return [row for row in plain if row[4] not in inside], set(), inside
 
     def _take_refusals(self, records: dict[int, Record], seq: int) -> dict[int, Record]:
         """Register those that keep the rules and stand alone; the others are for the rules."""
