@@ -6,6 +6,7 @@ from typing import Final
 
 from zhenxian.analytics.model import Key, KeyKind
 from zhenxian.core.errors import ConfigError
+from zhenxian.registry.customers import Customer
 from zhenxian.registry.model import Access, Kind
 from zhenxian.registry.store import Records
 
@@ -17,13 +18,19 @@ def keys_of(records: Records, key: Key, spc: str | None) -> list[Key]:
     """All keys of the caller that a key is of; the key alone where nobody is known behind it.
 
     Args:
-        key: a subject, one of its accesses, or a signer of our own (`spc`).
+        key: a subject, one of its accesses, who shares one, or a signer of our own (`spc`).
         spc: the code that calls are signed with here.
 
     Raises:
         ConfigError: more than MOST of them.
         StoreUnavailableError: the registry cannot be read.
     """
+    customer = _customer_of(records, key, spc)
+    if customer is not None:
+        found = [Key(KeyKind.ACCESS, f"{customer.access}/{customer.id}")]
+        if customer.origid and spc is not None:
+            found.append(Key(KeyKind.SIGNER, f"{spc}/{customer.origid}"))
+        return list(dict.fromkeys([*found, key]))
     subject = _subject_of(records, key, spc)
     if subject is None:
         return [key]
@@ -41,6 +48,19 @@ def keys_of(records: Records, key: Key, spc: str | None) -> list[Key]:
             raise ConfigError(f"{key}: more than {MOST} keys; clear them one by one")
         after = page.following
     return list(dict.fromkeys([*found, key]))
+
+
+def _customer_of(records: Records, key: Key, spc: str | None) -> Customer | None:
+    """The customer of a shared access that a key is of."""
+    name, _, detail = key.id.partition("/")
+    if key.kind is KeyKind.ACCESS and detail:
+        found = records.get(Kind.CUSTOMER, detail)
+        customer = found[1] if found is not None else None
+        if isinstance(customer, Customer) and customer.access == name:
+            return customer
+    if key.kind is KeyKind.SIGNER and name == spc:
+        return records.customer_of_origid(detail)
+    return None
 
 
 def _subject_of(records: Records, key: Key, spc: str | None) -> str | None:

@@ -9,7 +9,7 @@ from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TNRange
 from zhenxian.registry.customers import GATEWAY, Customer, Declaration
 from zhenxian.registry.journal import RegistryConflictError
-from zhenxian.registry.model import Kind, Record, span
+from zhenxian.registry.model import Access, Kind, Record, span
 
 
 class View(Protocol):
@@ -27,6 +27,14 @@ class View(Protocol):
         """A customer of the access, other than `but`, that has one of the numbers as its own."""
         ...
 
+    def customer_of_origid(self, origid: str) -> Customer | None:
+        """The customer of a shared access that has or had the origid."""
+        ...
+
+    def access_of(self, origid: str) -> Access | None:
+        """The access that has or had the origid."""
+        ...
+
     def customer_of(self, access: str) -> str | None:
         """Some customer of the access; None when it has none."""
         ...
@@ -38,6 +46,7 @@ def check_customer(value: Customer, view: View) -> None:
         raise ConfigError(f"access {GATEWAY} stands for calls of no access, and has no customers")
     if view.get(Kind.ACCESS, value.access) is None:
         raise ConfigError(f"access {value.access} is not registered")
+    _check_origid(value, view)
     for name in value.called:
         other = view.customer_named(value.access, name)
         if other is not None and other.id != value.id:
@@ -55,6 +64,26 @@ def check_customer(value: Customer, view: View) -> None:
                 f"{span(numbers)} is of two customers of access {value.access}: {other.id} and"
                 f" {value.id}"
             )
+
+
+def _check_origid(value: Customer, view: View) -> None:
+    """An origid is of one caller for good: calls of years ago are traced by it."""
+    if not value.origid:
+        return
+    access = view.access_of(value.origid)
+    if access is not None:
+        raise RegistryConflictError(
+            f"origid {value.origid} is access {access.id}'s, and not customer {value.id}'s"
+        )
+    other = view.customer_of_origid(value.origid)
+    if other is not None and other.id != value.id:
+        raise RegistryConflictError(
+            f"origid {value.origid} names two customers: {other.id} and {value.id}"
+        )
+    if other is not None and other.origid != value.origid:
+        raise RegistryConflictError(
+            f"origid {value.origid} was rotated out of customer {value.id} and does not come back"
+        )
 
 
 def check_declaration(value: Declaration, before: Record | None, view: View, now: int) -> None:

@@ -40,6 +40,15 @@ class Customer(Struct, frozen=True, kw_only=True, omit_defaults=True):
         ),
     ] = ()
     reference: Annotated[str, meta.text("File number or the like.")] = ""
+    origid: Annotated[
+        str,
+        meta.origid(
+            "Its own opaque id in tokens (RFC 8588), so that verifiers tell it from its neighbours"
+            " on the access; without one its calls carry the access's. A changed one keeps the one"
+            " before traceable.",
+            "123e4567-e89b-12d3-a456-426655440001",
+        ),
+    ] = ""
 
     @property
     def key(self) -> str:

@@ -232,6 +232,11 @@ def _span(form: _Form) -> TNRange:
     return TNRange(first, form.number("last") or first)
 
 
+def _origid(form: _Form, name: str, *, needed: bool) -> str:
+    text = form.id(name, needed=needed)
+    return parse_origid(text) if text else ""
+
+
 def _reader(member: Member) -> Callable[[_Form], Any]:
     """What reads one member of a form. Raises ConfigError or ParseError, as it does."""
     name, absent, needed = member.name, member.absent, member.required
@@ -246,7 +251,7 @@ def _reader(member: Member) -> Callable[[_Form], Any]:
         Form.ID: lambda form: form.id(name, needed=needed),
         Form.TEXT: lambda form: form.said(name) if needed else form.text(name),
         Form.TARGET: _target,
-        Form.ORIGID: lambda form: parse_origid(form.id(name)),
+        Form.ORIGID: lambda form: _origid(form, name, needed=needed),
         Form.ORIGIDS: lambda form: tuple(map(parse_origid, form.words(name))),
         Form.WORDS: lambda form: form.words(name),
         Form.SPANS: lambda form: form.spans(name),

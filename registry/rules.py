@@ -79,6 +79,10 @@ class View(Protocol):
         """The access that has or had the origid."""
         ...
 
+    def customer_of_origid(self, origid: str) -> Customer | None:
+        """The customer of a shared access that has or had the origid."""
+        ...
+
     def children(self, reseller: str) -> Iterable[str]:
         """The resellers that have their numbers from it."""
         ...
@@ -386,6 +390,11 @@ def _access(value: Access, before: Record | None, view: View) -> Access:
         if other is not None and other.id != value.id:
             raise RegistryConflictError(
                 f"origid {origid} names two accesses: {other.id} and {value.id}"
+            )
+        customer = view.customer_of_origid(origid)
+        if customer is not None:
+            raise RegistryConflictError(
+                f"origid {origid} is customer {customer.id}'s, and not access {value.id}'s"
             )
     return value
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from zhenxian.core.tn import TN
+from zhenxian.registry.customers import Customer
 from zhenxian.registry.journal import Change, Commit, Nested, Version
 from zhenxian.registry.model import Access, Holding, Kind, Order, Record, Registry, Who
 from zhenxian.registry.stricter import Losses
@@ -67,6 +68,10 @@ class Records(Protocol):
 
     def access_of(self, origid: str) -> Access | None:
         """The access that has the origid, or had it."""
+        ...
+
+    def customer_of_origid(self, origid: str) -> Customer | None:
+        """The customer of a shared access that has the origid, or had it."""
         ...
 
     def stopped(self, who: Who) -> Order | None:

@@ -172,7 +172,10 @@ def gather(
         if access is not None and conduct is not None:
             if access.id in registry.shared:
                 one = registry.customer(access.id, request.customer, display)
-                customer = one.id if one is not None else None
+                if one is not None:
+                    customer = one.id
+                    if one.origid:
+                        access = replace(access, origid=one.origid)
             finding = against(
                 keys(access, holding, customer),
                 conduct,

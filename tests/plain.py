@@ -22,6 +22,7 @@ class PlainRegistry:
         self.requests = {}
         self.numbers = {}
         self.origids = {}
+        self.customers = {}  # by origid
         named = {s.id for s in subjects}
         missing = {r.subject for r in (*holdings, *accesses)} - named
         given = [*subjects, *(Subject(id=name) for name in sorted(missing))]
@@ -41,7 +42,7 @@ class PlainRegistry:
             return replace(commit, changes=())
         if len({(c.kind, c.key) for c in changes}) != len(changes):
             raise ConfigError("twice")
-        saved = (dict(self.records), dict(self.numbers), dict(self.origids))
+        saved = (dict(self.records), dict(self.numbers), dict(self.origids), dict(self.customers))
         seq = len(self.commits) + 1
         time = max([now, *(c.time for c, _ in self.commits[-1:])])
         checked = []
@@ -51,7 +52,7 @@ class PlainRegistry:
                 self._put(accepted, seq)
                 checked.append(accepted)
         except BaseException:
-            self.records, self.numbers, self.origids = saved
+            self.records, self.numbers, self.origids, self.customers = saved
             raise
         commit = Commit(
             seq=seq,
@@ -63,7 +64,7 @@ class PlainRegistry:
             fingerprint=fingerprint,
         )
         if dry_run:
-            self.records, self.numbers, self.origids = saved
+            self.records, self.numbers, self.origids, self.customers = saved
             return commit
         if request:
             self.requests[request] = (fingerprint, commit)
@@ -80,6 +81,8 @@ class PlainRegistry:
         if change.kind is Kind.ACCESS:
             for origid in (change.value.origid, *change.value.former):
                 self.origids[origid] = change.value
+        if change.kind is Kind.CUSTOMER and change.value.origid:
+            self.customers[change.value.origid] = change.value
 
     def _all(self, kind, records=None):
         records = self.records if records is None else records
@@ -224,6 +227,11 @@ class PlainRegistry:
 
     def exemption(self, kind, target, now):
         return next((e for e in self.exempted(kind, target) if e.since <= now < e.until), None)
+
+    def customer_of_origid(self, origid):
+        known = self.customers.get(origid)
+        now = self.get(Kind.CUSTOMER, known.id) if known is not None else None
+        return now[1] if now is not None else known
 
     def customer_named(self, access, name):
         found = (c for _, c in self._all(Kind.CUSTOMER))

@@ -233,6 +233,11 @@ TracedAccess: Final[Any] = defstruct(
         *_members(Kind.ACCESS),
         ("current", Annotated[bool, Meta(description="The origid is its own now.")]),
         ("call", TracedCall | UnsetType, UNSET),
+        (
+            "customer",
+            Annotated[str, Meta(description="Id of the customer whose origid it is.")] | UnsetType,
+            UNSET,
+        ),
     ],
     namespace={"__doc__": "The access that an origid is or was of."},
 )

@@ -12,7 +12,8 @@ from zhenxian.api.management.common import problems, requires
 from zhenxian.api.management.editing import shown
 from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.schema import answered
-from zhenxian.registry.model import Access
+from zhenxian.registry.customers import Customer
+from zhenxian.registry.model import Access, Kind
 from zhenxian.registry.store import RegistryStore
 from zhenxian.signer.origids import Given
 
@@ -35,6 +36,15 @@ def trace_route(
     async def access_of(origid: str) -> Access | None:
         return await registry.read(lambda records: records.access_of(origid))
 
+    async def customer_of(origid: str) -> Customer | None:
+        return await registry.read(lambda records: records.customer_of_origid(origid))
+
+    async def sharing(customer: Customer, principal: Principal) -> dict[str, Any]:
+        found = await registry.read(lambda records: records.get(Kind.ACCESS, customer.access))
+        access = found[1] if found is not None else None
+        told = shown(access, principal) if access is not None else {"id": customer.access}
+        return {**told, "origid": customer.origid, "customer": customer.id}
+
     @routes.get(
         "/origids/{origid}",
         summary="Trace an origid, also one that was rotated, or of a call",
@@ -45,6 +55,9 @@ def trace_route(
     async def trace(principal: Annotated[Principal, audit], origid: Origid) -> dict[str, Any]:
         """The access as it is, or last was. `current` says whether the origid is its own now.
 
+        Of one that a customer of a shared access has or had, `customer` names it, and `origid` and
+        `current` are of the customer.
+
         Of an origid that was given for one call (signer.origid = call) `call` says when, and by
         which node it was signed. A call whose access was not known has `id` null, and the origid
         that the proxy named.
@@ -52,11 +65,17 @@ def trace_route(
         access = await access_of(origid)
         if access is not None:
             return {**shown(access, principal), "current": access.origid == origid}
+        customer = await customer_of(origid)
+        if customer is not None:
+            return {**await sharing(customer, principal), "current": customer.origid == origid}
         given = await given_for(origid)
         if given is None:
             raise HTTPException(404, f"no access has or had the origid {origid}, nor has a call")
         call = {"at": given.at, "node": given.node}
         access = await access_of(given.stable) if given.access else None
+        customer = await customer_of(given.stable) if access is None else None
+        if customer is not None:
+            return {**await sharing(customer, principal), "current": False, "call": call}
         if access is None:
             told = {"id": given.access or None, "origid": given.stable}
             return {**told, "current": False, "call": call}

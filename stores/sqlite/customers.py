@@ -64,6 +64,12 @@ class CustomerTable(RecordTable):
         )
         return self._customer(row) if row is not None and row[1] >= number else None
 
+    def of_origid(self, origid: str) -> Customer | None:
+        """The customer that has or had the origid, as it is, or last was."""
+        row = self._connection.one("SELECT id FROM customer_origids WHERE origid = ?", origid)
+        found = self.last(str(row[0])) if row is not None else None
+        return found if isinstance(found, Customer) else None
+
     def _customer(self, row: tuple[object, ...] | None) -> Customer | None:
         found = self.get(str(row[0])) if row is not None else None
         return found[1] if found is not None and isinstance(found[1], Customer) else None
@@ -72,6 +78,8 @@ class CustomerTable(RecordTable):
         if not isinstance(value, Customer):
             return
         run = self._connection.run
+        if value.origid:
+            run("INSERT OR REPLACE INTO customer_origids VALUES (?, ?)", value.origid, value.id)
         for name in value.called:
             run(
                 "INSERT OR REPLACE INTO customer_names VALUES (?, ?, ?)",
@@ -89,6 +97,7 @@ class CustomerTable(RecordTable):
             )
 
     def _unlink(self, value: Record) -> None:
+        # Origids stay, so that old calls can be traced.
         if not isinstance(value, Customer):
             return
         run = self._connection.run

@@ -160,6 +160,10 @@ class RegistryFile:
         """The access that has or had the origid, as it is, or last was."""
         return self.tables.accesses.of_origid(origid)
 
+    def customer_of_origid(self, origid: str) -> Customer | None:
+        """The customer that has or had the origid, as it is, or last was."""
+        return self.tables.customers.of_origid(origid)
+
     def children(self, reseller: str) -> list[str]:
         """The resellers that have their numbers from it."""
         return self.tables.resellers.children(reseller)

@@ -57,6 +57,19 @@ class RecordTable(Table):
         )
         return [(version, ended, self._loads(body)) for version, ended, body in rows]
 
+    def last(self, key: str) -> Record | None:
+        """A record as it is, or last was."""
+        found = self.get(key)
+        if found is not None:
+            return found[1]
+        row = self._connection.one(
+            "SELECT body FROM records_past WHERE kind = ? AND key = ?"
+            " ORDER BY version DESC LIMIT 1",
+            self.kind.value,
+            key,
+        )
+        return self._loads(row[0]) if row is not None else None
+
     def apply(self, key: str, value: Record | None, seq: int) -> None:
         """See Table."""
         run, kind = self._connection.run, self.kind.value
@@ -146,18 +159,8 @@ class AccessTable(RecordTable):
     def of_origid(self, origid: str) -> Access | None:
         """The access that has or had the origid, as it is, or last was."""
         row = self._connection.one("SELECT access FROM origids WHERE origid = ?", origid)
-        if row is None:
-            return None
-        found = self.get(row[0])
-        if found is not None:
-            return found[1] if isinstance(found[1], Access) else None
-        past = self._connection.one(
-            "SELECT body FROM records_past WHERE kind = 'access' AND key = ?"
-            " ORDER BY version DESC LIMIT 1",
-            row[0],
-        )
-        access = self._loads(past[0]) if past is not None else None
-        return access if isinstance(access, Access) else None
+        found = self.last(row[0]) if row is not None else None
+        return found if isinstance(found, Access) else None
 
     def first_of(self, subject: str) -> str | None:
         """Some access of the subject; None when it has none."""

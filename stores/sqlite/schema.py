@@ -114,8 +114,13 @@ CREATE TABLE customer_numbers (
 CREATE TABLE declared (subject TEXT, id TEXT, PRIMARY KEY (subject, id)) WITHOUT ROWID;
 """
 
+# Whose an origid is, or was, of those who share an access.
+_OF_CUSTOMERS: Final = """
+CREATE TABLE customer_origids (origid TEXT PRIMARY KEY, id TEXT NOT NULL) WITHOUT ROWID;
+"""
+
 # Each entry brings a file from the version of its index to the next.
-MIGRATIONS: Final = (_TABLES, _WHOLE, _EXEMPTED, _REFUSALS, _RUNS, _LINES, _SHARED)
+MIGRATIONS: Final = (_TABLES, _WHOLE, _EXEMPTED, _REFUSALS, _RUNS, _LINES, _SHARED, _OF_CUSTOMERS)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
