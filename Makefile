@@ -3,7 +3,7 @@ PY := .venv/bin/python
 # A file's tests stay together, in one process: what they share is started once. What waits for
 # real servers comes first, so that no core is idle at the end.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
-.PHONY: help setup setup-dev run demo demo-sip test coverage unit lint format bare bench bench-sip bench-registry bench-many bench-stalls eval eval-full eval-structure mutants docs lock clean
+.PHONY: help setup setup-dev run demo demo-sip test search coverage unit lint format bare bench bench-sip bench-registry bench-many bench-stalls eval eval-full eval-structure mutants docs lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -28,6 +28,10 @@ test: setup-dev ## Checks and the whole test suite, with real peers; or TESTS="t
 	@scripts/peers test
 	@$(MAKE) --no-print-directory lint
 	@$(PY) -m pytest -q --durations=20 $(PARALLEL) $(TESTS)
+
+search: setup-dev ## Property tests with new examples: finds what the same ones of make test do not
+	@scripts/peers test
+	@HYPOTHESIS_PROFILE=search $(PY) -m pytest -q $(PARALLEL) $$(grep -rl 'hypothesis\|schemathesis' tests --include='test_*.py')
 
 coverage: setup-dev ## The whole suite again, slower, and which lines and branches no test reached
 	@scripts/peers test

@@ -1,14 +1,21 @@
 """What every test may use: a world of its own."""
 
+import os
 from typing import ClassVar
 
 import fastapi._compat.v2 as compiled
+import hypothesis
 import pytest
 from fleet.redis_server import RedisServer
 from pydantic import TypeAdapter
 from simulator import World
 
 from zhenxian.passport.es256 import Choice, use
+
+# The same commit has the same result wherever it is tested; `make search` looks for new examples.
+hypothesis.settings.register_profile("same", derandomize=True, database=None)
+hypothesis.settings.register_profile("search", print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 class _CompiledOnce:
