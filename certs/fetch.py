@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
@@ -236,6 +237,22 @@ def failing(error: Exception) -> str:
     return "the connection failed"
 
 
+def _trusting(ca_file: Path | None) -> ssl.SSLContext:
+    if ca_file is None:
+        return _trusting_the_system()
+    context = ssl.create_default_context(cafile=str(ca_file))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+@cache
+def _trusting_the_system() -> ssl.SSLContext:
+    """One a process: to read the system's store takes 20 milliseconds."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
 class HttpFetcher:
     """Fetches over HTTP/1.1, https authenticated by host name."""
 
@@ -266,14 +283,11 @@ class HttpFetcher:
             backend or httpcore.AnyIOBackend(), resolve or _SystemResolver(), policy
         )
         try:
-            self._tls = ssl.create_default_context(
-                cafile=str(ca_file) if ca_file is not None else None
-            )
+            self._tls = _trusting(ca_file)
         except ssl.SSLError:
             raise ConfigError(f"{ca_file}: not a PEM bundle of certificates") from None
         except OSError as error:
             raise ConfigError(f"{ca_file}: {error.strerror}") from None
-        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
 
     async def fetch(
         self, url: str, *, purpose: Purpose = Purpose.CHAIN, etag: str | None = None

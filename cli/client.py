@@ -61,7 +61,8 @@ class Client:
         self._base = url.rstrip("/")
         self._headers = {"x-api-key": key} if key is not None else {}
         # The system's certificates, and SSL_CERT_FILE for a private authority.
-        self._http = httpcore.ConnectionPool(ssl_context=ssl.create_default_context())
+        secured = ssl.create_default_context() if parts.scheme == "https" else None
+        self._http = httpcore.ConnectionPool(ssl_context=secured)
 
     def __enter__(self) -> Self:
         return self
