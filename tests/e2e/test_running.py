@@ -252,7 +252,11 @@ def _each_worker(service, ask):
 
 def test_two_workers_are_one_service(serve):
     made = []
-    service = serve(alter=lambda world: made.append(OwnPki(world)), server__workers=2)
+    service = serve(
+        alter=lambda world: made.append(OwnPki(world)),
+        server__workers=2,
+        verifier__repeat_seconds=30,  # a busy machine takes its time
+    )
     until(lambda: len(service.workers()) == 2)
 
     # Counts are summed over the workers, whichever is asked.
