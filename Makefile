@@ -66,10 +66,11 @@ bench-sip: setup-dev ## What the service adds to a call through two Kamailios; w
 bench-registry: setup-dev ## The registry at 1, 10 and 100 million holdings; half an hour, 10 GB
 	@$(PY) -m bench.registry
 
-bench-many: setup-dev ## Two workers and a fleet's node against one process; what calls wait in an open loop
+bench-many: setup-dev ## Two workers and a fleet's node against one process; calls in an open loop; a fleet's exchange
 	@scripts/peers bench
 	@$(PY) -m bench.many
 	@$(PY) -m bench.openloop
+	@$(PY) -m bench.exchange
 
 bench-stalls: setup-dev ## How much administration slows calls; two minutes
 	@$(PY) -m bench.stalls

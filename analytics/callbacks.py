@@ -7,6 +7,7 @@ call itself. Others call back as well, mostly to complain, so that many have to.
 
 from __future__ import annotations
 
+from itertools import islice
 from math import log
 from typing import Final
 
@@ -25,14 +26,37 @@ class ShownBy:
     def __init__(self) -> None:
         self._now: dict[int, Key] = {}
         self._before: dict[int, Key] = {}
+        self._untold: dict[int, Key] | None = None
 
     def note(self, display: int, key: Key) -> None:
         """A caller showed it."""
+        if self._untold is not None and self.get(display) != key:
+            self._untold[display] = key
+            if len(self._untold) > MAX_DISPLAYS:
+                del self._untold[next(iter(self._untold))]
         now = self._now
         if display not in now and len(now) >= MAX_DISPLAYS // 2:
             self._before, self._now = now, {}
             now = self._now
         now[display] = key
+
+    def hear(self, display: int, key: Key) -> None:
+        """A caller showed it, as others say, who know it already."""
+        untold, self._untold = self._untold, None
+        self.note(display, key)
+        self._untold = untold
+
+    def tell(self, *, others: bool) -> None:
+        """Keep for others whose displays are, all of them once more; or do so no longer."""
+        self._untold = {**self._before, **self._now} if others else None
+
+    def take(self, most: int) -> list[tuple[Key, int]]:
+        """Whose displays are, so many of those to be told; the rest waits."""
+        untold = self._untold
+        if not untold:
+            return []
+        displays = list(islice(untold, most))
+        return [(untold.pop(display), display) for display in displays]
 
     def get(self, display: int) -> Key | None:
         """Who showed it last; None when that is not remembered."""

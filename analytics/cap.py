@@ -40,6 +40,10 @@ class Cap:
         calls.append(now)
         return True
 
+    def watches(self, key: Key) -> bool:
+        """Tell whether the calls of a caller are counted: it was suspected here."""
+        return key in self._calls
+
     def elsewhere(self, key: Key, at: int) -> None:
         """Another process let a call through; of callers who never came here, nothing."""
         calls = self._calls.get(key)

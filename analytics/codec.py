@@ -32,7 +32,8 @@ _Hash: TypeAlias = Annotated[int, Meta(ge=-1, lt=1 << 32)]
 _Pair: TypeAlias = Annotated[int, Meta(ge=_REDIALLED, lt=1 << 32)]
 _Mark: TypeAlias = Annotated[int, Meta(ge=-1, lt=1 << 56)]
 _Cell: TypeAlias = Annotated[int, Meta(ge=-1, lt=CELLS)]
-
+_Mask: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 16)]
+_Level: TypeAlias = Annotated[int, Meta(ge=0, le=20)]
 
 _Event: TypeAlias = tuple[_Time, list[_Place], bool, _Hash, _Pair, _Cell, _Cell, _Hash]
 _OLD_NAMES: Final = {"here": "display_area", "whole": "as_one_signer"}
@@ -51,6 +52,16 @@ class Delta(Struct, array_like=True, kw_only=True):
         events: calls, as `event_of` writes them; marks: of each. ended: calls that are over.
         linkage: marks of callers that were found; a release before leaves them.
         vouched: places of those among the events whose displays are vouched for.
+
+    The rest is of nodes among which keys are parted, and a release before leaves it; `whose`,
+    `direct` and `back` are of what goes to one node alone:
+        whose: of each event, which of its keys are counted there, one bit each; empty where all
+            are. direct: it is numbered apart from what goes to all.
+        back: key, display and pair of displays that were called back.
+        runs: as of analytics.sim_box.Run. shown: whose a display is. told: as of
+            analytics.heard.Told. peers: complaints and calls of the keys counted at the sender.
+        passed: calls of callers who may make only so many. levels: how far the sender thins the
+            calls of a key.
     """
 
     version: int
@@ -64,6 +75,15 @@ class Delta(Struct, array_like=True, kw_only=True):
     marks: list[_Mark]
     linkage: list[Mark] = []
     vouched: list[_Place] = []
+    whose: list[_Mask] = []
+    direct: bool = False
+    back: list[tuple[_Place, _Hash, _Hash]] = []
+    runs: list[tuple[_Place, _Time, _Time]] = []
+    shown: list[tuple[_Place, _Hash]] = []
+    told: list[tuple[_Place, _Time, _Time, _Mask]] = []
+    peers: tuple[_Time, float] | None = None
+    passed: list[tuple[_Place, _Time]] = []
+    levels: list[tuple[_Place, _Level]] = []
 
 
 class Kept(Struct, array_like=True, kw_only=True):
@@ -174,8 +194,11 @@ def read_delta(content: bytes, salt: int) -> Delta:
         raise ConductFormatError("delta: of another version or salt")
     if any(place >= len(read.keys) for _, places, *_ in read.events for place in places):
         raise ConductFormatError("delta: names keys that it lacks")
-    if any(place >= len(read.keys) for place, *_ in read.ended):
+    named = (read.ended, read.back, read.runs, read.shown, read.told, read.passed, read.levels)
+    if any(place >= len(read.keys) for some in named for place, *_ in some):
         raise ConductFormatError("delta: names keys that it lacks")
+    if read.whose and len(read.whose) != len(read.events):
+        raise ConductFormatError("delta: does not say whose each call is")
     if any(place >= len(read.events) for place in read.vouched):
         raise ConductFormatError("delta: vouches for calls that it lacks")
     if len(read.marks) != len(read.events):

@@ -17,11 +17,14 @@ from zhenxian.analytics.counts import MAX_SAMPLES, SLOT, SLOTS, KeyCounts
 from zhenxian.analytics.evidence import Contacts
 from zhenxian.analytics.findings import Findings
 from zhenxian.analytics.hashing import Hashing
+from zhenxian.analytics.heard import KNOWN, RESEMBLES, WELL_KNOWN, Heard, Told
 from zhenxian.analytics.measures import calls_strangers, mints
 from zhenxian.analytics.model import Key, KeyKind, Measure, Observation, State
-from zhenxian.analytics.outside import WELL_KNOWN, followed
+from zhenxian.analytics.outside import WELL_KNOWN as WELL_KNOWN_CALLS
+from zhenxian.analytics.outside import followed, resembles
 from zhenxian.analytics.past import Past
 from zhenxian.analytics.recent import RecentSet
+from zhenxian.analytics.shares import COPIES
 from zhenxian.analytics.sim_box import Handovers
 from zhenxian.analytics.table import KeyTable
 from zhenxian.analytics.thresholds import Policy
@@ -32,6 +35,8 @@ _QUIET: Final = 16  # calls of a single display, before which none is kept as a 
 _RING: Final = SLOT * SLOTS  # seconds
 _AGENT: Final = KeyKind.AGENT
 _CALLERS: Final = (KeyKind.ACCESS, KeyKind.SUBJECT, KeyKind.SIGNER)
+_RESOLD: Final = (KeyKind.ACCESS, KeyKind.SUBJECT)
+_KNOWN: Final = 250  # calls within the window
 _SHARED_STEP: Final = 64  # calls through privacy numbers, likewise
 _FOUND_STEP: Final = 16  # calls of agents found until a platform is judged again
 # Of tokens, and of pairs of display and callee, counted lately: 10 to 15 MB each when full.
@@ -45,6 +50,7 @@ class Counting:
 
     Attributes:
         table: counts by key. handovers: from one caller to the next, by kind of key.
+        shown_by: whose displays are. heard: what nodes tell each other of keys.
     """
 
     def __init__(self, policy: Policy, findings: Findings, show: Callable[[str], str]) -> None:
@@ -70,9 +76,29 @@ class Counting:
         self._callee = self.hashing.number_once
         self._text = self.hashing.text
         self._knows_past = Measure.OWN_PAST in policy.measures
-        self._shown_by = ShownBy()
+        self.shown_by = ShownBy()
+        self.heard = Heard()
+        self._mine: Callable[[Key], bool] | None = None
+        self._peers: tuple[int, float] | None = None
         self._counted_marks = RecentSet(_MAX_MARKS)
         self._dialled = RecentSet(_MAX_DIALLED, policy.redial)
+
+    def part(self, mine: Callable[[Key], bool] | None) -> None:
+        """Count a part of the keys from now on, and tell others what they need of these.
+
+        Args:
+            mine: whether a key is counted here; None where all are.
+        """
+        self._mine = mine
+        self.heard.anew()
+        self._linkage.tell(others=mine is not None)
+        self.shown_by.tell(others=mine is not None)
+        for handovers in self.handovers.values():
+            handovers.tell(others=mine is not None)
+
+    def judges(self, key: Key) -> bool:
+        """Tell whether a key is judged here: another would take it for one that never called."""
+        return self._mine is None or self._mine(key)
 
     def again(self, mark: int) -> bool:
         """Tell whether the call with that mark was counted, and take it for counted from now on.
@@ -123,11 +149,17 @@ class Counting:
         shown = self._number(display)[0]
         return Contact(pair_hash(shown, self._callee(callee)[0]), answered, seconds, shown)
 
-    def count(self, call: CountedCall, observation: Observation | None) -> None:
+    def count(
+        self,
+        call: CountedCall,
+        observation: Observation | None,
+        whose: tuple[Key, ...] | None = None,
+    ) -> None:
         """Count a call for each of its keys, and judge those that are due.
 
         Args:
             observation: what samples are made of; None for a call of another node.
+            whose: those of its keys that it is counted for; None for all.
         """
         at, keys, bound = call.at, call.keys, call.bound
         table = self.table
@@ -136,7 +168,7 @@ class Counting:
         found = bound and self._by_found_agent(keys, at)
         if call.vouched:
             self._called_back(call)
-        for key in keys:
+        for key in keys if whose is None else whose:
             if key is together:
                 continue  # counted with its access
             counts = by_key.get(key)
@@ -169,6 +201,8 @@ class Counting:
                     self._due(key, counts)
         if self._marks:
             for key in self._linkage.seen(call):
+                if whose is not None and key not in whose:
+                    continue
                 counts = table.get(key)
                 if counts is not None and not counts.fresh:
                     self._judge(key, counts)
@@ -199,7 +233,7 @@ class Counting:
                     counts.due = counts.now.calls
                 contacts = into.contacts
                 if contacts is not None:
-                    self._shown_by.note(display, key)
+                    self.shown_by.note(display, key)
                     if pair is not None and contacts.add(
                         display, pair, into.generation, self._findings.tests
                     ):
@@ -210,14 +244,27 @@ class Counting:
 
     def _called_back(self, call: CountedCall) -> None:
         """Note that somebody called a display back, for whoever showed it."""
-        back = self._shown_by.called_back(call)
-        counts = self.table.get(back[0]) if back is not None else None
-        if back is None or counts is None or call.display is None:
-            return
-        into = counts.as_one_signer if counts.carrier else counts
-        if into is not None and into.contacts is not None:
-            display = back[1]
-            into.contacts.called_back(display, pair_hash(display, call.display))
+        back = self.shown_by.called_back(call)
+        if back is not None and call.display is not None:
+            key, display = back
+            self.called_back(key, display, pair_hash(display, call.display))
+
+    def called_back(self, key: Key, display: int, pair: int) -> None:
+        """Somebody called a display of the key back.
+
+        Args:
+            pair: hash of the display and of who calls.
+        """
+        counts = self.table.get(key)
+        if counts is not None:
+            into = counts.as_one_signer if counts.carrier else counts
+            if into is not None and into.contacts is not None:
+                into.contacts.called_back(display, pair)
+
+    def hear_shown(self, display: int, key: Key) -> None:
+        """Another node says whose a display is."""
+        self.shown_by.hear(display, key)
+        self._complaints.shows(display, key)
 
     def _late(self, counts: KeyCounts, at: int, *, own: bool) -> None:
         """Take in a call from long before the latest one: a clock was ahead."""
@@ -292,8 +339,24 @@ class Counting:
         also = counts.also
         if also is not None and (worth or also in findings or findings.outside.concerns(also)):
             findings.judge(also, counts, counts.last)
+        if self._mine is not None:
+            self._tell(key, counts)
         if findings.confirmed_pooled:
             self.mark()
+
+    def known(self, key: Key, counts: KeyCounts, at: int) -> bool:
+        """Tell whether so many calls are counted that the key would be found if it were a pool."""
+        return counts.calls >= _KNOWN and self._findings.at(key, at) is None
+
+    def _tell(self, key: Key, counts: KeyCounts) -> None:
+        """Have others know what they need of a key that is counted here."""
+        at, bits = counts.last, 0
+        if key.kind is KeyKind.SIGNER:
+            bits = KNOWN * self.known(key, counts, at)
+            bits |= WELL_KNOWN * (counts.week >= WELL_KNOWN_CALLS)
+        elif key.kind in _RESOLD:
+            bits = RESEMBLES * resembles(counts)
+        self.heard.tell(key, Told(max(0, counts.first), max(0, at), bits))
 
     def mark(self) -> None:
         """Mark those whom this node found: their numbers, and whom they call."""
@@ -320,15 +383,12 @@ class Counting:
     def _anothers(self, display: int, signer: Key, since: int) -> bool:
         """Tell whether a display is a well-known signer's: who spoofs it must not mark it."""
         for key in self._complaints.callers(display):
-            counts = self.table.get(key)
-            if (
-                key.kind is KeyKind.SIGNER
-                and key != signer
-                and counts is not None
-                and counts.first < since
-                and counts.week >= WELL_KNOWN
-                and key not in self._findings
-            ):
+            if key.kind is not KeyKind.SIGNER or key == signer or key in self._findings:
+                continue
+            counts, told = self.table.get(key), self.heard.get(key)
+            if counts is not None and counts.first < since and counts.week >= WELL_KNOWN_CALLS:
+                return True
+            if told is not None and told.first < since and told.bits & WELL_KNOWN:
                 return True
         return False
 
@@ -352,7 +412,7 @@ class Counting:
             at: now, in seconds since the epoch.
         """
         hashed = ((self._callee(number)[0], subject) for number, subject in numbers)
-        for key in self._linkage.moved(hashed):
+        for key in filter(self.judges, self._linkage.moved(hashed)):
             self._findings.judge(key, self.table.get(key), at)
         self.mark()
 
@@ -370,14 +430,26 @@ class Counting:
                 for display in whole.contacts.displays:
                     self._complaints.shows(display, key)
 
-    def peers(self, now: int) -> None:
-        """Work out how many complaints the calls of everybody led to."""
+    def peers(self, now: int, others: tuple[int, float]) -> None:
+        """Work out how many complaints the calls of everybody led to.
+
+        Args:
+            others: complaints and calls of the keys that other nodes count, where keys are parted.
+        """
         complaints = self._complaints
         number = sum(complaints.number(key, now) for key in complaints.accused)
         calls = sum(
             followed(counts) for counts in self.table.by_key.values() if counts.contacts is not None
         )
+        if self._mine is not None:  # each key is counted by two
+            self._peers = (number, calls)
+            number, calls = (number + others[0]) // COPIES, (calls + others[1]) / COPIES
         complaints.everybodys(number, calls)
+
+    def take_peers(self) -> tuple[int, float] | None:
+        """Complaints and calls of the keys that are counted here, to be told once a minute."""
+        peers, self._peers = self._peers, None
+        return peers
 
     def _tied(self, key: Key, counts: KeyCounts) -> None:
         """Note whether it calls strangers, and what ties it to others who do."""

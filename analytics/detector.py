@@ -10,7 +10,7 @@ the exchange with other nodes (`analytics.exchange`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from zhenxian.analytics.cap import Cap
@@ -26,18 +26,16 @@ from zhenxian.analytics.counted import Contact
 from zhenxian.analytics.counting import Counting
 from zhenxian.analytics.exchange import Exchange
 from zhenxian.analytics.findings import Findings
+from zhenxian.analytics.heard import KNOWN, RESEMBLES
 from zhenxian.analytics.measures import assess
 from zhenxian.analytics.model import Finding, Key, KeyKind, Observation, Picture, State
-from zhenxian.analytics.outside import speaks_for
+from zhenxian.analytics.outside import resembles
 from zhenxian.analytics.profile import Care
+from zhenxian.analytics.shares import Member
 from zhenxian.analytics.thresholds import Policy
 from zhenxian.core.tn import TN
 
-_KNOWN: Final = 250  # calls within the window
 _DELTA_CALLS: Final = 1_000
-_SOME_ENDS: Final = 5  # of calls
-_SOME_DISPLAYS: Final = 3
-_MANY: Final = 12  # displays of a caller whose ends of calls nobody reports
 
 
 class Detector:
@@ -84,11 +82,15 @@ class Detector:
 
     def known(self, key: Key, now: int) -> bool:
         """Tell whether so much is known of a key that it would be found if it were a pool."""
-        counts = self._counting.table.get(key)
+        counting = self._counting
+        counts, told = counting.table.get(key), counting.heard.get(key)
+        window = self.policy.window
+        if counts is not None and now - counts.last < window and counting.known(key, counts, now):
+            return True
         return (
-            counts is not None
-            and counts.calls >= _KNOWN
-            and now - counts.last < self.policy.window
+            told is not None
+            and bool(told.bits & KNOWN)
+            and now - told.last < window
             and self.finding(key, now) is None
         )
 
@@ -98,13 +100,13 @@ class Detector:
         Not so while too little is known of it, or when it shows a few numbers only, as people and
         offices do.
         """
-        counts = self._counting.table.get(key)
-        if counts is None:
+        counting = self._counting
+        counts, told = counting.table.get(key), counting.heard.get(key)
+        if counts is not None and resembles(counts):
+            return True
+        if told is None or (counts is not None and counting.judges(key)):
             return False
-        displays, talk = len(counts.displays_known), counts.talk
-        if talk is not None and talk.told >= _SOME_ENDS:
-            return displays >= _SOME_DISPLAYS and talk.score > 0
-        return counts.contacts is not None and displays >= _MANY and not speaks_for(counts)
+        return bool(told.bits & RESEMBLES)
 
     def observe(self, observation: Observation) -> None:
         """Count one call, once."""
@@ -114,8 +116,9 @@ class Detector:
             return
         call = counting.hashed(observation)
         if self._fleet:
-            self._exchange.tell(call, mark)
-        counting.count(call, observation)
+            self._exchange.observe(call, mark, observation)
+        else:
+            counting.count(call, observation)
 
     # -- what can be asked for and reported
 
@@ -157,7 +160,9 @@ class Detector:
         """What the end of a call says of display and callee, for `ended`; `seconds` of talk."""
         return self._counting.contact(display, callee, answered=answered, seconds=seconds)
 
-    def ended(self, key: Key, at: int, contact: Contact | None = None) -> None:
+    def ended(
+        self, key: Key, at: int, contact: Contact | None = None, keys: tuple[Key, ...] = ()
+    ) -> None:
         """One call of the key is over. Without such reports concurrency is not judged.
 
         Where nine in ten reports tell who had called whom and whether it was answered, only calls
@@ -166,10 +171,14 @@ class Detector:
         Reports count from the key's first one; before it, nothing is known of calls in progress.
         Each key of the call is to be given; where an access and its subject are one, the access's
         report counts.
+
+        Args:
+            keys: all of the call, where that is known.
         """
         if self._fleet:
-            self._exchange.tell_ended(key, at, contact)
-        self._counting.ended(key, at, contact)
+            self._exchange.ended(key, at, contact, keys)
+        else:
+            self._counting.ended(key, at, contact)
 
     # -- what others know of callers
 
@@ -269,8 +278,9 @@ class Detector:
     def expire(self, now: int) -> None:
         """Forget findings that ended a window ago, of keys that nobody hears of any more."""
         self._findings.expire(now)
-        self._counting.peers(now)
-        for key in self._findings.outside.linkage.returned:  # who holds them still
+        self._counting.peers(now, self._exchange.others())
+        holders = self._findings.outside.linkage.returned
+        for key in filter(self._counting.judges, holders):
             self._findings.judge(key, self._counting.table.get(key), now)
         self._counting.mark()
 
@@ -308,6 +318,55 @@ class Detector:
         """
         return self._exchange.merge(node, delta)
 
+    @property
+    def parted(self) -> bool:
+        """Other nodes count some of the keys, and this one the others."""
+        return self._exchange.parted
+
+    @property
+    def saves_own(self) -> bool:
+        """No other process of this machine counts what this one counts."""
+        return self._exchange.apart or self._exchange.parted
+
+    def counts(self, key: Key) -> bool:
+        """Tell whether the calls of a key are counted here."""
+        return self._counting.table.get(key) is not None and self._counting.judges(key)
+
+    def answers(self, key: Key) -> bool:
+        """Tell whether the figures of a key are known here, also where nobody called by it yet."""
+        if self._counting.table.get(key) is None and not self._exchange.places(key):
+            return False
+        return self._counting.judges(key)
+
+    def among(self, me: str, members: Sequence[Member], *, mixed: bool) -> None:
+        """Count a part of the keys: those of this member among all that live.
+
+        Args:
+            me: its name. mixed: nodes of the release before listen, too.
+        """
+        self._exchange.among(me, members)
+        self._exchange.mixed = mixed
+
+    def cut_off(self) -> None:
+        """Count all calls seen here: nobody else can be reached. `count_late` those before."""
+        self._exchange.cut_off()
+
+    def count_late(self, most: int = _DELTA_CALLS) -> bool:
+        """Count calls that nobody learned of in time; whether there are more of them."""
+        return self._exchange.count_late(most)
+
+    def sort(self, most: int = _DELTA_CALLS) -> bool:
+        """Sort so many calls by who counts them, for `take_parcel`; whether there are more."""
+        return self._exchange.sort(most)
+
+    def take_parcel(self) -> tuple[str, bytes] | None:
+        """A delta for one member, with its name; None when all that was sorted was taken."""
+        return self._exchange.take_parcel()
+
+    def pace(self, seconds: float) -> None:
+        """Choose which calls of busy keys count, by what came within so many seconds."""
+        self._exchange.pace(seconds)
+
     def take_touched(self, most: int) -> list[Saved]:
         """Keys whose counts changed since they were last taken, the longest waiting first.
 
@@ -318,6 +377,7 @@ class Detector:
         return [
             Saved(str(key), None if counts is None else write_counts(salt, half, key, counts))
             for key, counts in self._counting.table.take_touched(most)
+            if self._exchange.keeps(key)
         ]
 
     @property

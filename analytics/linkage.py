@@ -110,6 +110,7 @@ class Linkage:
         self._links: OrderedDict[Key, _Link] = OrderedDict()
         self._holders: dict[int, str] = {}  # subjects, by marked number
         self._held: dict[Key, tuple[Key, int, float]] = {}  # by subject: mark, numbers, share
+        self._called: dict[Key, dict[int, None]] | None = None  # since it was told to others
         self._begun: dict[Key, int] = {}  # callers cleared: marks up to then do not count
         self._calls = [0] * CELLS  # others' calls by area of the callee
         self._hits = [0] * CELLS
@@ -292,6 +293,8 @@ class Linkage:
         for key in keys:
             if key in marks:  # its own calls say nothing of others, and whom it calls is marked
                 self._add_callee(key, marks[key], callee)
+                if self._called is not None:
+                    self._called.setdefault(key, {})[callee] = None
                 return _NOBODY
         mark, whose = self._callees.get(callee), self._numbers.get(display)
         if mark is None and whose is None and self._links.keys().isdisjoint(keys):
@@ -447,6 +450,28 @@ class Linkage:
         """Marks that changed since they were last taken; None for those that are gone."""
         changed, self.changed = self.changed, {}
         return {key: self.written(key) for key in changed}
+
+    def tell(self, *, others: bool) -> None:
+        """Keep for others whom marked callers call, or do so no more: they see all calls."""
+        self._called = (self._called or {}) if others else None
+
+    def take_called(self) -> list[Mark]:
+        """What marks came to since they were last taken, as marks that add to them."""
+        called = self._called
+        if not called:
+            return []
+        self._called = {}
+        return [
+            Mark(
+                key=key,
+                at=marked.at,
+                level=marked.level,
+                numbers=b"",
+                callees=_octets(list(callees)[-MAX_CALLEES:]),
+            )
+            for key, callees in called.items()
+            if (marked := self.marks.get(key)) is not None
+        ]
 
     def written(self, key: Key) -> Mark | None:
         """A mark as it is saved."""

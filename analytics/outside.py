@@ -17,6 +17,9 @@ from zhenxian.analytics.thresholds import Policy
 
 WELL_KNOWN: Final = 250  # calls within a week, from which on a caller is no new one
 _ENOUGH_ENDS: Final = 20  # ends of calls, from which on talk speaks for a caller
+_SOME_ENDS: Final = 5  # of calls
+_SOME_DISPLAYS: Final = 3
+_MANY: Final = 12  # displays of a caller whose ends of calls nobody reports
 _SPEAKS_SCORE: Final = -1.0
 _NEVER: Final = 1 << 60
 _KEPT: Final = 42  # half windows, three weeks
@@ -105,6 +108,18 @@ def speaks_for(counts: KeyCounts) -> bool:
     talk = counts.talk
     talked = talk is not None and talk.timed >= _ENOUGH_ENDS and talk.score <= _SPEAKS_SCORE
     return talked or spoken_for(counts.contacts)
+
+
+def resembles(counts: KeyCounts) -> bool:
+    """Tell whether a caller's own calls look like what its reseller was found for.
+
+    Not so while too little is known of it, or when it shows a few numbers only, as people and
+    offices do.
+    """
+    displays, talk = len(counts.displays_known), counts.talk
+    if talk is not None and talk.told >= _SOME_ENDS:
+        return displays >= _SOME_DISPLAYS and talk.score > 0
+    return counts.contacts is not None and displays >= _MANY and not speaks_for(counts)
 
 
 def followed(counts: KeyCounts) -> float:

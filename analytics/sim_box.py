@@ -26,6 +26,8 @@ from math import log
 from operator import itemgetter
 from typing import Final
 
+from msgspec import Struct
+
 from zhenxian.analytics.model import Key
 from zhenxian.analytics.thresholds import DAY, HOUR, Handover
 
@@ -37,6 +39,18 @@ _KEPT: Final = 6 * HOUR  # of starts; who is silent for longer is not handed ove
 _MAX_LINKED: Final = 64
 _LIKELIEST: Final = 0.5  # chance of a coincidence above which it says too little to go on
 _WHEN: Final = itemgetter(0)
+
+
+class Run(Struct, frozen=True):
+    """A run begins, as others are told.
+
+    Attributes:
+        ended: when the caller's run before ended; as `began` where there was none.
+    """
+
+    key: Key
+    ended: int
+    began: int
 
 
 @dataclass(slots=True)
@@ -67,6 +81,7 @@ class Handovers:
         self.upper = log(1 / policy.false_alarm)
         self._callers: dict[Key, Caller] = {}
         self._starts: list[tuple[int, Key]] = []
+        self._untold: list[Run] | None = None
 
     def __len__(self) -> int:
         """How many callers are remembered."""
@@ -80,9 +95,11 @@ class Handovers:
                 del self._callers[next(iter(self._callers))]
             self._callers[key] = Caller(at, at)
             self._begun(key, at)
+            self._tell(key, at, at)
             return True
         gap = at - caller.last
         if gap >= self._policy.pause:
+            self._tell(key, caller.last, at)
             self._resumed(key, caller)
             self._begun(key, at)
             caller.last = at
@@ -92,6 +109,30 @@ class Handovers:
         elif gap < -DAY:  # the clock was ahead
             caller.first = caller.last = at
         return False
+
+    def tell(self, *, others: bool) -> None:
+        """Keep for others when runs begin, or do so no more."""
+        self._untold = (self._untold or []) if others else None
+
+    def _tell(self, key: Key, ended: int, began: int) -> None:
+        if self._untold is not None and len(self._untold) < MAX_CALLERS:
+            self._untold.append(Run(key, max(0, ended), max(0, began)))
+
+    def take(self) -> list[Run]:
+        """Runs that others are to be told of."""
+        if self._untold is None:
+            return []
+        untold, self._untold = self._untold, []
+        return untold
+
+    def heard(self, key: Key, ended: int, began: int) -> None:
+        """Take over a run of a caller whose calls others count."""
+        caller = self._callers.get(key)
+        if caller is not None:
+            caller.last = max(caller.last, ended)
+        untold, self._untold = self._untold, None
+        self.call(key, began)
+        self._untold = untold
 
     def _begun(self, key: Key, at: int) -> None:
         starts = self._starts

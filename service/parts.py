@@ -85,10 +85,11 @@ def conduct_keeper(
     file = ConductFile(settings.data / "conduct.db")
     # In containers all have one process number; with a clock set back, `boot` is smaller.
     process = f"{os.getpid()}-{secrets.token_hex(4)}"
-    name = f"{settings.registry.node or socket.gethostname()}/{process}"
+    node = settings.registry.node or socket.gethostname()
+    name = f"{node}/{process}"
     exchange: Exchange | None = None
     if fleet is not None:
-        exchange = FleetExchange(fleet, name)
+        exchange = FleetExchange(fleet, name, f"{node}#{file.slot()}")
     elif settings.server.workers > 1:
         exchange = WorkerExchange(file, name)
     conduct = Detector(

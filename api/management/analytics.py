@@ -102,6 +102,10 @@ class Keeper(Protocol):
         """Apply a clearing that is on record."""
         ...
 
+    async def picture(self, key: Key, now: int) -> Picture:
+        """All figures of a key, wherever it is counted."""
+        ...
+
 
 class EndedCall(BaseModel):
     """One call that is over: by its access where we signed it, by its signer where we verified."""
@@ -221,16 +225,17 @@ def displays_router(
         reseller too, where `orig` came by one) or verified here (signer and SPC), one for a
         customer of a shared access, none for an access that is not registered.
         """
-        told: list[tuple[Key, Contact | None]] = []
+        told: list[tuple[tuple[Key, ...], Contact | None]] = []
         for index, call in enumerate(calls):
             if index % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # accesses may have to be read; calls go first
             met = _met(call, conduct, reading)
-            told += [(key, met) for key in _ended_keys(call, registry, reading)]
+            told.append((_ended_keys(call, registry, reading), met))
         at = int(clock())
-        for key, met in told:
-            conduct.ended(key, at, met)
-        return {"taken": len(told)}
+        for keys, met in told:
+            for key in keys:
+                conduct.ended(key, at, met, keys)
+        return {"taken": sum(len(keys) for keys, _ in told)}
 
     @routes.get(
         "/{key:path}",
@@ -241,7 +246,7 @@ def displays_router(
         | answered("What is known of it.", PictureAnswer),
     )
     async def picture(key: KeyText) -> dict[str, Any]:
-        return {**_told(conduct.picture(Key.parse(key), int(clock())), contact)}
+        return {**_told(await keeper.picture(Key.parse(key), int(clock())), contact)}
 
     @routes.delete(
         "/{key:path}",

@@ -10,13 +10,15 @@ import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from zhenxian.analytics.codec import Saved
+from zhenxian.analytics.shares import Member
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.stores.private import make_private
 
 DELTAS_FOR: Final = 120  # seconds that a delta waits for the other workers
+_MOST_SLOTS: Final = 256
 _BUSY_MS: Final = 100  # milliseconds to wait for another worker's write
 _FORM: Final = 1  # of the tables; a file of another form is begun anew
 _TABLES: Final = """
@@ -54,6 +56,42 @@ class Exchange(Protocol):
         ...
 
 
+@runtime_checkable
+class PartedExchange(Exchange, Protocol):
+    """An Exchange of nodes among which keys are parted."""
+
+    @property
+    def name(self) -> str:
+        """By which this node is reached."""
+        ...
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Who was heard of lately, by the latest `receive`."""
+        ...
+
+    @property
+    def mixed(self) -> bool:
+        """Somebody was heard lately who is none of them: a node of the release before."""
+        ...
+
+    async def deliver(self, parcels: Sequence[tuple[str, bytes]]) -> None:
+        """Give deltas to the one member that each is for, by its name."""
+        ...
+
+    async def ask(self, question: str) -> bytes | None:
+        """Ask all others; the first answer, None when there is none within a second or two."""
+        ...
+
+    def asked(self) -> list[tuple[str, str]]:
+        """What others asked since the last time: where the answer goes, and the question."""
+        ...
+
+    async def answer(self, place: str, content: bytes) -> None:
+        """Answer one of them."""
+        ...
+
+
 class ConductFile:
     """Counts and findings by key, and the deltas of workers. For one event loop.
 
@@ -72,6 +110,7 @@ class ConductFile:
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailableError(f"{path}: {error}") from None
         self._lock: int | None = None
+        self._slot: tuple[int, int] | None = None
         self._heard = self._last_delta()
 
     def _begin(self) -> None:
@@ -91,19 +130,24 @@ class ConductFile:
 
     def leads(self) -> bool:
         """True in one process of those that have the file open: it saves the counts for all."""
-        if self._lock is not None:
-            return True
-        try:
-            lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            return False
-        self._lock = lock
-        return True
+        if self._lock is None:
+            self._lock = _locked(self.path.with_suffix(".lock"))
+        return self._lock is not None
+
+    def slot(self) -> int:
+        """A number that no other process has at the same time; who starts anew takes a free one.
+
+        By it a process counts the keys again that it counted before.
+        """
+        if self._slot is None:
+            for number in range(_MOST_SLOTS):
+                lock = _locked(self.path.with_suffix(f".{number}.lock"))
+                if lock is not None:
+                    self._slot = (number, lock)
+                    break
+            else:
+                return _MOST_SLOTS
+        return self._slot[0]
 
     def save(self, counts: Iterable[Saved], findings: Iterable[Saved], now: int) -> None:
         """Write what changed; all of it, or nothing.
@@ -197,6 +241,23 @@ class ConductFile:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+        if self._slot is not None:
+            os.close(self._slot[1])
+            self._slot = None
+
+
+def _locked(path: Path) -> int | None:
+    """The descriptor of a file that only this process has locked; None where another one has."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
 
 
 class WorkerExchange:

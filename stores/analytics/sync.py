@@ -23,13 +23,14 @@ import msgspec
 
 from zhenxian.analytics.codec import ConductFormatError, Saved
 from zhenxian.analytics.detector import Detector
-from zhenxian.analytics.model import Key, Observation, State
+from zhenxian.analytics.model import Key, Observation, Picture, State
+from zhenxian.analytics.shares import Member
 from zhenxian.analytics.thresholds import Policy
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.passport.words import fault
 from zhenxian.registry.model import MOST_AHEAD, Clearing, clearing_id
 from zhenxian.stores.analytics.complaints import HeardComplaints
-from zhenxian.stores.analytics.file import ConductFile, Exchange
+from zhenxian.stores.analytics.file import ConductFile, Exchange, PartedExchange
 from zhenxian.stores.analytics.holders import HeldNumbers
 from zhenxian.stores.sqlite.view import RegistryView
 
@@ -149,6 +150,9 @@ class AnalyticsSync:
         self._unsent: dict[str, Saved] = {}  # still to be sent to the others
         self._counts: list[Saved] = []
         self._deltas: list[bytes] = []
+        self._parcels: list[tuple[str, bytes]] = []
+        self._members: tuple[tuple[Member, ...], bool] = ((), False)
+        self._paced = 0.0
         self._pace = 0  # keys saved at each look
         self._expired = 0.0
         self._unread: str | None = None
@@ -260,7 +264,7 @@ class AnalyticsSync:
         self.catch_up()
         self._take_findings()
         self._save([])
-        if self._file.leads():
+        if self._saves():
             # As many each time until none is left: a share of the rest would never come to its end.
             untaken = self.conduct.untaken
             self._pace = max(self._pace if untaken else 0, _SLICE, -(-untaken // _LOOKS))
@@ -272,6 +276,10 @@ class AnalyticsSync:
                 await asyncio.sleep(0)  # calls go first
         if self._exchange is not None:
             await self._swap(self._exchange, int(now))
+
+    def _saves(self) -> bool:
+        """True when counts are saved by this process: of those it counts alone, or leads."""
+        return self.conduct.saves_own or self._file.leads()
 
     def _trim(self) -> None:
         if self._file.leads():
@@ -341,7 +349,7 @@ class AnalyticsSync:
             received = await exchange.receive(now)
             standing = await exchange.standing()
         except StoreUnavailableError as error:
-            self._cut_off(error)
+            await self._cut_off(error)
             return
         self.catch_up()
         for node, delta in received:
@@ -353,6 +361,9 @@ class AnalyticsSync:
             await asyncio.sleep(0)  # calls go first
         if standing:
             self.conduct.restore([], standing)
+        parted = exchange if isinstance(exchange, PartedExchange) else None
+        if parted is not None:
+            await self._part(parted)
         while len(self._deltas) < _MOST_DELTAS:
             seen = self.conduct.take_delta()
             if seen is None:
@@ -362,16 +373,69 @@ class AnalyticsSync:
         try:
             await exchange.send(self._deltas, list(unsent.values()), now)
             self._deltas, unsent = [], {}
+            if parted is not None:
+                await parted.deliver(self._parcels)
+                self._parcels = []
+                await self._answer(parted, now)
         except StoreUnavailableError as error:
-            self._cut_off(error)
+            await self._cut_off(error)
             return
         finally:
             self._unsent = unsent | self._unsent
         self._exchange_problem = None
 
-    def _cut_off(self, error: StoreUnavailableError) -> None:
+    async def _part(self, exchange: PartedExchange) -> None:
+        """Count what falls to this node among those that live, and sort the rest for the others."""
+        conduct, members = self.conduct, (exchange.members, exchange.mixed)
+        if members != self._members:
+            conduct.among(exchange.name, members[0], mixed=members[1])
+            self._members = members
+        began = time.monotonic()
+        conduct.pace(began - self._paced)
+        self._paced = began
+        if self._parcels:
+            return  # they could not be sent yet; the rest waits in the Detector
+        for _ in range(_MOST_DELTAS):
+            if not conduct.sort():
+                break
+            await asyncio.sleep(0)  # calls go first
+        for parcel in iter(conduct.take_parcel, None):
+            self._parcels.append(parcel)
+            await asyncio.sleep(0)
+
+    async def _answer(self, exchange: PartedExchange, now: int) -> None:
+        """Tell others what they asked of keys that are counted here."""
+        for place, question in exchange.asked():
+            try:
+                key = Key.parse(question)
+            except ConfigError:
+                continue
+            if self.conduct.answers(key):
+                picture = self.conduct.picture(key, now)
+                await exchange.answer(place, msgspec.msgpack.encode(picture))
+
+    async def picture(self, key: Key, now: int) -> Picture:
+        """All figures of a key, from who counts it; what is known here when nobody answers."""
+        exchange = self._exchange
+        here = self.conduct.picture(key, now)
+        if not (self.conduct.parted and isinstance(exchange, PartedExchange)):
+            return here
+        if self.conduct.answers(key):
+            return here
+        try:
+            told = await exchange.ask(str(key))
+            found = msgspec.msgpack.decode(told, type=Picture) if told is not None else None
+        except (StoreUnavailableError, msgspec.MsgspecError):
+            found = None
+        return here if found is None or found.key != key else found
+
+    async def _cut_off(self, error: StoreUnavailableError) -> None:
         self._exchange_problem = f"conduct is counted by this node alone: {error}"
         self._apart = time.monotonic()
+        self._members = ((), False)
+        self.conduct.cut_off()
+        for _ in iter(self.conduct.count_late, False):
+            await asyncio.sleep(0)  # calls go first
 
     async def close(self) -> None:
         """Save everything and let go."""
@@ -381,7 +445,7 @@ class AnalyticsSync:
             await self._exchange.close()
         self._take_findings()
         self._take(self.conduct.take_marks())
-        counts = self.conduct.take_touched(1 << 62) if self._file.leads() else []
+        counts = self.conduct.take_touched(1 << 62) if self._saves() else []
         self._save(counts)
         self._trim()
         self._file.close()
