@@ -21,6 +21,7 @@ NO_AREA: Final = -1  # of a number that belongs nowhere
 LEAST_DIGITS: Final = 9  # shorter ones are service numbers (95588, 95551234, 10086, 110)
 _LONGEST: Final = 9  # digits of the longest prefix in the library's table
 _SHORTEST: Final = 3
+_CODE: Final = 5  # digits that tell where nearly any of China's fixed lines is
 _CACHED: Final = 65_536  # beginnings of numbers
 _CHINA: Final = "86"
 _MOBILE_DIGITS: Final = 13
@@ -42,7 +43,7 @@ def _by_short(digits: str) -> str | None:
 
 
 def _by_prefix(tn: str) -> str | None:
-    if len(tn) < LEAST_DIGITS:
+    if len(tn) < LEAST_DIGITS or not tn.isdecimal():
         return None
     table = prefixes()
     names = table.get(tn[:_LONGEST]) or table.get(tn[: _LONGEST - 1])
@@ -115,12 +116,31 @@ def mobile_cells() -> array[int]:
     return cells
 
 
+@lru_cache(maxsize=_CACHED)
+def _short_cell(digits: str) -> int | None:
+    """The cell that the first digits of a number lead to; None where more digits say more."""
+    number, table = int(digits), prefixes()
+    for more in range(1, _LONGEST - len(digits) + 1):
+        wide = 10**more
+        if next(table.within(number * wide, number * wide + wide - 1), None) is not None:
+            return None
+    said = _by_short(digits)
+    return NO_AREA if said is None else _cell(_name(said))
+
+
 def cell(tn: TN) -> int:
     """The area as an integer below CELLS, the same in every process; NO_AREA when there is none.
 
     Two of China's 340 cities share a cell with a chance of 1 in 256, which counts as a match
     whether or not the caller means it, and so cancels out of the comparison with chance.
     """
+    if len(tn) < LEAST_DIGITS or not tn.isdecimal():
+        return NO_AREA
+    found = _short_cell(tn[:_CODE])
+    if found is None:
+        found = _short_cell(tn[: _LONGEST - 2])
+    if found is not None:
+        return found
     name = area(tn)
     return NO_AREA if name is None else _cell(name)
 

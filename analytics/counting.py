@@ -75,6 +75,7 @@ class Counting:
         self._number = self.hashing.number
         self._callee = self.hashing.number_once
         self._text = self.hashing.text
+        self._ties = Measure.HANDOVER in policy.measures
         self._knows_past = Measure.OWN_PAST in policy.measures
         self.shown_by = ShownBy()
         self.heard = Heard()
@@ -375,7 +376,7 @@ class Counting:
                 if counts.contacts is None:
                     counts.contacts = Contacts()
                 callees = counts.contacts.callees
-                numbers = counts.displays_known
+                numbers = self._linkage.unmarked(key, counts.displays_known)
                 if key.kind is KeyKind.SIGNER:
                     numbers = {one for one in numbers if not self._anothers(one, key, counts.first)}
                 self._linkage.mark(key, at, numbers, callees)
@@ -453,7 +454,7 @@ class Counting:
 
     def _tied(self, key: Key, counts: KeyCounts) -> None:
         """Note whether it calls strangers, and what ties it to others who do."""
-        if Measure.HANDOVER not in self._policy.measures:
+        if not self._ties:
             return
         if counts.stranger:
             counts.tie, counts.tied = self.handovers[key.kind].standing(key)

@@ -209,12 +209,15 @@ class KeyCounts:
     @property
     def displays_known(self) -> set[int]:
         """Displays, as far as they are known one by one."""
-        known = set() if self.shown < 0 else {self.shown}
+        known: set[int] = set()
+        if self.contacts is not None:
+            known.update(self.contacts.displays.view)
+            known.discard(0)  # of places that are free
+        if self.shown >= 0:
+            known.add(self.shown)
         for half in (self.now, self.old):
             if half is not None and half.displays is not None:
                 known.update(half.displays.exact)
-        if self.contacts is not None:
-            known.update(self.contacts.displays)
         return known
 
     @property
@@ -325,7 +328,12 @@ class KeyCounts:
         elif callee_area < 0:
             half.unknown += 1
         else:
-            self._located(half, display_area, callee_area, bounds, first_contact=first_contact)
+            if display_area == callee_area:
+                half.matches += 1
+            else:
+                half.reach |= _BITS[callee_area]
+            if self.areas is not None or display_area != self.home:
+                self._located(display_area, callee_area, bounds, first_contact=first_contact)
         if at >= self.slot_ends:
             self._advance(at, calls - 1)
         if self.active >= 0:
@@ -345,23 +353,11 @@ class KeyCounts:
             self._begun()
 
     def _located(
-        self,
-        half: HalfWindow,
-        display_area: int,
-        callee_area: int,
-        bounds: Bounds,
-        *,
-        first_contact: bool,
+        self, display_area: int, callee_area: int, bounds: Bounds, *, first_contact: bool
     ) -> None:
-        """Count a call of which both areas are known."""
-        if display_area == callee_area:
-            half.matches += 1
-        else:
-            half.reach |= _BITS[callee_area]
+        """Test a call of which both areas are known, once displays are of several areas."""
         areas = self.areas
         if areas is None:
-            if display_area == self.home:
-                return
             if self.home < 0:
                 self.home = display_area
                 return
@@ -543,9 +539,11 @@ class KeyCounts:
         """Go on to another slot, before which there were so many calls of this half window."""
         slot = at // SLOT
         self.ring[self.slot % SLOTS] = calls - self.slot_calls
-        for passed in range(min(slot - self.slot, SLOTS)):
-            place = (slot - passed) % SLOTS
-            self.ring[place] = self.peaks[place] = 0
+        if slot - self.slot < SLOTS:
+            for passed in range(self.slot + 1, slot + 1):
+                self.ring[passed % SLOTS] = self.peaks[passed % SLOTS] = 0
+        else:
+            self.ring, self.peaks = [0] * SLOTS, [0] * SLOTS
         self.slot = slot
         self.slot_ends = (slot + 1) * SLOT
         self.slot_calls = calls
@@ -566,6 +564,13 @@ class KeyCounts:
             return []
         self.ring[self.slot % SLOTS] = self.now.calls - self.slot_calls
         return self._latest(self.ring, slots)
+
+    @property
+    def busiest(self) -> int:
+        """Most calls begun in one of the latest slots, of which there must be any."""
+        ring = self.ring
+        ring[self.slot % SLOTS] = self.now.calls - self.slot_calls
+        return max(ring)
 
     def most(self, slots: int) -> list[int]:
         """Most calls at a time in each of the latest slots."""

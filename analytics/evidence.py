@@ -197,7 +197,7 @@ class AgedSet(_Viewed):
         return None
 
     def __iter__(self) -> Iterator[int]:
-        return (value for value in self.view if value)
+        return filter(None, self.view)
 
     def trim(self, age: int, mask: int) -> None:
         """Leave values of the last weeks of which the bits in `mask` are 0."""
@@ -240,7 +240,7 @@ class LatestValues(_Viewed):
         self.added = added + 1
 
     def __iter__(self) -> Iterator[int]:
-        return (value for value in self.view if value)
+        return filter(None, self.view)
 
 
 _DAYS: Final = 7  # of which calls are known by half window
@@ -309,29 +309,28 @@ class Contacts:
                 self._trim(age)
             return True
         self.again += 1
-        shown = displays.ages[place]
-        view, place = pairs.view, (pair >> LEVEL_BITS) & _MASK
+        aged = (age - displays.ages[place]) & 255 >= _A_DAY
+        view, home = pairs.view, (pair >> LEVEL_BITS) & _MASK
+        place = home
         while (found := view[place]) and found != pair:
             place = (place + 1) & _MASK
         test = tests.repeats
         if found:
-            called: int | None = pairs.ages[place]
-            home = (pair >> LEVEL_BITS) & _MASK
             self.called_again[home >> 3] |= 1 << (home & 7)
             self.known += 1
             score = self.score + test.hit
-            self.score = max(test.floor, score)
+            if aged:
+                self._of_another_day(pairs.ages[place], age, tests.aged)
         else:
-            called = None
             view[place] = pair
             pairs.ages[place] = age & 255
             pairs.stored += 1
             score = self.score + test.miss
-            self.score = max(test.floor, score)
-        if (age - shown) & 255 >= _A_DAY:
-            self._of_another_day(called, age, tests.aged)
-        if pairs.stored > CAPACITY:
-            self._trim(age)
+            if aged:
+                self._of_another_day(None, age, tests.aged)
+            if pairs.stored > CAPACITY:
+                self._trim(age)
+        self.score = max(test.floor, score)
         return False
 
     def ended(self, contact: Contact, tests: SequentialTests) -> None:

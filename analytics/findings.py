@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from zhenxian.analytics.case import case_of
 from zhenxian.analytics.codec import Saved, write_finding, write_mark
-from zhenxian.analytics.counts import SLOT, SLOTS, KeyCounts
+from zhenxian.analytics.counts import SLOT, KeyCounts
 from zhenxian.analytics.evidence import SequentialTests
 from zhenxian.analytics.linkage import Mark
 from zhenxian.analytics.locality import Bounds
@@ -72,10 +72,10 @@ class Findings:
 
     def worth(self, counts: KeyCounts) -> bool:
         """Tell cheaply whether a measure could find anything; most keys are nowhere near."""
-        if counts.carrier:
-            return True
         policy = self._policy
         keep = policy.keep
+        if counts.carrier:
+            return self._worth_as_one_signer(counts.as_one_signer)
         calls = counts.calls
         if counts.agent and calls >= keep * policy.bindings.least_calls:
             return True
@@ -98,8 +98,16 @@ class Findings:
             return True
         if not counts.ring:
             return False
-        busy, most = max(counts.begun(SLOTS)), max(counts.peaks)
-        return busy >= self._busy or most >= keep * policy.rate.concurrent
+        return counts.busiest >= self._busy or max(counts.peaks) >= keep * policy.rate.concurrent
+
+    def _worth_as_one_signer(self, whole: KeyCounts | None) -> bool:
+        """Likewise of a carrier, of which its origids alone are nothing to find."""
+        policy = self._policy
+        if whole is None:
+            return False
+        least = min(policy.spread.least_calls, policy.locality.least_calls)
+        many = whole.calls >= least and (policy.structure_alone or whole.leaning)
+        return many or (bool(whole.ring) and whole.busiest >= self._busy)
 
     def judge(self, key: Key, counts: KeyCounts | None, at: int) -> None:
         """Find, confirm, or drop what stands against a key.

@@ -136,10 +136,20 @@ class Linkage:
         marked.at = max(at, marked.at)
         self.marks.move_to_end(key)
         self._add_numbers(key, marked, numbers)
+        whose = self._callees
         for callee in callees:
-            self._add_callee(key, marked, callee)
+            if whose.get(callee) is not key:  # nearly all were marked call by call
+                self._add_callee(key, marked, callee)
         self.changed[key] = True
         self._bound()
+
+    def unmarked(self, key: Key, numbers: set[int]) -> set[int]:
+        """Those of a found caller's numbers that its mark has not got yet."""
+        marked = self.marks.get(key)
+        if marked is None:
+            return numbers
+        numbers = numbers - marked.numbers
+        return {one for one in numbers if marked.samples(one)} if marked.level else numbers
 
     def due(self, key: Key, at: int) -> bool:
         """Tell whether a found caller's mark is to be made, or made anew."""
@@ -289,15 +299,19 @@ class Linkage:
         if display is None or pair is None or call.redialled or call.bound:
             return _NOBODY
         callee = (pair - display * 3) & _MASK
-        keys, marks, area = call.keys, self.marks, call.callee_area
+        keys, marks, links, area = call.keys, self.marks, self._links, call.callee_area
+        mark, whose = self._callees.get(callee), self._numbers.get(display)
+        concerned = mark is not None or whose is not None
         for key in keys:
             if key in marks:  # its own calls say nothing of others, and whom it calls is marked
-                self._add_callee(key, marks[key], callee)
+                if mark is not key:
+                    self._add_callee(key, marks[key], callee)
                 if self._called is not None:
                     self._called.setdefault(key, {})[callee] = None
                 return _NOBODY
-        mark, whose = self._callees.get(callee), self._numbers.get(display)
-        if mark is None and whose is None and self._links.keys().isdisjoint(keys):
+            if key in links:
+                concerned = True
+        if not concerned:
             self._calls[area] += 1
             return _NOBODY
         chance = self._chance(area)

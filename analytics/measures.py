@@ -16,7 +16,8 @@ from zhenxian.analytics.counts import SLOT, SLOTS, KeyCounts
 from zhenxian.analytics.departure import departure
 from zhenxian.analytics.locality import AreaCounts, Bounds
 from zhenxian.analytics.model import Assessment, Measure
-from zhenxian.analytics.proof import proven, spoken_for
+from zhenxian.analytics.possible import UNPROVEN, Judge, judged
+from zhenxian.analytics.proof import evident, proven, spoken_for
 from zhenxian.analytics.sketch import Distinct, Repeats, Union, recurrence, union
 from zhenxian.analytics.thresholds import HOUR, Policy
 
@@ -156,15 +157,17 @@ def spread(view: View) -> Assessment:
     """Many displays, of many areas or of few; evidence says what that means."""
     if view.policy.structure_alone:
         return _spread_over_areas(view, quiet=True)
+    if view.enough >= 0 and not evident(view.counts, view.policy, view.enough):
+        return UNPROVEN
     over_areas = _spread_over_areas(view, quiet=False)
     if over_areas.strength >= 1:
-        return proven(over_areas, view.counts, view.policy, one_city=False)
+        return proven(over_areas, view.counts, view.policy, view.enough, one_city=False)
     policy = view.policy.spread
     found = _Conditions()
     found.needs("calls", view.calls, policy.least_calls)
     found.least("displays", view.displays.distinct, policy.displays)
     many = found.assessment(Measure.SPREAD)
-    return proven(many, view.counts, view.policy, one_city=True)
+    return proven(many, view.counts, view.policy, view.enough, one_city=True)
 
 
 def _spread_over_areas(view: View, *, quiet: bool) -> Assessment:
@@ -215,7 +218,7 @@ def local_presence(view: View) -> Assessment:
         view.strangers(long_way, policy.recurring)
     if not view.policy.structure_alone:
         structure = long_way.assessment(Measure.LOCAL_PRESENCE)
-        return proven(structure, view.counts, view.policy, one_city=False)
+        return proven(structure, view.counts, view.policy, view.enough, one_city=False)
     if not view.switch:
         return long_way.assessment(Measure.LOCAL_PRESENCE)
     switch = view.policy.switch
@@ -546,12 +549,7 @@ def _matched(areas: AreaCounts | None) -> float:
     return _areas(areas.matched, areas.same_matches) if areas is not None else 1.0
 
 
-def own_past(view: View) -> Assessment:
-    """Many calls to strangers at hours at which the caller never called."""
-    return departure(view.counts, view.policy)
-
-
-_OF_CALLERS: Final[dict[Measure, Callable[[View], Assessment]]] = {
+_OF_CALLERS: Final[dict[Measure, Judge]] = {
     Measure.LOCAL_PRESENCE: local_presence,
     Measure.SPREAD: spread,
     Measure.ROTATION: rotation,
@@ -560,21 +558,21 @@ _OF_CALLERS: Final[dict[Measure, Callable[[View], Assessment]]] = {
     Measure.HANDOVER: handover,
     Measure.BINDINGS: bindings,
     Measure.STRANGERS: strangers,
-    Measure.OWN_PAST: own_past,
+    Measure.OWN_PAST: lambda view: departure(view.counts, view.policy),
 }
-_OF_CARRIERS: Final[dict[Measure, Callable[[View], Assessment]]] = {Measure.ORIGIDS: origids}
-_OF_AGENTS: Final[dict[Measure, Callable[[View], Assessment]]] = {
+_OF_CARRIERS: Final[dict[Measure, Judge]] = {Measure.ORIGIDS: origids}
+_OF_AGENTS: Final[dict[Measure, Judge]] = {
     Measure.BINDINGS: bindings,
     Measure.RATE: rate,
 }
 # Subjects of one reseller take turns, hand over and call at one time by chance, too.
-_OF_RESELLERS: Final[dict[Measure, Callable[[View], Assessment]]] = {
+_OF_RESELLERS: Final[dict[Measure, Judge]] = {
     Measure.LOCAL_PRESENCE: local_presence,
     Measure.SPREAD: spread,
 }
 # Of an SPC over all its origids. Customers of one carrier take turns, hand over and call at one
 # time by chance.
-_OF_WHOLE: Final[dict[Measure, Callable[[View], Assessment]]] = {
+_OF_WHOLE: Final[dict[Measure, Judge]] = {
     Measure.LOCAL_PRESENCE: local_presence,
     Measure.SPREAD: spread,
     Measure.RATE: rate,
@@ -593,8 +591,8 @@ def assess(
     if counts.reseller:
         apply = _OF_RESELLERS
     view = View(counts, policy, bounds, enough)
-    found = [judge(view) for measure, judge in apply.items() if measure in policy.measures]
+    found = judged(view, apply)
     if counts.as_one_signer is not None:
         view = View(counts.as_one_signer, policy, bounds, enough)
-        found += [judge(view) for name, judge in _OF_WHOLE.items() if name in policy.measures]
+        found += judged(view, _OF_WHOLE)
     return tuple(found)

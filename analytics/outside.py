@@ -58,6 +58,8 @@ class Outside:
         self, key: Key, counts: KeyCounts | None, own: tuple[Assessment, ...], at: int
     ) -> tuple[Assessment, ...]:
         """The measures of a caller's own calls with what else is known of it."""
+        if not self.concerns(key):
+            return own
         policy = self._policy
         honest = counts is not None and speaks_for(counts)
         if Measure.COMPLAINTS in policy.measures and counts is not None:

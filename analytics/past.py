@@ -29,6 +29,7 @@ _WEEKS: Final = 3  # from which on hours of the week are told apart
 _WEEK: Final = _WEEK_HOURS * HOUR
 _DAY: Final = _DAY_HOURS * HOUR
 _NEW: Final = -1
+_BIT: Final = tuple(1 << place for place in range(8))
 
 _Hours: TypeAlias = Annotated[bytearray, Meta(min_length=_WEEK_HOURS, max_length=_WEEK_HOURS)]
 _Pairs: TypeAlias = Annotated[bytearray, Meta(min_length=_BITS >> 3, max_length=_BITS >> 3)]
@@ -86,14 +87,25 @@ class Past:
         Args:
             pair: hash of display and callee; None where the callee is no number.
         """
-        here = self.ends - _DAY <= at < self.ends  # else another hour, or a clock was far ahead
-        turned = not here and self._turn(at)
+        # Else it is another hour, or a clock was far ahead.
+        turned = not self.ends - _DAY <= at < self.ends and self._turn(at)
         self.made += 1
-        stranger = pair is None or self._stranger(pair)
+        stranger = True
+        if pair is not None:
+            octet, bit = pair % _BITS >> 3, _BIT[pair & 7]
+            if self.pairs[octet] & bit:
+                stranger = False
+            else:
+                stranger = not self.before[octet] & bit
+                if self.stored >= _FULL:
+                    self.before, self.pairs, self.stored = self.pairs, bytearray(_BITS >> 3), 0
+                self.pairs[octet] |= bit
+                self.stored += 1
         unusual = self.unusual
         if unusual is None:
             self.calls += 1
-            self.strangers += stranger
+            if stranger:
+                self.strangers += 1
         else:
             unusual.last = max(unusual.last, at)
             unusual.calls += 1
@@ -152,16 +164,3 @@ class Past:
     def _made(self, place: int) -> None:
         """Calls were made in an hour of the week."""
         self.hours[place] = min(_MOST, self.hours[place] + 1)
-
-    def _stranger(self, pair: int) -> bool:
-        """Tell whether the two were not together before, and remember that they are."""
-        place = pair % _BITS
-        octet, bit = place >> 3, 1 << (place & 7)
-        if self.pairs[octet] & bit:
-            return False
-        known = self.before[octet] & bit
-        if self.stored >= _FULL:
-            self.before, self.pairs, self.stored = self.pairs, bytearray(_BITS >> 3), 0
-        self.pairs[octet] |= bit
-        self.stored += 1
-        return not known

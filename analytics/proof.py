@@ -29,14 +29,19 @@ WOULD_TELL_TALK: Final = "seconds of talk beside answered, in POST /v1/displays/
 WOULD_TELL_REPEATS: Final = "more calls of numbers seen on an earlier day"
 
 
-def proven(found: Assessment, counts: KeyCounts, policy: Policy, *, one_city: bool) -> Assessment:
+def proven(
+    found: Assessment, counts: KeyCounts, policy: Policy, enough: float, *, one_city: bool
+) -> Assessment:
     """The assessment with what evidence makes of it.
 
     Args:
         found: of a structure.
+        enough: as of measures.assess.
         one_city: the numbers are of too few cities to be a structure by themselves; then both
             talk and repeats have to speak against the caller before anything is refused.
     """
+    if enough >= 0 and (found.strength < 1 or not evident(counts, policy, enough)):
+        return replace(found, strength=0.0, suspicion=0.0, structure=found.strength)
     talk, contacts = counts.talk, counts.contacts
     structure = min(found.strength, 1.0)
     figures, would_tell = _figures(talk, contacts), []
@@ -87,6 +92,22 @@ def proven(found: Assessment, counts: KeyCounts, policy: Policy, *, one_city: bo
         structure=found.strength,
         would_tell=tuple(would_tell) if structure >= 1 and strength < 1 else (),
     )
+
+
+def evident(counts: KeyCounts, policy: Policy, enough: float) -> bool:
+    """Tell cheaply whether any evidence makes more than so much of a structure."""
+    contacts, talk = counts.contacts, counts.talk
+    if contacts is not None:
+        repeats = max(contacts.score, contacts.aged_score)
+        if repeats > enough * log(1 / policy.repeats.label):
+            return True
+        if contacts.first.score > enough * log(1 / policy.talk.first_label):
+            return True
+    if talk is None:
+        return False
+    label, refuse = (log(1 / one) for one in _levels(policy.talk))
+    refuse += counts.care * _TENFOLD
+    return refuse <= 0 or talk.score > enough * min(label, refuse)
 
 
 def _levels(test: HonestTalk | HonestRepeats) -> tuple[float, float]:

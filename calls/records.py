@@ -93,8 +93,8 @@ class Tally:
 
 
 @lru_cache(_CACHED)
-def _pair(kind: KeyKind, name: str, other: KeyKind, whose: str) -> tuple[Key, ...]:
-    return Key(kind, name), Key(other, whose)
+def _pair(spc: str, origid: str) -> tuple[Key, ...]:
+    return Key(KeyKind.SIGNER, f"{spc}/{origid}"), Key(KeyKind.SPC, spc)
 
 
 @lru_cache(_CACHED)
@@ -208,10 +208,7 @@ class Replay:
         )
 
     def _verifying(self, row: Row, at: int) -> None:
-        if row.origid:
-            keys = _pair(KeyKind.SIGNER, f"{row.spc}/{row.origid}", KeyKind.SPC, row.spc)
-        else:
-            keys = _alone(KeyKind.SPC, row.spc)
+        keys = _pair(row.spc, row.origid) if row.origid else _alone(KeyKind.SPC, row.spc)
         finding, clear = self._detector.finding, True
         for key in keys:
             if finding(key, at) is not None:

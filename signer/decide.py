@@ -472,16 +472,16 @@ def _grant(
     request: SigningRequest, ceiling: Attestation, reason: Reason, origid: str | None
 ) -> Decision:
     asked = request.attest
-    if asked is not None and asked.value > ceiling.value:
+    if asked is None or asked is ceiling:
+        return Decision(ceiling, reason, reason.text, origid)
+    if asked.value > ceiling.value:
         return Decision(
             asked,
             Reason.ASKED_FOR_LESS,
             f"{asked.value} asked for; {ceiling.value} was possible: {reason.text}",
             origid,
         )
-    detail = reason.text
-    if asked is not None and asked is not ceiling:
-        detail = f"{asked.value} asked for, {ceiling.value} given: {reason.text}"
+    detail = f"{asked.value} asked for, {ceiling.value} given: {reason.text}"
     return Decision(ceiling, reason, detail, origid)
 
 

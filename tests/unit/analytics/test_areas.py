@@ -50,3 +50,19 @@ def test_the_table_of_mobile_numbers_says_what_the_library_does():
 def test_cells_are_the_same_everywhere():
     """Written down, because nodes of a fleet must agree."""
     assert cell(TN("861062345678")) == cell(TN("8613800100000")) == 145
+
+
+def test_numbers_of_one_area_have_one_cell():
+    random, cells = Random(2), {None: -1}
+    for _ in range(10_000):
+        begin = random.choice(("86", "8610", "86755", "1", "1212", "44", "49", "81", "7", "0"))
+        tn = TN(begin + f"{random.randrange(10**8):08d}"[: random.randrange(4, 9)])
+        assert cells.setdefault(area(tn), cell(tn)) == cell(tn)
+    assert len(cells) > 300
+
+
+@pytest.mark.parametrize("number", ["*86138001380", "12*45678901", "1234567*#"])
+def test_a_long_number_with_a_star_is_counted(number):
+    assert area(TN(number)) is None
+    assert cell(TN(number)) == -1
+    assert Hashing(1).number(TN(number))[1] == -1
