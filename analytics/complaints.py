@@ -4,7 +4,7 @@ A complaint counts where the call it is about was seen: a caller is remembered f
 the display's callees are remembered with it (`analytics.evidence.Contacts`). One that nobody saw
 counts for nothing. So that a flood of false ones costs its makers more than it does a caller, one
 callee counts once against one caller, and for few callers a day; and one source for few complaints
-a day against one caller.
+a day against one caller. A day is that on which the callee was first called, as it was seen here.
 
 Held against the rate of its peers, which is everybody else's: a likelihood ratio of the complaints
 that so many calls bring an honest caller, and a pool. By themselves complaints only label.
@@ -27,6 +27,7 @@ _MAX_CALLERS: Final = 4  # of one display
 _MAX_COMPLAINTS: Final = 512  # kept against one caller, the latest
 _MAX_ACCUSED: Final = 16_384
 _MAX_COMPLAINANTS: Final = 131_072
+_FIRST_SEEN: Final = 21  # days for which it is known when somebody was first called
 _NOBODY: Final[tuple[Key, ...]] = ()
 
 
@@ -45,9 +46,9 @@ class Complaint(Struct, frozen=True, gc=False):
 
 
 class _Against(Struct):
-    """What is complained of one caller: time of the call and source, by callee."""
+    """What is complained of one caller: time and day of the call, and source, by callee."""
 
-    by_callee: dict[int, tuple[int, str]]
+    by_callee: dict[int, tuple[int, int, str]]
 
 
 class Complaints:
@@ -81,27 +82,31 @@ class Complaints:
         elif key not in callers:
             self._callers[display] = (*callers, key)[-_MAX_CALLERS:]
 
-    def made_by(self, told: Complaint, called: Callable[[Key, Complaint], bool]) -> tuple[Key, ...]:
+    def made_by(
+        self, told: Complaint, called: Callable[[Key, Complaint], int | None]
+    ) -> tuple[Key, ...]:
         """Count a complaint; against whom. None: nobody made that call, or it counts no more.
 
         Args:
-            called: whether a caller is known to have called that callee with that display.
+            called: the day on which a caller first called that callee with that display; None
+                if it is not known to have.
         """
-        made = [key for key in self._callers.get(told.display, _NOBODY) if called(key, told)]
+        callers = self._callers.get(told.display, _NOBODY)
+        made = {key: seen for key in callers if (seen := called(key, told)) is not None}
         if not made:
             return _NOBODY
-        day = (told.callee, told.at // DAY)
+        day = (told.callee, min(made.values()))
         counted = self._complained.get(day, 0)
         if counted >= self._policy.a_callee:
             return _NOBODY
-        accused = tuple(key for key in made if self._count(key, told))
+        accused = tuple(key for key, seen in made.items() if self._count(key, told, seen))
         if accused:
             self._complained[day] = counted + 1
             if len(self._complained) > _MAX_COMPLAINANTS:
                 self._complained.popitem(last=False)
         return accused
 
-    def _count(self, key: Key, told: Complaint) -> bool:
+    def _count(self, key: Key, told: Complaint, day: int) -> bool:
         if told.at <= self._begun.get(key, -1):
             return False
         against = self._against.get(key)
@@ -112,11 +117,10 @@ class Complaints:
         by_callee = against.by_callee
         if told.callee in by_callee:
             return False
-        day = told.at // DAY
-        same = sum(at // DAY == day and source == told.source for at, source in by_callee.values())
+        same = sum(on == day and source == told.source for _, on, source in by_callee.values())
         if same >= self._policy.a_source:
             return False
-        by_callee[told.callee] = (told.at, told.source)
+        by_callee[told.callee] = (told.at, day, told.source)
         if len(by_callee) > _MAX_COMPLAINTS:
             del by_callee[next(iter(by_callee))]
         return True
@@ -131,7 +135,7 @@ class Complaints:
         if against is None:
             return 0
         since = now - self._policy.days * DAY
-        return sum(at > since for at, _ in against.by_callee.values())
+        return sum(at > since for at, _, _ in against.by_callee.values())
 
     def everybodys(self, number: int, calls: float) -> None:
         """Take over how many complaints count in all, and calls that could have led to one."""
@@ -193,11 +197,13 @@ class Complaints:
         """Forget what is too old to count."""
         since = now - self._policy.days * DAY
         for key, against in list(self._against.items()):
-            for callee in [one for one, (at, _) in against.by_callee.items() if at <= since]:
+            for callee in [one for one, (at, _, _) in against.by_callee.items() if at <= since]:
                 del against.by_callee[callee]
             if not against.by_callee:
                 del self._against[key]
         self._begun = {key: at for key, at in self._begun.items() if at > since}
         self._complained = OrderedDict(
-            (day, count) for day, count in self._complained.items() if day[1] >= since // DAY
+            (day, count)
+            for day, count in self._complained.items()
+            if day[1] >= since // DAY - _FIRST_SEEN
         )

@@ -326,7 +326,7 @@ class Counting:
             if not (counts.agent or counts.reseller):
                 self._tied(key, counts)
                 if counts.past is None and counts.ring and self._knows_past:
-                    counts.past = Past(counts.last)
+                    counts.past = Past.begin(counts.first, counts.last)
             if counts.contacts is None and counts.ring:
                 self._complaints.shows(counts.shown, key)
         self._judge(key, counts)

@@ -70,7 +70,7 @@ class Likelihood:
 class SequentialTests:
     """The tests' constants, worked out once."""
 
-    __slots__ = ("aged", "answered", "first_calls", "long", "repeats", "seconds")
+    __slots__ = ("aged", "answered", "first_calls", "long", "met_again", "repeats", "seconds")
 
     def __init__(self, talk: HonestTalk, repeats: HonestRepeats) -> None:
         self.seconds = talk.seconds
@@ -79,6 +79,7 @@ class SequentialTests:
         self.answered = Likelihood(talk.honest_answered, talk.pool_answered, talk.floor)
         self.repeats = Likelihood(repeats.honest, repeats.pool, repeats.floor)
         self.aged = Likelihood(repeats.honest_aged, repeats.pool, repeats.floor)
+        self.met_again = Likelihood(repeats.honest_met, repeats.pool_met, talk.floor)
 
 
 @dataclass(slots=True)
@@ -124,6 +125,11 @@ class TalkCounts:
         else:
             score = self.long_score + test.miss
         self.long_score = max(floor, score)
+
+    def shift(self, step: float, floor: float) -> None:
+        """Add what other evidence says of the same call."""
+        self.answer_score = max(floor, self.answer_score + step)
+        self.long_score = max(floor, self.long_score + step)
 
     def absolved(self) -> TalkCounts | None:
         """What speaks for the caller; None where nothing does."""
@@ -183,18 +189,23 @@ class AgedSet(_Viewed):
             place = (place + 1) & _MASK
 
     def __contains__(self, value: int) -> bool:
-        return self.age(value) is not None
+        return self.place(value) >= 0
 
     def age(self, value: int) -> int | None:
         """The half window (8 bits) in which a value was first seen; None for one that was not."""
+        place = self.place(value)
+        return self.ages[place] if place >= 0 else None
+
+    def place(self, value: int) -> int:
+        """Where a value is, until the set is trimmed; -1 for one that was not seen."""
         value = value or 1
         view = self.view
         place = (value >> LEVEL_BITS) & _MASK
-        while view[place]:
-            if view[place] == value:
-                return self.ages[place]
+        while found := view[place]:
+            if found == value:
+                return place
             place = (place + 1) & _MASK
-        return None
+        return -1
 
     def __iter__(self) -> Iterator[int]:
         return filter(None, self.view)
@@ -257,8 +268,9 @@ class Contacts:
         aged, aged_known, aged_score: likewise, of displays, and callees, of an earlier day.
         since: no half window before this one is remembered.
         asked: how many first calls of a display were counted, at the display's place.
-        called_again: a bit at the place of each pair that was called again. first: how strangers
-            took the first calls of each display.
+        called_again: a bit at the place of each pair that was called again; reached: of each of
+            which a call was answered. first: how strangers took the first calls of each display.
+        together: how callees take the calls, and whether they are called who were reached before.
         callees: the latest, hashed, by which a caller that is found marks others.
         volumes: calls of the half windows of a week, the latest last, without the present one.
         back: pairs of which the callee called the display back; at most _MOST_BACK.
@@ -277,6 +289,8 @@ class Contacts:
     asked: _Ages = field(default_factory=lambda: bytearray(_PLACES))
     called_again: _Flags = field(default_factory=lambda: bytearray(_PLACES // 8))
     first: TalkCounts = field(default_factory=TalkCounts)
+    reached: _Flags = field(default_factory=lambda: bytearray(_PLACES // 8))
+    together: TalkCounts = field(default_factory=TalkCounts)
     callees: LatestValues = field(default_factory=LatestValues)
     volumes: list[int] = field(default_factory=list)
     back: list[int] = field(default_factory=list)
@@ -334,16 +348,31 @@ class Contacts:
         return False
 
     def ended(self, contact: Contact, tests: SequentialTests) -> None:
-        """One call is over: counted if it was one of the display's first, and to a stranger."""
+        """One call is over: what talk says of it, and whether the callee was reached before.
+
+        Of the display's first calls, those to strangers are counted by themselves, too. Whom it
+        did not reach anybody tries again, which says nothing.
+        """
         display = contact.display
         if self.level and display & ((1 << self.level) - 1):
             return
+        answered, seconds = contact.answered, contact.seconds
         place = (display >> LEVEL_BITS) & _MASK
         asked = self.asked[place]
         pair = (contact.pair >> LEVEL_BITS) & _MASK
-        if asked < tests.first_calls and not self.called_again[pair >> 3] >> (pair & 7) & 1:
+        tried_again = self.called_again[pair >> 3] >> (pair & 7) & 1
+        together, met = self.together, tests.met_again
+        together.add(tests, answered=answered, seconds=seconds)
+        found = self.pairs.place(contact.pair & _HIGH | display & _LOW)
+        if found >= 0 and self.reached[found >> 3] >> (found & 7) & 1:
+            together.shift(met.hit, met.floor)
+        elif asked and not tried_again:
+            together.shift(met.miss, met.floor)
+        if answered and found >= 0:
+            self.reached[found >> 3] |= 1 << (found & 7)
+        if asked < tests.first_calls and not tried_again:
             self.asked[place] = asked + 1
-            self.first.add(tests, answered=contact.answered, seconds=contact.seconds)
+            self.first.add(tests, answered=answered, seconds=seconds)
 
     def _of_another_day(self, called: int | None, age: int, test: Likelihood) -> None:
         """Count a call of a display that was seen on an earlier day."""
@@ -357,6 +386,8 @@ class Contacts:
     def _trim(self, age: int) -> None:
         """Make room: what is old goes; then every second display, until there is some."""
         sets = (self.displays, self.pairs)
+        view = self.pairs.view
+        reached = [one for at, one in enumerate(view) if self.reached[at >> 3] >> (at & 7) & 1]
         if age - self.since > _HALVES_KEPT:  # else nothing is so old
             self.since = age - _HALVES_KEPT
             self.asked = bytearray(_PLACES)
@@ -372,6 +403,11 @@ class Contacts:
             for one in sets:
                 one.trim(age, _ALL)
         self.back = [pair for pair in self.back if pair in self.pairs]
+        self.reached = bytearray(_PLACES // 8)
+        for pair in reached:
+            place = self.pairs.place(pair)
+            if place >= 0:
+                self.reached[place >> 3] |= 1 << (place & 7)
 
     def rolled_over(self, calls: int, halves: int) -> None:
         """Go on to another half window, after one with so many calls."""
@@ -387,6 +423,7 @@ class Contacts:
             since=self.since,
             volumes=self.volumes,
             back=self.back,
+            reached=self.reached,
         )
         if self.aged_score < 0:
             kept.aged, kept.aged_known = self.aged, self.aged_known

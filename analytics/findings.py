@@ -187,7 +187,7 @@ class Findings:
                 window=policy.window,
                 samples=tuple(Sample(*sample) for sample in counts.samples) if counts else (),
                 since=min(before.since, at) if before is not None and same else at,
-                until=at + (policy.pooled_for if state is State.POOLED else policy.suspected_for),
+                until=at + self._stands_for(state, best.measure),
                 beside=tuple(
                     one.measure
                     for one in assessments
@@ -244,9 +244,16 @@ class Findings:
 
     def confirmed(self, found: Finding) -> int:
         """When a finding was last confirmed, in seconds since the epoch."""
+        return found.until - self._stands_for(found.state, found.measure)
+
+    def _stands_for(self, state: State, measure: Measure) -> int:
+        """Seconds from the last confirmation on; what is of some hours is over with them."""
         policy = self._policy
-        pooled = found.state is State.POOLED
-        return found.until - (policy.pooled_for if pooled else policy.suspected_for)
+        if state is State.POOLED:
+            return policy.pooled_for
+        if measure is Measure.OWN_PAST:
+            return min(policy.own_past.stands_for, policy.suspected_for)
+        return policy.suspected_for
 
     @property
     def clearings_for(self) -> int:

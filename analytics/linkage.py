@@ -53,7 +53,8 @@ class Mark(Struct, frozen=True, kw_only=True):
     Attributes:
         at: when its caller was last found, in seconds since the epoch.
         level: only numbers whose low `level` bits are 0 were kept.
-        numbers, callees: hashes, four octets each.
+        numbers, callees: hashes, four octets each. held: those of the numbers that were registered
+            to the caller, who may have displayed any other; None while that was not asked for.
     """
 
     key: Key
@@ -61,6 +62,7 @@ class Mark(Struct, frozen=True, kw_only=True):
     level: int
     numbers: bytes
     callees: bytes
+    held: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -70,11 +72,16 @@ class _Marked:
     at: int
     level: int = 0
     numbers: set[int] = field(default_factory=set)
+    held: set[int] | None = None
     callees: OrderedDict[int, None] = field(default_factory=OrderedDict)
     asked: int = 0
 
     def samples(self, number: int) -> bool:
         return not number & ((1 << self.level) - 1)
+
+    def had(self, number: int) -> bool:
+        """Whether it was the caller's, as far as is known; else it was only displayed."""
+        return self.held is None or number in self.held
 
 
 @dataclass(slots=True)
@@ -160,7 +167,10 @@ class Linkage:
         """Add numbers, hashed, that a marked subject holds."""
         marked = self.marks.get(key)
         if marked is not None:
+            numbers = list(numbers)
             self._add_numbers(key, marked, numbers)
+            held = {number for number in numbers if number in marked.numbers}
+            marked.held = held | (marked.held or set())
             self.changed[key] = True
             self._bound()
 
@@ -180,6 +190,8 @@ class Linkage:
 
     def _unnumber(self, key: Key, marked: _Marked, number: int) -> None:
         marked.numbers.discard(number)
+        if marked.held is not None:
+            marked.held.discard(number)
         self._kept -= 1
         rest = tuple(one for one in self._numbers.get(number, _NOBODY) if one != key)
         if rest:
@@ -269,7 +281,9 @@ class Linkage:
     def _recounted(self, key: Key) -> list[Key]:
         marked = self.marks[key]
         counted = Counter(
-            holder for one in marked.numbers if (holder := self._holders.get(one)) is not None
+            holder
+            for one in marked.numbers
+            if marked.had(one) and (holder := self._holders.get(one)) is not None
         )
         for subject in [one for one, (mark, _, _) in self._held.items() if mark == key]:
             if counted[subject.id] << marked.level < self._policy.numbers:
@@ -408,7 +422,9 @@ class Linkage:
             marked = self.marks.get(mark)
             if marked is None or not marked.numbers or not self._lies(mark, key):
                 continue
-            count = len(shown & marked.numbers)
+            # Whoever holds now what the found caller only displayed has it from somebody else.
+            holders = self._holders
+            count = sum(marked.had(one) or one not in holders for one in shown & marked.numbers)
             share = count / len(marked.numbers)
             if count << marked.level >= self._policy.numbers and (best is None or share > best[2]):
                 best = (mark, count << marked.level, share)
@@ -497,6 +513,7 @@ class Linkage:
             at=marked.at,
             level=marked.level,
             numbers=_octets(marked.numbers),
+            held=None if marked.held is None else _octets(marked.held),
             callees=_octets(marked.callees),
         )
 
@@ -515,6 +532,9 @@ class Linkage:
             for gone in [one for one in marked.numbers if not marked.samples(one)]:
                 self._unnumber(mark.key, marked, gone)
         self._add_numbers(mark.key, marked, _hashes(mark.numbers))
+        if mark.held is not None:
+            held = {one for one in _hashes(mark.held) if one in marked.numbers}
+            marked.held = held | (marked.held or set())
         for callee in _hashes(mark.callees):
             self._add_callee(mark.key, marked, callee)
         if _extent(marked) != before:
@@ -523,9 +543,10 @@ class Linkage:
         return True
 
 
-def _extent(marked: _Marked) -> tuple[int, int, int, int]:
+def _extent(marked: _Marked) -> tuple[int, ...]:
     """What differs when a mark became another one: it only grows until it is made coarser."""
-    return marked.at, marked.level, len(marked.numbers), len(marked.callees)
+    held = -1 if marked.held is None else len(marked.held)
+    return marked.at, marked.level, len(marked.numbers), held, len(marked.callees)
 
 
 def _shows_own(key: Key) -> bool:

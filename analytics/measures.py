@@ -17,140 +17,13 @@ from zhenxian.analytics.departure import departure
 from zhenxian.analytics.locality import AreaCounts, Bounds
 from zhenxian.analytics.model import Assessment, Measure
 from zhenxian.analytics.possible import UNPROVEN, Judge, judged
-from zhenxian.analytics.proof import evident, proven, spoken_for
-from zhenxian.analytics.sketch import Distinct, Repeats, Union, recurrence, union
+from zhenxian.analytics.proof import evident, proven, spoken_for, talk_score, weighed
+from zhenxian.analytics.rotation import rotation
 from zhenxian.analytics.thresholds import HOUR, Policy
+from zhenxian.analytics.view import Conditions, View, recurring
 
-_REACH_BITS: Final = 64
 _SLOTS_AN_HOUR: Final = HOUR // SLOT
-_STRONGEST: Final = 10.0  # strength says no more above
-_NEAR: Final = 1e-9
-_NO_POOL: Final = 0.69  # strength of what is a suspicion at most
 _ALL_FIGURES: Final = -1.0  # no strength is below, so that no measure stops early
-
-
-class _Conditions:
-    """Collects figures and thresholds, and the weakest of them."""
-
-    def __init__(self) -> None:
-        self.strength = _STRONGEST
-        self.figures: dict[str, float] = {}
-        self.thresholds: dict[str, float] = {}
-
-    def least(self, name: str, figure: float, threshold: float) -> None:
-        """A pool reaches the threshold."""
-        self.figures[name], self.thresholds[name] = figure, threshold
-        self.strength = min(self.strength, figure / max(threshold, _NEAR))
-
-    def most(self, name: str, figure: float, threshold: float) -> None:
-        """A pool stays below it."""
-        self.figures[name], self.thresholds[f"<={name}"] = figure, threshold
-        self.strength = min(self.strength, threshold / max(figure, _NEAR))
-
-    def needs(self, name: str, figure: float, threshold: float) -> None:
-        """Below the threshold nothing is found at all, not even suspected."""
-        self.least(name, figure, threshold)
-        if figure < threshold:
-            self.strength = 0.0
-
-    def limit(self, name: str, figure: float, threshold: float) -> None:
-        """Above the threshold nothing is found at all."""
-        self.most(name, figure, threshold)
-        if figure > threshold:
-            self.strength = 0.0
-
-    def assessment(self, measure: Measure) -> Assessment:
-        """The result."""
-        return Assessment(
-            measure=measure,
-            strength=max(0.0, self.strength),
-            figures=self.figures,
-            thresholds=self.thresholds,
-        )
-
-
-class View:
-    """One key's counts over the whole window; the dearer ones are worked out when asked for.
-
-    A strength that is not above `enough` decides nothing, so that a measure stops there.
-    """
-
-    def __init__(self, counts: KeyCounts, policy: Policy, bounds: Bounds, enough: float) -> None:
-        now, old = counts.now, counts.old
-        self.counts = counts
-        self.enough = enough
-        self.policy = policy
-        self.bounds = bounds
-        self.switch = counts.switch
-        self.calls = counts.calls
-        self.known = now.known + (old.known if old else 0)
-        self.matches = now.matches + (old.matches if old else 0)
-        self.arealess = now.arealess + (old.arealess if old else 0)
-        self.display_changes = now.turns + (old.turns if old else 0)
-        self._reach = now.reach | (old.reach if old else 0)
-        self._displays: Union | None = None
-
-    @property
-    def displays(self) -> Union:
-        """Distinct displays."""
-        if self._displays is None:
-            old = self.counts.old
-            found = union(self.counts.now.displays or Distinct(), old.displays if old else None)
-            # One display alone is not counted.
-            self._displays = found if found.distinct or not self.calls else Union(1.0, 0.0)
-        return self._displays
-
-    @property
-    def recurring(self) -> float:
-        """Share of calls that repeat a pair of display and callee."""
-        return recurring(self.counts, self.policy)
-
-    @property
-    def matching(self) -> float:
-        """Share of calls within one area among those with both areas known."""
-        return self.matches / self.known if self.known else 0.0
-
-    @property
-    def ends_reported(self) -> float:
-        """Ends of calls that were reported, to calls since any was."""
-        halves = [half for half in (self.counts.now, self.counts.old) if half is not None]
-        begun = sum(half.begun for half in halves)
-        return min(1.0, sum(half.ended for half in halves) / begun) if begun else 0.0
-
-    @property
-    def reach(self) -> float:
-        """Areas of callees, by linear counting."""
-        ones = min(self._reach.bit_count(), _REACH_BITS - 1)
-        return -_REACH_BITS * log(1 - ones / _REACH_BITS)
-
-    @property
-    def seen_again(self) -> tuple[int, int]:
-        """Calls of a signer or SPC that showed a display seen before; those in new company."""
-        again = moved = 0
-        for half in (self.counts.now, self.counts.old):
-            if half is not None and half.origins is not None:
-                again += half.origins.again
-                moved += half.moved
-        return again, moved
-
-    def strangers(self, conditions: _Conditions, recurring: float) -> None:
-        """Callees are never called again, which for a switch takes longer to be sure of.
-
-        Where evidence is asked (analytics.proof), it says so better.
-        """
-        if not self.policy.structure_alone:
-            return
-        if not self.switch:
-            # Of few calls a single repetition must not save a pool.
-            conditions.most("recurring", self.recurring, max(recurring, 1 / (self.calls + 1)))
-            return
-        switch = self.policy.switch
-        again, moved = self.seen_again
-        conditions.least("displays seen again", again, switch.repeated_displays)
-        recurred = 1 - moved / again if again else 0.0
-        if answers_reported(self.counts, self.policy):
-            recurred = min(recurred, self.recurring)
-        conditions.most("callees of those called before", recurred, switch.recurring)
 
 
 def spread(view: View) -> Assessment:
@@ -163,7 +36,7 @@ def spread(view: View) -> Assessment:
     if over_areas.strength >= 1:
         return proven(over_areas, view.counts, view.policy, view.enough, one_city=False)
     policy = view.policy.spread
-    found = _Conditions()
+    found = Conditions()
     found.needs("calls", view.calls, policy.least_calls)
     found.least("displays", view.displays.distinct, policy.displays)
     many = found.assessment(Measure.SPREAD)
@@ -177,7 +50,7 @@ def _spread_over_areas(view: View, *, quiet: bool) -> Assessment:
         quiet: only displays that are used little count.
     """
     policy, areas = view.policy.spread, view.counts.areas
-    found = _Conditions()
+    found = Conditions()
     found.needs("calls", view.calls, policy.least_calls)
     found.least("areas of displays", _displayed(areas), policy.areas)
     found.least("areas of callees", _called(areas), policy.areas)
@@ -197,7 +70,7 @@ def local_presence(view: View) -> Assessment:
     policy, areas = view.policy.locality, view.counts.areas
     if view.counts.score <= view.enough * view.bounds.upper:
         return Assessment(measure=Measure.LOCAL_PRESENCE, strength=0.0, figures={}, thresholds={})
-    long_way, short_way = _Conditions(), _Conditions()
+    long_way, short_way = Conditions(), Conditions()
     calls = areas.calls if areas is not None else 0
     chance = areas.chance if areas is not None else 0.0
     matched = areas.matched / calls if areas is not None and calls else 0.0
@@ -238,12 +111,12 @@ def rate(view: View) -> Assessment:
     factor = policy.without_area if view.arealess * 2 > view.calls else 1.0
     per_display = policy.per_display * factor * max(view.displays.distinct, 1.0)
     limit = per_display if view.switch else min(per_display, policy.per_key * factor)
-    found = _Conditions()
+    found = Conditions()
     found.figures["calls in the last hour"] = sum(counts.begun(_SLOTS_AN_HOUR))
     found.figures["displays"] = view.displays.distinct
     _sustained(view, found, counts.begun, limit / _SLOTS_AN_HOUR)
     found.thresholds["calls in the last hour"] = limit
-    return found.assessment(Measure.RATE)
+    return weighed(found.assessment(Measure.RATE), counts, view.policy, refuses=None)
 
 
 def concurrency(view: View) -> Assessment:
@@ -251,7 +124,7 @@ def concurrency(view: View) -> Assessment:
     counts = view.counts
     if counts.active < 0:
         return Assessment(measure=Measure.CONCURRENCY, strength=0.0, figures={}, thresholds={})
-    found = _Conditions()
+    found = Conditions()
     found.figures["calls at a time"] = max(counts.most(_SLOTS_AN_HOUR), default=0)
     limit: float = view.policy.rate.concurrent
     if view.switch:
@@ -261,11 +134,11 @@ def concurrency(view: View) -> Assessment:
     # Calls whose end nobody tells are no calls in progress.
     found.needs("share of ends told", view.ends_reported, view.policy.rate.ends_told)
     _sustained(view, found, counts.most, limit)
-    return found.assessment(Measure.CONCURRENCY)
+    return weighed(found.assessment(Measure.CONCURRENCY), counts, view.policy, refuses=None)
 
 
 def _sustained(
-    view: View, found: _Conditions, counts: Callable[[int], list[int]], limit: float
+    view: View, found: Conditions, counts: Callable[[int], list[int]], limit: float
 ) -> None:
     """The counts reach the limit in enough of the latest slots."""
     policy = view.policy.rate
@@ -279,73 +152,10 @@ def _sustained(
         found.most("recurring", recurring, policy.recurring)
 
 
-def rotation(view: View) -> Assessment:
-    """Displays taken in turn, or used up one after another."""
-    in_turn, successors = _in_turn(view), _used_up(view)
-    worst = max(in_turn, successors, key=lambda assessment: assessment.strength)
-    if worst.strength >= 1 or view.policy.structure_alone:
-        return worst
-    anywhere = _in_turn_anywhere(view)
-    return anywhere if (anywhere.suspicion or 0.0) >= 1 else worst
-
-
-def _anywhere(view: View, found: _Conditions) -> None:
-    policy = view.policy.rotation
-    found.most("matching", view.matching, policy.matching)
-    found.least("areas of callees", view.reach, policy.reach)
-    if found.strength > view.enough:
-        recurring = max(policy.recurring, 1 / (view.calls + 1))
-        found.most("recurring", view.recurring, recurring)
-
-
-def _in_turn(view: View) -> Assessment:
-    """A box of SIM cards: a few displays, each for some calls, then the next, and round again."""
-    policy = view.policy.rotation
-    found = _Conditions()
-    found.needs("calls", view.calls, policy.least_calls)
-    displays = view.displays.distinct
-    found.needs("displays", displays, policy.displays)
-    found.limit("displays", displays, policy.most_displays)
-    found.needs("rounds", view.display_changes / max(displays, 1.0), policy.rounds)
-    if found.strength > view.enough:
-        # Chance: that two calls show the same display if each picks anew.
-        same = _same_display(view.counts)
-        kept = 1 - view.display_changes / max(view.calls - 1, 1)
-        persistence = (kept - same) / (1 - same) if same < 1 else 0.0
-        found.least("persistence", max(persistence, 0.0), policy.persistence)
-        found.least("evenness", 1 / (same * displays) if same else 0.0, 0.5)
-        _anywhere(view, found)
-    return found.assessment(Measure.ROTATION)
-
-
-def _in_turn_anywhere(view: View) -> Assessment:
-    """The same wherever the callees live: persistence alone separates, and only lowers."""
-    policy = view.policy.rotation
-    found = _Conditions()
-    found.needs("calls", view.calls, policy.least_calls)
-    displays = view.displays.distinct
-    found.needs("displays", displays, policy.displays)
-    found.limit("displays", displays, policy.most_displays)
-    found.needs("rounds", view.display_changes / max(displays, 1.0), policy.rounds_anywhere)
-    if found.strength > 0:
-        same = _same_display(view.counts)
-        kept = 1 - view.display_changes / max(view.calls - 1, 1)
-        persistence = (kept - same) / (1 - same) if same < 1 else 0.0
-        found.least("persistence", max(persistence, 0.0), policy.persistence_anywhere)
-        found.least("evenness", 1 / (same * displays) if same else 0.0, 0.5)
-        recurring = max(policy.recurring, 1 / (view.calls + 1))
-        found.most("recurring", view.recurring, recurring)
-    assessment = found.assessment(Measure.ROTATION)
-    talk = view.counts.talk
-    honest = talk is not None and talk.timed >= policy.least_calls and talk.score < 0
-    suspicion = 0.0 if honest else assessment.strength
-    return replace(assessment, strength=min(assessment.strength, _NO_POOL), suspicion=suspicion)
-
-
 def strangers(view: View) -> Assessment:
     """More strangers a day than the holder of such a number has reason to call."""
     policy, counts = view.policy.strangers, view.counts
-    found = _Conditions()
+    found = Conditions()
     displays = view.displays.distinct
     talk, level = counts.talk, log(1 / view.policy.talk.label)
     against = talk is not None and talk.timed >= policy.talk and talk.score >= level
@@ -372,27 +182,6 @@ def strangers(view: View) -> Assessment:
     )
 
 
-def _used_up(view: View) -> Assessment:
-    """A number until it is stopped, then the next, with no way back."""
-    policy, counts = view.policy.rotation, view.counts
-    found = _Conditions()
-    gone = [
-        left
-        for left in counts.left
-        if left.calls >= policy.used_up and counts.last - left.last < policy.memory
-    ]
-    found.needs("calls", view.calls, policy.least_calls)
-    here = counts.display_area
-    elsewhere = sum(left.area != here for left in gone) if here >= 0 else 0
-    few = elsewhere and counts.run >= policy.elsewhere_calls
-    found.figures["of them of another city than the present one"] = elsewhere
-    found.least("displays used up", len(gone), 1 if few else policy.successors)
-    found.needs("calls of the present display", counts.run, policy.successor_calls)
-    if found.strength > view.enough:
-        _anywhere(view, found)
-    return found.assessment(Measure.ROTATION)
-
-
 def origids(view: View) -> Assessment:
     """A carrier whose displays come with an origid of their own each time.
 
@@ -401,30 +190,11 @@ def origids(view: View) -> Assessment:
     """
     policy = view.policy.origids
     again, moved = view.seen_again
-    found = _Conditions()
+    found = Conditions()
     found.figures["calls"] = view.calls
     found.needs("displays seen again", again, policy.repeated_displays)
     found.least("share with a new origid", moved / again if again else 0.0, policy.moved)
     return found.assessment(Measure.ORIGIDS)
-
-
-def answers_reported(counts: KeyCounts, policy: Policy) -> bool:
-    """Tell whether it is known which calls were answered."""
-    halves = [half for half in (counts.now, counts.old) if half is not None]
-    begun = sum(half.begun for half in halves)
-    answers = sum(half.answers for half in halves)
-    return begun > 0 and answers >= policy.rate.ends_told * begun
-
-
-def recurring(counts: KeyCounts, policy: Policy) -> float:
-    """Share of calls that repeat a pair of display and callee; of answered ones, where known.
-
-    Of calls that nobody answered, those to people who had not answered before count as well.
-    """
-    now, old = counts.now, counts.old
-    if answers_reported(counts, policy):
-        return recurrence(now.contacts or Repeats(), old.contacts if old is not None else None)
-    return recurrence(now.pairs or Repeats(), old.pairs if old is not None else None)
 
 
 def mints(counts: KeyCounts, policy: Policy) -> bool:
@@ -442,7 +212,7 @@ def mints(counts: KeyCounts, policy: Policy) -> bool:
 def bindings(view: View) -> Assessment:
     """An agent who calls strangers anywhere behind privacy numbers; a platform that lends them."""
     policy, counts = view.policy.bindings, view.counts
-    found = _Conditions()
+    found = Conditions()
     if counts.agent:
         found.needs("calls", view.calls, policy.least_calls)
         found.most("matching", view.matching, policy.matching)
@@ -468,19 +238,26 @@ def bindings(view: View) -> Assessment:
 
 
 def _of_agent(assessment: Assessment, view: View) -> Assessment:
-    """An agent is suspected by as many strangers as an adviser may call, and found by far more."""
+    """An agent calls as many strangers as advisers do; talk says which it is.
+
+    Where that is not reported, only far more are a suspicion.
+    """
     policy = view.policy.bindings
     if view.policy.structure_alone:
         return assessment
-    sure = view.calls >= policy.refused_calls and view.recurring <= policy.refused_recurring
-    strength = assessment.strength if sure else min(assessment.strength, _NO_POOL)
-    return replace(
-        assessment, strength=strength, suspicion=assessment.strength / view.policy.suspect
-    )
+    many = view.calls >= policy.refused_calls
+    if not many and talk_score(view.counts) is None:
+        return replace(assessment, strength=0.0)
+    sure = many and view.recurring <= policy.refused_recurring
+    refuses = view.policy.talk.refuse if sure else None
+    return weighed(assessment, view.counts, view.policy, refuses=refuses)
 
 
 def calls_strangers(counts: KeyCounts, policy: Policy) -> bool:
-    """Tell cheaply whether somebody calls people all over the country, and nobody twice."""
+    """Tell cheaply whether somebody calls people all over the country, and nobody twice.
+
+    Who calls a single city does so all the more: there a business calls some of them again.
+    """
     limits, now, old = policy.handover, counts.now, counts.old
     if counts.calls < limits.watched_calls:
         return False
@@ -490,17 +267,17 @@ def calls_strangers(counts: KeyCounts, policy: Policy) -> bool:
     known = now.known + (old.known if old is not None else 0)
     matches = now.matches + (old.matches if old is not None else 0)
     reach = now.reach | (old.reach if old is not None else 0)
-    return (
-        matches <= limits.matching * known
-        and reach.bit_count() * 2 >= limits.reach_areas
-        and recurring(counts, policy) <= max(limits.recurring, 1 / (counts.calls + 1))
-    )
+    anywhere = matches <= limits.matching * known and reach.bit_count() * 2 >= limits.reach_areas
+    if not anywhere and policy.structure_alone:
+        return False
+    limit = limits.recurring if anywhere else limits.recurring_local
+    return recurring(counts, policy) <= max(limit, 1 / (counts.calls + 1))
 
 
 def handover(view: View) -> Assessment:
     """Several who call strangers, of whom each begins when another one falls silent."""
     policy, counts = view.policy.handover, view.counts
-    found = _Conditions()
+    found = Conditions()
     found.figures["callers tied"] = counts.tied
     if counts.tied < 2 and counts.tie <= 0:
         return Assessment(
@@ -508,25 +285,18 @@ def handover(view: View) -> Assessment:
         )
     found.needs("calls", view.calls, policy.least_calls)
     found.least("log-likelihood ratio", counts.tie, log(1 / policy.false_alarm))
+    anywhere = view.policy.structure_alone or (
+        view.matching <= policy.matching and view.reach >= policy.reach_areas
+    )
     if found.strength > view.enough:
         found.limit("displays", view.displays.distinct, policy.most_displays)
-        found.most("matching", view.matching, policy.matching)
-        found.least("areas of callees", view.reach, policy.reach_areas)
-        found.most("recurring", view.recurring, max(policy.recurring, 1 / (view.calls + 1)))
-    return found.assessment(Measure.HANDOVER)
-
-
-def _same_display(counts: KeyCounts) -> float:
-    """Probability that two calls, drawn anew, show the same display; exact for few displays."""
-    shown: dict[int, int] = {}
-    for half in (counts.now, counts.old):
-        if half is not None and half.displays is not None:
-            for display, calls in half.displays.exact.items():
-                shown[display] = shown.get(display, 0) + calls
-    if counts.now.displays is None:
-        shown[counts.shown] = shown.get(counts.shown, 0) + counts.now.calls
-    total = sum(shown.values())
-    return sum(calls * calls for calls in shown.values()) / (total * total) if total else 0.0
+        if anywhere:
+            found.most("matching", view.matching, policy.matching)
+            found.least("areas of callees", view.reach, policy.reach_areas)
+        limit = policy.recurring if anywhere else policy.recurring_local
+        found.most("recurring", view.recurring, max(limit, 1 / (view.calls + 1)))
+    refuses = view.policy.talk.label if anywhere else None
+    return weighed(found.assessment(Measure.HANDOVER), counts, view.policy, refuses=refuses)
 
 
 def _areas(calls: int, same: int) -> float:

@@ -19,7 +19,7 @@ WELL_KNOWN: Final = 250  # calls within a week, from which on a caller is no new
 _ENOUGH_ENDS: Final = 20  # ends of calls, from which on talk speaks for a caller
 _SOME_ENDS: Final = 5  # of calls
 _SOME_DISPLAYS: Final = 3
-_MANY: Final = 12  # displays of a caller whose ends of calls nobody reports
+_MANY: Final = 12  # displays, which no office shows within as many calls or twice as many
 _SPEAKS_SCORE: Final = -1.0
 _NEVER: Final = 1 << 60
 _KEPT: Final = 42  # half windows, three weeks
@@ -85,24 +85,28 @@ class Outside:
             own, strength=max(own.strength, 1.0), figures=own.figures | complained.figures
         )
 
-    def called(self, counts: KeyCounts | None, told: Complaint) -> bool:
-        """Tell whether a caller is known to have called that callee, by then."""
+    def called(self, counts: KeyCounts | None, told: Complaint) -> int | None:
+        """The day on which a caller first called that callee; None if it is not known to have.
+
+        It is as the calls were seen here, because who passes a complaint on chooses its time.
+        """
         if counts is not None and counts.carrier:
             counts = counts.as_one_signer
         if counts is None:
-            return False
+            return None
         pair = pair_hash(told.display, told.callee)
         sampled = pair & _HIGH | told.display & _LOW
-        contacts = counts.contacts
+        contacts, generation = counts.contacts, counts.generation
         if contacts is not None:
             first = contacts.pairs.age(sampled)
             if first is not None:
-                return ((told.at // self._half - first) & 255) <= _KEPT
+                known = ((told.at // self._half - first) & 255) <= _KEPT
+                return (generation - ((generation - first) & 255)) // 2 if known else None
         wanted = sampled if counts.switch else pair
-        return any(
-            half is not None and half.pairs is not None and wanted in half.pairs
-            for half in (counts.now, counts.old)
-        )
+        for back, half in enumerate((counts.now, counts.old)):
+            if half is not None and half.pairs is not None and wanted in half.pairs:
+                return (generation - back) // 2
+        return None
 
 
 def speaks_for(counts: KeyCounts) -> bool:
@@ -120,6 +124,8 @@ def resembles(counts: KeyCounts) -> bool:
     """
     displays, talk = len(counts.displays_known), counts.talk
     if talk is not None and talk.told >= _SOME_ENDS:
+        if displays >= _MANY and displays * 2 >= counts.calls:
+            return talk.score > _SPEAKS_SCORE  # an office shows its few numbers again soon
         return displays >= _SOME_DISPLAYS and talk.score > 0
     return counts.contacts is not None and displays >= _MANY and not speaks_for(counts)
 

@@ -25,6 +25,7 @@ _MOST: Final = 255
 _GAP: Final = 6 * HOUR  # without a call, after which unusual hours are other ones
 _SHARE: Final = 0.3  # of the days, on which an hour is usual; three are enough
 _ENOUGH: Final = 3
+_SETTLED: Final = 12 * HOUR  # from the first call on, before which nothing is usual
 _WEEKS: Final = 3  # from which on hours of the week are told apart
 _WEEK: Final = _WEEK_HOURS * HOUR
 _DAY: Final = _DAY_HOURS * HOUR
@@ -80,6 +81,14 @@ class Past:
     before: _Pairs = field(default_factory=lambda: bytearray(_BITS >> 3))
     stored: int = 0
     unusual: Unusual | None = None
+
+    @classmethod
+    def begin(cls, first: int, last: int) -> Past:
+        """What is known of a caller once it calls enough: it called from the first call on."""
+        begun = cls(max(first, last - _SETTLED))
+        for hour in range(begun.since // HOUR, last // HOUR):
+            begun._made(hour % _WEEK_HOURS)
+        return begun
 
     def add(self, at: int, pair: int | None) -> bool:
         """Count one call; True where the hours turned from usual to unusual, or back.
@@ -152,7 +161,7 @@ class Past:
         if day != self.day:
             self.days += self.day != _NEW
             self.day = day
-        if self.days < 1 or self.expected(at):
+        if at - self.since < _SETTLED or self.expected(at):
             self.unusual = None
         elif before is None or at - before.last > _GAP:
             self.unusual = Unusual(at, at)

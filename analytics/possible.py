@@ -16,7 +16,7 @@ from zhenxian.analytics.model import Assessment, Measure
 from zhenxian.analytics.thresholds import HOUR
 
 if TYPE_CHECKING:
-    from zhenxian.analytics.measures import View
+    from zhenxian.analytics.view import View
 
 # Displays enough to be worth asking what is registered of the caller, and nothing against it.
 UNPROVEN: Final = Assessment(

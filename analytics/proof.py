@@ -23,6 +23,7 @@ _ENOUGH_ENDS: Final = 20  # ends of calls, from which on talk is asked
 _SPEAKS: Final = 3  # callees of an earlier half day called again, who speak for a caller
 _TENFOLD: Final = log(10)
 _SPEAKS_SCORE: Final = -1.0
+NO_POOL: Final = 0.69  # strength of what is a suspicion at most
 BOTH: Final = "talk and repeats"  # how far both speak against a caller; from 1 on they do
 _SPEAKS_SHARE: Final = 0.01  # of answered calls, to people who had answered before
 WOULD_TELL_TALK: Final = "seconds of talk beside answered, in POST /v1/displays/ended"
@@ -45,20 +46,21 @@ def proven(
     talk, contacts = counts.talk, counts.contacts
     structure = min(found.strength, 1.0)
     figures, would_tell = _figures(talk, contacts), []
-    talked = talk.score if talk is not None and talk.timed >= _ENOUGH_ENDS else None
+    talked = talk_score(counts)
     lately = contacts.score if contacts is not None else 0.0
     aged = contacts.aged_score if contacts is not None else 0.0
     repeats_label, repeats_refuse = (log(1 / one) for one in _levels(policy.repeats))
     talk_label, talk_refuse = (log(1 / one) for one in _levels(policy.talk))
     talk_refuse += counts.care * _TENFOLD
-    by_repeats = aged / repeats_refuse
+    by_repeats = (min(lately, aged) if _tries_again(contacts) else aged) / repeats_refuse
     suspicion = max(lately, aged) / repeats_label
+    by_talk = 0.0
     if talked is None:
         would_tell.append(WOULD_TELL_TALK)
         strength = 0.0 if one_city else by_repeats
     else:
         figures["talk log-likelihood ratio"] = talked
-        by_talk = talked / talk_refuse
+        by_talk = _with_repeats(talked, contacts) / talk_refuse
         figures[BOTH] = max(0.0, min(by_talk, max(lately, aged) / repeats_label))
         # Who is talked to as others are is no pool, however few are called again.
         leaning = talked > 0
@@ -76,7 +78,7 @@ def proven(
             "first calls log-likelihood ratio": first.score,
         }
         suspicion = max(suspicion, first.score / log(1 / policy.talk.first_label))
-        if not one_city:
+        if by_talk > 0 and not one_city:
             strength = max(strength, first.score / log(1 / policy.talk.first_refuse))
     if aged < repeats_refuse:
         would_tell.append(WOULD_TELL_REPEATS)
@@ -105,9 +107,67 @@ def evident(counts: KeyCounts, policy: Policy, enough: float) -> bool:
             return True
     if talk is None:
         return False
+    score = talk.score if contacts is None else max(talk.score, contacts.together.score)
     label, refuse = (log(1 / one) for one in _levels(policy.talk))
     refuse += counts.care * _TENFOLD
-    return refuse <= 0 or talk.score > enough * min(label, refuse)
+    return refuse <= 0 or score > enough * min(label, refuse)
+
+
+def talk_score(counts: KeyCounts) -> float | None:
+    """How far talk speaks against a caller; None where too little of it was reported."""
+    talk = counts.talk
+    return talk.score if talk is not None and talk.timed >= _ENOUGH_ENDS else None
+
+
+def weighed(
+    found: Assessment, counts: KeyCounts, policy: Policy, *, refuses: float | None
+) -> Assessment:
+    """What talk makes of many calls, or of displays in turn: they lower, unless it speaks for them.
+
+    A broadcast to a town calls as much as a robot, and a call centre that works through one list
+    after another takes its numbers in turn as a box of SIM cards does.
+
+    Args:
+        refuses: chance that talk speaks so much against an honest caller, at which they refuse;
+            None where they never do.
+    """
+    if policy.structure_alone or found.strength <= 0:
+        return found
+    score, suspicion = talk_score(counts), found.suspected(policy.suspect)
+    if score is None:
+        return replace(
+            found,
+            strength=min(found.strength, NO_POOL),
+            suspicion=suspicion,
+            would_tell=(WOULD_TELL_TALK,) if suspicion >= 1 else (),
+        )
+    if score < 0:
+        return replace(found, strength=0.0, suspicion=0.0, structure=found.strength)
+    by_talk = 0.0 if refuses is None else score / log(1 / refuses)
+    return replace(
+        found,
+        strength=min(found.strength, by_talk if by_talk >= 1 else NO_POOL),
+        suspicion=suspicion,
+        structure=found.strength,
+        figures=found.figures | {"talk log-likelihood ratio": score},
+    )
+
+
+def _with_repeats(talked: float, contacts: Contacts | None) -> float:
+    """Talk together with whom the caller calls again, of those whom it had reached before.
+
+    Each call adds what both say of it, in one test: a caller who is seldom answered but calls its
+    customers again never comes far. A caller half of whose calls are repeated is asked for talk
+    alone, because nobody but who wants to be seen doing so calls like that.
+    """
+    if contacts is None or not _tries_again(contacts) or contacts.together.timed < _ENOUGH_ENDS:
+        return talked
+    return contacts.together.score
+
+
+def _tries_again(contacts: Contacts | None) -> bool:
+    """Tell whether calls are repeated on one day as by who did not reach somebody, not more."""
+    return contacts is not None and contacts.known * 2 <= contacts.again
 
 
 def _levels(test: HonestTalk | HonestRepeats) -> tuple[float, float]:

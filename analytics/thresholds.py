@@ -222,6 +222,7 @@ class Handover(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             pair in several days. Sixty independent ones reached 5.3 in a day, of 20.7 needed.
         most_displays: of one caller; who has more is a switch of many.
         matching, reach_areas, recurring: as in Rotation; of those who are looked at.
+        recurring_local: of those whose callees live in few cities, who are lowered at most.
     """
 
     least_calls: int = 40
@@ -234,6 +235,7 @@ class Handover(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     matching: float = 0.3
     reach_areas: float = 25.0
     recurring: float = 0.1
+    recurring_local: float = 0.02
 
 
 class HonestTalk(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -255,8 +257,8 @@ class HonestTalk(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     seconds: int = 60
     honest_long: float = 0.12
     pool_long: float = 0.035
-    honest_answered: float = 0.7
-    pool_answered: float = 0.55
+    honest_answered: float = 0.6
+    pool_answered: float = 0.45
     label: float = 0.05
     refuse: float = 1e-4
     floor: float = -6.0
@@ -273,12 +275,16 @@ class HonestRepeats(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             their second day. honest_aged: of numbers seen on an earlier day, to callees of an
             earlier day: switchboards of taxis, with thousands of customers a number, have no
             more on their second day. pool: of strangers drawn anew.
+        honest_met, pool_met: share of calls to somebody who was reached before, of those and of
+            calls to strangers: what a pool does only on purpose.
         label, refuse, floor: as in HonestTalk.
     """
 
-    honest: float = 0.01
+    honest: float = 0.005
     honest_aged: float = 0.005
     pool: float = 0.0005
+    honest_met: float = 0.005
+    pool_met: float = 0.0001
     label: float = 0.05
     refuse: float = 1e-3
     floor: float = -6.0
@@ -373,6 +379,8 @@ class OwnPast(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             much more than of the latter, since a poll calls strangers at any hour; or busier: so
             many times as many calls an hour.
         ends: of such calls, from which on talk is asked.
+        stands_for: seconds without such calls, after which nothing stands any more: the office
+            that was used at night opens in the morning.
     """
 
     calls: int = 30
@@ -381,6 +389,7 @@ class OwnPast(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     more_strangers: float = 0.15
     busier: float = 3.0
     ends: int = 20
+    stands_for: int = 2 * HOUR
 
 
 class CallBacks(Struct, frozen=True, forbid_unknown_fields=True):
@@ -411,8 +420,9 @@ class Bindings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             least. recurring: as in Locality.
         lent_calls: calls of agents found, from which the platform itself is judged. lent: their
             share of all its bound calls, at least.
-        refused_calls, refused_recurring: of an agent, from which and up to which it is found, not
-            suspected only: advisers who call all over the country come to 100.
+        refused_calls, refused_recurring: of an agent, from which and up to which it is found where
+            talk speaks against it; suspected where talk is not reported: advisers who call all
+            over the country come to 100.
         shared_calls: bound calls of a platform, from which its agents are judged together by how
             their callees take them, which lowers all and refuses nobody.
     """

@@ -195,7 +195,7 @@ class Replay:
                 hidden_caller=caller if bound else None,
             )
         )
-        self._ending(row, at, keys)
+        self._ending(row, at, keys, judged[-1] if bound else None)
 
     def _binding(self, row: Row, keys: tuple[Key, ...]) -> Binding | None:
         """The binding that permits the display; without a registry, as the row says it is so."""
@@ -270,7 +270,7 @@ class Replay:
 
     # -- what is reported of calls
 
-    def _ending(self, row: Row, at: int, keys: tuple[Key, ...]) -> None:
+    def _ending(self, row: Row, at: int, keys: tuple[Key, ...], behind: Key | None = None) -> None:
         answered = row.answered
         if answered is None:
             if row.seconds is None:
@@ -279,6 +279,13 @@ class Replay:
         contact = self._detector.met(row.orig, row.dest, answered=answered, seconds=row.seconds)
         self._number += 1
         heappush(self._ends, (at + (row.seconds or 0), self._number, contact, keys))
+        if behind is not None and row.caller is not None:
+            # Who calls behind a privacy number is judged by the own one, as its calls are counted.
+            contact = self._detector.met(
+                row.caller, row.dest, answered=answered, seconds=row.seconds
+            )
+            self._number += 1
+            heappush(self._ends, (at + (row.seconds or 0), self._number, contact, (behind,)))
         if len(self._ends) > MAX_IN_PROGRESS:
             self._end(heappop(self._ends))
 

@@ -180,6 +180,10 @@ HONEST: Final[dict[str, Habits]] = {
         known=(0.0, 0.1), local=(0.97, 1.0), answered=(0.75, 0.95), talk=(10, 25), mobile=True,
         agents=(100, 400), hours=(6, 24), back=(0.05, 0.15),
     ),
+    "reminders by robot, declared": Habits(
+        numbers=(60, 300), cities=(30, 80), calls=(400, 2_000), contacts=(150, 600),
+        known=(0.8, 0.98), local=(0.9, 0.99), answered=(0.5, 0.7), talk=(12, 30),
+    ),
     "office with six lines": Habits(
         numbers=(4, 8), cities=(1, 1), calls=(60, 250), contacts=(15, 60), known=(0.3, 0.7),
         local=(0.5, 0.8), answered=(0.6, 0.8), talk=(60, 140), turns=True,

@@ -54,7 +54,8 @@ class Dialled(NamedTuple):
             one of the caller's numbers.
         customer: of whom, where many share the access; -1 for none.
         caller: the own number behind a privacy number that a live binding permits.
-        misused: by somebody who had hijacked the caller's switchboard.
+        misused: by somebody who had hijacked the caller's switchboard, or by a pool among its
+            customers.
         resold: the numbers are a reseller's, who has others of the caller's accesses, too.
         origid: tells tokens apart where each has one of its own; -1 elsewhere.
     """

@@ -17,6 +17,7 @@ from zhenxian.simulation.flow import DAY
 from zhenxian.simulation.places import places
 
 _BACK: Final = 0.02
+_POOL: Final = 10_000  # the customer that is one
 _LATER: Final = (1_800.0, 14_400.0)  # seconds until somebody calls back
 
 
@@ -112,6 +113,15 @@ def _mixed(cast: Cast) -> list[Dialled]:
     return in_order(pool + business(cast, HONEST["enterprise, 12 offices"]))
 
 
+def _hosted(cast: Cast) -> list[Dialled]:
+    """A pool that is one customer of a host, whose others share the access with it."""
+    pool = _pool(cast, numbers=(300, 1_000), calls=(600, 1_200), local=(0.6, 1.0))
+    mine = [
+        call._replace(customer=_POOL, misused=True) if call.seat != BACK else call for call in pool
+    ]
+    return in_order(mine + business(cast, HONEST["PBX host in one province"]))
+
+
 def _thrice(cast: Cast) -> list[Dialled]:
     """A pool that calls each callee three times, ten minutes apart, from the same number."""
     random = cast.random
@@ -176,6 +186,8 @@ DISHONEST: Final[dict[str, Callable[[Cast], list[Dialled]]]] = {
     "matched pool over 5 carriers": _pools((0.85, 1.0), 5),
     "matched pool, an origid a call": _minted,
     "pool that mixes half real business": _mixed,
+    "pool as a customer of a host": _hosted,
+    "declared pool": _pools((0.85, 1.0)),
     "pool, each callee three times": _thrice,
     "robot, one mobile number": partial(_one_number, count=1, calls=1_000, mobile=True),
     "robot, one fixed line": partial(_one_number, count=1, calls=1_000, mobile=False),

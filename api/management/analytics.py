@@ -20,6 +20,7 @@ from zhenxian.analytics.model import (
     Picture,
     Sample,
     State,
+    agent,
 )
 from zhenxian.api.auth import Authenticator, Principal
 from zhenxian.api.calls.answers import FOUND_STATES
@@ -44,7 +45,7 @@ from zhenxian.passport.ppt.shaken import MAX_ORIGID_LENGTH
 from zhenxian.registry.callers import keys_of
 from zhenxian.registry.forms import AS_WRITTEN, row_of
 from zhenxian.registry.journal import put
-from zhenxian.registry.model import MOST_AHEAD, Clearing, Kind, clearing_id
+from zhenxian.registry.model import MOST_AHEAD, Clearing, Kind, Use, clearing_id
 from zhenxian.registry.store import RegistryStore
 from zhenxian.signer.analytics import gateway
 from zhenxian.signer.analytics import keys as caller_keys
@@ -223,19 +224,23 @@ def displays_router(
 
         `taken` counts the keys that were told: two for a call signed here (access and subject; the
         reseller too, where `orig` came by one) or verified here (signer and SPC), one for a
-        customer of a shared access, none for an access that is not registered.
+        customer of a shared access, none for an access that is not registered; and one more for
+        who calls behind a privacy number, as long as its binding is in force.
         """
-        told: list[tuple[tuple[Key, ...], Contact | None]] = []
+        told: list[tuple[Key, Contact | None, tuple[Key, ...]]] = []
+        at = int(clock())
         for index, call in enumerate(calls):
             if index % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # accesses may have to be read; calls go first
             met = _met(call, conduct, reading)
-            told.append((_ended_keys(call, registry, reading), met))
-        at = int(clock())
-        for keys, met in told:
-            for key in keys:
-                conduct.ended(key, at, met, keys)
-        return {"taken": sum(len(keys) for keys, _ in told)}
+            keys = _ended_keys(call, registry, reading)
+            behind = _behind(call, conduct, registry, reading, at) if keys and met else None
+            if behind is not None:
+                told.append((*behind, (*keys, behind[0])))
+            told += [(key, met, keys) for key in keys]
+        for key, met, keys in told:
+            conduct.ended(key, at, met, keys)
+        return {"taken": len(told)}
 
     @routes.get(
         "/{key:path}",
@@ -494,6 +499,30 @@ def _ended_keys(call: EndedCall, registry: RegistryStore, reading: Reading) -> t
     except (StoreUnavailableError, ParseError):
         return ()
     return caller_keys(access, holding, customer.id if customer is not None else None)
+
+
+def _behind(
+    call: EndedCall, conduct: Detector, registry: RegistryStore, reading: Reading, now: int
+) -> tuple[Key, Contact] | None:
+    """Who called behind a privacy number, and how the callee took it; None where nobody did.
+
+    Its calls are counted by the own number, and so are their ends.
+    """
+    if call.orig is None or call.dest is None or call.answered is None:
+        return None
+    try:
+        display, callee = reading.number(call.orig, "orig"), reading.number(call.dest, "dest")
+        holding = registry.holding(display)
+        if holding is None or holding.use is not Use.PRIVACY:
+            return None
+        binding = registry.shown(display, callee, float(now))
+    except (StoreUnavailableError, ParseError):
+        return None
+    caller = binding.caller(display, callee) if binding is not None else None
+    if binding is None or caller is None or binding.platform != holding.subject:
+        return None
+    met = conduct.met(caller, callee, answered=call.answered, seconds=call.seconds)
+    return agent(binding.platform, caller), met
 
 
 _STATES: Final[dict[State, Literal["watching", "suspected", "pooled"]]] = {

@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from heapq import heappop, heappush
 from random import Random
-from typing import Final
+from typing import Final, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from zhenxian.analytics import Detector, Finding, Key, KeyKind, Measure, Observation, Policy, State
 from zhenxian.analytics.counted import Contact
+from zhenxian.core.tn import TNRange
+from zhenxian.registry.customers import Declaration
+from zhenxian.registry.footprint import expected
+from zhenxian.registry.model import Holding, Registry, Verification
 from zhenxian.simulation.businesses import HONEST, maker
 from zhenxian.simulation.dialling import BACK, Cast, Dialled, Maker, Talk
 from zhenxian.simulation.rackets import DISHONEST
@@ -30,7 +34,13 @@ COLD, WARM = "cold", "warm"
 DAYS = {COLD: 2, WARM: 10}
 _NIGHT: Final = "switchboard hijacked at night"
 _BY_DAY: Final = "hijacked switchboard, its own calls"
-HONEST_KINDS: Final = (*HONEST, *GIVEN, _BY_DAY)
+_HOSTED: Final = "pool as a customer of a host"
+_HOST: Final = "host of that pool, its other customers"
+# The calls of one kind, and those of them that count for the other one of the two.
+_PARTS: Final = {_BY_DAY: _NIGHT, _HOST: _HOSTED}
+_DECLARED: Final = ("reminders by robot, declared", "declared pool")
+_CUSTOMERS, _DECLARATION = "customers", "declaration"
+HONEST_KINDS: Final = (*HONEST, *GIVEN, *_PARTS)
 DISHONEST_KINDS: Final = (*DISHONEST, *RETURNS)
 _RESELLER: Final = Key(KeyKind.RESELLER, "r")
 _EXPIRE_EVERY: Final = 3_600  # seconds, as the service does now and then
@@ -53,6 +63,16 @@ def _without() -> dict[str, Policy]:
 
 
 WITHOUT: Final = _without()
+
+
+def without(kind: str) -> dict[str, Policy]:
+    """What is switched off in turn for callers of a kind, each with the thresholds of that."""
+    made = dict(WITHOUT) if kind in DISHONEST_KINDS else {}
+    if kind in (_HOST, _HOSTED):
+        made[_CUSTOMERS] = Policy()
+    if kind in _DECLARED:
+        made[_DECLARATION] = Policy()
+    return made
 
 
 class Case(Struct, frozen=True, order=True):
@@ -104,22 +124,23 @@ class Outcome(Struct, frozen=True):
 @lru_cache(1)
 def _makers() -> dict[str, Maker]:
     makers: dict[str, Maker] = {name: maker(name) for name in HONEST}
-    return makers | GIVEN | {_BY_DAY: DISHONEST[_NIGHT]} | DISHONEST | RETURNS
+    parts = {part: DISHONEST[whole] for part, whole in _PARTS.items()}
+    return makers | GIVEN | parts | DISHONEST | RETURNS
 
 
 def calls_of(case: Case) -> list[Dialled]:
     """The caller's calls, and those of others to its numbers, in order of time."""
     # What is drawn does not depend on the talk, but for how long calls last.
-    kind = _NIGHT if case.kind == _BY_DAY else case.kind
+    kind = _PARTS.get(case.kind, case.kind)
     random = Random(f"{kind}/{case.index}")
     return _makers()[case.kind](Cast(random, DAYS[case.phase], Talk(case.talk)))
 
 
 def judged(kind: str) -> Callable[[Dialled], bool]:
     """Which calls count for the figures: the caller's own, and not those of whom it follows."""
-    if kind == _NIGHT:
+    if kind in (_NIGHT, _HOSTED):
         return lambda call: call.misused
-    if kind == _BY_DAY:
+    if kind in _PARTS:
         return lambda call: call.seat != BACK and not call.misused
     first = JUDGED_FROM if kind in GIVEN or kind in RETURNS else 0
     return lambda call: call.seat >= first
@@ -130,15 +151,33 @@ def evaluated(case: Case, policy: Policy | None = None) -> list[Outcome]:
     calls = calls_of(case)
     seen = Random(f"{case.kind}/{case.index}/seen")
     some = [call for call in calls if seen.random() < SEEN]
-    policies = WITHOUT if case.without else {"": policy or Policy()}
+    policies = without(case.kind) if case.without else {"": policy or Policy()}
     return [
-        _driven(case, side, part, observed, told, name, one)
-        for side, part, observed in (
-            (SIGNING, calls, _signing), (VERIFYING, some, _verifying)
-        )
+        _driven(case, side, part, told, name, one)
+        for side, part in ((SIGNING, calls), (VERIFYING, some))
         for told in (True, False)
         for name, one in policies.items()
-    ]  # fmt: skip
+    ]
+
+
+def _observed(case: Case, side: str, without: str) -> Callable[[Dialled], Observation]:
+    """How a call is counted; customers of an access are known to who signs alone."""
+    if side == VERIFYING:
+        return _verifying
+    shared = case.kind in (_HOST, _HOSTED) and without != _CUSTOMERS
+    return _of_customer if shared else _signing
+
+
+class _Declared:
+    """A registry of one subject, which declared all numbers that it shows."""
+
+    def __init__(self, calls: Iterable[Dialled]) -> None:
+        numbers = tuple(sorted({str(call.display) for call in calls if call.seat != BACK}))
+        self._declaration = Declaration(id="d", subject="s-0", numbers=numbers)
+
+    def declarations(self, subject: str, _: int) -> list[Declaration]:
+        """See registry.model.Registry."""
+        return [self._declaration] if subject == self._declaration.subject else []
 
 
 @lru_cache(4_096)
@@ -169,6 +208,16 @@ def _signing(call: Dialled) -> Observation:
         at=int(call.at), keys=keys, display=call.display, callee=call.callee,
         bound=caller is not None, hidden_caller=caller,
     )  # fmt: skip
+
+
+@lru_cache(4_096)
+def _customers(customer: int) -> tuple[Key, ...]:
+    return (Key(KeyKind.ACCESS, f"a-0/{customer}"),)
+
+
+def _of_customer(call: Dialled) -> Observation:
+    one = _signing(call)
+    return replace(one, keys=_customers(call.customer)) if call.customer >= 0 else one
 
 
 def _verifying(call: Dialled) -> Observation:
@@ -209,13 +258,15 @@ class _Watch:
 def _driven(
     case: Case,
     side: str,
-    calls: Iterable[Dialled],
-    observed: Callable[[Dialled], Observation],
+    calls: list[Dialled],
     told: bool,
     without: str,
     policy: Policy,
 ) -> Outcome:
     detector = Detector(policy)
+    observed = _observed(case, side, without)
+    declares = case.kind in _DECLARED and side == SIGNING and without != _DECLARATION
+    declared = _Declared(calls) if declares else None
     observe, finding = detector.observe, detector.finding
     watch, watched = _Watch(), judged(case.kind)
     running: list[tuple[int, int, Contact, tuple[Key, ...]]] = []
@@ -232,13 +283,17 @@ def _driven(
             for key in one.keys:
                 if finding(key, one.at) is not None:
                     clear = False
-            watch.add(None if clear else _worst(detector, one, side))
+            watch.add(None if clear else _worst(detector, one, side, declared))
         observe(one)
         if told and call.seat != BACK:
-            contact = detector.met(
-                call.display, call.callee, answered=call.answered, seconds=call.seconds
-            )
-            heappush(running, (one.at + _RINGING + call.seconds, number, contact, one.keys))
+            over = one.at + _RINGING + call.seconds
+            keys, agent = (one.keys[:-1], one.keys[-1:]) if one.bound else (one.keys, ())
+            for turn, (shown, whose) in enumerate(((call.display, keys), (call.caller, agent))):
+                if whose and shown is not None:  # an agent is counted by the own number
+                    contact = detector.met(
+                        shown, call.callee, answered=call.answered, seconds=call.seconds
+                    )
+                    heappush(running, (over, 2 * number + turn, contact, whose))
     by = max(watch.by, key=watch.by.__getitem__, default="")
     return Outcome(
         case.name, side, told, without, watch.calls, watch.first.get("labelled"),
@@ -247,7 +302,9 @@ def _driven(
     )  # fmt: skip
 
 
-def _worst(detector: Detector, one: Observation, side: str) -> Finding | None:
+def _worst(
+    detector: Detector, one: Observation, side: str, declared: _Declared | None
+) -> Finding | None:
     keys = one.keys if side == SIGNING else one.keys[:1]
     if keys[-1] == _RESELLER and not any(detector.resembles(key) for key in keys[:-1]):
         keys = keys[:-1]  # what is found of all together is not this one's
@@ -259,6 +316,18 @@ def _worst(detector: Detector, one: Observation, side: str) -> Finding | None:
             found.append(
                 carrier if fails else replace(carrier, state=State.SUSPECTED, lowers=False)
             )
+    if declared is not None:
+        holding = Holding(
+            numbers=TNRange(one.display, one.display),
+            subject="s-0",
+            verification=Verification.VERIFIED,
+        )
+        call, registry = ("s-0", one.display, holding), cast("Registry", declared)
+        found = [
+            seen
+            for seen in found
+            if seen is not None and not expected(seen, call, registry, one.at)
+        ]
     if one.bound:
         found = [
             seen
@@ -274,5 +343,4 @@ def _worst(detector: Detector, one: Observation, side: str) -> Finding | None:
 
 def _end(detector: Detector, at: int, _: int, contact: Contact, keys: tuple[Key, ...]) -> None:
     for key in keys:
-        if key.kind is not KeyKind.AGENT:
-            detector.ended(key, at, contact)
+        detector.ended(key, at, contact)

@@ -4,6 +4,8 @@
                                                    numbers in many cities, 60 of each other
     python -m bench.evaluation.stages --full       1,000, under every model of talk time
 
+    ... --page docs/detection.md                   and the tables go into that page
+
 Lines of build/eval-stages.jsonl that are there already are not made again: stopped, it goes on
 where it was. Seeds from 1,000 on chose no threshold.
 """
@@ -32,10 +34,10 @@ from bench.evaluation.kinds import (
     SIGNING,
     VERIFYING,
     WARM,
-    WITHOUT,
     Case,
     Outcome,
     evaluated,
+    without,
 )
 from bench.evaluation.report import Sheet
 from zhenxian.simulation.businesses import MANY_CITIES
@@ -83,7 +85,7 @@ def cases(size: Size) -> Iterator[Case]:
             for talk in talks if not later else ():
                 if turn < size.warm:
                     yield Case(kind, FIRST_SEED + turn, WARM, talk)
-                if turn < size.without and kind in DISHONEST_KINDS:
+                if turn < size.without and without(kind):
                     yield Case(kind, FIRST_SEED + turn, COLD, talk, without=True)
 
 
@@ -125,7 +127,8 @@ def read(path: Path) -> Iterator[Outcome]:
             continue
         found[one.case][one.side, one.told, one.without] = one
     for case, outcomes in found.items():
-        if len(outcomes) == 4 * (len(WITHOUT) if case.endswith("|each") else 1):
+        kind, *_, last = case.split("|")
+        if len(outcomes) == 4 * (len(without(kind)) if last == "each" else 1):
             yield from outcomes.values()
 
 
@@ -195,25 +198,25 @@ def _cell(found: list[Outcome], *, honest: bool) -> str:
 def added(outcomes: Iterable[Outcome]) -> Sheet:
     """What each kind of evidence adds: lowered and refused with all of it, and without one."""
     everything: dict[tuple[str, str, bool], Outcome] = {}
-    without: list[Outcome] = []
+    off: list[Outcome] = []
     for one in outcomes:
         if one.without:
-            without.append(one)
-        elif one.case.split("|")[0] in DISHONEST_KINDS:
+            off.append(one)
+        else:
             everything[one.case, one.side, one.told] = one
     rows: dict[tuple[str, str, str, bool], list[tuple[Outcome, Outcome]]] = defaultdict(list)
-    for one in without:
+    for one in off:
         case = one.case.removesuffix("|each")
         whole = everything.get((case, one.side, one.told))
         if whole is not None:
-            kind = case.split("|")[0]
-            rows[kind, one.without, one.side, one.told].append((whole, one))
+            rows[case.split("|")[0], one.without, one.side, one.told].append((whole, one))
+    kinds = (*HONEST_KINDS, *DISHONEST_KINDS)
     made = Sheet(
         "evidence",
         "What each kind of evidence adds; where it adds nothing there is no row",
         ("kind", "without", "side", "talk told", "callers", "lowered", "refused", "let through"),
     )
-    for key in sorted(rows, key=lambda row: (DISHONEST_KINDS.index(row[0]), row[1:])):
+    for key in sorted(rows, key=lambda row: (kinds.index(row[0]), row[1:])):
         whole, left = zip(*rows[key], strict=True)
         counts = [(_count(whole, name), _count(left, name)) for name in ("lowered", "refused")]
         let = [1 - sum(one.share for one in each) / len(each) for each in (whole, left)]
@@ -225,6 +228,17 @@ def added(outcomes: Iterable[Outcome]) -> Sheet:
                 f"{let[0]:.0%} → {let[1]:.0%}",
             )  # fmt: skip
     return made
+
+
+def put(page: Path, sheets: Iterable[Sheet]) -> None:
+    """Write tables into a page, each between `<!-- NAME -->` and `<!-- NAME ends -->`."""
+    text = page.read_text()
+    for one in sheets:
+        before, begins, rest = text.partition(f"<!-- {one.name} -->\n")
+        _, ends, after = rest.partition(f"<!-- {one.name} ends -->")
+        if begins and ends:
+            text = f"{before}{begins}\n{one.markdown()}\n{ends}{after}"
+    page.write_text(text)
 
 
 def _count(found: Iterable[Outcome], name: str) -> int:
@@ -249,6 +263,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--callers", type=int, help="so many of each kind instead")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--tables", action="store_true", help="only print what is on file")
+    parser.add_argument("--page", type=Path, help="write the tables into this page, too")
     parser.add_argument("--folder", type=Path, default=Path("build"), help="where results go")
     given = parser.parse_args(arguments)
     size = FULL if given.full else USUAL
@@ -267,6 +282,8 @@ def main(arguments: list[str] | None = None) -> int:
         one.show(console)
     sheets += [page(outcomes, honest=honest) for honest in (True, False)]
     (given.folder / f"{name}.md").write_text("\n".join(one.markdown() for one in sheets))
+    if given.page is not None:
+        put(given.page, sheets)
     calls = sum(one.calls for one in outcomes)
     console.print(f"{len(outcomes):,} callers and sides, {calls:,} calls; {given.folder}/{name}.md")
     return 0

@@ -130,6 +130,7 @@ class HeldNumbers:
         while self._wanted:
             subject = next(iter(self._wanted))
             held = held_by(self._registry.records, subject)
+            conduct.mark_held(subject, ())  # also of who holds nothing it is known what it holds
             while some := list(islice(held, _READ)):
                 own = [one for one in some if one[1]]
                 conduct.mark_held(subject, [number for number, _ in own])

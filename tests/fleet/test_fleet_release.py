@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from contextlib import closing
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -19,6 +20,7 @@ from zhenxian.registry.model import Kind, Subject, Who
 from zhenxian.registry.node_key import public_key
 from zhenxian.registry.orders import Issuer, read_acknowledgement, unfounded
 from zhenxian.stores.fleet.states import NodeState
+from zhenxian.stores.sqlite.file import RegistryFile
 
 FLEET = BEFORE["fleet"]
 REGULATOR = Issuer("regulator", (VerifyingKey(load_pem_public_key(BEFORE["issuer"].encode())),))
@@ -75,6 +77,21 @@ def test_one_that_was_left_behind_is_rebuilt_from_its_checkpoint(before, caplog)
             assert state(a) == state(b)
 
     asyncio.run(run())
+
+
+def test_a_rebuilt_replica_keeps_the_limits_of_its_node(before, caplog):
+    redis, folder = before
+    with closing(RegistryFile(folder / "b.db")) as file:
+        file.set_person_limits({"86": 3, "49": 9})
+
+    async def run():
+        async with node(folder, "a", redis.url), node(folder, "b", redis.url) as b:
+            assert "being rebuilt" in caplog.text
+            assert b.state is NodeState.CURRENT
+
+    asyncio.run(run())
+    with closing(RegistryFile(folder / "b.db")) as file:
+        assert file.person_limits == {"86": 3, "49": 9}
 
 
 def test_a_new_node_follows_its_checkpoint_and_stream(before):

@@ -7,8 +7,9 @@ from random import Random
 import pytest
 from streams import ACCESS, CODES, NOON, SUBJECT, number, numbers, somebody
 
-from zhenxian.analytics import Detector, Measure, Observation, State
+from zhenxian.analytics import Detector, Key, KeyKind, Measure, Observation, State
 from zhenxian.analytics.evidence import CAPACITY, Contacts, SequentialTests
+from zhenxian.analytics.model import agent
 from zhenxian.analytics.sentences import chinese, english
 from zhenxian.analytics.sketch import LEVEL_BITS
 from zhenxian.analytics.thresholds import DAY, HonestRepeats, HonestTalk
@@ -219,3 +220,114 @@ def test_a_census_that_tries_again_may_call_more_strangers_than_a_robot():
         if random.random() < 0.15
     ]
     assert driven(sorted(tried), detector=detector)[1] == {}
+
+
+def adviser(seed, count, *, share, mean, told=True):
+    """A platform one of whose agents calls strangers all over the country behind its numbers."""
+    conduct, random, own = Detector(), Random(seed), number("21", 7)
+    keys = (*KEYS, agent("p", own))
+    first = {}
+    for turn in range(count):
+        at, callee = NOON + 60 * turn, somebody(random)
+        found = conduct.finding(keys[-1], at)
+        if found is not None:
+            first.setdefault(found.state, turn + 1)
+        display = number(random.choice(CODES), turn % 50)
+        conduct.observe(
+            Observation(
+                at=at, keys=keys, display=display, callee=callee, bound=True, hidden_caller=own
+            )
+        )
+        if told:
+            heard = random.random() < share
+            seconds = round(random.expovariate(1 / mean)) if heard else 0
+            conduct.ended(keys[-1], at, conduct.met(own, callee, answered=heard, seconds=seconds))
+    return first
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_adviser_whose_patients_talk_is_left_alone_and_one_who_is_hung_up_on_is_not(seed):
+    assert adviser(seed, 140, share=0.8, mean=200) == {}
+    assert adviser(seed, 300, share=0.8, mean=200) == {}
+    assert adviser(seed, 140, share=0.8, mean=200, told=False) == {}
+    spammer = adviser(seed, 600, share=0.35, mean=18)
+    assert spammer[State.SUSPECTED] < 110
+    assert 150 <= spammer[State.POOLED] < 400
+    untold = adviser(seed, 300, share=0.35, mean=18, told=False)
+    assert set(untold) == {State.SUSPECTED}
+
+
+@pytest.mark.parametrize("talk", [None, (0.5, 80), (0.35, 90)])
+def test_a_call_centre_that_goes_through_one_list_after_another_is_refused_by_nobody(talk):
+    random = Random(6)
+    brands = [number(code, 7) for code in CODES[:10]]
+    calls = [(NOON + 20 * turn, brands[turn // 50 % 10], somebody(random)) for turn in range(1_500)]
+    _, first = driven(calls, talk=talk)
+    assert State.POOLED not in first
+    assert (first == {}) is (talk is not None)
+
+
+def test_a_box_of_cards_is_refused_where_its_callees_hang_up():
+    held, random = [number(CODES[index], index) for index in range(5)], Random(3)
+    calls = [(NOON + 40 * turn, held[turn // 8 % 5], somebody(random)) for turn in range(700)]
+    _, first = driven(calls, talk=(0.4, 20))
+    assert first[State.POOLED] <= 250
+    assert set(driven(calls)[1]) == {State.SUSPECTED}
+
+
+@pytest.mark.parametrize("talk", [None, (0.5, 15)])
+def test_a_broadcast_to_the_country_is_lowered_at_most_however_fast_it_is(talk):
+    random, display = Random(8), number("10", 1)
+    calls = [(NOON + turn, display, somebody(random)) for turn in range(5_000)]
+    _, first = driven(calls, talk=talk)
+    assert State.POOLED not in first
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_who_is_seldom_answered_and_brief_is_not_refused_if_it_calls_its_customers_again(seed):
+    reminders = branches(f"reminders/{seed}", 80, 2_500, contacts=60)
+    assert State.POOLED not in driven(reminders, talk=(0.5, 20))[1]
+    held, random = numbers(Random(seed), 80), Random(f"strangers/{seed}")
+    pool = [
+        (NOON + 20 * turn, display, somebody(random, code))
+        for turn in range(1_500) for code, display in [random.choice(held)]
+    ]  # fmt: skip
+    assert driven(pool, talk=(0.4, 20))[1][State.POOLED] < 300
+
+
+def test_who_does_not_come_back_but_is_tried_again_refuses_nobody():
+    # Ride hailing: no rider has the same driver twice, and who was not reached is tried again.
+    held, random = numbers(Random(4), 60), Random("riders")
+    calls = []
+    for day in range(6):
+        for turn in range(1_500):
+            at = NOON - 20_000 + day * DAY + 30 * turn
+            code, display = random.choice(held)
+            callee = somebody(random, code)
+            calls.append((at, display, callee))
+            if random.random() < 0.05:
+                calls.append((at + 400, display, callee))
+    calls.sort()
+    _, first = driven(calls)
+    assert State.POOLED not in first
+
+
+def test_a_box_whose_cards_have_an_access_each_is_lowered_in_its_own_city():
+    random, conduct, lowered = Random(9), Detector(), set()
+    riders = [
+        (NOON + random.random() * 32_000, who, number("28", who), somebody(random, "28"))
+        for who in range(100, 160) for _ in range(80)
+    ]  # fmt: skip
+    box, at = [], NOON
+    for turn in range(560):
+        box.append((at, turn // 8 % 5, number("28", turn // 8 % 5), somebody(random, "28")))
+        at += random.expovariate(1 / 55)
+    for at, who, display, callee in sorted(box + riders):
+        key = Key(KeyKind.ACCESS, f"card-{who}")
+        conduct.observe(Observation(at=int(at), keys=(key,), display=display, callee=callee))
+        found = conduct.finding(key, int(at))
+        if found is not None:
+            assert (found.measure, found.state) == (Measure.HANDOVER, State.SUSPECTED)
+            lowered.add(who)
+    assert len(lowered) >= 3
+    assert lowered <= set(range(5))

@@ -66,6 +66,16 @@ def test_complaints_of_calls_that_nobody_saw_count_for_nothing():
     assert state(conduct) is None
 
 
+def test_a_source_cannot_spread_its_complaints_over_days_of_its_own_choice():
+    conduct = Detector()
+    made = fed(conduct, pool(1, 400))
+    told = [
+        conduct.complained(display, callee, at + turn % 7 * DAY, "12321") > 0
+        for turn, (display, callee, at) in enumerate(made[50:250])
+    ]
+    assert sum(told) == 20
+
+
 def test_one_callee_counts_once_against_one_caller_and_one_source_twenty_times_a_day():
     conduct = Detector()
     made = fed(conduct, pool(1, 400))

@@ -194,6 +194,20 @@ def test_who_comes_back_by_another_gateway_with_the_same_numbers_is_refused():
     assert feed(conduct, pairs, again, start=NOON + DAY, talk=None) <= 200
 
 
+def test_what_a_found_caller_only_displayed_is_held_against_nobody_who_holds_it_later():
+    conduct, tns, _ = after_a_pool()
+    conduct.mark_held("s-1", ())  # asked: nothing is registered to it
+    held(conduct, tns, "s-2")
+    assert conduct.finding(NEXT[1], NOON + DAY) is None
+    own = [(tn, somebody(Random(turn), "28")) for turn, tn in enumerate(tns)]
+    refused = feed(conduct, own, NEXT, start=NOON + DAY, talk=TALK)
+    assert refused is None
+    again = Detector()
+    assert again.restore([], [saved.content for saved in conduct.take_marks()]) == 0
+    held(again, tns, "s-2")
+    assert again.finding(NEXT[1], NOON + DAY) is None
+
+
 # Who was found.
 
 

@@ -8,10 +8,13 @@ import time
 import pytest
 from pools import ACCESS, SUBJECT, make_pool
 
+from zhenxian.analytics.model import agent
 from zhenxian.api.auth import Role, add_key
 from zhenxian.api.calls.messages import SIGNING
 from zhenxian.passport.ppt.shaken import MAX_ORIGID_LENGTH
-from zhenxian.simulation.demo import BANK, BANK_ORIGID, CALLEE, COURIER
+from zhenxian.simulation.demo import BANK, BANK_ORIGID, CALLEE, COURIER, PRIVACY, RIDER
+
+_PLATFORM_ORIGID = "f0000000-0000-4000-8000-000000000005"
 
 
 def sign(desk, **more):
@@ -229,3 +232,21 @@ def test_as_many_ends_of_calls_as_one_request_may_have_are_taken(desk):
     answer = desk.http("POST", "/v1/displays/ended", json=[one] * 1_000)
     assert answer.json() == {"taken": 2_000}
     assert desk.http("POST", "/v1/displays/ended", json=[one] * 1_001).status_code == 422
+
+
+def test_ends_of_calls_count_for_who_calls_behind_a_privacy_number(desk):
+    call = {"access": "platform-trunk", "orig": PRIVACY, "dest": CALLEE, "answered": True}
+    signed, _ = sign(
+        desk,
+        orig={"tn": PRIVACY},
+        origid=_PLATFORM_ORIGID,
+        access="platform-trunk",
+        caller={"tn": RIDER},
+    )
+    assert signed == 200
+    told = desk.http("POST", "/v1/displays/ended", json=[{**call, "seconds": 12}]).json()
+    assert told == {"taken": 3}
+    talk = desk.service.keeper.conduct._counting.table.get(agent("platform", RIDER)).talk
+    assert (talk.answered, talk.timed) == (1, 1)
+    for other in ({"dest": BANK}, {"access": "bank-trunk", "orig": BANK}):
+        assert desk.http("POST", "/v1/displays/ended", json=[call | other]).json() == {"taken": 2}

@@ -17,8 +17,10 @@ from bench.evaluation.kinds import (
     calls_of,
     evaluated,
     judged,
+    without,
 )
-from bench.evaluation.stages import FULL, USUAL, Size, added, cases, main, page, read, sheet
+from bench.evaluation.report import Sheet
+from bench.evaluation.stages import FULL, USUAL, Size, added, cases, main, page, put, read, sheet
 from zhenxian.simulation.businesses import HONEST, MANY_CITIES
 from zhenxian.simulation.dialling import BACK, Talk, seconds
 
@@ -97,11 +99,52 @@ def test_a_hijacked_switchboard_is_told_by_its_nights_and_its_days():
 def test_each_kind_of_evidence_is_switched_off_in_turn():
     whole = evaluated(Case("pool, matched", 1, COLD, TALK))
     each = evaluated(Case("pool, matched", 1, COLD, TALK, without=True))
-    assert {one.without for one in each} == set(WITHOUT)
+    assert {one.without for one in each} == set(WITHOUT) == set(without("pool, matched"))
     assert len(each) == 4 * len(WITHOUT)
     assert {"repeats", "first calls", "strangers", "rotation", "local-presence"} <= set(WITHOUT)
     rows = added([*whole, *each]).rows
     assert any(row[1] == "repeats" and row[3] == "no" for row in rows)
+
+
+def test_a_pool_among_a_hosts_customers_is_found_alone_where_they_are_known():
+    pool, host = "pool as a customer of a host", "host of that pool, its other customers"
+    found = by_side(pool)[SIGNING, True]
+    assert found.refused < 400
+    assert found.share > 0.6
+    others = by_side(host)[SIGNING, True]
+    assert (others.labelled, others.refused) == (None, None)
+    calls = calls_of(Case(host, 1, COLD, TALK))
+    assert sum(map(judged(pool), calls)) == found.calls
+    off = evaluated(Case(host, 1, COLD, TALK, without=True))
+    assert {one.without for one in off} == {"customers"}
+    assert {one.without for one in evaluated(Case(pool, 1, COLD, TALK, without=True))} == {
+        *WITHOUT,
+        "customers",
+    }
+
+
+def test_what_is_declared_has_no_effect_but_on_a_pool():
+    declared = "reminders by robot, declared"
+    cases = [Case(declared, index, COLD, TALK) for index in range(1, 5)]
+    found = [one for case in cases for one in evaluated(case) if one.side == SIGNING and one.told]
+    assert all(one.labelled is None for one in found)
+    assert set(without(declared)) == {"declaration"}
+    pool = by_side("declared pool")[SIGNING, True]
+    assert pool.share > 0.3
+
+
+def test_tables_go_into_their_places_of_a_page(tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text("a\n<!-- one -->\nold\n<!-- one ends -->\nb\n<!-- two -->\n")
+    sheet = Sheet("one", "One", ("x", "y"))
+    sheet.add("1", "2")
+    for _ in range(2):
+        put(path, [sheet, Sheet("two", "Two", ("x",)), Sheet("three", "Three", ("x",))])
+        text = path.read_text()
+        assert "old" not in text
+        assert text.count("| 1 | 2 |") == 1
+        assert text.startswith("a\n")
+        assert text.endswith("\nb\n<!-- two -->\n")
 
 
 def test_sizes_are_those_that_are_asked_for():

@@ -121,7 +121,7 @@ def test_calls_behind_privacy_numbers_count_for_who_makes_them(tmp_path):
     random, agent = Random(3), number("21", 7)
     rows = [
         (NOON + 30 * turn, number(random.choice(CODES), turn), somebody(random), "trunk", agent)
-        for turn in range(100)
+        for turn in range(200)
     ]
     header = ("at", "orig", "dest", "access", "caller")
     told = lines(written(tmp_path / "calls.csv", header, rows))

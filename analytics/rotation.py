@@ -1,0 +1,108 @@
+"""Displays taken in turn, or used up one after another: boxes of SIM cards, and who returns."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from zhenxian.analytics.counts import KeyCounts
+from zhenxian.analytics.model import Assessment, Measure
+from zhenxian.analytics.proof import weighed
+from zhenxian.analytics.view import Conditions, View
+
+
+def rotation(view: View) -> Assessment:
+    """Displays taken in turn, or used up one after another."""
+    in_turn, successors = _in_turn(view), _used_up(view)
+    worst = max(in_turn, successors, key=lambda assessment: assessment.strength)
+    if view.policy.structure_alone:
+        return worst
+    worst = weighed(worst, view.counts, view.policy, refuses=view.policy.talk.label)
+    if worst.strength >= 1:
+        return worst
+    anywhere = _in_turn_anywhere(view)
+    return anywhere if (anywhere.suspicion or 0.0) >= 1 else worst
+
+
+def _anywhere(view: View, found: Conditions) -> None:
+    policy = view.policy.rotation
+    found.most("matching", view.matching, policy.matching)
+    found.least("areas of callees", view.reach, policy.reach)
+    if found.strength > view.enough:
+        recurring = max(policy.recurring, 1 / (view.calls + 1))
+        found.most("recurring", view.recurring, recurring)
+
+
+def _in_turn(view: View) -> Assessment:
+    """A box of SIM cards: a few displays, each for some calls, then the next, and round again."""
+    policy = view.policy.rotation
+    found = Conditions()
+    found.needs("calls", view.calls, policy.least_calls)
+    displays = view.displays.distinct
+    found.needs("displays", displays, policy.displays)
+    found.limit("displays", displays, policy.most_displays)
+    found.needs("rounds", view.display_changes / max(displays, 1.0), policy.rounds)
+    if found.strength > view.enough:
+        # Chance: that two calls show the same display if each picks anew.
+        same = _same_display(view.counts)
+        kept = 1 - view.display_changes / max(view.calls - 1, 1)
+        persistence = (kept - same) / (1 - same) if same < 1 else 0.0
+        found.least("persistence", max(persistence, 0.0), policy.persistence)
+        found.least("evenness", 1 / (same * displays) if same else 0.0, 0.5)
+        _anywhere(view, found)
+    return found.assessment(Measure.ROTATION)
+
+
+def _in_turn_anywhere(view: View) -> Assessment:
+    """The same wherever the callees live: persistence alone separates, and only lowers."""
+    policy = view.policy.rotation
+    found = Conditions()
+    found.needs("calls", view.calls, policy.least_calls)
+    displays = view.displays.distinct
+    found.needs("displays", displays, policy.displays)
+    found.limit("displays", displays, policy.most_displays)
+    found.needs("rounds", view.display_changes / max(displays, 1.0), policy.rounds_anywhere)
+    if found.strength > 0:
+        same = _same_display(view.counts)
+        kept = 1 - view.display_changes / max(view.calls - 1, 1)
+        persistence = (kept - same) / (1 - same) if same < 1 else 0.0
+        found.least("persistence", max(persistence, 0.0), policy.persistence_anywhere)
+        found.least("evenness", 1 / (same * displays) if same else 0.0, 0.5)
+        recurring = max(policy.recurring, 1 / (view.calls + 1))
+        found.most("recurring", view.recurring, recurring)
+    assessment = found.assessment(Measure.ROTATION)
+    assessment = replace(assessment, suspicion=assessment.strength)
+    return weighed(assessment, view.counts, view.policy, refuses=None)
+
+
+def _used_up(view: View) -> Assessment:
+    """A number until it is stopped, then the next, with no way back."""
+    policy, counts = view.policy.rotation, view.counts
+    found = Conditions()
+    gone = [
+        left
+        for left in counts.left
+        if left.calls >= policy.used_up and counts.last - left.last < policy.memory
+    ]
+    found.needs("calls", view.calls, policy.least_calls)
+    here = counts.display_area
+    elsewhere = sum(left.area != here for left in gone) if here >= 0 else 0
+    few = elsewhere and counts.run >= policy.elsewhere_calls
+    found.figures["of them of another city than the present one"] = elsewhere
+    found.least("displays used up", len(gone), 1 if few else policy.successors)
+    found.needs("calls of the present display", counts.run, policy.successor_calls)
+    if found.strength > view.enough:
+        _anywhere(view, found)
+    return found.assessment(Measure.ROTATION)
+
+
+def _same_display(counts: KeyCounts) -> float:
+    """Probability that two calls, drawn anew, show the same display; exact for few displays."""
+    shown: dict[int, int] = {}
+    for half in (counts.now, counts.old):
+        if half is not None and half.displays is not None:
+            for display, calls in half.displays.exact.items():
+                shown[display] = shown.get(display, 0) + calls
+    if counts.now.displays is None:
+        shown[counts.shown] = shown.get(counts.shown, 0) + counts.now.calls
+    total = sum(shown.values())
+    return sum(calls * calls for calls in shown.values()) / (total * total) if total else 0.0
