@@ -59,7 +59,7 @@ bench: setup-dev ## Measure against secsipidx and OpenSSL; writes build/bench.js
 	@scripts/peers bench
 	@$(PY) -m bench
 
-bench-sip: setup-dev ## What the service adds to a call through two Kamailios; writes build/bench-sip.json
+bench-sip: setup-dev ## What the service adds to a call through two Kamailios, in some twenty minutes; writes build/bench-sip.json
 	@scripts/peers bench-sip
 	@$(PY) -m bench.sip
 

@@ -4,6 +4,10 @@ A call goes where its Request-URI says, and a token says what To does. Whoever w
 could have any number signed, as a call for help is never refused: so one that goes to a subscriber,
 or nobody can read where, is not signed, and one that only its Request-URI calls for help is signed
 as any other, or goes on without a signature where another would be refused. Neither is refused.
+
+110 at a host that is not known to be ours may be an extension there, or the centre. It is signed,
+counted and verified as an extension, but not refused or rejected either: it goes on without a
+signature.
 """
 
 from __future__ import annotations
@@ -34,13 +38,26 @@ def _subscriber(target: TN | URI, emergency: Callable[[TN | URI], bool]) -> bool
     A URI with letters, and 110 at another's host, may be the centre that takes calls for help.
     """
     if isinstance(target, Private):
-        dialled = _DIALLED.match(target)
-        return dialled is None or not emergency(TN(dialled[1]))
+        return not _at_another(target, emergency)
     return isinstance(target, TN) and not emergency(target)
 
 
-def by_target(
+def _at_another(called: TN | URI, emergency: Callable[[TN | URI], bool]) -> bool:
+    """Whether an emergency number is called at a host that is not ours."""
+    if not isinstance(called, Private):
+        return False
+    dialled = _DIALLED.match(called)
+    return dialled is not None and emergency(TN(dialled[1]))
+
+
+def perhaps(
     called: Iterable[TN | URI], target: TN | URI | None, emergency: Callable[[TN | URI], bool]
 ) -> bool:
-    """Whether the Request-URI alone calls for help."""
-    return target is not None and emergency(target) and not all(map(emergency, called))
+    """Whether a call that would be refused may be one for help, by where it goes.
+
+    Args:
+        called: who To names. target: who the Request-URI names, which goes before; None where that
+            is not known.
+    """
+    goes = (target,) if target is not None else tuple(called)
+    return bool(goes) and all(emergency(one) or _at_another(one, emergency) for one in goes)

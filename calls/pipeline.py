@@ -12,7 +12,8 @@ together pass through it together:
         pipeline.judge(call, write)      for each call
                                          on leaving, what the answers rest on is kept
     the answers go out
-    pipeline.count()                     the observations are counted; no answer waits for it
+    pipeline.count()                     calls are recorded, and the observations counted; no
+                                         answer waits for it
 """
 
 from __future__ import annotations
@@ -303,9 +304,16 @@ class Pipeline:
         self.batch = _Batch(self._around)
         self.waiting = 0
         self.asking = 0
+        self._over: list[tuple[Callable[..., None], tuple[object, ...]]] = []
 
     def count(self) -> None:
-        """Count the observations after answers went out; no call waits for that."""
+        """Record calls and count the observations after answers went out; no call waits for it."""
+        over, self._over = self._over, []
+        for record, told in over:
+            try:
+                record(*told)
+            except Exception:
+                _logger.exception("a call could not be recorded")
         try:
             self._around.count()
         except Exception:
@@ -357,9 +365,10 @@ class Pipeline:
         return Signing(asked, request, decision, credential)
 
     def signed(self, call: Signing[A]) -> None:
-        """Record a decision whose answer is written."""
-        asked = call.asked
-        self.recorder.signing(call.request, call.decision, asked.name, self.timer() - asked.started)
+        """Note a decision whose answer is written, to be recorded after it went out."""
+        asked, elapsed = call.asked, self.timer() - call.asked.started
+        told = (call.request, call.decision, asked.name, elapsed)
+        self._over.append((self.recorder.signing, told))
 
     # Verifying
 
@@ -451,7 +460,11 @@ class Pipeline:
 
     async def seen_of(self, calls: Sequence[Asking[A]]) -> list[list[Sighted]]:
         """Ask the shared replay store about all calls at once: what it says of each."""
-        return _parted(calls, await self.seen(_sightings(calls), int(self.clock())))
+        self.asking += len(calls)
+        try:
+            return _parted(calls, await self.seen(_sightings(calls), int(self.clock())))
+        finally:
+            self.asking -= len(calls)
 
     def seen_by(self, store: BatchReplayStore, calls: Sequence[Asking[A]]) -> list[list[Sighted]]:
         """As `seen_of`, of a store that is asked without waiting: this machine's."""
@@ -484,7 +497,8 @@ class Pipeline:
         asked, request, repeated = call.asked, call.opened.request, asked_again(seen)
         if repeated is not None and repeated.answer:
             elapsed = self.timer() - asked.started
-            self.recorder.repetition(request, presumed, asked.name, elapsed, repeated)
+            told = (request, presumed, asked.name, elapsed, repeated)
+            self._over.append((self.recorder.repetition, told))
             return Judged(asked, repeated.answer, again=True)
         verdict = self.verifying.verifier.settle(call.opened, presumed, seen)
         if verdict is not presumed:
@@ -500,7 +514,8 @@ class Pipeline:
         repeated: Sighted | None = None,
     ) -> Judged[A]:
         elapsed = self.timer() - asked.started
-        self.recorder.verification(request, verdict, asked.name, elapsed, repeated)
+        told = (request, verdict, asked.name, elapsed, repeated)
+        self._over.append((self.recorder.verification, told))
         return Judged(asked, answer)
 
     async def _fetch(

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from msgspec import Struct
@@ -22,6 +23,11 @@ _QUOTED: Final = r'"(?:[^"\\]|\\.)*"'
 _SPACE = re.compile(r"[ \t]*")
 # The class has blanks, too: nothing before or behind it that could give some of them back.
 _NAME_ADDR = re.compile(rf"(?P<name>{_QUOTED}[ \t]*|[^\"<>,;]*)<(?P<uri>[^<>]*)>", re.DOTALL)
+# From and To as nearly every request has them, without what any step of reading one would change.
+_USUAL = re.compile(
+    r'(?P<name>(?:"[^"\\]*"|[A-Za-z0-9]+)? ?)<(?P<uri>[a-z]+:[^\s<>"]*)>'
+    rf"(?:;tag=(?P<tag>{WORD}))?\Z"
+)
 _ADDR_SPEC = re.compile(r"(?P<uri>[^\s<>,;?\"]+)")
 _PARAMETER = re.compile(
     rf"\s*;\s*(?P<name>{WORD})(?:\s*=\s*(?P<value>{_QUOTED}|[^\s;,\"<>]+))?", re.DOTALL
@@ -109,6 +115,10 @@ def _address(text: str, at: int, where: str) -> tuple[Address, int]:
 
 def parse_address(text: str, where: str) -> Address:
     """One address, as From and To have it. Raises ParseError."""
+    usual = _USUAL.match(text)
+    if usual is not None:
+        name, uri, tag = usual.groups()
+        return Address(uri, name.rstrip(" "), (("tag", tag),) if tag is not None else ())
     found, end = _address(text, 0, where)
     if text[end:].strip(" \t"):
         raise syntax(where, f"{shown(plain(text[end:]))} stands behind the address")
@@ -149,7 +159,12 @@ def parse_date(text: str) -> int:
 
 def sip_date(seconds: float) -> str:
     """A Date header field value (RFC 3261 section 20.17)."""
-    return formatdate(int(seconds), usegmt=True)
+    return _date_of(int(seconds))
+
+
+@lru_cache(16)  # many calls have the same second
+def _date_of(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def quoted(text: str) -> str:

@@ -48,6 +48,13 @@ _SIP_URI = re.compile(
     r"(?P<params>;[^?@]*)?(?:\?[^@]*)?\Z",
     re.IGNORECASE | re.ASCII,
 )
+# A number and nothing else in the user part, as nearly every call has it: no step of reading a SIP
+# URI changes anything about it, or looks at its host and parameters.
+_USUAL = re.compile(
+    rf"sips?:(\+?[0-9]{{{MIN_DIGITS},{MAX_TN_LENGTH}}})@[a-z0-9._\-]+(?::[0-9]{{0,5}})?"
+    r"(?:;[a-z0-9;=._\-]*)?\Z",
+    re.IGNORECASE | re.ASCII,
+)
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNRESERVED: Final = frozenset(  # RFC 3261 section 25.1: alphanum and mark
@@ -263,6 +270,9 @@ class Reading(Struct, frozen=True, kw_only=True):
         """
         if len(text) > MAX_URI_LENGTH:
             raise ParseError(Reason.URI_INVALID, where, f"longer than {MAX_URI_LENGTH} characters")
+        usual = _USUAL.match(text)
+        if usual is not None:
+            return self.number(usual[1], where)
         uri = text.strip(" \t")
         if uri.startswith("<") and uri.endswith(">"):
             uri = uri[1:-1]

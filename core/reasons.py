@@ -394,8 +394,8 @@ class Reason(Enum):
         "RFC 9027; this project",
     )
     HELP_UNSIGNED = Row(
-        "the call is one for help by To or by its Request-URI alone, and goes on without a"
-        " signature",
+        "the call is one for help by To or by its Request-URI alone, or perhaps, by a host that is"
+        " not ours, and goes on without a signature",
         "RFC 3261 section 8.1.1.1, RFC 9027; this project",
     )
     NOT_READY = Row(

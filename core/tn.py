@@ -103,6 +103,10 @@ class TN(str):
         """
         if country is None and _GLOBAL.match(text) is not None:
             return str.__new__(cls, text)
+        if text[:1] == "+":  # a country code follows, whatever the country
+            digits = text[1:]
+            if digits.isdecimal() and _GLOBAL.match(digits) is not None:
+                return str.__new__(cls, digits)
         return _canonical(text, country, where)
 
 

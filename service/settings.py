@@ -146,7 +146,8 @@ class Server(Section):
         ge=1,
         le=1_000_000,
         description="Calls of a worker process that wait for their answers; further ones are"
-        " answered 503 with Retry-After. A worker answers some thousands in a second.",
+        " answered 503 with Retry-After, by JSON and by SIP alike. A worker answers some thousands"
+        " in a second.",
     )
     shutdown_seconds: int = Field(
         10, ge=1, le=300, description="How long a graceful stop waits for calls in flight."

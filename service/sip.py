@@ -27,7 +27,9 @@ from zhenxian.sip.stream import StreamProtocol
 from zhenxian.sip.udp import UdpProtocol
 
 _BACKLOG: Final = 1024
-_BUFFER: Final = 4 * 1024 * 1024  # octets of datagrams that wait while the loop is busy
+# Octets of datagrams that wait while the loop is busy: some nine hundred INVITEs, since the kernel
+# counts twice what it is told. More would wait until their proxies have given up.
+_BUFFER: Final = 1024 * 1024
 _READY_SECONDS: Final = 1.0  # how long it is remembered whether the service is ready
 
 
@@ -129,6 +131,7 @@ class SipListeners:
             ),
             ready=_Readiness(service),
             count=service.metrics.sip,
+            max_waiting=settings.server.max_waiting,
         )
         self._datagrams: list[asyncio.BaseTransport] = []
         self._servers: list[asyncio.Server] = []

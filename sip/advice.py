@@ -20,7 +20,7 @@ from zhenxian.core.reading import MIN_DIGITS, Reading
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
 from zhenxian.core.tn import TN
 from zhenxian.signer.decide import Decision
-from zhenxian.sip.chosen import Parties
+from zhenxian.sip.chosen import Parties, may_be_for_help
 from zhenxian.sip.message import COMPACT, SipRequest
 from zhenxian.verifier.redress import Rejection
 from zhenxian.verifier.verdict import Label, Verdict
@@ -169,7 +169,7 @@ def judged(
     status, contact = rejection.answer(verdict)
     beyond_stir = status is not SipStatus.OK and not status.stir
     failed = reject_failed and verdict.verstat is Verstat.FAILED
-    if (beyond_stir or failed) and not for_help:
+    if (beyond_stir or failed) and not (for_help or may_be_for_help(who, reading)):
         lines = []
         if verdict.reason_header is not None:
             lines.append(f"Reason: {verdict.reason_header}")
@@ -238,9 +238,11 @@ def forged(request: SipRequest, advice: Advice) -> bool:
 
     A redirection cannot take that out of the INVITE.
     """
+    if advice.verstat == Verstat.PASSED.value:
+        return False
     sender = request.from_
     told = f"{unquote(plain(sender.uri))};{sender.parameter('verstat') or ''}".lower()
-    return Verstat.PASSED.value.lower() in told and advice.verstat != Verstat.PASSED.value
+    return Verstat.PASSED.value.lower() in told
 
 
 def forgery(advice: Advice) -> Advice:

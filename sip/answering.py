@@ -2,7 +2,8 @@
 
     with batch: staged, then all signatures, then all advice
 
-An INVITE of a dialog is not asked about: its To has a tag. Forks of one call are one question.
+An INVITE of a dialog is not asked about: its To has a tag; nor is any other request. Forks of one
+call are one question.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from zhenxian.calls.diversion import Forwarded, divert, unproven
+from zhenxian.calls.help import perhaps
 from zhenxian.calls.pipeline import (
     STAGED,
     Asked,
@@ -39,10 +41,18 @@ from zhenxian.signer.request import SigningRequest
 from zhenxian.signer.screen import Unfit
 from zhenxian.sip import advice as answers
 from zhenxian.sip.advice import Action, Advice
-from zhenxian.sip.chosen import Choice, Parties, date_of, forwarding_of, parties
+from zhenxian.sip.chosen import (
+    Choice,
+    Parties,
+    date_of,
+    forwarding_of,
+    may_be_for_help,
+    parties,
+)
 from zhenxian.sip.message import SipRequest
 from zhenxian.verifier.redress import Rejection
 from zhenxian.verifier.replay import Question as Repetition
+from zhenxian.verifier.replay import Sighted
 from zhenxian.verifier.request import VerificationRequest
 from zhenxian.verifier.verdict import Verdict
 
@@ -52,6 +62,9 @@ MAX_RECENT: Final = 8_192  # answers to INVITEs that are kept for their forks
 _logger = logging.getLogger("zhenxian.sip")
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 _decode: Final = msgspec.json.Decoder(Advice).decode
+
+
+_Key: TypeAlias = tuple[object, ...]
 
 
 class Question(Struct, frozen=True, kw_only=True):
@@ -72,16 +85,33 @@ class Question(Struct, frozen=True, kw_only=True):
 
 
 class SipCall(Asked):
-    """A question on its way; `advice` is what it was last answered."""
+    """A question on its way.
+
+    Attributes:
+        key: what it has in common with its forks, where it is to be signed.
+        advice: what it was last answered.
+    """
 
     question: Question
     who: Parties
+    key: _Key = ()
     advice: Advice | None = None
 
 
-Later: TypeAlias = Waiting[SipCall] | Asking[SipCall] | Forwarded[SipCall]
+class Underway(Struct, frozen=True):
+    """A verification whose replay store is being asked, with all that came with it.
+
+    Attributes:
+        answers: of all of them; `place` tells which is the call's.
+    """
+
+    asked: SipCall
+    answers: asyncio.Task[list[Advice]]
+    place: int
+
+
+Later: TypeAlias = Waiting[SipCall] | Forwarded[SipCall] | Underway
 _Staged: TypeAlias = Advice | Later | Signing[SipCall] | Verifying[SipCall]
-_Key: TypeAlias = tuple[object, ...]
 
 
 class SipPolicy(Struct, frozen=True, kw_only=True):
@@ -125,36 +155,80 @@ class SipCalls:
             first: dict[_Key, int] = {}  # forks that came together
             staged = [self._stage(question, first, at) for at, question in enumerate(questions)]
             compute(staged)
-            done: list[Advice | Later] = []
+            done: list[Advice | Later | Asking[SipCall]] = []
             for item in staged:
                 if isinstance(item, int):
                     done.append(done[item])
                 else:
                     done.append(self._finish(item) if isinstance(item, STAGED) else item)
-            return done
+            return self._asked(done)
+
+    def _asked(self, done: Sequence[Advice | Later | Asking[SipCall]]) -> list[Advice | Later]:
+        """Ask the replay store about all calls at once; what a fleet's says is waited for."""
+        asking = [item for item in done if isinstance(item, Asking)]
+        store, places = self.pipeline.verifying.together, iter(range(len(asking)))
+        if not asking:
+            return [item for item in done if not isinstance(item, Asking)]
+        if store is not None:
+            seen = self.pipeline.seen_by(store, asking)
+            found = [self._settled(*each) for each in zip(asking, seen, strict=True)]
+            return [found[next(places)] if isinstance(it, Asking) else it for it in done]
+        task = asyncio.get_running_loop().create_task(self._ask_all(asking))
+        return [
+            Underway(it.call.asked, task, next(places)) if isinstance(it, Asking) else it
+            for it in done
+        ]
+
+    async def _ask_all(self, calls: Sequence[Asking[SipCall]]) -> list[Advice]:
+        """Ask the store that machines share about calls that arrived together. Never raises."""
+        seen = await self.pipeline.seen_of(calls)
+        try:
+            return [self._settled(*each) for each in zip(calls, seen, strict=True)]
+        finally:
+            self.pipeline.batch.keep()
+            self.answered()
+
+    def _settled(self, call: Asking[SipCall], seen: Sequence[Sighted]) -> Advice:
+        """The advice, with what a replay store said."""
+        try:
+            return self._judged(self.pipeline.settle(call, seen, self._written))
+        except Exception:
+            _logger.exception("an INVITE failed after its replay store was asked")
+            return self._failed(call.call.asked)
+
+    @property
+    def asking(self) -> int:
+        """Calls that wait for the answer of a store that is shared with other processes."""
+        return self.pipeline.asking
+
+    def overloaded(self, *, signing: bool) -> None:
+        """Count an INVITE that nobody has time for."""
+        route = "signing" if signing else "verification"
+        self.pipeline.recorder.turned_away(route, Reason.OVERLOADED)
 
     def answered(self) -> None:
         """After answers went out: what calls told is counted, for which none of them waits."""
         self.pipeline.count()
 
     def for_help(self, request: SipRequest) -> bool:
-        """Whether an INVITE calls an emergency number or service."""
+        """Whether an INVITE calls an emergency number or service, or may do so."""
         try:
-            return parties(request, self.policy.choice).emergency
+            who = parties(request, self.policy.choice)
         except ParseError:
-            return False
+            return self.is_for_help(request.uri)
+        return may_be_for_help(who, self.policy.choice.reading)
 
     def is_for_help(self, uri: str) -> bool:
-        """Whether a Request-URI is of an emergency number or service."""
+        """Whether a Request-URI is of an emergency number or service, or may be."""
         reading = self.policy.choice.reading
         try:
-            return reading.emergency(reading.identity(plain(uri)))
+            return perhaps((), reading.identity(plain(uri)), reading.emergency)
         except ParseError:
             return False
 
     async def within(self, waiting: Later) -> Advice:
         """Finish a verification, or let the call go on without when it has waited long enough."""
-        call = asked_of(waiting)
+        call = waiting.asked
         task = asyncio.get_running_loop().create_task(self.go_on(waiting))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -166,29 +240,26 @@ class SipCalls:
 
     async def go_on(self, waiting: Later) -> Advice:
         """Fetch or ask what a verification waits for, then finish it. Never raises."""
-        call = asked_of(waiting)
+        if isinstance(waiting, Underway):
+            return (await asyncio.shield(waiting.answers))[waiting.place]  # the others', too
         try:
             if isinstance(waiting, Forwarded):
                 found = await self._forward(waiting)
-                self.answered()
-                return found
-            if isinstance(waiting, Asking):
-                judged = await self.pipeline.ask(waiting, self._written)
             else:
-                judged = await self.pipeline.resume(waiting, self._written)
-            found = self._judged(judged)
+                found = self._judged(await self.pipeline.resume(waiting, self._written))
         except Exception:
             _logger.exception("an INVITE failed after waiting")
-            found = self._failed(call)
+            found = self._failed(waiting.asked)
         self.answered()
         return found
 
     def _stage(self, question: Question, first: dict[_Key, int], at: int) -> _Staged | int:
         """Everything about an INVITE up to the signature; an index for a fork of another."""
         started, request = self.pipeline.timer(), question.request
-        if request.to_tag:
+        if request.to_tag or request.method != "INVITE":  # such as a BYE over HTTP
             remove = () if question.signing else answers.claimed(request)
-            return answers.go_on(Reason.IN_DIALOG, remove=remove)
+            text = "" if request.to_tag else f"{request.method} begins no call"
+            return answers.go_on(Reason.IN_DIALOG, text, remove)
         try:
             who = parties(request, self.policy.choice)
         except ParseError as error:
@@ -197,7 +268,7 @@ class SipCalls:
         try:
             if not question.signing:
                 return self._verify(call)
-            key = _fork(call)
+            call.key = key = _fork(call)
             if key in first:
                 return first[key]
             kept = self._recent.get(key)
@@ -210,11 +281,13 @@ class SipCalls:
         first[key] = at
         return staged
 
-    def _finish(self, call: Signing[SipCall] | Verifying[SipCall]) -> Advice | Later:
+    def _finish(self, call: Signing[SipCall] | Verifying[SipCall]) -> Advice | Asking[SipCall]:
         """Everything about an INVITE after its signature."""
         try:
             if isinstance(call, Signing):
                 return self._signed(call)
+            if self.pipeline.verifying.together is not None:
+                return self.pipeline.presume(call, self._written)
             judged = self.pipeline.judge(call, self._written)
             return self._judged(judged) if isinstance(judged, Judged) else judged
         except Exception:
@@ -279,7 +352,7 @@ class SipCalls:
     def _refused(self, staged: Signing[SipCall]) -> Advice:
         call = staged.asked
         self.pipeline.signed(staged)
-        if call.who.emergency:  # by its Request-URI alone
+        if may_be_for_help(call.who, self.policy.choice.reading):
             return answers.go_on(Reason.EMERGENCY_CALL)
         found = answers.refused(
             staged.decision, call.who, self._rejection(), as_608=self.policy.as_608
@@ -301,7 +374,7 @@ class SipCalls:
 
     def _remembered(self, call: SipCall, found: Advice) -> Advice:
         """Keep it for the call's forks."""
-        self._recent[_fork(call)] = (call.started, found)
+        self._recent[call.key] = (call.started, found)
         if len(self._recent) > MAX_RECENT:
             self._recent.popitem(last=False)
         return found
@@ -358,6 +431,8 @@ class SipCalls:
         text = f"{error.where}: {error.detail}"
         if not question.signing:
             return answers.unread(question.request, error.reason, text)
+        if self.is_for_help(question.request.uri):
+            return answers.go_on(Reason.EMERGENCY_CALL)
         return Advice(
             action=Action.REJECT,
             reason=error.reason.code,
@@ -383,11 +458,6 @@ def _destination(called: tuple[TN | URI, ...]) -> Destination:
         tuple(one for one in called if isinstance(one, TN)),
         tuple(one for one in called if isinstance(one, URI)),
     )
-
-
-def asked_of(waiting: Later) -> SipCall:
-    """The question that waits."""
-    return waiting.call.asked if isinstance(waiting, Asking) else waiting.asked
 
 
 def _fork(call: SipCall) -> _Key:

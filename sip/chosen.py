@@ -20,7 +20,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from zhenxian.calls.help import elsewhere
+from zhenxian.calls.help import elsewhere, perhaps
 from zhenxian.core.errors import ParseError
 from zhenxian.core.header_fields import parse_addresses, parse_date, plain, syntax
 from zhenxian.core.reading import Reading
@@ -125,6 +125,11 @@ def parties(request: SipRequest, choice: Choice) -> Parties:
     )
 
 
+def may_be_for_help(who: Parties, reading: Reading) -> bool:
+    """Whether a call that would be rejected may be one for help, and so is not rejected."""
+    return who.emergency or perhaps(who.to, who.target, reading.emergency)
+
+
 def date_of(request: SipRequest) -> int | None:
     """Seconds since the epoch of Date; None where it is not there, or none."""
     value = request.head.first("date")
@@ -154,6 +159,9 @@ def forwarding_of(request: SipRequest, who: Parties, reading: Reading) -> Forwar
 
 def _diverting(request: SipRequest, reading: Reading) -> tuple[TN | URI | None, str | None]:
     """Who forwards, and the index of its entry in History-Info; what cannot be read is nobody."""
+    fields = request.head.fields
+    if "diversion" not in fields and "history-info" not in fields:
+        return None, None
     try:
         for address in parse_addresses(request.all("diversion"), "Diversion"):
             return reading.identity(plain(address.uri), "Diversion"), None

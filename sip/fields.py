@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -19,6 +18,10 @@ _VIA = re.compile(
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]+)(?:\s*:\s*(?P<port>[0-9]{1,5}))?",
     re.IGNORECASE,
 )
+_USUAL_VIA = re.compile(  # as nearly every request has it, with nothing behind it
+    rf"SIP/2\.0/(UDP|TCP|TLS) ([a-z0-9.\-]+)(?::([1-9][0-9]{{0,3}}|[1-5][0-9]{{4}}))?"
+    rf";branch=({WORD})(;rport)?(?:;i=[0-9a-f]+)?\Z"
+)
 _CSEQ = re.compile(rf"([0-9]{{1,10}})\s+({WORD})\Z")
 
 
@@ -28,6 +31,7 @@ class Via(Struct, frozen=True, kw_only=True):
     Attributes:
         branch: empty for a client of RFC 2543.
         rport: whether the answer is to go to the port that the request came from (RFC 3581).
+        ends: where the value ends in its header field, which may have further ones.
     """
 
     transport: str
@@ -35,6 +39,7 @@ class Via(Struct, frozen=True, kw_only=True):
     port: int | None = None
     branch: str = ""
     rport: bool = False
+    ends: int = 0
 
 
 def is_token(text: str) -> bool:
@@ -42,9 +47,19 @@ def is_token(text: str) -> bool:
     return _NAME.match(text) is not None
 
 
-@lru_cache(64)  # it is asked for three times while one message is answered
-def parse_via(text: str) -> tuple[Via, int]:
-    """The first of the Via values of a header field, and where it ends. Raises ParseError."""
+def parse_via(text: str) -> Via:
+    """The first of the Via values of a header field. Raises ParseError."""
+    usual = _USUAL_VIA.match(text)
+    if usual is not None:
+        transport, host, number, branch, rport = usual.groups()
+        return Via(
+            transport=transport,
+            host=host,
+            port=int(number) if number is not None else None,
+            branch=branch,
+            rport=rport is not None,
+            ends=len(text),
+        )
     match = _VIA.match(text)
     if match is None:
         raise syntax("Via", f"{shown(plain(text))} is no Via")
@@ -55,14 +70,14 @@ def parse_via(text: str) -> tuple[Via, int]:
     port = match["port"]
     if port is not None and not 0 < int(port) <= 65535:
         raise syntax("Via", f"{port} is no port")
-    via = Via(
+    return Via(
         transport=match["transport"].upper(),
         host=match["host"].lower(),
         port=int(port) if port is not None else None,
         branch=given.get("branch") or "",
         rport="rport" in given,
+        ends=end,
     )
-    return via, end
 
 
 def parse_cseq(text: str) -> tuple[int, str]:

@@ -51,6 +51,7 @@ _LENGTH_LINE = re.compile(rb"^[ \t]*(?:content-length|l)[ \t]*:(.*)$", re.IGNORE
 _HOPS = re.compile(r"[0-9]{1,10}\Z")
 _BETWEEN = re.compile(r"\s*,\s*")
 _LONGEST_NAME: Final = 64  # characters of a header field's name that is remembered
+_USUAL_ACK = re.compile(rb"ACK [^\r\n]+ SIP/2\.0\r\nVia: ([^\r\n]*)\r\n(?![ \t])")
 _ACK = re.compile(  # its first Via, on one line
     rb"ACK [^\r\n]+ SIP/2\.0\r\n"
     rb"(?:(?!(?:via|v)[ \t]*:)[^\r\n]+\r\n)*"
@@ -167,20 +168,20 @@ def acknowledged(data: bytes) -> Via | None:
 
     It is that of the INVITE (RFC 3261 section 17.1.1.3), and stands on a line of its own.
     """
-    found = _ACK.match(data)
+    found = _USUAL_ACK.match(data) or _ACK.match(data)
     if found is None or not data.startswith(b"ACK"):
         return None
     try:
-        via, _ = parse_via(found[1].decode("latin-1").strip(" \t"))
+        return parse_via(found[1].decode("latin-1").strip(" \t"))
     except ParseError:
         return None
-    return via
 
 
-def request_of(head: Head, *, framed: bool = False) -> SipRequest:
+def request_of(head: Head, via: Via | None = None, *, framed: bool = False) -> SipRequest:
     """The request that a head is of.
 
     Args:
+        via: the topmost one, where it was read already.
         framed: the body was cut out by Content-Length already, as it is on a connection.
 
     Raises:
@@ -208,7 +209,8 @@ def request_of(head: Head, *, framed: bool = False) -> SipRequest:
     if vias is None or sender is None or called is None or call_id is None or cseq is None:
         lacking = {"Via": vias, "From": sender, "To": called, "Call-ID": call_id, "CSeq": cseq}
         raise syntax(next(name for name, value in lacking.items() if value is None), "missing")
-    via, _ = parse_via(vias)
+    if via is None:
+        via = parse_via(vias)
     if _CALL_ID.match(call_id) is None:
         raise syntax("Call-ID", f"{shown(plain(call_id))} is no Call-ID")
     number, method = parse_cseq(cseq)

@@ -1,6 +1,8 @@
 """The redirect service: what each SIP request is answered (RFC 3261 section 8.3).
 
-INVITEs that arrive in one turn of the event loop are answered together, as calls over HTTP are.
+INVITEs that arrive in one turn of the event loop are answered together, as calls over HTTP are. In
+a turn fewer are answered than are read of a socket, so that what waits, waits here, where it is
+counted: who comes when too many wait is told so at once (503), while its proxy still listens.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ from zhenxian.sip.message import (
 from zhenxian.sip.responses import ALLOW, Origin, Redirection, answered, response
 from zhenxian.sip.transactions import Key, Transaction, Transactions, key_by_branch, key_of
 
-MAX_BATCH: Final = 64  # INVITEs answered in one go
+MAX_BATCH: Final = 16  # INVITEs answered in one go; uvloop reads up to 32 datagrams in a turn
+MAX_WAITING: Final = 1_000  # INVITEs that wait for their answers
 _PORT: Final = 5060
 _SCHEMES: Final = ("sip", "sips", "tel", "urn")
 _METHODS: Final = frozenset(
@@ -138,14 +141,22 @@ class Redirector:
         *,
         ready: Callable[[], bool] = lambda: True,
         count: Callable[[str, int], None] = lambda *_: None,
+        max_waiting: int = MAX_WAITING,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Args: ready: whether OPTIONS is answered 200; count is told method and code."""
+        """Take what answers.
+
+        Args:
+            ready: whether OPTIONS is answered 200.
+            count: is told method and code of each response.
+            max_waiting: calls that wait for their answers; further ones get 503.
+        """
         self._calls = calls
         self._admission = admission
         self._redirection = redirection
         self._ready = ready
         self._count = count
+        self._bound = max_waiting
         self._run = secrets.token_hex(4)
         self._numbers = itertools.count(1)
         self._waiting: list[Waiter] = []
@@ -164,10 +175,13 @@ class Redirector:
             _logger.exception("a SIP message could not be answered")
 
     def flush(self) -> None:
-        """Answer the INVITEs that wait."""
-        waiting, self._waiting = self._waiting, []
+        """Answer the INVITEs that have waited longest; the others in the next turn."""
+        first, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self.flush)
+        waiting = [waiter for waiter in first if waiter.transaction.answer is None]
         if not waiting:
-            return
+            return  # none is left, or all were cancelled
         found = self._calls.answer_all([waiter.question for waiter in waiting])
         for waiter, item in zip(waiting, found, strict=True):
             if isinstance(item, Advice):
@@ -175,6 +189,11 @@ class Redirector:
             else:
                 self._later(waiter, item)
         self._calls.answered()
+
+    def drain(self) -> None:
+        """Answer all INVITEs that wait."""
+        while self._waiting:
+            self.flush()
 
     async def tend(self) -> None:
         """Send again what was not acknowledged, until cancelled."""
@@ -184,7 +203,7 @@ class Redirector:
 
     async def close(self) -> None:
         """Let the verifications that still run finish."""
-        self.flush()
+        self.drain()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -204,8 +223,10 @@ class Redirector:
         value = head.first("via")
         if not head.method or value is None:
             return  # a response, or nobody is told where an answer goes
+        via = None
         with contextlib.suppress(ParseError):  # else the refusal goes where it came from
-            peer.heed(parse_via(value)[0])
+            via = parse_via(value)
+            peer.heed(via)
         if not known or len(data) > MAX_MESSAGE:
             self._turn_away(head, peer, Refused(513 if known else 403))
             return
@@ -213,7 +234,7 @@ class Redirector:
             self._refuse(head, peer, Refused(505 if head.version.upper()[:4] == "SIP/" else 400))
             return
         try:
-            request = request_of(head, framed=framed)
+            request = request_of(head, via, framed=framed)
         except ParseError as error:
             phrase = _one_line(f"Bad Request ({error.where}: {error.detail})")
             self._turn_away(head, peer, Refused(400, phrase))
@@ -227,7 +248,8 @@ class Redirector:
             self._cancel(request, peer)
         elif method == "OPTIONS":
             code = 200 if self._ready() else 503
-            self._refuse(head, peer, Refused(code, lines=(ALLOW, "Accept: application/sdp")))
+            well = Refused(code, lines=(ALLOW, "Accept: application/sdp"))
+            self._refuse(head, peer, _misunderstood(request) or well)
         else:
             code = 405 if method in _METHODS else 501
             self._refuse(head, peer, Refused(code, lines=(ALLOW,)))
@@ -248,6 +270,11 @@ class Redirector:
             if known.answer:
                 known.reply(known.answer)
             return
+        if len(self._waiting) + self._calls.asking >= self._bound:
+            self._calls.overloaded(signing=peer.signing)
+            busy = Refused(503, lines=("Retry-After: 1",))
+            self._turn_away(request.head, peer, busy, for_help=self._calls.for_help(request))
+            return
         taken = _misunderstood(request) or self._admission.admit(request, peer.origin)
         if isinstance(taken, Refused):
             self._turn_away(request.head, peer, taken, for_help=self._calls.for_help(request))
@@ -258,8 +285,6 @@ class Redirector:
         self._waiting.append(Waiter(question, key, transaction, peer))
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_soon(self.flush)
-        elif len(self._waiting) >= MAX_BATCH:
-            self.flush()
 
     def _question(self, request: SipRequest, peer: Peer, taken: Admitted) -> Question:
         return Question(
@@ -280,13 +305,12 @@ class Redirector:
         self._count("CANCEL", code)
         if known is None or known.answer is not None:
             return
-        self.flush()  # what waits for the end of this turn gets its answer
-        if known.answer is None:
-            # The response is the INVITE's: all it repeats but the method is in the CANCEL, too.
-            fields = request.head.fields | {"cseq": [f"{known.number} INVITE"]}
-            head = replace(request.head, method="INVITE", fields=fields)
-            answer = response(head, peer.origin, 487, tag=tag)
-            self.transactions.complete(key, known, answer, reliable=peer.reliable)
+        # The response is the INVITE's: all it repeats but the method is in the CANCEL, too.
+        fields = request.head.fields | {"cseq": [f"{known.number} INVITE"]}
+        head = replace(request.head, method="INVITE", fields=fields)
+        answer = response(head, peer.origin, 487, tag=tag)
+        self._count("INVITE", 487)
+        self.transactions.complete(key, known, answer, reliable=peer.reliable)
 
     def _later(self, waiter: Waiter, waiting: Later) -> None:
         """Answer when certificates are there, or the proxy has waited as long as it may."""
@@ -312,7 +336,10 @@ class Redirector:
         ):
             advice = forgery(advice)
         code, phrase, lines = answered(advice, head, self._redirection)
-        answer = response(head, peer.origin, code, phrase, tag=waiter.transaction.tag, lines=lines)
+        answer = response(
+            head, peer.origin, code, phrase,
+            tag=waiter.transaction.tag, lines=lines, via=request.via,
+        )  # fmt: skip
         self._count("INVITE", code)
         self.transactions.complete(waiter.key, waiter.transaction, answer, reliable=peer.reliable)
 
@@ -356,7 +383,7 @@ def _of(peer: Peer, key: Key) -> Key:
 
 
 def _misunderstood(request: SipRequest) -> Refused | None:
-    """Whether an INVITE asks for what is not known here."""
+    """Whether an INVITE or OPTIONS asks for what is not known here (RFC 3261 section 8.2.2)."""
     scheme = request.uri.partition(":")[0].lower()
     if scheme not in _SCHEMES:
         return Refused(416)

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from zhenxian.core.errors import ParseError
 from zhenxian.sip.advice import Action, Advice
-from zhenxian.sip.fields import parse_via
+from zhenxian.sip.fields import Via, parse_via
 from zhenxian.sip.message import Head
 
 ALLOW: Final = "Allow: INVITE, ACK, CANCEL, OPTIONS"
@@ -79,23 +79,26 @@ def response(
     *,
     tag: str = "",
     lines: Sequence[str] = (),
+    via: Via | None = None,
 ) -> bytes:
     """A response; every line of the request that it repeats is repeated as it came.
 
     Args:
         tag: of To, where the request's has none; empty for a 100.
         lines: further header fields, in Unicode.
+        via: the topmost one of the request, where it was read already.
     """
     parts = [f"SIP/2.0 {code} {phrase or _PHRASES[code]}"]
     fields = head.fields
-    for at, via in enumerate(fields.get("via", ())):
-        parts.append(f"Via: {via if at else _stamped(via, origin)}")
+    for at, value in enumerate(fields.get("via", ())):
+        parts.append(f"Via: {value if at else _stamped(value, via, origin)}")
     parts += [f"{shown}: {fields[name][0]}" for name, shown in _REPEATED.items() if name in fields]
     for value in fields.get("to", ())[:1]:
         has = _TAG.search(value.rpartition(">")[2]) is not None
         parts.append(f"To: {value}" if has or not tag else f"To: {value};tag={tag}")
-    # A CR or LF alone would, to some, begin a header field of somebody else's making.
-    octets = "\r\n".join([_BREAKS.sub(" ", part) for part in parts]).encode("latin-1", "replace")
+    if head.bare:  # to some, it would begin a header field of somebody else's making
+        parts = [_BREAKS.sub(" ", part) for part in parts]
+    octets = "\r\n".join(parts).encode("latin-1", "replace")
     added = "".join(f"\r\n{line}" for line in lines).encode()
     return b"%b%b\r\nContent-Length: 0\r\n\r\n" % (octets, added)
 
@@ -123,15 +126,16 @@ def answered(advice: Advice, head: Head, redirection: Redirection) -> tuple[int,
     return redirection.moved, _PHRASES[redirection.moved], [contact, *lines, *replies]
 
 
-def _stamped(via: str, origin: Origin) -> str:
+def _stamped(text: str, found: Via | None, origin: Origin) -> str:
     """The topmost Via with where its request came from (RFC 3261 section 18.2.1, RFC 3581)."""
-    try:
-        found, end = parse_via(via)
-    except ParseError:
-        return via
+    if found is None:
+        try:
+            found = parse_via(text)
+        except ParseError:
+            return text
     if not found.rport and found.host.strip("[]") == origin.host:
-        return via
-    own, rest = via[:end], via[end:]
+        return text
+    own, rest = text[: found.ends], text[found.ends :]
     own = _RECEIVED.sub("", own)
     if found.rport:
         own = _RPORT.sub(f";rport={origin.port}", own, count=1)

@@ -27,7 +27,6 @@ from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 from msgspec import Struct
 
 from zhenxian.core.errors import ParseError
-from zhenxian.core.reasons import Reason
 from zhenxian.sip.access import AccessRules
 from zhenxian.sip.advice import Advice
 from zhenxian.sip.answering import Question, SipCalls
@@ -158,8 +157,7 @@ class ShortWay(Generic[H]):
 
     def overloaded(self, target: str) -> None:
         """Count a request that nobody has time for."""
-        route = "signing" if target.startswith(ORIGINATING) else "verification"
-        self.calls.pipeline.recorder.turned_away(route, Reason.OVERLOADED)
+        self.calls.overloaded(signing=target.startswith(ORIGINATING))
 
     def _read(self, request: Posted[H]) -> tuple[Question, str] | None:
         """The question, and the media type of its answer."""

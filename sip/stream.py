@@ -130,7 +130,7 @@ class StreamProtocol(asyncio.Protocol):
             length = framed_length(head)
         except ParseError:  # where the next message begins, nobody can tell
             self._redirector.received(head, self._peer())
-            self._redirector.flush()
+            self._redirector.drain()
             self._give_up()
             return None
         whole = len(head) + length

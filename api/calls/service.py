@@ -42,7 +42,7 @@ from zhenxian.api.calls.turns import Turns
 from zhenxian.api.calls.usual import usual_signing, usual_verification
 from zhenxian.api.permissions import Action, Thing, roles_of
 from zhenxian.calls.diversion import Forwarded, divert, unproven
-from zhenxian.calls.help import by_target, elsewhere
+from zhenxian.calls.help import elsewhere, perhaps
 from zhenxian.calls.pipeline import (
     STAGED,
     Asked,
@@ -155,11 +155,7 @@ class Calls:
 
     async def ask_all(self, calls: Sequence[Asking[RestCall]]) -> list[Answer]:
         """Ask the store that machines share about calls that arrived together. Never raises."""
-        self.pipeline.asking += len(calls)
-        try:
-            seen = await self.pipeline.seen_of(calls)
-        finally:
-            self.pipeline.asking -= len(calls)
+        seen = await self.pipeline.seen_of(calls)
         try:
             return [self._settled(*each) for each in zip(calls, seen, strict=True)]
         finally:
@@ -354,9 +350,7 @@ class Calls:
     def _denied(self, call: Signing[RestCall]) -> Answer:
         self.pipeline.signed(call)
         asked, decision, request = call.asked, call.decision, call.request
-        if request.target is not None and by_target(
-            request.dest.identities, request.target, self.policy.reading.emergency
-        ):
+        if perhaps(request.dest.identities, request.target, self.policy.reading.emergency):
             reason = Reason.HELP_UNSIGNED
             unsigned = answers.refused(reason, (), asked.echo.dialect)
             return Answer(SPOKEN[reason].status, unsigned, asked.name)

@@ -21,7 +21,8 @@ from rich.console import Console
 from bench.machine import BenchError, choose_cores, facts
 from bench.sip import report
 from bench.sip.capture import Capture
-from bench.sip.load import Generator, originating_rate
+from bench.sip.load import LOAD_PATIENCE, Generator, originating_rate
+from bench.sip.phones import CALL_SECONDS
 from bench.sip.proxies import ALONE
 from bench.sip.stage import Line, Stage
 from bench.sip.ways import INVITE, JSON, REDIRECT, SECSIPID, Way
@@ -29,9 +30,10 @@ from bench.sip.ways import INVITE, JSON, REDIRECT, SECSIPID, Way
 ALONE_WAY: Final = Way("Kamailio alone", ALONE)
 NAMED: Final = {"secsipid": SECSIPID, "redirect": REDIRECT, "invite": INVITE, "json": JSON}
 WARM: Final = 50  # calls before the first that count
-FIRST: Final = 25  # calls a second with which that begins where none of the wanted rates held
+LEAST: Final = 10  # calls a second; nothing lower is looked at where no wanted rate held
 STEP: Final = 1.25  # from one rate to the next when the highest is looked for
 MOST: Final = 4000  # calls a second that SIPp is asked for at most
+LIMIT_SECONDS: Final = 4  # of a run that looks for it, at most
 
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -59,14 +61,14 @@ class Run(Struct, frozen=True):
 @_app.command()
 def main(
     *,
-    seconds: Annotated[int, typer.Option(min=1, max=120, help="Length of one run.")] = 10,
+    seconds: Annotated[int, typer.Option(min=1, max=120, help="Length of one run.")] = 8,
     rounds: Annotated[int, typer.Option(min=1, max=20, help="Runs of each way at each rate.")] = 3,
     rates: Annotated[str, typer.Option(help="Calls a second, with commas.")] = "50,200,400",
     ways: Annotated[
         str, typer.Option(help="Beside Kamailio alone: secsipid,redirect,invite,json.")
     ] = ",".join(NAMED),
-    highest: Annotated[
-        bool, typer.Option(help="Look for the highest rate without loss as well.")
+    limits: Annotated[
+        bool, typer.Option("--highest/--no-highest", help="Look for the highest rate without loss.")
     ] = True,
     update_docs: Annotated[
         bool, typer.Option("--update-docs", help="Put the last result into docs/performance.md.")
@@ -84,7 +86,7 @@ def main(
     try:
         wanted = [int(rate) for rate in rates.split(",")]
         chosen = (ALONE_WAY, *(NAMED[name] for name in ways.split(",")))
-        result = _measure(console, chosen, seconds, rounds, wanted, highest)
+        result = _measure(console, chosen, seconds, rounds, wanted, limits)
     except KeyError as error:
         raise typer.BadParameter(f"no way is named {error}", param_hint="--ways") from None
     except BenchError as error:
@@ -100,7 +102,7 @@ def _measure(
     seconds: int,
     rounds: int,
     rates: list[int],
-    highest: bool,
+    limits: bool,
 ) -> dict[str, Any]:
     began, load = datetime.now(UTC), os.getloadavg()
     with tempfile.TemporaryDirectory(prefix="zhenxian-bench-sip-") as name:
@@ -113,22 +115,35 @@ def _measure(
                     for way in order:
                         runs.append(_run(stage, way, rate, seconds, number))
                         console.print(_line(runs[-1]), highlight=False)
-            limits = {}
-            for way in ways if highest else ():
+            found = _result(
+                began, load, {"seconds": seconds, "rounds": rounds, "rates": rates}, runs
+            )
+            report.write(found)  # what comes now takes minutes, and may fail
+            for way in ways if limits else ():
                 lossy = {run.rate for run in runs if run.way == way.title and _lost(run)}
                 held = max((rate for rate in rates if rate not in lossy), default=0)
-                limits[way.title] = _highest(stage, way, seconds, held)
-                console.print(f"{way.title}: {limits[way.title]} calls/s without loss")
-            alone = originating_rate(stage, seconds) if highest else None
+                limit = _limit(console, stage, way, min(seconds, LIMIT_SECONDS), held, min(rates))
+                found["highest_without_loss"][way.title] = limit
+                console.print(f"{way.title}: {limit} calls/s without loss", highlight=False)
+            if limits:
+                found["redirect_originating_per_second"] = originating_rate(stage, LIMIT_SECONDS)
+            found["load_average"][1] = os.getloadavg()
+            return found
+
+
+def _result(
+    began: datetime, load: tuple[float, float, float], parameters: dict[str, Any], runs: list[Run]
+) -> dict[str, Any]:
+    """What is written, so far without limits."""
     return {
         "began": began.isoformat(timespec="seconds"),
         "load_average": [load, os.getloadavg()],
         "machine": facts(choose_cores()),
-        "parameters": {"seconds": seconds, "rounds": rounds, "rates": rates},
+        "parameters": parameters,
         "runs": [msgspec.to_builtins(run) for run in runs],
         "figures": figures(runs),
-        "highest_without_loss": limits,
-        "redirect_originating_per_second": alone,
+        "highest_without_loss": {},
+        "redirect_originating_per_second": None,
     }
 
 
@@ -140,18 +155,22 @@ def _line_of(stage: Stage, way: Way, name: str) -> Iterator[Line]:
     shutil.rmtree(line.folder)
 
 
-def _run(stage: Stage, way: Way, rate: int, seconds: int, number: int) -> Run:
+def _run(
+    stage: Stage, way: Way, rate: int, seconds: int, number: int, patience: int = CALL_SECONDS
+) -> Run:
     with _line_of(stage, way, "run") as line:
-        return _once(stage, line, way, rate, seconds, number)
+        return _once(stage, line, way, rate, seconds, number, patience)
 
 
-def _once(stage: Stage, line: Line, way: Way, rate: int, seconds: int, number: int) -> Run:
+def _once(
+    stage: Stage, line: Line, way: Way, rate: int, seconds: int, number: int, patience: int
+) -> Run:
     proxies = (line.originating.service, line.terminating.service)
     services = (stage.signing.service, stage.verifying.service)
     before = [sum(p.cpu_seconds() for p in part) for part in (proxies, services)]
     count = rate * seconds
     with Capture(stage.folder / "run.pcap", line.at.caller, line.at.callee) as capture:
-        Generator(line, rate=rate).run("load", count)
+        Generator(line, rate=rate).run("load", count, patience)
     after = [sum(p.cpu_seconds() for p in part) for part in (proxies, services)]
     seen = capture.seen()
     if not seen.milliseconds:
@@ -172,12 +191,35 @@ def _lost(run: Run) -> bool:
     return bool(run.failed or run.unjudged)
 
 
-def _highest(stage: Stage, way: Way, seconds: int, reached: int) -> int:
-    """The last of rising rates at which every call was answered, and judged."""
-    rate = max(FIRST, int(reached * STEP))
-    while rate <= MOST and not _lost(_run(stage, way, rate, seconds, 0)):
-        reached, rate = rate, int(rate * STEP)
-    return reached
+def _limit(console: Console, stage: Stage, way: Way, seconds: int, held: int, lowest: int) -> int:
+    def holds(rate: int) -> bool:
+        try:
+            run = _run(stage, way, rate, seconds, 0, LOAD_PATIENCE)
+        except BenchError as error:  # such as a capture that is not whole: nothing is shown
+            console.print(f"{rate:5}/s {way.title}: {error}", style="red", markup=False)
+            return False
+        console.print(_line(run), highlight=False)
+        return not _lost(run)
+
+    return highest(holds, held, lowest)
+
+
+def highest(holds: Callable[[int], bool], held: int, lowest: int) -> int:
+    """The last of rising rates that holds; one that does not is tried once more.
+
+    Args:
+        held: the highest that is known to hold; 0 for none.
+        lowest: that is known not to hold, where none does: from there on they fall.
+    """
+    if not held:
+        rate = int(lowest / STEP)
+        while rate >= LEAST and not (holds(rate) or holds(rate)):
+            rate = int(rate / STEP)
+        return rate if rate >= LEAST else 0
+    rate = int(held * STEP)
+    while rate <= MOST and (holds(rate) or holds(rate)):
+        held, rate = rate, int(rate * STEP)
+    return held
 
 
 def figures(runs: list[Run]) -> list[dict[str, Any]]:

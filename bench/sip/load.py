@@ -10,6 +10,7 @@ from bench.machine import BenchError, choose_cores, pinned
 from bench.sip.phones import CALL_SECONDS, CALLEE_NUMBER, CALLER_NUMBER, PORT, Call
 from bench.sip.stage import Line, Node, Stage
 
+LOAD_PATIENCE: Final = 3  # seconds; a call that takes longer is one that did not hold
 _STEP: Final = 1.2
 _FIRST: Final = 500
 _MOST: Final = 6000
@@ -21,30 +22,37 @@ class Generator:
     def __init__(self, line: Line, *, rate: int) -> None:
         self._line, self._rate = line, rate
 
-    def run(self, name: str, count: int) -> None:
-        """Make that many calls; raises BenchError when SIPp cannot be used."""
+    def run(self, name: str, count: int, patience: int = CALL_SECONDS) -> None:
+        """Make that many calls; raises BenchError when SIPp cannot be used.
+
+        Args:
+            patience: seconds for which calls that are not over yet are waited for at the end.
+        """
         at = self._line.at
         folder = self._line.folder
         scenario = folder / f"{name}.xml"
         scenario.write_text(Call(name=name).scenario(), "utf-8")
-        sipp(folder, scenario, f"{at.originating}:{PORT}", at.caller, rate=self._rate, count=count)
+        sipp(
+            folder, scenario, f"{at.originating}:{PORT}", at.caller,
+            rate=self._rate, count=count, patience=patience,
+        )  # fmt: skip
 
 
 def sipp(
     folder: Path, scenario: Path, target: str, address: str, *, rate: int, count: int,
-    core: int | None = None,
+    core: int | None = None, patience: int = CALL_SECONDS,
 ) -> int:  # fmt: skip
-    """Run it: calls that did not go as the scenario says."""
+    """Run it: calls that did not go as the scenario says; all of them if it does not end."""
     command = ["sipp", target, "-sf", str(scenario), "-i", address, "-p", str(PORT)]
     command += ["-r", str(rate), "-m", str(count), "-l", str(count), "-nostdin"]
-    command += ["-timeout", str(count // rate + CALL_SECONDS), "-buff_size", "4194304"]
+    command += ["-timeout", str(count // rate + patience), "-buff_size", "4194304"]
     command += ["-trace_stat", "-stf", str(folder / "stat.csv"), "-fd", "3600"]
     if core is not None:
         command = pinned(core, command)
     try:
         ended = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, check=False, cwd=folder,
-            timeout=count // rate + CALL_SECONDS + 30,
+            timeout=count // rate + patience + (30 if patience == CALL_SECONDS else 1),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return count
@@ -99,7 +107,7 @@ def originating_rate(stage: Stage, seconds: int) -> int:
     while rate <= _MOST:
         lost = sipp(
             stage.folder, scenario, node.redirect, "127.0.0.1", rate=rate, count=rate * seconds,
-            core=cores.load,
+            core=cores.load, patience=LOAD_PATIENCE,
         )  # fmt: skip
         if lost:
             break

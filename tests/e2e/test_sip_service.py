@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
+import signal
 import socket
 import ssl
 import subprocess
@@ -60,6 +62,7 @@ class Udp:
         self._socket.bind(("127.0.0.1", 0))
         self._socket.settimeout(10)
         self._to = ("127.0.0.1", port)
+        self.port = self._socket.getsockname()[1]
 
     def __enter__(self):
         return self
@@ -125,6 +128,34 @@ def test_udp(listening, body):
 def test_tcp(listening, body):
     with Stream(listening.originating) as caller, Stream(listening.terminating) as callee:
         assert _there_and_back(caller, callee, body=body)["P-Asserted-Identity"] == PASSED
+
+
+def test_who_comes_when_too_many_wait_is_told_and_everybody_gets_an_answer(tmp_path):
+    many, bound = 120, 5
+    with (
+        Listeners(tmp_path / "busy", server__max_waiting=bound) as made,
+        Udp(made.originating) as caller,
+    ):
+        assert caller.ask("X-Trunk: bank-trunk")["Identity"]
+        os.kill(made.service.pid, signal.SIGSTOP)  # so that all of them wait
+        try:
+            via = f"SIP/2.0/UDP 127.0.0.1:{caller.port};rport"
+            for number in range(many):
+                caller.send(invite("X-Trunk: bank-trunk", via=via, call_id=f"{number}@busy"))
+        finally:
+            os.kill(made.service.pid, signal.SIGCONT)
+        answers = {}
+        while len(answers) < many:
+            reply = caller.reply()
+            if reply["Call-ID"].endswith("@busy"):
+                answers.setdefault(reply["Call-ID"], reply)
+        told = [reply for reply in answers.values() if reply.code == 503]
+        signed = [reply for reply in answers.values() if reply.code == 302]
+        assert len(told) + len(signed) == many
+        assert len(told) >= 20
+        assert len(signed) >= bound
+        assert all(reply["Retry-After"] == "1" for reply in told)
+        assert all(reply["Identity"] for reply in signed)
 
 
 def test_messages_on_a_connection_need_not_arrive_as_they_were_sent(listening):

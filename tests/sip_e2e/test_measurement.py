@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from bench.sip.__main__ import Run, figures
+from bench.sip.__main__ import MOST, Run, figures, highest
 from bench.sip.capture import Capture
 from bench.sip.report import rows
 
@@ -66,3 +66,23 @@ def test_a_capture(tmp_path, monkeypatch):
     seen = Capture(file, CALLER, CALLEE).seen()
     assert seen.milliseconds == pytest.approx([250, 500])
     assert (seen.failed, seen.unjudged) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("limit", "held", "found"),
+    [(1000, 400, 976), (400, 400, 400), (60, 0, 40), (9, 0, 0), (10**6, 3300, 3300)],
+)
+def test_the_highest_rate_that_holds(limit, held, found):
+    tried = []
+
+    def holds(rate):
+        tried.append(rate)
+        return rate <= limit
+
+    assert highest(holds, held, 50) == found
+    assert max(tried, default=0) <= MOST
+
+
+def test_a_rate_that_fails_once_is_tried_once_more():
+    answers = iter([False, True, False, False])
+    assert highest(lambda _: next(answers), 400, 50) == 500

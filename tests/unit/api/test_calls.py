@@ -282,6 +282,7 @@ def test_request_ids_are_echoed_up_to_a_length_and_logged(desk):
         body = json.dumps(_sign()).encode()
         headers = Headers(content_length=b"1", request_id=given)
         (answer,) = desk.service.calls.answer_all((Incoming(SIGNING, b"POST", headers, body),))
+        desk.service.calls.answered()
         assert answer.request_id == given[:MAX_REQUEST_ID]
         assert desk.logged()[-1]["request_id"] == given[:MAX_REQUEST_ID].decode("latin-1")
 

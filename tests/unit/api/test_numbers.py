@@ -556,6 +556,17 @@ def test_a_call_for_help_by_its_request_uri_alone_is_never_refused(desk, target)
     assert "goes on" in _unsigned(desk, BANK, dest=dest, requestUri=target)["sentence"]
 
 
+@pytest.mark.parametrize("threegpp", [False, True])
+def test_a_call_for_help_at_a_host_that_is_not_ours_is_never_refused(desk, threegpp):
+    there = {"uri": "sip:110@x"}
+    dest = {"uri": [there["uri"]]}
+    for more in ({"dest": dest}, {"dest": {"tn": [CALLEE]}, "requestUri": there}):
+        _unsigned(desk, BANK, threegpp=threegpp, **more)
+        assert _decided(desk, SHOP, **more)[0] == "A"
+    for more in ({"dest": dest, "requestUri": {"tn": CALLEE}}, {"dest": {"uri": ["sip:111@x"]}}):
+        assert _decided(desk, BANK, **more) == (None, "DISPLAY_OF_ANOTHER")
+
+
 @pytest.mark.parametrize(
     "target", [{"tn": SHOP}, {"uri": "sip:alice@b.example"}, {"uri": "sip:12@x"}]
 )

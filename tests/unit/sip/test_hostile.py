@@ -78,6 +78,58 @@ def test_a_call_for_help_goes_on_whoever_asks_and_however_it_is_written(line_of,
     assert [reply.code for reply in line.send(broken.replace(uri.encode(), b"sip:a@b"))] == [400]
 
 
+AT_ANOTHER = "sip:110@elsewhere.example"  # an extension there, or the centre
+
+
+def test_a_call_for_help_at_a_host_that_is_not_ours_is_not_rejected(line_of):
+    line = line_of(trunk="call-centre-trunk", sip={"failed": "reject"})
+    for uri, called in ((AT_ANOTHER, f"<{AT_ANOTHER}>"), (AT_ANOTHER, f"<tel:+{CALLEE}>")):
+        reply = line.ask(uri=uri, called=called)
+        assert (reply.code, reply["Identity"]) == (302, None)
+    own = line_of()
+    assert own.ask(uri=AT_ANOTHER, called=f"<{AT_ANOTHER}>")["Identity"]  # as of any extension
+    # What goes to a subscriber, whatever To says, is as any other.
+    assert line.ask(called=f"<{AT_ANOTHER}>").code == 403
+    assert (
+        line.ask(uri="sip:111@elsewhere.example", called="<sip:111@elsewhere.example>").code == 403
+    )
+
+
+def test_a_call_for_help_at_a_host_that_is_not_ours_goes_on_when_it_is_verified(line_of):
+    line = line_of(sip={"failed": "reject"})
+    line.ask(_identity(line.ask()), signing=False)  # the certificate is there
+    for uri, code in ((AT_ANOTHER, 302), (f"sip:+{CALLEE}@b.example", 438)):
+        spoof = line.ask(
+            _identity(line.ask()), caller=f"<sip:+{COURIER}@a.example>", uri=uri, signing=False
+        )
+        assert spoof.code == code
+        assert PASSED not in (spoof["P-Asserted-Identity"] or "")
+
+
+def test_a_call_for_help_whose_caller_cannot_be_read_goes_on(line_of):
+    line = line_of()
+    reply = line.ask("P-Asserted-Identity: nobody", uri=AT_ANOTHER)
+    assert (reply.code, reply["Identity"]) == (302, None)
+    assert line.ask("P-Asserted-Identity: nobody", uri="tel:110").code == 302
+    assert line.ask("P-Asserted-Identity: nobody").code == 400
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "BYE", "MESSAGE", "CANCEL"])
+def test_no_other_request_is_signed_or_verified_over_http(line_of, method):
+    desk = line_of().desk
+    headers = {"content-type": "message/sip", "accept": "application/json"}
+    for path, field in (
+        ("/sip/v1/originating?access=bank-trunk", "Subject: x"),
+        ("/sip/v1/terminating", f"P-Asserted-Identity: <tel:+{BANK};verstat={PASSED}>"),
+    ):
+        octets = invite(field, method=method)
+        told = desk.http("POST", path, content=octets, headers=headers).json()
+        assert (told["action"], told["headers"]) == ("continue", [])
+        assert told["text"] == f"{method} begins no call"
+        assert told["remove"] == (["P-Asserted-Identity"] if "verstat" in field else [])
+    assert not desk.logged()
+
+
 # Displays
 
 

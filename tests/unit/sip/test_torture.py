@@ -56,10 +56,10 @@ ANSWERS = {
     "bigcode": None,  # 3.1.2.19 a response
     "badbranch": 200,  # 3.2.1
     "insuf": 400,  # 3.3.1
-    "unkscm": 200,  # 3.3.2
-    "novelsc": 200,  # 3.3.3
+    "unkscm": 416,  # 3.3.2
+    "novelsc": 416,  # 3.3.3
     "unksm2": 405,  # 3.3.4
-    "bext01": 200,  # 3.3.5
+    "bext01": 420,  # 3.3.5
     "invut": 302,  # 3.3.6 the body is none of our business
     "regaut01": 405,  # 3.3.7
     "multi01": 400,  # 3.3.8
