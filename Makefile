@@ -3,7 +3,7 @@ PY := .venv/bin/python
 # A file's tests stay together, in one process: what they share is started once. What waits for
 # real servers comes first, so that no core is idle at the end.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
-.PHONY: help setup setup-dev run demo demo-sip test search coverage unit lint format bare bench bench-sip bench-registry bench-many bench-stalls eval eval-full eval-structure mutants docs lock clean
+.PHONY: help setup setup-dev run demo demo-sip test search coverage unit lint format bare bench bench-sip bench-registry bench-many bench-stalls bench-overload eval eval-full eval-structure mutants docs lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -74,6 +74,9 @@ bench-many: setup-dev ## Two workers and a fleet's node against one process; cal
 
 bench-stalls: setup-dev ## How much administration slows calls; two minutes
 	@$(PY) -m bench.stalls
+
+bench-overload: setup-dev ## What others wait while three times as many calls come as can be answered
+	@$(PY) -m bench.overload
 
 eval: setup-dev ## Who is labelled, lowered, refused, kind by kind; half an hour on two cores
 	@$(PY) -m bench.evaluation.stages

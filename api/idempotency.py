@@ -6,6 +6,7 @@ request, and a key that comes with another request is refused (409).
 
 # Annotations are looked up at run time: they are not postponed here.
 import hashlib
+from collections.abc import Callable, Iterable
 from typing import Annotated, Final
 
 from fastapi import Depends, Header, Request
@@ -42,13 +43,23 @@ class Once(Struct, frozen=True):
         """What the key is remembered by: each principal has keys of their own."""
         return _digest(f"{principal.id}\n{self.key}")
 
-    def fingerprint(self, principal: Principal, asked: object) -> bytes:
-        """What the request is told from others by; `asked` is its body as it was read."""
+    def fingerprint(
+        self,
+        principal: Principal,
+        asked: object,
+        pace: Callable[[Iterable[object]], Iterable[object]] = iter,
+    ) -> bytes:
+        """What the request is told from others by.
+
+        Args:
+            asked: its body as it was read.
+            pace: what the rows of a list come through.
+        """
         if not isinstance(asked, list):
             return _digest(repr((principal.id, self.head, asked)))
         # The same text row by row: all at once would hold up calls.
         digest = hashlib.sha256(f"({principal.id!r}, {self.head!r}, [".encode("utf-8", "replace"))
-        for number, row in enumerate(asked):
+        for number, row in enumerate(pace(asked)):
             text = f", {row!r}" if number else repr(row)
             digest.update(text.encode("utf-8", "replace"))
         digest.update(b"])")

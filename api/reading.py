@@ -10,6 +10,7 @@ from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
 from zhenxian.core.errors import ParseError
+from zhenxian.core.pace import Pace
 from zhenxian.core.reasons import Reason
 from zhenxian.passport.json import loads_plain
 
@@ -24,7 +25,7 @@ class _PlainRequest(Request):
         body = await self.body()
         try:
             if len(body) > _MUCH:
-                return await asyncio.to_thread(loads_plain, body)
+                return await asyncio.to_thread(loads_plain, body, Pace())
             return loads_plain(body)
         except ParseError as error:
             if error.reason is Reason.JSON_DUPLICATE_KEY:

@@ -1,7 +1,8 @@
 """The service with a watch on its event loop: how long nothing else gets a turn.
 
-Started by `bench.stalls` and by tests as `python -m bench.held CONFIG`. For each line on
-standard input it writes the longest time since the line before, in seconds, to standard output.
+Started by `bench.stalls` and by tests as `python -m bench.held CONFIG`. For each line on standard
+input it writes to standard output, of the time since the line before and in seconds: the longest
+wait, and what one in a hundred waits longer for who comes at random moments.
 """
 
 from __future__ import annotations
@@ -19,13 +20,29 @@ from zhenxian.service.settings import load_settings
 from zhenxian.telemetry.logs import configure_logging
 
 _EVERY: Final = 0.001  # seconds between two looks
+_LEAST: Final = 0.0002  # seconds; a shorter wait is none
+_SHARE: Final = 0.01  # of those who come
+_STEPS: Final = 40
+
+
+def _waited(waits: list[float], seconds: float) -> float:
+    """What a share of those who come within these seconds waits longer than."""
+    low, high = 0.0, max(waits, default=0.0)
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        if sum(max(wait - middle, 0.0) for wait in waits) > _SHARE * seconds:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 class Watch:
     """Looks at the clock in every millisecond's turn of the event loop."""
 
     def __init__(self) -> None:
-        self._longest = 0.0
+        self._waits: list[float] = []
+        self._began = time.perf_counter()
 
     async def run(self) -> None:
         """Look for ever.
@@ -38,14 +55,17 @@ class Watch:
             clock, used = time.perf_counter(), time.process_time()
             await asyncio.sleep(_EVERY)
             took = min(time.perf_counter() - clock - _EVERY, time.process_time() - used)
-            self._longest = max(self._longest, took)
+            if took > _LEAST:
+                self._waits.append(took)
 
     def read(self) -> None:
-        """Write the longest, and begin anew."""
+        """Write what was seen, and begin anew."""
         if not sys.stdin.readline():
             return
-        longest, self._longest = self._longest, 0.0
-        sys.stdout.write(f"{longest:.6f}\n")
+        waits, began = self._waits, self._began
+        self._waits, self._began = [], time.perf_counter()
+        usual = _waited(waits, self._began - began)
+        sys.stdout.write(f"{max(waits, default=0.0):.6f} {usual:.6f}\n")
         sys.stdout.flush()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
+from typing import Final, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -13,6 +15,8 @@ from zhenxian.certs.names import general_key, name_key
 from zhenxian.certs.reading import UNREADABLE
 from zhenxian.core.errors import ParseError
 from zhenxian.core.reasons import Reason
+
+Pace: TypeAlias = Callable[[Iterable[x509.RevokedCertificate]], Iterable[x509.RevokedCertificate]]
 
 MAX_LENGTH: Final = 8 * 1024 * 1024  # octets of one list
 _KNOWN_CRITICAL: Final = {x509.IssuingDistributionPoint.oid, x509.DeltaCRLIndicator.oid}
@@ -86,7 +90,7 @@ class RevocationList(Struct, frozen=True, kw_only=True):
     only_authorities: bool
     points: frozenset[str]
     number: int
-    revoked: frozenset[tuple[str, int]]
+    revoked: AbstractSet[tuple[str, int]]
     this_update: int
     next_update: int
     address: str = ""
@@ -122,8 +126,11 @@ def _malformed(why: str) -> ParseError:
     return ParseError(Reason.CRL_UNAVAILABLE, "CRL", why)
 
 
-def parse_crl(data: bytes) -> RevocationList:
+def parse_crl(data: bytes, pace: Pace = iter) -> RevocationList:
     """Read a list, PEM or DER. The signature is not looked at.
+
+    Args:
+        pace: what its entries come through.
 
     Raises:
         ParseError: CRL_UNAVAILABLE; also for what this reader does not support and therefore must
@@ -134,9 +141,9 @@ def parse_crl(data: bytes) -> RevocationList:
     try:
         if data.lstrip().startswith(b"-----BEGIN"):
             crl = x509.load_pem_x509_crl(data)
-            return _read(crl, crl.public_bytes(Encoding.DER))
+            return _read(crl, crl.public_bytes(Encoding.DER), pace)
         # Writing it again would give the same octets, and hold up calls while it does.
-        return _read(x509.load_der_x509_crl(data), data)
+        return _read(x509.load_der_x509_crl(data), data, pace)
     except ParseError:
         raise
     except x509.InvalidVersion:
@@ -145,7 +152,7 @@ def parse_crl(data: bytes) -> RevocationList:
         raise _malformed("not a revocation list in DER or PEM, or one that is damaged") from None
 
 
-def _read(crl: x509.CertificateRevocationList, der: bytes) -> RevocationList:
+def _read(crl: x509.CertificateRevocationList, der: bytes, pace: Pace) -> RevocationList:
     indirect = only_users = only_authorities = delta = False
     reasons = None
     points: frozenset[str] = frozenset()
@@ -171,7 +178,7 @@ def _read(crl: x509.CertificateRevocationList, der: bytes) -> RevocationList:
     issuer = name_key(crl.issuer)
     current = [issuer]
     revoked: set[tuple[str, int]] = set()
-    for entry in crl:
+    for entry in pace(crl):
         removed = False
         for extension in entry.extensions:
             if isinstance(extension.value, x509.CertificateIssuer):
@@ -197,7 +204,7 @@ def _read(crl: x509.CertificateRevocationList, der: bytes) -> RevocationList:
         only_authorities=only_authorities,
         points=points,
         number=number,
-        revoked=frozenset(revoked),
+        revoked=revoked,
         this_update=int(crl.last_update_utc.timestamp()),
         next_update=int(following.timestamp()) if following is not None else 0,
         reasons=reasons,

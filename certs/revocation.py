@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from msgspec import Struct, structs
 
 from zhenxian.certs import tnauthlist
-from zhenxian.certs.crl import HeldList, RevocationList, parse_crl
+from zhenxian.certs.crl import HeldList, Pace, RevocationList, parse_crl
 from zhenxian.certs.enforced import BY_REFERENCE
 from zhenxian.certs.names import general_key, name_key, uri_key
 from zhenxian.certs.reading import UNREADABLE
@@ -523,6 +523,7 @@ def build_view(
     policy: RevocationPolicy,
     assigned: Sequence[Assignment] = (),
     before: RevocationView | None = None,
+    pace: Pace = iter,
 ) -> tuple[RevocationView, tuple[str, ...]]:
     """Read the lists and put them in force.
 
@@ -535,6 +536,7 @@ def build_view(
         assigned: who may sign indirect lists about what is below stated roots.
         before: the view so far, whose lists are not read again: hosts decide how large one is, and
             how often it changes.
+        pace: what the entries of a list come through that is read.
 
     Returns:
         The view, and a sentence for each list that cannot be used. Of two authentic lists of one
@@ -547,7 +549,7 @@ def build_view(
         held = HeldList(given) if isinstance(given, bytes) else given
         source = hashlib.sha256(held.data).digest()
         try:
-            found = known_already.get(source) or parse_crl(held.data)
+            found = known_already.get(source) or parse_crl(held.data, pace)
         except ParseError as error:
             problems.append(f"{held.name or f'list {number}'}: {error.detail}")
             continue

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from zhenxian.core.errors import ParseError, shown
+from zhenxian.core.pace import Pause
 from zhenxian.core.reasons import Reason
 
 MAX_DEPTH: Final = 8  # levels; the deepest claim of any standard (rcd with a jCard) needs seven
@@ -117,16 +118,19 @@ def loads(data: bytes, where: str) -> dict[str, Any]:
     return value if value is not None else _strict(data, where)
 
 
-def loads_plain(data: bytes) -> Any:
+def loads_plain(data: bytes, pause: Pause | None = None) -> Any:
     """Read a JSON text of any shape, in which no member stands twice in one object, at any level.
 
     Names are compared as they read, however they are spelled.
+
+    Args:
+        pause: called after each object.
 
     Raises:
         ParseError: JSON_DUPLICATE_KEY, whose `where` is the member's name; JSON_SYNTAX (438).
     """
     try:
-        return _plain.decode(data.decode("utf-8"))
+        return (_plain if pause is None else _paused(pause)).decode(data.decode("utf-8"))
     except UnicodeDecodeError:
         raise ParseError(Reason.JSON_SYNTAX, "body", "not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -135,6 +139,14 @@ def loads_plain(data: bytes) -> Any:
         raise ParseError(Reason.JSON_SYNTAX, "body", "nested too deep") from None
     except ValueError:
         raise ParseError(Reason.JSON_SYNTAX, "body", "a number out of range") from None
+
+
+def _paused(pause: Pause) -> json.JSONDecoder:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        pause()
+        return _unique(pairs)
+
+    return json.JSONDecoder(object_pairs_hook=unique, parse_constant=_no_constant)
 
 
 def _not_json(error: json.JSONDecodeError) -> str:

@@ -31,7 +31,7 @@ class Mode(str, Enum):
     BEST_EFFORT = "best-effort"
 
 
-class Rejected(Struct, frozen=True):
+class Rejected(Struct, frozen=True, gc=False):
     """A row that was refused; lines count from 1, the header's."""
 
     line: int

@@ -2,17 +2,19 @@
 
 A thread would hold the interpreter, and with it the event loop, whatever it does; a process shares
 nothing but the file. It ends with the service that started it: each has an end of one pipe.
+
+It stays in the service's session: where a machine shares its processors out by sessions first, a
+niceness counts only within one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -29,13 +31,13 @@ from zhenxian.registry.imports import Mode, Origin, Rejected, Report
 from zhenxian.registry.model import Kind
 from zhenxian.service.numbers import plan_of, reading_of
 from zhenxian.service.settings import Settings
+from zhenxian.service.spawn import Spawned, spawned_module
 from zhenxian.stores.bulk.importer import Import, export_rows
 from zhenxian.stores.sqlite.file import RegistryFile
 
 _AT_ONCE: Final = 500  # refused rows told together: what the event loop reads in one turn
 _PART: Final = 65_536  # octets of an export
-_NICER: Final = 15  # a call that comes has the processor at once, where there is not one for each
-_FIRST: Final = "1000"  # see proc(5): whom the kernel ends first
+_PASSED: Final = 3  # the first descriptor that is passed on
 _WORDS: Final = 4  # octets of the length before a message
 
 
@@ -102,9 +104,10 @@ _ordered: Final = msgspec.msgpack.Decoder(ImportOrders | ExportOrders)
 async def import_apart(orders: ImportOrders) -> Report:
     """Import; see registry.imports.Imports.run."""
     report = Report(listed=orders.listed)
-    with _ended(await asyncio.to_thread(_started, orders, (orders.source,))) as process:
+    source, orders.source = orders.source, _PASSED
+    async with _apart(orders, (source,)) as process:
         while True:
-            data = await asyncio.to_thread(_next, _out(process))
+            data = await asyncio.to_thread(_next, process.out)
             message = _decoder.decode(data) if data else None
             if isinstance(message, _Refused):
                 report.rejected += message.rows
@@ -120,53 +123,36 @@ async def import_apart(orders: ImportOrders) -> Report:
 
 async def export_apart(orders: ExportOrders) -> AsyncIterator[bytes]:
     """Lines of CSV, in parts. Raises StoreUnavailableError when they do not come to their end."""
-    with _ended(await asyncio.to_thread(_started, orders, ())) as process:
-        while part := await asyncio.to_thread(_out(process).read, _PART):
+    async with _apart(orders) as process:
+        while part := await asyncio.to_thread(process.out.read, _PART):
             yield part
         if await asyncio.to_thread(process.wait):
             raise StoreUnavailableError("the export was cut off")
 
 
-def _started(
-    orders: ImportOrders | ExportOrders, passed: tuple[int, ...]
-) -> subprocess.Popen[bytes]:
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "zhenxian.service.apart"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=passed,
-            start_new_session=True,  # what interrupts the service at a terminal is not for it
-        )
-    except OSError as error:
-        raise StoreUnavailableError(
-            f"no process can be started for it ({error.strerror}); nothing was changed"
-        ) from None
-    if process.stdin is not None:
-        with suppress(BrokenPipeError):  # it has ended already, as its answer will show
-            process.stdin.write(_framed(orders))
-            process.stdin.flush()
-    return process
-
-
-@contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+@asynccontextmanager
+async def _apart(
+    orders: ImportOrders | ExportOrders, passed: tuple[int, ...] = ()
+) -> AsyncIterator[Spawned]:
     """The process, which ends when nobody waits for what it tells."""
+    starting = asyncio.ensure_future(asyncio.to_thread(_started, orders, passed))
     try:
-        yield process
+        yield await asyncio.shield(starting)
     finally:
-        process.kill()
-        for end in (process.stdin, process.stdout):
-            if end is not None:
-                with suppress(BrokenPipeError):
-                    end.close()
-        process.wait()
+        starting.add_done_callback(_end)
 
 
-def _out(process: subprocess.Popen[bytes]) -> IO[bytes]:
-    if process.stdout is None:
-        raise RuntimeError("started without a pipe")
-    return process.stdout
+def _end(started: asyncio.Future[Spawned]) -> None:
+    if not started.cancelled() and started.exception() is None:
+        asyncio.get_running_loop().run_in_executor(None, started.result().end)
+
+
+def _started(orders: ImportOrders | ExportOrders, passed: tuple[int, ...]) -> Spawned:
+    process = spawned_module("zhenxian.service.aside", passed)
+    with suppress(BrokenPipeError):  # it has ended already, as its answer will show
+        process.orders.write(_framed(orders))
+        process.orders.flush()
+    return process
 
 
 def _framed(message: _Message | ImportOrders | ExportOrders) -> bytes:
@@ -186,9 +172,6 @@ def main() -> int:
     """Do what standard input orders. Returns the exit status."""
     orders = _ordered.decode(_next(sys.stdin.buffer))
     threading.Thread(target=_end_with_input, daemon=True).start()
-    os.nice(_NICER)
-    with suppress(OSError):  # where memory runs out it ends before the service does
-        Path("/proc/self/oom_score_adj").write_text(_FIRST)
     if isinstance(orders, ExportOrders):
         file = RegistryFile(Path(orders.path))
         sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
@@ -243,7 +226,3 @@ def _tell(message: _Message) -> None:
 def _end_with_input() -> None:
     os.read(sys.stdin.fileno(), 1)  # no buffer's lock is held when the process ends by itself
     os._exit(1)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -48,6 +48,7 @@ from zhenxian.telemetry.logs import configure_logging
 _BACKLOG: Final = 2048  # connections the kernel holds while a worker is busy
 _GRACE: Final = 5  # seconds beyond the graceful stop before the process is ended
 _ORPHAN_GRACE: Final = 3.0  # seconds for a worker without supervisor: the next waits for its lock
+_ACCEPTED: Final = 32  # connections that are taken in one turn of the event loop
 _SWITCH: Final = 0.0001  # seconds that a thread may keep the interpreter from the event loop
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -153,6 +154,15 @@ def _config(settings: Settings, app: FastAPI, http: type[asyncio.Protocol]) -> u
     )
 
 
+def _often(bound: socket.socket) -> list[socket.socket]:
+    """A listening socket as often as connections are to be taken in one turn of the event loop.
+
+    libuv takes one for each descriptor. Where turns are long, as there are more calls than can be
+    answered, those who wait to be connected would do so for many seconds.
+    """
+    return [bound, *(bound.dup() for _ in range(_ACCEPTED - 1))]
+
+
 def _own_handshakes(config: uvicorn.Config) -> Handshakes:
     """Have TLS done behind the listener, by us, which is plain to uvicorn."""
     config.load()
@@ -221,7 +231,7 @@ async def serve(
             await sip.start(sip_sockets)
         if ready is not None:
             ready()
-        await asyncio.gather(*(server.serve(sockets=[bound]) for server, bound in servers))
+        await asyncio.gather(*(server.serve(sockets=_often(bound)) for server, bound in servers))
     finally:
         if sip is not None:
             await sip.close()

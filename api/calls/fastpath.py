@@ -43,6 +43,8 @@ from zhenxian.calls.pipeline import Asking
 _logger = logging.getLogger("zhenxian.calls")
 
 MAX_BATCH: Final = 64  # calls answered in one go, before anything else has its turn
+_READ_ON: Final = 256  # connections that were turned away and are read on in one turn
+_LONG: Final = 1.0  # seconds for calls that were sent ahead of answers, where others wait, too
 
 _PATHS: Final = {path.encode(): path for path in ROUTES}
 _STATUS: Final = {
@@ -92,19 +94,40 @@ class CallBatch:
         self._bound = calls.policy.max_waiting
         self._waiting: list[tuple[CallProtocol, Incoming]] = []
         self._asking: set[asyncio.Task[list[Answer]]] = set()
+        self._turned: list[CallProtocol] = []  # away, whose connections are read on later
 
     def add(self, protocol: CallProtocol, incoming: Incoming) -> None:
         """Take a complete request; its protocol is told the answer soon."""
         waiting = self._waiting
         waiting.append((protocol, incoming))
-        if len(waiting) + self.calls.asking > self._bound:
+        count = len(waiting)
+        if count + self.calls.asking > self._bound or (count > MAX_BATCH and protocol.waited()):
             waiting.pop()
+            self._read_later(protocol)
             if self.further is not None and incoming.path not in ROUTES:
                 protocol.turned_away(self.further.overloaded(incoming))
             else:
                 protocol.turned_away(self.calls.overloaded(incoming))
-        elif len(waiting) == 1:
+        elif count == 1:
             protocol.loop.call_soon(self.answer)
+
+    def _read_later(self, protocol: CallProtocol) -> None:
+        """Read no more of a connection in this turn, and of some not in the next.
+
+        The event loop reads whatever has come, again and again, before it does anything else: who
+        asks again as soon as they are turned away would keep everybody else from their turns.
+        """
+        self._turned.append(protocol)
+        if len(self._turned) == 1:
+            protocol.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        turned = self._turned
+        self._turned = turned[_READ_ON:]
+        if self._turned:
+            turned[0].loop.call_soon(self._read_on)
+        for protocol in turned[:_READ_ON]:
+            protocol.read_on()
 
     def answer(self) -> None:
         """Answer those that have waited longest; the others in the next turn."""
@@ -177,8 +200,8 @@ class CallProtocol(WireProtocol):
     """Serves one connection. `batch` is set on a subclass by `protocol_for`."""
 
     __slots__ = (
-        "_body", "_call_headers", "_heads", "_keep_alive", "_last", "_parsed", "_path", "_pending",
-        "_underway",
+        "_body", "_call_headers", "_heads", "_held_since", "_keep_alive", "_last", "_parsed",
+        "_path", "_pending", "_turned", "_underway",
     )  # fmt: skip
 
     batch: ClassVar[CallBatch]
@@ -193,10 +216,13 @@ class CallProtocol(WireProtocol):
     _heads: Heads
     _underway: Underway | None  # of the pending call, whose batch is being asked about
     _parsed: bool  # the call that was read last was parsed, and its head may be kept
+    _turned: bool  # away: no more is read for now
+    _held_since: float  # when the octets came that are read; 0 for those that came just now
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection."""
-        self._pending = self._last = self._parsed = False
+        self._pending = self._last = self._parsed = self._turned = False
+        self._held_since = 0.0
         self._underway = None
         self._heads = Heads()
         self._keep_alive = True
@@ -215,6 +241,8 @@ class CallProtocol(WireProtocol):
                 super().data_received(data)
                 if self._parsed and self._pending:
                     self._keep(octets, len(data) - end)
+                elif self._turned:
+                    self._hold(self._held)
                 return
             if len(data) - end == head.length and self._free():
                 self._idle_since = None
@@ -225,8 +253,48 @@ class CallProtocol(WireProtocol):
                 self._pending = True
                 self.url, self.headers = head.url, head.fields
                 self.batch.add(self, Incoming(head.path, b"POST", head.headers, data[end:]))
+                if self._turned:
+                    self._hold(b"")
                 return
-        super().data_received(data)
+        if self._pending and self._state == REST:
+            self._take(data)
+        else:
+            super().data_received(data)
+            if self._turned:
+                self._hold(self._held)
+
+    def _full(self) -> bool:
+        """Also while a call waits: those behind it are not answered before others' are."""
+        return (
+            self._turned
+            or (self._pending and self._underway is None and self._state != BODY)
+            or super()._full()
+        )
+
+    def _hold(self, rest: bytes) -> None:
+        if not (rest or self._turned or super()._full()):
+            return  # a call waits, and none behind it
+        if not self._held_since:
+            self._held_since = self.loop.time()
+        super()._hold(rest)
+
+    def _go_on(self) -> None:
+        if self._turned or (self._pending and self._underway is None):
+            self._due = False  # it is asked for when that is over
+            return
+        super()._go_on()
+        if not self.flow.held:
+            self._held_since = 0.0
+
+    def read_on(self) -> None:
+        """Read on after a call was turned away."""
+        self._turned = False
+        self._soon()
+
+    def waited(self) -> bool:
+        """True when what is read came long ago, behind other calls of its connection."""
+        since = self._held_since
+        return bool(since) and self.loop.time() - since > _LONG
 
     def _keep(self, octets: bytes, length: int) -> None:
         """Keep the head of the call that was just parsed, if it came whole and alone."""
@@ -338,6 +406,8 @@ class CallProtocol(WireProtocol):
     def asking(self, underway: Underway) -> None:
         """The pending call waits until its batch was asked about."""
         self._underway = underway
+        if self.flow.held:
+            self._soon()
 
     def told(self, underway: Underway, answer: Answer) -> None:
         """Send the answer of a call that was asked about, unless it was handed on meanwhile."""
@@ -384,6 +454,7 @@ class CallProtocol(WireProtocol):
 
     def turned_away(self, answer: Answer | Foreign) -> None:
         """Send an answer that says nothing of who asked."""
+        self._turned = True
         self._pending = False
         self._path = None
         if not self.transport.is_closing():
@@ -417,6 +488,8 @@ class CallProtocol(WireProtocol):
             self.transport.close()
             return
         self._idle_since = self.loop.time()
+        if self.flow.held:
+            self._soon()
 
 
 def answer_admits(answer: Answer | Later | Underway) -> bool:

@@ -17,11 +17,12 @@ from zhenxian.api.management.answers import BatchAnswer, BatchProblem
 from zhenxian.api.management.bodies import ROWS
 from zhenxian.api.management.common import PROBLEM_JSON, problem, problems, requires
 from zhenxian.api.management.editing import Editor, check_own
-from zhenxian.api.management.pages import AT_ONCE, page_of, rows_of
+from zhenxian.api.management.pages import AT_ONCE, emptied, page_of, rows_of
 from zhenxian.api.management.parameters import ModeOf, Reason, TakeOut
 from zhenxian.api.permissions import RECORDS, Action
 from zhenxian.api.schema import answered
 from zhenxian.core.errors import ConfigError
+from zhenxian.core.pace import paced
 from zhenxian.core.reading import Reading
 from zhenxian.registry.forms import record_of
 from zhenxian.registry.imports import MAX_BATCH, Mode
@@ -33,6 +34,8 @@ from zhenxian.registry.journal import (
     put,
 )
 from zhenxian.registry.model import NAMES, Kind
+
+_CHECKED: Final = 20  # rows that are checked before others have a turn
 
 
 def batch_routes(
@@ -102,6 +105,8 @@ def batch_routes(
                 rejected.append({"row": index, "detail": str(error)})
         rejected.sort(key=lambda entry: entry["row"])
         told = await rows_of(rejected)
+        kept.clear()
+        await emptied(changes)
         return page_of(
             {
                 "accepted": accepted,
@@ -185,9 +190,10 @@ def _read(
         RequestValidationError: there are too few or too many, or one is none by its form.
     """
     rows = _checked(kind, given)
-    found = _Read([], [], [], b"")
+    fingerprint = once.fingerprint(principal, rows, paced) if once is not None else b""
+    found = _Read([], [], [], fingerprint)
     seen: dict[str, Change] = {}
-    for index, row in enumerate(rows):
+    for index, row in enumerate(paced(rows)):
         try:
             record = record_of(kind, row, reading)
             check_own(principal, record)
@@ -202,8 +208,8 @@ def _read(
         except (ConfigError, HTTPException) as error:
             detail = error.detail if isinstance(error, HTTPException) else str(error)
             found.rejected.append({"row": index, "detail": detail})
-    if once is not None:
-        found.fingerprint = once.fingerprint(principal, rows)
+    for _ in paced(range(0, len(rows), AT_ONCE)):  # freed at once they would hold up calls
+        del rows[-AT_ONCE:], given[-AT_ONCE:]
     return found
 
 
@@ -217,9 +223,9 @@ def _checked(kind: Kind, given: Any) -> list[dict[str, Any]]:
     faults: list[Any] = []
     try:
         _LENGTH.validate_python(given)
-        for start in range(0, len(given), AT_ONCE):
+        for start in paced(range(0, len(given), _CHECKED)):
             try:
-                part = _ADAPTERS[kind].validate_python(given[start : start + AT_ONCE])
+                part = _ADAPTERS[kind].validate_python(given[start : start + _CHECKED])
                 rows += [row.model_dump() for row in part]  # type: ignore[attr-defined]
             except ValidationError as error:
                 for fault in error.errors(include_url=False):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
@@ -17,6 +17,7 @@ from zhenxian.api.management.answers import HealthAnswer, Problem, ReadinessAnsw
 from zhenxian.api.permissions import Action, Thing, needs, roles_of
 from zhenxian.api.schema import answered, content
 from zhenxian.core.errors import ConfigError, ParseError, StoreUnavailableError, ZhenxianError
+from zhenxian.core.pace import paced
 from zhenxian.registry.journal import RegistryConflictError, VersionConflictError
 from zhenxian.registry.orders import OrderFault, OrderRefusedError
 from zhenxian.telemetry.metrics import Metrics
@@ -162,10 +163,21 @@ def metrics_router(metrics: Metrics, authenticator: Authenticator) -> APIRouter:
         operation_id="metrics",
     )
     async def exposition() -> Response:
-        text = await asyncio.to_thread(lambda: generate_latest(metrics.collected()))
+        text = await asyncio.to_thread(lambda: generate_latest(_Paced(metrics.collected())))
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return routes
+
+
+class _Paced(CollectorRegistry):
+    """The series of another registry, told with rests between."""
+
+    def __init__(self, told: CollectorRegistry) -> None:
+        super().__init__()
+        self._told = told
+
+    def collect(self) -> Iterator[Metric]:
+        return paced(self._told.collect())
 
 
 def error_response(error: ZhenxianError) -> JSONResponse:

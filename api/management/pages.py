@@ -20,14 +20,22 @@ AT_ONCE: Final = 100  # rows read, or written, before calls have a turn
 _encode: Final = msgspec.json.Encoder().encode
 
 
+async def emptied(rows: list[Any]) -> None:
+    """Let go of rows a few at a time: freeing many at once would hold up calls."""
+    while rows:
+        del rows[-AT_ONCE:]
+        await asyncio.sleep(0)
+
+
 async def listed_last(
-    members: dict[str, Any], name: str, rows: Sequence[Any], status: int = 200, media: str = JSON
+    members: dict[str, Any], name: str, rows: list[Any], status: int = 200, media: str = JSON
 ) -> Response:
-    """An answer that ends with a list; a long one is never in one piece."""
+    """An answer that ends with a list, which is empty afterwards; a long one comes in parts."""
     parts = [_encode(members)[:-1] + b"," + _encode(name) + b":["]
     for start in range(0, len(rows), AT_ONCE):
         parts.append((b"," if start else b"") + _encode(rows[start : start + AT_ONCE])[1:-1])
         await asyncio.sleep(0)
+    await emptied(rows)
     parts.append(b"]}")
     if len(parts) <= _FEW:
         return Response(b"".join(parts), status, media_type=media)

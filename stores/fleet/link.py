@@ -18,6 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
     NoPermissionError,
@@ -25,6 +26,7 @@ from redis.exceptions import (
     RedisClusterException,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 from redis.exceptions import (
     ConnectionError as NotConnectedError,
@@ -145,7 +147,8 @@ class Link:
             node = cluster.get_node_from_key(self._tag)
             if node is None:
                 raise NotConnectedError("the Cluster names no primary for the registry's slot")
-            self._client = Redis(host=node.host, port=int(node.port), **self._kwargs)
+            if self._client is None:  # others asked at the same time
+                self._client = Redis(host=node.host, port=int(node.port), **self._kwargs)
         return self._client
 
     async def spread(self) -> Client | RedisCluster:
@@ -171,13 +174,14 @@ class Link:
 
     async def lost(self) -> None:
         """After an error: find the primary anew when next asked."""
-        left, self._left = self._left, []
+        left = self._left
+        if self._client is not None:
+            # Others may be in the middle of a question: it is closed the next time, and again
+            # then, as a question that was cut off connects once more.
+            self._left = [*left[1 - _LEFT :], self._client]
+            self._client = None
         for old in left:
             await _close(old)
-        if self._client is not None:
-            # Others may be in the middle of a question: it is closed the next time.
-            self._left.append(self._client)
-            self._client = None
         if self._sentinel is not None:
             await _close(self._sentinel)
             self._sentinel = None
@@ -200,6 +204,7 @@ class Link:
         return self._cluster
 
 
+_LEFT: Final = 4  # clients that are no longer asked and may have connections
 _HERE: Final = ("localhost", "127.0.0.1", "::1")
 _OWN: Final = ("db", "username", "password")
 
@@ -208,6 +213,8 @@ def reason_text(error: BaseException) -> str:
     """An error as one line: Redis's own words, or what became of the connection."""
     if isinstance(error, RedisTimeoutError | TimeoutError):
         return "no answer in time"
+    if isinstance(error, AskError | TryAgainError):  # MOVED is a kind of the former
+        return "the registry's slot of the Cluster is at another server, or on its way there"
     if isinstance(error, ResponseError):
         return " ".join(str(error).split())
     cause: BaseException | None = error

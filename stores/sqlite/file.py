@@ -7,7 +7,7 @@ rules are checked against, and which a commit changes as a whole.
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
@@ -343,11 +343,15 @@ class RegistryFile:
         fingerprint: bytes = b"",
         nested: Nested = Nested.TAKEN,
         dry_run: bool = False,
+        pace: Callable[[Iterable[Change]], Iterable[Change]] = iter,
     ) -> Commit:
         """Check changes, one after the other, and commit them all, or none.
 
         With a request digest that was committed before, that commit's number comes back and
         nothing is written.
+
+        Args:
+            pace: what the changes come through when they are worked on.
 
         Raises:
             RegistryConflictError, VersionConflictError, ConfigError: see registry.rules.check.
@@ -370,7 +374,7 @@ class RegistryFile:
                 raise ConfigError("one request changes each record once")
             checked = []
             taken_out = 0
-            for change in changes:
+            for change in pace(changes):
                 accepted = check(change, self, now, nested)
                 if nested is Nested.COUNTED and taken_out_of(accepted, self) is not None:
                     taken_out += 1

@@ -18,22 +18,23 @@ from zhenxian.simulation.demo import BANK
 # `zhenxian serve` of which, once a file is there, no thread and no process can be started: as in a
 # container whose pids.max is reached.
 _SERVE = """
-import _thread, errno, os, pathlib, runpy, subprocess, sys, threading
+import _thread, errno, os, pathlib, runpy, sys, threading
+from zhenxian.service import spawn
 full = pathlib.Path(sys.argv.pop(1))
-start, run = _thread.start_new_thread, subprocess.Popen.__init__
+start, run = _thread.start_new_thread, spawn._spawn
 
 def started(*given):
     if full.exists():
         raise RuntimeError("can't start new thread")
     return start(*given)
 
-def forked(*given, **more):
+def forked(*given):
     if full.exists():
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-    return run(*given, **more)
+    return run(*given)
 
 _thread.start_new_thread = threading._start_new_thread = started
-subprocess.Popen.__init__ = forked
+spawn._spawn = forked
 runpy.run_module("zhenxian", run_name="__main__", alter_sys=True)
 """
 

@@ -10,6 +10,7 @@ import os
 import select
 import socket
 import ssl
+import statistics
 import threading
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from running import SIGNING, Wire, dumps, raw, signing, tls_files, until
 from sips import invite
 
+from bench.overload import overload
 from bench.stalls import bindings, holdings, revocation_list, watched
 from zhenxian.registry.model import Kind
 from zhenxian.simulation.demo import BANK
@@ -67,10 +69,37 @@ def test_administration_holds_nobody_up(watch, work):
     for _ in range(3):
         watch.held()
         work(watch)
-        longest.append(watch.held())
+        longest.append(watch.held().longest)
         if longest[-1] < HELD_SECONDS:
             return
     pytest.fail(f"held up for {longest} s")
+
+
+def test_what_works_beside_the_service_steps_back_behind_the_calls(watch):
+    """Niceness counts within a session only, where the machine shares its processors by these."""
+    ended, seen = threading.Event(), set()
+    children = Path(f"/proc/{watch.pid}/task/{watch.pid}/children")
+
+    def look():
+        while not ended.wait(0.005):
+            for task in Path(f"/proc/{watch.pid}/task").iterdir():
+                with contextlib.suppress(OSError):
+                    for child in map(int, (task / "children").read_text().split()):
+                        nice = os.getpriority(os.PRIO_PROCESS, child)
+                        seen.add((nice, os.getsid(child) == os.getsid(watch.pid)))
+
+    assert not children.read_text()
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        _import(watch)
+    finally:
+        ended.set()
+        looking.join()
+    usual = os.getpriority(os.PRIO_PROCESS, watch.pid)
+    assert seen <= {(usual, True), (min(19, usual + 10), True)}
+    assert (min(19, usual + 10), True) in seen
+    until(lambda: not children.read_text(), 10)
 
 
 def test_an_export_is_written_by_another_process(watch):
@@ -86,10 +115,15 @@ def test_an_export_is_written_by_another_process(watch):
         export_rows(book, Kind.HOLDING, io.StringIO())
     book.close()
     alone = time.process_time() - began
-    before = used()
-    for _ in range(3):
-        assert watch.ask("GET", "/v1/exports/holdings").count(b"\n") > 30_000
-    assert used() - before < 0.6 * alone
+    took = []
+    for _ in range(3):  # the kernel counts in ticks, and a busy machine counts some of its own
+        before = used()
+        for _ in range(3):
+            assert watch.ask("GET", "/v1/exports/holdings").count(b"\n") > 30_000
+        took.append(used() - before)
+        if took[-1] < 0.6 * alone:
+            return
+    pytest.fail(f"{took} s, where all of it takes {alone} s")
 
 
 def test_who_imports_is_told_what_became_of_rows_by_another_process(watch):
@@ -199,6 +233,30 @@ def test_who_comes_when_too_many_wait_is_told_to_come_again(serve, dialect, form
     assert b"\r\nretry-after: 1\r\n" in answer
     assert b"more calls wait" in answer
     assert form in answer
+
+
+@pytest.mark.parametrize(
+    ("connections", "ahead"),
+    [
+        (1_200, 1),  # more than may wait: somebody is told
+        (100, 40),  # sent ahead of answers, where a second is the most that anybody waits
+    ],
+)
+def test_three_times_as_many_calls_as_can_be_answered(watch, connections, ahead):
+    """They come at that rate from another process, whether they are answered or not."""
+    idle = max(
+        _took(lambda: httpx.get(f"http://127.0.0.1:{watch.port}/readyz", trust_env=False))
+        for _ in range(3)
+    )
+    found = overload(watch.port, seconds=6, connections=connections, ahead=ahead)
+    assert found.rate == pytest.approx(3 * found.capacity)
+    assert len(found.ready) > 2
+    # The median, as a machine on which others work is slow now and then; before, all took the
+    # whole time for which the calls came.
+    for took in (found.ready, found.written):
+        assert statistics.median(took) < max(1.0, 50 * idle)
+    assert (found.load.answered > 0, found.load.refused > 0) == (True, True)
+    assert found.load.other == 0
 
 
 @pytest.mark.parametrize("path", ["/sip/v1/originating?access=bank-trunk", "/sip/v1/terminating"])

@@ -176,3 +176,35 @@ class Cluster:
     def stop(self) -> None:
         for server in self.servers:
             server.stop()
+
+
+class Move:
+    """A slot of a Cluster on its way from one primary to another."""
+
+    def __init__(self, cluster: Cluster, key: str) -> None:
+        self._cluster, self._key = cluster, key
+        self._slot = cluster.servers[0].ask("CLUSTER", "KEYSLOT", key).split()[-1]
+        self._names = {each: each.ask("CLUSTER", "MYID").strip() for each in cluster.servers}
+        at = next(each for each in cluster.servers if "MOVED" not in each.ask("GET", key))
+        self.source = at
+        self.target = next(each for each in cluster.servers if each is not at)
+
+    def _set(self, server: RedisServer, *words: str) -> None:
+        assert server.ask("CLUSTER", "SETSLOT", self._slot, *words).strip() == "OK"
+
+    def begin(self) -> None:
+        self._set(self.target, "IMPORTING", self._names[self.source])
+        self._set(self.source, "MIGRATING", self._names[self.target])
+
+    def keys(self) -> list[str]:
+        """Those that are still where they were, one part of them."""
+        return self.source.ask("CLUSTER", "GETKEYSINSLOT", self._slot, "1000").split()
+
+    def carry(self, key: str) -> None:
+        host = ("127.0.0.1", str(self.target.port))
+        assert self.source.ask("MIGRATE", *host, key, "0", "5000").strip() in ("OK", "NOKEY")
+
+    def end(self) -> None:
+        owner = self._names[self.target]
+        for server in (self.target, self.source, *self._cluster.servers):
+            self._set(server, "NODE", owner)

@@ -11,6 +11,7 @@ import pytest
 from fleet_nodes import options, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis_server import Move
 
 from zhenxian.stores.replay.fleet import FleetReplayStore
 from zhenxian.stores.replay.memory import MemoryReplayStore
@@ -63,6 +64,36 @@ def test_a_token_is_new_once_in_the_fleet(where, request):
             assert await one.sight_all(asked, 100) == [NEW, NEW, CALL]
             assert await one.sight_all([], 100) == []
             assert one.problem is two.problem is None
+
+    asyncio.run(run())
+
+
+def test_a_token_whose_slot_is_moved_is_new_once(cluster):
+    async def run():
+        token = secrets.token_hex(8)
+        async with stores(cluster.url, 6) as nodes:
+            others = iter(nodes)
+
+            async def asked():
+                """By a node that does not know the token itself."""
+                return (await next(others).sight_all([seen(token)], 100))[0]
+
+            assert await asked() == NEW
+            places = [each.ask("KEYS", f"*{token}*").split() for each in cluster.servers]
+            ((key,),) = filter(None, places)
+            moving = Move(cluster, key)
+            moving.begin()
+            assert await asked() in (REPLAY, UNKNOWN)
+            moving.carry(key)
+            assert await asked() in (REPLAY, UNKNOWN)
+            moving.end()
+            assert await asked() in (REPLAY, UNKNOWN)
+            last = next(others)
+
+            async def known():
+                return await last.sight_all([seen(token)], 100) == [REPLAY]
+
+            await until(known, 20)
 
     asyncio.run(run())
 
