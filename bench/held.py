@@ -15,8 +15,9 @@ from typing import Final
 
 import uvloop
 
-from zhenxian.service.run import bind, serve
+from zhenxian.service.serving import serve
 from zhenxian.service.settings import load_settings
+from zhenxian.service.sockets import bind
 from zhenxian.telemetry.logs import configure_logging
 
 _EVERY: Final = 0.001  # seconds between two looks

@@ -66,11 +66,14 @@ def lookups(file: Path, count: int) -> dict[str, Any]:
 def numbers(count: int, seed: int, wanted: int) -> list[TN]:
     """Numbers that are held by somebody, half of them in ranges."""
     choose = random.Random(seed)
-    found = []
-    for _ in range(wanted):
-        base = _FIRST + choose.randrange(count // 2) * _PAIR
-        found.append(TN(str(base + (110 if choose.random() < 0.5 else choose.randrange(100)))))
-    return found
+    return [held(count, choose)[0] for _ in range(wanted)]
+
+
+def held(count: int, choose: random.Random) -> tuple[TN, int]:
+    """A number that is held by somebody, and the number of its subject."""
+    pair, single = choose.randrange(count // 2), choose.random() < 0.5
+    number = _FIRST + pair * _PAIR + (110 if single else choose.randrange(100))
+    return TN(str(number)), (2 * pair + single) * 7919 % SUBJECTS
 
 
 def measure_lookups(file: Path, count: int) -> dict[str, float]:

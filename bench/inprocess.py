@@ -136,7 +136,7 @@ def _signing(world: World, service: Service, batch: int) -> Loop:
     now = int(time.time())
     requests = [
         SigningRequest(
-            TN(call.orig), Destination((TN(call.dest),)), now, Attestation.A, world.origid
+            TN(call.orig), Destination((TN(call.dest),)), now, Attestation.A, call.origid
         )
         for call in islice(world.calls(), SIGNING_REQUESTS)
     ]
@@ -250,7 +250,7 @@ def _loop(path: str, world: World, service: Service, seconds: int) -> Loop:
             return _signing(world, service, 1 if path == "sign-one" else BATCH)
         case "sign-request":
             calls = islice(world.calls(), SIGNING_REQUESTS)
-            bodies = [signing_body(world, call, now) for call in calls]
+            bodies = [signing_body(call, now) for call in calls]
             return _whole(SIGNING, cycle(bodies), service, b";info=<")
         case "verify" | "verify-one" | "verify-counted":
             return _verifying(world, service, seconds, 1 if path == "verify-one" else BATCH)

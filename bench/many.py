@@ -1,11 +1,11 @@
-"""More than one process: two workers, and a node of a fleet on a real Redis, against one alone.
+"""Two workers, a node of a fleet on a real Redis, and a nation's registry, against one alone.
 
     python -m bench.many --seconds 3 --rounds 3
 
-One process alone and the fleet's node have a core, and are asked by wrk from another, on which
-Redis is, too. Two workers have both cores, and wrk one of them beside: what counts is calls a
-second of the service's processor time, each run against its neighbour alone. Writes
-build/bench-many.json.
+One process alone, also with a registry as large as a nation's (bench.nation), and the fleet's node
+have a core, and are asked by wrk from another, on which Redis is, too. Two workers have both cores,
+and wrk one of them beside: what counts is calls a second of the service's processor time, each run
+against its neighbour alone. Writes build/bench-many.json.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
@@ -25,18 +26,23 @@ from msgspec import Struct
 
 from bench import load, services
 from bench.load import Run
-from bench.machine import BenchError, Cores, Service, choose_cores
+from bench.machine import BenchError, Cores, Service, choose_cores, post
 from bench.measure import Contender
+from bench.nation import Nation, make_nation
 from bench.orders import redis_server
 from bench.world import World, make_world
+from zhenxian.api.calls.messages import VERIFICATION
+from zhenxian.service.sorted import LOOK_EVERY
 
-FIRST_RATE: Final = 15_000  # more than any core answered so far
+FIRST_RATE: Final = 20_000  # more than any core answered so far
+WARM_UP: Final = 4  # seconds: until nearly every access and signer was asked about
 _SECONDS: Final = 120  # for a registry to be given to Redis
 _KINDS: Final[dict[str, Callable[[Service, World], Contender]]] = {
     "sign": services.our_signing,
     "verify": services.our_verifying,
 }
-ALONE, WORKERS, FLEET = "alone", "two workers", "a fleet's node"
+ALONE, WORKERS, FLEET, NATION = "alone", "two workers", "a fleet's node", "a nation's registry"
+_SETTLING: Final = 60  # seconds for a large registry's holdings to be sorted
 
 
 class Ratio(Struct, frozen=True):
@@ -99,18 +105,26 @@ def measure(seconds: int, rounds: int, connections: int, ways: tuple[str, ...]) 
     with tempfile.TemporaryDirectory(prefix="bench-many-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         world = stack.enter_context(make_world(folder / "world"))
+        worlds: dict[str, World] = dict.fromkeys((ALONE, *ways), world)
+        if NATION in worlds:
+            worlds[NATION] = stack.enter_context(make_nation(folder / "nation"))
         running = {
-            way: stack.enter_context(_way(way, world, folder / str(place), cores.server))
-            for place, way in enumerate((ALONE, *ways))
+            way: stack.enter_context(_way(way, worlds[way], folder / str(place), cores.server))
+            for place, way in enumerate(worlds)
         }
+        if NATION in running:
+            _settled(running[NATION], worlds[NATION], folder)
         for kind, contender in _KINDS.items():
             found: dict[str, list[Run]] = {way: [] for way in running}
             for turn in range(rounds + 1):
                 for way, service in running.items():
-                    asked = contender(service, world)
-                    run = _run(asked, folder, seconds if turn else 1, connections, cores)
-                    if turn:  # the first warms up
-                        found[way].append(run)
+                    asked = contender(service, worlds[way])
+                    run = _run(asked, folder, seconds if turn else WARM_UP, connections, cores)
+                    if not turn:
+                        continue  # the first warms up, and fetches certificates
+                    if run.rejected is not None and "took" not in run.rejected:
+                        raise BenchError(f"{way}: {run.rejected}")
+                    found[way].append(run)
             alone = found.pop(ALONE)
             for way, runs in found.items():
                 ratios = (
@@ -122,10 +136,27 @@ def measure(seconds: int, rounds: int, connections: int, ways: tuple[str, ...]) 
     return made
 
 
+def _settled(service: Service, nation: World, folder: Path) -> None:
+    """Wait until the columns of the large registry are in use, and all signers known."""
+    until = time.monotonic() + _SETTLING
+    while not any(folder.glob("*/ours-*/data/*.sorted")):
+        if time.monotonic() > until:
+            raise BenchError("the holdings were not sorted")
+        time.sleep(0.5)
+    time.sleep(2 * LOOK_EVERY)
+    if isinstance(nation, Nation):
+        now = int(time.time())
+        for call, token in nation.introductions(now):
+            body = services.verification_body(call, token, now)
+            _, answer = post(service.port, VERIFICATION, body, "application/json")
+            if b'"TN-Validation-Passed"' not in answer:
+                raise BenchError(f"a signer is not believed: {answer!r}")
+
+
 def _run(contender: Contender, folder: Path, seconds: int, connections: int, cores: Cores) -> Run:
     bodies = folder / "bodies.jsonl"
     contender.prepare(bodies, FIRST_RATE * seconds)
-    run = load.run(
+    return load.run(
         contender.route,
         bodies,
         folder / "wrk.lua",
@@ -133,9 +164,6 @@ def _run(contender: Contender, folder: Path, seconds: int, connections: int, cor
         connections=connections,
         cores=cores,
     )
-    if run.rejected is not None and "took" not in run.rejected:
-        raise BenchError(run.rejected)
-    return run
 
 
 def main() -> int:
@@ -144,7 +172,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--ways", default=f"{WORKERS},{FLEET}")
+    parser.add_argument("--ways", default=f"{WORKERS},{FLEET},{NATION}")
     given = parser.parse_args()
     try:
         made = measure(given.seconds, given.rounds, given.connections, tuple(given.ways.split(",")))

@@ -127,7 +127,7 @@ def our_signing(service: Service, world: World) -> Contender:
 
     def prepare(file: Path, count: int) -> None:
         now = int(time.time())
-        _write(file, (signing_body(world, call, now) for call in islice(world.calls(), count)))
+        _write(file, (signing_body(call, now) for call in islice(world.calls(), count)))
 
     route = Route(service, "/stir/v1/signing", "application/json", f";info=<{world.x5u}>", True)
     return Contender(route, prepare)
@@ -171,7 +171,7 @@ def _write(file: Path, bodies: Iterator[bytes]) -> None:
         lines.writelines(body + b"\n" for body in bodies)
 
 
-def signing_body(world: World, call: Call, now: int) -> bytes:
+def signing_body(call: Call, now: int) -> bytes:
     """An ATIS-1000082 signing request."""
     return _encode(
         {
@@ -180,7 +180,7 @@ def signing_body(world: World, call: Call, now: int) -> bytes:
                 "orig": {"tn": call.orig},
                 "dest": {"tn": [call.dest]},
                 "iat": now,
-                "origid": world.origid,
+                "origid": call.origid,
             }
         }
     )
@@ -201,7 +201,7 @@ def verification_body(call: Call, token: str, now: int) -> bytes:
 
 
 def _csv(world: World, call: Call) -> bytes:
-    return f"{call.orig},{call.dest},A,{world.origid},{world.x5u}".encode()
+    return f"{call.orig},{call.dest},A,{call.origid},{world.x5u}".encode()
 
 
 def check_answers(world: World, ours: Service, peer: Service) -> None:
@@ -213,7 +213,7 @@ def check_answers(world: World, ours: Service, peer: Service) -> None:
     """
     for call in islice(world.calls(), SAMPLES):
         now = int(time.time())
-        answer = _expect(ours, "/stir/v1/signing", signing_body(world, call, now), 200)
+        answer = _expect(ours, "/stir/v1/signing", signing_body(call, now), 200)
         signed = msgspec.json.decode(answer)["signingResponse"]["identity"]
         _holds(world, call, signed, ours)
         answer = _expect(peer, "/v1/sign-csv", _csv(world, call), 200)
@@ -238,7 +238,7 @@ def check_answers(world: World, ours: Service, peer: Service) -> None:
         status, answer = post(peer.port, "/v1/check", bad.encode(), "text/plain")
         if status == 200 and answer.strip() == b"OK":
             raise BenchError(f"{PEER} believed an altered token")
-    spoofed = signing_body(world, world.spoofed(), int(time.time()))
+    spoofed = signing_body(world.spoofed(), int(time.time()))
     _expect(ours, "/stir/v1/signing", spoofed, 403)
 
 
@@ -258,7 +258,7 @@ def _holds(world: World, call: Call, identity: str, service: Service) -> None:
     except ParseError as error:
         raise BenchError(f"{service.name} signed something unreadable: {error}") from None
     said = (passport.orig, passport.dest, passport.extension)
-    right = (TN(call.orig), Destination((TN(call.dest),)), Shaken(Attestation.A, world.origid))
+    right = (TN(call.orig), Destination((TN(call.dest),)), Shaken(Attestation.A, call.origid))
     if said != right:
         raise BenchError(f"{service.name} signed {said} where {right} is right")
     token = header.token

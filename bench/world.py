@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,10 +38,11 @@ _SPOOFED: Final = "8613810000001"  # held by another subject
 
 
 class Call(NamedTuple):
-    """Who calls whom, canonical numbers."""
+    """Who calls whom, canonical numbers, and the access's origid."""
 
     orig: str
     dest: str
+    origid: str
 
 
 class World(Struct, frozen=True, dict=True):
@@ -78,25 +79,28 @@ class World(Struct, frozen=True, dict=True):
             yield Call(
                 str(_FIRST_ORIG + number * 7919 % HOLDINGS),
                 str(_FIRST_DEST + number % 10_000_000),
+                self.origid,
             )
 
     def spoofed(self) -> Call:
         """A call that shows a number of another subject."""
-        return Call(_SPOOFED, str(_FIRST_DEST))
+        return Call(_SPOOFED, str(_FIRST_DEST), self.origid)
 
     def tokens(self, count: int, iat: int) -> Iterator[tuple[Call, str]]:
         """That many calls with Identity headers of attestation A, signed here and now."""
-        header = Header(self.x5u, "shaken")
-        segment = b64url_encode(header.dumps())
-        key = self.signing_key
-        extension = Shaken(Attestation.A, self.origid)
         for call in itertools.islice(self.calls(), count):
-            destination = Destination((TN(call.dest),))
-            passport = PASSporT(header, TN(call.orig), destination, iat, extension)
-            payload = b64url_encode(passport.payload())
-            signature = b64url_encode(key.sign(segment + b"." + payload))
-            token = Token(segment, payload, signature)
-            yield call, IdentityHeader(token, self.x5u, "ES256", "shaken").dumps()
+            yield call, identity(call, self.x5u, self.signing_key, iat)
+
+
+def identity(call: Call, x5u: str, key: SigningKey, iat: int) -> str:
+    """An Identity header of attestation A."""
+    header = Header(x5u, "shaken")
+    segment = b64url_encode(header.dumps())
+    extension = Shaken(Attestation.A, call.origid)
+    passport = PASSporT(header, TN(call.orig), Destination((TN(call.dest),)), iat, extension)
+    payload = b64url_encode(passport.payload())
+    signature = b64url_encode(key.sign(segment + b"." + payload))
+    return IdentityHeader(Token(segment, payload, signature), x5u, "ES256", "shaken").dumps()
 
 
 def load_world(file: Path) -> World:
@@ -114,7 +118,7 @@ def make_world(folder: Path) -> Iterator[World]:
     registry = folder / "registry"
     registry.mkdir(mode=0o700)
     _register(registry / REGISTRY_FILE, origid)
-    with _served(carrier.chain.read_bytes()) as base:
+    with served({"/chain.pem": carrier.chain.read_bytes()}) as base:
         world = World(
             file=str(folder / "world.json"),
             key=str(carrier.key),
@@ -153,12 +157,13 @@ def _held(number: str, subject: str) -> Holding:
 
 
 @contextlib.contextmanager
-def _served(chain: bytes) -> Iterator[str]:
-    """Serve the chain on a free loopback port, from a thread; yields the base URL."""
+def served(chains: Mapping[str, bytes]) -> Iterator[str]:
+    """Serve chains by their paths on a free loopback port, from a thread; yields the base URL."""
 
     class Repository(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            chain = chains.get(self.path, b"")
+            self.send_response(200 if chain else 404)
             self.send_header("Content-Type", "application/pem-certificate-chain")
             self.send_header("Content-Length", str(len(chain)))
             self.send_header("Cache-Control", "max-age=86400")
@@ -168,7 +173,10 @@ def _served(chain: bytes) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Nothing: the terminal belongs to the table."""
 
-    server = ThreadingHTTPServer((LOOPBACK, 0), Repository)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 1024  # all signers' chains are asked for at once
+
+    server = Server((LOOPBACK, 0), Repository)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

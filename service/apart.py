@@ -34,6 +34,7 @@ from zhenxian.service.settings import Settings
 from zhenxian.service.spawn import Spawned, spawned_module
 from zhenxian.stores.bulk.importer import Import, export_rows
 from zhenxian.stores.sqlite.file import RegistryFile
+from zhenxian.stores.sqlite.sorted_holdings import sort
 
 _AT_ONCE: Final = 500  # refused rows told together: what the event loop reads in one turn
 _PART: Final = 65_536  # octets of an export
@@ -71,6 +72,15 @@ class ExportOrders(msgspec.Struct, tag="export"):
     after: str
 
 
+class SortOrders(msgspec.Struct, tag="sort"):
+    """The holdings of a registry's file, to be sorted into columns."""
+
+    path: str
+
+
+_Orders = ImportOrders | ExportOrders | SortOrders
+
+
 class _Failure(msgspec.Struct, tag="failure"):
     text: str
     error: str  # of _ERRORS
@@ -90,12 +100,16 @@ class _Done(msgspec.Struct, tag="done", kw_only=True):
     reasons: dict[str, list[int]]
 
 
-_Message = _Failure | _Refused | _Done
+class _Sorted(msgspec.Struct, tag="sorted"):
+    pass
+
+
+_Message = _Failure | _Refused | _Done | _Sorted
 _ERRORS: Final = {
     error.__name__: error for error in (ConfigError, StoreFullError, StoreUnavailableError)
 }
 _decoder: Final = msgspec.msgpack.Decoder(_Message)
-_ordered: Final = msgspec.msgpack.Decoder(ImportOrders | ExportOrders)
+_ordered: Final = msgspec.msgpack.Decoder(_Orders)
 
 
 # In the service ----------------------------------------------------------------------------------
@@ -130,10 +144,19 @@ async def export_apart(orders: ExportOrders) -> AsyncIterator[bytes]:
             raise StoreUnavailableError("the export was cut off")
 
 
+async def sort_apart(path: Path) -> None:
+    """See stores.sqlite.sorted_holdings.sort; another process may have done it."""
+    async with _apart(SortOrders(str(path))) as process:
+        data = await asyncio.to_thread(_next, process.out)
+        message = _decoder.decode(data) if data else None
+        if isinstance(message, _Failure):
+            raise _ERRORS.get(message.error, StoreUnavailableError)(message.text)
+        if message is None:
+            raise StoreUnavailableError("sorting the holdings was cut off")
+
+
 @asynccontextmanager
-async def _apart(
-    orders: ImportOrders | ExportOrders, passed: tuple[int, ...] = ()
-) -> AsyncIterator[Spawned]:
+async def _apart(orders: _Orders, passed: tuple[int, ...] = ()) -> AsyncIterator[Spawned]:
     """The process, which ends when nobody waits for what it tells."""
     starting = asyncio.ensure_future(asyncio.to_thread(_started, orders, passed))
     try:
@@ -147,7 +170,7 @@ def _end(started: asyncio.Future[Spawned]) -> None:
         asyncio.get_running_loop().run_in_executor(None, started.result().end)
 
 
-def _started(orders: ImportOrders | ExportOrders, passed: tuple[int, ...]) -> Spawned:
+def _started(orders: _Orders, passed: tuple[int, ...]) -> Spawned:
     process = spawned_module("zhenxian.service.aside", passed)
     with suppress(BrokenPipeError):  # it has ended already, as its answer will show
         process.orders.write(_framed(orders))
@@ -155,7 +178,7 @@ def _started(orders: ImportOrders | ExportOrders, passed: tuple[int, ...]) -> Sp
     return process
 
 
-def _framed(message: _Message | ImportOrders | ExportOrders) -> bytes:
+def _framed(message: _Message | _Orders) -> bytes:
     data = msgspec.msgpack.encode(message)
     return len(data).to_bytes(_WORDS) + data
 
@@ -179,6 +202,10 @@ def main() -> int:
         sys.stdout.flush()
         return 0
     try:
+        if isinstance(orders, SortOrders):
+            sort(Path(orders.path))
+            _tell(_Sorted())
+            return 0
         _tell(_imported(orders))
     except ZhenxianError as error:
         _tell(_Failure(str(error), type(error).__name__))

@@ -1,6 +1,6 @@
 """The composition root: builds everything from one Settings.
 
-It is the only place that names an engine. service.run runs what comes from here.
+It is the only place that names an engine. service.serving serves what comes from here.
 """
 
 from __future__ import annotations

@@ -18,9 +18,12 @@ _NEVER: Final = 1 << 30  # collections of the youngest, before older ones are lo
 
 
 def quieten_collector() -> None:
-    """Have the collector pass over what there is now, and from now on whatever lives on."""
-    gc.collect()
+    """Have the collector pass over what there is now, and from now on whatever lives on.
+
+    A start leaves next to no garbage, and looking for it would take a twentieth of its time.
+    """
     gc.freeze()
+    gc.enable()
     gc.set_threshold(_MADE, _NEVER, _NEVER)
     if _passed_over not in gc.callbacks:
         gc.callbacks.append(_passed_over)

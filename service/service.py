@@ -97,6 +97,7 @@ class Service(Struct, frozen=True, kw_only=True):
     async def close(self) -> None:
         """Write the last records and let go of connections."""
         self.log.flush()
+        self.metrics.flush()
         await self.repository.close()
         self.chains.write(self.repository.kept())
         if self.keeper is not None:

@@ -16,9 +16,7 @@ from zhenxian.core.errors import ConfigError
 from zhenxian.service.listeners import sip_handshakes
 from zhenxian.service.problems import problems
 from zhenxian.service.service import Service
-from zhenxian.service.settings import Settings
 from zhenxian.service.sip_rules import access_rules
-from zhenxian.service.sip_settings import SipAddress
 from zhenxian.sip.access import networks
 from zhenxian.sip.admission import Door
 from zhenxian.sip.redirect import Redirector
@@ -26,67 +24,7 @@ from zhenxian.sip.responses import Carried, Redirection
 from zhenxian.sip.stream import StreamProtocol
 from zhenxian.sip.udp import UdpProtocol
 
-_BACKLOG: Final = 1024
-# Octets of datagrams that wait while the loop is busy: some nine hundred INVITEs, since the kernel
-# counts twice what it is told. More would wait until their proxies have given up.
-_BUFFER: Final = 1024 * 1024
 _READY_SECONDS: Final = 1.0  # how long it is remembered whether the service is ready
-
-
-def bind_sip(settings: Settings, workers: int = 1) -> list[list[socket.socket]]:
-    """The sockets of each worker, in the order of `Sip.addresses`.
-
-    Each worker has UDP sockets of its own, and the kernel gives it all that comes from one
-    address: what is sent again meets the transaction that it belongs to.
-
-    Raises:
-        ConfigError: an address cannot be had.
-    """
-    bound: list[list[socket.socket]] = [[] for _ in range(workers)]
-    try:
-        for address, _ in settings.sip.addresses():
-            if address.transport == "udp":
-                _bind(address, socket.SOCK_DGRAM, shared=False).close()  # nobody else has it
-                for each in bound:
-                    each.append(_bind(address, socket.SOCK_DGRAM, shared=True))
-            else:
-                listening = _bind(address, socket.SOCK_STREAM, shared=False)
-                for each in bound:
-                    each.append(listening)
-    except OSError:
-        close_all(bound)
-        raise
-    return bound
-
-
-def close_all(bound: Sequence[Sequence[socket.socket]]) -> None:
-    """Close sockets, some of which are several workers'."""
-    for each in bound:
-        for one in each:
-            one.close()
-
-
-def _bind(address: SipAddress, kind: socket.SocketKind, *, shared: bool) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    bound = socket.socket(family, kind)
-    try:
-        if kind is socket.SOCK_STREAM:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        elif shared:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if kind is socket.SOCK_DGRAM:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-        bound.bind((address.host, address.port))
-        if kind is socket.SOCK_STREAM:
-            bound.listen(_BACKLOG)
-    except OSError as error:
-        bound.close()
-        raise ConfigError(
-            f"cannot listen on {address.transport}:{address.host}:{address.port}: {error.strerror}"
-        ) from None
-    bound.setblocking(False)
-    bound.set_inheritable(True)
-    return bound
 
 
 class _Readiness:

@@ -9,6 +9,7 @@ from typing import Final
 
 from zhenxian.certs.files import Stamp, read_file, stamp
 from zhenxian.core.errors import ConfigError
+from zhenxian.service.settings import Settings
 
 _MAX_FILE: Final = 256 * 1024  # octets of a chain or key; real ones have less than 16 KiB
 
@@ -71,6 +72,14 @@ class ListenerCertificate:
     def _private(self, status: os.stat_result) -> None:
         if status.st_mode & 0o077:
             raise ConfigError(f"server.tls_key is readable by others: chmod 600 {self._key}")
+
+
+def listener_certificate(settings: Settings) -> ListenerCertificate | None:
+    """What TLS is served with; None without TLS. Raises ConfigError."""
+    server = settings.server
+    if server.tls_cert is None or server.tls_key is None:
+        return None
+    return ListenerCertificate(server.tls_cert, server.tls_key)
 
 
 def _no_password() -> str:

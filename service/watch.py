@@ -12,6 +12,7 @@ from zhenxian.certs.files import Looks
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.service.problems import remarks
 from zhenxian.service.service import Service
+from zhenxian.service.sorted import SortedKeeper
 from zhenxian.service.tls import ListenerCertificate
 from zhenxian.stores.clock import LateClock, since_boot
 from zhenxian.stores.fleet.registry import FleetRegistry
@@ -19,7 +20,7 @@ from zhenxian.stores.replay.file import SqliteReplayStore
 
 WATCH_EVERY: Final = 1.0  # seconds between two looks at files that may have changed
 USED_EVERY: Final = 3600.0  # seconds between two notes of which lists are in use
-FLUSH_EVERY: Final = 0.2  # seconds between two writes of call records
+FLUSH_EVERY: Final = 0.2  # seconds between two writes of call records, and of counts of calls
 
 _logger = logging.getLogger("zhenxian")
 
@@ -50,6 +51,7 @@ class Watcher:
                 tasks.create_task(service.keeper.run())
             tasks.create_task(service.origids.run())
             tasks.create_task(service.chains.run())
+            tasks.create_task(SortedKeeper(service.registry).run())
             while True:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._now.wait(), WATCH_EVERY)
@@ -113,6 +115,7 @@ class Watcher:
         while True:
             await asyncio.sleep(FLUSH_EVERY)
             self._service.log.flush()
+            self._service.metrics.flush()
 
     async def _fetch_lists(self) -> None:
         service, name = self._service, "folder of revocation lists"

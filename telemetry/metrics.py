@@ -14,6 +14,7 @@ from zhenxian.telemetry.tally import (
     Counts,
     SharedCounts,
     SharedTimes,
+    Shares,
     TalliedCounts,
     TalliedTimes,
     Times,
@@ -59,6 +60,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._folder = folder
         self._node = _Node()
+        self._shared: list[Shares] = []
         self._own(self.registry)
         self._signings = self._counts(
             "zhenxian_signings",
@@ -208,19 +210,30 @@ class Metrics:
         """
         if self._folder is None:
             return self.registry
+        self.flush()
         together = CollectorRegistry()
         self._own(together)
         MultiProcessCollector(together, path=self._folder)  # type: ignore[no-untyped-call]
         return together
 
+    def flush(self) -> None:
+        """Let the other workers know what was counted here; to be called a few times a second."""
+        for shared in self._shared:
+            shared.flush()
+
     def _counts(self, name: str, text: str, labels: tuple[str, str]) -> Counts:
         """A counter that every call adds to."""
         if self._folder is None:
             return TalliedCounts(name, text, labels, self.registry)
-        return SharedCounts(Counter(name, text, labels, registry=self.registry))
+        shared = SharedCounts(Counter(name, text, labels, registry=self.registry))
+        self._shared.append(shared)
+        return shared
 
     def _times(self, name: str, text: str, labels: tuple[str, str]) -> Times:
         """A histogram that every call adds to."""
         if self._folder is None:
             return TalliedTimes(name, text, labels, _BUCKETS, self.registry)
-        return SharedTimes(Histogram(name, text, labels, buckets=_BUCKETS, registry=self.registry))
+        histogram = Histogram(name, text, labels, buckets=_BUCKETS, registry=self.registry)
+        shared = SharedTimes(histogram, _BUCKETS)
+        self._shared.append(shared)
+        return shared

@@ -1,15 +1,15 @@
 """Series that every call adds to, counted in plain dictionaries.
 
 prometheus-client takes a lock for each addition, for calls that threads count; ours are counted by
-the event loop alone, and the addition is cheaper than the lock. Workers that share a folder count
-with prometheus-client, whose files any of them can read.
+the event loop alone, and the addition is cheaper than the lock. Workers that share a folder add
+what they counted to prometheus-client's files a few times a second; any of them can read those.
 """
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -29,6 +29,14 @@ class Times(Protocol):
 
     def add(self, first: str, second: str, seconds: float) -> None:
         """Count one duration."""
+        ...
+
+
+class Shares(Protocol):
+    """What is shared with other workers once in a while."""
+
+    def flush(self) -> None:
+        """Share what was counted since."""
         ...
 
 
@@ -113,32 +121,48 @@ class TalliedTimes:
 
 
 class SharedCounts:
-    """Counts that workers share by prometheus-client's files."""
+    """Counts that workers share by prometheus-client's files, to which `flush` adds them."""
 
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
-        self._children: dict[tuple[str, str], Callable[[], None]] = {}
+        self._fresh: dict[tuple[str, str], int] = {}
 
     def add(self, first: str, second: str) -> None:
         """Count one."""
-        key = (first, second)
-        inc = self._children.get(key)
-        if inc is None:
-            inc = self._children[key] = self._counter.labels(first, second).inc
-        inc()
+        fresh, key = self._fresh, (first, second)
+        fresh[key] = fresh.get(key, 0) + 1
+
+    def flush(self) -> None:
+        """Add what was counted since to the file: in it, each addition costs a microsecond."""
+        fresh, self._fresh = self._fresh, {}
+        for key, count in fresh.items():
+            self._counter.labels(*key).inc(count)
 
 
 class SharedTimes:
-    """Durations that workers share by prometheus-client's files."""
+    """Durations that workers share by prometheus-client's files, to which `flush` adds them."""
 
-    def __init__(self, histogram: Histogram) -> None:
+    def __init__(self, histogram: Histogram, bounds: Sequence[float]) -> None:
         self._histogram = histogram
-        self._children: dict[tuple[str, str], Callable[[float], None]] = {}
+        self._bounds: Final = tuple(bounds)
+        self._fresh: dict[tuple[str, str], _Timing] = {}
 
     def add(self, first: str, second: str, seconds: float) -> None:
         """Count one duration."""
         key = (first, second)
-        observe = self._children.get(key)
-        if observe is None:
-            observe = self._children[key] = self._histogram.labels(first, second).observe
-        observe(seconds)
+        timing = self._fresh.get(key)
+        if timing is None:
+            timing = self._fresh[key] = _Timing(len(self._bounds))
+        timing.buckets[bisect_left(self._bounds, seconds)] += 1
+        timing.total += seconds
+
+    def flush(self) -> None:
+        """Add what was counted since to the file."""
+        fresh, self._fresh = self._fresh, {}
+        for key, timing in fresh.items():
+            child = self._histogram.labels(*key)
+            # As `observe` does for one: the client has no addition of many.
+            child._sum.inc(timing.total)  # noqa: SLF001
+            for bucket, count in zip(child._buckets, timing.buckets, strict=True):  # noqa: SLF001
+                if count:
+                    bucket.inc(count)

@@ -5,10 +5,12 @@ Apart from the registry's file: it is written all the time, may be deleted, and 
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
@@ -18,6 +20,7 @@ from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.stores.private import make_private
 
 DELTAS_FOR: Final = 120  # seconds that a delta waits for the other workers
+_SETTLED_FROM: Final = 4 * 1024 * 1024  # octets that were written beside the file
 _MOST_SLOTS: Final = 256
 _BUSY_MS: Final = 100  # milliseconds to wait for another worker's write
 _FORM: Final = 1  # of the tables; a file of another form is begun anew
@@ -106,6 +109,8 @@ class ConductFile:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("PRAGMA wal_autocheckpoint=0")  # calls would wait for it: see settle
+            self._db.execute("PRAGMA journal_size_limit=0")  # what was settled takes no place
             self._begin()
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailableError(f"{path}: {error}") from None
@@ -190,6 +195,19 @@ class ConductFile:
             row = (one.key, now, one.content) if now is not None else (one.key, one.content)
             self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({values})", row)  # noqa: S608
 
+    async def settle(self) -> None:
+        """Bring what was written lately into the file itself, which waits for the disk."""
+        if self.unsettled >= _SETTLED_FROM and self.leads():
+            await asyncio.to_thread(_settle, self.path)
+
+    @property
+    def unsettled(self) -> int:
+        """Octets of what was written beside the file."""
+        try:
+            return Path(f"{self.path}-wal").stat().st_size
+        except OSError:
+            return 0
+
     def load(self, since: int, most: int) -> tuple[list[bytes], list[bytes]]:
         """Counts saved from `since` on, the latest `most` of them, and all findings.
 
@@ -258,6 +276,11 @@ def _locked(path: Path) -> int | None:
         os.close(lock)
         return None
     return lock
+
+
+def _settle(path: Path) -> None:
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 class WorkerExchange:

@@ -37,7 +37,8 @@ from zhenxian.stores.sqlite.view import RegistryView
 EVERY: Final = 0.5  # seconds between two looks: what one node saw, the others count a second later
 SAVED_WITHIN: Final = 30  # seconds until changed counts are on disk
 _LOOKS: Final = int(SAVED_WITHIN / EVERY) - 10  # a look takes time, too
-_SLICE: Final = 50  # keys saved in one go, a few milliseconds
+_LEAST: Final = 50  # keys saved at each look, if so many changed
+_SLICE: Final = 10  # of them in one go: a millisecond, for which calls wait
 _EXPIRE_EVERY: Final = 60.0  # seconds
 _STRANGE_FOR: Final = 120.0  # seconds; a node that was mended comes back under another name
 _MOST_DELTAS: Final = 100  # waiting to be sent; the rest waits in the Detector, which is bounded
@@ -267,7 +268,7 @@ class AnalyticsSync:
         if self._saves():
             # As many each time until none is left: a share of the rest would never come to its end.
             untaken = self.conduct.untaken
-            self._pace = max(self._pace if untaken else 0, _SLICE, -(-untaken // _LOOKS))
+            self._pace = max(self._pace if untaken else 0, _LEAST, -(-untaken // _LOOKS))
             left = self._pace
             # What cannot be written stays where it is bounded, and is not written in one go later.
             while left > 0 and self.conduct.untaken and self._file_problem is None:
@@ -276,6 +277,7 @@ class AnalyticsSync:
                 await asyncio.sleep(0)  # calls go first
         if self._exchange is not None:
             await self._swap(self._exchange, int(now))
+        await self._file.settle()
 
     def _saves(self) -> bool:
         """True when counts are saved by this process: of those it counts alone, or leads."""

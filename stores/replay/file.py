@@ -15,6 +15,7 @@ from zhenxian.stores.replay.recent import marked, packed, seen_with
 from zhenxian.verifier.replay import NEW, REPEAT_SECONDS, REPLAY, UNKNOWN, Sighted, Sighting
 
 _BUSY_MS: Final = 100  # milliseconds a call may wait for another process's write
+_PAGES: Final = 100  # written beside the file before they go into it: calls wait for that
 _PURGE_EVERY: Final = 4096  # insertions between two removals of stale tokens
 
 # A row that is always written, and that no token has as its key.
@@ -38,6 +39,7 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_PAGES}")
     except sqlite3.Error as error:
         raise StoreUnavailableError(f"{path}: {error}") from None
     return connection

@@ -57,15 +57,22 @@ _PAST: Final = (
     "SELECT h.lo, h.size, h.version, o.subject, h.title, h.evidence, h.verified_on, h.ended"
     " FROM holdings_past h JOIN owners o ON o.id = h.owner WHERE {} ORDER BY h.version"
 )
+_OWNERS: Final = 65_536  # names of owners that are remembered where they are asked for alone
 
 
 class HoldingTable(Table):
-    """Who holds which numbers."""
+    """Who holds which numbers.
+
+    Attributes:
+        title: what many holdings share, by its number. owner: a subject by its number.
+    """
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(Kind.HOLDING, connection)
-        self._title = lru_cache(4096)(self._read_title)
-        connection.on_rollback(self._title.cache_clear)
+        self.title = lru_cache(4096)(self._read_title)
+        self.owner = lru_cache(_OWNERS)(self._read_owner)
+        connection.on_rollback(self.title.cache_clear)
+        connection.on_rollback(self.owner.cache_clear)
 
     def get(self, key: str) -> tuple[int, Holding] | None:
         """See Table; the key is a number or range."""
@@ -105,6 +112,11 @@ class HoldingTable(Table):
         """Some number or range that the subject holds; None when it holds none."""
         row = self._connection.one(_HELD, subject)
         return range_of(row[0], row[1]) if row is not None else None
+
+    def at_least(self, count: int) -> bool:
+        """True when there are so many holdings."""
+        row = self._connection.one("SELECT count(*) FROM (SELECT 1 FROM holdings LIMIT ?)", count)
+        return int(row[0]) >= count
 
     def passed_on_by(self, reseller: str) -> bool:
         """True when the reseller ever passed on a number."""
@@ -237,8 +249,11 @@ class HoldingTable(Table):
         )
         return Verification(row[0]), Use(row[1]), tuple(row[2].split()), row[3]
 
+    def _read_owner(self, owner: int) -> str:
+        return str(self._connection.one("SELECT subject FROM owners WHERE id = ?", owner)[0])
+
     def _holding(self, row: Sequence[Any]) -> Holding:
-        verification, use, spcs, reseller = self._title(row[4])
+        verification, use, spcs, reseller = self.title(row[4])
         return Holding(
             numbers=range_of(row[0], row[1]),
             subject=row[3],

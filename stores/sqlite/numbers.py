@@ -9,22 +9,20 @@ from zhenxian.core.tn import MAX_TN_LENGTH, TN, TNRange
 LENGTH: Final = 10**15  # what a digit more adds to a number's integer
 INTEGER: Final = 2**63 - 1  # SQLite's greatest
 
+_new: Final = str.__new__
+
 
 def number_key(tn: str) -> int:
     """A number of digits as the integer it is stored as."""
     return len(tn) * LENGTH + int(tn)
 
 
-def number_of(key: int) -> TN:
-    """The number that number_key made the integer of."""
-    length, digits = divmod(key, LENGTH)
-    return TN(str(digits).zfill(length))
-
-
 def range_of(lo: int, size: int) -> TNRange:
-    """A range from its stored form."""
-    first = number_of(lo)
-    return TNRange(first, number_of(lo + size) if size else first)
+    """A range from its stored form: what number_key made of its first, and last less first."""
+    length, digits = divmod(lo, LENGTH)
+    # As TN would make them, which looks whether they are digits: integers become nothing else.
+    first = _new(TN, str(digits).zfill(length))
+    return TNRange(first, _new(TN, str(digits + size).zfill(length)) if size else first)
 
 
 def where(key: str) -> tuple[int, int, int] | None:

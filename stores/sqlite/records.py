@@ -158,9 +158,14 @@ class AccessTable(RecordTable):
 
     def of_origid(self, origid: str) -> Access | None:
         """The access that has or had the origid, as it is, or last was."""
-        row = self._connection.one("SELECT access FROM origids WHERE origid = ?", origid)
-        found = self.last(row[0]) if row is not None else None
+        name = self.name_of(origid)
+        found = self.last(name) if name is not None else None
         return found if isinstance(found, Access) else None
+
+    def name_of(self, origid: str) -> str | None:
+        """The id of the access that has or had the origid; it may have ended."""
+        row = self._connection.one("SELECT access FROM origids WHERE origid = ?", origid)
+        return str(row[0]) if row is not None else None
 
     def first_of(self, subject: str) -> str | None:
         """Some access of the subject; None when it has none."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable
+from collections.abc import Callable, Container, Hashable
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from zhenxian.core.tn import TN
 from zhenxian.registry.complaint import Complaint
@@ -29,36 +29,69 @@ from zhenxian.registry.model import (
 )
 from zhenxian.registry.orders import OrderIndex
 from zhenxian.stores.sqlite.file import RegistryFile
+from zhenxian.stores.sqlite.sorted_holdings import EPOCH, NAMED, SortedHoldings, Unsorted
 
 _FEW: Final = 1_000  # answers that are freed at once
-_FREED: Final = 4  # forgotten answers that are freed with each that is kept
+_FREED: Final = 2  # forgotten answers that are freed with each that is kept
 MAX_KEPT: Final = 100_000  # answers kept of each kind; some 300 octets each
+MAX_BESIDE: Final = 8_192  # holdings kept beside columns, which the processor's caches can hold
+_UNKNOWN: Final[Any] = object()
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")
 
 
 class _Kept(Generic[_Key, _Value]):
-    """Answers by question; the oldest goes when there are too many."""
+    """Answers by question: those that were asked for lately, in two halves by age.
 
-    def __init__(self, limit: int) -> None:
+    When the newer half is full the older one goes as a whole. To let the single oldest go would
+    make a dictionary pass over the places of all that went before it, at each question.
+
+    Attributes:
+        answers: the newer half, in which callers look before they ask `find`.
+    """
+
+    def __init__(self, limit: int, ask: Callable[[_Key], _Value]) -> None:
         self.answers: dict[_Key, _Value] = {}
-        self._limit = limit
+        self._older: dict[_Key, _Value] = {}
+        self._ask = ask
+        self.bound(limit)
         self._gone: list[dict[_Key, _Value]] = []  # let go of while others are kept
+
+    def __len__(self) -> int:
+        return len(self.answers) + len(self._older)
+
+    def bound(self, limit: int) -> None:
+        """Keep so many from now on."""
+        self._half = max(1, limit // 2)
+
+    def find(self, key: _Key) -> _Value:
+        """The answer to a question that the newer half has not."""
+        if key in self._older:
+            return self._keep(key, self._older.pop(key))
+        return self._keep(key, self._ask(key))
+
+    def drop(self, key: _Key) -> None:
+        """Forget one."""
+        self.answers.pop(key, None)
+        self._older.pop(key, None)
 
     def forget(self) -> None:
         """Forget all: in no time, where freeing many answers at once would hold up calls."""
-        if len(self.answers) > _FEW:
-            self._gone.append(self.answers)
-            self.answers = {}
-        else:
-            self.answers.clear()
+        for half in (self.answers, self._older):
+            if len(half) > _FEW:
+                self._gone.append(half)
+            else:
+                half.clear()
+        self.answers, self._older = {}, {}
 
-    def keep(self, key: _Key, value: _Value) -> _Value:
+    def _keep(self, key: _Key, value: _Value) -> _Value:
         if self._gone:
             self._free()
-        if len(self.answers) >= self._limit:
-            del self.answers[next(iter(self.answers))]
+        if len(self.answers) >= self._half:
+            if len(self._older) > _FEW:
+                self._gone.append(self._older)
+            self._older, self.answers = self.answers, {}
         self.answers[key] = value
         return value
 
@@ -82,15 +115,25 @@ class RegistryView:
         """Raises StoreUnavailableError, or ConfigError for a file of a newer release."""
         self._file = RegistryFile(path)
         self._tables = self._file.tables
-        self._holdings: _Kept[TN, Holding | None] = _Kept(limit)
-        self._accesses: _Kept[str, Access | None] = _Kept(limit)
-        self._origids: _Kept[str, Access | None] = _Kept(limit)
-        self._standings: _Kept[tuple[str, str], Standing] = _Kept(limit)
-        self._exemptions: _Kept[tuple[str, str], list[Exemption]] = _Kept(limit)
-        self._refusals: _Kept[TN, list[CalleeRefusal]] = _Kept(limit)
-        self._named: _Kept[tuple[str, str], Customer | None] = _Kept(limit)
-        self._having: _Kept[tuple[str, TN], Customer | None] = _Kept(limit)
-        self._declarations: _Kept[str, list[Declaration]] = _Kept(limit)
+        self._limit = limit
+        self._holdings = _Kept[TN, Holding | None](limit, self._covering)
+        self._accesses = _Kept[str, Access | None](limit, self._access)
+        self._origids = _Kept[str, str | None](limit, self._tables.accesses.name_of)
+        self._subjects = _Kept[str, Subject | None](limit, self._subject)
+        self._chains = _Kept[str, tuple[tuple[str, ...], str | None]](limit, self._chain)
+        self._standings = _Kept[tuple[str, str], Standing](limit, lambda key: self._standing(*key))
+        self._exemptions = _Kept[tuple[str, str], list[Exemption]](
+            limit, lambda key: self._exempted(*key)
+        )
+        self._refusals = _Kept[TN, list[CalleeRefusal]](limit, self._refused)
+        self._named = _Kept[tuple[str, str], Customer | None](
+            limit, lambda key: self._customer(*key)
+        )
+        self._having = _Kept[tuple[str, TN], Customer | None](
+            limit, lambda key: self._customer(*key)
+        )
+        self._declarations = _Kept[str, list[Declaration]](limit, self._declared)
+        self._sorted: SortedHoldings | None = None
         self._clearings = 0
         self._moved: set[str] | None = None  # keys of holdings; None before it is asked for
         self._too_many = False
@@ -163,19 +206,52 @@ class RegistryView:
         self._data_version, self._seq = version, seq
         return True
 
+    @property
+    def sorted(self) -> SortedHoldings | None:
+        """The columns that holdings are looked up in; None where SQLite is asked."""
+        return self._sorted
+
+    def take_sorted(self, columns: SortedHoldings) -> bool:
+        """Look holdings up in these columns from now on; False when they are not this registry's.
+
+        Raises:
+            StoreUnavailableError: the file cannot be read.
+        """
+        self.refresh()
+        file = self._file
+        if (file.meta(NAMED), file.meta(EPOCH)) != (columns.token, columns.epoch):
+            return False
+        touched = file.touched(columns.seq)
+        if touched is None or not all(
+            columns.touch(key) for kind, key in touched if kind is Kind.HOLDING
+        ):
+            return False
+        self._look_up_in(columns)
+        return True
+
+    def _look_up_in(self, columns: SortedHoldings | None) -> None:
+        self._sorted = columns
+        limit = self._limit
+        self._holdings.bound(limit if columns is None else min(limit, MAX_BESIDE))
+
     def _drop(self, kind: Kind, key: str) -> None:
         if kind is Kind.HOLDING:
             if self._moved is not None:
                 self._moved.add(key)
+            if self._sorted is not None and not self._sorted.touch(key):
+                self._look_up_in(None)
             if "-" in key:
                 self._holdings.forget()
             else:
-                self._holdings.answers.pop(TN(key), None)
+                self._holdings.drop(TN(key))
         elif kind is Kind.ACCESS:
-            # By either name, and where an absence was kept: accesses change seldom.
-            self._accesses.forget()
-            self._origids.forget()
-        elif kind in (Kind.SUBJECT, Kind.RESELLER):
+            self._accesses.drop(key)
+            self._forget_origid(key)
+        elif kind is Kind.SUBJECT:
+            self._subjects.drop(key)
+            self._standings.forget()  # put together anew from what is kept
+        elif kind is Kind.RESELLER:
+            self._chains.forget()
             self._standings.forget()
         elif kind is Kind.EXEMPTION:
             self._exemptions.forget()
@@ -183,7 +259,7 @@ class RegistryView:
             if "-" in key:
                 self._refusals.forget()
             else:
-                self._refusals.answers.pop(TN(key), None)
+                self._refusals.drop(TN(key))
         elif kind is Kind.CLEARING:
             self._clearings += 1
         elif kind is Kind.COMPLAINT:
@@ -194,11 +270,21 @@ class RegistryView:
         elif kind is Kind.ORDER:
             self._orders = self._file.order_index()
 
+    def _forget_origid(self, access: str) -> None:
+        """Forget whose its origids are; of an access that has ended, they lead to nothing."""
+        found = self._tables.accesses.get(access)
+        if found is not None and isinstance(found[1], Access):
+            for origid in (found[1].origid, *found[1].former):
+                self._origids.drop(origid)
+
     def _forget(self) -> None:
+        self._look_up_in(None)
         for kept in (
             self._holdings,
             self._accesses,
             self._origids,
+            self._subjects,
+            self._chains,
             self._standings,
             self._exemptions,
             self._refusals,
@@ -218,10 +304,8 @@ class RegistryView:
 
     def holding(self, tn: TN) -> Holding | None:
         """The most specific holding that covers the number."""
-        try:
-            return self._holdings.answers[tn]
-        except KeyError:
-            return self._holdings.keep(tn, self._covering(tn))
+        found: Holding | None = self._holdings.answers.get(tn, _UNKNOWN)
+        return found if found is not _UNKNOWN else self._holdings.find(tn)
 
     def access(self, name: str | None, origid: str | None) -> Access | None:
         """The access of that id, else the one with that origid.
@@ -230,48 +314,28 @@ class RegistryView:
         is taken at its word. An origid that was rotated away names no access any more.
         """
         if name is not None:
-            try:
-                return self._accesses.answers[name]
-            except KeyError:
-                value = self._record(Kind.ACCESS, name)
-                return self._accesses.keep(name, value if isinstance(value, Access) else None)
+            return self._access_of(name)
         if origid is None:
             return None
         try:
-            return self._origids.answers[origid]
+            name = self._origids.answers[origid]
         except KeyError:
-            access = self._tables.accesses.of_origid(origid)
-            value = self._record(Kind.ACCESS, access.id) if access is not None else None
-            if not isinstance(value, Access) or value.origid != origid:
-                value = None
-            return self._origids.keep(origid, value)
+            name = self._origids.find(origid)
+        access = self._access_of(name) if name is not None else None
+        return access if access is not None and access.origid == origid else None
+
+    def _access_of(self, name: str) -> Access | None:
+        try:
+            return self._accesses.answers[name]
+        except KeyError:
+            return self._accesses.find(name)
 
     def standing(self, subject: str, reseller: str = "") -> Standing:
         """How the subject and the chain of resellers before it stand."""
         try:
             return self._standings.answers[subject, reseller]
         except KeyError:
-            return self._standings.keep((subject, reseller), self._standing(subject, reseller))
-
-    def _standing(self, subject: str, reseller: str) -> Standing:
-        holder = self._record(Kind.SUBJECT, subject)
-        closed = None
-        chain: list[str] = []
-        while reseller and len(chain) <= MAX_CHAIN:
-            chain.append(reseller)
-            above = self._record(Kind.RESELLER, reseller)
-            if not isinstance(above, Reseller):
-                break
-            if above.state is not State.ACTIVE:
-                closed = f"reseller {reseller} is {above.state.value}"
-            reseller = above.parent
-            if len(chain) > MAX_CHAIN:  # never in a registry that was checked: none may pass
-                closed = f"reseller {chain[0]} has more than {MAX_CHAIN} resellers before it"
-        if isinstance(holder, Subject) and holder.state is not State.ACTIVE:
-            closed = f"subject {subject} is {holder.state.value}"
-        return Standing(
-            holder if isinstance(holder, Subject) else None, tuple(reversed(chain)), closed
-        )
+            return self._standings.find((subject, reseller))
 
     def binding(
         self, caller: TN, display: TN, callee: TN, extension: str, now: float
@@ -292,7 +356,7 @@ class RegistryView:
         try:
             found = self._exemptions.answers[kind, target]
         except KeyError:
-            found = self._exemptions.keep((kind, target), self._exempted(kind, target))
+            found = self._exemptions.find((kind, target))
         return next((exemption for exemption in found if exemption.active(now)), None)
 
     def refusal(self, callee: TN, scope: Scope, now: int) -> CalleeRefusal | None:
@@ -300,7 +364,7 @@ class RegistryView:
         try:
             found = self._refusals.answers[callee]
         except KeyError:
-            found = self._refusals.keep(callee, self._refused(callee))
+            found = self._refusals.find(callee)
         return next((one for one in found if scope in one.scopes and one.active(now)), None)
 
     def customer(self, access: str, name: str | None, display: TN | None) -> Customer | None:
@@ -309,20 +373,20 @@ class RegistryView:
             try:
                 return self._named.answers[access, name]
             except KeyError:
-                return self._named.keep((access, name), self._customer(access, name))
+                return self._named.find((access, name))
         if display is None or not display.isdecimal():
             return None
         try:
             return self._having.answers[access, display]
         except KeyError:
-            return self._having.keep((access, display), self._customer(access, display))
+            return self._having.find((access, display))
 
     def declarations(self, subject: str, now: int) -> list[Declaration]:
         """What the subject declares of its calls, as in force."""
         try:
             found = self._declarations.answers[subject]
         except KeyError:
-            found = self._declarations.keep(subject, self._declared(subject))
+            found = self._declarations.find(subject)
         return [one for one in found if one.active(now)]
 
     def clearings(self, since: int, but: Container[str] = ()) -> list[Clearing]:
@@ -350,7 +414,52 @@ class RegistryView:
     # What is read once and then kept; a fleet's replica may hold something against it. ----------
 
     def _covering(self, tn: TN) -> Holding | None:
-        return self._tables.holdings.covering(tn)
+        table = self._tables.holdings
+        if self._sorted is not None:
+            found = self._sorted.covering(tn, table)
+            if not isinstance(found, Unsorted):
+                return found
+        return table.covering(tn)
+
+    def _access(self, name: str) -> Access | None:
+        found = self._record(Kind.ACCESS, name)
+        return found if isinstance(found, Access) else None
+
+    def _subject(self, subject: str) -> Subject | None:
+        found = self._record(Kind.SUBJECT, subject)
+        return found if isinstance(found, Subject) else None
+
+    def _chain(self, reseller: str) -> tuple[tuple[str, ...], str | None]:
+        """The resellers down to this one, and why nothing goes through them; None if it may."""
+        closed = None
+        chain: list[str] = []
+        while reseller and len(chain) <= MAX_CHAIN:
+            chain.append(reseller)
+            above = self._record(Kind.RESELLER, reseller)
+            if not isinstance(above, Reseller):
+                break
+            if above.state is not State.ACTIVE:
+                closed = f"reseller {reseller} is {above.state.value}"
+            reseller = above.parent
+            if len(chain) > MAX_CHAIN:  # never in a registry that was checked: none may pass
+                closed = f"reseller {chain[0]} has more than {MAX_CHAIN} resellers before it"
+        return tuple(reversed(chain)), closed
+
+    def _standing(self, subject: str, reseller: str) -> Standing:
+        try:
+            holder = self._subjects.answers[subject]
+        except KeyError:
+            holder = self._subjects.find(subject)
+        chain: tuple[str, ...] = ()
+        closed = None
+        if reseller:
+            try:
+                chain, closed = self._chains.answers[reseller]
+            except KeyError:
+                chain, closed = self._chains.find(reseller)
+        if holder is not None and holder.state is not State.ACTIVE:
+            closed = f"subject {subject} is {holder.state.value}"
+        return Standing(holder, chain, closed)
 
     def _record(self, kind: Kind, key: str) -> Record | None:
         found = self._tables.by_kind[kind].get(key)

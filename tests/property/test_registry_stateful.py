@@ -47,6 +47,7 @@ from zhenxian.registry.model import (
     clearing_id,
 )
 from zhenxian.stores.sqlite.file import RegistryFile
+from zhenxian.stores.sqlite.sorted_holdings import NAMED, load, sort
 
 REFUSALS = (ConfigError, RegistryConflictError, VersionConflictError)
 names = st.sampled_from(["a", "b", "c"])
@@ -214,6 +215,12 @@ class Histories(RuleBasedStateMachine):
         self.limits = contextlib.ExitStack()
         for name, limit in (("MAX_CHAIN", 2), ("MAX_PAIRS", 3), ("MAX_EXEMPT", 25)):
             self.limits.enter_context(mock.patch(f"zhenxian.registry.rules.{name}", limit))
+        for name, limit in (
+            ("journal.MANY", 3),
+            ("sorted_holdings.MAX_TOUCHED", 4),
+            ("sorted_holdings.MAX_RANGES", 3),
+        ):
+            self.limits.enter_context(mock.patch(f"zhenxian.stores.sqlite.{name}", limit))
         folder = self.limits.enter_context(tempfile.TemporaryDirectory())
         self.engine = engine(Path(folder))
         self.plain = PlainRegistry()
@@ -259,6 +266,31 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def restart(self):
         self.engine.restart()
+
+    @rule()
+    def sort(self):
+        """Calls look holdings up in columns from now on, where no commit touched them since."""
+        sort(self.engine.calls.records.path)
+        columns = self._columns()
+        assert len(columns) == sum(kind is Kind.HOLDING for kind, _ in self.plain.records)
+        assert self.engine.calls.take_sorted(columns)
+        table = self.engine.records.tables.holdings
+        for n in range(98, 147):
+            tn = TN(str(n))
+            assert columns.covering(tn, table) == self.plain.holding(tn)
+
+    @precondition(lambda histories: histories._columns() is not None)
+    @rule()
+    def take_columns_made_before(self):
+        calls = self.engine.calls
+        before = calls.sorted
+        if not calls.take_sorted(self._columns()):
+            assert calls.sorted is before
+
+    def _columns(self):
+        file = self.engine.calls.records
+        token = file.meta(NAMED)
+        return load(file.path, token) if token is not None else None
 
     @rule(values=st.lists(records, min_size=2, max_size=4))
     def put_several(self, values):
@@ -347,7 +379,7 @@ class Histories(RuleBasedStateMachine):
     def calls_see_the_same(self):
         self.engine.refresh()
         plain, calls = self.plain, self.engine.calls
-        for n in range(98, 132, 3):
+        for n in range(98, 147, 2):
             tn = TN(str(n))
             assert calls.holding(tn) == plain.holding(tn)
             for now in (self.now, self.now + 5):

@@ -17,7 +17,7 @@ from scripts import collection
 from zhenxian.certs.ca import DAY, Authority, name, new_key, pem
 from zhenxian.certs.profile import ProfilePolicy
 from zhenxian.certs.survey import addresses, read_folder, stand_ins, survey
-from zhenxian.cli import app
+from zhenxian.cli.commands import app
 from zhenxian.core.reasons import Reason
 
 AT = 1_755_475_200  # 2025-08-18

@@ -19,7 +19,7 @@ from streams import calls, pool
 from typer.testing import CliRunner
 
 from zhenxian.analytics import Key, KeyKind
-from zhenxian.cli import app
+from zhenxian.cli.commands import app
 from zhenxian.passport.es256 import Choice
 from zhenxian.service.build import build
 from zhenxian.service.settings import Settings, load_settings

@@ -8,7 +8,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from zhenxian.cli import app
+from zhenxian.cli.commands import app
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from zhenxian.analytics import Detector, Key, KeyKind, Policy
 from zhenxian.calls import records
 from zhenxian.calls.records import Replay, Row
-from zhenxian.cli import app
+from zhenxian.cli.commands import app
 from zhenxian.simulation.demo import POOL_ORIGID, prepare
 
 HEADER = ("at", "orig", "dest", "access", "answered", "seconds")

@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from zhenxian.cli import app
+from zhenxian.cli.commands import app
 from zhenxian.cli.simulate import KINDS
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN

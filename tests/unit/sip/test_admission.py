@@ -10,7 +10,7 @@ import pytest
 from sips import Clock, invite
 from typer.testing import CliRunner
 
-from zhenxian.cli import app
+from zhenxian.cli.commands import app
 from zhenxian.core.errors import ConfigError
 from zhenxian.simulation.demo import CALLEE
 from zhenxian.sip.access import AccessRules, networks, within

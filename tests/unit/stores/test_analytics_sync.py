@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from random import Random
 
@@ -13,7 +14,9 @@ import pytest
 from streams import ACCESS, ALONE, NOON, SUBJECT, calls, fed, number, pool
 
 from zhenxian.analytics import Detector, Key, KeyKind, Observation, Policy, State
+from zhenxian.analytics.codec import Saved
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
+from zhenxian.stores.analytics import file as file_module
 from zhenxian.stores.analytics.file import ConductFile
 from zhenxian.stores.analytics.sync import SAVED_WITHIN, AnalyticsSync, load_policy, salt_of
 
@@ -303,6 +306,29 @@ def test_one_worker_saves_for_all(path):
     one.close()
     assert two.leads()
     two.close()
+
+
+def test_the_disk_is_waited_for_in_a_thread(path, monkeypatch):
+    threads = []
+    settle = file_module._settle
+
+    def settled(path):
+        threads.append(threading.current_thread())
+        settle(path)
+
+    monkeypatch.setattr(file_module, "_settle", settled)
+    kept = keeper(path)
+    file = kept._file
+    file.save([Saved(f"key{n}", bytes(1 << 20)) for n in range(5)], [], NOON)
+    assert file.unsettled > 5 << 20
+    assert path.stat().st_size < 1 << 20
+    asyncio.run(kept.look())
+    assert threads != [threading.main_thread()] * len(threads)
+    assert path.stat().st_size > 5 << 20
+    file.save([Saved("another", b"")], [], NOON)
+    assert file.unsettled < 1 << 20
+    asyncio.run(kept.look())
+    assert len(threads) == 1
 
 
 def test_the_file_is_its_owners(path):
