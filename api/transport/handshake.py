@@ -7,9 +7,11 @@ for a minute.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from zhenxian.api.transport.connections import Connections
@@ -89,6 +91,7 @@ class Handshake(asyncio.Protocol):
             else:
                 own.setblocking(False)
                 self._task = asyncio.get_running_loop().create_task(self._shake(own))
+                self._task.add_done_callback(partial(self._ended, own))
         transport.abort()
 
     def look(self, now: float) -> None:
@@ -102,18 +105,20 @@ class Handshake(asyncio.Protocol):
         return True
 
     async def _shake(self, own: socket.socket) -> None:
-        try:
+        # What TLS refuses, and what takes too long, is an OSError.
+        with contextlib.suppress(OSError):
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._following,
                 own,
                 ssl=self._every.context,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS,
             )
-        except OSError:  # also what TLS refuses, and what takes too long
+            return
+        own.close()
+
+    def _ended(self, own: socket.socket, task: asyncio.Task[None]) -> None:
+        """Also of one that gave way before it began: no line of the task has run then."""
+        if task.cancelled() or task.exception() is not None:
             own.close()
-        except asyncio.CancelledError:
-            own.close()
-            raise
-        finally:
-            self._task = None
-            self._every.leave(self)
+        self._task = None
+        self._every.leave(self)

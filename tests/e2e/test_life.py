@@ -179,7 +179,7 @@ def test_each_worker_listens_by_itself_and_the_supervisor_is_small(serve):
 
     until(lambda: all(own()), START_SECONDS)
     listening = own()
-    assert [len(each) for each in listening] == [1, 1, 1]
+    assert [len(set(each)) for each in listening] == [1, 1, 1]  # by several descriptors
     assert len({inode for each in listening for inode in each}) == 3
     assert _sockets(service.pid, service.port, "0A") == []
     status = Path(f"/proc/{service.pid}/status").read_text()

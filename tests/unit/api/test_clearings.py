@@ -62,9 +62,9 @@ def test_who_calls_behind_a_privacy_number_is_not_named_in_the_log(desk, caplog)
     """Numbers stand there as in every line of it."""
     behind = number("28", 1)
     random = Random(3)
-    strangers = ((behind, number("10", 1), somebody(random)) for _ in range(150))
+    strangers = ((behind, number("10", 1), somebody(random)) for _ in range(400))
     now = int(time.time())
-    fed(desk.service.keeper.conduct, lent((), strangers, start=now - 150, every=1))
+    fed(desk.service.keeper.conduct, lent((), strangers, start=now - 400, every=1))
     assert clear(desk, f"/v1/displays/agent:p/{behind}").status_code == 204
     assert recorded(desk)[0]["key"] == f"agent:p/{behind}"
     (line,) = [one for one in caplog.messages if "cleared by" in one]

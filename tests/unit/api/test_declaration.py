@@ -62,7 +62,8 @@ FULL = {
     ],
     Kind.CUSTOMER: [
         {"id": "t-17", "access": "trunk", "names": ["t17", "t18"],
-         "numbers": ["8675599990000-8675599990009", "8675599990020"], "reference": "4"},
+         "numbers": ["8675599990000-8675599990009", "8675599990020"], "reference": "4",
+         "origid": "9c000000-0000-4000-8000-000000000017"},
     ],
     Kind.DECLARATION: [
         {"id": "shops", "subject": "bakery", "numbers": ["8675599990000-8675599990099"],

@@ -359,7 +359,8 @@ def test_a_list_that_was_read_is_not_read_again(monkeypatch):
     first, _ = build_view([HeldList(listed, OTHER, True)], policy=RevocationPolicy.REQUIRE, **more)
     read = []
     monkeypatch.setattr(
-        "zhenxian.certs.revocation.parse_crl", lambda data: read.append(data) or parse_crl(data)
+        "zhenxian.certs.revocation.parse_crl",
+        lambda data, pace: read.append(data) or parse_crl(data, pace),
     )
     fresh = A.crl(point=URL)
     view, _ = build_view(
