@@ -41,7 +41,7 @@ from zhenxian.service.watch import Watcher
 from zhenxian.telemetry.logs import configure_logging
 
 _ORPHAN_GRACE: Final = 3.0  # seconds for a worker without supervisor: the next waits for its lock
-_ACCEPTED: Final = 1  # connections that are taken in one turn of the event loop
+_ACCEPTED: Final = 32  # connections that are taken in one turn of the event loop
 _SWITCH: Final = 0.0001  # seconds that a thread may keep the interpreter from the event loop
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 
