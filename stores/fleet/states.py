@@ -145,7 +145,7 @@ STATES: Final[dict[NodeState, Manner]] = {
         signing=_B_AT_MOST,
         verifying=_AS_IT_WAS,
         remedy="Restore Redis from its own backup; or install the release that wrote the"
-        " checkpoint.",
+        " checkpoint. The node tries again by itself.",
         halted=True,
     ),
 }
@@ -162,11 +162,14 @@ class Transition(Struct, frozen=True):
 _ANY: Final = frozenset(NodeState)
 _COMPLETE: Final = frozenset(state for state in NodeState if STATES[state].complete)
 _HALTED: Final = frozenset(state for state in NodeState if STATES[state].halted)
+_VAIN: Final = frozenset({NodeState.STALLED, NodeState.UNREADABLE})  # a retry is no news there
 
 TRANSITIONS: Final = (
     Transition(Event.CAUGHT_UP, _ANY, NodeState.CURRENT),
-    Transition(Event.LACKING, _ANY, NodeState.BEHIND),
-    Transition(Event.NOT_FOLLOWING, _ANY, NodeState.REBUILDING),
+    Transition(Event.LACKING, _ANY - _VAIN, NodeState.BEHIND),
+    Transition(Event.LACKING, _VAIN, None),
+    Transition(Event.NOT_FOLLOWING, _ANY - _VAIN, NodeState.REBUILDING),
+    Transition(Event.NOT_FOLLOWING, _VAIN, None),
     Transition(Event.REBUILT, _ANY, NodeState.BEHIND),
     Transition(Event.NO_ANSWER, _COMPLETE, NodeState.UNREACHABLE),
     Transition(Event.NO_ANSWER, _ANY - _COMPLETE, NodeState.STRANDED),
@@ -176,9 +179,7 @@ TRANSITIONS: Final = (
     Transition(Event.NOT_SAFE, _ANY, NodeState.UNSAFE),
     Transition(Event.NOT_READABLE, _ANY, NodeState.UNREADABLE),
 )
-_NEXT: Final = {
-    (source, step.event): step.to or source for step in TRANSITIONS for source in step.sources
-}
+_NEXT: Final = {(source, step.event): step.to for step in TRANSITIONS for source in step.sources}
 
 
 class Condition:
@@ -214,8 +215,8 @@ class Condition:
         Args:
             why: the event in one sentence, where an operator should know of it.
         """
-        before, after = self._state, _NEXT[self._state, event]
-        if after is before and STATES[before].halted and event is Event.NOT_TAKEN:
+        after = _NEXT[self._state, event]
+        if after is None:
             return  # what halted the node is what is to be told
         self._state, told = after, self._why
         self.complete = STATES[after].complete

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 
 import pytest
 from fleet_nodes import Node, options, subject, until, write
@@ -70,8 +69,9 @@ async def the_checkpoint_is_damaged(server, folder):
     server.ask("SET", f"{{zx}}:checkpoint:{name}:0", "damaged")
     async with Node(folder, "b", opts) as b:
         await until(lambda: b.state is UNREADABLE)
-        stays = time.monotonic() + 1
-        await until(lambda: time.monotonic() > stays or b.state is not UNREADABLE)
+        tried = len(trail := b.node.condition.trail)
+        await until(lambda: len(trail) > tried + 4)  # two more times, at least
+        assert {state for _, _, state in trail[tried:]} == {UNREADABLE}
         assert any("checkpoint is damaged" in problem for problem in b.problems())
         assert not b.current
         server.kill()
@@ -108,17 +108,25 @@ async def redis_keeps_nothing_any_more(server, folder):
 
 
 async def the_disk_takes_nothing(server, folder):
+    """What is tried again meanwhile is no news, however many commits are missing."""
     opts = options(server.url)
-    node = Node(folder, "b", opts)
-    async with Node(folder, "a", opts) as a, node as b:
-        replica = node.registry.node._replica._file.connection
-        await b.with_writer(lambda _: replica.run("PRAGMA query_only = 1"))
+    async with Node(folder, "a", opts) as a:
         await write(a, subject("bank"))
-        await until(lambda: b.state is STALLED)
-        assert not b.current
-        await b.with_writer(lambda _: replica.run("PRAGMA query_only = 0"))
-        await until(lambda: b.current)
-        assert b.seq == 1
+        async with Node(folder, "b", opts) as b:
+            replica = b.node._replica._file.connection
+            await b.with_writer(lambda _: replica.run("PRAGMA query_only = 1"))
+            await write(a, subject("s0"))
+            await until(lambda: b.state is STALLED)
+            assert not b.current
+            for number in range(1, 4):
+                await write(a, subject(f"s{number}"))
+            tried = (STALLED, Event.LACKING, STALLED)
+            await until(lambda: b.node.condition.trail.count(tried) > 1)
+            assert b.state is STALLED
+            assert any("cannot be followed" in problem for problem in b.problems())
+            await b.with_writer(lambda _: replica.run("PRAGMA query_only = 0"))
+            await until(lambda: b.current)
+            assert b.seq == 5
 
 
 # What happens, and the transitions that node b must make by it, among others.
@@ -156,6 +164,7 @@ CASES = [
             (STARTING, Event.NOT_FOLLOWING, REBUILDING),
             (REBUILDING, Event.NOT_READABLE, UNREADABLE),
             (UNREADABLE, Event.NOT_TAKEN, UNREADABLE),
+            (UNREADABLE, Event.NOT_FOLLOWING, UNREADABLE),
         ],
     ),
     (
@@ -171,21 +180,26 @@ CASES = [
     ),
     (
         the_disk_takes_nothing,
-        [(CURRENT, Event.NOT_TAKEN, STALLED), (STALLED, Event.CAUGHT_UP, CURRENT)],
+        [
+            (CURRENT, Event.NOT_TAKEN, STALLED),
+            (STALLED, Event.LACKING, STALLED),
+            (STALLED, Event.CAUGHT_UP, CURRENT),
+        ],
     ),
 ]
 
 
 @pytest.fixture
 def moves(monkeypatch):
-    """The transitions of all conditions, each under its condition."""
+    """The transitions of all conditions, each under its condition, which has them as `trail`."""
     made: dict[int, list] = {}
     learn = Condition.learn
 
     def learnt(self, event, why=""):
         before = self.state
         learn(self, event, why)
-        made.setdefault(id(self), []).append((before, event, self.state))
+        made[id(self)] = vars(self).setdefault("trail", [])
+        made[id(self)].append((before, event, self.state))
 
     monkeypatch.setattr(Condition, "learn", learnt)
     return made
