@@ -28,26 +28,42 @@ def _anywhere(view: View, found: Conditions) -> None:
     found.most("matching", view.matching, policy.matching)
     found.least("areas of callees", view.reach, policy.reach)
     if found.strength > view.enough:
-        recurring = max(policy.recurring, 1 / (view.calls + 1))
-        found.most("recurring", view.recurring, recurring)
+        _seldom(view, found)
 
 
-def _in_turn(view: View) -> Assessment:
-    """A box of SIM cards: a few displays, each for some calls, then the next, and round again."""
+def _seldom(view: View, found: Conditions) -> None:
+    recurring = max(view.policy.rotation.recurring, 1 / (view.calls + 1))
+    found.most("recurring", view.recurring, recurring)
+
+
+def _rounds(view: View, least: float) -> Conditions:
+    """A few displays, gone through so many times."""
     policy = view.policy.rotation
     found = Conditions()
     found.needs("calls", view.calls, policy.least_calls)
     displays = view.displays.distinct
     found.needs("displays", displays, policy.displays)
     found.limit("displays", displays, policy.most_displays)
-    found.needs("rounds", view.display_changes / max(displays, 1.0), policy.rounds)
+    found.needs("rounds", view.display_changes / max(displays, 1.0), least)
+    return found
+
+
+def _kept(view: View, found: Conditions, least: float) -> None:
+    """Each display is kept for some calls, and all are used alike."""
+    # Chance: that two calls show the same display if each picks anew.
+    same = _same_display(view.counts)
+    kept = 1 - view.display_changes / max(view.calls - 1, 1)
+    persistence = (kept - same) / (1 - same) if same < 1 else 0.0
+    found.least("persistence", max(persistence, 0.0), least)
+    found.least("evenness", 1 / (same * view.displays.distinct) if same else 0.0, 0.5)
+
+
+def _in_turn(view: View) -> Assessment:
+    """A box of SIM cards: a few displays, each for some calls, then the next, and round again."""
+    policy = view.policy.rotation
+    found = _rounds(view, policy.rounds)
     if found.strength > view.enough:
-        # Chance: that two calls show the same display if each picks anew.
-        same = _same_display(view.counts)
-        kept = 1 - view.display_changes / max(view.calls - 1, 1)
-        persistence = (kept - same) / (1 - same) if same < 1 else 0.0
-        found.least("persistence", max(persistence, 0.0), policy.persistence)
-        found.least("evenness", 1 / (same * displays) if same else 0.0, 0.5)
+        _kept(view, found, policy.persistence)
         _anywhere(view, found)
     return found.assessment(Measure.ROTATION)
 
@@ -55,20 +71,10 @@ def _in_turn(view: View) -> Assessment:
 def _in_turn_anywhere(view: View) -> Assessment:
     """The same wherever the callees live: persistence alone separates, and only lowers."""
     policy = view.policy.rotation
-    found = Conditions()
-    found.needs("calls", view.calls, policy.least_calls)
-    displays = view.displays.distinct
-    found.needs("displays", displays, policy.displays)
-    found.limit("displays", displays, policy.most_displays)
-    found.needs("rounds", view.display_changes / max(displays, 1.0), policy.rounds_anywhere)
+    found = _rounds(view, policy.rounds_anywhere)
     if found.strength > 0:
-        same = _same_display(view.counts)
-        kept = 1 - view.display_changes / max(view.calls - 1, 1)
-        persistence = (kept - same) / (1 - same) if same < 1 else 0.0
-        found.least("persistence", max(persistence, 0.0), policy.persistence_anywhere)
-        found.least("evenness", 1 / (same * displays) if same else 0.0, 0.5)
-        recurring = max(policy.recurring, 1 / (view.calls + 1))
-        found.most("recurring", view.recurring, recurring)
+        _kept(view, found, policy.persistence_anywhere)
+        _seldom(view, found)
     assessment = found.assessment(Measure.ROTATION)
     assessment = replace(assessment, suspicion=assessment.strength)
     return weighed(assessment, view.counts, view.policy, refuses=None)
