@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -25,7 +26,8 @@ class _PlainRequest(Request):
         body = await self.body()
         try:
             if len(body) > _MUCH:
-                return await asyncio.to_thread(loads_plain, body, Pace())
+                pace = Pace(time.perf_counter, time.sleep)
+                return await asyncio.to_thread(loads_plain, body, pace)
             return loads_plain(body)
         except ParseError as error:
             if error.reason is Reason.JSON_DUPLICATE_KEY:

@@ -16,7 +16,8 @@ from zhenxian.certs.reading import UNREADABLE
 from zhenxian.core.errors import ParseError
 from zhenxian.core.reasons import Reason
 
-Pace: TypeAlias = Callable[[Iterable[x509.RevokedCertificate]], Iterable[x509.RevokedCertificate]]
+_Entries: TypeAlias = Iterable[x509.RevokedCertificate]
+Through: TypeAlias = Callable[[_Entries], _Entries]
 
 MAX_LENGTH: Final = 8 * 1024 * 1024  # octets of one list
 _KNOWN_CRITICAL: Final = {x509.IssuingDistributionPoint.oid, x509.DeltaCRLIndicator.oid}
@@ -126,7 +127,7 @@ def _malformed(why: str) -> ParseError:
     return ParseError(Reason.CRL_UNAVAILABLE, "CRL", why)
 
 
-def parse_crl(data: bytes, pace: Pace = iter) -> RevocationList:
+def parse_crl(data: bytes, pace: Through = iter) -> RevocationList:
     """Read a list, PEM or DER. The signature is not looked at.
 
     Args:
@@ -152,7 +153,7 @@ def parse_crl(data: bytes, pace: Pace = iter) -> RevocationList:
         raise _malformed("not a revocation list in DER or PEM, or one that is damaged") from None
 
 
-def _read(crl: x509.CertificateRevocationList, der: bytes, pace: Pace) -> RevocationList:
+def _read(crl: x509.CertificateRevocationList, der: bytes, pace: Through) -> RevocationList:
     indirect = only_users = only_authorities = delta = False
     reasons = None
     points: frozenset[str] = frozenset()

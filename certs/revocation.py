@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from msgspec import Struct, structs
 
 from zhenxian.certs import tnauthlist
-from zhenxian.certs.crl import HeldList, Pace, RevocationList, parse_crl
+from zhenxian.certs.crl import HeldList, RevocationList, Through, parse_crl
 from zhenxian.certs.enforced import BY_REFERENCE
 from zhenxian.certs.names import general_key, name_key, uri_key
 from zhenxian.certs.reading import UNREADABLE
@@ -523,7 +523,7 @@ def build_view(
     policy: RevocationPolicy,
     assigned: Sequence[Assignment] = (),
     before: RevocationView | None = None,
-    pace: Pace = iter,
+    pace: Through = iter,
 ) -> tuple[RevocationView, tuple[str, ...]]:
     """Read the lists and put them in force.
 

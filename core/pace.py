@@ -6,7 +6,6 @@ call does often. A call that meets a slice waits for its end at most.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeAlias, TypeVar
 
@@ -21,19 +20,19 @@ _Item = TypeVar("_Item")
 class Pace:
     """A Pause of one thread's work."""
 
-    def __init__(self) -> None:
-        self._until = time.perf_counter() + SLICE
+    def __init__(self, clock: Callable[[], float], sleep: Callable[[float], object]) -> None:
+        """Args: clock: seconds, as time.perf_counter. sleep: as time.sleep."""
+        self._clock, self._sleep = clock, sleep
+        self._until = clock() + SLICE
 
     def __call__(self) -> None:
         """Rest, when the slice is over."""
-        if time.perf_counter() > self._until:
-            time.sleep(REST)
-            self._until = time.perf_counter() + SLICE
+        if self._clock() > self._until:
+            self._sleep(REST)
+            self._until = self._clock() + SLICE
 
-
-def paced(items: Iterable[_Item]) -> Iterator[_Item]:
-    """The items; with rests, while whoever takes them works."""
-    pause = Pace()
-    for item in items:
-        yield item
-        pause()
+    def through(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """The items; with rests, while whoever takes them works."""
+        for item in items:
+            yield item
+            self()

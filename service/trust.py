@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from zhenxian.certs.profile import ProfilePolicy
 from zhenxian.certs.revocation import Assignment, RevocationPolicy, RevocationView, build_view
 from zhenxian.certs.trustlist import TrustList, load_roots, load_trust_list
 from zhenxian.core.errors import ConfigError
-from zhenxian.core.pace import paced
+from zhenxian.core.pace import Pace
 from zhenxian.service.reported import Problems
 from zhenxian.service.settings import Settings
 from zhenxian.verifier.trust import Trust
@@ -116,7 +117,7 @@ class TrustKeeper:
             trust=roots,
             policy=RevocationPolicy(trust.revocation),
             before=self._view,
-            pace=paced if self._view is not None else iter,
+            pace=Pace(time.perf_counter, time.sleep).through if self._view is not None else iter,
         )
         self._view = view
         self.unreadable = [text for text in problems if text.lower().startswith(FETCHED)]

@@ -3,6 +3,7 @@
 # Annotations name variables of the functions around them: they are not postponed here.
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final
 
@@ -22,7 +23,7 @@ from zhenxian.api.management.parameters import ModeOf, Reason, TakeOut
 from zhenxian.api.permissions import RECORDS, Action
 from zhenxian.api.schema import answered
 from zhenxian.core.errors import ConfigError
-from zhenxian.core.pace import paced
+from zhenxian.core.pace import Pace
 from zhenxian.core.reading import Reading
 from zhenxian.registry.forms import record_of
 from zhenxian.registry.imports import MAX_BATCH, Mode
@@ -189,11 +190,12 @@ def _read(
     Raises:
         RequestValidationError: there are too few or too many, or one is none by its form.
     """
-    rows = _checked(kind, given)
-    fingerprint = once.fingerprint(principal, rows, paced) if once is not None else b""
+    pace = Pace(time.perf_counter, time.sleep)
+    rows = _checked(kind, given, pace)
+    fingerprint = once.fingerprint(principal, rows, pace.through) if once is not None else b""
     found = _Read([], [], [], fingerprint)
     seen: dict[str, Change] = {}
-    for index, row in enumerate(paced(rows)):
+    for index, row in enumerate(pace.through(rows)):
         try:
             record = record_of(kind, row, reading)
             check_own(principal, record)
@@ -208,7 +210,7 @@ def _read(
         except (ConfigError, HTTPException) as error:
             detail = error.detail if isinstance(error, HTTPException) else str(error)
             found.rejected.append({"row": index, "detail": detail})
-    for _ in paced(range(0, len(rows), AT_ONCE)):  # freed at once they would hold up calls
+    for _ in pace.through(range(0, len(rows), AT_ONCE)):  # freed at once they would hold up calls
         del rows[-AT_ONCE:], given[-AT_ONCE:]
     return found
 
@@ -217,13 +219,13 @@ _ADAPTERS: Final = {kind: TypeAdapter(list[row]) for kind, row in ROWS.items()} 
 _LENGTH: Final = TypeAdapter(Annotated[list[Any], Field(min_length=1, max_length=MAX_BATCH)])
 
 
-def _checked(kind: Kind, given: Any) -> list[dict[str, Any]]:
+def _checked(kind: Kind, given: Any, pace: Pace) -> list[dict[str, Any]]:
     """The rows with the members that they leave out; as the framework would read them at once."""
     rows: list[dict[str, Any]] = []
     faults: list[Any] = []
     try:
         _LENGTH.validate_python(given)
-        for start in paced(range(0, len(given), _CHECKED)):
+        for start in pace.through(range(0, len(given), _CHECKED)):
             try:
                 part = _ADAPTERS[kind].validate_python(given[start : start + _CHECKED])
                 rows += [row.model_dump() for row in part]  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from zhenxian.api.management.answers import HealthAnswer, Problem, ReadinessAnsw
 from zhenxian.api.permissions import Action, Thing, needs, roles_of
 from zhenxian.api.schema import answered, content
 from zhenxian.core.errors import ConfigError, ParseError, StoreUnavailableError, ZhenxianError
-from zhenxian.core.pace import paced
+from zhenxian.core.pace import Pace
 from zhenxian.registry.journal import RegistryConflictError, VersionConflictError
 from zhenxian.registry.orders import OrderFault, OrderRefusedError
 from zhenxian.telemetry.metrics import Metrics
@@ -177,7 +178,7 @@ class _Paced(CollectorRegistry):
         self._told = told
 
     def collect(self) -> Iterator[Metric]:
-        return paced(self._told.collect())
+        return Pace(time.perf_counter, time.sleep).through(self._told.collect())
 
 
 def error_response(error: ZhenxianError) -> JSONResponse:

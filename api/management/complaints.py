@@ -56,7 +56,7 @@ class Complained(BaseModel):
     )
 
 
-class _Pace:
+class _Allowance:
     """How many complaints each source passed on within the hour. Bounded: sources have keys."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ def complaints_router(
     )
     report = requires(authenticator, Thing.COMPLAINTS, Action.REPORT)
     read = requires(authenticator, Thing.COMPLAINTS, Action.READ)
-    pace = _Pace()
+    allowance = _Allowance()
 
     @routes.post(
         "",
@@ -127,7 +127,7 @@ def complaints_router(
         now = int(clock())
         given = complaints if isinstance(complaints, list) else [complaints]
         records = {one.id: one for one in (_record(each, principal.id, now) for each in given)}
-        if not pace.take(principal.id, len(given), now):
+        if not allowance.take(principal.id, len(given), now):
             wait = {"retry-after": str(_HOUR - now % _HOUR)}
             raise HTTPException(429, f"at most {MOST_AN_HOUR:,} complaints an hour", wait)
         author = f"{principal.name} ({principal.id})"

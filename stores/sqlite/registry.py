@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from zhenxian.core.pace import paced
+from zhenxian.core.pace import Pace
 from zhenxian.registry.journal import Change, Commit, Nested
 from zhenxian.registry.model import Order
 from zhenxian.registry.node_key import NodeKey
@@ -81,7 +81,7 @@ class EmbeddedRegistry(RegistryView):
                 fingerprint=fingerprint,
                 nested=nested,
                 dry_run=dry_run,
-                pace=paced,
+                pace=Pace(time.perf_counter, time.sleep).through,
             )
 
         commit = await self.with_writer(work)
