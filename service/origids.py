@@ -11,6 +11,7 @@ from typing import Final
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.service.role_settings import Signer
 from zhenxian.signer.origids import Given, Origids
+from zhenxian.stores.ending import FAREWELL, within
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.stores.origids.file import OrigidFile
 from zhenxian.stores.origids.fleet import FleetOrigids
@@ -73,7 +74,7 @@ class OrigidKeeper:
     async def close(self) -> None:
         """Send the last ones, if Redis takes them, and close the file."""
         if self._shared is not None:
-            await self._shared.send(int(self._clock()))
+            await within(FAREWELL, self._shared.send(int(self._clock())))
             await self._shared.close()
         if self._file is not None:
             self._file.close()

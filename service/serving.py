@@ -157,9 +157,7 @@ async def serve(
     finally:
         if sip is not None:
             await sip.close()
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
+        await watcher.end(watching)
         await service.close()
 
 

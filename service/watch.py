@@ -15,6 +15,7 @@ from zhenxian.service.service import Service
 from zhenxian.service.sorted import SortedKeeper
 from zhenxian.service.tls import ListenerCertificate
 from zhenxian.stores.clock import LateClock, since_boot
+from zhenxian.stores.ending import ended
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.replay.file import SqliteReplayStore
 
@@ -33,6 +34,7 @@ class Watcher:
         self._service = service
         self._tls = tls
         self._looks = Looks()
+        self._tasks: list[asyncio.Task[None]] = []
         self._now = asyncio.Event()
         self._used_at = 0.0
         wall = service.clock
@@ -42,16 +44,14 @@ class Watcher:
     async def run(self) -> None:
         """Take over what changes on disk, fetch what is due, and write the log, until cancelled."""
         service = self._service
+        works = [self._write_log(), self._fetch_lists(), service.origids.run()]
+        works += [service.chains.run(), SortedKeeper(service.registry).run()]
+        if isinstance(service.registry, FleetRegistry):
+            works.append(service.registry.follow())
+        if service.keeper is not None:
+            works.append(service.keeper.run())
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._write_log())
-            tasks.create_task(self._fetch_lists())
-            if isinstance(service.registry, FleetRegistry):
-                tasks.create_task(service.registry.follow())
-            if service.keeper is not None:
-                tasks.create_task(service.keeper.run())
-            tasks.create_task(service.origids.run())
-            tasks.create_task(service.chains.run())
-            tasks.create_task(SortedKeeper(service.registry).run())
+            self._tasks = [tasks.create_task(work) for work in works]
             while True:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._now.wait(), WATCH_EVERY)
@@ -60,6 +60,12 @@ class Watcher:
                 await self.refresh(at_once=told)
                 if told:
                     _logger.info("looked at all files anew; settings are read at the start only")
+
+    async def end(self, running: asyncio.Task[None]) -> None:
+        """Cancel `run`, and whatever it started. Raises what it failed with."""
+        await ended([running, *self._tasks])
+        if not running.cancelled():
+            running.result()
 
     def look_at_once(self) -> None:
         """Take over all files as they are now, without a second look."""

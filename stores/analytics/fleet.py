@@ -9,6 +9,7 @@ for any of it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Sequence
@@ -253,16 +254,20 @@ class FleetExchange:
         return StoreUnavailableError(f"Redis cannot be asked ({reason_text(error)})")
 
     async def close(self) -> None:
-        """Leave the fleet, and close the connections."""
+        """Leave the fleet, if Redis answers, and close the connections."""
         try:
-            client: Any = await self._link.client()
-            pipe = client.pipeline(transaction=False)
-            pipe.hdel(self._nodes, self._me.name)
-            pipe.delete(self._to + self._me.name)
-            await pipe.execute()
-        except UNREACHABLE:
-            pass  # the others find out
-        await self._link.close()
+            if not self._gap:
+                with contextlib.suppress(*UNREACHABLE):  # the others find out
+                    await self._leave()
+        finally:
+            await self._link.close()
+
+    async def _leave(self) -> None:
+        client: Any = await self._link.client()
+        pipe = client.pipeline(transaction=False)
+        pipe.hdel(self._nodes, self._me.name)
+        pipe.delete(self._to + self._me.name)
+        await pipe.execute()
 
 
 async def _read(client: Any, stream: str, after: bytes) -> tuple[list[dict[bytes, bytes]], bytes]:

@@ -32,6 +32,7 @@ from zhenxian.registry.model import MOST_AHEAD, Clearing, clearing_id
 from zhenxian.stores.analytics.complaints import HeardComplaints
 from zhenxian.stores.analytics.file import ConductFile, Exchange, PartedExchange
 from zhenxian.stores.analytics.holders import HeldNumbers
+from zhenxian.stores.ending import FAREWELL, within
 from zhenxian.stores.sqlite.view import RegistryView
 
 EVERY: Final = 0.5  # seconds between two looks: what one node saw, the others count a second later
@@ -440,17 +441,22 @@ class AnalyticsSync:
             await asyncio.sleep(0)  # calls go first
 
     async def close(self) -> None:
-        """Save everything and let go."""
+        """Tell the others what there is time for, save everything, and let go."""
         self.calls.count()
         if self._exchange is not None:
-            await self.look()
-            await self._exchange.close()
+            await within(FAREWELL, self._leave(self._exchange))
         self._take_findings()
         self._take(self.conduct.take_marks())
         counts = self.conduct.take_touched(1 << 62) if self._saves() else []
         self._save(counts)
         self._trim()
         self._file.close()
+
+    async def _leave(self, exchange: Exchange) -> None:
+        try:
+            await self.look()
+        finally:
+            await exchange.close()
 
 
 def _whose(clearing: Clearing) -> Key:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from zhenxian.core.errors import ZhenxianError
 from zhenxian.stores.clock import LATE
+from zhenxian.stores.ending import ended
 from zhenxian.stores.fleet.image import make_image
 from zhenxian.stores.fleet.link import UNREACHABLE, reason_text
 from zhenxian.stores.fleet.node import FleetNode, Remark
@@ -33,8 +34,7 @@ class Checkpoints:
     async def close(self) -> None:
         """End the one under way."""
         if self._considering is not None:
-            self._considering.cancel()
-            await asyncio.gather(self._considering, return_exceptions=True)
+            await ended([self._considering])
 
     async def _consider(self) -> None:
         node, options = self._node, self._node.options

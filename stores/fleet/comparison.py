@@ -14,6 +14,7 @@ from threading import Event
 from typing import Final
 
 from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.stores.ending import ended
 from zhenxian.stores.fleet.digest import digest_of
 from zhenxian.stores.fleet.link import UNREACHABLE, reason_text
 from zhenxian.stores.fleet.node import FleetNode, Remark
@@ -49,7 +50,7 @@ class Comparison:
         """End what is under way."""
         self._stop.set()
         if self._task is not None:
-            await asyncio.gather(self._task, return_exceptions=True)
+            await ended([self._task])
 
     async def _take_part(self, moment: float, seq: int) -> None:
         node, every = self._node, self._node.options.compare_every

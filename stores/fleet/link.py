@@ -37,6 +37,7 @@ from redis.exceptions import (
 
 from zhenxian.certs.files import read_file
 from zhenxian.core.errors import ConfigError
+from zhenxian.stores.ending import within
 
 # Everything by which the client says that Redis did not answer, or not as asked.
 UNREACHABLE: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
@@ -189,9 +190,9 @@ class Link:
             await _close(self._cluster)  # it learns the topology again by itself
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self.lost()
-        await self.lost()
+        """Close all connections; those that do not let themselves be closed are left."""
+        for _ in range(2):
+            await within(_LETTING_GO, self.lost())
         self._cluster = None
 
     async def _topology(self) -> RedisCluster:
@@ -204,6 +205,7 @@ class Link:
         return self._cluster
 
 
+_LETTING_GO: Final = 0.5  # seconds for the other end to say that it is closed
 _LEFT: Final = 4  # clients that are no longer asked and may have connections
 _HERE: Final = ("localhost", "127.0.0.1", "::1")
 _OWN: Final = ("db", "username", "password")

@@ -163,6 +163,20 @@ def test_a_node_that_is_cut_off_signs_no_a_and_recovers_by_itself(nodes, redis):
         until(lambda: client.get("/v1/subjects/y").status_code == 200, 3)
 
 
+def test_a_redis_that_is_silent_is_not_waited_for_at_the_end(tmp_path, redis):
+    service = Service(
+        tmp_path / "one", fleet__url=redis.url, fleet__timeout=30, signer__origid="call"
+    )
+    assert zhenxian(service, "fleet", "seed").returncode == 0
+    service.start()
+    with service.client() as client:
+        until(lambda: _explained(client)["attest"] == "A")
+        redis.pause()
+        assert signed(client, BANK)["attest"] == "A"  # its origid is still to be sent
+    assert service.stop() == 0
+    assert "Traceback" not in service.logged()
+
+
 def test_an_import_into_a_running_fleet(nodes, tmp_path):
     a, b = nodes
     file = tmp_path / "numbers.csv"
