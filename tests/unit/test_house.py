@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import grimp
+import hypothesis
 import pytest
 
 import zhenxian
@@ -73,6 +74,12 @@ def test_each_exception_is_of_a_file():
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_of_the_product_is_longer_than_can_be_read_at_once(name):
     assert len(FILES[name].read_text().splitlines()) <= LONGEST
+
+
+def test_no_example_fails_because_the_machine_is_busy():
+    used = hypothesis.settings()
+    assert used.deadline is None
+    assert hypothesis.HealthCheck.too_slow in used.suppress_health_check
 
 
 def test_imports_run_in_no_circle():
