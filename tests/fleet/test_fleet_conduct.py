@@ -40,7 +40,11 @@ class Together:
         name = name or f"n{number}"
         shared = self.way == "file"
         file = ConductFile(self.folder / ("conduct.db" if shared else f"{name}.db"))
-        exchange = WorkerExchange(file, name) if shared else FleetExchange(options(self.url), name)
+        exchange = (
+            WorkerExchange(file, name)
+            if shared
+            else FleetExchange(options(self.url, timeout=1.0), name)
+        )
         conduct = Detector(policy or ALONE, fleet=True, boot=number)
         return AnalyticsSync(conduct, file, exchange, self.clock)
 

@@ -159,9 +159,9 @@ def test_what_lost_commits_took_away_stays_away(case, serve, tmp_path):
             assert {name for name, stays in stands(a).items() if not stays} == left
             await a.acknowledge_losses()
             assert stands(a) == everything
-            assert a.problems() == []
+            await until(lambda: not a.problems())
         async with Node(tmp_path, "a", opts) as a:
-            assert a.problems() == []
+            await until(lambda: not a.problems())
 
     asyncio.run(run())
 
@@ -178,7 +178,7 @@ def test_what_is_made_again_is_held_no_more_and_told_until_somebody_looks(serve,
             await write(a, suspended)
             await until(lambda: b.seq == 2)
             roll_back(server)
-            await until(lambda: a.current and b.current and a.seq == b.seq == 1, 20)
+            await until(lambda: a.current and b.current and a.seq == b.seq == 1)
             for node in (a, b):
                 assert node.standing("bank").closed_by is not None
             # A change that says nothing of it does not lift it.
@@ -197,7 +197,7 @@ def test_what_is_made_again_is_held_no_more_and_told_until_somebody_looks(serve,
             for node in (a, b):
                 assert node.standing("bank").closed_by is None
                 await node.acknowledge_losses()
-                assert node.problems() == []
+                await until(lambda node=node: not node.problems())
 
     asyncio.run(run())
 

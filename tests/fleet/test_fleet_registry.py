@@ -83,7 +83,7 @@ def test_what_one_node_writes_the_others_answer_by(redis, tmp_path):
             assert (await write(b, holding("300"))).seq == 2
             await until(lambda: a.seq == 2)
             assert state(a) == state(b)
-            assert a.problems() == b.problems() == []
+            await until(lambda: not a.problems() and not b.problems())
             names = [(entry["node"], entry["cursor"]) for entry in await a.nodes()]
             assert [name for name, _ in names] == ["a", "b"]
 
@@ -231,7 +231,7 @@ def test_processes_of_one_machine_share_a_file(redis, tmp_path):
             await until(lambda: first.records.last()[0] == second.records.last()[0] == 41)
             first.refresh(), second.refresh()
             assert first.holding(TN("205")) == second.holding(TN("205")) != None  # noqa: E711
-            assert first.problems() == second.problems() == []
+            await until(lambda: not first.problems() and not second.problems())
 
     asyncio.run(run())
 
@@ -257,7 +257,7 @@ def test_orders_are_in_force_and_acknowledged_everywhere(redis, tmp_path):
                 word = read_acknowledgement(token, given, public_key(jwk))
                 assert word.node == node
                 assert word.cursor == 2
-                assert begun <= word.since <= begun + 2_000
+                assert begun <= word.since <= time.time_ns() // 1_000_000
             assert await a.acknowledgements("none") == []
         # A node that comes later obeys, and says so.
         async with Node(tmp_path, "d", opts) as d:
@@ -356,7 +356,7 @@ def test_a_checkpoint_and_the_tail_make_a_new_node(redis, tmp_path, monkeypatch)
                 assert state(c) == state(a) | {
                     name: state(c)[name] for name in ("bindings", "ways")
                 }
-                assert c.problems() == []
+                await until(lambda: not c.problems())
 
     asyncio.run(run())
 
@@ -369,7 +369,7 @@ def test_the_stream_stays_bounded_by_itself(redis, tmp_path):
             for number in range(60):
                 await write(a, holding(str(1000 + number)))
             await until(lambda: int(redis.ask("XLEN", "{zx}:journal")) <= 26)
-            assert a.problems() == []
+            await until(lambda: not a.problems())
             pieces = redis.ask("--scan", "--pattern", "{zx}:checkpoint:*").split()
             kept = [piece for piece in pieces if redis.ask("TTL", piece).strip() == "-1"]
             assert len(kept) == 1
@@ -404,7 +404,7 @@ def test_a_gap_is_bridged_by_the_checkpoint_and_history_here_is_kept(redis, tmp_
             async with Node(tmp_path, "b", opts) as b:
                 assert b.seq == 4
                 assert b.current
-                assert b.problems() == []
+                await until(lambda: not b.problems())
                 assert b.binding(TN("51"), TN("300"), TN("60"), "", now) is None
                 first, second = b.records.history(Kind.BINDING, "b1")
                 assert (first.version, first.value) == (2, lent)
@@ -433,7 +433,7 @@ def test_a_gap_without_checkpoint_is_told_and_signing_stops(redis, tmp_path):
                 assert await a.checkpoint()  # mends it: the node recovers by itself
                 await until(lambda: b.current)
                 assert state(a) == state(b)
-                assert b.problems() == []
+                await until(lambda: not b.problems())
 
     asyncio.run(run())
 
@@ -579,7 +579,7 @@ def test_a_refused_order_counts_once_its_issuer_is_configured(redis, tmp_path):
                 assert any("order o: " in text for text in b.problems())
             async with node("b", {"regulator": REGULATOR}) as b:
                 assert b.order(bank, 2**40).id == "o"
-                assert b.problems() == []
+                await until(lambda: not b.problems())
                 assert state(a) == state(b)
                 said = await a.acknowledgements("o")
                 assert [name for name, *_ in said] == ["a", "b", "d"]

@@ -49,7 +49,7 @@ def test_its_nodes_go_on_where_they_were(before):
     async def run():
         async with node(folder, "a", redis.url) as a:
             assert a.state is NodeState.CURRENT
-            assert a.problems() == []
+            await until(lambda: not a.problems())
             assert lacking(FLEET["read"], content(a.records) | {"acknowledged": ["a"]}) == []
             assert [name for name, _, _ in await a.acknowledgements("o-range")] == ["a"]
             again = await write(a, put(Subject(id="bank")), now=NOON, **request(1))

@@ -47,7 +47,8 @@ class Fleet:
     def node(self, name):
         self.boots += 1
         file = ConductFile(self.folder / f"{name}.db")
-        exchange = FleetExchange(options(self.url), f"{name}/{self.boots}", f"{name}#{file.slot()}")
+        node, place = f"{name}/{self.boots}", f"{name}#{file.slot()}"
+        exchange = FleetExchange(options(self.url, timeout=1.0), node, place)
         keeper = AnalyticsSync(
             Detector(ALONE, fleet=True, boot=self.boots), file, exchange, self.clock
         )

@@ -78,7 +78,7 @@ def test_nodes_are_one_registry_over_tls(redis, ours, tmp_path):
             await until(lambda: b.seq == 1)
             assert b.holding(TN("100")).subject == "bank"
             assert state(a) == state(b)
-            assert a.problems() == b.problems() == []
+            await until(lambda: not a.problems() and not b.problems())
             store = FleetReplayStore(opts)
             sighting = Sighting(b"k" * 16, int(time.time()) + 60)
 
@@ -134,7 +134,7 @@ def test_no_tls_is_spoken_to_who_wants_none_and_the_other_way_round(redis, serve
     for number, (url, trusted) in enumerate((mute, deaf)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        asyncio.run(_refused(options(url, tls_ca=trusted), folder))
+        asyncio.run(_refused(options(url, tls_ca=trusted, timeout=1.0), folder))
 
 
 def test_a_ca_that_cannot_be_meant_is_told_at_start(tmp_path):
