@@ -209,8 +209,8 @@ def signed(client: httpx.Client, orig: str, **more: Any) -> dict[str, Any]:
     return answer.json()["signingResponse"]
 
 
-def until(true: Callable[[], Any], seconds: float = 6.0) -> Any:
-    """Wait until something holds; its value."""
+def until(true: Callable[[], Any], seconds: float = 40.0) -> Any:
+    """Wait until something holds; its value. The time is for a machine that others use, too."""
     deadline = time.monotonic() + seconds
     while True:
         value = true()
@@ -226,11 +226,21 @@ def raw(path: str, body: bytes, *fields: str, method: str = "POST", version: str
     return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
 
 
+def taken(port: int) -> bool:
+    """True when whoever listens on a port has taken all who came, and read all that they sent."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    here = [row for row in rows if row[1].endswith(f":{port:04X}")]
+    there = [row for row in rows if row[2].endswith(f":{port:04X}")]
+    unread = [row[4].partition(":")[2] for row in here]
+    unsent = [row[4].partition(":")[0] for row in there]
+    return not any(int(octets, 16) for octets in unread + unsent)
+
+
 class Wire:
     """One connection, octet by octet."""
 
     def __init__(self, service: Service, port: int | None = None) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port or service.port), 10)
+        self._socket = socket.create_connection(("127.0.0.1", port or service.port), 30)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._rest = b""
 

@@ -14,7 +14,18 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running import Service, Wire, dumps, metric, raw, signing, tls_files, until, verification
+from running import (
+    Service,
+    Wire,
+    dumps,
+    metric,
+    raw,
+    signing,
+    taken,
+    tls_files,
+    until,
+    verification,
+)
 
 from zhenxian.api.auth import Role, add_key
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION
@@ -102,7 +113,7 @@ _POURED = {
     "extension of a chunk": (
         b"PUT /v1/subjects/x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n1;",
         b"e" * 65_536,
-        b"431",
+        b"404 431",  # likewise
     ),
     "after other requests": (
         b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n" * 3 + b"GET /", b"a" * 65_536, b"414"
@@ -133,7 +144,7 @@ def test_what_is_refused_is_told_in_the_words_of_its_route_and_counted(service):
             status, fields, body = wire.answer()
             assert (status, fields["connection"]) == (431, "close")
             assert where in body.decode()
-            assert wire.closed(2)
+            assert wire.closed(4)
     with service.client() as client:
         text = client.get("/metrics").text
     assert metric(text, "zhenxian_request_errors_total", route="http", reason="HEAD_TOO_LARGE") >= 2
@@ -256,7 +267,7 @@ def test_strangers_are_bounded_and_who_has_credentials_is_not(serve, tmp_path, p
             more.append(_refused(service))
             if more[-1] is not None:
                 more[-1].sendall(call[:9])
-                time.sleep(0.05)
+                until(lambda: taken(service.port))
         assert [each is not None for each in more] == [True] * 8 + [False] * 2
         assert known[0].send(call) is None
         assert known[0].answer()[0] == 200
@@ -278,15 +289,15 @@ def test_who_only_holds_connections_keeps_nobody_out(serve, tmp_path):
         wire = stack.enter_context(Wire(service))
         wire.send(call)
         assert wire.answer()[0] == 200
-        assert held[0].closed(2)
+        assert held[0].closed()
         for each in held[1:]:  # a request that is begun is not given up
             each.send(call[:-1])
-        time.sleep(0.2)
+        until(lambda: taken(service.port))
         more = stack.enter_context(Wire(service))
         newest = _refused(service)
         assert newest is not None
         newest.close()
-        assert more.closed(2)
+        assert more.closed()
         for each in held[1:]:
             each.send(call[-1:])
             assert each.answer()[0] == 200
@@ -299,7 +310,7 @@ def test_a_pool_that_connects_ahead_is_served(serve, tmp_path):
     call = raw(SIGNING, body, f"x-api-key: {proxy}", f"content-length: {len(body)}")
     with contextlib.ExitStack() as stack:
         pool = [stack.enter_context(Wire(service)) for _ in range(200)]
-        time.sleep(0.5)
+        time.sleep(0.5)  # so that they are connections without a request for a while
         for wire in pool:
             wire.send(call)
         assert {wire.answer()[0] for wire in pool} == {200}
@@ -347,12 +358,11 @@ def test_slow_senders_are_told_so_and_closed(service):
         for wire in (head, fed):
             assert wire.answer()[0] == 408
             assert wire.closed(4)
-        assert silent.closed(6)
-        assert time.monotonic() - began < 16
-        assert body.readable(15)
+        assert silent.closed(30)
+        assert body.readable(30)
         assert body.answer()[0] == 408
         assert body.closed(4)
-        assert time.monotonic() - began < 26
+        assert time.monotonic() - began < 60
 
 
 def test_an_upload_that_goes_on_is_not_cut_off(service):
@@ -400,7 +410,7 @@ def test_over_tls_the_same_holds(serve, tmp_path):
             connection = stack.enter_context(connect())
             if number < 3:
                 connection.sendall(b"GET /")  # begun, so it does not give way
-                time.sleep(0.1)
+                until(lambda: taken(service.port))
             else:
                 assert connection.recv(4096).startswith(b"HTTP/1.1 503 ")
 
@@ -473,6 +483,7 @@ def keyed(tmp_path_factory):
 def test_running_out_of_descriptors_is_an_answer_and_not_an_end(serve):
     service = serve(descriptors=330)
     connections = [socket.create_connection(("127.0.0.1", service.port), 10) for _ in range(100)]
+    until(lambda: taken(service.port))
     time.sleep(1)
     told = select.select(connections, [], [], 0)[0]
     assert all(each.recv(4096).startswith(b"HTTP/1.1 503 ") for each in told)
@@ -532,7 +543,7 @@ def test_connection_close_is_obeyed_by_calls_that_wait(service, host, path, cach
         status, fields, told = wire.answer()
         assert (status, fields["connection"]) == (200, "close")
         assert b"TN-Validation-Passed" in told
-        assert wire.closed(3)
+        assert wire.closed(4)
 
 
 # One connection and the others -------------------------------------------------------------------

@@ -81,7 +81,7 @@ def test_an_offered_upgrade_with_a_body_that_waits(service):
         assert wire.answer()[0] == 200
         wire.send(raw("/healthz", b"", *H2C, "connection: close", method="GET"))
         assert wire.answer()[1]["connection"] == "close"
-        assert wire.closed(2)
+        assert wire.closed(4)
 
 
 @pytest.mark.parametrize("path", [SIGNING, SIGNING + "?asgi"])

@@ -81,7 +81,7 @@ def test_an_import_that_is_killed_is_resumed(prepared):
     config, path, numbers = prepared
     arguments = ("import", "holdings", str(numbers), "--reason", "test", "--json")
     process = run(config, *arguments)
-    until(lambda: rows_of(path) > 0, 30)
+    until(lambda: rows_of(path) > 0)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     kept = whole(path)
@@ -100,7 +100,7 @@ def test_all_or_nothing_that_is_killed_leaves_nothing(prepared):
     config, path, numbers = prepared
     mode = ("--mode", "all-or-nothing")
     process = run(config, "import", "holdings", str(numbers), "--reason", "test", *mode)
-    until(lambda: position(process.pid, numbers) > numbers.stat().st_size // 2, 30)
+    until(lambda: position(process.pid, numbers) > numbers.stat().st_size // 2)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert whole(path) == 0

@@ -16,6 +16,7 @@ from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.registry.model import Use
 from zhenxian.simulation.demo import BANK, BANK_ORIGID
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
+from zhenxian.verifier.replay import REPEAT_SECONDS
 
 pytestmark = pytest.mark.redis
 LAG = 1
@@ -92,6 +93,18 @@ def ready(client):
     return client.get("/readyz").status_code == 200
 
 
+def _in_time(ask):
+    """The answers, when Redis was as quick as they need it; else those for another token."""
+
+    def asked():
+        began = time.monotonic()
+        answers = ask()
+        quick = time.monotonic() - began < REPEAT_SECONDS
+        return quick and all(each["reason"] != "REPLAY_UNKNOWN" for each in answers) and answers
+
+    return until(asked)
+
+
 def test_two_nodes_are_one_registry(nodes, redis):
     a, b = nodes
     with a.client() as ca, b.client() as cb:
@@ -104,23 +117,32 @@ def test_two_nodes_are_one_registry(nodes, redis):
         subject = ca.get("/v1/subjects/bank").json()
         assert subject["id"] == "bank"
         ca.put("/v1/subjects/bank?reason=test", json={**_body(subject), "state": "suspended"})
-        until(lambda: _explained(cb)["reason"] == "SUBJECT_SUSPENDED", 3)
+        until(lambda: _explained(cb)["reason"] == "SUBJECT_SUSPENDED")
         ca.put("/v1/subjects/bank?reason=test", json={**_body(subject), "state": "active"})
-        until(lambda: _explained(cb)["attest"] == "A", 3)
+        until(lambda: _explained(cb)["attest"] == "A")
 
         # A token that one node has seen does not pass on the other as another call.
-        identity = signed(ca, BANK)["identity"]
-        first = verdict(ca, BANK, identity, time=int(time.time()) - 600)
+        def on_both():
+            identity = signed(ca, BANK)["identity"]
+            first = verdict(ca, BANK, identity, time=int(time.time()) - 600)
+            return first, verdict(cb, BANK, identity)
+
+        first, second = _in_time(on_both)
         assert first["verstat"] == "TN-Validation-Passed"
         assert first["notes"][0].endswith("but iat is fresh")
-        second = verdict(cb, BANK, identity)
         assert second["verstat"] == "TN-Validation-Failed"
 
         # What a client sends again after a time-out is answered by the other as by the first.
-        repeated = verification(BANK, signed(ca, BANK)["identity"])
-        sent = {"x-requestid": "z9hG4bK776asdhds-314159"}
-        first = ca.post(VERIFICATION, json=repeated, headers=sent).json()["verificationResponse"]
-        again = cb.post(VERIFICATION, json=repeated, headers=sent).json()["verificationResponse"]
+        repeated, sent = {}, {"x-requestid": "z9hG4bK776asdhds-314159"}
+
+        def twice():
+            repeated.update(verification(BANK, signed(ca, BANK)["identity"]))
+            return [
+                node.post(VERIFICATION, json=repeated, headers=sent).json()["verificationResponse"]
+                for node in (ca, cb)
+            ]
+
+        first, again = _in_time(twice)
         assert (first["verstat"], first.get("notes")) == ("TN-Validation-Passed", None)
         assert "the answer is that of the first" in again.pop("notes")[0]
         assert again == first
@@ -128,11 +150,11 @@ def test_two_nodes_are_one_registry(nodes, redis):
         body = verification(BANK, signed(cb, BANK)["identity"])
         origid = ca.post(VERIFICATION, json=body).json()["verificationResponse"]["origid"]
         assert origid != BANK_ORIGID
-        until(lambda: ca.get(f"/v1/origids/{origid}").status_code == 200, 3)
+        until(lambda: ca.get(f"/v1/origids/{origid}").status_code == 200)
         told = ca.get(f"/v1/origids/{origid}").json()
         assert (told["id"], told["current"], told["call"]["node"]) == ("bank-trunk", False, "b")
 
-        time.sleep(2.1)
+        time.sleep(REPEAT_SECONDS + 0.1)
         late = cb.post(VERIFICATION, json=repeated, headers=sent).json()["verificationResponse"]
         assert late["reason"] == "REPLAYED"
         assert redis.ask("--scan", "--pattern", "zx:seen:*").strip()
@@ -153,14 +175,14 @@ def test_a_node_that_is_cut_off_signs_no_a_and_recovers_by_itself(nodes, redis):
         refused = client.put("/v1/subjects/x?reason=test", json={"name": "x"})
         assert refused.status_code == 503
         redis.resume()
-        until(lambda: _explained(client)["attest"] == "A", 10)
-        until(lambda: ready(client), 10)
+        until(lambda: _explained(client)["attest"] == "A")
+        until(lambda: ready(client))
         redis.kill()
         until(lambda: _explained(client)["attest"] == "B", LAG + 5)
         redis.start()
-        until(lambda: _explained(client)["attest"] == "A", 10)
+        until(lambda: _explained(client)["attest"] == "A")
         assert other.put("/v1/subjects/y?reason=test", json={"name": "y"}).status_code in (200, 201)
-        until(lambda: client.get("/v1/subjects/y").status_code == 200, 3)
+        until(lambda: client.get("/v1/subjects/y").status_code == 200)
 
 
 def test_a_redis_that_is_silent_is_not_waited_for_at_the_end(tmp_path, redis):
@@ -194,7 +216,7 @@ def test_an_import_into_a_running_fleet(nodes, tmp_path):
     assert '"line": 902' in done.stdout
     assert '"changed": 0' in zhenxian(a, *words, "--dry-run").stdout
     with b.client() as client:
-        until(lambda: client.get("/v1/holdings/8675500001499").status_code == 200, 5)
+        until(lambda: client.get("/v1/holdings/8675500001499").status_code == 200)
         assert client.get("/v1/holdings/8675500001499").json()["use"] == Use.DIRECT.value
 
 

@@ -24,6 +24,7 @@ from running import (
     raw,
     signed,
     signing,
+    taken,
     until,
     verification,
 )
@@ -52,7 +53,7 @@ def _start_again(service: Service, before: Collection[int] = ()) -> None:
     assert service._process is not None
     service._process.wait()
     process = service.launch()
-    until(lambda: not any(map(_alive, before)), 10)
+    until(lambda: not any(map(_alive, before)))
     until(lambda: _answers(f"127.0.0.1:{service.port}"), START_SECONDS)
     assert process.poll() is None, service.logged()
     with service.client() as client:
@@ -105,7 +106,7 @@ def test_half_sent_requests_do_not_keep_the_next_start(serve):
         for number, wire in enumerate(wires):
             whole = raw(SIGNING, b"{", "content-length: 100")
             wire.send(whole if number % 2 else whole[:20])
-        time.sleep(0.3)
+        until(lambda: taken(service.port))
         os.kill(service.pid, signal.SIGKILL)
         _start_again(service, workers)
     finally:
@@ -120,7 +121,7 @@ def test_so_do_workers_that_are_only_being_started(serve):
     found = lambda: set(service.workers()) - set(workers)  # noqa: E731
     newest = until(found, START_SECONDS)  # has not read its orders yet
     os.kill(service.pid, signal.SIGKILL)
-    until(lambda: not any(map(_alive, {*workers, *newest})), 10)
+    until(lambda: not any(map(_alive, {*workers, *newest})))
     _start_again(service)
 
 
@@ -206,7 +207,7 @@ def test_a_worker_that_dies_takes_no_connection_along_but_its_own(serve):
         assert sum(not wire.closed(0.0) for wire in wires) == kept
         alive = [wire for wire in wires if not wire.closed(0.0)]
         assert [_asked(wire) for wire in alive] == [200] * kept
-        until(lambda: first not in service.workers() and len(service.workers()) == 2, 20)
+        until(lambda: first not in service.workers() and len(service.workers()) == 2)
         (newest,) = set(service.workers()) - {second}
         until(lambda: _sockets(newest, service.port, "0A"), START_SECONDS)
     finally:
@@ -244,7 +245,7 @@ def test_a_hang_up_takes_files_over_at_once_and_loses_no_call(serve, workers):
 def test_a_hang_up_while_it_starts_ends_nothing(serve, tmp_path):
     service = Service(tmp_path / "service", server__workers=2)
     service.launch()
-    until((service.folder / "state" / "service.lock").exists, 20)
+    until((service.folder / "state" / "service.lock").exists)
     try:
         for _ in range(200):
             os.kill(service.pid, signal.SIGHUP)
@@ -322,10 +323,10 @@ def test_the_demonstration_ends_its_service_however_it_ends(tmp_path, number):
         children = Path(f"/proc/{demonstration.pid}/task/{demonstration.pid}/children")
         service = int(until(lambda: children.read_text().split(), 20)[0])
 
-        until(lambda: _answers(listener), 30)
+        until(lambda: _answers(listener))
         demonstration.send_signal(number)
         demonstration.wait(15)
-        until(lambda: not _alive(service), 10)
+        until(lambda: not _alive(service))
         assert not _answers(listener)
     finally:
         demonstration.kill()

@@ -107,9 +107,9 @@ def test_where_memory_runs_out_an_import_ends_before_the_service(serve):
     with service.client(timeout=60) as client:
         task = threading.Thread(target=lambda: answers.append(_import(client, 400_000)))
         task.start()
-        (child,) = until(lambda: _children(service.pid), 20)
+        (child,) = until(lambda: _children(service.pid))
         score = Path(f"/proc/{child}/oom_score_adj")
-        until(lambda: score.read_text().strip() == "1000", 20)
+        until(lambda: score.read_text().strip() == "1000")
         os.kill(child, signal.SIGKILL)
         task.join()
         assert answers[0].status_code == 503

@@ -258,10 +258,11 @@ def test_tls(tmp_path):
 def test_handshakes_that_never_end_are_bounded_in_time_and_number(tmp_path):
     with _tls(tmp_path, server__max_strangers_per_address=4) as (listening, context):
         silent = [Stream(listening.originating) for _ in range(12)]
-        until(lambda: len(_open(silent)) <= 4, 8)
+        until(lambda: len(_open(silent)) <= 4)
+        assert _open(silent)  # they were closed for their number, not for their time
         with Stream(listening.originating, context) as caller:  # who is longest at it makes place
             assert caller.ask("X-Trunk: bank-trunk")["Identity"] is not None
-            until(lambda: not _open(silent), 30)  # ten seconds each
+            until(lambda: not _open(silent))  # ten seconds each
             assert caller.ask("X-Trunk: bank-trunk").code == 302
         for each in silent:
             each.socket.close()
@@ -276,13 +277,14 @@ def test_strangers_get_no_handshake(tmp_path):
 
 
 def test_a_stop_waits_for_no_handshake(tmp_path):
-    with _tls(tmp_path) as (listening, context), Stream(listening.originating):
+    with (
+        _tls(tmp_path, server__shutdown_seconds=300) as (listening, context),
+        Stream(listening.originating),
+    ):
         with Stream(listening.originating, context) as caller:
             assert caller.ask().code == 302
-        began = time.monotonic()
         listening.service.terminate()
         assert listening.service.wait() == 0
-        assert time.monotonic() - began < 8
 
 
 def _open(streams):
@@ -299,7 +301,7 @@ def _open(streams):
 
 def test_workers_each_have_what_comes_from_one_address(tmp_path):
     with Listeners(tmp_path, server__workers=2) as listening:
-        until(lambda: _answers(listening.originating), 30)
+        until(lambda: _answers(listening.originating))
         for _ in range(12):
             with Udp(listening.originating) as caller, Udp(listening.terminating) as callee:
                 request = invite("X-Trunk: bank-trunk", via="SIP/2.0/UDP 127.0.0.1:9;rport")

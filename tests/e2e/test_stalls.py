@@ -59,7 +59,7 @@ def _list(service):
     (service.folder / "fresh").replace(service.world.pki.crl_folder / "large.crl")
     log = service.folder / "service.log"
     before = log.read_text().count("were read anew")
-    until(lambda: log.read_text().count("were read anew") > before, 30)
+    until(lambda: log.read_text().count("were read anew") > before)
 
 
 @pytest.mark.parametrize("work", [_import, _refused, _batch, _list])
@@ -99,7 +99,7 @@ def test_what_works_beside_the_service_steps_back_behind_the_calls(watch):
     usual = os.getpriority(os.PRIO_PROCESS, watch.pid)
     assert seen <= {(usual, True), (min(19, usual + 10), True)}
     assert (min(19, usual + 10), True) in seen
-    until(lambda: not children.read_text(), 10)
+    until(lambda: not children.read_text())
 
 
 def test_an_export_is_written_by_another_process(watch):
@@ -193,7 +193,7 @@ def _flooded(service, connections, *fields, path=SIGNING, body=None):
     flood = _Flood(service.port, connections, *fields, path=path, body=body)
     flood.start()
     try:
-        until(lambda: flood.served + len(flood.turned_away) > connections, 30)
+        until(lambda: flood.served + len(flood.turned_away) > connections)
         yield flood
     finally:
         flood.ended.set()
@@ -225,7 +225,7 @@ def test_who_comes_when_too_many_wait_is_told_to_come_again(serve, dialect, form
             for ask in (lambda: client.get("/readyz"), put):
                 # A machine that is slow for one request is so for these, too.
                 assert min(_took(ask) for _ in range(10)) < max(1.0, 50 * idle)
-            until(lambda: flood.served and flood.turned_away, 30)
+            until(lambda: flood.served and flood.turned_away)
         text = client.get("/metrics").text
     assert 'reason="OVERLOADED"' in text
     answer = flood.turned_away[0].lower()
@@ -266,7 +266,7 @@ def test_three_times_as_many_calls_as_can_be_answered(watch, connections, ahead)
 def test_invites_that_come_when_too_many_wait_are_told_so(serve, path):
     service = serve(server__max_waiting=20)
     with _flooded(service, 300, path=path, body=invite()) as flood:
-        until(lambda: flood.served and flood.turned_away, 30)
+        until(lambda: flood.served and flood.turned_away)
     with service.client(timeout=30) as client:
         assert 'reason="OVERLOADED"' in client.get("/metrics").text
     head, _, body = flood.turned_away[0].partition(b"\r\n\r\n")
@@ -336,11 +336,12 @@ def test_handshakes_that_never_end_are_bounded_in_time_and_number(serve, tmp_pat
         first.sendall(b"no handshake")
         first.recv(1)  # it answers by now
     silent = [socket.create_connection(("127.0.0.1", service.port), 10) for _ in range(12)]
-    until(lambda: len(_open(silent)) <= 4, 8)
+    until(lambda: len(_open(silent)) <= 4)
+    assert _open(silent)  # they were closed for their number, not for their time
     context = ssl.create_default_context(cafile=service.folder / "tls-ca.pem")
     url = f"{service.base}/healthz"
     assert httpx.get(url, verify=context, trust_env=False, timeout=20).status_code == 200
-    until(lambda: not _open(silent), 30)  # ten seconds, where it was a minute
+    until(lambda: not _open(silent))  # ten seconds, where it was a minute
     assert httpx.get(url, verify=context, trust_env=False, timeout=20).status_code == 200
     for each in silent:
         each.close()
@@ -349,18 +350,16 @@ def test_handshakes_that_never_end_are_bounded_in_time_and_number(serve, tmp_pat
 def test_handshakes_do_not_use_up_the_descriptors(serve):
     service = _tls(serve, descriptors=330)
     silent = [socket.create_connection(("127.0.0.1", service.port), 10) for _ in range(400)]
-    until(lambda: len(_open(silent)) <= 330 - 256, 20)
+    until(lambda: len(_open(silent)) <= 330 - 256)
     for each in silent:
         each.close()
-    until(lambda: _answers(service), 20)
+    until(lambda: _answers(service))
 
 
 def test_a_stop_waits_for_no_handshake(serve):
-    service = _tls(serve)
-    until(lambda: _answers(service), 20)
+    service = _tls(serve, server__shutdown_seconds=300)
+    until(lambda: _answers(service))
     with socket.create_connection(("127.0.0.1", service.port), 10):
         time.sleep(0.5)
-        began = time.monotonic()
         service.terminate()
         assert service.wait() == 0
-        assert time.monotonic() - began < 8

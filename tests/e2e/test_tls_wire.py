@@ -64,7 +64,7 @@ def mutual(tmp_path_factory):
         server__tls_client_ca="tls-ca.pem",
         server__max_strangers_per_address=8,
     ).start()
-    until(lambda: _calls(service), 30)
+    until(lambda: _calls(service))
     yield service
     assert service.stop() == 0
     assert "Traceback" not in service.logged()
@@ -134,7 +134,7 @@ def test_renegotiation_is_refused(mutual):
     """TLS 1.2: the client asks for a new handshake on a connection that stands."""
     process = _command(mutual, "-tls1_2")
     try:
-        until(lambda: process.poll() is not None or _feed(process, b"R\n", 0.2), 20)
+        until(lambda: process.poll() is not None or _feed(process, b"R\n", 0.2))
         out, _ = process.communicate(timeout=20)
     finally:
         process.kill()
@@ -201,7 +201,7 @@ def test_half_closed_connections_are_closed(mutual, version):
         one.shutdown(socket.SHUT_WR)
         ends.append(one)
     assert _calls(mutual)
-    until(lambda: _descriptors(mutual) <= before + 4, 20)
+    until(lambda: _descriptors(mutual) <= before + 4)
     for one in ends:
         one.close()
 
@@ -218,5 +218,5 @@ def test_a_client_that_leaves_during_its_handshake_leaves_nothing(mutual):
             one.sendall(outgoing.read()[: 50 + number * 10])
             if number % 2:
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    until(lambda: _descriptors(mutual) <= before + 4, 20)
+    until(lambda: _descriptors(mutual) <= before + 4)
     assert _calls(mutual)

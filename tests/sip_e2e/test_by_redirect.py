@@ -21,4 +21,4 @@ class TestRedirect(EveryWay, EveryOutage):
             arrives(hurried, "no-signing", Expected(verstat=NONE, identities=0))
         with stage.verifying.away():
             arrives(hurried, "no-verifying", Expected(verstat=NONE))
-        until(lambda: self.verifies_again(hurried, "restarted"), 20)
+        assert until(lambda: self.verifies_again(hurried, "restarted"))

@@ -283,7 +283,7 @@ class EveryOutage:
             # The breaker opens with the sixth call; one call in two seconds tries again.
             assert min(times[:5]) >= 400, times
             assert sorted(times[5:])[1] < 400, times
-            until(lambda name=name: self.verifies_again(hurried, name), 20)
+            assert until(lambda name=name: self.verifies_again(hurried, name))
 
     def verifies_again(self, line, name):
         outcome, invites = seen(line, Call(name=f"again-{name}-{time.monotonic_ns()}"))
@@ -296,7 +296,7 @@ class EveryOutage:
                 outcome, invites = seen(hurried, call)
             assert outcome.final.status == 487
             assert invites == []
-            until(lambda node=node: self.verifies_again(hurried, f"c-{node.folder.name}"), 20)
+            assert until(lambda node=node: self.verifies_again(hurried, f"c-{node.folder.name}"))
 
 
 def order(node, action, number):
