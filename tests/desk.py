@@ -22,6 +22,7 @@ from zhenxian.service.build import applications, build
 from zhenxian.service.settings import load_settings
 from zhenxian.simulation.demo import prepare
 from zhenxian.stores.fleet.registry import FleetRegistry
+from zhenxian.stores.replay.fleet import FleetReplayStore
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +76,9 @@ class Desk:
             for name, values in sections.items()
         }
         self.clock = clock  # may be set
-        self.service = build(settings.model_copy(update=changed), clock=self._now)
+        with pytest.MonkeyPatch.context() as patched:  # what waits for nothing else may wait
+            patched.setitem(FleetReplayStore.__init__.__kwdefaults__, "timeout", 10.0)
+            self.service = build(settings.model_copy(update=changed), clock=self._now)
         # Its clock is the test's, and may be set; that of Redis is not.
         self.service.registry.guard.redis_says = lambda moment: None
         self._applications = None  # made once: that takes longer than most requests

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from time import perf_counter
+from time import process_time
 
 import pytest
 from cryptography import x509
@@ -132,9 +132,9 @@ def test_encompassing_is_covering_each_number(parent, child):
 def test_long_lists_are_compared_quickly():
     """Four thousand entries fill a chain; entry by entry they took four seconds."""
     listed = TNAuthList(tuple(TN(f"{n:011d}") for n in range(0, 8000, 2)))
-    begin = perf_counter()
+    begin = process_time()
     assert listed.encompasses(listed)
-    assert perf_counter() - begin < 1
+    assert process_time() - begin < 1
 
 
 # Which date of which certificate ------------------------------------------------------------------

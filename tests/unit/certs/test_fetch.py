@@ -298,7 +298,7 @@ class TestTime:
     def timed(self, internet, **arguments):
         started = time.monotonic()
         error = refused(internet, limits=self.LIMITS, **arguments)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 20
         assert error.reason is Reason.CERT_UNREACHABLE
         return error
 
@@ -306,11 +306,11 @@ class TestTime:
         assert "0.2 s" in self.timed(Internet([30])).detail
 
     def test_a_body_that_drips(self):
-        drip = [part for _ in range(100) for part in (b"x", 0.02)]
+        drip = [part for _ in range(300) for part in (b"x", 0.15)]
         self.timed(Internet([b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", *drip]))
 
     def test_endless_interim_answers(self):
-        drip = [part for _ in range(100) for part in (b"HTTP/1.1 103 Hints\r\n\r\n", 0.02)]
+        drip = [part for _ in range(300) for part in (b"HTTP/1.1 103 Hints\r\n\r\n", 0.15)]
         self.timed(Internet(drip))
 
     def test_an_address_that_does_not_answer(self):
