@@ -7,12 +7,9 @@ and redirects are bounded. There are no cookies, no proxies and no connection ke
 
 from __future__ import annotations
 
-import asyncio
 import re
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -27,6 +24,7 @@ import anyio
 import httpcore
 from msgspec import Struct, structs
 
+from zhenxian.certs.resolver import SystemResolver
 from zhenxian.certs.x5u import (
     UrlRefused,
     X5uPolicy,
@@ -42,7 +40,6 @@ from zhenxian.core.reasons import Reason
 MAX_AGE: Final = 31_536_000  # seconds; RFC 9111 section 1.2.2 lets a cache treat more as this
 _MAX_ETAG: Final = 256  # characters; a longer one is not remembered
 _MAX_ADDRESSES: Final = 4  # tried per host, in the resolver's order
-_RESOLVER_THREADS: Final = 32  # a name server that never answers holds one for some ten seconds
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _GONE: Final = frozenset({404, 410})  # the host answers, and has no such thing
 _DIGITS = re.compile(r"[0-9]{1,12}\Z")
@@ -144,23 +141,6 @@ class Fetcher(Protocol):
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
-
-
-class _SystemResolver:
-    """getaddrinfo on threads of its own.
-
-    The event loop's threads are few and do other work; names that a stranger chose, under a name
-    server that never answers, must not use them up.
-    """
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="resolver")
-
-    async def __call__(self, host: str, port: int) -> list[str]:
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        )
-        return [str(sockaddr[0]) for *_, sockaddr in found]
 
 
 class _CheckedBackend(httpcore.AsyncNetworkBackend):
@@ -280,7 +260,7 @@ class HttpFetcher:
         self._policy = policy
         self._limits = limits or FetchLimits()
         self._backend = _CheckedBackend(
-            backend or httpcore.AnyIOBackend(), resolve or _SystemResolver(), policy
+            backend or httpcore.AnyIOBackend(), resolve or SystemResolver(), policy
         )
         try:
             self._tls = _trusting(ca_file)

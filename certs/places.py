@@ -87,6 +87,10 @@ class Places:
         if len(self._known) > MAX_ACQUAINTANCES:
             self._known.popitem(last=False)
 
+    def knows(self, host: str) -> bool:
+        """Whether a signature has verified under a certificate of this host."""
+        return host in self._known
+
     def take(self, host: str) -> Place | None:
         """A place for a first fetch; None when there is none for this host.
 

@@ -320,6 +320,10 @@ class CertificateRepository:
         self._due.clear()
         return started
 
+    def knows(self, host: str) -> bool:
+        """Whether a signature has verified under a certificate of this host."""
+        return self._places.knows(host)
+
     async def close(self) -> None:
         """Give up the fetches under way."""
         flights = list(self._flights.values())

@@ -55,6 +55,7 @@ from zhenxian.calls.pipeline import Around, Pipeline, SigningSide, VerifyingSide
 from zhenxian.calls.record import Recorder
 from zhenxian.certs.fetch import FetchLimits, HttpFetcher
 from zhenxian.certs.repository import CertificateRepository, RepositoryLimits
+from zhenxian.certs.resolver import SystemResolver
 from zhenxian.certs.x5u import X5uPolicy
 from zhenxian.core.errors import ConfigError, StoreUnavailableError, ZhenxianError
 from zhenxian.core.reading import Reading
@@ -168,7 +169,8 @@ def build(
     redress = redress_of(settings, credential, clock)
 
     # What certificates are judged by
-    x5u, fetcher, repository = _repository(settings, clock)
+    resolver = SystemResolver()
+    x5u, fetcher, repository = _repository(settings, resolver, clock)
     trust = TrustKeeper(settings, fetcher, reported, metrics.lists)
     lists = LearntLists(trust.crls, lambda: trust.current, clock, trust.refresh)
 
@@ -240,12 +242,13 @@ def build(
         registry=registry,
         replays=replays,
         seen=seen,
-        disk=Disk(data),
+        disk=Disk(data, data / REGISTRY_FILE if fleet is None else None),
         origids=origids,
         keeper=keeper,
         keys=keys,
         credential=credential,
         redress=redress,
+        resolver=resolver,
         repository=repository,
         chains=ChainKeeper(settings.data / "chains.json", repository, reported),
         reported=reported,
@@ -279,7 +282,7 @@ def _open_registry(
 
 
 def _repository(
-    settings: Settings, clock: Callable[[], float]
+    settings: Settings, resolver: SystemResolver, clock: Callable[[], float]
 ) -> tuple[X5uPolicy, HttpFetcher, CertificateRepository]:
     """Where certificates may come from, what fetches them, and what remembers them."""
     x5u = X5uPolicy(
@@ -290,6 +293,7 @@ def _repository(
         policy=x5u,
         limits=FetchLimits(total_seconds=settings.fetch.seconds),
         ca_file=settings.fetch.ca_file,
+        resolve=resolver,
     )
     repository = CertificateRepository(
         fetcher,
@@ -299,6 +303,7 @@ def _repository(
         stale_seconds=settings.fetch.stale_seconds,
         failure_seconds=settings.fetch.failure_seconds,
     )
+    resolver.known = repository.knows
     return x5u, fetcher, repository
 
 

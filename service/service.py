@@ -15,6 +15,7 @@ from zhenxian.calls.lists import LearntLists
 from zhenxian.calls.pipeline import Pipeline
 from zhenxian.certs.keys import Credential, KeyStore
 from zhenxian.certs.repository import CertificateRepository
+from zhenxian.certs.resolver import SystemResolver
 from zhenxian.core.reading import Reading
 from zhenxian.registry.kinds import Plan
 from zhenxian.registry.node_key import NodeKey, Pins
@@ -77,6 +78,7 @@ class Service(Struct, frozen=True, kw_only=True):
     keys: KeyStore | None
     credential: Callable[[], Credential | None]
     redress: Redress
+    resolver: SystemResolver
     repository: CertificateRepository
     chains: ChainKeeper
     reported: Problems
@@ -100,6 +102,7 @@ class Service(Struct, frozen=True, kw_only=True):
         self.log.flush()
         self.metrics.flush()
         await self.repository.close()
+        self.resolver.close()
         self.chains.write(self.repository.kept())
         parts = (self.keeper, self.replays, self.origids)
         # Beside each other: a Redis that is silent is waited for once.
