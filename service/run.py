@@ -10,13 +10,14 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from zhenxian.core.errors import ConfigError
 from zhenxian.service.data_folder import lock_data_folder
 from zhenxian.service.settings import Settings, loopback, loopback_host
 from zhenxian.service.sockets import bind, bind_sip, close_all
 from zhenxian.service.supervisor import (
+    GRACE,
     OWN_SOCKETS,
     Plan,
     end_with_input,
@@ -24,8 +25,6 @@ from zhenxian.service.supervisor import (
 )
 from zhenxian.service.tls import listener_certificate
 from zhenxian.telemetry.logs import configure_logging
-
-_GRACE: Final = 5  # seconds beyond the graceful stop before the process is ended
 
 
 def check_exposure(settings: Settings) -> None:
@@ -90,7 +89,7 @@ def run(settings: Settings, text: str = "", *, until_eof: bool = False) -> int:
         if settings.server.workers > 1:
             _supervised(settings, lock, text, until_eof=until_eof)
         if until_eof:
-            end_with_input(settings.server.shutdown_seconds + _GRACE + _GRACE)
+            end_with_input(settings.server.shutdown_seconds + GRACE + GRACE)
         return _run(settings, text)
     finally:
         os.close(lock)

@@ -30,12 +30,13 @@ from zhenxian.service.settings import Settings
 from zhenxian.service.sip import SipListeners
 from zhenxian.service.supervisor import (
     FAILED,
+    GRACE,
     READY,
     WorkerOrders,
     end_with_input,
     from_terminal,
 )
-from zhenxian.service.threads import ready_threads
+from zhenxian.service.threads import end_within, no_threads, ready_threads
 from zhenxian.service.tls import listener_certificate
 from zhenxian.service.watch import Watcher
 from zhenxian.telemetry.logs import configure_logging
@@ -104,8 +105,12 @@ async def serve(
     sip_sockets: Sequence[socket.socket] = (),
     metrics_folder: str | None = None,
     ready: Callable[[], None] | None = None,
+    stopping: Callable[[], None] | None = None,
 ) -> None:
     """Serve in this process until SIGINT or SIGTERM; then finish the calls in flight.
+
+    Args:
+        ready: called when calls are taken. stopping: called when the stop begins.
 
     Raises:
         ConfigError: before anything is served.
@@ -114,6 +119,10 @@ async def serve(
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ready_threads())
     service = build(settings, metrics_folder=metrics_folder)
+    try:
+        service.resolver.start()
+    except RuntimeError:
+        raise no_threads() from None
     calls, admin = applications(service)
     for_calls, for_administration = protocols(service)
     servers = [(_Server(_config(settings, calls, for_calls)), calls_socket)]
@@ -128,6 +137,8 @@ async def serve(
         tls.contexts += [each.context for each in handshakes]
 
     def stop() -> None:
+        if stopping is not None:
+            stopping()
         for server, _ in servers:
             server.should_exit = True
         for each in handshakes:
@@ -136,6 +147,7 @@ async def serve(
     for number in _STOPS:
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, stop if from_terminal() else watcher.look_at_once)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # a supervisor blocked it
     try:
         await service.start()
     except ConfigError:
@@ -170,7 +182,17 @@ def run_alone(
     ready: Callable[[], None],
 ) -> None:
     """Serve as the only process. Raises ConfigError."""
-    uvloop.run(serve(settings, calls_socket, admin_socket, sip_sockets=sip_sockets, ready=ready))
+    stopping = end_within(settings.server.shutdown_seconds + GRACE)
+    uvloop.run(
+        serve(
+            settings,
+            calls_socket,
+            admin_socket,
+            sip_sockets=sip_sockets,
+            ready=ready,
+            stopping=stopping,
+        )
+    )
 
 
 def _watch_ended(task: asyncio.Task[None]) -> None:

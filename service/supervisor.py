@@ -39,7 +39,7 @@ FAILED: Final = b"!"  # and the sentences of an error, from one that cannot star
 OWN_SOCKETS: Final = sys.platform == "linux"  # elsewhere the kernel need not spread connections
 EXIT_FAILED: Final = 3  # as of the command line
 _LOOK_EVERY: Final = 0.2  # seconds between two looks whether all workers live
-_GRACE: Final = 5  # seconds beyond the graceful stop before a worker is killed
+GRACE: Final = 5  # seconds beyond the graceful stop before a process is ended
 _RESTART_AFTER: Final = 1.0  # seconds before a worker that died is replaced
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 _MODULE: Final = "zhenxian.service.supervisor"
@@ -220,6 +220,8 @@ class Supervisor:
             if worker.poll() is not None and not self._stopping:
                 _logger.error("worker %d ended (%d)", worker.pid, worker.returncode)
                 time.sleep(_RESTART_AFTER)
+                if self._stopping:
+                    return
                 try:
                     self._workers[index] = self._worker(index)
                 except OSError as error:  # the next look tries again
@@ -228,9 +230,10 @@ class Supervisor:
     def _end(self) -> None:
         for worker in self._workers:
             worker.terminate()
+        end = time.monotonic() + self._plan.stop_seconds + GRACE  # of all of them together
         for worker in self._workers:
             try:
-                worker.wait(self._plan.stop_seconds + _GRACE)
+                worker.wait(max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 worker.kill()
                 worker.wait()
@@ -239,16 +242,19 @@ class Supervisor:
 
 def _begun(orders: WorkerOrders, lock: int) -> subprocess.Popen[bytes]:
     passed = [*orders.sockets, *orders.sip_sockets, lock]
-    # What is ignored here is so there: until a worker handles it, a hang-up would end it.
-    handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "zhenxian.service.worker"],
-        stdin=subprocess.PIPE,
-        pass_fds=passed if orders.told is None else [*passed, orders.told],
-        start_new_session=True,
-        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": orders.metrics_folder},
-    )
-    signal.signal(signal.SIGHUP, handler)
+    # What is blocked here is so there: until a worker handles it, a hang-up would end it. One that
+    # comes meanwhile is for all workers, and not lost.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "zhenxian.service.worker"],
+            stdin=subprocess.PIPE,
+            pass_fds=passed if orders.told is None else [*passed, orders.told],
+            start_new_session=True,
+            env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": orders.metrics_folder},
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if worker.stdin is not None:
         with contextlib.suppress(BrokenPipeError):  # it has ended already, and is replaced
             worker.stdin.write(json.dumps(orders).encode() + b"\n")
@@ -277,7 +283,7 @@ def main(given: Sequence[str]) -> int:
         plan = Plan(*json.load(file))
     configure_logging(plan.settings["log"]["level"])
     if plan.follow:
-        end_with_input(plan.stop_seconds + _GRACE + _GRACE)
+        end_with_input(plan.stop_seconds + GRACE + GRACE)
     return Supervisor(plan).run()
 
 
