@@ -17,11 +17,12 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from zhenxian.api.permissions import Action, Thing, needs
-from zhenxian.core.errors import ConfigError
+from zhenxian.core.errors import ConfigError, StoreUnavailableError
 
 PATH: Final = "/stir/v1/certificates/"
 MEDIA_TYPE: Final = "application/pem-certificate-chain"  # RFC 8555 section 9.1
 _MAX_AGE: Final = 86_400  # seconds; the content of an address never changes
+_UNKEPT: Final = {"cache-control": "no-store"}
 _NAME = re.compile(r"[0-9a-f]{64}\.pem\Z")
 
 
@@ -59,13 +60,20 @@ class Publisher:
         return name
 
     def read(self, name: str) -> bytes | None:
-        """The chain of that name, None when there is none."""
+        """The chain of that name, None when there is none.
+
+        Raises:
+            StoreUnavailableError: whether there is one cannot be said: the folder cannot be read,
+                or no descriptor is left.
+        """
         if _NAME.match(name) is None:
             return None
         try:
             return (self._folder / name).read_bytes()
-        except OSError:
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StoreUnavailableError(f"published chains: {error.strerror}") from None
 
 
 def router(publisher: Publisher) -> APIRouter:
@@ -85,13 +93,18 @@ def router(publisher: Publisher) -> APIRouter:
             },
             304: {"description": "Not modified."},
             404: {"description": "No such chain."},
+            503: {"description": "Chains cannot be read now."},
         },
     )
     @needs(Thing.CERTIFICATES, Action.READ)
     async def chain(name: str, request: Request) -> Response:
-        body = await asyncio.to_thread(publisher.read, name)
+        try:
+            body = await asyncio.to_thread(publisher.read, name)
+        except StoreUnavailableError:
+            # Not 404: whoever verifies our calls would take that for the answer, and not ask again.
+            return Response(status_code=503, headers=_UNKEPT | {"retry-after": "1"})
         if body is None:
-            return Response(status_code=404, headers={"cache-control": "no-store"})
+            return Response(status_code=404, headers=_UNKEPT)
         etag = f'"{name.removesuffix(".pem")}"'
         headers = {"etag": etag, "cache-control": f"public, max-age={_MAX_AGE}, immutable"}
         if etag in request.headers.get("if-none-match", ""):

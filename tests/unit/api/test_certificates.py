@@ -73,6 +73,19 @@ def test_it_is_served_with_type_tag_and_age(desk):
     assert desk.http("GET", path, headers={"if-none-match": '"x"'}).status_code == 200
 
 
+def test_what_cannot_be_read_now_is_not_called_missing(desk):
+    """Other carriers believe a 404, and ask a host that says 503 again."""
+    name = Publisher.name(desk.service.keys.current.chain_pem)
+    file = desk.service.settings.data / "published" / name
+    moved = file.rename(file.with_suffix(".moved"))
+    file.mkdir()  # what a disk that cannot be read answers with: an error, and not "no such file"
+    answer = desk.http("GET", PATH + name)
+    assert (answer.status_code, answer.headers["cache-control"]) == (503, "no-store")
+    file.rmdir()
+    moved.rename(file)
+    assert desk.http("GET", PATH + name).status_code == 200
+
+
 @pytest.mark.parametrize(
     "name", ["nothing.pem", "f" * 64 + ".pem", "..%2f..%2fregistry.sqlite", "%00", "a%0d%0ab"]
 )
