@@ -10,6 +10,7 @@ niceness counts only within one.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import threading
@@ -35,6 +36,7 @@ from zhenxian.service.spawn import Spawned, spawned_module
 from zhenxian.stores.bulk.importer import Import, export_rows
 from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.sorted_holdings import sort
+from zhenxian.telemetry.logs import configure_logging
 
 _AT_ONCE: Final = 500  # refused rows told together: what the event loop reads in one turn
 _PART: Final = 65_536  # octets of an export
@@ -110,6 +112,17 @@ _ERRORS: Final = {
 }
 _decoder: Final = msgspec.msgpack.Decoder(_Message)
 _ordered: Final = msgspec.msgpack.Decoder(_Orders)
+
+
+def opened(path: Path, *, writer: bool = False) -> RegistryFile:
+    """The registry's file of a running service, and never a new one in its place.
+
+    Raises:
+        StoreUnavailableError: it is not there, or cannot be opened.
+    """
+    if not path.exists():
+        raise StoreUnavailableError(f"{path.name} is not there any more; nothing was changed")
+    return RegistryFile(path, writer=writer)
 
 
 # In the service ----------------------------------------------------------------------------------
@@ -196,11 +209,7 @@ def main() -> int:
     orders = _ordered.decode(_next(sys.stdin.buffer))
     threading.Thread(target=_end_with_input, daemon=True).start()
     if isinstance(orders, ExportOrders):
-        file = RegistryFile(Path(orders.path))
-        sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
-        export_rows(file, orders.kind, sys.stdout, after=orders.after)
-        sys.stdout.flush()
-        return 0
+        return _exported(orders)
     try:
         if isinstance(orders, SortOrders):
             sort(Path(orders.path))
@@ -212,10 +221,24 @@ def main() -> int:
     return 0
 
 
+def _exported(orders: ExportOrders) -> int:
+    """Its standard output has rows only, so that it tells by its status that they are not all."""
+    try:
+        file = opened(Path(orders.path))
+        sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
+        export_rows(file, orders.kind, sys.stdout, after=orders.after)
+        sys.stdout.flush()
+    except ZhenxianError as error:
+        configure_logging("info")
+        logging.getLogger("zhenxian").error("the export was cut off: %s", error)  # noqa: TRY400
+        return 1
+    return 0
+
+
 def _imported(orders: ImportOrders) -> _Done:
     settings = Settings(**orders.settings)
     reading = reading_of(settings, plan_of(settings))
-    file = RegistryFile(Path(orders.path), writer=True)
+    file = opened(Path(orders.path), writer=True)
     try:
         work = Import(
             file,

@@ -13,12 +13,11 @@ from zhenxian.core.reading import Reading
 from zhenxian.registry.cells import lines_of
 from zhenxian.registry.imports import NO_FILE, Mode, Report
 from zhenxian.registry.model import Kind
-from zhenxian.service.apart import ExportOrders, ImportOrders, export_apart, import_apart
+from zhenxian.service.apart import ExportOrders, ImportOrders, export_apart, import_apart, opened
 from zhenxian.service.settings import Settings
 from zhenxian.stores.bulk.importer import Import
 from zhenxian.stores.fleet.importer import FleetImport
 from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 from zhenxian.stores.sqlite.requests import reached
 
@@ -66,7 +65,7 @@ class RunningImports:
 
             def work() -> Report:
                 # A connection of its own: single writes of others come in between its commits.
-                own = RegistryFile(registry.records.path, writer=True)
+                own = opened(registry.records.path, writer=True)
                 try:
                     local = Import(own, kind, **self._fixed, **how)
                     local.report.listed = listed

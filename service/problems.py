@@ -61,6 +61,9 @@ def remarks(service: Service) -> list[str]:
             " (`zhenxian clock accept`)"
             for text in service.registry.clock_doubts()
         )
+    if service.disk.exposed:
+        names = ", ".join(service.disk.exposed)
+        found.append(f"data folder: others can read or write {names}: chmod 600")
     if service.keeper is not None:
         found.extend(f"displays: {text}" for text in service.keeper.problems())
     node = service.node

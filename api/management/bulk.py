@@ -31,7 +31,7 @@ from zhenxian.api.management.uploads import Uploads
 from zhenxian.api.permissions import Action, Thing
 from zhenxian.api.reading import PlainRoute
 from zhenxian.api.schema import answered
-from zhenxian.core.errors import ConfigError, StoreFullError
+from zhenxian.core.errors import ConfigError, StoreFullError, StoreUnavailableError
 from zhenxian.registry.cells import HEAD, cell, foreign
 from zhenxian.registry.forms import row_of
 from zhenxian.registry.imports import MOST_LISTED, Imports, Mode, Origin, Report
@@ -76,14 +76,20 @@ Told = Annotated[
 
 @contextmanager
 def _told_full() -> Iterator[None]:
-    """Answers 507 when the disk has no room for the upload, or for what is registered by it."""
+    """Answers 507 when the disk has no room for the upload, or for what is registered by it.
+
+    Raises:
+        StoreUnavailableError: it takes nothing for another reason.
+    """
     try:
         yield
     except StoreFullError as error:
         raise HTTPException(507, f"{error}; what was committed before stays") from None
     except OSError as error:
         if error.errno not in _FULL:
-            raise
+            raise StoreUnavailableError(
+                f"the data folder takes no upload ({error.strerror or error}); nothing was changed"
+            ) from None
         raise HTTPException(
             507, f"the disk has no room for the upload ({error.strerror}); nothing was changed"
         ) from None
@@ -200,8 +206,9 @@ def bulk_router(
     )
     async def export(records: Which) -> StreamingResponse:
         kind = _kind(records)
-        first = await registry.read(lambda records: _first(records, kind))
-        return StreamingResponse(_parts(imports, kind, first), media_type=CSV)
+        text, following = await registry.read(lambda records: _first(records, kind))
+        rest = await _begun(imports.rest(kind, following)) if following is not None else None
+        return StreamingResponse(_parts(text, rest), media_type=CSV)
 
     return routes
 
@@ -265,11 +272,20 @@ def _first(records: Records, kind: Kind) -> tuple[bytes, str | None]:
     return out.getvalue().encode(), page.following
 
 
-async def _parts(
-    imports: Imports, kind: Kind, first: tuple[bytes, str | None]
-) -> AsyncIterator[bytes]:
-    text, following = first
+async def _begun(rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same parts, of which there is one already: what cannot begin is told as an error."""
+    part = await anext(rest, b"")
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield part
+        async for other in rest:
+            yield other
+
+    return parts()
+
+
+async def _parts(text: bytes, rest: AsyncIterator[bytes] | None) -> AsyncIterator[bytes]:
     yield text
-    if following is not None:
-        async for part in imports.rest(kind, following):
+    if rest is not None:
+        async for part in rest:
             yield part

@@ -70,6 +70,8 @@ def test_no_thread_more_is_needed_once_it_runs(confined):
         assert signed(client, BANK)["attest"] == "A"
         token = signed(client, BANK)["identity"]
         assert verdict(client, BANK, token)["verstat"] == "TN-Validation-Passed"
+        named = service.token("1001", BANK, x5u="https://nowhere.invalid/c.pem")
+        assert verdict(client, BANK, named)["reason"] == "CERT_UNREACHABLE"
         chain = service.x5u("1001").removeprefix(service.base)
         for path in ("/readyz", "/metrics", "/v1/holdings", "/v1/exports/holdings", chain):
             assert client.get(path).status_code == 200, path

@@ -1,0 +1,359 @@
+"""Two faults at once, and how the service stops in them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from fleet.redis_server import RedisServer
+from running import (
+    Service,
+    environment,
+    signed,
+    signing,
+    tls_files,
+    until,
+    verdict,
+)
+
+from zhenxian.api.calls.messages import SIGNING
+from zhenxian.simulation.demo import BANK
+
+GRACE = 5.0  # seconds beyond server.shutdown_seconds in which the service ends, whatever hangs
+BUSY = 10.0  # seconds that this machine may be late by
+ROWS = "first,subject\n" + "".join(f"86756{n:08},bank\n" for n in range(9_000))
+
+# `zhenxian serve` in which a call of the system does not come back: it hangs for ten minutes.
+_HANGING = """
+import os, runpy, socket, sys, time
+what = sys.argv.pop(1)
+
+def hang(*_, **__):
+    print("it hangs", file=sys.stderr, flush=True)
+    time.sleep(600)
+
+if what == "names":
+    socket.getaddrinfo = hang
+else:
+    os.statvfs = hang
+runpy.run_module("zhenxian", run_name="__main__", alter_sys=True)
+"""
+
+
+def stopped_within(service, seconds):
+    """Stop it; that it takes no longer. Its exit status."""
+    began = time.monotonic()
+    service.terminate()
+    try:
+        status = service._process.wait(seconds + BUSY)
+    finally:
+        service._process.kill()
+        service._process.wait()
+    assert time.monotonic() - began < seconds + BUSY
+    return status
+
+
+def launched(service, *by):
+    service.launched_by = [*by, sys.executable, "-m", "zhenxian"]
+    return service.start()
+
+
+def imported(client, rows=ROWS):
+    return client.post(
+        "/v1/imports/holdings",
+        params={"reason": "a"},
+        content=rows,
+        headers={"content-type": "text/csv"},
+    )
+
+
+# A name server or a disk that does not answer ----------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_stops_while_a_name_server_does_not_answer(tmp_path, workers):
+    service = Service(tmp_path / "service", server__workers=workers, server__shutdown_seconds=1)
+    service.launched_by = [sys.executable, "-c", _HANGING, "names"]
+    service.start()
+    with service.client(timeout=30) as client:
+        token = service.token("1001", BANK, x5u="https://sti.example.com/c.pem")
+        answer = verdict(client, BANK, token)
+        assert (answer["verstat"], answer["reason"]) == ("No-TN-Validation", "CERT_UNREACHABLE")
+    assert stopped_within(service, 1 + GRACE) == 0
+    assert "Traceback" not in service.logged()
+
+
+def test_it_ends_while_a_disk_does_not_answer(tmp_path):
+    """A thread that hangs there cannot be ended but with the process."""
+    service = Service(tmp_path / "service", server__shutdown_seconds=1)
+    service.launched_by = [sys.executable, "-c", _HANGING, "disk"]
+    service.start()
+    until(lambda: "it hangs" in service.logged(), 20)
+    assert stopped_within(service, 1 + GRACE) == 1
+    assert "took more than" in service.logged()
+
+
+def test_workers_that_do_not_answer_have_one_time_together(serve):
+    service = serve(server__workers=4, server__shutdown_seconds=1)
+    workers = until(lambda: len(service.workers()) == 4 and service.workers(), 20)
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    assert stopped_within(service, 1 + GRACE) == 0
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
+
+
+# A data folder that takes nothing, and a worker that dies ----------------------------------------
+
+
+class Folder:
+    """The data folder of a running service in a mount namespace: it can become read-only."""
+
+    def __init__(self, service):
+        self.service = service
+        self.path = service.folder / "state"
+
+    @property
+    def by(self):
+        more = [] if os.geteuid() == 0 else ["--map-root-user"]
+        return ["unshare", "--mount", *more]
+
+    def _there(self, words):
+        pid = self.service.pid
+        user = (
+            [] if os.geteuid() == 0 else [f"--user=/proc/{pid}/ns/user", "--preserve-credentials"]
+        )
+        subprocess.run(
+            ["nsenter", *user, f"--mount=/proc/{pid}/ns/mnt", "sh", "-ec", words, "sh", self.path],
+            check=True,
+        )
+
+    def close(self):
+        self._there('mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"')
+
+    def open(self):
+        self._there('umount "$1"')
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_data_folder_that_becomes_read_only_while_it_runs(tmp_path, workers):
+    service = Service(tmp_path / "service", server__workers=workers)
+    folder = Folder(service)
+    launched(service, *folder.by)
+    try:
+        with service.client(timeout=60) as client:
+            assert imported(client).json()["changed"] == 9_000
+            folder.close()
+            problems = until(lambda: client.get("/readyz").json()["problems"], 20)
+            assert "disk: the data folder takes nothing (Read-only file system)" in problems[0]
+            for rows in (ROWS[:100].rpartition("\n")[0], ROWS):
+                answer = imported(client, rows)
+                assert answer.status_code == 503, answer.text
+                assert "takes no upload (Read-only file system)" in answer.json()["detail"]
+            assert client.get("/v1/exports/holdings").status_code in (200, 503)
+            assert signed(client, BANK)["attest"] == "A"
+            if workers == 2:
+                ended = service.workers()[0]
+                os.kill(ended, signal.SIGKILL)
+                until(lambda: f"worker {ended} ended" in service.logged(), 20)
+            folder.open()
+        with service.client(timeout=60) as client:
+            until(lambda: ready(client), 30)
+            until(lambda: len(service.workers()) == workers or workers == 1, 30)
+            assert imported(client).json()["unchanged"] == 9_000
+            token = signed(client, BANK)["identity"]
+            assert verdict(client, BANK, token)["verstat"] == "TN-Validation-Passed"
+            folder.close()
+    finally:
+        stopped_within(service, 10 + GRACE)
+    assert "Traceback" not in service.logged()
+
+
+def ready(client):
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False  # the worker that has this connection has ended
+
+
+def test_a_registry_that_is_moved_away_while_it_runs(serve):
+    """No new file takes its place, into which an import would go, and be lost."""
+    service = serve()
+    with service.client(timeout=60) as client:
+        assert imported(client).status_code == 200
+        file = service.folder / "state" / "registry.db"
+        moved = file.rename(file.with_suffix(".away"))
+        for answer in (client.get("/v1/exports/holdings"), imported(client)):
+            assert answer.status_code == 503, answer.text
+            assert "registry.db is not there" in answer.text or answer.request.method == "GET"
+        assert imported(client, "first,subject\n8675699999999,bank\n").status_code == 503
+        assert not file.exists()
+        until(lambda: "registry.db" in " ".join(client.get("/readyz").json()["problems"]), 20)
+        moved.rename(file)
+        until(lambda: ready(client), 20)
+        assert len(client.get("/v1/exports/holdings").text.splitlines()) > 9_000
+
+
+def test_files_that_others_can_read_are_a_remark(serve):
+    service = serve()
+    file = service.folder / "state" / "node.key"
+    with service.client() as client:
+        file.chmod(0o644)
+        remarks = until(lambda: client.get("/readyz").json().get("remarks"), 20)
+        assert "node.key: chmod 600" in " ".join(remarks)
+        file.chmod(0o600)
+        until(lambda: "remarks" not in client.get("/readyz").json(), 20)
+
+
+# Redis away, and more ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def redis(tmp_path):
+    server = RedisServer(tmp_path / "redis")
+    yield server
+    server.stop()
+
+
+def node(tmp_path, redis, **settings):
+    """A node of a fleet, seeded; not started."""
+    service = Service(
+        tmp_path / "node",
+        registry__node="a",
+        fleet__url=redis.url,
+        fleet__lag_limit=1,
+        fleet__timeout=0.5,
+        **settings,
+    )
+    seeded = subprocess.run(
+        [sys.executable, "-m", "zhenxian", "fleet", "seed", "-c", service.world.config],
+        env=environment(**service.settings), capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert seeded.returncode == 0, seeded.stderr
+    return service
+
+
+def attest(client):
+    answer = client.post(SIGNING, json=signing(BANK)).json()
+    return answer.get("signingResponse", {}).get("attest")
+
+
+def put(client):
+    return client.put("/v1/subjects/x", json={"name": "x"}, params={"reason": "a"}).status_code
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("first", ["redis", "disk"])
+def test_redis_is_away_while_the_folder_takes_nothing(tmp_path, redis, workers, first):
+    """Whichever comes back first, the node says what is left, and is whole in the end."""
+    service = node(tmp_path, redis, server__workers=workers)
+    folder = Folder(service)
+    launched(service, *folder.by)
+    try:
+        with service.client() as client:
+            until(lambda: attest(client) == "A", 20)
+            redis.pause()
+            folder.close()
+            said = until(lambda: both(client), 30)
+            until(lambda: attest(client) == "B", 30)
+            assert put(client) == 503
+            assert imported(client).status_code == 503
+            token = service.token("1001", BANK)
+            assert verdict(client, BANK, token)["verstat"] == "No-TN-Validation", said
+            back = {"redis": redis.resume, "disk": folder.open}
+            other = {"redis": "disk:", "disk": "registry:"}[first]
+            back.pop(first)()
+            until(lambda: {one.split(" ")[0] for one in told(client)} <= {other, "replays:"}, 30)
+            back.popitem()[1]()
+            until(lambda: ready(client) and attest(client) == "A", 30)
+            assert put(client) == 200
+            redis.pause()
+            folder.close()
+    finally:
+        stopped_within(service, 10 + GRACE)
+    assert "Traceback" not in service.logged()
+
+
+def told(client):
+    return client.get("/readyz").json()["problems"]
+
+
+def both(client):
+    problems = " ".join(told(client))
+    return problems if "Redis cannot be reached" in problems and "takes nothing" in problems else ""
+
+
+# Other pairs -------------------------------------------------------------------------------------
+
+
+def test_workers_die_while_hang_ups_come(serve):
+    service = serve(server__workers=2)
+    until(lambda: len(service.workers()) == 2, 20)
+    ended = threading.Event()
+
+    def hang_up():
+        while not ended.wait(0.01):
+            os.kill(service.pid, signal.SIGHUP)
+
+    task = threading.Thread(target=hang_up)
+    task.start()
+    try:
+        for _ in range(3):
+            worker = service.workers()[0]
+            os.kill(worker, signal.SIGKILL)
+            until(lambda one=worker: f"worker {one} ended (-9)" in service.logged(), 20)
+            until(lambda: len(service.workers()) == 2, 20)
+    finally:
+        ended.set()
+        task.join()
+    with service.client() as client:
+        until(lambda: ready(client), 30)
+        assert signed(client, BANK)["attest"] == "A"
+    assert service.logged().count("ended (-9)") == 3  # none was ended by a hang-up
+    assert "(-1)" not in service.logged()
+    assert stopped_within(service, 10 + GRACE) == 0
+
+
+def test_descriptors_run_out_by_slow_handshakes_while_redis_is_away(tmp_path, redis):
+    """Redis is reached again, and callers are served, without a restart."""
+    tls_files(tmp_path)
+    service = node(
+        tmp_path,
+        redis,
+        tls=True,
+        descriptors=400,
+        server__tls_cert=tmp_path / "server.pem",
+        server__tls_key=tmp_path / "server.key",
+    )
+    service.start()
+    slow = []
+    try:
+        context = ssl.create_default_context(cafile=tmp_path / "tls-ca.pem")
+        with service.client(verify=context) as client:
+            until(lambda: attest(client) == "A", 20)
+            redis.kill()
+            for _ in range(600):
+                one = socket.create_connection(("127.0.0.1", service.port), 10)
+                one.sendall(b"\x16\x03\x01")  # a handshake that begins
+                slow.append(one)
+            until(lambda: attest(client) == "B", 20)
+            redis.start()
+            until(lambda: attest(client) == "A", 30)
+            assert len(list(Path(f"/proc/{service.pid}/fd").iterdir())) < 400
+    finally:
+        stopped_within(service, 10 + GRACE)
+        for one in slow:
+            one.close()
+    assert "Traceback" not in service.logged()
