@@ -207,7 +207,10 @@ def _next(source: IO[bytes]) -> bytes:
 def main() -> int:
     """Do what standard input orders. Returns the exit status."""
     orders = _ordered.decode(_next(sys.stdin.buffer))
-    threading.Thread(target=_end_with_input, daemon=True).start()
+    try:
+        threading.Thread(target=_end_with_input, daemon=True).start()
+    except RuntimeError:
+        return _no_thread(orders)
     if isinstance(orders, ExportOrders):
         return _exported(orders)
     try:
@@ -221,17 +224,30 @@ def main() -> int:
     return 0
 
 
+def _no_thread(orders: _Orders) -> int:
+    """The machine gives this process no thread, without which it might outlive the service."""
+    if isinstance(orders, ExportOrders):
+        return _cut_off("no thread can be started for it")
+    text = "no thread can be started for it; nothing was changed"
+    _tell(_Failure(text, StoreUnavailableError.__name__))
+    return 0
+
+
+def _cut_off(why: str) -> int:
+    """An export has nothing but rows on its standard output: its status tells the rest."""
+    configure_logging("info")
+    logging.getLogger("zhenxian").error("an export was cut off: %s", why)
+    return 1
+
+
 def _exported(orders: ExportOrders) -> int:
-    """Its standard output has rows only, so that it tells by its status that they are not all."""
     try:
         file = opened(Path(orders.path))
         sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
         export_rows(file, orders.kind, sys.stdout, after=orders.after)
         sys.stdout.flush()
     except ZhenxianError as error:
-        configure_logging("info")
-        logging.getLogger("zhenxian").error("the export was cut off: %s", error)  # noqa: TRY400
-        return 1
+        return _cut_off(str(error))
     return 0
 
 

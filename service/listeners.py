@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-from typing import Final
 from urllib.parse import urlsplit
 
 from zhenxian.api.calls.fastpath import protocol_for
@@ -15,8 +13,7 @@ from zhenxian.core.reasons import Reason
 from zhenxian.service.service import Service
 from zhenxian.service.settings import Settings, listener_address
 from zhenxian.service.sip_over_http import sip_of
-
-_OTHER_DESCRIPTORS: Final = 256  # files, stores, fetches, and connections about to be refused
+from zhenxian.service.sockets import descriptors
 
 
 def protocols(service: Service) -> tuple[type[WireProtocol], type[WireProtocol]]:
@@ -66,16 +63,6 @@ def _limits(settings: Settings, *, anonymous: bool) -> Limits:
         proxies=networks(server.proxies),
         anonymous=anonymous,
     )
-
-
-def descriptors() -> int:
-    """Connections that this process may have open, after raising its limit as far as it may."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard == resource.RLIM_INFINITY:
-        return 1_000_000
-    return max(16, hard - _OTHER_DESCRIPTORS)
 
 
 def _names(settings: Settings) -> list[str]:

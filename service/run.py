@@ -15,7 +15,7 @@ from typing import NoReturn
 from zhenxian.core.errors import ConfigError
 from zhenxian.service.data_folder import lock_data_folder
 from zhenxian.service.settings import Settings, loopback, loopback_host
-from zhenxian.service.sockets import bind, bind_sip, close_all
+from zhenxian.service.sockets import bind, bind_sip, close_all, descriptors
 from zhenxian.service.supervisor import (
     GRACE,
     OWN_SOCKETS,
@@ -82,6 +82,7 @@ def run(settings: Settings, text: str = "", *, until_eof: bool = False) -> int:
     os.umask(0o077)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to handle it
     check_exposure(settings)
+    descriptors()
     configure_logging(settings.log.level)
     # Before the address: workers whose supervisor was killed let go of both at their end.
     lock = lock_data_folder(settings.data, settings.server.calls)

@@ -12,7 +12,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 import uvloop
@@ -173,6 +173,32 @@ async def serve(
         await service.close()
 
 
+def _run(
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    sip_sockets: Sequence[socket.socket],
+    *,
+    ready: Callable[[], None],
+    **more: Any,
+) -> None:
+    """Serve. Raises ConfigError, also when the machine gives fewer threads than are needed."""
+    begun = False
+
+    def told() -> None:
+        nonlocal begun
+        begun = True
+        ready()
+
+    calls, admin = sockets[0], sockets[1] if len(sockets) > 1 else None
+    try:
+        uvloop.run(serve(settings, calls, admin, sip_sockets=sip_sockets, ready=told, **more))
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        if not begun:  # otherwise it has ended well, but for the thread that the loop ends with
+            raise no_threads() from None
+
+
 def run_alone(
     settings: Settings,
     calls_socket: socket.socket,
@@ -183,16 +209,8 @@ def run_alone(
 ) -> None:
     """Serve as the only process. Raises ConfigError."""
     stopping = end_within(settings.server.shutdown_seconds + GRACE)
-    uvloop.run(
-        serve(
-            settings,
-            calls_socket,
-            admin_socket,
-            sip_sockets=sip_sockets,
-            ready=ready,
-            stopping=stopping,
-        )
-    )
+    sockets = [calls_socket, *([] if admin_socket is None else [admin_socket])]
+    _run(settings, sockets, sip_sockets, ready=ready, stopping=stopping)
 
 
 def _watch_ended(task: asyncio.Task[None]) -> None:
@@ -216,7 +234,6 @@ def work() -> int:
         # It replaces another, maybe while a file is being written, and has none read before.
         wait_until_still([path for path in (settings.auth.keys, settings.trust.roots) if path])
     sockets = [socket.socket(fileno=number) for number in orders.sockets]
-    admin = sockets[1] if len(sockets) > 1 else None
 
     def tell(said: bytes) -> None:
         if told is not None:
@@ -224,15 +241,12 @@ def work() -> int:
                 os.write(told, said)
 
     try:
-        uvloop.run(
-            serve(
-                settings,
-                sockets[0],
-                admin,
-                sip_sockets=[socket.socket(fileno=number) for number in orders.sip_sockets],
-                metrics_folder=orders.metrics_folder,
-                ready=lambda: tell(READY),
-            )
+        _run(
+            settings,
+            sockets,
+            [socket.socket(fileno=number) for number in orders.sip_sockets],
+            metrics_folder=orders.metrics_folder,
+            ready=lambda: tell(READY),
         )
     except ZhenxianError as error:
         tell(FAILED + str(error).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from collections.abc import Sequence
 from typing import Final
@@ -10,11 +11,33 @@ from zhenxian.core.errors import ConfigError
 from zhenxian.service.settings import Settings, listener_address
 from zhenxian.service.sip_settings import SipAddress
 
+OTHERS: Final = 256  # descriptors for files, stores, fetches, and connections about to be refused
+_LEAST: Final = OTHERS + 16  # descriptors that a process must be given
+
 _BACKLOG: Final = 2048  # connections the kernel holds while a worker is busy
 _SIP_BACKLOG: Final = 1024
 # Octets of datagrams that wait while the loop is busy: some nine hundred INVITEs, since the kernel
 # counts twice what it is told. More would wait until their proxies have given up.
 _BUFFER: Final = 1024 * 1024
+
+
+def descriptors() -> int:
+    """Connections that this process may have open, after raising its limit as far as it may.
+
+    Raises:
+        ConfigError: too few to serve with: it would run out of them in the middle of its work.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return 1_000_000
+    if hard < _LEAST:
+        raise ConfigError(
+            f"{hard} descriptors are too few, {_LEAST} are needed: raise their limit (ulimit -Hn,"
+            " LimitNOFILE, --ulimit nofile)"
+        )
+    return hard - OTHERS
 
 
 def bind(listener: str, *, shared: bool = False) -> socket.socket:

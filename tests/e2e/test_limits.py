@@ -15,17 +15,21 @@ from running import Service, environment, signed, until, verdict
 
 from zhenxian.simulation.demo import BANK
 
-# `zhenxian serve` of which, once a file is there, no thread and no process can be started: as in a
-# container whose pids.max is reached.
+# `zhenxian serve` of which, once a file is there, no thread and no process can be started, but for
+# as many threads as it says: as in a container whose pids.max is reached.
 _SERVE = """
 import _thread, errno, os, pathlib, runpy, sys, threading
 from zhenxian.service import spawn
 full = pathlib.Path(sys.argv.pop(1))
 start, run = _thread.start_new_thread, spawn._spawn
+left = int(full.read_text() or 0) if full.exists() else 0
 
 def started(*given):
+    global left
     if full.exists():
-        raise RuntimeError("can't start new thread")
+        left -= 1
+        if left < 0:
+            raise RuntimeError("can't start new thread")
     return start(*given)
 
 def forked(*given):
@@ -87,14 +91,24 @@ def test_no_thread_more_is_needed_once_it_runs(confined):
         assert _import(client, 8_000).json()["changed"] == 8_000 - 10
 
 
-def test_a_machine_without_threads_is_told_at_the_start(tmp_path):
+@pytest.mark.parametrize("given", [0, 5, 9, 11])
+def test_a_machine_with_too_few_threads_is_told_at_the_start(tmp_path, given):
     full = tmp_path / "full"
-    full.touch()
+    full.write_text(str(given))
     service = Service(tmp_path / "service")
     service.launched_by = [sys.executable, "-c", _SERVE, str(full)]
-    assert service.launch().wait(60) != 0
+    assert service.launch().wait(60) == 3
     assert "Traceback" not in service.logged()
     assert "threads cannot be started" in service.logged()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("given", [40, 271])
+def test_too_few_descriptors_are_told_at_the_start(tmp_path, workers, given):
+    service = Service(tmp_path / "service", descriptors=given, server__workers=workers)
+    assert service.launch().wait(60) == 3
+    assert "Traceback" not in service.logged()
+    assert f"{given} descriptors are too few, 272 are needed" in service.logged()
 
 
 def _children(pid):

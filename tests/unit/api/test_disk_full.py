@@ -78,9 +78,9 @@ def test_an_import_that_the_registry_has_no_room_for_is_507(desk, mode, monkeypa
         made.connection.one(f"PRAGMA max_page_count = {pages}")
         return made
 
-    opened = imports.RegistryFile
+    opened = imports.opened
     with monkeypatch.context() as patched:
-        patched.setattr(imports, "RegistryFile", limited)
+        patched.setattr(imports, "opened", limited)
         answer = _import(desk, 8_000, mode=mode)
         assert answer.status_code == 507, answer.text
         assert "full" in answer.json()["detail"]
