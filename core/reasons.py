@@ -476,6 +476,10 @@ class Reason(Enum):
         "Error: More calls wait for their answers than this service can answer soon.",
         "RFC 9110 section 15.6.4; this project",
     )
+    STOPPING = Row(
+        "Error: This service is being stopped, and the time for requests under way is over.",
+        "RFC 9110 section 15.6.4; this project",
+    )
     INTERNAL = Row("Error: Internal Server Issue", "ATIS-1000082")
 
     # Enum's own `name` and `value` walk descriptors on each access; the hot path reads these often.

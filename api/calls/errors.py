@@ -140,5 +140,6 @@ SPOKEN: Final[dict[Reason, Spoken]] = {
     Reason.ORIGIN_FOREIGN: Spoken(403, "POL4032"),
     Reason.TOO_MANY_CONNECTIONS: Spoken(503, "POL5031"),
     Reason.OVERLOADED: Spoken(503, "POL5032"),
+    Reason.STOPPING: Spoken(503, "POL5033"),
     Reason.INTERNAL: Spoken(500, "POL5000"),
 }

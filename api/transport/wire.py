@@ -504,9 +504,9 @@ class WireProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, telling(app, cycle, self._begins_early))
+        super()._start_asgi_task(cycle, telling(app, cycle, self._is_early, self.shared.refusal))
 
-    def _begins_early(self) -> bool:
+    def _is_early(self) -> bool:
         self._early = (
             self._running is self.cycle and self._state == BODY and not 0 < self._left <= QUICK
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -16,6 +18,7 @@ import httpx
 import pytest
 from fleet.redis_server import RedisServer
 from running import (
+    OwnPki,
     Service,
     environment,
     signed,
@@ -23,9 +26,10 @@ from running import (
     tls_files,
     until,
     verdict,
+    verification,
 )
 
-from zhenxian.api.calls.messages import SIGNING
+from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.simulation.demo import BANK
 
 GRACE = 5.0  # seconds beyond server.shutdown_seconds in which the service ends, whatever hangs
@@ -324,6 +328,49 @@ def test_workers_die_while_hang_ups_come(serve):
     assert service.logged().count("ended (-9)") == 3  # none was ended by a hang-up
     assert "(-1)" not in service.logged()
     assert stopped_within(service, 10 + GRACE) == 0
+
+
+def test_a_revocation_counts_while_certificate_hosts_hang(serve, host):
+    """Each token names another address of hosts that do not answer; then it is told to stop."""
+    made = []
+    service = serve(
+        alter=lambda world: made.append(OwnPki(world)),
+        server__shutdown_seconds=1,
+        fetch__seconds=20,
+    )
+    host.delay = 30.0
+    left = []
+
+    def ask(which):
+        with service.client(timeout=60) as client, contextlib.suppress(httpx.TransportError):
+            for number in itertools.count():
+                x5u = f"{host.base}/{which}-{number}.pem"
+                body = verification(BANK, service.token("1001", BANK, x5u=x5u))
+                answer = client.post(VERIFICATION, json=body)
+                if answer.status_code != 200:
+                    left.append((answer.status_code, answer.headers.get("retry-after")))
+                    return
+
+    tasks = [threading.Thread(target=ask, args=(which,)) for which in range(16)]
+    with service.client() as client:
+        judged = verdict(client, BANK, service.token("1001", BANK))
+        assert judged["verstat"] == "TN-Validation-Passed"
+        for task in tasks:
+            task.start()
+        until(lambda: host.asked, 20)
+        made[0].revoke("1001")
+        until(
+            lambda: verdict(client, BANK, service.token("1001", BANK))["reason"] == "CERT_REVOKED",
+            20,
+        )
+        assert ready(client)
+    try:
+        assert stopped_within(service, 1 + GRACE) == 0
+    finally:
+        host.delay = 0.0
+        for task in tasks:
+            task.join()
+    assert set(left) == {(503, "1")}
 
 
 def test_descriptors_run_out_by_slow_handshakes_while_redis_is_away(tmp_path, redis):
