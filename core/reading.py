@@ -35,8 +35,6 @@ from zhenxian.core.tn import (
 MIN_DIGITS: Final = 7  # a user part of so many is a number; of fewer it may be an extension
 _NOWHERE: Final = "anonymous.invalid"  # the host of who is withheld (RFC 3323 section 4.1.1.3)
 _ABROAD: Final = "00"  # before a country code, where numbers are read as dialled
-_AREA_CODES: Final = (2, 3)  # their digits, where an emergency number may stand behind one
-MAX_CODED: Final = 10  # digits of a national-form number behind its country code
 
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9\-]{0,61}[a-z0-9])?"
 _SERVICE = re.compile(rf"urn:service:{_LABEL}(?:\.{_LABEL})*\Z", re.IGNORECASE)  # RFC 5031
@@ -66,6 +64,7 @@ _BEFORE_MORE = re.compile(r"(?!^)[&=+$,/]")  # what else may stand behind a numb
 _NO_LETTERS: Final = frozenset(  # by their category they are, but they look like nothing or a mark
     "\u115f\u1160\u3164\uffa0\u01c0\u01c1\u01c2\u01c3\ua78b\ua78c"
 )
+_DIGITS: Final = ("Nd", "No")  # categories; the second has 10 in a circle, which isdigit() has not
 _NUMERIC_HOST = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\Z")  # an address, to the URL standard
 _LOCAL = re.compile(r"[0-9A-Fa-f*#]{1,32}\Z")
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9\-]*[a-z0-9])?\.)*[a-z](?:[a-z0-9\-]*[a-z0-9])?\.?\Z")
@@ -96,6 +95,7 @@ class Reading(Struct, frozen=True, kw_only=True):
         national_form: of digits that begin with a country code, the number that has none in its
             plan ("8610086" is 10086); None for all others.
         emergency: whether who is called is an emergency number or service.
+        max_coded: digits of the longest number that `national_form` reads as a nationwide one.
         long_codes: country codes whose numbers may have 16 digits, for a portability prefix.
     """
 
@@ -103,6 +103,7 @@ class Reading(Struct, frozen=True, kw_only=True):
     hosts: frozenset[str] = frozenset()
     special: Callable[[TN], bool] = none_special
     national_form: Callable[[str], str | None] = _no_national_form
+    max_coded: int = 11
     long_codes: tuple[str, ...] = ()
     emergency: Callable[[TN | URI], bool] = none_for_help
 
@@ -119,13 +120,13 @@ class Reading(Struct, frozen=True, kw_only=True):
             if found is None:
                 raise
             return found
-        return self.claimed_number(tn) if len(tn) <= MAX_CODED else tn
+        return self.claimed_number(tn) if len(tn) <= self.max_coded else tn
 
     def _behind_0(self, text: str) -> TN | None:
         """A number as dialled in the country that its plan does not know to be one.
 
         It is what it is with "+": behind the international prefix as it stands, behind a trunk 0
-        with the country code. But an emergency number behind an area code is that number.
+        with the country code. But a nationwide number behind an area code is that number.
         """
         digits = undressed(text)
         if self.country is None or not (digits.isascii() and digits.isdecimal()):
@@ -135,11 +136,10 @@ class Reading(Struct, frozen=True, kw_only=True):
             return None
         if digits.startswith(_ABROAD):
             return self.claimed_number(TN(rest))
-        for end in _AREA_CODES:
-            behind = rest[end:]
-            if behind and self.emergency(TN(behind)):
-                return TN(behind)
         code = phonenumbers.country_code_for_region(self.country)
+        form = self.national_form(f"{code}{rest}")
+        if form is not None and form != rest:  # 0110 is an extension, as 110 has no 0
+            return TN(form)
         if MIN_DIGITS <= len(rest) <= MAX_TN_LENGTH - len(str(code)):
             return TN(f"{code}{rest}")
         return None
@@ -215,7 +215,7 @@ class Reading(Struct, frozen=True, kw_only=True):
 
     def claimed_number(self, tn: TN) -> TN:
         """A token's number, without a country code before a number that has none in its plan."""
-        if len(tn) <= MAX_CODED:
+        if len(tn) <= self.max_coded:
             form = self.national_form(tn)
             if form is not None:
                 return TN(form)
@@ -310,7 +310,7 @@ class Reading(Struct, frozen=True, kw_only=True):
             return URI(address)
         subscriber, _, parameters = (user or host).partition(";")
         written = unquote(subscriber, errors="replace")
-        if any(char.isdigit() and not char.isascii() for char in written):
+        if any(not char.isascii() and unicodedata.category(char) in _DIGITS for char in written):
             raise ParseError(
                 Reason.URI_INVALID, where, f"{shown(written)} has digits that are not 0 to 9"
             )
@@ -331,6 +331,10 @@ class Reading(Struct, frozen=True, kw_only=True):
                 return Private(address) if parameters else ANONYMOUS
             return URI(address)
         if len(digits) < MIN_DIGITS:
+            if not bare.isascii() or "%" in bare:  # such as a mark that turns 68001 around
+                raise ParseError(
+                    Reason.TN_INVALID, where, f"{shown(user)} has more than digits in it"
+                )
             labelled = bare.startswith("+") or "user=phone" in _parameters(match["params"])
             dialled = labelled and not bare.removeprefix("+").isdecimal()  # such as *67
             alone = not user or nowhere or self._own(host) or _is_numeric(host)

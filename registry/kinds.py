@@ -58,6 +58,14 @@ class Label(Struct, frozen=True):
 
 
 _OF_ITS_COUNTRY: Final = (NumberKind.EMERGENCY, NumberKind.PRIVACY)
+# One number for the whole country, so that it is no other one behind an area code.
+_NATIONWIDE: Final = (
+    NumberKind.EMERGENCY,
+    NumberKind.CARRIER_SERVICE,
+    NumberKind.SERVICE_ENTERPRISE,
+    NumberKind.CALL_CENTRE,
+)
+_AREA_DIGITS: Final = 3  # of the longest area code; China has none of one
 _MARKED: Final = (NumberKind.MESSAGING, NumberKind.PRIVACY)
 _NEVER: Final[Mapping[str, int]] = MappingProxyType({})
 _UNKNOWN: Final = Label(NumberKind.UNKNOWN, "unknown", "未知", "")
@@ -91,6 +99,10 @@ class Plan:
         )
         self._middle = middle
         self._longest = max((len(prefix) for _, prefix in self._labels), default=0)
+        self._code = str(phonenumbers.country_code_for_region(country or _TABLE_OF))
+        self._coded = self._behind_codes()
+        # Digits of the longest number that is read without its country and area code.
+        self.max_coded = len(self._code) + _AREA_DIGITS + _MAX_EMERGENCY
 
     def _lengths(self, kind: NumberKind) -> set[int]:
         """Which lengths numbers of a kind have: nearly every other number is told by its own."""
@@ -146,13 +158,40 @@ class Plan:
             self._emergency is not None and self._emergency.fullmatch(identity) is not None
         ) or self.label(identity).kind is NumberKind.EMERGENCY
 
-    def national_form(self, digits: str) -> str | None:
-        """The number that has no country code in its plan, and was given one: 8610086 is 10086."""
-        if not digits.startswith(_CHINA) or self._country not in (None, _TABLE_OF):
+    def _behind_codes(self) -> re.Pattern[str] | None:
+        """What nationwide numbers look like behind their country code, and an area code."""
+        here = self._country in (None, _TABLE_OF)
+        kinds = _NATIONWIDE if here else (NumberKind.EMERGENCY,)
+        numbers = [
+            f"{prefix}[0-9]{{{length - len(prefix)}}}"
+            for (length, prefix), label in self._labels.items()
+            if label.kind in kinds and length <= _MAX_EMERGENCY
+        ]
+        if self._emergency is not None:
+            numbers.append(self._emergency.pattern)
+        if not numbers:
             return None
-        bare = digits.removeprefix(_CHINA)
-        unknown = self.label(digits).kind is NumberKind.UNKNOWN
-        return bare if unknown and self.national(bare) else None
+        area = (
+            rf"0?(?:[0-9]{{{2 if here else 1},{_AREA_DIGITS}}})??"  # with the 0 dialled before it
+        )
+        return re.compile(rf"{self._code}{area}({'|'.join(numbers)})\Z", re.ASCII)
+
+    def national_form(self, digits: str) -> str | None:
+        """The number that has no country code in its plan, and was given one: 8610086 is 10086.
+
+        A nationwide number, such as that of the police, is the same behind an area code: 86755110
+        is 110.
+        """
+        if not digits.startswith(self._code):
+            return None
+        here = self._country in (None, _TABLE_OF)  # where no line begins with 1 or 9
+        if here:
+            bare = digits.removeprefix(_CHINA)
+            unknown = self.label(digits).kind is NumberKind.UNKNOWN
+            if unknown and self.national(bare):
+                return bare
+        found = self._coded.match(digits) if self._coded is not None else None
+        return found[1] if found is not None and (here or not _assigned(digits)) else None
 
     def national(self, tn: str) -> bool:
         """True for a number of the plan without country code, such as 95588 and 10086."""
@@ -164,6 +203,14 @@ class Plan:
 
 def _country(tn: str) -> bool:
     return any(int(tn[:end]) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE for end in (1, 2, 3))
+
+
+def _assigned(digits: str) -> bool:
+    """True for a number that its country's plan has: a town's lines may be of three digits."""
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(f"+{digits}"))
+    except phonenumbers.NumberParseException:
+        return False
 
 
 def emergency_pattern(country: str | None) -> re.Pattern[str] | None:

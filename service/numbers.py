@@ -53,6 +53,7 @@ def reading_of(
         hosts=frozenset(numbers.hosts),
         special=special,
         national_form=plan.national_form,
+        max_coded=plan.max_coded,
         long_codes=tuple(
             str(phonenumbers.country_code_for_region(one)) for one in numbers.sixteen_digits
         ),

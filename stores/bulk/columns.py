@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from zhenxian.core.reading import MAX_CODED, Reading
+from zhenxian.core.reading import Reading
 from zhenxian.core.tn import MAX_TN_LENGTH
 from zhenxian.registry.forms import AS_WRITTEN
 from zhenxian.stores.bulk.csv_rows import Chunk, value_of
@@ -49,7 +49,7 @@ class Layout:
     """
 
     def __init__(self, header: Sequence[str], reading: Reading = AS_WRITTEN) -> None:
-        self._national_form = reading.national_form
+        self._national_form, self._max_coded = reading.national_form, reading.max_coded
         self.first, self.last, self.subject = (
             header.index(name) if name in header else None for name in _KEYS
         )
@@ -106,7 +106,7 @@ class Layout:
             if (
                 max(lengths) > MAX_TN_LENGTH
                 or min(filter(None, numbers), default="1") < "1"  # national, or no number
-                or (min(lengths) <= MAX_CODED and self._reread(numbers))
+                or (min(lengths) <= self._max_coded and self._reread(numbers))
                 or (at == self.first and 0 in lengths)
                 or not (digits.isascii() and (digits.isdecimal() or not digits))
             ):
@@ -116,7 +116,7 @@ class Layout:
     def _reread(self, numbers: Iterable[str]) -> bool:
         """True when some have a country code that their plan does not give them."""
         return any(
-            len(number) <= MAX_CODED and self._national_form(number) is not None
+            len(number) <= self._max_coded and self._national_form(number) is not None
             for number in numbers
         )
 

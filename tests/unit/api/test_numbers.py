@@ -897,9 +897,16 @@ def test_what_is_dialled_beside_a_number_makes_no_other_of_it(desk, installation
         ("0755-12345", "8675512345"),
         ("0755110", "110"),
         ("010110", "110"),
+        ("+86755110", "110"),
+        ("+86 (0)10 110", "110"),
+        ("008610110", "110"),
         ("0086110", "110"),
         ("008610086", "10086"),
+        ("0755-10086", "10086"),
+        ("8675510086", "10086"),
         ("0086-95588", "95588"),
+        ("010-95588", "95588"),
+        ("+86 755 955888", "955888"),
     ],
 )
 def test_a_short_number_behind_an_area_code_is_read(desk, installation, written, number):
@@ -907,9 +914,46 @@ def test_a_short_number_behind_an_area_code_is_read(desk, installation, written,
     status, _, *told = _ask_to_sign(desk, written)
     assert (status, told[0]) != (400, "orig.tn")
     assert _verify(desk, installation, written)["verstat"] in (NONE, FAILED)
-    if number == "110":
+    if number in ("110", "10086"):
         assert _decided(desk, written) == (None, "DO_NOT_ORIGINATE")
+    if number == "110":
         assert _decided(desk, BANK, dest={"tn": [written]}) == ("C", "EMERGENCY_CALL")
+
+
+@pytest.mark.parametrize("spelling", ["+86755{}", "86755{}", "0755{}", "sip:+86755{}@x.example"])
+def test_no_area_code_hides_a_number_that_never_calls(desk, installation, spelling):
+    written = spelling.format(HOTLINE)
+    orig = {"uri" if ":" in written else "tn": written}
+    assert _decided(desk, orig) == (None, "DO_NOT_ORIGINATE")
+    token = _token(installation, TN(f"86755{HOTLINE}"))
+    assert _verify(desk, installation, HOTLINE, token)["reason"] == "SPC_NOT_HOLDER"
+
+
+@pytest.mark.parametrize(
+    ("country", "shown"),
+    [
+        ("US", "+1911"),
+        ("US", "1 212 911"),
+        ("GB", "+44 999"),
+        ("GB", "0044999"),
+        ("DE", "+49110"),
+        ("FR", "3317"),
+        ("AU", "+61000"),
+        ("JP", "+81 3 119"),
+        ("HK", "tel:+852-999"),
+        ("IN", "sip:+91112@x.example;user=phone"),
+    ],
+)
+def test_no_country_code_hides_an_emergency_number(desk_with, country, shown):
+    desk = desk_with(numbers={"country": country})
+    member = "uri" if ":" in shown else "tn"
+    assert _decided(desk, {member: shown}) == (None, "DO_NOT_ORIGINATE")
+    assert _decided(desk, f"+{BANK}", dest={member: [shown]}) == ("C", "EMERGENCY_CALL")
+
+
+def test_lines_of_three_digits_are_no_emergency_numbers(desk_with):
+    desk = desk_with(numbers={"country": "DE"})
+    assert _decided(desk, "+4930110") == ("B", "DISPLAY_UNKNOWN")
 
 
 def test_a_token_may_write_an_address_differently(desk, installation):

@@ -239,6 +239,10 @@ def test_national_spellings_are_read_in_their_country_and_nowhere_else(uri):
         ("sip:%EF%BC%98%EF%BC%96755588880001@a.example", Reason.URI_INVALID),  # full width
         ("sip:%D9%A8%D9%A6755588880001@a.example", Reason.URI_INVALID),  # Arabic-Indic
         ("sip:\uff18675588880001@a.example", Reason.URI_INVALID),
+        ("sip:%E2%91%A975588880001@a.example", Reason.URI_INVALID),  # 10 in a circle
+        ("sip:%E2%80%AE68001@192.0.2.7", Reason.TN_INVALID),  # turned around: 10086
+        ("sip:%C0%B110086@192.0.2.7", Reason.TN_INVALID),  # no UTF-8, read as 110086 by some
+        ("sip:%25310086@192.0.2.7", Reason.TN_INVALID),  # 10086, decoded twice
         ("sip:86%E2%80%8B75588880001@a.example", Reason.TN_INVALID),  # a space of no width
         ("sip:86,75588880001@a.example", Reason.TN_INVALID),
         ("sip:86/75588880001@a.example", Reason.TN_INVALID),
