@@ -273,6 +273,10 @@ def check_profile(certificate: x509.Certificate, role: Role) -> tuple[Violation,
         expect(
             place is None, "TNAUTHLIST", True, _NOT_FETCHED.format(place), "RFC 8226 section 10.1"
         )
+        try:
+            tnauthlist.tnauthlist_of(certificate)
+        except ParseError as error:  # a root's limits what is below it, too
+            expect(False, "TNAUTHLIST", True, error.detail, "RFC 8226 section 9")
         expect(
             not listed,
             "TNAUTHLIST_ON_CA",

@@ -184,6 +184,17 @@ def test_a_root_that_cannot_be_one_is_refused_at_load_by_name(tmp_path):
         "cA true are expected of what issues certificates, not cA false": Path(
             root=replaced(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         ).root,
+        "a SEQUENCE of [0] service provider code": Path(
+            root=_raw(tnauthlist.OID.dotted_string, b"\x30\x00", critical=False)
+        ).root,
+        "by reference": Path(
+            root=lambda b: b.add_extension(
+                x509.AuthorityInformationAccess(
+                    [x509.AccessDescription(BY_REFERENCE, x509.DNSName("list.example"))]
+                ),
+                critical=False,
+            )
+        ).root,
         "RSA of 1024 bits": Path(root_key=rsa.generate_private_key(65537, 1024)).root,
         "secp224r1": Path(root_key=ec.generate_private_key(ec.SECP224R1())).root,
         "directory names": Path(
@@ -200,6 +211,16 @@ def test_a_root_that_cannot_be_one_is_refused_at_load_by_name(tmp_path):
         assert "CN=root" in str(caught.value)
         assert str(file) in str(caught.value)
         assert load_trust_list(file).roots == (root,)  # who signs lists need not be a root
+
+
+def test_what_a_root_says_of_numbers_and_of_the_length_of_paths_holds():
+    codes = _raw(tnauthlist.OID.dotted_string, TNAuthList((SPC("5678"),)).dumps(), critical=False)
+    outcome = Path(root=codes).outcome()
+    assert isinstance(outcome, Untrusted)
+    assert outcome.reason is Reason.TNAUTHLIST_NOT_COVERED
+    outcome = Path(root=replaced(x509.BasicConstraints(ca=True, path_length=0))).outcome()
+    assert isinstance(outcome, Untrusted)
+    assert "path length constraint" in outcome.detail
 
 
 def test_a_list_as_a_json_web_signature_is_told_for_what_it_is(tmp_path):
