@@ -11,8 +11,9 @@ import hashlib
 import heapq
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +25,7 @@ from zhenxian.core.tn import TN, TNRange, undressed
 from zhenxian.passport.json import dumps, loads
 from zhenxian.passport.jws import SigningKey, Token, VerifyingKey, b64url_decode, b64url_encode
 from zhenxian.passport.words import fault
+from zhenxian.registry.kinds import Plan, load_plan
 from zhenxian.registry.model import Order, TargetKind, Who, span
 
 MAX_TOKEN: Final = 8_192  # octets; an instruction has some 500
@@ -283,10 +285,15 @@ class OrderIndex:
                 continue
             if order.kind is TargetKind.RANGE:
                 first, _, last = order.target.partition("-")
-                ranges.setdefault(len(first), []).append((first, last or first, order))
-            else:
-                table = named[order.kind]
-                table[order.target] = min(table.get(order.target, order), order, key=_age)
+                for begin, end in _spellings(first, last or first):
+                    ranges.setdefault(len(begin), []).append((begin, end, order))
+                continue
+            targets = {order.target}
+            if order.kind is TargetKind.NUMBER:
+                targets.update(begin for begin, _ in _spellings(order.target, order.target))
+            table = named[order.kind]
+            for target in targets:
+                table[target] = min(table.get(target, order), order, key=_age)
         self._subjects = named[TargetKind.SUBJECT]
         self._resellers = named[TargetKind.RESELLER]
         self._spcs = named[TargetKind.SPC]
@@ -403,7 +410,32 @@ def _canonical(instruction: Instruction) -> Instruction:
 def _number(text: str) -> TN:
     """As written. Orders given before numbers that begin with 0 were refused are read on."""
     digits = undressed(text)
-    return TN(digits) if digits.startswith("0") else TN.parse(text, where="target")
+    if digits.startswith("0"):
+        return TN(digits)
+    try:
+        return TN.parse(text, where="target")
+    except ParseError:
+        form = _plan().national_form(digits.removeprefix("+"))
+        if form is None:
+            raise
+        return TN(form)
+
+
+@lru_cache(maxsize=1)
+def _plan() -> Plan:
+    return load_plan()
+
+
+def _spellings(first: str, last: str) -> Iterator[tuple[str, str]]:
+    """A range as an order has it, and as calls are read: +86 95588 is 95588."""
+    yield first, last
+    if len(first) > _plan().max_coded:
+        return
+    begin, end = _plan().national_form(first), _plan().national_form(last)
+    if begin is None or end is None or not (begin.isdecimal() and end.isdecimal()):
+        return
+    if len(begin) == len(end) and int(end) - int(begin) == int(last) - int(first):
+        yield begin, end
 
 
 def _global(instruction: Instruction) -> None:

@@ -956,6 +956,29 @@ def test_lines_of_three_digits_are_no_emergency_numbers(desk_with):
     assert _decided(desk, "+4930110") == ("B", "DISPLAY_UNKNOWN")
 
 
+@pytest.mark.parametrize(
+    ("kind", "target", "shown"),
+    [
+        (TargetKind.NUMBER, "8695533", "95533"),
+        (TargetKind.NUMBER, "+86 95533", "95533"),
+        (TargetKind.NUMBER, "8675595533", "95533"),
+        (TargetKind.NUMBER, "+86700100020000009", "700100020000009"),
+        (TargetKind.RANGE, "8695530-8695539", "95533"),
+        (TargetKind.RANGE, "8675595530-8675595539", "95533"),
+    ],
+)
+def test_an_order_stops_a_national_number_with_its_country_code(
+    desk, installation, kind, target, shown
+):
+    _order(desk, installation, kind, target, 1)
+    for written in (shown, f"+86{shown}", f"86{shown}"):
+        assert _decided(desk, written) == (None, "ORDERED"), written
+        assert _verify(desk, installation, written)["verstat"] == FAILED, written
+    other = f"{shown[:-4]}6{shown[-3:]}" if len(shown) > 5 else "95566"
+    told = _verify(desk, installation, other)
+    assert told["reason"] in ("NO_IDENTITY", "SIGNATURE_MISSING")
+
+
 def test_a_token_may_write_an_address_differently(desk, installation):
     token = _token(installation, URI("sip:Alice@X.example:5060;transport=udp"))
     told = _verify(desk, installation, {"uri": "sip:alice@x.example"}, token)
