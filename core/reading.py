@@ -314,22 +314,29 @@ class Reading(Struct, frozen=True, kw_only=True):
             raise ParseError(
                 Reason.URI_INVALID, where, f"{shown(written)} has digits that are not 0 to 9"
             )
-        number = _AFTER_NUMBER.split(unicodedata.normalize("NFKC", written))[0]
+        number, end, more = _split(unicodedata.normalize("NFKC", written))
         if any(map(_is_letter, number)):
             number = _BEFORE_MORE.split(number)[0]
         bare = undressed(number.translate(_MARKS))
         digits = "".join(filter(str.isdigit, bare))
         letters = any(map(_is_letter, bare))
         if letters or not digits:
-            mixed = len(digits) >= MIN_DIGITS and not bare.isascii()
+            looks = digits and not any(map(_is_letter, _split(written)[0]))  # a trade mark's TM
+            mixed = len(digits) >= MIN_DIGITS and not (bare.isascii() and written.isascii())
             behind = not letters and any(map(str.isdigit, unquote(user, errors="replace")))
-            if mixed or behind:
+            if looks or mixed or behind:
                 raise ParseError(
                     Reason.URI_INVALID, where, f"{shown(user)} hides a number behind something else"
                 )
             if is_withheld(written):
                 return Private(address) if parameters else ANONYMOUS
             return URI(address)
+        if undressed(more.translate(_MARKS)).lstrip("+*#")[:1].isdigit() and not (
+            end == "@" and _is_address(more)
+        ):
+            raise ParseError(
+                Reason.TN_INVALID, where, f"{shown(written)} goes on behind {shown(end)}"
+            )
         if len(digits) < MIN_DIGITS:
             if not bare.isascii() or "%" in bare:  # such as a mark that turns 68001 around
                 raise ParseError(
@@ -438,6 +445,12 @@ def _parameters(text: str | None) -> list[str]:
 def _unescaped(match: re.Match[str]) -> str:
     char = chr(int(match[1], 16))
     return char if char in _UNRESERVED else match[0]
+
+
+def _split(user: str) -> tuple[str, str, str]:
+    """What may be a number, what ends it there, and the rest; the last two empty without an end."""
+    end = _AFTER_NUMBER.search(user)
+    return (user[: end.start()], end[0], user[end.end() :]) if end is not None else (user, "", "")
 
 
 def _as_sip(address: str) -> str:

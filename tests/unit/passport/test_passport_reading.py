@@ -243,6 +243,16 @@ def test_national_spellings_are_read_in_their_country_and_nowhere_else(uri):
         ("sip:%E2%80%AE68001@192.0.2.7", Reason.TN_INVALID),  # turned around: 10086
         ("sip:%C0%B110086@192.0.2.7", Reason.TN_INVALID),  # no UTF-8, read as 110086 by some
         ("sip:%25310086@192.0.2.7", Reason.TN_INVALID),  # 10086, decoded twice
+        ("sip:86755888800%3A01@a.example", Reason.TN_INVALID),  # shown as 86755888800:01
+        ("sip:86755%3F88880001@a.example", Reason.TN_INVALID),
+        ("sip:86755888800?01@a.example", Reason.TN_INVALID),
+        ("sip:8675588880%40001@a.example", Reason.TN_INVALID),
+        ("sip:8675588880%3B-001@a.example;user=phone", Reason.TN_INVALID),
+        ("sip:1%3A0086@192.0.2.7", Reason.TN_INVALID),
+        ("sip:8675588880001%E2%84%A2@a.example", Reason.URI_INVALID),  # the sign of a trade mark
+        ("sip:8675588880001%CA%B0@a.example", Reason.URI_INVALID),  # a small h above the line
+        ("sip:8675588880001%EF%BD%98@a.example", Reason.URI_INVALID),  # an x of full width
+        ("sip:10086%E2%84%A2@192.0.2.7", Reason.URI_INVALID),
         ("sip:86%E2%80%8B75588880001@a.example", Reason.TN_INVALID),  # a space of no width
         ("sip:86,75588880001@a.example", Reason.TN_INVALID),
         ("sip:86/75588880001@a.example", Reason.TN_INVALID),
@@ -442,6 +452,8 @@ def test_no_number_stands_behind_nobody(user):
 
 
 def test_what_stands_behind_a_number_with_its_plus_changes_nothing():
+    assert OWN.identity("sip:8675588880001%40192.0.2.9@a.example") == BANK
+    assert OWN.identity("sip:8675588880001%3Bext=5@a.example") == BANK
     assert OWN.identity("sip:+8675588880001,pause@a.example") == BANK
     assert OWN.identity("sip:+13105551234&x@a.example") == TN("13105551234")
 
