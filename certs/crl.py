@@ -140,7 +140,7 @@ def parse_crl(data: bytes, pace: Through = iter) -> RevocationList:
     if len(data) > MAX_LENGTH:
         raise _malformed(f"larger than {MAX_LENGTH} octets")
     try:
-        if data.lstrip().startswith(b"-----BEGIN"):
+        if data[:1] != b"\x30":  # a SEQUENCE in DER; before PEM there may be text
             crl = x509.load_pem_x509_crl(data)
             return _read(crl, crl.public_bytes(Encoding.DER), pace)
         # Writing it again would give the same octets, and hold up calls while it does.

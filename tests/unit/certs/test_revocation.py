@@ -368,6 +368,14 @@ def test_so_does_a_delta_list(made):
     assert made.state(removed, whole) is State.GOOD
 
 
+@pytest.mark.parametrize("before", [b"", b"\n", b"Certificate Revocation List (CRL):\n  V2\n"])
+def test_text_may_stand_before_a_list_in_pem(made, before):
+    der = crl(made.admin, [made.leaf])
+    text = x509.load_der_x509_crl(der).public_bytes(Encoding.PEM)
+    assert made.state(before + text) is State.REVOKED
+    assert parse_crl(before + text).digest == parse_crl(der).digest
+
+
 def test_an_impossible_version_is_our_error(made):
     der = bytearray(crl(made.admin))
     der[der.index(bytes.fromhex("020101")) + 2] = 9
