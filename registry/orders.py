@@ -11,7 +11,7 @@ import hashlib
 import heapq
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Final
@@ -264,7 +264,8 @@ class OrderIndex:
 
     Of several orders for one target only the oldest is kept: when that is not in force yet, none
     of the others is. Ranges are cut where one begins or ends, and each piece keeps the oldest
-    order of those over it, so that nested and overlapping ranges cost one bisection.
+    order of those over it, so that nested and overlapping ranges cost one bisection. A national
+    number with its country code (+86 95588) is found as calls are read, too: 95588.
     """
 
     __slots__ = (
@@ -280,20 +281,23 @@ class OrderIndex:
     def __init__(self, orders: Iterable[Order]) -> None:
         named: dict[TargetKind, dict[str, Order]] = {kind: {} for kind in TargetKind}
         ranges: dict[int, list[tuple[str, str, Order]]] = {}
+        longest = _plan().max_coded
         for order in orders:
             if order.lifted is not None:
                 continue
             if order.kind is TargetKind.RANGE:
                 first, _, last = order.target.partition("-")
-                for begin, end in _spellings(first, last or first):
+                spans = [(first, last or first)]
+                if len(first) <= longest:
+                    spans += _as_read(first, last or first)
+                for begin, end in spans:
                     ranges.setdefault(len(begin), []).append((begin, end, order))
                 continue
-            targets = {order.target}
-            if order.kind is TargetKind.NUMBER:
-                targets.update(begin for begin, _ in _spellings(order.target, order.target))
             table = named[order.kind]
-            for target in targets:
-                table[target] = min(table.get(target, order), order, key=_age)
+            table[order.target] = min(table.get(order.target, order), order, key=_age)
+            if order.kind is TargetKind.NUMBER and len(order.target) <= longest:
+                for number, _ in _as_read(order.target, order.target):
+                    table[number] = min(table.get(number, order), order, key=_age)
         self._subjects = named[TargetKind.SUBJECT]
         self._resellers = named[TargetKind.RESELLER]
         self._spcs = named[TargetKind.SPC]
@@ -426,16 +430,13 @@ def _plan() -> Plan:
     return load_plan()
 
 
-def _spellings(first: str, last: str) -> Iterator[tuple[str, str]]:
-    """A range as an order has it, and as calls are read: +86 95588 is 95588."""
-    yield first, last
-    if len(first) > _plan().max_coded:
-        return
+def _as_read(first: str, last: str) -> list[tuple[str, str]]:
+    """A range as calls are read, where an order has it otherwise: +86 95588 is 95588."""
     begin, end = _plan().national_form(first), _plan().national_form(last)
     if begin is None or end is None or not (begin.isdecimal() and end.isdecimal()):
-        return
-    if len(begin) == len(end) and int(end) - int(begin) == int(last) - int(first):
-        yield begin, end
+        return []
+    same = len(begin) == len(end) and int(end) - int(begin) == int(last) - int(first)
+    return [(begin, end)] if same else []
 
 
 def _global(instruction: Instruction) -> None:
