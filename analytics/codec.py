@@ -6,6 +6,7 @@ counts it.
 
 from __future__ import annotations
 
+from array import array
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
@@ -15,7 +16,8 @@ from zhenxian.analytics.areas import CELLS
 from zhenxian.analytics.counted import Contact, CountedCall
 from zhenxian.analytics.counts import KeyCounts
 from zhenxian.analytics.linkage import Mark
-from zhenxian.analytics.model import Finding, Key
+from zhenxian.analytics.locality import cells
+from zhenxian.analytics.model import Finding, Key, Time
 from zhenxian.core.errors import ZhenxianError
 
 FORMAT: Final = 4  # of deltas
@@ -26,8 +28,10 @@ _REDIALLED: Final = -2  # stands for a pair of which the call was dialled again
 _NONE: Final = -1  # stands for a hash that there is not
 _FINDINGS: Final = frozenset({2, 3, FORMAT})  # a new version must not forget who was found
 
+# What msgspec raises for what cannot be read: for text that is not UTF-8 something of its own.
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
+
 _Place: TypeAlias = Annotated[int, Meta(ge=0)]
-_Time: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 40)]
 _Hash: TypeAlias = Annotated[int, Meta(ge=-1, lt=1 << 32)]
 _Pair: TypeAlias = Annotated[int, Meta(ge=_REDIALLED, lt=1 << 32)]
 _Mark: TypeAlias = Annotated[int, Meta(ge=-1, lt=1 << 56)]
@@ -35,7 +39,7 @@ _Cell: TypeAlias = Annotated[int, Meta(ge=-1, lt=CELLS)]
 _Mask: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 16)]
 _Level: TypeAlias = Annotated[int, Meta(ge=0, le=20)]
 
-_Event: TypeAlias = tuple[_Time, list[_Place], bool, _Hash, _Pair, _Cell, _Cell, _Hash]
+_Event: TypeAlias = tuple[Time, list[_Place], bool, _Hash, _Pair, _Cell, _Cell, _Hash]
 _OLD_NAMES: Final = {"here": "display_area", "whole": "as_one_signer"}
 _OLD_HALF_NAMES: Final = {"bound": "privacy_calls", "lent": "privacy_calls_found"}
 
@@ -69,7 +73,7 @@ class Delta(Struct, array_like=True, kw_only=True):
     sequence: tuple[int, int]
     keys: list[Key]
     events: list[_Event]
-    ended: list[tuple[_Place, _Time, Contact | None]]
+    ended: list[tuple[_Place, Time, Contact | None]]
     findings: list[Finding]
     cleared: list[Key]
     marks: list[_Mark]
@@ -78,11 +82,11 @@ class Delta(Struct, array_like=True, kw_only=True):
     whose: list[_Mask] = []
     direct: bool = False
     back: list[tuple[_Place, _Hash, _Hash]] = []
-    runs: list[tuple[_Place, _Time, _Time]] = []
+    runs: list[tuple[_Place, Time, Time]] = []
     shown: list[tuple[_Place, _Hash]] = []
-    told: list[tuple[_Place, _Time, _Time, _Mask]] = []
-    peers: tuple[_Time, float] | None = None
-    passed: list[tuple[_Place, _Time]] = []
+    told: list[tuple[_Place, Time, Time, _Mask]] = []
+    peers: tuple[Time, float] | None = None
+    passed: list[tuple[_Place, Time]] = []
     levels: list[tuple[_Place, _Level]] = []
 
 
@@ -151,10 +155,22 @@ def _hash(number: int) -> int | None:
     return None if number < 0 else number
 
 
-_ENCODER: Final = msgspec.msgpack.Encoder()
+def _written(value: object) -> object:
+    if isinstance(value, array):
+        return value.tolist()
+    raise NotImplementedError(f"{type(value).__name__} is not saved")
+
+
+def _read(kind: type, value: Any) -> object:
+    if kind is array:
+        return cells(value)
+    raise NotImplementedError(f"{kind.__name__} is not saved")
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder(enc_hook=_written)
 _DELTA: Final = msgspec.msgpack.Decoder(Delta)
 _KEPT: Final = msgspec.msgpack.Decoder(_KeptAs)
-_KEY_COUNTS: Final = msgspec.msgpack.Decoder(KeyCounts)
+_KEY_COUNTS: Final = msgspec.msgpack.Decoder(KeyCounts, dec_hook=_read)
 _FINDING: Final = msgspec.msgpack.Decoder(tuple[int, Finding])
 _LINKAGE: Final = msgspec.msgpack.Decoder(tuple[str, Mark])
 _LINKAGE_FORMAT: Final = "mark 1"  # no release takes it for a finding's
@@ -179,7 +195,7 @@ def read_mark(content: bytes) -> Mark | None:
     """What `write_mark` wrote; None for anything else."""
     try:
         version, mark = _LINKAGE.decode(content)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     return mark if version == _LINKAGE_FORMAT else None
 
@@ -188,7 +204,7 @@ def read_delta(content: bytes, salt: int) -> Delta:
     """What `write_delta` wrote. Raises ConductFormatError: not a delta of this version and salt."""
     try:
         read = _DELTA.decode(content)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise ConductFormatError(f"delta: {error}") from None
     if read.version not in _DELTAS or read.salt != salt:
         raise ConductFormatError("delta: of another version or salt")
@@ -210,7 +226,7 @@ def read_finding(content: bytes) -> Finding | None:
     """A finding that was saved; None for what cannot be read."""
     try:
         version, found = _FINDING.decode(content)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     return found if version in _FINDINGS else None
 
@@ -224,7 +240,7 @@ def read_counts(content: bytes, salt: int, half: int) -> Kept | None:
     """Counts that were saved; None for what cannot be read or is of another salt or window."""
     try:
         kept = _KEPT.decode(content)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     if (kept.salt, kept.half) != (salt, half):
         return None
@@ -238,15 +254,15 @@ def read_counts(content: bytes, salt: int, half: int) -> Kept | None:
                 counts=_KEY_COUNTS.decode(kept.counts),
             )
         if kept.version == _RENAMED:
-            old = msgspec.msgpack.decode(kept.counts)
+            old = msgspec.msgpack.decode(kept.counts, type=dict[str, Any])
             return Kept(
                 version=_COUNTS,
                 salt=salt,
                 half=half,
                 key=kept.key,
-                counts=msgspec.convert(_renamed(old), KeyCounts),
+                counts=msgspec.convert(_renamed(old), KeyCounts, dec_hook=_read),
             )
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         pass
     return None
 

@@ -401,7 +401,7 @@ class Counting:
         )
         for key in accused:
             counts = self.table.get(key)
-            if counts is not None:
+            if counts is not None and self.judges(key):
                 self._judge(key, counts)
         return len(accused)
 

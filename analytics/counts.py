@@ -65,6 +65,7 @@ class HalfWindow:
         privacy_calls_found: those of them made by agents against whom something stands.
         begun, ended: calls since ends are reported, and those ends. answers: ends that say who had
             called whom, and whether it was answered. contacts: pairs of which one answered.
+        thinned: low bits of the displays counted that were 0; see analytics.parcel.
     """
 
     calls: int = 0
@@ -84,6 +85,7 @@ class HalfWindow:
     pairs: Repeats | None = None
     origins: Repeats | None = None
     contacts: Repeats | None = None
+    thinned: int = 0
 
     @property
     def known(self) -> int:
@@ -236,6 +238,11 @@ class KeyCounts:
     def seen(self) -> int:
         """Calls within the window, judged ones and those through privacy numbers."""
         return self.calls + self.privacy_calls
+
+    @property
+    def thinned(self) -> int:
+        """Low bits that are 0 of the displays counted all the window long."""
+        return max(self.now.thinned, self.old.thinned if self.old is not None else 0)
 
     @property
     def privacy_calls_found(self) -> int:

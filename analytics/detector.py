@@ -32,7 +32,7 @@ from zhenxian.analytics.model import Finding, Key, KeyKind, Observation, Picture
 from zhenxian.analytics.outside import resembles
 from zhenxian.analytics.profile import Care
 from zhenxian.analytics.shares import Member
-from zhenxian.analytics.thresholds import Policy
+from zhenxian.analytics.thresholds import HOUR, Policy
 from zhenxian.core.tn import TN
 
 _DELTA_CALLS: Final = 1_000
@@ -68,6 +68,7 @@ class Detector:
         self._fleet = fleet
         self._findings = Findings(policy, fleet=fleet)
         self._counting = Counting(policy, self._findings, show)
+        self._expired = 0
         cap = Cap(policy.cap)
         self._exchange = Exchange(
             self._counting, self._findings, cap, most=policy.max_backlog, fleet=fleet, boot=boot
@@ -102,11 +103,11 @@ class Detector:
         """
         counting = self._counting
         counts, told = counting.table.get(key), counting.heard.get(key)
-        if counts is not None and resembles(counts):
-            return True
-        if told is None or (counts is not None and counting.judges(key)):
-            return False
-        return bool(told.bits & RESEMBLES)
+        if told is not None and not (counts is not None and counting.judges(key)):
+            return bool(told.bits & RESEMBLES)
+        # What was counted before others counted it says nothing after a while.
+        lately = counts is not None and self._expired - counts.last < HOUR
+        return counts is not None and (lately or counting.judges(key)) and resembles(counts)
 
     def observe(self, observation: Observation) -> None:
         """Count one call, once."""
@@ -148,6 +149,7 @@ class Detector:
             key=key,
             state=state,
             calls=counts.seen,
+            counted=1 / (1 << counts.thinned),
             first=counts.first,
             last=counts.last,
             measures=measures,
@@ -277,7 +279,9 @@ class Detector:
 
     def expire(self, now: int) -> None:
         """Forget findings that ended a window ago, of keys that nobody hears of any more."""
+        self._expired = now
         self._findings.expire(now)
+        self._counting.heard.expire(now - self.policy.window)
         self._counting.peers(now, self._exchange.others())
         holders = self._findings.outside.linkage.returned
         for key in filter(self._counting.judges, holders):
@@ -377,7 +381,7 @@ class Detector:
         return [
             Saved(str(key), None if counts is None else write_counts(salt, half, key, counts))
             for key, counts in self._counting.table.take_touched(most)
-            if self._exchange.keeps(key)
+            if self._exchange.keeps(key, counts)
         ]
 
     @property
@@ -417,6 +421,8 @@ class Detector:
                 unread += 1
             else:
                 self._counting.table.restore(kept.key, kept.counts)
+                if kept.counts.also is not None:
+                    self._exchange.learn(kept.key, kept.counts.also)
                 restored = True
         if restored:
             self._counting.shown_again()

@@ -26,6 +26,7 @@ from zhenxian.analytics.codec import (
 )
 from zhenxian.analytics.counted import Contact, CountedCall, pair_hash
 from zhenxian.analytics.counting import Counting
+from zhenxian.analytics.counts import KeyCounts
 from zhenxian.analytics.findings import Findings
 from zhenxian.analytics.heard import Told
 from zhenxian.analytics.model import Key, Observation
@@ -100,13 +101,22 @@ class Exchange:
         """Tell whether it is known who counts a key."""
         return self._shares is None or self._shares.places(key)
 
-    def keeps(self, key: Key) -> bool:
+    def keeps(self, key: Key, counts: KeyCounts | None) -> bool:
         """Tell whether the counts of a key are worth saving: what is counted while cut off is not.
 
-        Another process of this machine may save the same key's.
+        Another process of this machine may save the same key's. An access whose subject was
+        forgotten is counted here.
         """
         shares = self._shares or self._before
-        return shares is None or shares.mine(key)
+        if shares is None:
+            return True
+        if counts is not None and counts.also is not None:
+            key = counts.also
+        return shares.mine(key) or not shares.places(key)
+
+    def learn(self, access: Key, subject: Key) -> None:
+        """Take over whose an access is."""
+        self._subjects.setdefault(access, subject)
 
     def among(self, me: str, members: Sequence[Member]) -> None:
         """Part the keys among these members, of whom this is one; with few, part nothing."""
@@ -121,10 +131,12 @@ class Exchange:
         names = {one.name for one in members}
         self._peers = {name: told for name, told in self._peers.items() if name in names}
         self._counting.part(None if shares is None else shares.mine)
+        if shares is None:
+            return
         apart, self._apart = self._apart, None
         for keys in apart or ():
             # A part of the calls tells less of a caller than none: it would call nobody twice.
-            mine = keys if shares is None else shares.of(keys)
+            mine = shares.of(keys)
             for key in keys:
                 if key not in mine:
                     self._counting.forget(key)
@@ -157,11 +169,18 @@ class Exchange:
         missing = tuple(key for key in mine if key not in counted)
         if self._thinning.here and shares is not None:
             missing = self._thinning.sampled(missing, call.display)
-        if self._apart is not None and len(self._apart) < _MAX_APART:
-            self._apart[keys] = None
+        self._alone(keys)
         if missing:
             self._counting.count(call, None, missing)
         return (*counted, *missing)
+
+    def _alone(self, keys: tuple[Key, ...]) -> None:
+        """Remember that these are counted here though others may count them."""
+        apart = self._apart
+        if apart is not None and keys not in apart and len(apart) < _MAX_APART:
+            apart[keys] = None
+            if self._before is not None:
+                self._before.learn(keys)
 
     # -- what is seen here
 
@@ -173,8 +192,8 @@ class Exchange:
             mine = shares.of(keys)
             if self._thinning.here:
                 mine = self._thinning.sampled(mine, call.display)
-        elif self._apart is not None and len(self._apart) < _MAX_APART:
-            self._apart[keys] = None
+        else:
+            self._alone(keys)
         if len(self._calls) < self._most:
             self._calls.append((call, mark, mine))
         else:
@@ -360,6 +379,10 @@ class Exchange:
     def pace(self, seconds: float) -> None:
         """Choose which calls of busy keys count, by what came within so many seconds."""
         self._thinning.pace(seconds)
+        for key, level in self._thinning.here.items():
+            counts = self._counting.table.get(key)
+            if counts is not None:
+                counts.now.thinned = max(level, counts.now.thinned)
         self._tells = _TOLD // max(1, len(self._members))
 
     # -- what comes from others
@@ -402,7 +425,7 @@ class Exchange:
                 continue
             at, places = event[0], event[1]
             named = tuple([keys[place] for place in places])
-            if shares is not None and len(named) > 1 and named[0] not in subjects:
+            if shares is not None and len(named) > 1 and subjects.get(named[0]) != named[1]:
                 shares.learn(named)
             if self._cap.limit and not whose:  # of the others `passed` tells
                 for key in named:

@@ -64,8 +64,19 @@ class Heard:
         return unsent
 
     def anew(self) -> None:
-        """Tell everything once more, as it comes up: others have come."""
-        self._sent.clear()
+        """Tell everything once more, as it comes up: others have come.
+
+        Also what is no longer so, which those who were told before would go on to believe.
+        """
+        sent, self._sent = self._sent, OrderedDict()
+        for key, told in sent.items():
+            if told.bits:
+                self._sent[key] = Told(told.first, told.last - _AGAIN, told.bits)
+
+    def expire(self, oldest: int) -> None:
+        """Forget keys of which nobody told anything since then."""
+        while self._of and next(iter(self._of.values())).last < oldest:
+            self._of.popitem(last=False)
 
 
 def _put(told: OrderedDict[Key, Told], key: Key, one: Told) -> None:

@@ -19,14 +19,14 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import log
-from typing import Final
+from typing import Annotated, Final
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from zhenxian.analytics.areas import CELLS
 from zhenxian.analytics.counted import CountedCall
-from zhenxian.analytics.model import Assessment, Key, KeyKind, Measure
+from zhenxian.analytics.model import Assessment, Key, KeyKind, Measure, Time
 from zhenxian.analytics.thresholds import DAY, Links
 
 MAX_NUMBERS: Final = 1_024  # of one mark; of more every second one is kept, and so on
@@ -58,8 +58,8 @@ class Mark(Struct, frozen=True, kw_only=True):
     """
 
     key: Key
-    at: int
-    level: int
+    at: Time
+    level: Annotated[int, Meta(ge=0, le=32)]
     numbers: bytes
     callees: bytes
     held: bytes | None = None

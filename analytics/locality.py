@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import log
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from zhenxian.analytics.areas import CELLS
 from zhenxian.analytics.thresholds import Locality
+
+if TYPE_CHECKING:
+    Cells: TypeAlias = array[int]
+else:
+    Cells = array  # which takes no parameter before Python 3.12
+
+_FOUR_OCTETS: Final = "I"
+
+
+def cells(counts: Iterable[int]) -> Cells:
+    """A count for each area; a tenth of a list's memory once they are large.
+
+    Raises:
+        ValueError: other counts, or of other areas, than can be.
+    """
+    try:
+        made = array(_FOUR_OCTETS, counts)
+    except OverflowError:
+        raise ValueError("a count is too large") from None
+    if len(made) != CELLS:
+        raise ValueError(f"{CELLS} counts expected")
+    return made
 
 
 @dataclass(slots=True)
 class AreaCounts:
     """How displays and callees of first contacts spread over areas.
 
-    Each list has a count for each cell; the `old_` ones are the part of the half window before.
+    Each array has a count for each cell; the `old_` ones are the part of the half window before.
 
     Attributes:
         calls: counted. matched: of those, display and callee of one area.
@@ -22,12 +47,12 @@ class AreaCounts:
         same_displays, same_callees, same_matches: unordered pairs of calls alike in that.
     """
 
-    displays: list[int]
-    callees: list[int]
-    matches: list[int]
-    old_displays: list[int]
-    old_callees: list[int]
-    old_matches: list[int]
+    displays: Cells
+    callees: Cells
+    matches: Cells
+    old_displays: Cells
+    old_callees: Cells
+    old_matches: Cells
     calls: int = 0
     matched: int = 0
     crossed: int = 0
@@ -38,7 +63,7 @@ class AreaCounts:
     @classmethod
     def empty(cls) -> AreaCounts:
         """Before the first call."""
-        a, b, c, d, e, f = ([0] * CELLS for _ in range(6))
+        a, b, c, d, e, f = (cells([0] * CELLS) for _ in range(6))
         return cls(a, b, c, d, e, f)
 
     @property
@@ -73,12 +98,12 @@ class AreaCounts:
         self.same_matches = _pairs(self.matches)
 
 
-def _aged(both: list[int], old: list[int]) -> tuple[list[int], list[int]]:
-    new = [b - o for b, o in zip(both, old, strict=True)]
-    return new, new.copy()
+def _aged(both: Cells, old: Cells) -> tuple[Cells, Cells]:
+    new = cells(b - o for b, o in zip(both, old, strict=True))
+    return new, new[:]
 
 
-def _pairs(counts: list[int]) -> int:
+def _pairs(counts: Cells) -> int:
     return sum(count * (count - 1) for count in counts) // 2
 
 

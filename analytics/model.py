@@ -5,14 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import Enum, IntEnum
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol, TypeAlias
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN
 
 _CACHED: Final = 16_384  # keys; about 4 MB when full
+
+# Seconds since the epoch, as others tell them: up to the year 6325, which can still be written.
+Time: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 37)]
 
 
 class KeyKind(str, Enum):
@@ -118,7 +121,7 @@ class Measure(str, Enum):
 class Sample(Struct, frozen=True):
     """One call that led to a finding, clear or hashed as configured."""
 
-    at: int
+    at: Time
     display: str
     callee: str | None
 
@@ -180,8 +183,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     thresholds: dict[str, float]
     window: int
     samples: tuple[Sample, ...]
-    since: int
-    until: int
+    since: Time
+    until: Time
     beside: tuple[Measure, ...] = ()
     lowers: bool = True
     case: str = ""
@@ -218,6 +221,8 @@ class Picture(Struct, frozen=True, kw_only=True):
 
     Attributes:
         calls: within the window, bound ones included.
+        counted: share of its displays whose calls were counted throughout; 1 but for those with
+            very many.
         first, last: when the oldest known and the latest call began; 0 when there was none.
         measures: one for each measure that is on and applies to keys of this kind.
     """
@@ -225,8 +230,9 @@ class Picture(Struct, frozen=True, kw_only=True):
     key: Key
     state: State
     calls: int
-    first: int
-    last: int
+    counted: float = 1.0
+    first: Time
+    last: Time
     measures: tuple[Assessment, ...]
     finding: Finding | None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from itertools import islice
 from typing import Final
 
 from msgspec import Struct
@@ -79,7 +80,7 @@ class Shares:
         self.me = me
         self.members = tuple(sorted(members))
         self._text = text
-        self._hashes = [(_hash(one.place), one) for one in self.members]
+        self._hashes = [(_hash(one.place), _hash(one.name), one) for one in self.members]
         self._owners: dict[int, tuple[str, ...]] = {}
         self._routes: dict[tuple[Key, ...], Route] = {}
         self._subjects = subjects
@@ -93,10 +94,15 @@ class Shares:
         return found
 
     def _found(self, share: int) -> tuple[str, ...]:
-        order = sorted(self._hashes, key=lambda one: (_mixed(one[0], share), one[1]), reverse=True)
-        first = order[0][1]
-        apart = [one for _, one in order[1:] if one.machine != first.machine]
-        rest = apart or [one for _, one in order[1:]]
+        # Those of the same place, as where two machines have one name, are told apart by their own.
+        order = sorted(
+            self._hashes,
+            key=lambda one: (_mixed(one[0], share), _mixed(one[1], share), one[2]),
+            reverse=True,
+        )
+        first = order[0][2]
+        apart = [one for *_, one in order[1:] if one.machine != first.machine]
+        rest = apart or [one for *_, one in order[1:]]
         return (first.name, *(one.name for one in rest[: COPIES - 1]))
 
     def route(self, keys: tuple[Key, ...]) -> Route:
@@ -123,9 +129,11 @@ class Shares:
     def learn(self, keys: tuple[Key, ...]) -> None:
         """Take over whose an access is."""
         if len(keys) > 1 and keys[0].kind is _ACCESS and keys[1].kind is _SUBJECT:
-            if len(self._subjects) >= _CACHED:
-                self._subjects.clear()
-            self._subjects[keys[0]] = keys[1]
+            subjects = self._subjects
+            if len(subjects) >= _CACHED:
+                for access in list(islice(subjects, _CACHED // 2)):
+                    del subjects[access]
+            subjects[keys[0]] = keys[1]
 
     def places(self, key: Key) -> bool:
         """Tell whether `owners` is right: not of accesses whose subject nobody told."""

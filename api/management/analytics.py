@@ -537,6 +537,7 @@ def _told(picture: Picture, contact: str) -> PictureAnswer:
         "key": str(picture.key),
         "state": _STATES[picture.state],
         "calls": picture.calls,
+        "counted": picture.counted,
         "first": picture.first,
         "last": picture.last,
         "measures": [_measured(one) for one in picture.measures],

@@ -317,7 +317,14 @@ class PictureAnswer(TypedDict):
 
     key: str
     state: KeyState
-    calls: Annotated[int, Meta(description="Within the window.")]
+    calls: Annotated[int, Meta(description="Within the window, of the displays counted.")]
+    counted: Annotated[
+        float,
+        Meta(
+            description="Share of the displays whose calls were counted throughout: 1, but for a"
+            " key with thousands of calls a second in a fleet."
+        ),
+    ]
     first: Annotated[int, Meta(description="Seconds since the epoch; 0 without a call.")]
     last: Annotated[int, Meta(description="Seconds since the epoch; 0 without a call.")]
     measures: list[MeasureAnswer]

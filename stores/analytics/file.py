@@ -83,15 +83,18 @@ class PartedExchange(Exchange, Protocol):
         ...
 
     async def ask(self, question: str) -> bytes | None:
-        """Ask all others; the first answer, None when there is none within a second or two."""
+        """Ask all others; the first answer.
+
+        None once all of them said that they know nothing, or when two seconds have passed.
+        """
         ...
 
     def asked(self) -> list[tuple[str, str]]:
         """What others asked since the last time: where the answer goes, and the question."""
         ...
 
-    async def answer(self, place: str, content: bytes) -> None:
-        """Answer one of them."""
+    async def answer(self, place: str, content: bytes | None) -> None:
+        """Answer one of them; None: nothing is known here."""
         ...
 
 

@@ -28,6 +28,7 @@ _STREAM_FOR: Final = 600  # seconds for which a node's own stream outlives it
 _MIXED_FOR: Final = 120.0  # seconds; nodes of the release before say nothing while they see nothing
 _AT_ONCE: Final = 64  # deltas read in one round trip
 _ANSWERED_WITHIN: Final = 2.0  # seconds; others look twice a second
+_ASKED_EVERY: Final = 0.05  # seconds
 _ANSWER_FOR: Final = 10  # seconds
 _MOST_NAMES: Final = 4_096
 _MOST_ASKED: Final = 100  # questions between two looks
@@ -186,7 +187,8 @@ class FleetExchange:
         live, gone = [], []
         for name, content in told.items():
             since, _, place = content.decode("utf-8", "replace").partition(" ")
-            silent = at - int(since) if since.isdecimal() else _FORGOTTEN_AFTER
+            # A sign from times to come is of before Redis' clock was set back.
+            silent = abs(at - int(since)) if since.isdecimal() else _FORGOTTEN_AFTER
             if silent < LIVE_FOR:
                 live.append(Member(name.decode("utf-8", "replace"), place))
             elif silent >= _FORGOTTEN_AFTER:
@@ -222,11 +224,14 @@ class FleetExchange:
                 approximate=True,
             )
             until = time.monotonic() + _ANSWERED_WITHIN
-            while time.monotonic() < until:
-                answer: bytes | None = await client.lpop(self._answers + place)
-                if answer is not None:
-                    return answer
-                await asyncio.sleep(_ANSWERED_WITHIN / 40)
+            others = len(self._members) - 1
+            while others > 0 and time.monotonic() < until:
+                answers: list[bytes] = await client.lpop(self._answers + place, _MOST_NAMES) or []
+                for answer in answers:
+                    if answer:
+                        return answer
+                others -= len(answers)
+                await asyncio.sleep(_ASKED_EVERY if others > 0 else 0)
         except UNREACHABLE as error:
             raise await self._failed(error) from None
         return None
@@ -236,12 +241,12 @@ class FleetExchange:
         asked, self._asked = self._asked, []
         return asked
 
-    async def answer(self, place: str, content: bytes) -> None:
+    async def answer(self, place: str, content: bytes | None) -> None:
         """See PartedExchange."""
         try:
             client: Any = await self._link.client()
             pipe = client.pipeline(transaction=False)
-            pipe.rpush(self._answers + place, content)
+            pipe.rpush(self._answers + place, content or b"")
             pipe.expire(self._answers + place, _ANSWER_FOR)
             await pipe.execute()
         except UNREACHABLE as error:

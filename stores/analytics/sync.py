@@ -21,7 +21,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from zhenxian.analytics.codec import ConductFormatError, Saved
+from zhenxian.analytics.codec import UNREADABLE, ConductFormatError, Saved
 from zhenxian.analytics.detector import Detector
 from zhenxian.analytics.model import Key, Observation, Picture, State
 from zhenxian.analytics.shares import Member
@@ -350,18 +350,12 @@ class AnalyticsSync:
         try:
             # First: what cannot be sent yet is not put into a delta, from which nothing is cleared.
             received = await exchange.receive(now)
+            self.catch_up()
+            await self._merge(received, now)  # at once: it is not received again
             standing = await exchange.standing()
         except StoreUnavailableError as error:
             await self._cut_off(error)
             return
-        self.catch_up()
-        for node, delta in received:
-            try:
-                self.conduct.merge(node, delta)
-                self._strangers.pop(node, None)
-            except ConductFormatError:
-                self._strangers[node] = now
-            await asyncio.sleep(0)  # calls go first
         if standing:
             self.conduct.restore([], standing)
         parted = exchange if isinstance(exchange, PartedExchange) else None
@@ -372,6 +366,7 @@ class AnalyticsSync:
             if seen is None:
                 break
             self._deltas.append(seen)
+            await asyncio.sleep(0)  # calls go first
         unsent, self._unsent = self._unsent, {}  # what is found meanwhile is sent next time
         try:
             await exchange.send(self._deltas, list(unsent.values()), now)
@@ -386,6 +381,20 @@ class AnalyticsSync:
         finally:
             self._unsent = unsent | self._unsent
         self._exchange_problem = None
+
+    async def _merge(self, received: list[tuple[str, bytes]], now: int) -> None:
+        """Count what others saw. What cannot be read, or counted, costs itself only."""
+        for node, delta in received:
+            try:
+                self.conduct.merge(node, delta)
+                self._strangers.pop(node, None)
+            except ConductFormatError:
+                self._strangers[node] = now
+            except Exception:
+                if node not in self._strangers:
+                    _logger.exception("what another node counted is left out")
+                self._strangers[node] = now
+            await asyncio.sleep(0)  # calls go first
 
     async def _part(self, exchange: PartedExchange) -> None:
         """Count what falls to this node among those that live, and sort the rest for the others."""
@@ -409,13 +418,12 @@ class AnalyticsSync:
     async def _answer(self, exchange: PartedExchange, now: int) -> None:
         """Tell others what they asked of keys that are counted here."""
         for place, question in exchange.asked():
-            try:
+            picture: bytes | None = None
+            with contextlib.suppress(ConfigError):
                 key = Key.parse(question)
-            except ConfigError:
-                continue
-            if self.conduct.answers(key):
-                picture = self.conduct.picture(key, now)
-                await exchange.answer(place, msgspec.msgpack.encode(picture))
+                if self.conduct.answers(key):
+                    picture = msgspec.msgpack.encode(self.conduct.picture(key, now))
+            await exchange.answer(place, picture)
 
     async def picture(self, key: Key, now: int) -> Picture:
         """All figures of a key, from who counts it; what is known here when nobody answers."""
@@ -428,7 +436,7 @@ class AnalyticsSync:
         try:
             told = await exchange.ask(str(key))
             found = msgspec.msgpack.decode(told, type=Picture) if told is not None else None
-        except (StoreUnavailableError, msgspec.MsgspecError):
+        except (StoreUnavailableError, *UNREADABLE):
             found = None
         return here if found is None or found.key != key else found
 

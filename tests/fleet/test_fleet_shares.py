@@ -321,23 +321,60 @@ def test_workers_of_one_machine_each_save_what_they_count(fleet, redis, tmp_path
     asyncio.run(work())
 
 
+def test_a_question_of_whom_nobody_knows_anything_is_answered_as_soon_as_all_said_so(
+    fleet, redis, monkeypatch
+):
+    monkeypatch.setattr("zhenxian.stores.analytics.fleet._ANSWERED_WITHIN", 600.0)
+
+    async def work():
+        nodes = await fleet(redis).nodes(*"abcd")
+        for keeper in nodes:
+            for key in (ACCESS, SIGNER):  # the former's subject nobody knows, who counts it
+                picture = await asyncio.wait_for(asked(keeper, key, nodes), 60)
+                assert (picture.key, picture.calls) == (key, 0)
+        dealt(nodes, calls(KEYS, pool(Random(5), 40)))
+        await rounds(nodes)
+        for keeper in nodes:
+            picture = await asyncio.wait_for(asked(keeper, ACCESS, nodes), 60)
+            assert picture.calls == 40
+        await closed(nodes)
+
+    asyncio.run(work())
+
+
 def test_a_question_that_nobody_answers_is_answered_with_what_is_known(fleet, redis, monkeypatch):
     monkeypatch.setattr("zhenxian.stores.analytics.fleet._ANSWERED_WITHIN", 0.2)
 
     async def work():
         nodes = await fleet(redis).nodes(*"abcd")
-        picture = await nodes[0].picture(ACCESS, AT)  # of whom nobody ever heard
+        picture = await nodes[0].picture(ACCESS, AT)  # nobody looks
         assert (picture.key, picture.calls) == (ACCESS, 0)
         redis.ask("XADD", STREAM, "*", "n", "x", "q", "no key", "a", "p")
         redis.ask("XADD", STREAM, "*", "n", "x", "q", str(ACCESS), "a", "p")
-        # who would count it knows that there is nothing
-        monkeypatch.undo()
-        monkeypatch.setattr("zhenxian.stores.analytics.fleet.BEAT", 0.0)
-        for keeper in nodes:
-            picture = await asked(keeper, SIGNER, nodes)
-            assert (picture.key, picture.calls) == (SIGNER, 0)
         await rounds(nodes)
-        assert redis.ask("EXISTS", "{zx}:conduct:answer:p").strip() == "0"
+        answers = redis.ask("LRANGE", "{zx}:conduct:answer:p", "0", "-1")
+        assert answers.strip() == ""  # that there is nothing
+        assert redis.ask("LLEN", "{zx}:conduct:answer:p").strip() == "8"
+        assert int(redis.ask("TTL", "{zx}:conduct:answer:p")) > 0
+        await closed(nodes)
+
+    asyncio.run(work())
+
+
+def test_a_sign_of_life_from_times_to_come_is_none(fleet, redis):
+    """Redis' clock was set back since it was given."""
+
+    async def work():
+        nodes = await fleet(redis).nodes(*"abc")
+        at = int(redis.ask("TIME").split()[0]) * 1_000
+        redis.ask("HSET", NODES, "x/1", f"{at + 600_000} x#0", "y/1", f"{at} y#0")
+        await rounds(nodes)
+        for keeper in nodes:
+            names = {one.name for one in keeper._exchange.members}
+            assert names == {one._exchange.name for one in nodes} | {"y/1"}
+        redis.ask("HSET", NODES, "x/1", f"{at + 7_200_000} x#0")
+        await rounds(nodes)
+        assert redis.ask("HEXISTS", NODES, "x/1").strip() == "0"
         await closed(nodes)
 
     asyncio.run(work())

@@ -1,5 +1,6 @@
 """Nodes that exchange what they observe find what one node finds that sees all."""
 
+import contextlib
 from random import Random
 
 import msgspec
@@ -8,7 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams import ALONE, CODES, NOON, calls, number, people, pool, somebody
 
-from zhenxian.analytics import Detector, Key, KeyKind, Measure, Observation, State
+from zhenxian.analytics import Detector, Key, KeyKind, Measure, Observation, Policy, State
+from zhenxian.analytics.codec import (
+    FORMAT,
+    ConductFormatError,
+    Delta,
+    write_delta,
+    write_finding,
+)
+from zhenxian.analytics.hashing import Hashing
+from zhenxian.analytics.linkage import Mark
+from zhenxian.analytics.model import Finding, Sample
+from zhenxian.analytics.thresholds import DAY
 
 KINDS = (KeyKind.ACCESS, KeyKind.SUBJECT)
 
@@ -190,3 +202,121 @@ def test_counts_of_the_release_before_are_read_with_the_names_of_today():
     at = told[-1].at
     assert other.picture(access, at).calls == 40
     assert other._counting.table.get(subject) == one._counting.table.get(subject)
+
+
+# -- what others made is read with every bound checked
+
+
+FAR, KEY = 1 << 50, signer("1001")[0]
+
+
+def finding(**members):
+    return Finding(
+        **{
+            "key": KEY,
+            "state": State.POOLED,
+            "measure": Measure.SPREAD,
+            "strength": 1.0,
+            "figures": {},
+            "thresholds": {},
+            "window": DAY,
+            "samples": (),
+            "since": NOON,
+            "until": NOON + DAY,
+            **members,
+        }
+    )
+
+
+def mark(**members):
+    given = {"key": KEY, "at": NOON, "level": 0, "numbers": b"1234", "callees": b""}
+    return Mark(**{**given, **members})
+
+
+def delta(**members):
+    """A delta as a node of Detector() sends it."""
+    empty = {"keys": [], "events": [], "ended": [], "findings": [], "cleared": [], "marks": []}
+    salt = Hashing(Policy().salt).fingerprint
+    return write_delta(Delta(version=FORMAT, salt=salt, sequence=(1, 1), **{**empty, **members}))
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"findings": [finding(since=FAR)]},
+        {"findings": [finding(until=FAR)]},
+        {"findings": [finding(since=-1)]},
+        {"findings": [finding(samples=(Sample(FAR, "1", None),))]},
+        {"linkage": [mark(level=70)]},
+        {"linkage": [mark(level=-1)]},
+        {"linkage": [mark(level=FAR)]},
+        {"linkage": [mark(at=FAR)]},
+        {"keys": [KEY], "marks": [-1], "events": [(FAR >> 11, [0], False, 5, 7, 3, 3, -1)]},
+        {"keys": [KEY], "runs": [(0, NOON, FAR)]},
+    ],
+)  # fmt: skip
+def test_a_delta_out_of_bounds_is_not_taken(members):
+    conduct = Detector(fleet=True)
+    with pytest.raises(ConductFormatError):
+        conduct.merge("other", delta(**members))
+    assert conduct.standing(NOON) == []
+    assert conduct.take_marks() == []
+
+
+def test_text_that_is_none_is_not_taken():
+    sent = delta(findings=[finding()])
+    with pytest.raises(ConductFormatError):
+        Detector(fleet=True).merge("other", sent.replace(b"1001", b"\xff\xfe01"))
+    conduct = Detector(fleet=True)
+    assert conduct.restore([], [write_finding(finding()).replace(b"1001", b"\xff\xfe01")]) == 1
+    assert conduct.standing(NOON) == []
+
+
+@given(st.binary(max_size=200), st.integers(0, 10_000), st.integers(1, 4))
+@settings(max_examples=300, deadline=None)
+def test_damaged_deltas_end_nothing(octets, at, length):
+    """Whatever is read of them can be asked for, counted on, and told again."""
+    sent = bytearray(WHOLE)
+    place = at % len(sent)
+    sent[place : place + length] = octets[:length]
+    conduct = Detector(fleet=True)
+    with contextlib.suppress(ConductFormatError):
+        conduct.merge("other", bytes(sent))
+    for found in conduct.standing(NOON):
+        assert found.sentence
+    conduct.expire(NOON + DAY)
+    conduct.take_marks()
+    conduct.take_findings()
+    conduct.take_delta()
+    for saved in conduct.take_touched(100):
+        assert saved.content is None or Detector().restore([saved.content], []) in (0, 1)
+
+
+def _whole():
+    node = Detector(ALONE, fleet=True)
+    for observation in calls((*keys("a"), *signer("1001")), pool(Random(5), 60)):
+        node.observe(observation)
+    node.take_marks()
+    return node.take_delta()
+
+
+WHOLE = _whole()
+
+
+def test_counts_by_area_are_saved_as_the_release_before_saved_them():
+    node = Detector()
+    for observation in calls(signer("1001"), people(Random(5), 400)):
+        node.observe(observation)
+    (content,) = [one.content for one in node.take_touched(10) if one.key.startswith("signer")]
+    saved = msgspec.msgpack.decode(content)[4]["areas"]
+    areas = node._counting.table.get(signer("1001")[0]).areas
+    assert saved["displays"] == list(areas.displays)
+    assert sum(saved["displays"]) > 0
+    again = Detector()
+    assert again.restore([content], []) == 0
+    assert again._counting.table.get(signer("1001")[0]).areas == areas
+    assert again.restore([content.replace(b"areas", b"arena")], []) == 0
+    cut = msgspec.msgpack.decode(content)
+    for wrong in ([1 << 40] * 256, [0] * 255, [-1] * 256, ["1"] * 256):
+        cut[4]["areas"]["displays"] = wrong
+        assert again.restore([msgspec.msgpack.encode(cut)], []) == 1

@@ -28,6 +28,8 @@ from test_linkage import FOUND as FOUND_FIRST
 from test_linkage import NEXT, business, feed, listed, some
 
 from zhenxian.analytics import Detector, Key, KeyKind, Observation, Policy, State
+from zhenxian.analytics.evidence import TalkCounts
+from zhenxian.analytics.heard import Heard
 from zhenxian.analytics.shares import COPIES, Member, Shares
 from zhenxian.analytics.thresholds import DAY
 
@@ -433,7 +435,9 @@ def test_a_key_with_very_many_calls_is_counted_by_some_of_its_displays():
     owner = fleet.owners(SIGNER)[0]
     level = owner._exchange._thinning.here[SIGNER]
     assert level >= 1
-    before = owner.picture(SIGNER, NOON).calls
+    picture = owner.picture(SIGNER, NOON)
+    before = picture.calls
+    assert 0 < picture.counted <= 1 / (1 << level)
     counts = owner._counting.table.get(SIGNER)
     ever = set(counts.displays_known)
     assert ever
@@ -452,6 +456,13 @@ def test_a_key_with_very_many_calls_is_counted_by_some_of_its_displays():
         fleet.exchange(0.5)
     assert all(node._exchange._thinning.here == {} for node in fleet.nodes.values())
     assert all(node._exchange._thinning.there == {} for node in fleet.nodes.values())
+    # of what was counted until then it is still said
+    assert owner.picture(SIGNER, NOON + 20).counted == picture.counted
+    (kept,) = [one.content for one in owner.take_touched(10) if one.key == str(SIGNER)]
+    again = Detector()
+    again.restore([kept], [])
+    assert again.picture(SIGNER, NOON + 20).counted == picture.counted
+    assert again.picture(SPC, NOON + 20).counted == 1
 
 
 def test_ends_of_calls_come_to_who_counts_the_key():
@@ -510,3 +521,154 @@ def test_what_is_counted_while_cut_off_of_others_keys_is_not_saved_over_theirs()
     fleet.part()
     fleet.rounds()
     assert any(saved())
+
+
+# -- what a node still believes of keys that it does not count
+
+
+def resold(fleet):
+    """An access that resembles what its reseller was found for; known to all nodes."""
+    reseller = Key(KeyKind.RESELLER, "r-1")
+    held = numbers(Random("held/1"), 300)
+    feed(fleet, listed("calls/1", held, 60), (*FOUND_FIRST, reseller))
+    fleet.rounds()
+    key = FOUND_FIRST[0]
+    assert all(node.resembles(key) for node in fleet.nodes.values())
+    return key
+
+
+def moved(name, node, key):
+    """Others live, who count the key."""
+    for place in range(100):
+        others = [Member(f"m-{index}/1", f"m-{index}#0") for index in range(4)]
+        node.among(name, [Member(name, f"place-{place}"), *others], mixed=False)
+        if not node.counts(key):
+            return
+    raise AssertionError("it counts the key wherever it is")
+
+
+def test_who_resembles_nobody_any_more_does_so_nowhere_though_nodes_came_meanwhile():
+    fleet = Parted(4)
+    key = resold(fleet)
+    fleet.members = members(5)
+    fleet.nodes["n-4/1"] = Detector(fleet=True, boot=4)
+    fleet.part()
+    owners = fleet.owners(key)
+    for node in owners:
+        counts = node._counting.table.get(key)
+        if counts is not None:
+            counts.talk = TalkCounts(told=40, timed=40, answer_score=-5.0, long_score=-5.0)
+            node._counting._tell(key, counts)
+    fleet.rounds()
+    assert not any(node.resembles(key) for node in fleet.nodes.values())
+
+
+def test_what_was_told_of_a_key_long_ago_is_forgotten():
+    fleet = Parted(4)
+    key = resold(fleet)
+    fleet.expire(NOON + 2 * DAY)
+    others = [node for node in fleet.nodes.values() if not node.counts(key)]
+    assert others
+    assert not any(node.resembles(key) for node in others)
+
+
+def test_what_a_node_counted_before_others_did_says_nothing_after_an_hour():
+    fleet = Parted(4)
+    key = resold(fleet)
+    name, node = next(one for one in fleet.nodes.items() if one[1].counts(key))
+    last = node.picture(key, NOON + 3_000).last
+    moved(name, node, key)
+    node._counting.heard = Heard()  # nobody told anything yet
+    node.expire(last + 60)
+    assert node.resembles(key)
+    node.expire(last + 3_600)
+    assert not node.resembles(key)
+
+
+def test_a_complaint_judges_no_caller_that_others_count_now():
+    fleet = Parted(4)
+    driven(0.0, calls=200, days=1, conduct=fleet)
+    fleet.rounds()
+    name, node = next(one for one in fleet.nodes.items() if one[1].counts(ACCESS))
+    judged = []
+    node._counting._judge = lambda key, counts: judged.append(key)
+    seen = Random("calls")
+    for _ in range(200):
+        code, display = seen.choice(HELD)
+        callee = somebody(seen, code)
+        seen.random()
+    moved(name, node, ACCESS)
+    assert node.complained(display, callee, NOON + 10, "s") == 1
+    assert judged == []
+
+
+def test_a_part_of_the_calls_is_forgotten_though_few_nodes_are_back_at_first():
+    fleet = Parted(6, ALONE, every=1 << 30)
+    for node in fleet.nodes.values():
+        node.cut_off()
+    for observation in calls(KEYS, pool(Random(9), 120)):
+        fleet.observe(observation)
+    whole = fleet.members
+    for name, node in fleet.nodes.items():  # Redis forgot who there is
+        node.among(name, [one for one in whole if one.name == name], mixed=False)
+    fleet.part()
+    fleet.rounds()
+    for node in fleet.nodes.values():
+        assert node.picture(ACCESS, NOON + 2_400).calls == (120 if node.counts(ACCESS) else 0)
+
+
+# -- nodes and accesses without number
+
+
+def test_machines_of_one_name_share_the_keys_all_the_same():
+    who = [Member(f"app/{number}", "app#0") for number in range(5)]
+    one = shares(who[0].name, who)
+    loads = Counter(
+        name for index in range(2_000) for name in one.owners(Key(KeyKind.SUBJECT, f"s-{index}"))
+    )
+    assert len(loads) == 5
+    assert max(loads.values()) < 2 * min(loads.values())
+
+
+def test_counts_of_more_accesses_than_are_placed_are_saved_all_the_same(monkeypatch):
+    monkeypatch.setattr("zhenxian.analytics.shares._CACHED", 16)
+    fleet = Parted(3, ALONE, every=1 << 30)
+    made = {}
+    for index in range(60):
+        subject = Key(KeyKind.SUBJECT, f"s-{index % 20}")
+        access = Key(KeyKind.ACCESS, f"a-{index}")
+        made[access] = subject
+        for observation in calls((access, subject), pool(Random(index), 3)):
+            fleet.observe(observation)
+    fleet.rounds()
+    for node in fleet.nodes.values():
+        counted = {str(key) for key in node._counting.table.by_key}
+        assert counted <= {one.key for one in node.take_touched(1_000)}
+        assert len(node._exchange._subjects) <= 16
+
+
+def test_an_access_with_another_subject_is_counted_with_that():
+    fleet = Parted(3, ALONE, every=1 << 30)
+    first, *others = fleet.nodes.values()
+    for subject in (Key(KeyKind.SUBJECT, f"s-{index}") for index in range(6)):
+        for observation in calls((ACCESS, subject), pool(Random(3), 20)):
+            first.observe(observation)
+        fleet.rounds()
+        for node in others:
+            if node.counts(subject):
+                assert node._exchange._shares.owners(ACCESS) == node._exchange._shares.owners(
+                    subject
+                )
+
+
+def test_an_access_is_placed_after_a_restart_before_it_calls():
+    fleet = Parted(3, ALONE)
+    for observation in calls(KEYS, pool(Random(3), 20)):
+        fleet.observe(observation)
+    fleet.rounds()
+    name, node = next(one for one in fleet.nodes.items() if one[1].counts(ACCESS))
+    again = Detector(ALONE, fleet=True)
+    again.restore([one.content for one in node.take_touched(10)], [])
+    again.among(name, fleet.members, mixed=False)
+    assert again.answers(ACCESS)
+    assert again.answers(SUBJECT)

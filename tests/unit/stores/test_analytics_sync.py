@@ -210,6 +210,80 @@ def test_a_node_that_cannot_be_read_is_told_of_until_it_is_silent(path):
     assert kept.problems() == []
 
 
+def told(*observations, boot=0):
+    """What another node tells of calls."""
+    other = Detector(POLICY, fleet=True, boot=boot)
+    fed(other, observations)
+    return other.take_delta()
+
+
+def test_what_was_received_counts_though_findings_cannot_be_read_then(path):
+    exchange = Slow(lambda: None)
+    heard = [[("other/7", told(*calls(ACCESS, pool(Random(1), 3))))], []]
+
+    async def receive(now):
+        return heard.pop(0)
+
+    async def standing():
+        raise StoreUnavailableError("away")
+
+    exchange.receive, exchange.standing = receive, standing
+    kept = AnalyticsSync(Detector(POLICY, fleet=True), ConductFile(path), exchange, lambda: NOON)
+    asyncio.run(kept.look())
+    assert "away" in kept.problems()[0]
+    assert kept.conduct.picture(ACCESS, AT).calls == 3
+
+
+def test_what_cannot_be_counted_of_another_node_costs_itself_only(path, monkeypatch, caplog):
+    exchange = Slow(lambda: None)
+    kept = AnalyticsSync(Detector(POLICY, fleet=True), ConductFile(path), exchange, lambda: NOON)
+    good = told(*calls(ACCESS, pool(Random(1), 3)))
+    heard = [[("odd/1", b"1"), ("odd/1", b"2"), ("other/7", good)], []]
+    merge = kept.conduct.merge
+
+    def faulty(node, delta):
+        if node == "odd/1":
+            raise TypeError("odd")
+        return merge(node, delta)
+
+    async def receive(now):
+        return heard.pop(0)
+
+    exchange.receive = receive
+    monkeypatch.setattr(kept.conduct, "merge", faulty)
+    asyncio.run(kept.look())
+    assert kept.conduct.picture(ACCESS, AT).calls == 3
+    assert "odd/1" in kept.problems()[0]
+    assert caplog.text.count("what another node counted is left out") == 1
+
+
+def test_calls_go_on_while_much_is_written_for_the_others(path, monkeypatch):
+    exchange = Slow(lambda: None)
+    kept = AnalyticsSync(Detector(POLICY, fleet=True), ConductFile(path), exchange, lambda: NOON)
+    turns = []
+
+    async def work():
+        async def serve():
+            while True:
+                turns.append(written[0])
+                await asyncio.sleep(0)
+
+        serving = asyncio.create_task(serve())
+        await kept.look()
+        serving.cancel()
+
+    written, take = [0], kept.conduct.take_delta
+
+    def counted():
+        written[0] += 1
+        return take(10)
+
+    monkeypatch.setattr(kept.conduct, "take_delta", counted)
+    fed(kept.conduct, calls(ACCESS, pool(Random(1), 100)))
+    asyncio.run(work())
+    assert set(range(1, 11)) <= set(turns)
+
+
 def test_a_file_that_cannot_be_read_is_told_until_it_can(path):
     before = keeper(path)
     fed(before.conduct, calls(ACCESS, pool(Random(1), 100)))
