@@ -8,6 +8,9 @@ from random import Random
 
 import pytest
 from fleet_nodes import options
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import ConnectionError as RedisConnectionError
 from streams import ACCESS, ALONE, NOON, SIGNER, SPC, SUBJECT, calls, fed, pool
 from test_fleet_conduct import AT, Clock, asked
 
@@ -316,6 +319,44 @@ def test_workers_of_one_machine_each_save_what_they_count(fleet, redis, tmp_path
         nodes = await made.nodes("a", "a", "b", "b")
         for key in keys:
             assert [one.conduct.picture(key, AT).calls for one in counting(nodes, key)] == [40, 40]
+        await closed(nodes)
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_redis_answers_in_vain_each_call_counts_once_with_both(
+    fleet, redis, monkeypatch, seed
+):
+    """One command in ten is lost on its way there, or its answer on the way back."""
+    random, faulty = Random(seed), [False]
+    one, many = Redis.execute_command, Pipeline.execute
+
+    async def lossy(command, *args, **kwargs):
+        if faulty[0] and random.random() < 0.05:
+            raise RedisConnectionError("lost on the way there")
+        answer = await command(*args, **kwargs)
+        if faulty[0] and random.random() < 0.05:
+            raise RedisConnectionError("lost on the way back")
+        return answer
+
+    monkeypatch.setattr(Redis, "execute_command", lambda *a, **k: lossy(one, *a, **k))
+    monkeypatch.setattr(Pipeline, "execute", lambda *a, **k: lossy(many, *a, **k))
+
+    async def work():
+        nodes = await fleet(redis).nodes(*"abcde")
+        stream, faulty[0] = list(calls(KEYS, pool(Random(seed), 300))), True
+        cut_off = 0
+        for start in range(0, 300, 20):
+            dealt(nodes, stream[start : start + 20])
+            await rounds(nodes, 1)
+            cut_off += sum(keeper.problems() != [] for keeper in nodes)
+        assert cut_off > 10
+        faulty[0] = False
+        await rounds(nodes, 4)
+        for key in KEYS:
+            counts = [one.conduct.picture(key, AT).calls for one in counting(nodes, key)]
+            assert counts == [300, 300]
         await closed(nodes)
 
     asyncio.run(work())
