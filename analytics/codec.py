@@ -111,10 +111,16 @@ class _KeptAs(Struct, array_like=True, kw_only=True):
 
 
 class Saved(Struct, frozen=True):
-    """What is to be kept of one key; `content` is None when nothing is any more."""
+    """What is to be kept of one key.
+
+    Attributes:
+        content: None when nothing is any more. here: it is new at this node; else another one told
+            more of it.
+    """
 
     key: str
     content: bytes | None
+    here: bool = True
 
 
 def event_of(call: CountedCall, places: list[int]) -> _Event:

@@ -50,6 +50,7 @@ class Findings:
         self.changed_marks: dict[Key, Mark | None] = {}
         self._standing: dict[Key, Finding] = {}
         self._unsaved: dict[Key, Finding | None] = {}
+        self._others: set[Key] = set()  # of those, confirmed by other nodes
 
     def __contains__(self, key: Key) -> bool:
         return key in self._standing
@@ -162,6 +163,7 @@ class Findings:
         """Nothing stands against a key any more."""
         if self._standing.pop(key, None) is not None:
             self._unsaved[key] = None
+            self._others.discard(key)
 
     def _find(
         self,
@@ -222,7 +224,11 @@ class Findings:
             or not set(found.measures) <= set(before.measures)  # it may lead to more
         ):
             self.flagged = True
-        if send and self.changed is not None:
+        if not send:
+            self._others.add(found.key)
+            return
+        self._others.discard(found.key)
+        if self.changed is not None:
             self.changed[found.key] = found
 
     # -- what comes from elsewhere, and how long it stands
@@ -241,6 +247,8 @@ class Findings:
             found = replace(found, case=case)
         if mine is None or (found.state, found.until) > (mine.state, mine.until):
             self._set(found, send=False)
+            if mine is None:  # what was dropped here was taken from where later nodes look
+                self._others.discard(found.key)
 
     def confirmed(self, found: Finding) -> int:
         """When a finding was last confirmed, in seconds since the epoch."""
@@ -315,9 +323,10 @@ class Findings:
     def take_unsaved(self) -> list[Saved]:
         """Findings that are new, changed or over since they were last taken."""
         unsaved, self._unsaved = self._unsaved, {}
+        others, self._others = self._others, set()
         self.flagged = False
         return [
-            Saved(str(key), write_finding(found) if found is not None else None)
+            Saved(str(key), write_finding(found) if found is not None else None, key not in others)
             for key, found in unsaved.items()
         ]
 
@@ -325,10 +334,11 @@ class Findings:
         """Marks of found callers that changed since they were last taken, to be kept likewise."""
         linkage = self.outside.linkage
         made_here = {key for key, here in linkage.changed.items() if here}
+        here, linkage.learned = made_here | linkage.learned, set()
         changed = linkage.take_changed()
         if self.changed is not None:
             self.changed_marks.update({key: changed[key] for key in made_here})
         return [
-            Saved(f"mark {key}", write_mark(mark) if mark is not None else None)
+            Saved(f"mark {key}", write_mark(mark) if mark is not None else None, key in here)
             for key, mark in changed.items()
         ]

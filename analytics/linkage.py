@@ -109,6 +109,7 @@ class Linkage:
     def __init__(self, policy: Links) -> None:
         self.marks: OrderedDict[Key, _Marked] = OrderedDict()  # the longest confirmed first
         self.changed: dict[Key, bool] = {}  # marks to be saved, and whether they are to be sent
+        self.learned: set[Key] = set()  # of those, new here and told by others
         self.wanted: set[Key] = set()  # marked subjects whose holdings are to be asked for
         self._policy = policy
         self._numbers: dict[int, tuple[Key, ...]] = {}
@@ -526,6 +527,7 @@ class Linkage:
         if marked is None:
             marked = self.marks[mark.key] = _Marked(mark.at, mark.level)
             self.marks.move_to_end(mark.key)
+            self.learned.add(mark.key)
         marked.at = max(marked.at, mark.at)
         if mark.level > marked.level:
             marked.level = mark.level

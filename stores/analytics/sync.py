@@ -330,8 +330,8 @@ class AnalyticsSync:
     def _take(self, unsaved: list[Saved]) -> None:
         for saved in unsaved:
             self._findings[saved.key] = saved
-            if self._exchange is not None:
-                self._unsent[saved.key] = saved
+            if self._exchange is not None and (saved.here or saved.key in self._unsent):
+                self._unsent[saved.key] = saved  # of others only what goes beyond one's own
 
     def _save(self, counts: list[Saved]) -> None:
         self._counts += counts

@@ -11,10 +11,14 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 from streams import ACCESS, ALONE, NOON, SUBJECT, calls, fed, number, pool
 
 from zhenxian.analytics import Detector, Key, KeyKind, Observation, Policy, State
-from zhenxian.analytics.codec import Saved
+from zhenxian.analytics.codec import FORMAT, Delta, Saved, write_delta
+from zhenxian.analytics.linkage import Mark
+from zhenxian.analytics.model import Finding, Measure
+from zhenxian.analytics.thresholds import DAY
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.stores.analytics import file as file_module
 from zhenxian.stores.analytics.file import ConductFile
@@ -255,6 +259,45 @@ def test_what_cannot_be_counted_of_another_node_costs_itself_only(path, monkeypa
     assert kept.conduct.picture(ACCESS, AT).calls == 3
     assert "odd/1" in kept.problems()[0]
     assert caplog.text.count("what another node counted is left out") == 1
+
+
+def test_what_others_confirm_is_saved_and_not_sent_once_more(path):
+    """Not by each node, whenever one confirms what all know."""
+    exchange = Slow(lambda: None)
+    found = Finding(
+        key=ACCESS, state=State.POOLED, measure=Measure.SPREAD, strength=1.0, figures={},
+        thresholds={}, window=DAY, samples=(), since=NOON, until=NOON + DAY,
+    )  # fmt: skip
+    mark = Mark(key=ACCESS, at=NOON, level=0, numbers=b"", callees=b"0123")
+
+    def delta(number, at):
+        told = Delta(
+            version=FORMAT, salt=Detector(POLICY)._counting.hashing.fingerprint,
+            sequence=(1, number), keys=[], events=[], ended=[], cleared=[], marks=[],
+            findings=[replace(found, until=at + DAY)],
+            linkage=[replace(mark, at=at, callees=str(at).encode()[-4:])],
+        )  # fmt: skip
+        return [("other/7", write_delta(told))]
+
+    heard = [delta(1, NOON), [], delta(2, NOON + 60), []]
+
+    async def receive(now):
+        return heard.pop(0)
+
+    exchange.receive = receive
+    kept = AnalyticsSync(Detector(POLICY, fleet=True), ConductFile(path), exchange, lambda: NOON)
+
+    async def looks():
+        while heard:
+            await kept.look()
+
+    asyncio.run(looks())
+    once = [(str(ACCESS), False), (f"mark {ACCESS}", False)]
+    assert sorted(exchange.sent) == once
+    again = Detector(POLICY)
+    again.restore([], ConductFile(path).load(0, 10)[1])
+    assert again.finding(ACCESS, AT).until == NOON + 60 + DAY
+    assert again.oldest_mark == NOON + 60
 
 
 def test_calls_go_on_while_much_is_written_for_the_others(path, monkeypatch):
