@@ -165,11 +165,11 @@ def judged(
         "dest": tuple(map(str, who.to)),
         "labels": tuple(label.value for label in verdict.labels),
     }
-    for_help = who.emergency or Label.EMERGENCY_CALL in verdict.labels
     status, contact = rejection.answer(verdict)
     beyond_stir = status is not SipStatus.OK and not status.stir
     failed = reject_failed and verdict.verstat is Verstat.FAILED
-    if (beyond_stir or failed) and not (for_help or may_be_for_help(who, reading)):
+    helps = Label.EMERGENCY_CALL in verdict.labels
+    if (beyond_stir or failed) and not (helps or may_be_for_help(who, reading)):
         lines = []
         if verdict.reason_header is not None:
             lines.append(f"Reason: {verdict.reason_header}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -30,10 +31,11 @@ from zhenxian.api.calls.answers import (
 from zhenxian.api.calls.errors import SPOKEN
 from zhenxian.api.calls.requests import Dialect, Echo, filled
 from zhenxian.calls.asserted import asserted
+from zhenxian.calls.help import perhaps
 from zhenxian.calls.refusal import Refusal
 from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason, SipStatus, Verstat
-from zhenxian.core.tn import TN
+from zhenxian.core.tn import TN, URI
 from zhenxian.signer.decide import Decision
 from zhenxian.signer.sign import SignedHeader
 from zhenxian.verifier.redress import Rejection
@@ -184,6 +186,7 @@ def judged(
     rejection: Rejection = DECLINED,
     reading: Reading = _AS_IT_IS,
     contact: str = "",
+    goes: Sequence[TN | URI] = (),
 ) -> bytes:
     """A verification answer.
 
@@ -196,14 +199,22 @@ def judged(
     Three members of our own are there whatever `explain` says: `labels`, a list of strings; `kind`,
     of the display, where a screen is to show it; and `sipResponse` for a call that is to be
     rejected with a SIP status beyond those of RFC 8224: code, phrase, and the value of Call-Info
-    (RFC 8688).
+    (RFC 8688). A call that may be one for help is never to be rejected.
+
+    Args:
+        goes: whom the call goes to.
     """
     members: AtisVerification | ThreegppVerification = (
         _atis(verdict, rejection, contact)
         if echo.dialect is Dialect.ATIS
         else _threegpp(verdict, echo, rejection)
     )
-    if verdict.sip is not SipStatus.OK and not verdict.sip.stir:
+    if (
+        verdict.sip is not SipStatus.OK
+        and not verdict.sip.stir
+        and Label.EMERGENCY_CALL not in verdict.labels
+        and not perhaps(goes, None, reading.emergency)
+    ):
         members["sipResponse"] = _response(
             rejection.status_for(verdict), rejection.contact_for(verdict)
         )

@@ -58,6 +58,7 @@ from zhenxian.calls.refusal import refusal
 from zhenxian.calls.repeats import question_of
 from zhenxian.core.reading import Reading
 from zhenxian.core.reasons import Reason
+from zhenxian.core.tn import TN, URI
 from zhenxian.signer.screen import Unfit
 from zhenxian.verifier.redress import Rejection
 from zhenxian.verifier.replay import BatchReplayStore, Question, Sighted
@@ -73,10 +74,11 @@ _logger = logging.getLogger("zhenxian.calls")
 class RestCall(Asked, gc=False):
     """A question over REST, named by its X-RequestID or else X-Request-Id.
 
-    `echo` is what its answer repeats of it.
+    `echo` is what its answer repeats of it; `goes`, of a verification, whom it goes to.
     """
 
     echo: Echo
+    goes: tuple[TN | URI, ...] = ()
 
 
 class Underway(Struct, frozen=True):
@@ -381,7 +383,8 @@ class Calls:
             body, configured=dialect, reading=reading
         )
         question = self._question(incoming, principal, request.call_id)
-        call = self.pipeline.open(request, RestCall(name, started, echo), self._written, question)
+        asked = RestCall(name, started, echo, request.dest or request.to)
+        call = self.pipeline.open(request, asked, self._written, question)
         return self._judged(call) if isinstance(call, Judged) else call
 
     def _question(
@@ -400,8 +403,9 @@ class Calls:
     def _written(self, verdict: Verdict, asked: RestCall) -> bytes:
         policy = self.policy
         return answers.judged(
-            verdict, asked.echo, policy.explain, self._rejection(), policy.reading, policy.contact
-        )
+            verdict, asked.echo, policy.explain, self._rejection(), policy.reading, policy.contact,
+            asked.goes,
+        )  # fmt: skip
 
     def _judged(self, judged: Judged[RestCall]) -> Answer:
         answer = judged.answer

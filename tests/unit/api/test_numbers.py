@@ -567,6 +567,29 @@ def test_a_call_for_help_at_a_host_that_is_not_ours_is_never_refused(desk, three
         assert _decided(desk, BANK, **more) == (None, "DISPLAY_OF_ANOTHER")
 
 
+@pytest.mark.parametrize("threegpp", [False, True])
+@pytest.mark.parametrize(
+    ("to", "dest", "rejected"),
+    [
+        ({"uri": "sip:110@x"}, None, False),
+        ({"tn": CALLEE}, {"uri": "sip:110@x"}, False),
+        ({"uri": "sip:110@x"}, {"tn": CALLEE}, True),
+        ({"uri": "sip:111@x"}, None, True),
+        ({"tn": CALLEE}, None, True),
+    ],
+)
+def test_a_call_for_help_at_a_host_that_is_not_ours_is_not_rejected_when_it_is_verified(
+    desk, to, dest, rejected, threegpp
+):
+    """As over SIP: what the verdict is stands in the answer, and nothing says to reject it."""
+    members = {"from": {"tn": "110"}, "to": to, "time": int(time.time())}
+    members |= {"requestId": "7", "identityHeaders": []} if threegpp else {}
+    members |= {"dest": dest} if dest is not None else {}
+    _, told = desk.call(VERIFICATION, {"verificationRequest": members})
+    answer = told["verificationResponse"]
+    assert (answer["reason"], "sipResponse" in answer) == ("EMERGENCY_SHOWN", rejected)
+
+
 @pytest.mark.parametrize(
     "target", [{"tn": SHOP}, {"uri": "sip:alice@b.example"}, {"uri": "sip:12@x"}]
 )
