@@ -115,14 +115,15 @@ def answered(advice: Advice, head: Head, redirection: Redirection) -> tuple[int,
     replies = list(advice.replies)
     contact = f"Contact: <{head.uri}>"
     if redirection.carried is not Carried.HEADER and head.uri[:4].lower() in ("sip:", "sips"):
+        # No other URI can carry any (RFC 3261 section 19.1.1): there they stay header fields.
         embedded = "&".join(
             f"{name}={quote(value.strip(), safe='')}"
             for name, _, value in (line.partition(":") for line in lines)
         )
         if embedded:
-            contact = f"Contact: <{head.uri}{'&' if '?' in head.uri else '?'}{embedded}>"
-    if redirection.carried is Carried.CONTACT:
-        lines = []
+            contact = f"Contact: <{head.uri}?{embedded}>"
+        if redirection.carried is Carried.CONTACT:
+            lines = []
     return redirection.moved, _PHRASES[redirection.moved], [contact, *lines, *replies]
 
 

@@ -169,6 +169,18 @@ def test_identity_is_carried_as_set(line_of, carried):
         assert parse_identity_header(unquote(fields["Identity"])).ppt == "shaken"
 
 
+@pytest.mark.parametrize("carried", list(Carried))
+def test_a_contact_that_can_carry_nothing_loses_nothing(line_of, carried):
+    line = line_of(redirection=Redirection(carried=carried))
+    reply = line.ask(uri=f"tel:+{CALLEE}")
+    assert (reply["Contact"], reply["Identity"] is not None) == (f"<tel:+{CALLEE}>", True)
+
+
+def test_a_question_mark_in_a_user_part_begins_no_header_fields(line_of):
+    line = line_of(redirection=Redirection(carried=Carried.CONTACT))
+    assert "@b.example?Identity=" in line.ask(uri=f"sip:+{CALLEE};a?b@b.example")["Contact"]
+
+
 def test_what_is_sent_again_is_answered_alike(line):
     request = invite()
     (first,) = line.send(request)
