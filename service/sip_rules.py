@@ -66,12 +66,14 @@ def access_rules(settings: Settings) -> AccessRules:
     return AccessRules(
         parameter=sip.access_parameter,
         header=sip.access_header,
+        customer_parameter=sip.customer_parameter,
         customer_header=sip.customer_header,
         trunks=tuple(
             Trunk(
                 access=trunk.access,
                 source=networks((trunk.source,))[0] if trunk.source is not None else None,
                 host=trunk.host,
+                customer=trunk.customer,
             )
             for trunk in sip.trunks
         ),

@@ -57,6 +57,7 @@ def _number(value: object) -> object:
 SipListener = Annotated[str, BeforeValidator(_listener)]
 _Host = Annotated[str, BeforeValidator(_lower), Field(min_length=1, max_length=253)]
 _Token = Annotated[str, Field(pattern=_WORD)]
+_Parameter = Annotated[str, BeforeValidator(_lower), Field(pattern=_WORD)]
 _Name = Annotated[str, Field(min_length=1, max_length=128)]
 
 
@@ -68,6 +69,7 @@ class SipTrunk(BaseModel):
     access: _Name
     source: NetworkText | None = None
     host: _Host | None = None
+    customer: _Name | None = None
 
     @model_validator(mode="after")
     def _told(self) -> Self:
@@ -110,22 +112,28 @@ class Sip(BaseModel):
     trunks: tuple[SipTrunk, ...] = Field(
         (),
         description="By which access a call came in: tables with access, and source (an address or"
-        " network), host (of the Request-URI) or both. The first that matches counts.",
+        " network), host (of the Request-URI) or both, and customer where it is one of those who"
+        " share the access. The first that matches counts.",
     )
     access_header: _Token | None = Field(
         None,
         description="A header field whose value names the access, such as X-Trunk; goes before"
         " trunks. The proxy must not let callers set it.",
     )
-    access_parameter: Annotated[str, BeforeValidator(_lower), Field(pattern=_WORD)] | None = Field(
+    access_parameter: _Parameter | None = Field(
         None,
         description="A parameter of From whose value names the access, such as otg; goes before"
         " access_header.",
     )
+    customer_parameter: _Parameter | None = Field(
+        None,
+        description="A parameter of From whose value names the customer of those who share an"
+        " access; goes before customer_header. Whatever asks must not let callers set it.",
+    )
     customer_header: _Token | None = Field(
         None,
         description="A header field whose value names the customer of those who share an access,"
-        " such as X-Customer. Whatever asks must not let callers set it.",
+        " such as X-Customer; goes before trunks. Whatever asks must not let callers set it.",
     )
     caller: Literal["asserted", "from"] = Field(
         "asserted",

@@ -1,4 +1,4 @@
-"""By which access a call came in: of a From parameter, a header field, an address, a host."""
+"""By which access a call came in, and whose: a From parameter, a header field, address or host."""
 
 from __future__ import annotations
 
@@ -23,58 +23,75 @@ class Trunk(Struct, frozen=True, kw_only=True):
 
     Attributes:
         host: of the Request-URI, in lower case.
+        customer: whose they are of those who share the access; None where that is not told by it.
     """
 
     access: str
     source: Network | None = None
     host: str | None = None
+    customer: str | None = None
 
 
 class AccessRules(Struct, frozen=True, kw_only=True):
-    """What tells the access, the first that does: From parameter, header field, trunk.
+    """What tells the access and the customer, the first that does: From parameter, header, trunk.
 
     Attributes:
         parameter: of From, whose value names the access, such as otg; None for none.
         header: a header field whose value names it, such as X-Trunk; None for none.
-        customer_header: one whose value names the customer of a shared access; None for none.
+        customer_parameter, customer_header: the same for the customer of a shared access.
     """
 
     parameter: str | None = None
     header: str | None = None
     trunks: tuple[Trunk, ...] = ()
+    customer_parameter: str | None = None
     customer_header: str | None = None
 
-    def customer(self, request: SipRequest) -> str | None:
-        """The customer whose an INVITE is; None where it names none.
+    def customer(
+        self, request: SipRequest, host: str = "", access: str | None = None
+    ) -> str | None:
+        """The customer whose an INVITE from `host` by `access` is; None where nothing tells.
 
         Several values together name nobody, for the caller set one of them, and no more does one
-        that is longer than any name.
+        that is longer than any name. A trunk tells the customer of its own access alone.
         """
-        if self.customer_header is None:
+        told: set[str] = set()
+        if self.customer_parameter is not None:
+            told = _from_parameter(request, self.customer_parameter)
+        if not told and self.customer_header is not None:
+            told = set(request.all(self.customer_header.lower()))
+        if told - {""}:
+            # No name has an end of line, or one character more than MAX_ACCESS.
+            return "\n".join(map(plain, sorted(told)))[: MAX_ACCESS + 1]
+        if access is None or all(trunk.customer is None for trunk in self.trunks):
             return None
-        told = dict.fromkeys(request.all(self.customer_header.lower()))
-        # No name has an end of line, or one character more than MAX_ACCESS.
-        return "\n".join(map(plain, told))[: MAX_ACCESS + 1] or None
+        trunk = self._trunk(request, host)
+        return trunk.customer if trunk is not None and trunk.access == access else None
 
     def access(self, request: SipRequest, host: str) -> str | None:
         """The access that an INVITE from `host` came in by."""
         told: set[str] = set()
         if self.parameter is not None:
-            told = {request.from_.parameter(self.parameter) or ""}
-            told |= _uri_parameters(request.from_.uri, self.parameter)
-        if not told - {""} and self.header is not None:
-            told = set(request.all(self.header.lower()))
-        told.discard("")
+            told = _from_parameter(request, self.parameter)
+        if not told and self.header is not None:
+            told = set(request.all(self.header.lower())) - {""}
         if len(told) > 1:
             return None  # the caller set one of them, and nothing tells which
         for value in told:
             return plain(value)[:MAX_ACCESS]
+        trunk = self._trunk(request, host)
+        return trunk.access if trunk is not None else None
+
+    def _trunk(self, request: SipRequest, host: str) -> Trunk | None:
+        """The first trunk that an INVITE from `host` came by."""
+        if not self.trunks:
+            return None
         target = _host(request.uri)
         for trunk in self.trunks:
             if trunk.host is not None and trunk.host != target:
                 continue
             if trunk.source is None or within(host, (trunk.source,)):
-                return trunk.access
+                return trunk
         return None
 
 
@@ -103,7 +120,10 @@ def _host(uri: str) -> str:
     return rest.partition(":")[0].lower()
 
 
-def _uri_parameters(uri: str, name: str) -> set[str]:
-    parts = uri.rpartition("@")[2].partition("?")[0].split(";")[1:]
+def _from_parameter(request: SipRequest, name: str) -> set[str]:
+    """The values of a parameter of From, of the field or its URI, but for empty ones."""
+    sender = request.from_
+    parts = sender.uri.rpartition("@")[2].partition("?")[0].split(";")[1:]
     pairs = (part.partition("=") for part in parts)
-    return {unquote(value) for known, _, value in pairs if known.lower() == name}
+    told = {unquote(value) for known, _, value in pairs if known.lower() == name}
+    return (told | {sender.parameter(name) or ""}) - {""}

@@ -81,5 +81,5 @@ class Door:
             if isinstance(user, Denied):
                 return Refused(401, lines=self._digest.challenges(stale=user is Denied.STALE))
             by = f"sip {host} {user}"
-        rules = self._rules
-        return Admitted(by.encode(), rules.access(request, host), rules.customer(request))
+        access = self._rules.access(request, host)
+        return Admitted(by.encode(), access, self._rules.customer(request, host, access))

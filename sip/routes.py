@@ -236,12 +236,15 @@ def sip_router(
         except ParseError as error:
             raise HTTPException(400, f"{error.where}: {error.detail}") from None
         host = request.client.host if request.client is not None else ""
+        if signing:
+            access = access or rules.access(invite, source or "")
+            customer = customer or rules.customer(invite, source or "", access)
         question = Question(
             request=invite,
             signing=signing,
             by=asker_of(asker.id, host),
-            access=access or (rules.access(invite, source or "") if signing else None),
-            customer=(customer or rules.customer(invite)) if signing else None,
+            access=access,
+            customer=customer,
         )
         (found,) = calls.answer_all((question,))
         calls.answered()

@@ -179,8 +179,9 @@ class ShortWay(Generic[H]):
             return None
         access, customer = target.access, target.customer
         if target.signing:
-            access = access or self._rules.access(invite, target.source or "")
-            customer = customer or self._rules.customer(invite)
+            source = target.source or ""
+            access = access or self._rules.access(invite, source)
+            customer = customer or self._rules.customer(invite, source, access)
         question = Question(
             request=invite,
             signing=target.signing,
