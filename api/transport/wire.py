@@ -372,9 +372,9 @@ class WireProtocol(HttpToolsProtocol):
             and headers.host in self.names
             and len(fields) <= MAX_FIELDS
             and self.url[0] == _SLASH
+            and self.parser.get_method() != b"CONNECT"  # it has no path (RFC 9110 section 9.3.6)
         ) or self.usable():
-            length = headers.content_length
-            self._left = int(length) if length is not None else 0
+            self._left = int(headers.content_length or 0)
             self.begin()
 
     def begin(self) -> None:

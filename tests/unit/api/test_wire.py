@@ -461,11 +461,13 @@ def test_an_upgrade_is_not_followed_and_nothing_is_lost(size, target):
     run(scenario)
 
 
-def test_connect_is_refused_and_what_follows_is_no_request():
+@pytest.mark.parametrize("target", ["a:1", "/x", SIGNING])
+def test_connect_is_refused_once_and_what_follows_is_no_request(target):
     async def scenario():
         connection = Connection()
-        await connection.send(head(method="CONNECT", target="a:1") + head())
-        assert connection.statuses() == [405]
+        await connection.send(head())  # whose Host is known from now on
+        await connection.send(head(method="CONNECT", target=target) + head())
+        assert connection.statuses() == [200, 405]
         assert connection.transport.ended
 
     run(scenario)
