@@ -24,12 +24,14 @@ class Cap:
         self.limit = limit
         self._calls: OrderedDict[Key, deque[int]] = OrderedDict()
 
-    def admits(self, key: Key, now: int) -> bool:
-        """Tell whether one more call is within the cap, and count it if it is."""
+    def admits(self, key: Key, now: int, *, count: bool = True) -> bool:
+        """Tell whether one more call is within the cap, and count it if it is and is to be."""
         if not self.limit:
             return True
         calls = self._calls.get(key)
         if calls is None:
+            if not count:
+                return True
             calls = self._begin(key)
         else:
             self._calls.move_to_end(key)
@@ -37,7 +39,8 @@ class Cap:
                 calls.popleft()
         if len(calls) >= self.limit:
             return False
-        calls.append(now)
+        if count:
+            calls.append(now)
         return True
 
     def watches(self, key: Key) -> bool:

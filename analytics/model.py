@@ -256,6 +256,10 @@ class DisplayConduct(Protocol):
         """Count one call."""
         ...
 
-    def admits(self, key: Key, now: int) -> bool:
-        """Tell whether a suspected caller may make one more call in this minute, and count it."""
+    def admits(self, key: Key, now: int, *, count: bool = True) -> bool:
+        """Tell whether a suspected caller may make one more call in this minute, and count it.
+
+        Args:
+            count: False for a call that is only looked at, or counts otherwise.
+        """
         ...

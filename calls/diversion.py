@@ -33,7 +33,7 @@ from zhenxian.core.reasons import Reason, Verstat
 from zhenxian.core.tn import TN
 from zhenxian.passport.claims import PASSporT
 from zhenxian.passport.identity import parse_single, split_identity_headers
-from zhenxian.signer.decide import Decision, decide, gather, refuse
+from zhenxian.signer.decide import Decision, decide, gather, over_cap, refuse
 from zhenxian.signer.divert import (
     Forwarder,
     Proof,
@@ -148,7 +148,7 @@ async def _made(
     with pipeline.batch:
         facts = gather(
             request, side.registry, now, plan=side.plan, spc=credential.spc,
-            conduct=side.conduct, consent=side.consent,
+            conduct=side.conduct, consent=side.consent, counted=False,
         )  # fmt: skip
         try:
             forwarder = gather_forwarder(number, side.registry, credential, int(now), side.plan)
@@ -168,6 +168,10 @@ async def _made(
         again = await _seen_before(pipeline, request, received, call.question)
         if again is not None:
             return again
+        found, conduct = facts.finding, side.conduct
+        if found is not None and conduct is not None and over_cap(found, conduct, int(now)):
+            capped = refuse(Reason.CALLS_CAPPED, found.sentence)  # by calls that came meanwhile
+            return Signing(call.asked, request, capped, credential)
     original = received.proof.original
     iat = forwarded.iat if forwarded.iat is not None else _iat(pipeline, original, int(now))
     signed = sign_diversion(original, extension, request.dest, iat, credential)
@@ -344,7 +348,7 @@ def _usual(pipeline: Pipeline, request: SigningRequest, credential: Credential) 
     side = pipeline.signing
     facts = gather(
         request, side.registry, pipeline.clock(), plan=side.plan, spc=credential.spc,
-        conduct=side.conduct, consent=side.consent, claimed=side.claimed,
+        conduct=side.conduct, consent=side.consent, claimed=side.claimed, counted=False,
     )  # fmt: skip
     return decide(request, facts, side.pooled, side.marketing)
 

@@ -321,8 +321,15 @@ class Pipeline:
 
     # Signing
 
-    def decide(self, request: SigningRequest, asked: A) -> Signing[A] | Unfit:
-        """Screen, gather and decide: everything before the signature; or why nothing is decided."""
+    def decide(
+        self, request: SigningRequest, asked: A, *, beside: bool = False
+    ) -> Signing[A] | Unfit:
+        """Screen, gather and decide: everything before the signature; or why nothing is decided.
+
+        Args:
+            beside: it is the other number that a call shows, which is signed by the one of both:
+                its display counts, and the call does by that one.
+        """
         side, now = self.signing, self.clock()
         unfit = screen(request, int(now), side.iat_window)
         if unfit is not None:
@@ -339,6 +346,7 @@ class Pipeline:
             conduct=side.conduct,
             consent=side.consent,
             claimed=side.claimed,
+            counted=not beside,
         )
         decision = decide(request, facts, side.pooled, side.marketing)
         if side.conduct is not None and decision.counts:
@@ -357,7 +365,7 @@ class Pipeline:
             )
             if seen is not None:
                 side.conduct.observe(seen)
-        if decision.attest is not None and side.origids is not None:
+        if decision.attest is not None and side.origids is not None and not beside:
             access = facts.access.id if facts.access is not None else ""
             stable = decision.origid or unknown_origid(credential.spc)
             fresh = side.origids.give(access, stable, int(now))

@@ -136,6 +136,7 @@ def gather(
     conduct: DisplayConduct | None = None,
     consent: ConsentPolicy | None = None,
     claimed: bool = False,
+    counted: bool = True,
 ) -> Facts:
     """Read the facts of a call. An unavailable registry gives facts that cannot earn A or B.
 
@@ -146,6 +147,7 @@ def gather(
         conduct: what is asked for findings; None for nothing.
         consent: which purposes callees are asked about; None for none.
         claimed: whether it counts that a call is said to be forwarded.
+        counted: False where the call is only looked at: it takes no place under a cap.
     """
     dest = request.dest
     # Nearly every call is recognised by the length of its first number.
@@ -203,7 +205,9 @@ def gather(
             middle,
             claimed and access is not None and _forwards(request, access, registry),
             customer,
-            finding is not None and conduct is not None and over_cap(finding, conduct, int(now)),
+            finding is not None
+            and conduct is not None
+            and over_cap(finding, conduct, int(now), count=counted and not to_emergency),
         )
     except StoreUnavailableError:
         return Facts(
@@ -366,10 +370,10 @@ def _to_emergency(request: SigningRequest, facts: Facts, decision: Decision) -> 
     )
 
 
-def over_cap(finding: Finding, conduct: DisplayConduct, now: int) -> bool:
+def over_cap(finding: Finding, conduct: DisplayConduct, now: int, *, count: bool = True) -> bool:
     """True for a call over the cap of a caller whom a suspicion lowers; others have no cap."""
     suspected = finding.state is Conduct.SUSPECTED and finding.lowers
-    return suspected and not conduct.admits(finding.key, now)
+    return suspected and not conduct.admits(finding.key, now, count=count)
 
 
 def pooling(facts: Facts) -> bool:

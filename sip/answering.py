@@ -302,7 +302,7 @@ class SipCalls:
             return answers.go_on(Reason.EMERGENCY_CALL)
         if who.other is not None and not who.emergency:
             # Some phones show From, some P-Asserted-Identity: a caller may show both or neither.
-            other = self.pipeline.decide(self._to_sign(call, who.other), call)
+            other = self.pipeline.decide(self._to_sign(call, who.other), call, beside=True)
             if isinstance(other, Signing) and not other.decision.signs:
                 return self._refused(other)
         asked = self._to_sign(call, who.orig)

@@ -105,3 +105,46 @@ def test_a_call_for_help_has_no_cap(desk_with):
     desk = desk_with(displays={"cap": 1})
     suspect(desk)
     assert signed(desk, 3, dest={"tn": ["110"]}) == [200] * 3
+
+
+OTHER = "8675588880002"  # the bank's, too
+
+
+def test_a_call_that_shows_two_numbers_takes_one_place(desk_with):
+    desk = desk_with(displays={"cap": CAP})
+    actions = []
+    for turn in range(CAP + 1):
+        suspect(desk)
+        asked = invite(
+            f"P-Asserted-Identity: <sip:+{BANK}@a.example>",
+            caller=f"<sip:+{OTHER}@a.example>", call_id=f"two{turn}@a.example",
+        )  # fmt: skip
+        answer = desk.http(
+            "POST", "/sip/v1/originating?access=bank-trunk", content=asked,
+            headers={"content-type": "message/sip", "accept": "application/json"},
+        )  # fmt: skip
+        actions.append(answer.json()["action"])
+    assert actions == ["continue"] * CAP + ["reject"]
+
+
+def test_a_call_for_help_takes_no_place(desk_with):
+    desk = desk_with(displays={"cap": 1})
+    suspect(desk)
+    assert signed(desk, 3, dest={"tn": ["110"]}) == [200] * 3
+    suspect(desk)
+    assert signed(desk, 1) == [200]
+
+
+@pytest.mark.parametrize("claimed", ["refuse", "C"])
+def test_what_proves_nothing_takes_no_place(desk_with, claimed):
+    desk = desk_with(displays={"cap": 1}, signer={"claimed_diversions": claimed})
+    suspect(desk)
+    asked = body(ppt="div", div={"tn": BANK}, identity="a.b.c;info=<http://x/y>")
+    for _ in range(3):
+        status, told = desk.call(SIGNING, asked)
+        assert (status, told["requestError"]["policyException"]["variables"][0]) == (
+            403,
+            "DIVERSION_UNPROVEN",
+        )
+        suspect(desk)
+    assert signed(desk, 2) == [200, 429]

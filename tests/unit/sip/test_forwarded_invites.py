@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import time
 
+import pytest
+from found import finding
+
+from zhenxian.analytics.model import KeyKind, Measure, State
 from zhenxian.passport.identity import parse_identity_header
 from zhenxian.simulation.demo import BANK, CALLEE, COURIER, SHOP
 
@@ -84,6 +88,21 @@ def test_phones_that_ring_together_each_get_a_div_of_their_own(forwarder, receiv
             forwarder.ask(received, **CALL | one | {"uri": f"sip:+{number}@b.example"})["Identity"]
         )
         assert (token.ppt, tuple(token.passport().dest.tn)) == ("div", (number,))
+
+
+def test_a_diverted_call_takes_one_place_under_a_cap(line_of):
+    forwarder, gateway = line_of(displays={"cap": 2}), line_of(trunk=None)
+    conduct, now = forwarder.desk.service.keeper.conduct, int(time.time())
+    answers = []
+    for _ in range(3):
+        suspected = finding(
+            KeyKind.ACCESS, "bank-trunk", state=State.SUSPECTED, measure=Measure.ROTATION,
+            since=now, until=now + 10_000,
+        )  # fmt: skip
+        conduct._findings.adopt(suspected)
+        identity = gateway.ask(**CALL | {"uri": f"sip:+{BANK}@a.example"})["Identity"]
+        answers.append(forwarder.ask(f"Identity: {identity}", **CALL).code)
+    assert answers == [302, 302, 480]
 
 
 @pytest.mark.parametrize("beside", [(), CLAIMS[0]])
