@@ -23,6 +23,11 @@ from zhenxian.simulation.demo import BANK, BANNED, COURIER, NORTH, SHOP, SOUTH
 PASSED: Final = "TN-Validation-Passed"
 FAILED: Final = "TN-Validation-Failed"
 NONE: Final = "No-TN-Validation"
+_SMUGGLED: Final = "A; by nobody known here"
+_SAID_VERIFIED: Final = (
+    "p-attestation-indicator", "p-origination-id", "p-signer-spc", "attestation-info",
+    "origination-id",
+)  # fmt: skip
 _STRANGE: Final = "8675511112222"  # nobody is known to hold it
 _LARGE: Final = 13_000  # octets of a body that a datagram should not carry
 
@@ -64,6 +69,13 @@ class Scenario(Struct, frozen=True, kw_only=True):
 
 def _number(number: str, host: str = "a.example") -> str:
     return f"<sip:{number}@{host}>"
+
+
+def _attested(message: Message) -> Message:
+    """With what says that somebody verified the call, as if he were the callee's carrier."""
+    for name in _SAID_VERIFIED:
+        message = message.having(name, _SMUGGLED)
+    return message
 
 
 def _forged(identity: str) -> str:
@@ -209,9 +221,12 @@ def _altered(stage: Stage) -> Iterator[Scenario]:
     yield hostile(
         "smuggled", "Identity is stripped, and a verstat put in its place",
         Expected(verstat=NONE, identities=0),
-        lambda m: m.without("identity").having(
+        lambda m: _attested(m.without("identity")).having(
             "P-Asserted-Identity", f"<tel:+{BANK};verstat={PASSED}>"
         ),
+    )  # fmt: skip
+    yield hostile(
+        "attested", "another attestation is put beside a good token", Expected(), _attested,
     )  # fmt: skip
     yield hostile(
         "swapped", "the token of another call", failed,
@@ -403,4 +418,8 @@ def faults(expected: Expected, outcome: Outcome, invites: list[Message]) -> list
         same("fields that show the number", shown, [])
     left = sorted({name for name, _ in invite.fields if name.lower() == "x-access"})
     same("fields meant for the proxy alone", left, [])
+    told = [value for name, value in invite.fields if name.lower() in _SAID_VERIFIED]
+    same("a stranger's word that it is verified", _SMUGGLED in told, False)
+    if expected.verstat != PASSED and expected.verstat is not None:
+        same("fields that say it is verified", told, [])
     return found
