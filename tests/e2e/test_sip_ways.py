@@ -19,9 +19,11 @@ from sips import invite
 
 from zhenxian.api.auth import Role, add_key
 from zhenxian.simulation.demo import BANK, CALLEE, COURIER, SHOP
+from zhenxian.sip.message import MAX_MESSAGE
 
 ORIGINATING, TERMINATING = "/sip/v1/originating", "/sip/v1/terminating"
 REQUESTS = 150
+_CLOSE = b"connection: close\r\n"
 NUMBERS = (BANK, SHOP, COURIER, "110", "anonymous", "12", "86" * 9)
 QUERIES = (
     "", "access=bank-trunk", "access=call-centre-trunk", "source=192.0.2.7", "access=",
@@ -150,6 +152,10 @@ def test_both_ways_give_the_same_octets(asked):
         ]
         dice.shuffle(targets)
         one, other = (_octets(asked, raw(target, body, *fields)) for target in targets)
+        if len(body) > MAX_MESSAGE:
+            # It comes in parts, and an answer that begins before the last of them says that the
+            # connection ends: which it is depends on the machine, either way.
+            one, other = ([each[0].replace(_CLOSE, b"")] for each in (one, other))
         assert one == other, (targets, fields, body)
         statuses[one[0][9:12]] += 1
     assert statuses[b"200"] > REQUESTS / 3
