@@ -72,6 +72,6 @@ def batch(
         print_json({"accepted": accepted, "rejected": rejected})
     else:
         for each in rejected[:_TOLD]:
-            errors.print(f"line {each['line']}: {each['reason']}", markup=False)
+            errors.print(f"line {each['line']}: {each['reason']}")
         console.print(f"{accepted} accepted, {len(rejected)} refused")
     raise typer.Exit(1 if rejected else 0)

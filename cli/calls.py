@@ -7,6 +7,7 @@ import time
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from zhenxian.cli.common import (
     Config,
@@ -147,18 +148,19 @@ def register(app: typer.Typer) -> None:
 
 
 def _print_verdict(response: dict[str, Any]) -> None:
-    console.print(f"[bold]{response['verstat']}[/bold]")
+    console.print(response["verstat"], style="bold")
     if "reasoncode" in response:
         console.print(
             f"{response['reasoncode']} {response['reasontext']}: {response['reasondesc']}"
             f" ({response['reason']})"
         )
         if "reasonHeader" in response:
-            console.print(f"Reason: {response['reasonHeader']}", markup=False)
+            console.print(f"Reason: {response['reasonHeader']}")
     else:
         console.print(f"attestation {response['attest']}, signed by SPC {response['spc']}")
     for entry in response.get("checks", []):
         for name in entry["passed"]:
-            console.print(f"  [green]ok[/green]    {name}")
+            console.print(Text.assemble("  ", ("ok", "green"), f"    {name}"))
         if entry["failed"]:
-            console.print(f"  [red]failed[/red] {entry['failed']}: {entry['detail']}")
+            failed = f" {entry['failed']}: {entry['detail']}"
+            console.print(Text.assemble("  ", ("failed", "red"), failed))

@@ -203,12 +203,10 @@ class Client:
                 f"{self._base}: status {status} and no answer of this service to {path}"
             )
         detail = answer.get("detail")
-        errors.print(
-            f"{status} {answer['title']}" + (f": {detail}" if detail else ""), markup=False
-        )
+        errors.print(f"{status} {answer['title']}" + (f": {detail}" if detail else ""))
         for row in answer.get("rejected", [])[:_LISTED]:
             place = f"line {lines[row['row']]}" if lines is not None else f"row {row['row']}"
-            errors.print(f"{place}: {row['detail']}", markup=False)
+            errors.print(f"{place}: {row['detail']}")
         raise typer.Exit(1)
 
 

@@ -51,4 +51,4 @@ def _print(answer: dict[str, Any], *, as_json: bool) -> None:
     now = datetime.fromtimestamp(answer["time"], tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     console.print(f"it is {now} on that node")
     for text in answer["doubts"] or ["nothing contradicts it"]:
-        console.print(text, markup=False)
+        console.print(text)

@@ -26,8 +26,9 @@ Config = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
 
 _WIDTH = None if sys.stdout.isatty() else 160  # columns, where no terminal tells its own
-console = Console(soft_wrap=True, highlight=False, width=_WIDTH)
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
+# Without markup: much of what is printed others wrote, and theirs may look like it.
+console = Console(soft_wrap=True, highlight=False, markup=False, width=_WIDTH)
+errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 def settings_of(config: Path | None, **overrides: Any) -> Settings:

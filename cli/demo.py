@@ -15,6 +15,7 @@ from typing import Annotated, Final
 import typer
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from zhenxian.cli.common import Json, console, errors, print_json
 from zhenxian.simulation.client import Client
@@ -71,10 +72,10 @@ def _table(lines: list[Line]) -> Table:
     colours = {"TN-Validation-Passed": "green", "TN-Validation-Failed": "red"}
     for line in lines:
         colour = colours.get(line.verstat, "yellow")
-        reason = line.reason
+        reason = Text(line.reason)
         if not line.good:
-            reason += f"  [bold red]expected {' '.join(filter(None, line.expected))}[/]"
-        table.add_row(line.call, line.display, line.attest, f"[{colour}]{line.verstat}[/]", reason)
+            reason.append(f"  expected {' '.join(filter(None, line.expected))}", "bold red")
+        table.add_row(line.call, line.display, line.attest, Text(line.verstat, colour), reason)
     return table
 
 
@@ -125,9 +126,9 @@ def register(app: typer.Typer) -> None:
                 console.print(_table(lines))
                 for line in lines:
                     if line.figures:
-                        console.print(f"{line.call}\n  {line.figures}", markup=False)
+                        console.print(f"{line.call}\n  {line.figures}")
                 if not good:
-                    errors.print("[bold red]a verdict is not the expected one[/]")
+                    errors.print("a verdict is not the expected one", style="bold red")
             if keep_serving:
                 _invite(base, world, log)
                 with contextlib.suppress(KeyboardInterrupt):

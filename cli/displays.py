@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from zhenxian.cli.client import DEFAULT_URL, Client, KeyFile, Url, segment
 from zhenxian.cli.common import Json, console, print_json
@@ -65,8 +65,8 @@ def list_(
     for one in found:
         colour = _COLOURS[one["state"]]
         table.add_row(
-            escape(one["key"]),
-            f"[{colour}]{one['state']}[/]",
+            one["key"],
+            Text(one["state"], colour),
             one["measure"],
             _time(one["since"]),
             _time(one["until"]),
@@ -90,7 +90,9 @@ def show(
         print_json(told)
         return
     colour = _COLOURS.get(told["state"], "green")
-    console.print(f"{escape(told['key'])}: [{colour}]{told['state']}[/], {told['calls']} calls")
+    console.print(
+        Text.assemble(f"{told['key']}: ", (told["state"], colour), f", {told['calls']} calls")
+    )
     if not told["measures"]:
         console.print("no call of that key was counted")
         return
@@ -104,10 +106,10 @@ def show(
             table.add_row(name, strength, "nothing near a pool", "", "")
     console.print(table)
     if told["finding"] is not None:
-        console.print(escape(told["finding"]["sentence"]))
+        console.print(told["finding"]["sentence"])
         for name in ("plain", "whatToDo", "plainChinese", "whatToDoChinese"):
             if told["finding"].get(name):  # an older service tells none
-                console.print(escape(told["finding"][name]))
+                console.print(told["finding"][name])
         for sample in told["samples"]:
             callee = sample["callee"] or "-"
             console.print(f"  {_time(sample['at'])}  {sample['display']} to {callee}")
@@ -140,10 +142,10 @@ def clear(
     if as_json:
         print_json({"cleared": key, "clearing": clearing})
         return
-    console.print(f"{escape(key)} is cleared")
+    console.print(f"{key} is cleared")
     if clearing is not None:
         told = f"on record as {clearing['id']}, by {clearing['by']}: {clearing['sentence']}"
-        console.print(told, markup=False)
+        console.print(told)
 
 
 def _clear_caller(
@@ -155,7 +157,7 @@ def _clear_caller(
         print_json({"cleared": key, "clearings": told["clearings"]})
         return
     for one in told["clearings"]:
-        console.print(f"{escape(one['key'])} is cleared: on record as {escape(one['id'])}")
+        console.print(f"{one['key']} is cleared: on record as {one['id']}")
 
 
 @app.command()
@@ -183,7 +185,7 @@ def cleared(
     table = Table("key", "cleared", "by", "why", "was", "what stood against it")
     for one in rows:
         values = (one["key"], _time(one["at"]), one["by"], one["reason"], one["state"])
-        table.add_row(*(escape(value) for value in (*values, one["sentence"])))
+        table.add_row(*values, one["sentence"])
     console.print(table if rows else "nothing was cleared")
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import typer
 from cryptography.hazmat.backends.openssl import backend
+from rich.text import Text
 
 from zhenxian.certs.chain import TrustedSigner, Untrusted
 from zhenxian.cli.common import Config, Json, console, print_json, settings_of
@@ -298,11 +299,10 @@ def register(app: typer.Typer) -> None:
         else:
             colours = {"ok": "green", "warning": "yellow", "problem": "red"}
             for finding in findings:
-                mark = f"[{colours[finding.state]}]{finding.state:8}[/]"
-                console.print(f"{mark} {finding.subject}: ", end="")
-                console.print(finding.text, markup=False)
+                mark = (f"{finding.state:8}", colours[finding.state])
+                console.print(Text.assemble(mark, f" {finding.subject}: {finding.text}"))
                 if finding.advice:
-                    console.print(f"         → {finding.advice}", markup=False)
+                    console.print(f"         → {finding.advice}")
         bad = any(finding.state == "problem" for finding in findings)
         sys.stdout.flush()
         raise typer.Exit(1 if bad else 0)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from cryptography import x509
 from rich.console import Console
+from rich.text import Text
 
 from zhenxian.certs.chain import Chain, Untrusted, validate
 from zhenxian.certs.constraints import constraints_of
@@ -262,46 +263,42 @@ def _named(general: x509.GeneralName) -> str:
     return str(general.value)
 
 
-_MARKS: Final = {"good": "[green]good[/]", "bad": "[red]bad [/]", "info": "[dim]    [/]"}
+_MARKS: Final = {"good": ("good", "green"), "bad": ("bad ", "red"), "info": ("    ", "dim")}
 
 
 def print_steps(console: Console, headers: list[list[Step]]) -> None:
     """The explanation of Identity headers, for people."""
     for number, steps in enumerate(headers, 1):
         if len(headers) > 1:
-            console.print(f"[bold]Identity header {number} of {len(headers)}[/]")
+            console.print(f"Identity header {number} of {len(headers)}", style="bold")
         for step in steps:
-            console.print(f"{_MARKS[step['state']]} [bold]{step['name']}[/]: ", end="")
-            console.print(step["text"], markup=False)
+            mark = _MARKS[step["state"]]
+            console.print(Text.assemble(mark, " ", (step["name"], "bold"), f": {step['text']}"))
 
 
 def print_path(console: Console, path: dict[str, Any] | None) -> None:
     """What validating says of certificates together, for people."""
     if path is not None:
-        mark = "[red]refused[/]" if path["bad"] else "[bold]together[/]"
-        console.print(f"{mark}: ", end="")
-        console.print(path["text"], markup=False)
+        mark = ("refused", "red") if path["bad"] else ("together", "bold")
+        console.print(Text.assemble(mark, f": {path['text']}"))
 
 
 def print_chain(console: Console, certificates: list[dict[str, Any]]) -> None:
     """The explanation of a chain, for people."""
     for entry in certificates:
-        console.print(f"[bold]{entry['role']}[/]: ", end="")
-        console.print(entry["subject"], markup=False)
-        state = "valid now" if entry["valid_now"] else "[red]not valid now[/]"
-        console.print(
-            f"  valid {entry['valid']}, {state}; serial {entry['serial']}"
-            f" ({entry['serial_octets']} octets)"
-        )
-        console.print(f"  issued by {entry['issuer']}, {entry['signature']}", markup=False)
+        console.print(Text.assemble((entry["role"], "bold"), f": {entry['subject']}"))
+        state = "valid now" if entry["valid_now"] else ("not valid now", "red")
+        serial = f"; serial {entry['serial']} ({entry['serial_octets']} octets)"
+        console.print(Text.assemble(f"  valid {entry['valid']}, ", state, serial))
+        console.print(f"  issued by {entry['issuer']}, {entry['signature']}")
         if "as_root" in entry:
-            console.print(f"  cannot be a trusted root: {entry['as_root']}", markup=False)
+            console.print(f"  cannot be a trusted root: {entry['as_root']}")
         if "first" in entry:
-            console.print(f"  [yellow]{entry['first']}[/]")
+            console.print(f"  {entry['first']}", style="yellow")
         if "key" in entry:
-            console.print(f"  key: {entry['key']}", markup=False)
+            console.print(f"  key: {entry['key']}")
         critical = ", ".join(entry["critical"]) or "none"
-        console.print(f"  critical extensions: {critical}", markup=False)
+        console.print(f"  critical extensions: {critical}")
         for number, point in enumerate(entry["points"], 1):
             of = f" {number} of {len(entry['points'])}" if len(entry["points"]) > 1 else ""
             issuer = f", a list by {point['crl_issuer']}" if point["crl_issuer"] else ""
@@ -309,20 +306,18 @@ def print_chain(console: Console, certificates: list[dict[str, Any]]) -> None:
             console.print(
                 f"  revocation list{of}: {', '.join(point['addresses']) or 'no address'}{issuer}"
                 f"{reasons}",
-                markup=False,
             )
         if entry.get("tnauthlist_by_reference"):
             console.print(
                 f"  its TNAuthList is at {entry['tnauthlist_by_reference']}, which is not fetched",
-                markup=False,
             )
         if entry["tnauthlist"] is not None:
-            console.print(f"  may speak for {entry['tnauthlist']}", markup=False)
+            console.print(f"  may speak for {entry['tnauthlist']}")
         for item in entry["constraints"]:
-            console.print(f"  its tokens are constrained: {item}", markup=False)
+            console.print(f"  its tokens are constrained: {item}")
         for item in entry["violations"]:
-            mark = "[red]violates[/]" if item["must"] else "[yellow]departs from[/]"
-            console.print(f"  {mark} the profile: ", end="")
-            console.print(f"{item['text']} ({item['source']})", markup=False)
+            mark = ("violates", "red") if item["must"] else ("departs from", "yellow")
+            text = f" the profile: {item['text']} ({item['source']})"
+            console.print(Text.assemble("  ", mark, text))
         if not entry["violations"]:
             console.print("  keeps the SHAKEN profile")

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from zhenxian.cli.client import DEFAULT_URL, Client, KeyFile, Url
@@ -70,7 +69,7 @@ def nodes(url: Url = DEFAULT_URL, api_key_file: KeyFile = None, as_json: Json = 
             listed = "pinned" if mark in pins[row["node"]] else "another key"
         seen = datetime.fromtimestamp(row["seen"], tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         values = (row["node"], seen, row["cursor"], row.get("version", ""), listed, mark)
-        table.add_row(*(escape(str(value)) for value in values))
+        table.add_row(*(str(value) for value in values))
     console.print(table)
 
 
@@ -129,12 +128,12 @@ def lost(
     for row in answer["commits"]:
         when = datetime.fromtimestamp(row["time"], tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         values = (row["seq"], when, row["author"], row["reason"], _records(row["changed"]))
-        table.add_row(*(escape(str(value)) for value in values))
+        table.add_row(*(str(value) for value in values))
     console.print(table)
     state = "was held until now" if acknowledge else "stays as strict as it was"
-    console.print(f"{state}: {_records(answer['held']) or 'nothing'}", markup=False)
+    console.print(f"{state}: {_records(answer['held']) or 'nothing'}")
     if answer["beyond"]:
-        console.print("too many records to hold each: nothing is signed above B", markup=False)
+        console.print("too many records to hold each: nothing is signed above B")
 
 
 def _records(rows: list[dict[str, str]]) -> str:

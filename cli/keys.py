@@ -116,7 +116,7 @@ def _add_certificate(
     if as_json:
         print_json({"certificate": known, "name": name, "roles": [r.value for r in role]})
     else:
-        console.print(f"{name}: {known}", markup=False)
+        console.print(f"{name}: {known}")
 
 
 @app.command("add-sip")
@@ -139,7 +139,7 @@ def add_sip(
     if as_json:
         print_json({"name": name, "realm": realm, "password": password})
     else:
-        console.print(password, markup=False)
+        console.print(password)
 
 
 @app.command("list")

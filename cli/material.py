@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from msgspec import Struct
 from rich.console import Console
+from rich.text import Text
 
 from zhenxian.certs.chain import parse_chain
 from zhenxian.certs.crl import parse_crl
@@ -236,11 +237,10 @@ def _list(data: bytes) -> dict[str, Any]:
 def print_objects(console: Console, objects: list[dict[str, Any]]) -> None:
     """What stands beside certificates, for people."""
     for entry in objects:
-        console.print(f"[bold]{entry['kind']}[/]: ", end="")
-        console.print(entry["text"], markup=False)
+        console.print(Text.assemble((entry["kind"], "bold"), f": {entry['text']}"))
         if "spki_sha256" in entry:
             console.print(f"  SHA-256 of the public key {entry['spki_sha256']}")
         for asked in entry.get("extensions", ()):
-            console.print(f"  asks for the extension {asked}", markup=False)
+            console.print(f"  asks for the extension {asked}")
         if entry.get("tnauthlist") is not None:
-            console.print(f"  asks to speak for {entry['tnauthlist']}", markup=False)
+            console.print(f"  asks to speak for {entry['tnauthlist']}")

@@ -6,8 +6,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from zhenxian.cli.common import console, errors
 from zhenxian.cli.obedience import Examined
@@ -40,9 +40,8 @@ def print_one(each: Examined) -> None:
     console.print(
         f"order {order.id} of {order.issuer}, {order.reference}: {order.kind.value}"
         f" {order.target}, {_phase(order)}",
-        markup=False,
     )
-    console.print(f"signature of the order: {each.signature}", markup=False)
+    console.print(f"signature of the order: {each.signature}")
     table = Table(show_lines=False)
     for name in ("node", "obeys since", "delay, ms", "signature", "key", "thumbprint"):
         table.add_column(name, overflow="fold")
@@ -50,12 +49,12 @@ def print_one(each: Examined) -> None:
         colour = "green" if state.good else "red"
         gone = "" if state.seen is not None else " (not running)"
         table.add_row(
-            escape(state.node + gone),
+            state.node + gone,
             _at(state.since) if state.since is not None else "-",
             str(state.delay) if state.delay is not None else "-",
-            escape(state.verdict),
-            f"[{colour}]{state.key.value}[/]",
-            escape(state.thumbprint),
+            state.verdict,
+            Text(state.key.value, colour),
+            state.thumbprint,
         )
     console.print(table)
     if not each.nodes:
@@ -78,11 +77,11 @@ def overview(found: list[Examined]) -> Table:
         obey = sum(state.good for state in each.nodes)
         colour = "green" if each.good else "red"
         table.add_row(
-            escape(each.order.id),
-            escape(each.order.issuer),
-            escape(f"{each.order.kind.value} {each.order.target}"),
+            each.order.id,
+            each.order.issuer,
+            f"{each.order.kind.value} {each.order.target}",
             _phase(each.order),
-            f"[{colour}]{obey} of {len(each.nodes)}[/]",
-            escape(each.signature),
+            Text(f"{obey} of {len(each.nodes)}", colour),
+            each.signature,
         )
     return table

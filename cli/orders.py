@@ -335,7 +335,6 @@ def _warn_of_nobody(client: Client, kind: TargetKind, target: str) -> None:
         errors.print(
             f"warning: no {kind.value} {target} is registered there; if the name is mistyped, the"
             " order stops nobody",
-            markup=False,
         )
 
 
@@ -375,7 +374,7 @@ def _give(client: Client, token: str, reference: str, *, as_json: bool) -> None:
         return
     order = order_of_row(answer)
     what = "in force" if order.lifted is None else "lifted"
-    console.print(f"order {order.id} {what}: {order.kind.value} {order.target}", markup=False)
+    console.print(f"order {order.id} {what}: {order.kind.value} {order.target}")
 
 
 def _acknowledgements(client: Client, order: str) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def who(
     order = answer.get("order")
     if order is not None:
         lines.append(f"stopped by order {order['id']}: {order['reference']}")
-    console.print("\n".join(lines), markup=False)
+    console.print("\n".join(lines))
 
 
 def trace(

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from rich.markup import escape
 from rich.table import Table
 
 from zhenxian.cli.common import console, print_json
@@ -42,7 +41,7 @@ def print_record(row: dict[str, Any], *, as_json: bool) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in row.items():
         if value not in (None, "", []):
-            table.add_row(escape(name), escape(_text(name, value)))
+            table.add_row(name, _text(name, value))
     console.print(table)
 
 
@@ -76,7 +75,7 @@ def table_of(*names: str) -> Table:
 
 def add_row(table: Table, values: Iterable[Any]) -> None:
     """Add a row to it."""
-    table.add_row(*(escape(_text("", value)) for value in values))
+    table.add_row(*(_text("", value) for value in values))
 
 
 def _cell(name: str, value: Any) -> Any:

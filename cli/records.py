@@ -76,7 +76,7 @@ def list_(
         return
     print_rows(which, kind, rows)
     if following is not None:
-        errors.print(f"more: --after {following}, or --all", markup=False)
+        errors.print(f"more: --after {following}, or --all")
 
 
 def show(
@@ -184,7 +184,7 @@ def end(
     if as_json:
         print_json({"ended": key})
     else:
-        console.print(f"{which} {key}: ended", markup=False)
+        console.print(f"{which} {key}: ended")
 
 
 def suspend(

@@ -411,11 +411,11 @@ def _tell(report: Report, *, as_json: bool) -> None:
         )
         return
     for row in report.rejected[:20]:
-        errors.print(f"line {row.line}: {row.reason}", markup=False)
+        errors.print(f"line {row.line}: {row.reason}")
     if report.rejections > 20:
         errors.print(f"and {report.rejections - 20} more; of all:")
         for reason, (count, line) in report.reasons.items():
-            errors.print(f"{count} from line {line} on: {reason}", markup=False)
+            errors.print(f"{count} from line {line} on: {reason}")
     done = "registered" if report.written else "could be registered"
     console.print(
         f"{report.rows} rows: {report.changed} {done}, {report.unchanged} unchanged,"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
+from rich.text import Text
 
 from zhenxian.cli.common import Config, errors, settings_of
 from zhenxian.service.reference import settings_rows
@@ -12,9 +14,12 @@ from zhenxian.service.run import run
 
 
 def _epilog() -> str:
-    lines = [f"[bold]{row.key}[/bold] = {row.default}  {row.text}\n\n" for row in settings_rows()]
+    lines = [
+        f"[bold]{row.key}[/bold] = {escape(f'{row.default}  {row.text}')}\n\n"
+        for row in settings_rows()
+    ]
     return "Settings (in the file, or as ZHENXIAN_TABLE__KEY in the environment):\n\n" + "".join(
-        line.replace("[]", "\\[]") for line in lines
+        lines
     )
 
 
@@ -77,10 +82,10 @@ def register(app: typer.Typer) -> None:
         settings = settings_of(config, **{name: table for name, table in tables.items() if table})
 
         with errors.capture() as told:
-            errors.print(f"[bold]zhenxian[/bold] serves calls on {settings.server.calls}")
+            name = ("zhenxian", "bold")
+            errors.print(Text.assemble(name, f" serves calls on {settings.server.calls}"))
             for address, signing in settings.sip.addresses():
-                errors.print(
-                    f"[bold]zhenxian[/bold] {'signs' if signing else 'verifies'} INVITEs on"
-                    f" {address.transport}:{address.host}:{address.port}"
-                )
+                at = f"{address.transport}:{address.host}:{address.port}"
+                does = "signs" if signing else "verifies"
+                errors.print(Text.assemble(name, f" {does} INVITEs on {at}"))
         raise typer.Exit(run(settings, told.get(), until_eof=until_eof))

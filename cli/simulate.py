@@ -325,9 +325,7 @@ def _write_records(folder: Path, records: list[Record]) -> None:
         raise ConfigError(f"{folder}: {error.strerror}") from None
     for kind in by_kind:
         name = NAMES[kind]
-        console.print(
-            f'zhenxian registry import {name} {folder}/{name}.csv --reason "{_WHY}"', markup=False
-        )
+        console.print(f'zhenxian registry import {name} {folder}/{name}.csv --reason "{_WHY}"')
 
 
 def _cell(value: Any) -> str:
@@ -357,7 +355,7 @@ def _say(text: str, *, as_json: bool, told: Mapping[str, Any]) -> None:
     if as_json:
         print_json(told)
     else:
-        console.print(text, markup=False)
+        console.print(text)
 
 
 def _tell(tally: Tally, traffic: Traffic, truth: Path, *, as_json: bool) -> None:
@@ -397,7 +395,7 @@ def _tell(tally: Tally, traffic: Traffic, truth: Path, *, as_json: bool) -> None
     console.print(table)
     if tally.lost:
         console.print(f"{tally.lost} stolen tokens were never signed: those calls were not placed")
-    console.print(f"the truth is in {truth}", markup=False)
+    console.print(f"the truth is in {truth}")
 
 
 def _counted(counts: Counter[tuple[str, str]]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from zhenxian.certs.profile import ProfilePolicy
 from zhenxian.certs.revocation import RevocationPolicy, RevocationView, build_view
@@ -213,7 +214,7 @@ def _print(told: dict[str, Any]) -> None:
     def section(title: str, counted: dict[str, int]) -> None:
         if counted:
             table.add_section()
-            table.add_row(f"[bold]{title}[/]", "")
+            table.add_row(Text(title, "bold"), "")
         for name, number in counted.items():
             table.add_row(f"  {name}", f"{number:,}")
 
@@ -232,4 +233,4 @@ def _print(told: dict[str, Any]) -> None:
     section("certificates that point to", told["addresses"])
     console.print(table)
     for problem in told["problems"]:
-        console.print(problem, markup=False)
+        console.print(problem)

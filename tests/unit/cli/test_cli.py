@@ -22,6 +22,7 @@ from zhenxian.analytics import Key, KeyKind
 from zhenxian.cli.commands import app
 from zhenxian.passport.es256 import Choice
 from zhenxian.service.build import build
+from zhenxian.service.reference import settings_rows
 from zhenxian.service.settings import Settings, load_settings
 from zhenxian.simulation.demo import BANK, CALLEE, HOTLINE
 
@@ -124,6 +125,20 @@ def test_verify_tells_each_check_and_the_first_that_failed(installation, tmp_pat
     result = _run("verify", f"@{file}", *common, "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["verificationResponse"]["reason"] == "CERT_UNREACHABLE"
+
+
+@pytest.mark.parametrize("mark", ["[/red]", "[bold]", "[link=http://x]y[/link]"])
+def test_what_others_wrote_is_printed_as_it_is(installation, mark):
+    """None of it is markup: no traceback, nothing left out."""
+    config = ("-c", installation.config)
+    shown = _run("verify", f"a.{mark}.b;info=<x>", "--orig", BANK, "--dest", CALLEE, *config)
+    assert shown.exit_code == 1
+    assert mark in shown.stdout
+    assert mark in _run("inspect", f"a.{mark}.b;info=<x>").stdout
+    assert mark in _run("verify", "x", "--orig", mark, "--dest", CALLEE, *config).stderr
+    assert mark in _run("sign", BANK, mark, *config).stderr
+    for wrong in (("key", "list", f"/{mark}"), ("registry", "list", mark)):
+        assert _process(*wrong).returncode in (2, 3)
 
 
 # Explaining -------------------------------------------------------------------------------------
@@ -399,6 +414,12 @@ def test_help_of_serve_lists_every_setting():
                 assert f"{name}.{member}=" in flat, f"{name}.{member}"
         else:
             assert f"{name}=" in flat
+
+
+def test_help_of_serve_says_all_that_is_said_of_a_setting():
+    flat = " ".join(_process("serve", "--help").stdout.split())
+    for row in settings_rows():
+        assert f"{row.key} = {row.default} {' '.join(row.text.split())}" in flat
 
 
 def test_the_demonstration_ends_as_expected(tmp_path):
