@@ -44,8 +44,6 @@ _READY_SECONDS: Final = 60
 _FIRST: Final = 8613000000000
 _DAY: Final = 86_400
 
-_Work = Callable[[], object]
-
 
 class Held(Struct, frozen=True):
     """How long the event loop was held: at most; and of those who come, one in a hundred longer."""

@@ -70,21 +70,6 @@ class RepositoryLimits(Struct, frozen=True, kw_only=True):
     most_fresh: int = 86_400
 
 
-class Statistics(Struct, kw_only=True):
-    """Counters since start, for metrics."""
-
-    hits: int = 0
-    stale_hits: int = 0
-    failure_hits: int = 0
-    fetches: int = 0
-    fetched: int = 0
-    not_modified: int = 0
-    failed: int = 0
-    suspected: int = 0
-    refused: int = 0
-    evicted: int = 0
-
-
 class _Entry(Struct, eq=False, kw_only=True):
     """One chain. Times are epoch seconds; retry_at is 0 unless the last fetch failed.
 
@@ -115,6 +100,7 @@ class CertificateRepository:
         stale_seconds: int = STALE_SECONDS,
         failure_seconds: int = FAILURE_SECONDS,
         timer: Callable[[], float] = time.monotonic,
+        count: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Start empty.
 
@@ -127,6 +113,8 @@ class CertificateRepository:
                 host cannot be reached.
             failure_seconds: how long a failed fetch is not tried again.
             timer: seconds, for how long a fetch takes.
+            count: told the outcome of each fetch: fetched, unchanged, failed; refused for one that
+                is not made; evicted for a chain that gives way to another.
         """
         self._fetcher = fetcher
         self._policy = policy
@@ -142,7 +130,7 @@ class CertificateRepository:
         self._due: set[str] = set()
         self._flights: dict[str, asyncio.Task[Chain | Failure]] = {}
         self._places = Places(self._limits.places, timer)
-        self.statistics = Statistics()
+        self._count = count
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -158,14 +146,12 @@ class CertificateRepository:
         entry = self._entries.get(x5u)
         if entry is not None:
             if now < entry.refresh_at:
-                self.statistics.hits += 1
                 entry.order.move_to_end(x5u)
                 return entry.chain
             return self._aging(x5u, entry, now)
         failure = self._failures.get(x5u)
         if failure is None or now >= failure.until:
             return None
-        self.statistics.failure_hits += 1
         return failure
 
     def _aging(self, x5u: str, entry: _Entry, now: int) -> Chain | None:
@@ -175,10 +161,6 @@ class CertificateRepository:
             return None
         if now >= entry.retry_at:
             self._due.add(x5u)
-        if stale:
-            self.statistics.stale_hits += 1
-        else:
-            self.statistics.hits += 1
         entry.order.move_to_end(x5u)
         return entry.chain
 
@@ -196,7 +178,7 @@ class CertificateRepository:
         if flight is None or flight.done():
             refused = check_x5u(x5u, self._policy)
             if refused is not None:
-                self.statistics.refused += 1
+                self._count("refused")
                 return Failure(refused.reason, refused.detail, now)
             place = None
             if x5u not in self._entries:
@@ -222,7 +204,7 @@ class CertificateRepository:
             self._places.go(waits)
 
     def _busy(self, detail: str) -> Failure:
-        self.statistics.refused += 1
+        self._count("refused")
         return Failure(Reason.CERT_UNREACHABLE, detail, self._clock())
 
     def keep(self, x5u: str) -> None:
@@ -297,7 +279,6 @@ class CertificateRepository:
         ):
             return
         entry.suspect_at = now + SUSPECT_SECONDS
-        self.statistics.suspected += 1
         try:
             asyncio.get_running_loop()
         except RuntimeError:  # refresh_due, from within the loop, starts it
@@ -346,7 +327,6 @@ class CertificateRepository:
                 self._places.leave(place)
 
         flight.add_done_callback(landed)
-        self.statistics.fetches += 1
         return flight
 
     async def _fetch(self, x5u: str, host: str) -> Chain | Failure:
@@ -359,17 +339,14 @@ class CertificateRepository:
             return self._failed(x5u, error.reason, error.detail, passing=error.passing)
         except ParseError as error:
             return self._failed(x5u, Reason.CERT_MALFORMED, str(error), passing=True)
-        if isinstance(answer, NotModified):
-            self.statistics.not_modified += 1
-        else:
-            self.statistics.fetched += 1
+        self._count("unchanged" if isinstance(answer, NotModified) else "fetched")
         self._insert(x5u, host, chain, caching)
         return chain
 
     def _failed(self, x5u: str, reason: Reason, detail: str, *, passing: bool) -> Chain | Failure:
         now = self._clock()
         until = now + self._failure_seconds
-        self.statistics.failed += 1
+        self._count("failed")
         entry = self._entries.get(x5u)
         if entry is not None:
             if passing and now < max(entry.fresh_until, entry.stale_until):
@@ -424,7 +401,7 @@ class CertificateRepository:
             self._evict(next(iter(self._unproven or self._proven)))
 
     def _evict(self, x5u: str) -> None:
-        self.statistics.evicted += 1
+        self._count("evicted")
         self._remove(x5u)
 
     def _remove(self, x5u: str) -> None:

@@ -170,7 +170,7 @@ def build(
 
     # What certificates are judged by
     resolver = SystemResolver()
-    x5u, fetcher, repository = _repository(settings, resolver, clock)
+    x5u, fetcher, repository = _repository(settings, resolver, clock, metrics.certificates)
     trust = TrustKeeper(settings, fetcher, reported, metrics.lists)
     lists = LearntLists(trust.crls, lambda: trust.current, clock, trust.refresh)
 
@@ -282,7 +282,10 @@ def _open_registry(
 
 
 def _repository(
-    settings: Settings, resolver: SystemResolver, clock: Callable[[], float]
+    settings: Settings,
+    resolver: SystemResolver,
+    clock: Callable[[], float],
+    count: Callable[[str], None],
 ) -> tuple[X5uPolicy, HttpFetcher, CertificateRepository]:
     """Where certificates may come from, what fetches them, and what remembers them."""
     x5u = X5uPolicy(
@@ -302,6 +305,7 @@ def _repository(
         limits=RepositoryLimits(entries=settings.fetch.chains),
         stale_seconds=settings.fetch.stale_seconds,
         failure_seconds=settings.fetch.failure_seconds,
+        count=count,
     )
     resolver.known = repository.knows
     return x5u, fetcher, repository

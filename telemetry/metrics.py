@@ -101,6 +101,13 @@ class Metrics:
             ("outcome",),
             registry=self.registry,
         )
+        self._certificates = Counter(
+            "zhenxian_certificates",
+            "Fetches of certificates by outcome: fetched, unchanged, failed; refused for one that"
+            " is not made; evicted for a chain that gives way to another.",
+            ("outcome",),
+            registry=self.registry,
+        )
         self._departures = self._counts(
             "zhenxian_profile_departures",
             "Departures from the SHAKEN profile in the certificates of passed calls, by the"
@@ -167,6 +174,10 @@ class Metrics:
     def lists(self, outcome: str) -> None:
         """Count one fetch of a revocation list."""
         self._lists.labels(outcome).inc()
+
+    def certificates(self, outcome: str) -> None:
+        """Count one fetch of a certificate chain."""
+        self._certificates.labels(outcome).inc()
 
     def departure(self, role: str, code: str) -> None:
         """Count one departure from the profile that was forgiven."""

@@ -316,17 +316,6 @@ def ringing() -> str:
     )
 
 
-def refusing(code: str) -> str:
-    """A callee that refuses, such as with "607 Unwanted"."""
-    return (
-        _HEAD.format(name="refusing")
-        + '  <recv request="INVITE" rrs="true"/>\n'
-        + _answer("180 Ringing")
-        + _answer(code, retrans=True)
-        + '  <recv request="ACK"/>\n</scenario>\n'
-    )
-
-
 class Callee:
     """SIPp that waits for calls on one address."""
 

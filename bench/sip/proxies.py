@@ -20,7 +20,6 @@ DEPLOY: Final = ROOT / "deploy" / "kamailio"
 ALONE: Final = "../../bench/sip/alone.cfg"
 # Where scripts/peers puts the module that Debian 12's packages lack.
 BUILT: Final = ROOT / "build" / "kamailio"
-_MODULES: Final = "/usr/lib/{machine}/kamailio/modules"
 
 
 def module_path() -> str:

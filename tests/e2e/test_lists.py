@@ -262,7 +262,9 @@ def test_addresses_that_do_not_answer_harm_nobody(serve, host):
         assert answer.json()["problems"] == []
         until(lambda: "absent0.crl" in service.logged())
         assert any("absent0.crl" in text for text in client.get("/readyz").json()["remarks"])
-        assert metric(client.get("/metrics").text, "zhenxian_lists_total", outcome="failed") >= 4
+        metrics = client.get("/metrics").text
+        assert metric(metrics, "zhenxian_lists_total", outcome="failed") >= 4
+        assert metric(metrics, "zhenxian_certificates_total", outcome="fetched") >= 3
         assert service.stop() == 0
     service.start()
     with service.client() as client:

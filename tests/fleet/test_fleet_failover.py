@@ -68,47 +68,43 @@ async def _under(load, work):
             await task
 
 
-def test_a_planned_failover_under_load_loses_nothing_acknowledged(watched, tmp_path):
+def _loses_nothing(watched, tmp_path, fail_over):
     async def run():
         opts = options(watched.url, wait_replicas=1, timeout=2.0, wait_ms=1_500)
-        first, second = watched.servers
         async with Node(tmp_path, "a", opts) as a, Node(tmp_path, "b", opts) as b:
             await write(a, subject("bank"))
             load = Load(a, b)
-
-            async def fail_over():
-                assert "OK" in watched.sentinel.ask("SENTINEL", "FAILOVER", "fleet")
-                await until(lambda: "role:master" in second.ask("INFO", "replication"), 20)
-                await until(lambda: "role:slave" in first.ask("INFO", "replication"), 20)
-
-            await _under(load, fail_over)
+            await _under(load, lambda: fail_over(load))
             await _none_is_lost(load, a, b)
 
     asyncio.run(run())
+
+
+def test_a_planned_failover_under_load_loses_nothing_acknowledged(watched, tmp_path):
+    first, second = watched.servers
+
+    async def fail_over(_):
+        assert "OK" in watched.sentinel.ask("SENTINEL", "FAILOVER", "fleet")
+        await until(lambda: "role:master" in second.ask("INFO", "replication"), 20)
+        await until(lambda: "role:slave" in first.ask("INFO", "replication"), 20)
+
+    _loses_nothing(watched, tmp_path, fail_over)
 
 
 @LEFT
 def test_a_primary_that_dies_under_load_loses_nothing_acknowledged(watched, tmp_path):
-    async def run():
-        opts = options(watched.url, wait_replicas=1, timeout=2.0, wait_ms=1_500)
-        first, second = watched.servers
-        async with Node(tmp_path, "a", opts) as a, Node(tmp_path, "b", opts) as b:
-            await write(a, subject("bank"))
-            load = Load(a, b)
+    first, second = watched.servers
 
-            async def fail_over():
-                await asyncio.to_thread(first.kill)
-                await until(lambda: "role:master" in second.ask("INFO", "replication"), 30)
-                refused = load.refused
-                await until(lambda: load.refused > refused, 30)  # no replica confirms
-                await asyncio.to_thread(first.start)
-                # Sentinel would do so, after a while.
-                assert first.ask("REPLICAOF", "127.0.0.1", str(second.port)).strip() == "OK"
+    async def fail_over(load):
+        await asyncio.to_thread(first.kill)
+        await until(lambda: "role:master" in second.ask("INFO", "replication"), 30)
+        refused = load.refused
+        await until(lambda: load.refused > refused, 30)  # no replica confirms
+        await asyncio.to_thread(first.start)
+        # Sentinel would do so, after a while.
+        assert first.ask("REPLICAOF", "127.0.0.1", str(second.port)).strip() == "OK"
 
-            await _under(load, fail_over)
-            await _none_is_lost(load, a, b)
-
-    asyncio.run(run())
+    _loses_nothing(watched, tmp_path, fail_over)
     gc.collect()
 
 
