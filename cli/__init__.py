@@ -10,16 +10,13 @@ from __future__ import annotations
 import gc
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from zhenxian.core.errors import ZhenxianError
+from zhenxian.service.supervisor import EXIT_FAILED
 
 if TYPE_CHECKING:
     import typer
-
-EXIT_BAD_ANSWER: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_FAILED: Final = 3
 
 
 def main() -> None:

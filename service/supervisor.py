@@ -37,7 +37,7 @@ READY: Final = b"+"  # from a worker that takes calls
 FAILED: Final = b"!"  # and the sentences of an error, from one that cannot start
 
 OWN_SOCKETS: Final = sys.platform == "linux"  # elsewhere the kernel need not spread connections
-EXIT_FAILED: Final = 3  # as of the command line
+EXIT_FAILED: Final = 3  # it could not be done: configuration, files, network
 _LOOK_EVERY: Final = 0.2  # seconds between two looks whether all workers live
 GRACE: Final = 5  # seconds beyond the graceful stop before a process is ended
 _RESTART_AFTER: Final = 1.0  # seconds before a worker that died is replaced
