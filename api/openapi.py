@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -13,11 +13,13 @@ import fastapi_offline
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 
 from zhenxian.api.auth import Authenticator
 from zhenxian.api.examples import at_present, exemplify
 from zhenxian.api.management.common import asking
-from zhenxian.api.permissions import Action, Thing, needs, roles_of
+from zhenxian.api.permissions import ANYBODY, Action, Thing, needs, roles_of
 from zhenxian.api.schema import JSON, components
 from zhenxian.certs.keys import Credential
 
@@ -51,10 +53,13 @@ _FRAMEWORK: Final = ("HTTPValidationError", "ValidationError")  # how FastAPI wo
 def document(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document of an application; its examples are as of EXAMPLE_TIME."""
     described: dict[str, Any] = json.loads(json.dumps(app.openapi()))
+    anybodys = set(_anybodys(app.routes))
     for item in described["paths"].values():
         for operation in item.values():
             _answers_as_declared(operation["responses"])
             exemplify(operation)
+            if operation["operationId"] in anybodys:
+                operation["security"] = []
     parts = described.setdefault("components", {})
     schemas = parts.get("schemas", {})
     for name in _FRAMEWORK:
@@ -66,6 +71,18 @@ def document(app: FastAPI) -> dict[str, Any]:
     }
     described["security"] = [{}, {"key": []}]
     return described
+
+
+def _anybodys(routes: Sequence[BaseRoute]) -> Iterator[str | None]:
+    """The operations that ask for no credentials, by the table of permissions."""
+    for route in routes:
+        included = getattr(route, "original_router", None)
+        if included is not None:
+            yield from _anybodys(included.routes)
+        elif isinstance(route, APIRoute):
+            about = route.endpoint.__dict__.get("permission")
+            if about is not None and roles_of(*about) == ANYBODY:
+                yield route.operation_id
 
 
 def _answers_as_declared(responses: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from zhenxian import __version__
 from zhenxian.core.pace import Pace
 from zhenxian.registry.journal import Change, Commit, Nested
 from zhenxian.registry.model import Order
@@ -106,6 +107,7 @@ class EmbeddedRegistry(RegistryView):
                 "node": node.name if node is not None else "",
                 "seen": int(time.time()),
                 "cursor": self.seq,
+                "version": __version__,
                 "key": node.jwk if node is not None else "",
             }
         ]

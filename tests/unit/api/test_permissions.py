@@ -22,6 +22,7 @@ from zhenxian.api.permissions import (
 )
 from zhenxian.registry.model import NAMES
 from zhenxian.service.build import applications
+from zhenxian.service.document import openapi_document
 from zhenxian.service.reference import permissions_page
 
 # Of what is shown by the routes of records, and by no route of its own.
@@ -114,6 +115,20 @@ def test_the_page_has_every_entry():
         for role in Role:
             cell = told[THINGS[thing]][columns.index(role.value)]
             assert (action.value in cell) is (role in roles), (thing, action, role)
+
+
+def test_the_document_says_which_routes_anybody_may_ask(desk):
+    open_to_all = set()
+    for path, methods in openapi_document()["paths"].items():
+        open_to_all |= {path for told in methods.values() if told.get("security") == []}
+    routes = {path: route for path, route in _all(desk) if isinstance(route, APIRoute)}
+    listed = {path for path, route in routes.items() if route.include_in_schema}
+    assert open_to_all & listed == {
+        path for path in listed if PERMISSIONS[_permission(routes[path])] == ANYBODY
+    }
+    assert {"/stir/v1/certificates/{name}", "/stir/v1/redress/contact.jws"} <= open_to_all
+    assert "/readyz" in open_to_all
+    assert "/stir/v1/signing" not in open_to_all
 
 
 def test_a_route_without_an_entry_is_found():
