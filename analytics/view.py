@@ -108,7 +108,7 @@ class View:
     def reach(self) -> float:
         """Areas of callees, by linear counting."""
         ones = min(self._reach.bit_count(), _REACH_BITS - 1)
-        return -_REACH_BITS * log(1 - ones / _REACH_BITS)
+        return _REACH_BITS * log(_REACH_BITS / (_REACH_BITS - ones))
 
     @property
     def seen_again(self) -> tuple[int, int]:

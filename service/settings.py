@@ -7,6 +7,7 @@ the variable ZHENXIAN_VERIFIER__DATE_WINDOW in the environment, which wins over 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -331,7 +332,7 @@ def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
     try:
         settings = Located(**overrides)
     except ValidationError as error:
-        raise ConfigError("\n".join(_problems(error, file))) from None
+        raise ConfigError("\n".join(_problems(error, file, overrides))) from None
     except ValueError as error:
         raise ConfigError(f"settings file {file}: {error}") from None
     newer, older = settings.numbers.country, settings.verifier.country
@@ -342,16 +343,28 @@ def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
     return _rooted(settings, file.parent.resolve() if file is not None else None)
 
 
-def _problems(error: ValidationError, file: Path | None) -> list[str]:
+def _problems(error: ValidationError, file: Path | None, overrides: Mapping[str, Any]) -> list[str]:
     lines = []
     for problem in error.errors():
         name = member(problem["loc"])
         variable = ENV_PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
         kind, value = problem["type"], problem["input"]
         given = "" if kind in ("extra_forbidden", "missing") else f" (given: {shown(value)})"
-        place = f"{file} or " if file is not None else ""
-        lines.append(f"{name}: {sentence(problem)}{given}; set in {place}{variable}")
+        place = f"in {file} or {variable}" if file is not None else f"in {variable}"
+        if _overridden(problem["loc"], overrides):
+            place = "on the command line"
+        lines.append(f"{name}: {sentence(problem)}{given}; set {place}")
     return lines
+
+
+def _overridden(path: Sequence[int | str], overrides: Mapping[str, Any]) -> bool:
+    """Whether a member, or one of its parts, was given beside the file and the environment."""
+    given: Any = overrides
+    for part in path[:2]:
+        if not isinstance(given, Mapping) or part not in given:
+            return False
+        given = given[part]
+    return True
 
 
 def _rooted(settings: Settings, folder: Path | None) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from zhenxian.service.settings import Settings, load_settings
 from zhenxian.simulation.demo import BANK, CALLEE, HOTLINE
 
 RUNNER = CliRunner()
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -429,6 +431,17 @@ def test_the_demonstration_ends_as_expected(tmp_path):
     assert len(calls) == 26
     assert all(call["good"] for call in calls)
     assert {call["verstat"] for call in calls} >= {"TN-Validation-Passed", "TN-Validation-Failed"}
+    columns = ("call", "display", "attest", "verstat", "reason")
+    told = [[call[name] for name in columns] for call in calls]
+    readme = (ROOT / "README.md").read_text()
+    rows = [[cell.strip() for cell in row[1:-1].split("│")] for row in re.findall("│.*│", readme)]
+    assert [_at_any_call(row) for row in rows] == [_at_any_call(row) for row in told]
+
+
+def _at_any_call(row):
+    """How many calls a pool makes until it is found, and so which number it shows, may change."""
+    call = re.sub(r"call \d+$", "call N", row[0])
+    return row if call == row[0] else [call, *row[2:]]
 
 
 def test_the_version_is_that_of_the_distribution():

@@ -203,3 +203,15 @@ def test_an_identity_key_that_is_named_is_there(tmp_path):
             identity_key_of(settings)
     named.write_bytes(b"k" * 32)
     assert identity_key_of(settings) == b"k" * 32
+
+
+@pytest.mark.parametrize("file", [True, False])
+def test_a_bad_option_is_not_looked_for_in_the_file(tmp_path, file):
+    path = tmp_path / "z.toml"
+    path.write_text("")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path if file else None, server={"workers": 0}, sip={"originating": ("x",)})
+    first, second = str(caught.value).splitlines()
+    assert first.endswith("at least 1 expected (given: 0); set on the command line")
+    assert second.startswith("sip.originating.0: ")
+    assert second.endswith("set on the command line")
