@@ -28,7 +28,7 @@ _STALE: Final = "good, but of the order before it was lifted"
 _AWAY: Final = 300  # seconds without a sign of life after which an unlisted node is gone
 
 
-class NodeState(NamedTuple):
+class NodeObedience(NamedTuple):
     """What one node has to do with one order.
 
     Attributes:
@@ -83,7 +83,7 @@ class Examined(NamedTuple):
     order: Order
     version: int
     signature: str
-    nodes: tuple[NodeState, ...]
+    nodes: tuple[NodeObedience, ...]
 
     @property
     def good(self) -> bool:
@@ -140,7 +140,7 @@ def examine(
     states = [_state(row, order, seen.get(row.node), pins) for row in found.acknowledgements]
     silent = (seen.keys() | (pins or {}).keys()) - {row.node for row in found.acknowledgements}
     states += [
-        NodeState(node, None, None, "none", "", seen.get(node), _pin(pins, node, None))
+        NodeObedience(node, None, None, "none", "", seen.get(node), _pin(pins, node, None))
         for node in silent
     ]
     version = found.order.get("version", 0)
@@ -174,12 +174,12 @@ def _pin(pins: Pins | None, node: str, mark: str | None) -> Pin:
     return Pin.PINNED if mark is None or mark in pins[node] else Pin.OTHER
 
 
-def _state(row: _Row, order: Order, seen: int | None, pins: Pins | None) -> NodeState:
+def _state(row: _Row, order: Order, seen: int | None, pins: Pins | None) -> NodeObedience:
     jwk = row.key if isinstance(row.key, str) else msgspec.json.encode(row.key).decode()
     mark = ""
 
-    def bad(text: str) -> NodeState:
-        return NodeState(row.node, None, None, text, mark, seen, _pin(pins, row.node, mark))
+    def bad(text: str) -> NodeObedience:
+        return NodeObedience(row.node, None, None, text, mark, seen, _pin(pins, row.node, mark))
 
     try:
         key = public_key(jwk)
@@ -203,7 +203,7 @@ def _state(row: _Row, order: Order, seen: int | None, pins: Pins | None) -> Node
         return bad("good")  # of whoever has that key
     begin = 1000 * max(after.since, after.iat)
     since = max(found.since, 1000 * after.since)
-    return NodeState(row.node, since, since - begin, "good", mark, seen, pin)
+    return NodeObedience(row.node, since, since - begin, "good", mark, seen, pin)
 
 
 def _convert(answer: dict[str, Any]) -> _Answer:

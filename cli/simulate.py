@@ -179,7 +179,6 @@ def simulate(
         _say(f"{count} calls in {out}, {rows} rows of truth in {truth}", as_json=as_json,
              told={"calls": count, "truth": rows})  # fmt: skip
         return
-    tally = Tally()
     with ExitStack() as open_:
         client = open_.enter_context(Client(url, api_key_file))
         there = open_.enter_context(Client(verify_url, api_key_file)) if verify_url else client
@@ -197,16 +196,23 @@ def simulate(
             stream, time.monotonic, time.sleep,
             rate=(rate or _RATE) if speed is None else 0.0, speed=speed or 0.0,
         )  # fmt: skip
-        try:
-            for call in _shown(due, scenario, quiet=as_json):
-                answer = proxy.place(call)
-                tally.add(call, answer)
-                if kept is not None and answer is not None:
-                    kept.write(_encode(answer) + b"\n")
-        except KeyboardInterrupt:
-            errors.print("interrupted; what was placed is told")
+        tally = _placed(proxy, _shown(due, scenario, quiet=as_json), kept)
     _write(truth, traffic.truth())
     _tell(tally, traffic, truth, as_json=as_json)
+
+
+def _placed(proxy: Proxy, stream: Iterable[Call], kept: BinaryIO | None) -> Tally:
+    """Place the calls, until they end or somebody interrupts; count and keep the answers."""
+    tally = Tally()
+    try:
+        for call in stream:
+            answer = proxy.place(call)
+            tally.add(call, answer)
+            if kept is not None and answer is not None:
+                kept.write(_encode(answer) + b"\n")
+    except KeyboardInterrupt:
+        errors.print("interrupted; what was placed is told")
+    return tally
 
 
 def _scenario(

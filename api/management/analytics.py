@@ -4,7 +4,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, Literal, Protocol
 
 from fastapi import APIRouter, Body, HTTPException, Path, Query, Response
@@ -227,20 +227,7 @@ def displays_router(
         customer of a shared access, none for an access that is not registered; and one more for
         who calls behind a privacy number, as long as its binding is in force.
         """
-        told: list[tuple[Key, Contact | None, tuple[Key, ...]]] = []
-        at = int(clock())
-        for index, call in enumerate(calls):
-            if index % _AT_ONCE == 0:
-                await asyncio.sleep(0)  # accesses may have to be read; calls go first
-            met = _met(call, conduct, reading)
-            keys = _ended_keys(call, registry, reading)
-            behind = _behind(call, conduct, registry, reading, at) if keys and met else None
-            if behind is not None:
-                told.append((*behind, (*keys, behind[0])))
-            told += [(key, met, keys) for key in keys]
-        for key, met, keys in told:
-            conduct.ended(key, at, met, keys)
-        return {"taken": len(told)}
+        return {"taken": await _count_ended(calls, conduct, registry, reading, int(clock()))}
 
     @routes.get(
         "/{key:path}",
@@ -289,6 +276,29 @@ def displays_router(
         )
 
     return routes
+
+
+async def _count_ended(
+    calls: Sequence[EndedCall],
+    conduct: Detector,
+    registry: RegistryStore,
+    reading: Reading,
+    at: int,
+) -> int:
+    """Count calls that are over, at seconds since the epoch. Returns how many keys were told."""
+    told: list[tuple[Key, Contact | None, tuple[Key, ...]]] = []
+    for index, call in enumerate(calls):
+        if index % _AT_ONCE == 0:
+            await asyncio.sleep(0)  # accesses may have to be read; calls go first
+        met = _met(call, conduct, reading)
+        keys = _ended_keys(call, registry, reading)
+        behind = _behind(call, conduct, registry, reading, at) if keys and met else None
+        if behind is not None:
+            told.append((*behind, (*keys, behind[0])))
+        told += [(key, met, keys) for key in keys]
+    for key, met, keys in told:
+        conduct.ended(key, at, met, keys)
+    return len(told)
 
 
 class Objection(BaseModel):
