@@ -4,7 +4,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Final, Literal, Protocol
 
 from fastapi import APIRouter, Body, HTTPException, Path, Query, Response
@@ -183,16 +183,7 @@ def displays_router(
         after: Annotated[str, Query(max_length=_MAX_KEY, description="`following` before.")] = "",
         limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 100,
     ) -> dict[str, Any]:
-        found = sorted(
-            (
-                (str(one.key), one)
-                for one in conduct.standing(int(clock()))
-                if (state is None or one.state is State[state.upper()])
-                and (kind is None or one.key.kind is kind)
-                and (case is None or one.case == case.upper())
-            ),
-            key=lambda entry: entry[0],
-        )
+        found = _asked_for(conduct.standing(int(clock())), case, state, kind)
         rest = [entry for entry in found if entry[0] > after]
         page = rest[:limit]
         return {
@@ -276,6 +267,20 @@ def displays_router(
         )
 
     return routes
+
+
+def _asked_for(
+    standing: Iterable[Finding], case: str | None, state: str | None, kind: KeyKind | None
+) -> list[tuple[str, Finding]]:
+    """The findings of a case, state and kind, behind the texts of their keys, in that order."""
+    found = [
+        (str(one.key), one)
+        for one in standing
+        if (state is None or one.state is State[state.upper()])
+        and (kind is None or one.key.kind is kind)
+        and (case is None or one.case == case.upper())
+    ]
+    return sorted(found, key=lambda entry: entry[0])
 
 
 async def _count_ended(
