@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -86,6 +87,15 @@ def test_imports_run_in_no_circle():
     graph = grimp.build_graph("zhenxian")  # with what only type checking imports
     below = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
     TopologicalSorter(below).prepare()
+
+
+def test_the_architecture_names_each_import_contract():
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = {one["name"] for one in pyproject["tool"]["importlinter"]["contracts"]}
+    rows = re.findall(
+        r"^\| ([A-Z][^|]+) \| [^|]+ \|$", (DOCS / "architecture.md").read_text(), re.M
+    )
+    assert {name.partition(":")[0] for name in contracts} == set(rows)
 
 
 def links(page):
