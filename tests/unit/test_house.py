@@ -93,7 +93,7 @@ def test_the_architecture_names_each_import_contract():
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = {one["name"] for one in pyproject["tool"]["importlinter"]["contracts"]}
     rows = re.findall(
-        r"^\| ([A-Z][^|]+) \| [^|]+ \|$", (DOCS / "architecture.md").read_text(), re.M
+        r"^\| ([A-Z][^|]+) \| [^|]+ \|$", (DOCS / "architecture.md").read_text(), re.MULTILINE
     )
     assert {name.partition(":")[0] for name in contracts} == set(rows)
 
