@@ -278,7 +278,8 @@ def _open_registry(
     )
     if fleet is not None:
         return _fleet_registry(settings, fleet, issuers, guard)
-    return EmbeddedRegistry(settings.data / REGISTRY_FILE, node, guard=guard)
+    file = settings.data / REGISTRY_FILE
+    return EmbeddedRegistry(file, node, guard=guard, version=__version__)
 
 
 def _repository(

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from zhenxian import __version__
 from zhenxian.core.pace import Pace
 from zhenxian.registry.journal import Change, Commit, Nested
 from zhenxian.registry.model import Order
@@ -38,14 +37,17 @@ class EmbeddedRegistry(RegistryView):
         *,
         limit: int = MAX_KEPT,
         guard: ClockGuard | None = None,
+        version: str = "",
     ) -> None:
         """Raises StoreUnavailableError, or ConfigError for a file of a newer release.
 
         Args:
             node: signs acknowledgements of orders; without it none are made.
             guard: what doubts the clock; one of its own when left out.
+            version: of the program, as `nodes` tells it.
         """
         self._node = node
+        self._version = version
         self.guard = guard if guard is not None else ClockGuard()
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="registry")
         self._writing.submit(int)  # its thread is there before a limit of threads is reached
@@ -107,7 +109,7 @@ class EmbeddedRegistry(RegistryView):
                 "node": node.name if node is not None else "",
                 "seen": int(time.time()),
                 "cursor": self.seq,
-                "version": __version__,
+                "version": self._version,
                 "key": node.jwk if node is not None else "",
             }
         ]

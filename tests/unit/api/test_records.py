@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from zhenxian import __version__
 from zhenxian.api.auth import Role, add_key
 from zhenxian.passport.jws import SigningKey, b64url_encode
 from zhenxian.registry.model import TargetKind
@@ -429,6 +430,7 @@ def test_an_order_is_taken_once_obeyed_acknowledged_and_lifted(desk, installatio
     assert "number 5" in _problem(_order(desk, older), 409)  # rolled back
     told = desk.http("GET", "/v1/orders/o1/acknowledgements").json()
     assert [entry["node"] for entry in told["acknowledgements"]] == [told["nodes"][0]["node"]]
+    assert told["nodes"][0]["version"] == __version__
     detail = _problem(
         desk.http("PUT", "/v1/holdings/8675566660009", json={"subject": "call-centre"}, params=WHY),
         409,
