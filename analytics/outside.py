@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import log
 from typing import Final
 
 from msgspec.structs import replace
@@ -17,9 +18,15 @@ from zhenxian.analytics.thresholds import Policy
 
 WELL_KNOWN: Final = 250  # calls within a week, from which on a caller is no new one
 _ENOUGH_ENDS: Final = 20  # ends of calls, from which on talk speaks for a caller
-_SOME_ENDS: Final = 5  # of calls
+_SOME_ENDS: Final = 12  # of calls, from which on a new customer of a found reseller is judged
+_AGAINST: Final = log(20)  # log-likelihood ratio of talk, which 1 honest caller in 20 ever has
 _SOME_DISPLAYS: Final = 3
-_MANY: Final = 12  # displays, which no office shows within as many calls or twice as many
+_MANY: Final = 12  # displays, which no office shows within four times as many calls
+_CALLS_EACH: Final = 4
+_EACH_SPEAKS: Final = 0.05  # for a business, by log-likelihood ratio, each call at its bounds
+_MOST_EACH: Final = 4.0  # beyond that more calls say no more: the tests begin anew at -6
+_AGAIN: Final = 3  # calls to somebody called before
+_AGAIN_SHARE: Final = 0.01  # of calls of displays seen before
 _SPEAKS_SCORE: Final = -1.0
 _NEVER: Final = 1 << 60
 _KEPT: Final = 42  # half windows, three weeks
@@ -120,14 +127,27 @@ def resembles(counts: KeyCounts) -> bool:
     """Tell whether a caller's own calls look like what its reseller was found for.
 
     Not so while too little is known of it, or when it shows a few numbers only, as people and
-    offices do.
+    offices do. Who shows many has to be talked to as a business is by so many calls: one long talk
+    early on is no business. Where its numbers call some people again, or are few, talk has to speak
+    against it: of refused calls nothing more is heard, so that it would not come out again.
     """
     displays, talk = len(counts.displays_known), counts.talk
     if talk is not None and talk.told >= _SOME_ENDS:
-        if displays >= _MANY and displays * 2 >= counts.calls:
-            return talk.score > _SPEAKS_SCORE  # an office shows its few numbers again soon
-        return displays >= _SOME_DISPLAYS and talk.score > 0
-    return counts.contacts is not None and displays >= _MANY and not speaks_for(counts)
+        many = displays >= _MANY and displays * _CALLS_EACH >= counts.calls
+        if many and not _calls_again(counts):
+            return talk.score > -min(_EACH_SPEAKS * talk.told, _MOST_EACH)
+        return displays >= _SOME_DISPLAYS and talk.score > _AGAINST
+    if counts.contacts is None or displays < _MANY or counts.calls < 2 * _SOME_ENDS:
+        return False  # calls are in progress, whose ends may yet be told
+    return not speaks_for(counts) and not _calls_again(counts)
+
+
+def _calls_again(counts: KeyCounts) -> bool:
+    """Tell whether a caller's numbers call some people again, as a pool's do on purpose alone."""
+    contacts = counts.contacts
+    if contacts is None or contacts.known < _AGAIN:
+        return False
+    return contacts.known >= _AGAIN_SHARE * contacts.again
 
 
 def followed(counts: KeyCounts) -> float:
