@@ -60,10 +60,10 @@ def proven(
         strength = 0.0 if one_city else by_repeats
     else:
         figures["talk log-likelihood ratio"] = talked
-        by_talk = _with_repeats(talked, contacts) / talk_refuse
-        figures[BOTH] = max(0.0, min(by_talk, max(lately, aged) / repeats_label))
         # Who is talked to as others are is no pool, however few are called again.
         leaning = talked > 0
+        by_talk = _with_repeats(talked, contacts) / talk_refuse if leaning else 0.0
+        figures[BOTH] = max(0.0, min(by_talk, max(lately, aged) / repeats_label))
         suspicion = max(talked / talk_label, suspicion if leaning else 0.0)
         if one_city:
             strength = min(by_talk, suspicion, max(lately, aged) / repeats_label)
@@ -107,7 +107,9 @@ def evident(counts: KeyCounts, policy: Policy, enough: float) -> bool:
             return True
     if talk is None:
         return False
-    score = talk.score if contacts is None else max(talk.score, contacts.together.score)
+    score = talk.score
+    if score > 0 and contacts is not None:
+        score = max(score, contacts.together.score)
     label, refuse = (log(1 / one) for one in _levels(policy.talk))
     refuse += counts.care * _TENFOLD
     return refuse <= 0 or score > enough * min(label, refuse)

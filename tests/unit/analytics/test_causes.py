@@ -331,3 +331,15 @@ def test_a_box_whose_cards_have_an_access_each_is_lowered_in_its_own_city():
             lowered.add(who)
     assert len(lowered) >= 3
     assert lowered <= set(range(5))
+
+
+def test_who_is_talked_to_as_others_are_is_no_pool_by_some_of_its_numbers():
+    conduct, first = driven(branches(3, 120, 300, contacts=5_000), talk=(0.7, 80))
+    assert not first
+    counts = conduct._counting.table.get(ACCESS)
+    assert counts.talk.score < 0
+    # Of more displays than are followed, those that are may be the ones whose callees hang up.
+    counts.contacts.together.answer_score = counts.contacts.together.long_score = 50.0
+    figures = {one.measure: one for one in conduct.picture(ACCESS, NOON + 6_000).measures}
+    assert figures[Measure.SPREAD].structure >= 1
+    assert figures[Measure.SPREAD].strength == 0
