@@ -204,9 +204,11 @@ class Handovers:
     def standing(self, key: Key) -> tuple[float, int]:
         """The strongest log-likelihood ratio of a handover to or from it, and callers tied so."""
         caller = self._callers.get(key)
-        if caller is None:
+        if caller is None or not (caller.ties or caller.heirs):
             return 0.0, 1
         strongest = max((score for _, score in self._linked(key, caller)), default=0.0)
+        if strongest < self.upper:
+            return strongest, 1
         seen, todo = {key}, [key]
         while todo and len(seen) < _MAX_LINKED:
             name = todo.pop()

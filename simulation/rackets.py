@@ -15,9 +15,18 @@ from zhenxian.simulation.businesses import HONEST, business
 from zhenxian.simulation.dialling import BACK, Cast, Dialled, Maker, in_order, seconds
 from zhenxian.simulation.flow import DAY
 from zhenxian.simulation.places import places
+from zhenxian.simulation.scenario import START
 
 _BACK: Final = 0.02
 _POOL: Final = 10_000  # the customer that is one
+_ACCESSES: Final = 20
+_NEWCOMERS: Final = (
+    "insurers nationwide",
+    "estate franchise",
+    "hotel chain",
+    "enterprise, 12 offices",
+    "bank with 60 branches",
+)
 _LATER: Final = (1_800.0, 14_400.0)  # seconds until somebody calls back
 
 
@@ -122,6 +131,24 @@ def _hosted(cast: Cast) -> list[Dialled]:
     return in_order(mine + business(cast, HONEST["PBX host in one province"]))
 
 
+def _straw_men(cast: Cast) -> list[Dialled]:
+    """A pool over 20 accesses of a reseller, and a business that comes to it on the second day."""
+    pool = _pool(
+        cast, numbers=(500, 5_000), calls=(1_500.0, 4_000.0), local=(0.85, 1.0), accesses=_ACCESSES
+    )
+    pool = [call._replace(misused=call.seat != BACK) for call in pool]
+    newcomer = business(cast, HONEST[cast.random.choice(_NEWCOMERS)])
+    begins = START + DAY
+    return in_order(
+        pool
+        + [
+            call if call.seat == BACK else call._replace(seat=_ACCESSES, resold=True)
+            for call in newcomer
+            if call.at >= begins
+        ]
+    )
+
+
 def _thrice(cast: Cast) -> list[Dialled]:
     """A pool that calls each callee three times, ten minutes apart, from the same number."""
     random = cast.random
@@ -187,6 +214,7 @@ DISHONEST: Final[dict[str, Callable[[Cast], list[Dialled]]]] = {
     "matched pool, an origid a call": _minted,
     "pool that mixes half real business": _mixed,
     "pool as a customer of a host": _hosted,
+    "straw men of a reseller": _straw_men,
     "declared pool": _pools((0.85, 1.0)),
     "pool, each callee three times": _thrice,
     "robot, one mobile number": partial(_one_number, count=1, calls=1_000, mobile=True),

@@ -36,8 +36,10 @@ _NIGHT: Final = "switchboard hijacked at night"
 _BY_DAY: Final = "hijacked switchboard, its own calls"
 _HOSTED: Final = "pool as a customer of a host"
 _HOST: Final = "host of that pool, its other customers"
+_STRAW_MEN: Final = "straw men of a reseller"
+_NEWCOMER: Final = "new business of that reseller"
 # The calls of one kind, and those of them that count for the other one of the two.
-_PARTS: Final = {_BY_DAY: _NIGHT, _HOST: _HOSTED}
+_PARTS: Final = {_BY_DAY: _NIGHT, _HOST: _HOSTED, _NEWCOMER: _STRAW_MEN}
 _DECLARED: Final = ("reminders by robot, declared", "declared pool")
 _CUSTOMERS, _DECLARATION = "customers", "declaration"
 HONEST_KINDS: Final = (*HONEST, *GIVEN, *_PARTS)
@@ -138,7 +140,7 @@ def calls_of(case: Case) -> list[Dialled]:
 
 def judged(kind: str) -> Callable[[Dialled], bool]:
     """Which calls count for the figures: the caller's own, and not those of whom it follows."""
-    if kind in (_NIGHT, _HOSTED):
+    if kind in _PARTS.values():
         return lambda call: call.misused
     if kind in _PARTS:
         return lambda call: call.seat != BACK and not call.misused
@@ -278,14 +280,18 @@ def _driven(
             detector.expire(one.at)
         while running and running[0][0] <= one.at:
             _end(detector, *heappop(running))
+        refused = False
         if watched(call):
             clear = True
             for key in one.keys:
                 if finding(key, one.at) is not None:
                     clear = False
-            watch.add(None if clear else _worst(detector, one, side, declared))
+            worst = None if clear else _worst(detector, one, side, declared)
+            watch.add(worst)
+            refused = worst is not None and worst.state is State.POOLED
         observe(one)
-        if told and call.seat != BACK:
+        # Nobody hears how a refused call ends, so that who is refused wrongly stays so.
+        if told and call.seat != BACK and not (refused and case.kind == _NEWCOMER):
             over = one.at + _RINGING + call.seconds
             keys, agent = (one.keys[:-1], one.keys[-1:]) if one.bound else (one.keys, ())
             for turn, (shown, whose) in enumerate(((call.display, keys), (call.caller, agent))):

@@ -446,12 +446,12 @@ def test_a_business_with_many_numbers_of_a_found_reseller_goes_on(seed):
 
 def test_some_long_talks_early_on_make_no_business_of_a_straw_man():
     conduct = Detector()
-    made = list(straw_men(1, 640))
+    made = list(straw_men(1, 644))
     let_through(conduct, made[:600], PITCH)
     keys = (Key(KeyKind.ACCESS, "late"), Key(KeyKind.SUBJECT, "late"), RESELLER)
     for turn, (_, display, callee) in enumerate(made[600:]):
-        # Ten in a hundred talk for long, less than with a business: the log-likelihood is -1.6.
-        at, long = NOON + 7_000 + turn, turn % 10 == 2
+        # Nine in a hundred talk for long, less than with a business: the log-likelihood is -1.25.
+        at, long = NOON + 7_000 + turn, turn % 11 == 2
         conduct.observe(Observation(at=at, keys=keys, display=display, callee=callee))
         over = conduct.met(display, callee, answered=long, seconds=90 if long else 0)
         for key in keys:

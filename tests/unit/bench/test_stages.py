@@ -123,6 +123,19 @@ def test_a_pool_among_a_hosts_customers_is_found_alone_where_they_are_known():
     }
 
 
+def test_straw_men_are_refused_and_a_new_business_of_their_reseller_is_not():
+    pool, business = "straw men of a reseller", "new business of that reseller"
+    assert by_side(pool)[SIGNING, True].share > 0.8
+    found = by_side(business)[SIGNING, True]
+    assert found.refused is None
+    calls = calls_of(Case(business, 1, COLD, TALK))
+    own = [call for call in calls if judged(business)(call)]
+    assert found.calls == len(own) >= 100
+    assert {call.seat for call in own} == {20}
+    first = min(call.at for call in calls)
+    assert min(call.at for call in own) > first + 12 * 3_600
+
+
 def test_what_is_declared_has_no_effect_but_on_a_pool():
     declared = "reminders by robot, declared"
     cases = [Case(declared, index, COLD, TALK) for index in range(1, 5)]
