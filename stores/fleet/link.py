@@ -39,8 +39,9 @@ from zhenxian.certs.files import read_file
 from zhenxian.core.errors import ConfigError
 from zhenxian.stores.ending import within
 
-# Everything by which the client says that Redis did not answer, or not as asked.
-UNREACHABLE: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
+# Everything by which the client says that Redis did not answer, or not as asked. By a RuntimeError
+# uvloop says that the other end closed the connection just before it was written to.
+UNREACHABLE: Final = (RedisError, RedisClusterException, OSError, TimeoutError, RuntimeError)
 
 _SCHEMES: Final = {
     "redis": False,

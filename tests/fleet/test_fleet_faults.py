@@ -88,7 +88,8 @@ def test_an_answer_that_was_lost_is_learnt_by_the_idempotency_key(serve, tmp_pat
     asyncio.run(run())
 
 
-def test_a_node_cut_off_recovers_with_nothing_missed(serve, tmp_path):
+@pytest.mark.parametrize("error", [ConnectionError, RuntimeError])
+def test_a_node_cut_off_recovers_with_nothing_missed(serve, tmp_path, error):
     """The node is stopped, not Redis: commits and an order pass meanwhile."""
     server = serve()
 
@@ -102,7 +103,7 @@ def test_a_node_cut_off_recovers_with_nothing_missed(serve, tmp_path):
                 answering = node.registry.node.link.client
 
                 async def cut():
-                    raise ConnectionError("cut off")
+                    raise error("cut off")
 
                 node.registry.node.link.client = cut
                 await node.registry.node.link.lost()
