@@ -44,14 +44,15 @@ class Rebuild:
             StoreUnavailableError: it cannot be, and the node's state says why.
         """
         node, path = self._node, self._node.path
-        diverged = isinstance(why, DivergedError)
         node.condition.learn(Event.NOT_FOLLOWING, f"the registry here is being rebuilt: {why}")
         expected = await node.mark()
         folder = Path(tempfile.mkdtemp(prefix=".fleet-", dir=path.parent))
         try:
             image = folder / "image.db"
-            found = await self._build(image)
+            found, continues = await self._build(image, expected)
             self._see_whose(found, expected)
+            # What was missed may be known of an earlier time, when less was here or more in Redis.
+            diverged = isinstance(why, DivergedError) or not continues
             if diverged and expected.seq:
                 await self._set_aside()
             epoch = secrets.token_hex(8)
@@ -89,8 +90,11 @@ class Rebuild:
         for name in bound_aside(aside.parent, f"{path.stem}.lost-*.db"):
             _logger.warning("%s, a copy kept before, was removed", name)
 
-    async def _build(self, image: Path) -> str:
-        """Write the registry as Redis has it to a new file; the id of its journal.
+    async def _build(self, image: Path, ours: Mark) -> tuple[str, bool]:
+        """Write the registry as Redis has it to a new file.
+
+        Returns the id of its journal, and whether it continues what this node has, as far as can be
+        told.
 
         Raises:
             UnreadableError: it cannot be written from what is there.
@@ -103,7 +107,7 @@ class Rebuild:
                 await run(lambda: check_image(image))
             replica = await run(lambda: Replica(image, synchronous="OFF"))
             try:
-                return await self._fill(replica, mark, run)
+                return await self._fill(replica, mark, ours, run)
             except (GapError, DivergedError) as error:
                 raise UnreadableError(
                     f"stream and checkpoint contradict each other: {error}"
@@ -111,7 +115,9 @@ class Rebuild:
             finally:
                 await run(replica.close)
 
-    async def _fill(self, replica: Replica, mark: Mark | None, run: _Run) -> str:
+    async def _fill(
+        self, replica: Replica, mark: Mark | None, ours: Mark, run: _Run
+    ) -> tuple[str, bool]:
         """Bring the checkpoint at `mark`, or an empty replica, to the stream's end."""
         journal, vet = self._node.journal, self._node.vet
         state = await journal.state()
@@ -119,11 +125,16 @@ class Rebuild:
         await run(lambda: replica.check_orders(vet))
         await run(lambda: replica.reconsider(vet, ""))
         await run(lambda: replica.belong_to(start.journal, start.head))
-        seq = start.seq
+        seq, continues = start.seq, start.seq > ours.seq or start == ours
         while seq < state.last:
             entries = await journal.range(seq + 1)
             if not entries or entries[0].seq > seq + 1:
                 raise UnreadableError(f"neither the stream nor a checkpoint has commit {seq + 1}")
-            await run(partial(replica.follow, start.journal, entries, vet))
+            known = [entry for entry in entries if entry.seq <= ours.seq]
+            if known:
+                await run(partial(replica.follow, start.journal, known, vet))
+                continues = await run(replica.mark) == ours
+            if entries[len(known) :]:
+                await run(partial(replica.follow, start.journal, entries[len(known) :], vet))
             seq = entries[-1].seq
-        return start.journal
+        return start.journal, continues

@@ -29,6 +29,8 @@ from zhenxian.registry.model import (
     Verification,
 )
 from zhenxian.stores.fleet import losses
+from zhenxian.stores.fleet.entry import GapError
+from zhenxian.stores.fleet.follower import Follower
 from zhenxian.stores.fleet.states import NodeState
 
 NOW = int(time.time())
@@ -198,6 +200,38 @@ def test_what_is_made_again_is_held_no_more_and_told_until_somebody_looks(serve,
                 assert node.standing("bank").closed_by is None
                 await node.acknowledge_losses()
                 await until(lambda node=node: not node.problems())
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("anew", [0, 1, 3], ids=["nothing", "as much", "more"])
+def test_what_was_missed_before_the_loss_hides_it_not(anew, serve, tmp_path, monkeypatch):
+    """A gap that was seen while Redis was exchanged is no gap of the Redis that is there now."""
+    server, gaps = serve(), []
+    catch_up = Follower._catch_up
+
+    async def once_missed(self):
+        if gaps:
+            raise GapError(gaps.pop())
+        await catch_up(self)
+
+    monkeypatch.setattr(Follower, "_catch_up", once_missed)
+
+    async def run():
+        opts = options(server.url)
+        async with Node(tmp_path, "a", opts) as a:
+            await write(a, *BEFORE)
+            back_up(server)
+            await write(a, put(Subject(id="bank", state=State.SUSPENDED)))
+        roll_back(server)
+        async with Node(tmp_path, "b", opts) as b:
+            for number in range(anew):
+                await write(b, subject(f"other {number}"))
+        gaps.append("commits after 1 are no longer in the stream")
+        async with Node(tmp_path, "a", opts) as a:
+            await until(lambda: a.current and a.seq == 1 + anew)
+            assert a.standing("bank").closed_by is not None
+            assert [(one.kind, one.key) for one in a.losses.held] == [(Kind.SUBJECT, "bank")]
 
     asyncio.run(run())
 
