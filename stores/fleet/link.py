@@ -125,7 +125,7 @@ class Link:
         self._client: Client | None = None
         self._cluster: RedisCluster | None = None
         self._sentinel: Sentinel | None = None
-        self._left: list[Client] = []
+        self._left: list[Client | Sentinel] = []
 
     @property
     def apart(self) -> bool:
@@ -177,16 +177,13 @@ class Link:
     async def lost(self) -> None:
         """After an error: find the primary anew when next asked."""
         left = self._left
-        if self._client is not None:
-            # Others may be in the middle of a question: it is closed the next time, and again
-            # then, as a question that was cut off connects once more.
-            self._left = [*left[1 - _LEFT :], self._client]
-            self._client = None
+        asked = [one for one in (self._client, self._sentinel) if one is not None]
+        # Others may be in the middle of a question: they are closed the next time, and again then,
+        # as a question that was cut off connects once more.
+        self._left = [*left, *asked][-_LEFT:]
+        self._client = self._sentinel = None
         for old in left:
             await _close(old)
-        if self._sentinel is not None:
-            await _close(self._sentinel)
-            self._sentinel = None
         if self._cluster is not None:
             await _close(self._cluster)  # it learns the topology again by itself
 
@@ -207,7 +204,7 @@ class Link:
 
 
 _LETTING_GO: Final = 0.5  # seconds for the other end to say that it is closed
-_LEFT: Final = 4  # clients that are no longer asked and may have connections
+_LEFT: Final = 8  # clients and Sentinels that are no longer asked and may have connections
 _HERE: Final = ("localhost", "127.0.0.1", "::1")
 _OWN: Final = ("db", "username", "password")
 
