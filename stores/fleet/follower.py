@@ -208,8 +208,10 @@ class Follower:
         node = self._node
         while True:
             asked = node.clock()
+            # In this order: writes here, and other processes of this file, go on meanwhile.
+            mark = await node.mark()
             state = await node.journal.state()
-            mark = await self._match_journal(await node.mark(), state)
+            mark = await self._match_journal(mark, state)
             if state.last < mark.seq:
                 raise DivergedError(f"Redis ends at commit {state.last}, this node at {mark.seq}")
             if state.last == mark.seq:

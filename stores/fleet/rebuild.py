@@ -51,8 +51,8 @@ class Rebuild:
             image = folder / "image.db"
             found, continues = await self._build(image, expected)
             self._see_whose(found, expected)
-            # What was missed may be known of an earlier time, when less was here or more in Redis.
-            diverged = isinstance(why, DivergedError) or not continues
+            # What was missed is of an earlier time, when less may have been here or more in Redis.
+            diverged = isinstance(why, DivergedError) if continues is None else not continues
             if diverged and expected.seq:
                 await self._set_aside()
             epoch = secrets.token_hex(8)
@@ -90,11 +90,11 @@ class Rebuild:
         for name in bound_aside(aside.parent, f"{path.stem}.lost-*.db"):
             _logger.warning("%s, a copy kept before, was removed", name)
 
-    async def _build(self, image: Path, ours: Mark) -> tuple[str, bool]:
+    async def _build(self, image: Path, ours: Mark) -> tuple[str, bool | None]:
         """Write the registry as Redis has it to a new file.
 
-        Returns the id of its journal, and whether it continues what this node has, as far as can be
-        told.
+        Returns the id of its journal, and whether it continues what this node has; None where that
+        cannot be told, since the checkpoint is of later.
 
         Raises:
             UnreadableError: it cannot be written from what is there.
@@ -117,7 +117,7 @@ class Rebuild:
 
     async def _fill(
         self, replica: Replica, mark: Mark | None, ours: Mark, run: _Run
-    ) -> tuple[str, bool]:
+    ) -> tuple[str, bool | None]:
         """Bring the checkpoint at `mark`, or an empty replica, to the stream's end."""
         journal, vet = self._node.journal, self._node.vet
         state = await journal.state()
@@ -125,7 +125,7 @@ class Rebuild:
         await run(lambda: replica.check_orders(vet))
         await run(lambda: replica.reconsider(vet, ""))
         await run(lambda: replica.belong_to(start.journal, start.head))
-        seq, continues = start.seq, start.seq > ours.seq or start == ours
+        seq, continues = start.seq, None if start.seq > ours.seq else start == ours
         while seq < state.last:
             entries = await journal.range(seq + 1)
             if not entries or entries[0].seq > seq + 1:

@@ -29,8 +29,9 @@ from zhenxian.registry.model import (
     Verification,
 )
 from zhenxian.stores.fleet import losses
-from zhenxian.stores.fleet.entry import GapError
+from zhenxian.stores.fleet.entry import DivergedError, GapError
 from zhenxian.stores.fleet.follower import Follower
+from zhenxian.stores.fleet.journal import Journal
 from zhenxian.stores.fleet.states import NodeState
 
 NOW = int(time.time())
@@ -232,6 +233,62 @@ def test_what_was_missed_before_the_loss_hides_it_not(anew, serve, tmp_path, mon
             await until(lambda: a.current and a.seq == 1 + anew)
             assert a.standing("bank").closed_by is not None
             assert [(one.kind, one.key) for one in a.losses.held] == [(Kind.SUBJECT, "bank")]
+
+    asyncio.run(run())
+
+
+def test_nothing_is_lost_where_redis_has_what_a_node_has(serve, tmp_path, monkeypatch):
+    """Also where something else was seen a moment ago."""
+    server, seen = serve(), []
+    catch_up = Follower._catch_up
+
+    async def once_diverged(self):
+        if seen:
+            raise DivergedError(seen.pop())
+        await catch_up(self)
+
+    monkeypatch.setattr(Follower, "_catch_up", once_diverged)
+
+    async def run():
+        async with Node(tmp_path, "a", options(server.url)) as a:
+            await write(a, *BEFORE)
+            await write(a, put(Subject(id="bank", state=State.SUSPENDED)))
+        seen.append("Redis ends at commit 1, this node at 2")
+        async with Node(tmp_path, "a", options(server.url)) as a:
+            assert not seen
+            await until(lambda: a.current and a.seq == 2)
+            assert (a.losses.count, a.losses.held) == (0, ())
+            assert not list(tmp_path.glob("*.lost-*"))
+
+    asyncio.run(run())
+
+
+def test_a_commit_that_another_process_takes_over_meanwhile_is_not_lost(
+    serve, tmp_path, monkeypatch
+):
+    server = serve()
+    asked, meanwhile = Journal.state, []
+
+    async def slowly(self):
+        found = await asked(self)
+        if meanwhile:
+            await meanwhile.pop()()
+        return found
+
+    monkeypatch.setattr(Journal, "state", slowly)
+
+    async def run():
+        opts = options(server.url)
+        async with Node(tmp_path, "a", opts, "shared") as a:
+            await write(a, subject("bank"))
+            async with Node(tmp_path, "a", opts, "shared") as b:
+                await until(lambda: b.seq == 1)
+                meanwhile.append(lambda: write(b, subject("shop")))
+                await a.sync()
+                assert not meanwhile
+                await until(lambda: a.current and b.current and a.seq == b.seq == 2)
+                assert a.losses.count == b.losses.count == 0
+        assert not list(tmp_path.glob("*.lost-*"))
 
     asyncio.run(run())
 
