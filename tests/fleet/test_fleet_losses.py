@@ -205,18 +205,25 @@ def test_what_is_made_again_is_held_no_more_and_told_until_somebody_looks(serve,
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("anew", [0, 1, 3], ids=["nothing", "as much", "more"])
-def test_what_was_missed_before_the_loss_hides_it_not(anew, serve, tmp_path, monkeypatch):
-    """A gap that was seen while Redis was exchanged is no gap of the Redis that is there now."""
-    server, gaps = serve(), []
+@pytest.fixture
+def seen(monkeypatch) -> list[Exception]:
+    """What the next comparisons of a replica with Redis end with, each once."""
+    errors: list[Exception] = []
     catch_up = Follower._catch_up
 
-    async def once_missed(self):
-        if gaps:
-            raise GapError(gaps.pop())
+    async def compared(self):
+        if errors:
+            raise errors.pop()
         await catch_up(self)
 
-    monkeypatch.setattr(Follower, "_catch_up", once_missed)
+    monkeypatch.setattr(Follower, "_catch_up", compared)
+    return errors
+
+
+@pytest.mark.parametrize("anew", [0, 1, 3], ids=["nothing", "as much", "more"])
+def test_what_was_missed_before_the_loss_hides_it_not(anew, serve, tmp_path, seen):
+    """A gap that was seen while Redis was exchanged is no gap of the Redis that is there now."""
+    server = serve()
 
     async def run():
         opts = options(server.url)
@@ -228,7 +235,7 @@ def test_what_was_missed_before_the_loss_hides_it_not(anew, serve, tmp_path, mon
         async with Node(tmp_path, "b", opts) as b:
             for number in range(anew):
                 await write(b, subject(f"other {number}"))
-        gaps.append("commits after 1 are no longer in the stream")
+        seen.append(GapError("commits after 1 are no longer in the stream"))
         async with Node(tmp_path, "a", opts) as a:
             await until(lambda: a.current and a.seq == 1 + anew)
             assert a.standing("bank").closed_by is not None
@@ -237,23 +244,15 @@ def test_what_was_missed_before_the_loss_hides_it_not(anew, serve, tmp_path, mon
     asyncio.run(run())
 
 
-def test_nothing_is_lost_where_redis_has_what_a_node_has(serve, tmp_path, monkeypatch):
+def test_nothing_is_lost_where_redis_has_what_a_node_has(serve, tmp_path, seen):
     """Also where something else was seen a moment ago."""
-    server, seen = serve(), []
-    catch_up = Follower._catch_up
-
-    async def once_diverged(self):
-        if seen:
-            raise DivergedError(seen.pop())
-        await catch_up(self)
-
-    monkeypatch.setattr(Follower, "_catch_up", once_diverged)
+    server = serve()
 
     async def run():
         async with Node(tmp_path, "a", options(server.url)) as a:
             await write(a, *BEFORE)
             await write(a, put(Subject(id="bank", state=State.SUSPENDED)))
-        seen.append("Redis ends at commit 1, this node at 2")
+        seen.append(DivergedError("Redis ends at commit 1, this node at 2"))
         async with Node(tmp_path, "a", options(server.url)) as a:
             assert not seen
             await until(lambda: a.current and a.seq == 2)
