@@ -185,18 +185,20 @@ class Supervisor:
             waiting.append(told)
             self._workers.append(self._worker(index, tells))
             os.close(tells)
-        announced, status = False, 0
+        ready, announced, status = False, False, 0
         while waiting and not self._stopping and status == 0:
             for told in select.select(waiting, [], [], _LOOK_EVERY)[0]:
                 said = _read(told)
                 waiting.remove(told)
                 os.close(told)
-                if said and said != READY:
+                if said == READY:
+                    ready = True
+                elif said and status == 0:  # others, which tell the same, may come with it
                     status = _cannot_start(said)
-                elif said and not announced:
-                    announced = True
-                    sys.stderr.write(self._plan.text)
-                    sys.stderr.flush()
+            if ready and not announced and status == 0:
+                announced = True
+                sys.stderr.write(self._plan.text)
+                sys.stderr.flush()
         for told in waiting:
             os.close(told)
         if not (announced or status or self._stopping):

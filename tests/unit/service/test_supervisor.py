@@ -28,12 +28,12 @@ class Worker:
 
 @pytest.fixture
 def supervising(monkeypatch):
-    """One whose only worker has ended; its signals are this process's."""
+    """One whose only worker has ended, of three to start; its signals are this process's."""
     read, write = os.pipe()
     monkeypatch.setattr(supervisor, "OWN_SOCKETS", False)
     monkeypatch.setattr(supervisor, "_RESTART_AFTER", 0.0)
     monkeypatch.setattr(supervisor.socket, "socket", lambda fileno: os.fdopen(fileno, "rb"))
-    plan = Plan({}, read, None, [[]], write, 1, follow=False, text="")
+    plan = Plan({}, read, None, [[], [], []], write, 1, follow=False, text="ready\n")
     one = Supervisor(plan)
     one._workers = [Worker()]
     yield one
@@ -64,3 +64,29 @@ def test_no_worker_is_started_once_it_stops(supervising, monkeypatch):
     monkeypatch.setattr(supervisor.time, "sleep", supervising._stop)
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("started"))
     supervising._replace()
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "said"),
+    [
+        ([b"!no key", b"!no key", b"!no key"], 3, "zhenxian: no key\n"),
+        ([b"+", b"!no key", b"!no key"], 3, "zhenxian: no key\n"),
+        ([b"!no key", b"+", b"+"], 3, "zhenxian: no key\n"),
+        ([b"+", b"+", b"+"], 0, "ready\n"),
+        ([b"+", b"", b"+"], 0, "ready\n"),
+        ([b"", b"", b""], 1, ""),
+    ],
+)
+def test_workers_that_tell_at_the_same_moment_are_told_once(
+    supervising, monkeypatch, capsys, told, status, said
+):
+    words = iter(told)
+
+    class Telling(Worker):
+        def __init__(self, *_, pass_fds, **__):
+            super().__init__()
+            os.write(pass_fds[-1], next(words))
+
+    monkeypatch.setattr(subprocess, "Popen", Telling)
+    assert supervising._start() == status
+    assert capsys.readouterr().err == said
