@@ -74,6 +74,7 @@ def recycled(cast: Cast) -> list[Dialled]:
 
 RETURNS: Final[dict[str, Maker]] = {
     "returns, same numbers": same_numbers,
+    "returns, same numbers, registered": same_numbers,
     "returns, same callees": same_callees,
 }
 GIVEN: Final[dict[str, Maker]] = {"recycled number": recycled}

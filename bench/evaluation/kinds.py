@@ -23,6 +23,7 @@ from zhenxian.registry.footprint import expected
 from zhenxian.registry.model import Holding, Registry, Verification
 from zhenxian.simulation.businesses import HONEST, maker
 from zhenxian.simulation.dialling import BACK, Cast, Dialled, Maker, Talk
+from zhenxian.simulation.flow import DAY
 from zhenxian.simulation.rackets import DISHONEST
 from zhenxian.simulation.successors import GIVEN, JUDGED_FROM, RETURNS
 from zhenxian.verifier.analytics import AS_USUAL, PooledVerifying
@@ -40,6 +41,7 @@ _STRAW_MEN: Final = "straw men of a reseller"
 _NEWCOMER: Final = "new business of that reseller"
 # The calls of one kind, and those of them that count for the other one of the two.
 _PARTS: Final = {_BY_DAY: _NIGHT, _HOST: _HOSTED, _NEWCOMER: _STRAW_MEN}
+_REGISTERED: Final = "returns, same numbers, registered"  # the registry tells who holds them
 _DECLARED: Final = ("reminders by robot, declared", "declared pool")
 _CUSTOMERS, _DECLARATION = "customers", "declaration"
 HONEST_KINDS: Final = (*HONEST, *GIVEN, *_PARTS)
@@ -108,6 +110,9 @@ class Outcome(Struct, frozen=True):
         labelled, lowered, refused: its call at which that first was so; None for never.
         share: of its calls that would have been refused. lowered_share: refused or lowered.
         by: the measure that stood against the most calls; empty for none.
+        numbers: that it showed there.
+        day_lowered: a call within 24 hours of its first one was lowered or refused.
+        day_share: of the calls of these hours that would have been refused.
     """
 
     case: str
@@ -121,6 +126,9 @@ class Outcome(Struct, frozen=True):
     share: float
     lowered_share: float
     by: str = ""
+    numbers: int = 0
+    day_lowered: bool = False
+    day_share: float = 0.0
 
 
 @lru_cache(1)
@@ -238,18 +246,27 @@ class _Watch:
 
     def __init__(self) -> None:
         self.calls = self.refused = self.lowered = 0
+        self.day_calls = self.day_refused = self.day_lowered = 0
         self.first: dict[str, int] = {}
         self.by: dict[str, int] = {}
+        self.numbers: set[str] = set()
+        self._day_ends = 0
 
-    def add(self, found: Finding | None) -> None:
+    def add(self, at: int, display: str, found: Finding | None) -> None:
         """One call, and the worst that stood against it."""
         self.calls += 1
+        self.numbers.add(display)
+        self._day_ends = self._day_ends or at + DAY
+        today = at < self._day_ends
+        self.day_calls += today
         if found is None:
             return
         self.by[found.measure.value] = self.by.get(found.measure.value, 0) + 1
         pooled = found.state is State.POOLED
         self.refused += pooled
         self.lowered += pooled or found.lowers
+        self.day_refused += today and pooled
+        self.day_lowered += today and (pooled or found.lowers)
         self.first.setdefault("labelled", self.calls)
         if pooled or found.lowers:
             self.first.setdefault("lowered", self.calls)
@@ -282,12 +299,14 @@ def _driven(
             _end(detector, *heappop(running))
         refused = False
         if watched(call):
+            if case.kind == _REGISTERED and side == SIGNING and not watch.calls:
+                _held_again(detector, calls[:number], call)
             clear = True
             for key in one.keys:
                 if finding(key, one.at) is not None:
                     clear = False
             worst = None if clear else _worst(detector, one, side, declared)
-            watch.add(worst)
+            watch.add(one.at, call.display, worst)
             refused = worst is not None and worst.state is State.POOLED
         observe(one)
         # Nobody hears how a refused call ends, so that who is refused wrongly stays so.
@@ -305,7 +324,15 @@ def _driven(
         case.name, side, told, without, watch.calls, watch.first.get("labelled"),
         watch.first.get("lowered"), watch.first.get("refused"),
         watch.refused / max(watch.calls, 1), watch.lowered / max(watch.calls, 1), by,
+        len(watch.numbers), watch.day_lowered > 0, watch.day_refused / max(watch.day_calls, 1),
     )  # fmt: skip
+
+
+def _held_again(detector: Detector, before: list[Dialled], first: Dialled) -> None:
+    """The registry tells what the earlier caller held, and that whoever comes next holds it now."""
+    held = sorted({call.display for call in before if call.seat == 0})
+    detector.mark_held("s-0", held)
+    detector.held([(number, f"s-{first.seat}") for number in held], int(first.at))
 
 
 def _worst(

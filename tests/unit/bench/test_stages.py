@@ -5,7 +5,7 @@ from random import Random
 import msgspec
 import pytest
 
-from bench.evaluation import stages
+from bench.evaluation import goals, stages
 from bench.evaluation.kinds import (
     COLD,
     DISHONEST_KINDS,
@@ -14,6 +14,7 @@ from bench.evaluation.kinds import (
     VERIFYING,
     WITHOUT,
     Case,
+    Outcome,
     calls_of,
     evaluated,
     judged,
@@ -158,6 +159,72 @@ def test_tables_go_into_their_places_of_a_page(tmp_path):
         assert text.count("| 1 | 2 |") == 1
         assert text.startswith("a\n")
         assert text.endswith("\nb\n<!-- two -->\n")
+
+
+def outcome(kind, index, *, side=SIGNING, told=True, talk=TALK, **given):
+    name = Case(kind, index, COLD, talk).name
+    usual = {"labelled": None, "lowered": None, "refused": None, "share": 0.0, "lowered_share": 0.0}
+    return Outcome(name, side, told, "", 100, **{**usual, **given})
+
+
+def test_each_goal_is_told_with_what_it_came_to():
+    found = {"labelled": 40, "lowered": 60}
+    outcomes = [
+        *(outcome("clinic", index) for index in range(20)),
+        *(outcome("courier", index, labelled=9 if index < 3 else None) for index in range(20)),
+        *(outcome("pool, matched", index, refused=200, **found) for index in range(9)),
+        outcome("pool, matched", 9, refused=251, **found),
+        *(outcome("pool, unmatched", index, refused=200, **found) for index in range(8)),
+        outcome("pool, unmatched", 8, talk="mixed", **found),
+        outcome(
+            "matched pool over 20 accesses", 0, share=0.99, day_share=0.95, refused=30, **found
+        ),
+        outcome("unmatched pool over 20 accesses", 0, share=0.99, day_share=0.8, **found),
+        outcome("robot, one mobile number", 0, lowered=90, day_lowered=True),
+        outcome("robot, one fixed line", 0, lowered=3_000),
+        outcome("pool, matched", 0, told=False, refused=330, numbers=200, **found),
+        outcome("pool, half matched", 0, told=False, refused=350, numbers=200, **found),
+    ]
+    rows = {row[:4]: row[4:] for row in goals.sheet(outcomes).rows}
+    honest = "any honest kind", SIGNING, "yes"
+    assert rows["refused", *honest][2:] == ("0 of each kind, at most 16.8%", "reached")
+    came, reached = rows["labelled or lowered at some time", *honest][2:]
+    assert came.startswith("15.0% of 20 (courier), at most 37")
+    assert reached == "short: courier"
+    came, reached = rows["refused within 250 calls", "pool, matched", SIGNING, "yes"][2:]
+    assert came.startswith("90.0% [")
+    assert came.endswith("; exponential 90%; median call 200")
+    assert reached == "reached"
+    assert rows["refused within 250 calls", "pool, unmatched", SIGNING, "yes"][3] == "short"
+    let = "let through of a day"
+    came, reached = rows[let, "matched pool over 20 accesses", SIGNING, "yes"][2:]
+    assert (came, reached) == ("5.0% (of two days 1.0%; 0 never refused)", "reached")
+    assert rows[let, "unmatched pool over 20 accesses", SIGNING, "yes"][3] == "short"
+    day = "lowered or refused within the first day"
+    assert rows[day, "robot, one mobile number", SIGNING, "yes"][3] == "reached"
+    assert rows[day, "robot, one fixed line", SIGNING, "yes"][3] == "short"
+    bound = "refused within 1.1·√(502·numbers) calls"  # of 200 numbers 348
+    assert rows[bound, "pool, matched", SIGNING, "no"][3] == "reached"
+    assert rows[bound, "pool, half matched", SIGNING, "no"][3] == "short"
+
+
+def test_goals_are_of_kinds_that_are_evaluated():
+    assert {goal.kind for goal in goals.goals()} <= {*HONEST_KINDS, *DISHONEST_KINDS}
+
+
+def test_who_returns_with_registered_numbers_is_refused_at_the_first_call():
+    found = by_side("returns, same numbers, registered", index=2)
+    assert found[SIGNING, True].refused == 1
+    assert found[VERIFYING, True].refused != 1  # whose carrier does not ask that registry
+
+
+def test_what_a_day_came_to_is_told_beside_all_of_it():
+    pool = by_side("pool, matched")[SIGNING, True]
+    assert pool.day_lowered
+    assert 0.5 < pool.day_share < pool.share
+    assert 400 < pool.numbers <= 5_000
+    clinic = by_side("clinic")[SIGNING, True]
+    assert (clinic.day_lowered, clinic.day_share) == (False, 0.0)
 
 
 def test_sizes_are_those_that_are_asked_for():
