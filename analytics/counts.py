@@ -141,8 +141,8 @@ class KeyCounts:
         talk: how its callees take its calls, where that is reported.
         contacts: whom its displays called, from _MANY of them or _BUSY calls on.
         personal: it shows a mobile number. reseller: the key is a RESELLER.
+        person: it is one, by the registry.
         care: how much evidence is asked, by what the registry knows (analytics.profile).
-        personal: it shows a mobile number.
         past: when it calls, and whom, where it makes calls enough.
         tie: log-likelihood ratio that it is one with others (analytics.sim_box); tied: with how
             many, itself included.
@@ -187,6 +187,7 @@ class KeyCounts:
     reseller: bool = False
     care: int = 0
     past: Past | None = None
+    person: bool = False
 
     @classmethod
     def begin(cls, kind: KeyKind, at: int, length: int) -> KeyCounts:

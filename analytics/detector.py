@@ -218,11 +218,12 @@ class Detector:
         asked, findings.asked = findings.asked, set()
         return [key for key in asked if key.kind in (KeyKind.ACCESS, KeyKind.SUBJECT)]
 
-    def profiled(self, key: Key, care: Care) -> None:
-        """Ask more or less evidence of a key from now on."""
+    def profiled(self, key: Key, care: Care, *, person: bool = False) -> None:
+        """Ask more or less evidence of a key from now on; whether it is one person's."""
         counts = self._counting.table.get(key)
         if counts is not None:
             counts.care = int(care)
+            counts.person = person
 
     def mark_held(self, subject: str, numbers: Iterable[TN]) -> None:
         """Mark numbers that a found subject holds."""

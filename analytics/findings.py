@@ -124,7 +124,9 @@ class Findings:
             if counts is not None:
                 counts.score = 0.0
         own = assess(counts, policy, self.bounds, policy.keep) if counts is not None else ()
-        if any((one.structure or 0) >= 1 for one in own) and len(self.asked) < _MOST_ASKED:
+        if len(self.asked) < _MOST_ASKED and (
+            any((one.structure or 0) >= 1 for one in own) or self._may_be_one_persons(counts)
+        ):
             self.asked.add(key)
         assessments = self.outside.beside(key, counts, own, at)
         # RFC 8588 section 10 recommends an origid for each call: by itself it is nothing to find.
@@ -150,6 +152,12 @@ class Findings:
                 self._find(key, counts, worst, assessments, State.SUSPECTED, at)
             else:
                 self.drop(key)
+
+    def _may_be_one_persons(self, counts: KeyCounts | None) -> bool:
+        """Tell whether mobile numbers together call more than a person does."""
+        return (
+            counts is not None and counts.personal and counts.calls >= self._policy.strangers.mobile
+        )
 
     def _suspected(self, assessment: Assessment) -> float:
         return assessment.suspected(self._policy.suspect)

@@ -165,9 +165,13 @@ def strangers(view: View) -> Assessment:
     recurring = view.recurring
     other = policy.persistent if recurring >= policy.retried else policy.other
     limit = policy.mobile if counts.personal or against else other
-    each = view.calls * (1 - recurring) / max(displays, 1.0)
-    found.least("strangers a number and day", each, limit)
-    found.limit("displays", displays, policy.most_displays)
+    called = view.calls * (1 - recurring)
+    if counts.person and counts.personal:
+        # One person makes the calls of all of them, however many there are.
+        found.least("strangers a person and day", called, limit)
+    else:
+        found.least("strangers a number and day", called / max(displays, 1.0), limit)
+        found.limit("displays", displays, policy.most_displays)
     if not counts.personal:
         # A school that tells its parents is done within the hour; a robot goes on all day.
         lately = sum(counts.begun(SLOTS)) / max(view.calls, 1)

@@ -86,7 +86,8 @@ def _bindings(view: View) -> bool:
 def _strangers(view: View) -> bool:
     policy = view.policy.strangers
     least = view.enough * min(policy.mobile, policy.other, policy.persistent)
-    return view.calls > least and view.calls > least * view.displays.distinct
+    displays = 1.0 if view.counts.person else view.displays.distinct
+    return view.calls > least * max(displays, 1.0)
 
 
 def _origids(_: View) -> bool:

@@ -7,6 +7,7 @@ from typing import Final
 from zhenxian.analytics.model import Finding, Measure
 
 _MATCHES: Final = "matches"
+_OF_PERSON: Final = "strangers a person and day"
 
 
 def english(found: Finding) -> str:
@@ -25,8 +26,12 @@ def english(found: Finding) -> str:
         if "displays used up" in figures and "displays" not in figures:
             text = f"{_count(figures['displays used up'])} numbers were used up one after the other"
     elif found.measure is Measure.STRANGERS:
-        each = _count(figures.get("strangers a number and day"))
-        text = f"one number called {each} strangers within a day"
+        if _OF_PERSON in figures:
+            called = _count(figures[_OF_PERSON])
+            text = f"the numbers of a person called {called} strangers within a day"
+        else:
+            each = _count(figures.get("strangers a number and day"))
+            text = f"one number called {each} strangers within a day"
     elif found.measure is Measure.OWN_PAST:
         text = (
             f"{_count(figures.get('calls at unusual hours'))} calls were made at hours at which"
@@ -62,8 +67,11 @@ def chinese(found: Finding) -> str:
     elif found.measure is Measure.ROTATION:
         text = "多个号码被依次轮换使用"
     elif found.measure is Measure.STRANGERS:
-        each = _count(figures.get("strangers a number and day"))
-        text = f"一个号码一天内呼叫了 {each} 个陌生号码"
+        if _OF_PERSON in figures:
+            text = f"本人名下的号码一天内呼叫了 {_count(figures[_OF_PERSON])} 个陌生号码"
+        else:
+            each = _count(figures.get("strangers a number and day"))
+            text = f"一个号码一天内呼叫了 {each} 个陌生号码"
     elif found.measure is Measure.OWN_PAST:
         text = (
             f"在该主叫从未呼叫的时段发起了 {_count(figures.get('calls at unusual hours'))} 次呼叫"

@@ -294,7 +294,8 @@ class Strangers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How many strangers one number calls a day.
 
     Attributes:
-        mobile: of a mobile number, which a person holds: a courier has 160. It is lowered.
+        mobile: of a mobile number, which a person holds: a courier has 160. It is lowered. Numbers
+            of a person, as the registry has it, are one caller's and count together.
         other: of any other. A census looks the same, so that it is labelled only, and lowered
             where talk tells that it is none.
         persistent: likewise of one that calls again whom it did not reach, as censuses do and

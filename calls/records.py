@@ -31,6 +31,7 @@ MAX_KEYS: Final = 1_000_000  # of which figures are kept; those after it are cou
 MAX_IN_PROGRESS: Final = 200_000  # calls; of more the one that would end first is taken for over
 _CACHED: Final = 65_536
 _EXPIRE_EVERY: Final = 3_600  # seconds of the calls' clock
+_LOOK_EVERY: Final = 10  # likewise
 _UNKNOWN: Final = "unknown"
 _RECORDS: Final = "call records"  # who passes complaints on
 
@@ -116,12 +117,14 @@ class Replay:
         detector: Detector,
         registry: Registry | None = None,
         held_by: Callable[[str], Iterable[tuple[TN, str]]] = lambda _: (),
+        profiled: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Know nothing yet.
 
         Args:
             registry: who an access is of, which bindings there are, and who is exempt.
             held_by: the numbers that a subject holds, each with the subject.
+            profiled: tells the detector what is registered of callers, as of a time.
         """
         self.tallies: dict[Key, Tally] = {}
         self.beyond = 0
@@ -130,10 +133,11 @@ class Replay:
         self._registry = registry
         self._accesses: dict[str, Access | None] = {}
         self._held_by = held_by
+        self._profiled = profiled
         self._ends: list[tuple[int, int, Contact, tuple[Key, ...]]] = []
         self._number = 0
         self._last = 0.0
-        self._expired = 0
+        self._expired = self._looked = 0
 
     def add(self, row: Row) -> None:
         """Judge one call, and count it."""
@@ -147,6 +151,9 @@ class Replay:
         if at - self._expired >= _EXPIRE_EVERY:
             self._expired = at
             self._detector.expire(at)
+        if at - self._looked >= _LOOK_EVERY:
+            self._looked = at
+            self._profiled(at)
         if row.access or not row.spc:
             self._signing(row, at)
         if row.spc:

@@ -8,7 +8,7 @@ from pathlib import Path
 from zhenxian.analytics.detector import Detector
 from zhenxian.calls.records import Replay
 from zhenxian.core.errors import ConfigError
-from zhenxian.stores.analytics.holders import held_by
+from zhenxian.stores.analytics.holders import HeldNumbers, held_by
 from zhenxian.stores.analytics.sync import load_policy
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
 from zhenxian.stores.sqlite.view import RegistryView
@@ -31,5 +31,6 @@ def replay_of(data: Path | None, thresholds: Path | None, cap: int = 0) -> Repla
         if not path.exists():
             raise ConfigError(f"{path}: there is no registry")
         registry = RegistryView(path)
-        return Replay(detector, registry, partial(held_by, registry.records))
+        holders = HeldNumbers(detector, registry)
+        return Replay(detector, registry, partial(held_by, registry.records), holders.profiled)
     return Replay(detector, registry)

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from zhenxian.analytics.detector import Detector
 from zhenxian.analytics.model import Key, KeyKind
-from zhenxian.analytics.profile import Care, Profile
+from zhenxian.analytics.profile import Profile
 from zhenxian.analytics.thresholds import DAY
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
@@ -111,7 +111,7 @@ class HeldNumbers:
     def __init__(self, conduct: Detector, registry: Registered) -> None:
         self._conduct = conduct
         self._registry = registry
-        self._asked: dict[Key, Care] = {}
+        self._asked: dict[Key, Profile] = {}
         self._asked_since = 0
         self._all: str | None = None  # where a look at all holdings goes on
         # Still to be looked at: what could not be read is read the next time.
@@ -125,7 +125,7 @@ class HeldNumbers:
             StoreUnavailableError: the registry cannot be read; it is asked again.
         """
         conduct = self._conduct
-        self._profiled(now)
+        self.profiled(now)
         self._wanted.update(dict.fromkeys(conduct.take_wanted()))
         while self._wanted:
             subject = next(iter(self._wanted))
@@ -160,24 +160,28 @@ class HeldNumbers:
             self._all = page.following
             await asyncio.sleep(0)  # calls go first
 
-    def _profiled(self, now: int) -> None:
-        """Tell what is registered of those who are judged by it, once a day each."""
+    def profiled(self, now: int) -> None:
+        """Tell what is registered of those who are judged by it, once a day each.
+
+        Raises:
+            StoreUnavailableError: the registry cannot be read.
+        """
         if now - self._asked_since >= DAY or now < self._asked_since:
             self._asked, self._asked_since = {}, now
         records = self._registry.records
         for key in self._conduct.take_asked():
-            care = self._asked.get(key)
-            if care is None:
+            profile = self._asked.get(key)
+            if profile is None:
                 subject = key.id
                 if key.kind is KeyKind.ACCESS:
                     found = records.get(Kind.ACCESS, key.id)
                     if found is None or not isinstance(found[1], Access):
                         continue
                     subject = found[1].subject
-                care = profile_of(records, subject).care(now)
+                profile = profile_of(records, subject)
                 if len(self._asked) < _MOST_ASKED:
-                    self._asked[key] = care
-            self._conduct.profiled(key, care)
+                    self._asked[key] = profile
+            self._conduct.profiled(key, profile.care(now), person=profile.person)
 
     async def _looked_at(self, key: str, now: int) -> None:
         """Compare the marked numbers of a holding that was changed, or that there is.

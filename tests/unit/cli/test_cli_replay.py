@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 from random import Random
@@ -15,7 +16,11 @@ from zhenxian.analytics.codec import write_counts
 from zhenxian.calls import records
 from zhenxian.calls.records import Replay, Row
 from zhenxian.cli.commands import app
+from zhenxian.core.tn import TN
+from zhenxian.registry.journal import put
+from zhenxian.registry.model import Access, Subject, SubjectKind
 from zhenxian.simulation.demo import POOL_ORIGID, prepare
+from zhenxian.stores.sqlite.registry import REGISTRY_FILE, EmbeddedRegistry
 
 HEADER = ("at", "orig", "dest", "access", "answered", "seconds")
 
@@ -115,6 +120,32 @@ def test_the_registry_tells_whose_an_access_is(tmp_path):
     assert told["subject:pool-company"]["first_refused"] <= 250
     assert POOL_ORIGID not in told
     run(path, "--data", tmp_path / "nothing", status=1)
+
+
+def test_the_registry_tells_whose_mobile_numbers_are_one_persons(tmp_path):
+    (tmp_path / "data").mkdir()
+    registry = EmbeddedRegistry(tmp_path / "data" / REGISTRY_FILE)
+    made = [
+        put(record)
+        for name, kind in (("person", SubjectKind.PERSON), ("firm", SubjectKind.ENTERPRISE))
+        for record in (
+            Subject(id=name, kind=kind),
+            Access(id=f"{name}-phones", subject=name, origid=f"o-{name}"),
+        )
+    ]
+    asyncio.run(registry.write(made, author="test", reason="test", now=NOON))
+    registry.close()
+    random = Random(4)
+    rows = [
+        (NOON + 60 * turn, TN(f"861370571{random.randrange(5):04d}"), somebody(random, "571"), name)
+        for turn in range(500)
+        for name in ("person-phones", "firm-phones")
+    ]
+    path = written(tmp_path / "calls.csv", ("at", "orig", "dest", "access"), rows)
+    told = lines(path, "--data", tmp_path / "data")
+    assert 280 < told["subject:person"]["first_lowered"] <= 400
+    assert told["subject:person"]["measures"] == ["strangers"]
+    assert told["subject:firm"]["first_labelled"] is None
 
 
 def test_calls_behind_privacy_numbers_count_for_who_makes_them(tmp_path):

@@ -10,11 +10,12 @@ from streams import NOON, calls, numbers, somebody
 
 from zhenxian.analytics import Detector, Key, KeyKind, State
 from zhenxian.analytics.profile import Care, Profile
+from zhenxian.analytics.sentences import chinese, english
 from zhenxian.analytics.thresholds import DAY
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry.journal import end, put
-from zhenxian.registry.model import Holding, Kind, Subject, SubjectKind
+from zhenxian.registry.model import Access, Holding, Kind, Subject, SubjectKind
 from zhenxian.stores.analytics.holders import HeldNumbers, numbers_of, profile_of
 from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 
@@ -160,6 +161,33 @@ def test_a_long_range_is_looked_at_up_to_its_bound():
     assert list(numbers_of(RANGE))[-1] == RANGE.last
     wide = TNRange(TN("8613000000000"), TN("8613999999999"))
     assert sum(1 for _ in numbers_of(wide)) == 65_536
+
+
+def test_mobile_numbers_of_a_person_are_one_callers_and_those_of_a_firm_are_not(tmp_path):
+    registry = EmbeddedRegistry(tmp_path / "registry.db")
+    kinds = {"person": SubjectKind.PERSON, "firm": SubjectKind.ENTERPRISE}
+    write(registry, *(Subject(id=name, kind=kind) for name, kind in kinds.items()))
+    write(registry, *(Access(id=f"a-{name}", subject=name, origid=f"o-{name}") for name in kinds))
+    for name in kinds:
+        conduct, random = Detector(), Random(3)
+        held = HeldNumbers(conduct, registry)
+        keys = Key(KeyKind.ACCESS, f"a-{name}"), Key(KeyKind.SUBJECT, name)
+        cards = [TN(f"861370571{index:04d}") for index in range(5)]
+        made = calls(keys, [(random.choice(cards), somebody(random, "571")) for _ in range(500)])
+        for turn, one in enumerate(made):
+            conduct.observe(one)
+            if turn == 300:
+                asyncio.run(held.look(one.at))
+                assert [conduct.finding(key, one.at) for key in keys] == [None, None]
+        found = [conduct.finding(key, one.at) for key in keys]
+        if name == "firm":
+            assert found == [None, None]
+        else:
+            assert all(one.state is State.SUSPECTED and one.lowers for one in found)
+            assert "strangers" in found[0].measures
+            assert "a person" in english(found[0])
+            assert "本人" in chinese(found[0])
+    registry.close()
 
 
 def test_what_is_registered_chooses_how_much_evidence_is_asked(tmp_path):
