@@ -54,7 +54,7 @@ class Rebuild:
             # What was missed is of an earlier time, when less may have been here or more in Redis.
             diverged = isinstance(why, DivergedError) if continues is None else not continues
             if diverged and expected.seq:
-                await self._set_aside()
+                await self._set_aside(expected)
             epoch = secrets.token_hex(8)
             lost = diverged and bool(expected.seq) and found == expected.journal
             await node.with_writer(
@@ -82,10 +82,11 @@ class Rebuild:
         if not found or (foreign and not self._node.options.take_over_foreign):
             raise UnreadableError("Redis lost or replaced its journal meanwhile")
 
-    async def _set_aside(self) -> None:
+    async def _set_aside(self, expected: Mark) -> None:
         path = self._node.path
         aside = path.with_name(f"{path.stem}.lost-{time.time_ns()}.db")
-        await self._node.with_writer(lambda replica: replica.set_aside(aside))
+        if not await self._node.with_writer(lambda replica: replica.set_aside(aside, expected)):
+            return  # another process of this file has made it anew meanwhile
         _logger.error("Redis lost commits; the copy before is kept as %s", aside.name)
         for name in bound_aside(aside.parent, f"{path.stem}.lost-*.db"):
             _logger.warning("%s, a copy kept before, was removed", name)

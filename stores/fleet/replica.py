@@ -296,10 +296,13 @@ class Replica:
 
     # Checkpoints ----------------------------------------------------------------------------------
 
-    def set_aside(self, path: Path) -> None:
-        """Keep a copy of the file as it is."""
+    def set_aside(self, path: Path, expected: Mark) -> bool:
+        """Keep a copy of the file as it is; False, and none, when it is elsewhere by now."""
+        if self.mark() != expected:
+            return False
         make_private(path)
         self._file.connection.run("VACUUM INTO ?", str(path))
+        return True
 
     def take_over(
         self, image: Path, expected: Mark, epoch: str, *, diverged: bool, lost: bool = False

@@ -32,6 +32,7 @@ from zhenxian.stores.fleet import losses
 from zhenxian.stores.fleet.entry import DivergedError, GapError
 from zhenxian.stores.fleet.follower import Follower
 from zhenxian.stores.fleet.journal import Journal
+from zhenxian.stores.fleet.rebuild import Rebuild
 from zhenxian.stores.fleet.states import NodeState
 
 NOW = int(time.time())
@@ -288,6 +289,37 @@ def test_a_commit_that_another_process_takes_over_meanwhile_is_not_lost(
                 await until(lambda: a.current and b.current and a.seq == b.seq == 2)
                 assert a.losses.count == b.losses.count == 0
         assert not list(tmp_path.glob("*.lost-*"))
+
+    asyncio.run(run())
+
+
+def test_processes_of_one_file_keep_one_copy_of_what_redis_lost(serve, tmp_path, monkeypatch):
+    server = serve()
+    set_aside, nodes = Rebuild._set_aside, []
+
+    async def late(self, *expected):
+        if nodes:  # the other one makes the file anew meanwhile
+            (other,) = (node for node in nodes if node.node is not self._node)
+            nodes.clear()
+            await other.sync()
+        await set_aside(self, *expected)
+
+    monkeypatch.setattr(Rebuild, "_set_aside", late)
+
+    async def run():
+        opts = options(server.url)
+        one, two = (Node(tmp_path, "a", opts, "shared") for _ in range(2))
+        async with one as a, two as b:
+            await write(a, *BEFORE)
+            back_up(server)
+            await write(a, put(Subject(id="bank", state=State.SUSPENDED)))
+            await until(lambda: b.seq == 2)
+            nodes.extend((a, b))
+            roll_back(server)
+            await until(lambda: a.current and b.current and a.seq == b.seq == 1)
+            assert not nodes
+            assert a.losses.count == b.losses.count == 1
+        assert len(list(tmp_path.glob("*.lost-*"))) == 1
 
     asyncio.run(run())
 
