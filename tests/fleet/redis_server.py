@@ -13,6 +13,9 @@ from ports import free_port
 
 BINARY = shutil.which("redis-server") or "/usr/bin/redis-server"
 CLI = shutil.which("redis-cli") or "/usr/bin/redis-cli"
+# Seconds until a failover is through. A Sentinel that was held up for two seconds does nothing for
+# half a minute, and one that failed it tries again later still.
+AGREED = 100.0
 
 
 def wait_for(condition, seconds=40.0, what="the condition"):
@@ -156,7 +159,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.servers = [
-            RedisServer(folder / str(number), cluster_enabled="yes", cluster_node_timeout="2000")
+            RedisServer(folder / str(number), cluster_enabled="yes", cluster_node_timeout="10000")
             for number in range(3)
         ]
         hosts = [f"127.0.0.1:{server.port}" for server in self.servers]

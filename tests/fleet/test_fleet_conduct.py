@@ -30,8 +30,9 @@ class Clock:
 class Together:
     """Nodes that exchange by one of the ways; each its own file unless they are workers."""
 
-    def __init__(self, way, folder, url):
-        self.way, self.folder, self.url = way, folder, url
+    def __init__(self, way, folder, url, **more):
+        self.way, self.folder = way, folder
+        self.options = options(url, **more) if url is not None else None
         self.numbers = itertools.count()
         self.clock = Clock()
 
@@ -40,11 +41,7 @@ class Together:
         name = name or f"n{number}"
         shared = self.way == "file"
         file = ConductFile(self.folder / ("conduct.db" if shared else f"{name}.db"))
-        exchange = (
-            WorkerExchange(file, name)
-            if shared
-            else FleetExchange(options(self.url, timeout=1.0), name)
-        )
+        exchange = WorkerExchange(file, name) if shared else FleetExchange(self.options, name)
         conduct = Detector(policy or ALONE, fleet=True, boot=number)
         return AnalyticsSync(conduct, file, exchange, self.clock)
 
@@ -173,7 +170,7 @@ def test_a_node_with_another_key_is_told_of_and_not_counted(together):
 
 def test_a_node_cut_off_goes_on_alone_and_merges_after(serve, tmp_path):
     server = serve()
-    nodes = Together("redis", tmp_path, server.url)
+    nodes = Together("redis", tmp_path, server.url, timeout=1.0)
     stream = list(calls(KEYS[:3], pool(Random(9), 300)))
 
     async def work():

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 from fleet_nodes import Node, holding, options, state, subject, until, write
-from redis_server import Move
+from redis_server import AGREED, Move
 
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.core.tn import TN
@@ -43,14 +43,14 @@ class Load:
     async def more(self, count=10):
         """So many are taken from now on."""
         goal = len(self.taken) + count
-        await until(lambda: len(self.taken) >= goal, 60)
+        await until(lambda: len(self.taken) >= goal, AGREED)
 
     def end(self):
         self._ended = True
 
 
 async def _none_is_lost(load, a, b):
-    await until(lambda: a.current and b.current and a.seq == b.seq, 25, "agreement")
+    await until(lambda: a.current and b.current and a.seq == b.seq, AGREED, "agreement")
     assert state(a) == state(b)
     lost = [number for number in load.taken if a.holding(TN(number)) is None]
     assert not lost
@@ -85,8 +85,8 @@ def test_a_planned_failover_under_load_loses_nothing_acknowledged(watched, tmp_p
 
     async def fail_over(_):
         assert "OK" in watched.sentinel.ask("SENTINEL", "FAILOVER", "fleet")
-        await until(lambda: "role:master" in second.ask("INFO", "replication"), 20)
-        await until(lambda: "role:slave" in first.ask("INFO", "replication"), 20)
+        await until(lambda: "role:master" in second.ask("INFO", "replication"), AGREED)
+        await until(lambda: "role:slave" in first.ask("INFO", "replication"), AGREED)
 
     _loses_nothing(watched, tmp_path, fail_over)
 
@@ -97,9 +97,9 @@ def test_a_primary_that_dies_under_load_loses_nothing_acknowledged(watched, tmp_
 
     async def fail_over(load):
         await asyncio.to_thread(first.kill)
-        await until(lambda: "role:master" in second.ask("INFO", "replication"), 30)
+        await until(lambda: "role:master" in second.ask("INFO", "replication"), AGREED)
         refused = load.refused
-        await until(lambda: load.refused > refused, 30)  # no replica confirms
+        await until(lambda: load.refused > refused, AGREED)  # no replica confirms
         await asyncio.to_thread(first.start)
         # Sentinel would do so, after a while.
         assert first.ask("REPLICAOF", "127.0.0.1", str(second.port)).strip() == "OK"
@@ -130,7 +130,7 @@ def test_the_slot_of_a_fleet_is_moved_under_load(cluster, tmp_path, times):
                         await asyncio.sleep(0.05)
                         assert {each.state for each in (a, b)}.isdisjoint(WRONG)
                     refused = load.refused
-                    await until(lambda refused=refused: load.refused > refused, 30)
+                    await until(lambda refused=refused: load.refused > refused, AGREED)
                     # What was made meanwhile, as others' keys of the slot are.
                     while keys := await asyncio.to_thread(moving.keys):
                         for key in keys:
@@ -140,7 +140,7 @@ def test_the_slot_of_a_fleet_is_moved_under_load(cluster, tmp_path, times):
 
             await _under(load, move)
             await _none_is_lost(load, a, b)
-            assert not a.problems()
+            await until(lambda: not a.problems())
             assert load.refused
 
     asyncio.run(run())

@@ -37,21 +37,21 @@ def server(request, monkeypatch):
 def fleet(tmp_path, monkeypatch):
     monkeypatch.setattr("zhenxian.stores.analytics.fleet.BEAT", 0.0)
 
-    def made(server):
-        return Fleet(tmp_path, server.url)
+    def made(server, **more):
+        return Fleet(tmp_path, server.url, **more)
 
     return made
 
 
 class Fleet:
-    def __init__(self, folder, url):
-        self.folder, self.url, self.clock, self.boots = folder, url, Clock(), 0
+    def __init__(self, folder, url, **more):
+        self.folder, self.options, self.clock, self.boots = folder, options(url, **more), Clock(), 0
 
     def node(self, name):
         self.boots += 1
         file = ConductFile(self.folder / f"{name}.db")
         node, place = f"{name}/{self.boots}", f"{name}#{file.slot()}"
-        exchange = FleetExchange(options(self.url, timeout=1.0), node, place)
+        exchange = FleetExchange(self.options, node, place)
         keeper = AnalyticsSync(
             Detector(ALONE, fleet=True, boot=self.boots), file, exchange, self.clock
         )
@@ -203,7 +203,7 @@ def test_while_redis_is_away_each_counts_alone_and_afterwards_who_counts_the_key
     stream = list(calls(KEYS[:2], pool(Random(9), 300)))
 
     async def work():
-        nodes = await fleet(server).nodes(*"abcd")
+        nodes = await fleet(server, timeout=1.0).nodes(*"abcd")
         server.pause()
         try:
             dealt(nodes, stream)

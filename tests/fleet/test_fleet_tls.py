@@ -72,7 +72,7 @@ def test_nodes_are_one_registry_over_tls(redis, ours, tmp_path):
     assert redis.url.startswith("rediss://")
 
     async def run():
-        opts = options(redis.url, tls_ca=ours.file, timeout=2.0)
+        opts = options(redis.url, tls_ca=ours.file)
         async with Node(tmp_path, "a", opts) as a, Node(tmp_path, "b", opts) as b:
             await write(a, subject("bank"), holding("100"))
             await until(lambda: b.seq == 1)
