@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import importlib.metadata
+import itertools
 import os
 import platform
 import re
@@ -37,6 +38,9 @@ START_SECONDS: Final = 30.0  # a service that does not answer by then will not
 STOP_SECONDS: Final = 15.0  # after that a service is killed
 LAST_WORDS: Final = 1500  # characters of a log that an error quotes
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+_PORTS: Final = range(30_000, 32_700)
+# Processes beside each other begin elsewhere.
+_ports: Final = itertools.islice(itertools.cycle(_PORTS), os.getpid() * 97 % len(_PORTS), None)
 
 
 class BenchError(Exception):
@@ -72,9 +76,15 @@ def pinned(core: int, command: Sequence[str]) -> list[str]:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on now."""
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A TCP port of the loopback address that nobody listens on now.
+
+    None that the kernel gives to connections: one of them could take it before its server does,
+    or while the server is being restarted. Raises BenchError when there is none.
+    """
+    for port in itertools.islice(_ports, len(_PORTS)):
+        with contextlib.suppress(OSError), socket.create_server((LOOPBACK, port)):
+            return port
+    raise BenchError("no port is free")
 
 
 def listens(port: int) -> bool:
