@@ -77,6 +77,9 @@ def test_tasks_that_ended_by_themselves_are_left_as_they_are():
 
 
 def test_what_a_task_fails_with_at_its_end_is_no_news(caplog):
+    gc.collect()  # what tests before left behind is told of, too
+    caplog.clear()
+
     async def run():
         async def failing():
             try:
