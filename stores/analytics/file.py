@@ -17,7 +17,7 @@ from typing import Final, Protocol, runtime_checkable
 from zhenxian.analytics.codec import Saved
 from zhenxian.analytics.shares import Member
 from zhenxian.core.errors import StoreUnavailableError
-from zhenxian.stores.database import open_database
+from zhenxian.stores.private import make_private
 
 DELTAS_FOR: Final = 120  # seconds that a delta waits for the other workers
 _SETTLED_FROM: Final = 4 * 1024 * 1024  # octets that were written beside the file
@@ -98,24 +98,6 @@ class PartedExchange(Exchange, Protocol):
         ...
 
 
-def _begin(db: sqlite3.Connection) -> None:
-    db.execute("PRAGMA wal_autocheckpoint=0")  # calls would wait for it: see settle
-    db.execute("PRAGMA journal_size_limit=0")  # what was settled takes no place
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        form = db.execute("PRAGMA user_version").fetchone()[0]
-        if form != _FORM:
-            for name in ("counts", "findings", "deltas"):
-                db.execute(f"DROP TABLE IF EXISTS {name}")
-            for statement in _TABLES.split(";"):
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {_FORM}")
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
-
-
 class ConductFile:
     """Counts and findings by key, and the deltas of workers. For one event loop.
 
@@ -126,12 +108,33 @@ class ConductFile:
         """Raises StoreUnavailableError when the file cannot be opened."""
         self.path = path
         try:
-            self._db = open_database(path, _begin, busy_ms=_BUSY_MS, synchronous="NORMAL")
+            make_private(path)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("PRAGMA wal_autocheckpoint=0")  # calls would wait for it: see settle
+            self._db.execute("PRAGMA journal_size_limit=0")  # what was settled takes no place
+            self._begin()
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailableError(f"{path}: {error}") from None
         self._lock: int | None = None
         self._slot: tuple[int, int] | None = None
         self._heard = self._last_delta()
+
+    def _begin(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            form = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if form != _FORM:
+                for name in ("counts", "findings", "deltas"):
+                    self._db.execute(f"DROP TABLE IF EXISTS {name}")
+                for statement in _TABLES.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {_FORM}")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
 
     def leads(self) -> bool:
         """True in one process of those that have the file open: it saves the counts for all."""

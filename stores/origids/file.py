@@ -15,7 +15,6 @@ from typing import Final, NamedTuple, TypeVar
 
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.signer.origids import Given
-from zhenxian.stores.database import open_database
 
 _BUSY_MS: Final = 100  # milliseconds a call may wait for another worker's write
 _FORGET: Final = 2_000  # rows removed at once, so that no call waits long
@@ -46,14 +45,14 @@ class OrigidFile:
         """Raises StoreUnavailableError when the file cannot be opened."""
         self._node = node
         try:
-            self._db = open_database(
-                path,
-                lambda db: db.executescript(_TABLES),
-                busy_ms=_BUSY_MS,
-                synchronous="NORMAL",
-                check_same_thread=False,
+            self._db = sqlite3.connect(
+                path, isolation_level=None, timeout=_BUSY_MS / 1000, check_same_thread=False
             )
-        except sqlite3.Error as error:
+            path.chmod(0o600)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(_TABLES)
+        except (sqlite3.Error, OSError) as error:
             raise StoreUnavailableError(f"{path}: {error}") from None
         self._path = path
         self.problem: str | None = None

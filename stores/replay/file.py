@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from zhenxian.core.errors import StoreUnavailableError
-from zhenxian.stores.database import open_database
+from zhenxian.stores.private import make_private
 from zhenxian.stores.replay.recent import marked, packed, seen_with
 from zhenxian.verifier.replay import NEW, REPEAT_SECONDS, REPLAY, UNKNOWN, Sighted, Sighting
 
@@ -33,9 +33,20 @@ _SEEN: Final = "SELECT value FROM sightings WHERE key = ?"
 _Value = TypeVar("_Value")
 
 
+def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
+    make_private(path)
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_PAGES}")
+    except sqlite3.Error as error:
+        raise StoreUnavailableError(f"{path}: {error}") from None
+    return connection
+
+
 def _prepare(connection: sqlite3.Connection) -> None:
     """Make the table; tokens that an earlier release has seen stay seen."""
-    connection.execute(f"PRAGMA wal_autocheckpoint={_PAGES}")
     connection.execute("BEGIN IMMEDIATE")
     with connection:
         connection.execute(
@@ -57,13 +68,11 @@ class SqliteReplayStore:
 
     def __init__(self, path: Path, window: float = REPEAT_SECONDS) -> None:
         """Raises StoreUnavailableError when the file cannot be opened."""
-        try:
-            self._connection = open_database(path, _prepare, busy_ms=_BUSY_MS, synchronous="OFF")
-        except sqlite3.Error as error:
-            raise StoreUnavailableError(f"{path}: {error}") from None
+        self._connection = _connect(path, "OFF")
         self._window = window
         self._since_purge = 0
         self.problem: str | None = None
+        self._run(_prepare)
 
     def sight(self, sighting: Sighting, now: int) -> Sighted:
         """See ReplayStore. Raises StoreUnavailableError when the file cannot be written."""

@@ -14,23 +14,16 @@ from typing import Any, Final
 
 import msgspec
 
-from zhenxian.core.errors import ParseError, StoreFullError, StoreUnavailableError
+from zhenxian.core.errors import ConfigError, ParseError, StoreFullError, StoreUnavailableError
 from zhenxian.registry.journal import loads
 from zhenxian.registry.model import Kind, Record
-from zhenxian.stores.database import open_database
+from zhenxian.stores.private import make_private
 from zhenxian.stores.sqlite.schema import migrate
 
 _BUSY_MS: Final = 5_000  # milliseconds a writer waits for another process's write
 _READ_BUSY_MS: Final = 100  # milliseconds a call may wait
 _CACHE_KIB: Final = 65_536  # page cache of one connection
 _MMAP: Final = 2**31 - 1  # octets; SQLite's own limit
-
-
-def _prepare(db: sqlite3.Connection) -> None:
-    db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-    db.execute(f"PRAGMA mmap_size={_MMAP}")
-    db.execute("PRAGMA temp_store=MEMORY")
-    migrate(db)
 
 
 class Connection:
@@ -43,17 +36,30 @@ class Connection:
         """Raises ConfigError for a file of a newer release."""
         self.path = path
         self._on_rollback: list[Callable[[], object]] = []
+        make_private(path)
         try:
-            self.db = open_database(
+            self.db = sqlite3.connect(
                 path,
-                _prepare,
-                busy_ms=_BUSY_MS if writer else _READ_BUSY_MS,
-                synchronous=synchronous,
+                isolation_level=None,
+                timeout=(_BUSY_MS if writer else _READ_BUSY_MS) / 1000,
                 check_same_thread=False,
                 cached_statements=256,
             )
         except sqlite3.Error as error:
             raise StoreUnavailableError(f"{path}: {error}") from None
+        try:
+            self.db.execute("PRAGMA journal_mode=WAL")
+            self.db.execute(f"PRAGMA synchronous={synchronous}")
+            self.db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+            self.db.execute(f"PRAGMA mmap_size={_MMAP}")
+            self.db.execute("PRAGMA temp_store=MEMORY")
+            migrate(self.db)
+        except sqlite3.Error as error:
+            self.db.close()
+            raise StoreUnavailableError(f"{path}: {error}") from None
+        except ConfigError:
+            self.db.close()
+            raise
 
     def close(self) -> None:
         """Close the file."""
