@@ -155,7 +155,7 @@ def test_a_node_cut_off_while_it_was_cleared_learns_it_and_brings_nothing_back(
             assert redis.ask("HKEYS", FINDINGS).strip() == ""
             assert a.state() is None
             b.mend_registry()
-            await until(lambda: b.registry.seq == a.registry.seq and b.registry.current)
+            await until(lambda: b.registry.seq == a.registry.seq and b.keeper._informed())
             b.keeper.catch_up()  # as before each batch of calls
             assert b.state() is None
             await round_of(b, a)
