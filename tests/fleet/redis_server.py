@@ -96,6 +96,12 @@ class RedisServer:
         )
         return done.stdout + done.stderr
 
+    def rewrite(self) -> None:
+        """Begin the append-only file anew, with what there is."""
+        self.ask("BGREWRITEAOF")
+        rests = {"aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0"}
+        wait_for(lambda: rests <= set(self.ask("INFO", "persistence").split()))
+
     def pause(self) -> None:
         os.kill(self.process.pid, signal.SIGSTOP)
 

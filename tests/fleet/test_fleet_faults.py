@@ -8,7 +8,7 @@ import time
 
 import pytest
 from fleet_nodes import HURRIED, LAG, Node, holding, options, order, state, subject, until, write
-from redis_server import AGREED, wait_for
+from redis_server import AGREED
 
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.core.tn import TN
@@ -311,9 +311,7 @@ def rolled_back(server, keep: int) -> None:
 
 
 def back_up(server, keep: int) -> None:
-    server.ask("BGREWRITEAOF")
-    wait_for(lambda: "aof_rewrite_in_progress:0" in server.ask("INFO", "persistence"))
-    wait_for(lambda: "aof_rewrite_scheduled:0" in server.ask("INFO", "persistence"))
+    server.rewrite()
     shutil.copytree(server.folder / "appendonlydir", server.folder / f"backup{keep}")
 
 

@@ -8,7 +8,6 @@ import time
 
 import pytest
 from fleet_nodes import Node, holding, options, privacy, subject, until, write
-from redis_server import wait_for
 
 from zhenxian.analytics.model import KeyKind
 from zhenxian.core.errors import StoreUnavailableError
@@ -120,9 +119,7 @@ TAKEN = {
 
 
 def back_up(server) -> None:
-    server.ask("BGREWRITEAOF")
-    wait_for(lambda: "aof_rewrite_in_progress:0" in server.ask("INFO", "persistence"))
-    wait_for(lambda: "aof_rewrite_scheduled:0" in server.ask("INFO", "persistence"))
+    server.rewrite()
     shutil.copytree(server.folder / "appendonlydir", server.folder / "backup")
 
 
