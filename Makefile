@@ -3,7 +3,7 @@ PY := .venv/bin/python
 # A file's tests stay together, in one process: what they share is started once. What waits for
 # real servers comes first, so that no core is idle at the end.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
-.PHONY: help setup setup-dev run demo demo-sip test search coverage unit lint format bare bench bench-sip bench-registry bench-many bench-stalls bench-overload eval eval-full eval-structure mutants docs lock clean
+.PHONY: help setup setup-dev run demo demo-sip test search coverage unit lint format bare bench bench-sip bench-registry bench-many bench-docs bench-stalls bench-overload eval eval-full eval-structure mutants docs lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -55,9 +55,10 @@ format: setup-dev ## Bring the code into the common form
 bare: ## Try the README's two commands on a new Debian 12, as root and as an ordinary user
 	@scripts/bare
 
-bench: setup-dev ## Measure against secsipidx and OpenSSL; writes build/bench.json
+bench: setup-dev ## Measure against secsipidx and OpenSSL, then all of bench-many; half an hour
 	@scripts/peers bench
 	@$(PY) -m bench
+	@$(MAKE) --no-print-directory bench-many
 
 bench-sip: setup-dev ## What the service adds to a call through two Kamailios, in some twenty minutes; writes build/bench-sip.json
 	@scripts/peers bench-sip
@@ -66,11 +67,19 @@ bench-sip: setup-dev ## What the service adds to a call through two Kamailios, i
 bench-registry: setup-dev ## The registry at 1, 10 and 100 million holdings; half an hour, 10 GB
 	@$(PY) -m bench.registry
 
-bench-many: setup-dev ## Two workers and a fleet's node against one process; calls in an open loop; a fleet's exchange
+bench-many: setup-dev ## Two workers, a fleet's node, a nation; an open loop; start and memory; a fleet's exchange
 	@scripts/peers bench
 	@$(PY) -m bench.many
 	@$(PY) -m bench.openloop
+	@$(PY) -m bench.start
 	@$(PY) -m bench.exchange
+
+bench-docs: setup-dev ## Put what make bench measured last into docs/performance.md
+	@$(PY) -m bench --update-docs
+	@$(PY) -m bench.many --update-docs
+	@$(PY) -m bench.openloop --update-docs
+	@$(PY) -m bench.start --update-docs
+	@$(PY) -m bench.exchange --update-docs
 
 bench-stalls: setup-dev ## How much administration slows calls; two minutes
 	@$(PY) -m bench.stalls

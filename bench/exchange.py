@@ -8,7 +8,7 @@ a nation's million. Its carriers are as unequal as a nation's: 30, of which thre
 all calls. Measured is the processor time of one of the nodes, per call that it sees itself:
 counting its own calls, sorting and writing what others count, reading and counting what they send.
 "All count all" is what each did before keys were parted. Beside it, nodes on a real Redis, which
-adds its client. Writes build/bench-exchange.json.
+adds its client. Writes build/bench-exchange.json; --update-docs puts it into the page.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
@@ -28,10 +26,9 @@ from random import Random
 from typing import Any, Final
 
 from msgspec import Struct
-from rich.console import Console
-from rich.table import Table
 
 from bench.orders import redis_server
+from bench.table import Line, Measurement
 from zhenxian.analytics import Detector, Key, KeyKind, Observation
 from zhenxian.analytics.shares import Member
 from zhenxian.core.tn import TN
@@ -237,53 +234,77 @@ class _Unparted:
         self.standing, self.close = exchange.standing, exchange.close
 
 
-def main() -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nodes", type=int, nargs="*", default=[1, 2, 4, 10, 100])
-    parser.add_argument("--real", type=int, nargs="*", default=[1, 2, 4], help="on a real Redis")
-    parser.add_argument("--rate", type=int, default=10_000, help="calls a second at each node")
-    parser.add_argument("--looks", type=int, default=4, help="half seconds that are measured")
-    given = parser.parse_args()
-    found = []
+EACH: Final = (
+    "Processor time of one node for each call that it sees itself: its own counting, sorting,"
+    " writing, reading and counting what others send. Half of the calls are signed, half verified;"
+    " most callers had not called before, which is the dearest case.",
+    "Simulated: all nodes in one process, deltas handed over. On Redis: with the client, and a real"
+    " server beside.",
+    "Keys parted: two nodes count each key (from three nodes on). All count all: as it was before.",
+)
+
+
+def _lines(given: argparse.Namespace) -> tuple[Sequence[Line], str, Any]:
+    found: list[tuple[str, Figures]] = []
     for nodes in given.nodes:
-        for way in (PARTED, ALL):
-            if way == PARTED and nodes <= 2:
-                continue  # two count everything in any case
+        for way in _ways(nodes):
             looks = given.looks if nodes < 100 or way == PARTED else 1
             found.append(("simulated", simulated(way, nodes, given.rate, looks)))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-exchange-")))
         url = stack.enter_context(redis_server(folder))
         for nodes in given.real:
-            for way in (PARTED, ALL):
-                if way == PARTED and nodes <= 2:
-                    continue
+            for way in _ways(nodes):
                 work = _on_redis(way, nodes, given.rate, given.looks, url, folder)
                 found.append(("on Redis", asyncio.run(work)))
-    _show(found)
-    return 0
+    how = f"{given.rate:,} calls a second at each node, {given.looks} half seconds"
+    return [*growth(found), *(_line(where, one) for where, one in found)], how, found
 
 
-def _show(found: list[tuple[str, Figures]]) -> None:
-    table = Table(title="processor time of one node, µs for each call that it sees itself")
-    names = ("", "nodes", "calls/s in all", "way", "µs", "octets", "keys", "lost")
-    for name in names:
-        table.add_column(name, justify="left" if name in ("", "way") else "right")
-    rows: list[dict[str, Any]] = []
-    for where, one in found:
-        table.add_row(
-            where, str(one.nodes), f"{one.nodes * one.rate:,}", one.way, f"{one.micros:.1f}",
-            f"{one.octets:.0f}" if one.octets else "", str(one.keys), str(one.lost),
-        )  # fmt: skip
-        rows.append(
-            {"where": where, **{name: getattr(one, name) for name in one.__struct_fields__}}
+def _ways(nodes: int) -> tuple[str, ...]:
+    return (PARTED, ALL) if nodes > 2 else (ALL,)  # two count everything in any case
+
+
+def growth(found: Sequence[tuple[str, Figures]]) -> Iterator[Line]:
+    """What many nodes cost one of them, against few."""
+    parted = [one for where, one in found if one.way == PARTED and where == "simulated"]
+    if len(parted) > 1:
+        few, *_, many = sorted(parted, key=lambda one: one.nodes)
+        yield Line(
+            figure=f"exchange, {many.nodes} nodes / {few.nodes} nodes: processor time of a call",
+            found=(many.micros / few.micros,),
+            goal=1.0,
+            beside=f"{many.nodes * many.rate:,} calls/s in all",
         )
-    Console().print(table)
-    path = Path(__file__).resolve().parent.parent / "build" / "bench-exchange.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def _line(where: str, one: Figures) -> Line:
+    sent = f", {one.octets:.0f} octets sent a call" if one.octets else ""
+    lost = f", {one.lost} calls waited too long" if one.lost else ""
+    return Line(
+        figure=f"{one.nodes} nodes, {one.way}, {where}: µs a call",
+        found=(one.micros,),
+        beside=f"{one.nodes * one.rate:,} calls/s in all, {one.keys:,} keys{sent}{lost}",
+    )
+
+
+MEASUREMENT: Final = Measurement(
+    name="exchange",
+    title="processor time of one node for others' calls and its own",
+    each=EACH,
+    measure=_lines,
+)
+
+
+def main() -> int:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, nargs="*", default=[1, 2, 4, 10, 100])
+    parser.add_argument("--real", type=int, nargs="*", default=[1, 2, 4], help="on a real Redis")
+    parser.add_argument("--rate", type=int, default=10_000, help="calls a second at each node")
+    parser.add_argument("--looks", type=int, default=4, help="half seconds that are measured")
+    return MEASUREMENT.run(parser)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

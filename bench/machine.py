@@ -187,7 +187,20 @@ class Service:
 
     def cpu_seconds(self) -> float:
         """Processor time used so far by the process and its children."""
-        return sum(_cpu_seconds(pid) for pid in (self.pid, *(p for p, _ in _descendants(self.pid))))
+        return sum(_cpu_seconds(pid) for pid in self.pids())
+
+    def pids(self) -> list[int]:
+        """Its own, then those of its descendants."""
+        return [self.pid, *(pid for pid, _ in _descendants(self.pid))]
+
+
+def resident(pid: int) -> int:
+    """Octets of a process that are in memory now. Raises BenchError when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/statm").read_text("ascii")
+    except OSError as error:
+        raise BenchError(f"process {pid}: {error}") from None
+    return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _stat(pid: int) -> list[str]:
@@ -296,15 +309,20 @@ def output(
     return done.stdout + done.stderr if errors_too else done.stdout
 
 
-def facts(cores: Cores) -> dict[str, object]:
-    """Processor, kernel and versions, for whoever compares two runs."""
-    processor = re.search(
+def processor() -> str:
+    """The processor's name."""
+    name = re.search(
         r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE
     )
+    return name[1] if name else platform.processor()
+
+
+def facts(cores: Cores) -> dict[str, object]:
+    """Processor, kernel and versions, for whoever compares two runs."""
     packages = ["cryptography", "pyjwt", "fastapi", "uvicorn", "uvloop", "httptools", "msgspec"]
     packages += ["awscrt"] if available(Choice.AWS_LC) else []
     return {
-        "cpu": processor[1] if processor else platform.processor(),
+        "cpu": processor(),
         "cpus": os.cpu_count(),
         "server_core": cores.server,
         "load_core": cores.load,

@@ -15,13 +15,16 @@ import msgspec
 from msgspec import Struct
 
 from bench.holdings import SUBJECTS, held, rows
-from bench.machine import BenchError
+from bench.machine import BenchError, Service, post
+from bench.services import verification_body
 from bench.world import Call, World, identity, served
+from zhenxian.api.calls.messages import VERIFICATION
 from zhenxian.certs.ca import create_development_pki
 from zhenxian.passport.jws import SigningKey
 from zhenxian.registry.imports import Mode
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import Access, Kind, Subject
+from zhenxian.service.sorted import LOOK_EVERY
 from zhenxian.stores.bulk.importer import Import
 from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE
@@ -33,6 +36,7 @@ _FIRST_DEST: Final = 8613800000000
 _FIRST_FOREIGN: Final = 8615000000000  # numbers of other carriers, which nobody holds here
 _SPAN: Final = 10_000_000
 _TOGETHER: Final = 1_000  # subjects of one commit
+_SETTLING: Final = 60  # seconds for the holdings to be sorted
 
 
 class Signer(Struct, frozen=True):
@@ -134,3 +138,23 @@ def _register(file: Path, holdings: int) -> None:
                 raise BenchError(f"rows refused: {work.report.rejected[:3]}")
     finally:
         registry.close()
+
+
+def settled(service: Service, nation: Nation, folder: Path) -> None:
+    """Wait until the columns of its registry, below the folder, are in use, and signers known.
+
+    Raises:
+        BenchError: the columns are not made, or a signer is not believed.
+    """
+    until = time.monotonic() + _SETTLING
+    while not any(folder.glob("ours-*/data/*.sorted")):
+        if time.monotonic() > until:
+            raise BenchError("the holdings were not sorted")
+        time.sleep(0.5)
+    time.sleep(2 * LOOK_EVERY)
+    now = int(time.time())
+    for call, token in nation.introductions(now):
+        body = verification_body(call, token, now)
+        _, answer = post(service.port, VERIFICATION, body, "application/json")
+        if b'"TN-Validation-Passed"' not in answer:
+            raise BenchError(f"a signer is not believed: {answer!r}")

@@ -7,8 +7,10 @@ and what a call took is counted from its time on, its wait for a free connection
     python -m bench.openloop --load 0.5 --connections 64 --seconds 20
 
 measures how many calls a second the service answers on one core (wrk, closed loop), then asks for
-that share of it, from a start of the service on. The generator has a core of its own and spins; it
-says how late it was itself.
+that share of it, from a start of the service on, each round from another. With --keys the same for
+a nation (bench.nation) whose service had counted the conduct of so many callers before it started.
+The generator has a core of its own and spins; it says how late it was itself. Writes
+build/bench-openloop.json; --update-docs puts it into the page.
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
 import random
 import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, Final, cast
 
 import msgspec
@@ -31,14 +33,32 @@ import uvloop
 from msgspec import Struct
 
 from bench import load, services
+from bench.exchange import SUBJECTS, Population
 from bench.load import Route
 from bench.machine import LOOPBACK, BenchError, Cores, Service, choose_cores, output, pinned
 from bench.measure import Contender
+from bench.nation import Nation, make_nation, settled
+from bench.table import Line, Measurement
 from bench.world import World, make_world
+from zhenxian.service.build import build
+from zhenxian.service.settings import load_settings
 
+GOALS: Final = {"sign": {"p99": 5.0, "p999": 12.0}, "verify": {"p99": 8.0, "p999": 20.0}}
+WITH_KEYS: Final = {"p999": 25.0}
+EACH: Final = (
+    "Milliseconds from the time at which a call was to come, at random, to its answer, with the"
+    " wait for a free connection; everything counted, answers looked at.",
+    "From the start of the service on: each round another service, whose first calls are these.",
+    "A nation's calls: 10,000 accesses, 1 million holdings, random numbers, 1,000 signers; after"
+    " the first seconds, with the conduct of as many keys in memory as it says.",
+)
 SPARE_SECONDS: Final = 60
 CLOSED_SECONDS: Final = 3
 FIRST_RATE: Final = 15_000  # more than any core answered so far
+_BEFORE: Final = 60  # seconds, that conduct was counted before the calls
+_ROOM: Final = 4  # times as many keys may be remembered as there are
+_MOST: Final = 8  # calls for each of them, until they are many enough
+_TOGETHER: Final = 1_000
 _CLOSING: Final = 0.1  # seconds for connections to close
 _KINDS: Final = {"sign": services.our_signing, "verify": services.our_verifying}
 
@@ -205,66 +225,158 @@ def capacity(contender: Contender, folder: Path, connections: int, cores: Cores)
     return run.per_second
 
 
-def measure_from_start(
-    world: World, folder: Path, kind: str, *, share: float, seconds: int, connections: int
-) -> dict[str, Any]:
-    """What one kind of call waits at a share of the load, from the service's start on."""
+class Measured(Struct, frozen=True, kw_only=True):
+    """One round of one kind of calls. Attributes: keys: whose conduct had been counted before."""
+
+    kind: str
+    keys: int
+    rate: float
+    waits: Waits
+
+
+def from_start(world: World, folder: Path, given: argparse.Namespace) -> Iterator[Measured]:
+    """The best case: one access, one signer, and nothing counted before. Raises BenchError."""
     cores = choose_cores()
-    most = _started(world, folder / "first", cores)
-    with most as service:
-        rate = capacity(_KINDS[kind](service, world), folder, connections, cores) * share
-    with _started(world, folder / "second", cores) as service:
-        contender = _KINDS[kind](service, world)
-        contender.prepare(folder / "one.jsonl", 1)
-        waits = measure(
-            contender,
-            folder / "open.jsonl",
-            rate=rate,
-            seconds=seconds,
-            connections=connections,
-            cores=cores,
-        )
-    return {"rate": rate, **msgspec.to_builtins(waits)}
+    for kind in given.kinds.split(","):
+        with _started(world, folder / f"{kind}-first", cores) as service:
+            most = capacity(_KINDS[kind](service, world), folder, given.connections, cores)
+        for turn in range(given.rounds):
+            with _started(world, folder / f"{kind}-{turn}", cores) as service:
+                yield _measured(service, world, folder, kind, most * given.load, given)
 
 
-def _started(world: World, folder: Path, cores: Cores) -> Service:
+def with_keys(nation: Nation, folder: Path, given: argparse.Namespace) -> Iterator[Measured]:
+    """A nation's calls, and so many callers counted before. Raises BenchError."""
+    cores = choose_cores()
+    for kind in given.kinds.split(","):
+        place = folder / f"{kind}-keys"
+        with _started(nation, place, cores, given.keys) as service:
+            settled(service, nation, place)
+            most = capacity(_KINDS[kind](service, nation), folder, given.connections, cores)
+            for _ in range(given.rounds):
+                rate = most * given.load
+                yield _measured(service, nation, folder, kind, rate, given, given.keys)
+
+
+def _measured(
+    service: Service,
+    world: World,
+    folder: Path,
+    kind: str,
+    rate: float,
+    given: argparse.Namespace,
+    keys: int = 0,
+) -> Measured:
+    waits = measure(
+        _KINDS[kind](service, world),
+        folder / "open.jsonl",
+        rate=rate,
+        seconds=given.seconds,
+        connections=given.connections,
+        cores=choose_cores(),
+    )
+    return Measured(kind=kind, keys=keys, rate=rate, waits=waits)
+
+
+def _started(world: World, folder: Path, cores: Cores, keys: int = 0) -> Service:
     folder.mkdir()
-    return services.start_ours(world, cores.server, folder)
+    if not keys:
+        return services.start_ours(world, cores.server, folder)
+    return services.start_ours(
+        world,
+        cores.server,
+        folder,
+        environment={"ZHENXIAN_DISPLAYS__MAX_KEYS": str(_ROOM * keys)},
+        before=lambda settings, _: counted(settings, keys),
+    )
+
+
+def counted(settings: Path, keys: int) -> None:
+    """Have the data folder remember the conduct of that many callers.
+
+    Raises:
+        BenchError: not as many are remembered.
+    """
+    service = build(load_settings(settings, displays={"max_keys": _ROOM * keys}))
+    keeper = service.keeper
+    if keeper is None:
+        raise BenchError("nothing is counted")
+    at = int(time.time()) - _BEFORE
+    people = Population(keys * 5 // 4 // SUBJECTS + 1)
+    for _ in range(_MOST * keys // _TOGETHER):
+        for one in people.calls(_TOGETHER, at):
+            keeper.conduct.observe(one)
+        if len(keeper.conduct) >= keys:
+            break
+    found = len(keeper.conduct)
+    asyncio.run(service.close())
+    if found < keys:
+        raise BenchError(f"conduct of {found} keys is kept where {keys} are wanted")
+
+
+def lines(found: Sequence[Measured]) -> list[Line]:
+    """The rows of the table."""
+    made = []
+    for kind, keys in dict.fromkeys((one.kind, one.keys) for one in found):
+        these = [one.waits for one in found if (one.kind, one.keys) == (kind, keys)]
+        rate = next(one.rate for one in found if (one.kind, one.keys) == (kind, keys))
+        late = max(one.late for one in these)
+        busy = median(one.busy for one in these)
+        who = f", a nation's calls, {keys:,} keys" if keys else ""
+        goals = WITH_KEYS if keys else GOALS[kind]
+        beside = (
+            f"{rate:,.0f} calls/s, core busy {busy:.0%}, generator late {late:.1f} ms (its p999)"
+        )
+        for name in ("p50", "p99", "p999"):
+            waits = tuple(getattr(one, name) for one in these)
+            made.append(
+                Line(
+                    figure=f"{kind}{who}: {name}, ms",
+                    found=waits,
+                    goal=goals.get(name),
+                    beside=beside if name == "p50" else "",
+                )
+            )
+    return made
+
+
+def _measure(given: argparse.Namespace) -> tuple[Sequence[Line], str, Any]:
+    found: list[Measured] = []
+    with tempfile.TemporaryDirectory(prefix="bench-open-") as name:
+        folder = Path(name)
+        with make_world(folder / "world") as world:
+            found += from_start(world, folder, given)
+        if given.keys:
+            with make_nation(folder / "nation") as nation:
+                found += with_keys(nation, folder, given)
+    how = (
+        f"{given.rounds} rounds of {given.seconds} s, {given.load:.0%} of what a core answers,"
+        f" {given.connections} connections"
+    )
+    return lines(found), how, found
+
+
+MEASUREMENT: Final = Measurement(
+    name="openloop", title="calls in an open loop", each=EACH, measure=_measure
+)
 
 
 def main() -> int:
-    """Measure, and print JSON."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--load", type=float, default=0.5, help="share of what a core answers")
     parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--kinds", default="sign,verify")
+    parser.add_argument("--keys", type=int, default=100_000, help="0: not with a nation's")
     parser.add_argument("--generate", nargs=6, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    given, _ = parser.parse_known_args()
     if given.generate:
         port, path, expect, bodies, rate, connections = given.generate
         print(generate(int(port), path, expect, Path(bodies), float(rate), int(connections)))
         return 0
-    with tempfile.TemporaryDirectory(prefix="bench-open-") as name:
-        folder = Path(name)
-        try:
-            with make_world(folder / "world") as world:
-                for kind in given.kinds.split(","):
-                    place = folder / kind
-                    place.mkdir()
-                    found = measure_from_start(
-                        world,
-                        place,
-                        kind,
-                        share=given.load,
-                        seconds=given.seconds,
-                        connections=given.connections,
-                    )
-                    print(json.dumps({"kind": kind, **found}))
-        except BenchError as error:
-            sys.stderr.write(f"No measurement: {error}\n")
-            return 3
-    return 0
+    return MEASUREMENT.run(parser)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -10,10 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.machine import BenchError
+from bench.table import ROOT, put
 
-ROOT: Final = Path(__file__).resolve().parent.parent
 RESULT: Final = ROOT / "build" / "bench.json"
-PAGE: Final = ROOT / "docs" / "performance.md"
 _BEGIN: Final = "<!-- table: python -m bench --update-docs -->"
 _END: Final = "<!-- end of table -->"
 EACH: Final = (
@@ -100,10 +98,4 @@ def update_docs() -> None:
             for warning in one["warnings"]
         ),
     ]
-    page = PAGE.read_text("utf-8")
-    before, begin, rest = page.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise BenchError(f"{PAGE.relative_to(ROOT)} has lost the marks of its table")
-    table = "\n".join(lines)
-    PAGE.write_text(f"{before}{begin}\n{table}\n{end}{after}", "utf-8")
+    put(_BEGIN, _END, lines)

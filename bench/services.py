@@ -84,12 +84,15 @@ def start_ours(
     *,
     environment: Mapping[str, str] = MappingProxyType({}),
     before: Callable[[Path, dict[str, str]], None] | None = None,
+    ready: Callable[[int], bool] = lambda port: answers(port, "/readyz", 200),
 ) -> Service:
     """A service of ours: one worker, unless settings in the environment say otherwise.
 
     Args:
         core: None for any.
-        before: what is done first, with the file of settings and the whole environment.
+        before: what is done right before it starts, with the file of settings and the whole
+            environment.
+        ready: whether the service at that port has started.
 
     Raises:
         BenchError: it does not start.
@@ -105,7 +108,7 @@ def start_ours(
     if before is not None:
         before(settings, {**os.environ, **environment})
     service = Service(OURS, port, core=core, command=command, environment=environment)
-    return service.start(folder / "zhenxian.log", lambda: answers(port, "/readyz", 200))
+    return service.start(folder / "zhenxian.log", lambda: ready(port))
 
 
 def start_peer(world: World, core: int, folder: Path) -> Service:

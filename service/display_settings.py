@@ -95,7 +95,7 @@ class Displays(Section):
         100_000,
         ge=16,
         le=10_000_000,
-        description="Callers and signers remembered, 1.2 to 128 KB each; most have little more than"
+        description="Callers and signers remembered, 1.7 to 150 KB each; most have little more than"
         " the former.",
     )
     clear_samples: bool = Field(

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.machine import BenchError
-from bench.report import PAGE, ROOT
+from bench.table import ROOT, put
 
 RESULT: Final = ROOT / "build" / "bench-sip.json"
 _BEGIN: Final = "<!-- table: python -m bench.sip --update-docs -->"
@@ -92,9 +92,4 @@ def update_docs() -> None:
         "",
         *_said(result),
     ]
-    page = PAGE.read_text("utf-8")
-    before, begin, rest = page.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise BenchError(f"{PAGE.relative_to(ROOT)} has lost the marks of its SIP table")
-    PAGE.write_text(f"{before}{begin}\n" + "\n".join(lines) + f"\n{end}{after}", "utf-8")
+    put(_BEGIN, _END, lines)

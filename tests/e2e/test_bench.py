@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import shutil
 import threading
 import time
 
@@ -12,15 +13,42 @@ import pytest
 from rich.console import Console
 
 from bench.inprocess import rate
-from bench.openloop import generate
+from bench.openloop import counted, generate
 from bench.registry import Plan, measure, show
+from bench.services import our_settings
+from bench.start import started
 from bench.world import make_world
+from zhenxian.service.build import build
+from zhenxian.service.settings import load_settings
 
 
 @pytest.mark.parametrize("path", ["sign", "verify", "sign-request", "verify-request"])
 def test_each_path_in_process(tmp_path, path):
     with make_world(tmp_path / "world") as world:
         assert rate(world, path, 0, 1) > 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_start_is_measured_to_the_first_answer_and_each_process_by_its_memory(tmp_path, workers):
+    with make_world(tmp_path / "world") as world:
+        found = started(world, tmp_path / "service", workers, 5)
+    assert found.first > 0
+    assert found.cpu > 0
+    assert len(found.workers) == (0 if workers == 1 else 2)
+    assert all(10 < size < 1_000 for size in (found.parent, *found.workers)), found
+
+
+def test_a_service_can_be_given_the_conduct_of_many_before_it_starts(tmp_path):
+    with make_world(tmp_path / "world") as world:
+        data = tmp_path / "data"
+        shutil.copytree(world.registry, data)
+        settings = tmp_path / "zhenxian.toml"
+        settings.write_text(our_settings(world, 1, data), "utf-8")
+        counted(settings, 1_500)
+        keeper = build(load_settings(settings)).keeper
+    keeper.restore()
+    assert keeper.problems() == []
+    assert len(keeper.conduct) >= 1_500
 
 
 def test_the_registry_at_scale_and_what_a_fleet_costs(tmp_path):
