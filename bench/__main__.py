@@ -40,7 +40,7 @@ SIGNING: Final = {
 VERIFYING: Final = {
     Choice.AWS_LC: Figure("verify_chain_vs_secsipidx", "verify full chain, HTTP, AWS-LC", 3.2),
     Choice.OPENSSL: Figure(
-        "verify_chain_vs_secsipidx_openssl", "verify full chain, HTTP, OpenSSL", 2.0
+        "verify_chain_vs_secsipidx_openssl", "verify full chain, HTTP, OpenSSL", 2.7
     ),
 }
 
