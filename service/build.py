@@ -98,13 +98,13 @@ from zhenxian.stores.analytics.sync import AnalyticsSync
 from zhenxian.stores.clock import CLOCK_FILE, ClockGuard
 from zhenxian.stores.fleet.link import FleetOptions
 from zhenxian.stores.fleet.registry import FleetRegistry
-from zhenxian.stores.key_file import load_node_key
+from zhenxian.stores.key_file import load_node_key, load_secret
 from zhenxian.stores.replay.file import SqliteReplayStore
 from zhenxian.stores.replay.fleet import FleetReplayStore
 from zhenxian.stores.replay.memory import MemoryReplayStore
 from zhenxian.stores.sqlite.registry import REGISTRY_FILE, EmbeddedRegistry
 from zhenxian.stores.sqlite.requests import done
-from zhenxian.telemetry.logs import CallLog, Pseudonym, pseudonym_key
+from zhenxian.telemetry.logs import CallLog, Pseudonym
 from zhenxian.telemetry.metrics import Metrics
 from zhenxian.verifier.analytics import ConductPolicy, PooledVerifying
 from zhenxian.verifier.screen import ScreenPolicy
@@ -133,7 +133,7 @@ def build(
     make_data_folder(data)
     metrics = Metrics(metrics_folder)
     log = CallLog(settings.log.level)
-    pseudonym = Pseudonym(pseudonym_key(data / "log.key"), clear=settings.log.clear_numbers)
+    pseudonym = Pseudonym(load_secret(data / "log.key"), clear=settings.log.clear_numbers)
     reported = Problems(pseudonym.text)
     publisher = Publisher(data / "published")
     authenticator = Authenticator(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zhenxian.core.errors import ConfigError
 from zhenxian.service.settings import Settings
-from zhenxian.telemetry.logs import pseudonym_key
+from zhenxian.stores.key_file import load_secret
 
 
 def identity_key_of(settings: Settings) -> bytes:
@@ -15,7 +15,7 @@ def identity_key_of(settings: Settings) -> bytes:
     """
     path = settings.registry.identity_key
     if path is None:
-        return pseudonym_key(settings.data / "identity.key")
+        return load_secret(settings.data / "identity.key")
     try:
         found = path.read_bytes()
     except OSError as error:

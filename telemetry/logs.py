@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -63,17 +61,6 @@ class Pseudonym:
         What is no telephone number stays: ports, instants, counts of something.
         """
         return _NUMBER.sub(lambda found: self(found[0]) if found["number"] else found[0], text)
-
-
-def pseudonym_key(path: Path) -> bytes:
-    """The key in a file of mode 0600, made on first use."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(os.urandom(32))
-    return path.read_bytes()
 
 
 class CallRecord(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="level", tag="info"):

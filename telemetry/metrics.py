@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -50,6 +51,16 @@ class _Node:
                 continue
             if figure is not None:
                 yield GaugeMetricFamily(name, text, value=figure)
+
+
+class _Workers(MultiProcessCollector):
+    """What all workers counted, those left out that are only about to make their files."""
+
+    def collect(self) -> Iterable[Metric]:
+        """The sums so far."""
+        files = [str(file) for file in Path(self._path).glob("*.db") if file.stat().st_size]
+        found: Iterable[Metric] = self.merge(files)  # type: ignore[no-untyped-call]
+        return found
 
 
 class Metrics:
@@ -224,7 +235,7 @@ class Metrics:
         self.flush()
         together = CollectorRegistry()
         self._own(together)
-        MultiProcessCollector(together, path=self._folder)  # type: ignore[no-untyped-call]
+        _Workers(together, path=self._folder)  # type: ignore[no-untyped-call]
         return together
 
     def flush(self) -> None:

@@ -17,6 +17,7 @@ from typing import Final, Protocol, runtime_checkable
 from zhenxian.analytics.codec import Saved
 from zhenxian.analytics.shares import Member
 from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.stores.opening import opening
 from zhenxian.stores.private import make_private
 
 DELTAS_FOR: Final = 120  # seconds that a delta waits for the other workers
@@ -109,12 +110,12 @@ class ConductFile:
         self.path = path
         try:
             make_private(path)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute("PRAGMA wal_autocheckpoint=0")  # calls would wait for it: see settle
-            self._db.execute("PRAGMA journal_size_limit=0")  # what was settled takes no place
-            self._begin()
+            self._db = sqlite3.connect(path, isolation_level=None)
+            with opening(self._db, _BUSY_MS):
+                self._db.execute("PRAGMA synchronous=NORMAL")
+                self._db.execute("PRAGMA wal_autocheckpoint=0")  # calls would wait: see settle
+                self._db.execute("PRAGMA journal_size_limit=0")  # what was settled takes no place
+                self._begin()
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailableError(f"{path}: {error}") from None
         self._lock: int | None = None

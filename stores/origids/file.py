@@ -15,6 +15,8 @@ from typing import Final, NamedTuple, TypeVar
 
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.signer.origids import Given
+from zhenxian.stores.opening import opening
+from zhenxian.stores.private import make_private
 
 _BUSY_MS: Final = 100  # milliseconds a call may wait for another worker's write
 _FORGET: Final = 2_000  # rows removed at once, so that no call waits long
@@ -45,13 +47,11 @@ class OrigidFile:
         """Raises StoreUnavailableError when the file cannot be opened."""
         self._node = node
         try:
-            self._db = sqlite3.connect(
-                path, isolation_level=None, timeout=_BUSY_MS / 1000, check_same_thread=False
-            )
-            path.chmod(0o600)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_TABLES)
+            make_private(path)
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            with opening(self._db, _BUSY_MS):
+                self._db.execute("PRAGMA synchronous=NORMAL")
+                self._db.executescript(_TABLES)
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailableError(f"{path}: {error}") from None
         self._path = path

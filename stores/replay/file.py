@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.stores.opening import opening
 from zhenxian.stores.private import make_private
 from zhenxian.stores.replay.recent import marked, packed, seen_with
 from zhenxian.verifier.replay import NEW, REPEAT_SECONDS, REPLAY, UNKNOWN, Sighted, Sighting
@@ -36,10 +37,11 @@ _Value = TypeVar("_Value")
 def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
     make_private(path)
     try:
-        connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={synchronous}")
-        connection.execute(f"PRAGMA wal_autocheckpoint={_PAGES}")
+        connection = sqlite3.connect(path, isolation_level=None)
+        with opening(connection, _BUSY_MS):
+            connection.execute(f"PRAGMA synchronous={synchronous}")
+            connection.execute(f"PRAGMA wal_autocheckpoint={_PAGES}")
+            _prepare(connection)
     except sqlite3.Error as error:
         raise StoreUnavailableError(f"{path}: {error}") from None
     return connection
@@ -72,7 +74,6 @@ class SqliteReplayStore:
         self._window = window
         self._since_purge = 0
         self.problem: str | None = None
-        self._run(_prepare)
 
     def sight(self, sighting: Sighting, now: int) -> Sighted:
         """See ReplayStore. Raises StoreUnavailableError when the file cannot be written."""

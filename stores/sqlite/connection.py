@@ -17,6 +17,7 @@ import msgspec
 from zhenxian.core.errors import ConfigError, ParseError, StoreFullError, StoreUnavailableError
 from zhenxian.registry.journal import loads
 from zhenxian.registry.model import Kind, Record
+from zhenxian.stores.opening import opening
 from zhenxian.stores.private import make_private
 from zhenxian.stores.sqlite.schema import migrate
 
@@ -39,21 +40,17 @@ class Connection:
         make_private(path)
         try:
             self.db = sqlite3.connect(
-                path,
-                isolation_level=None,
-                timeout=(_BUSY_MS if writer else _READ_BUSY_MS) / 1000,
-                check_same_thread=False,
-                cached_statements=256,
+                path, isolation_level=None, check_same_thread=False, cached_statements=256
             )
         except sqlite3.Error as error:
             raise StoreUnavailableError(f"{path}: {error}") from None
         try:
-            self.db.execute("PRAGMA journal_mode=WAL")
-            self.db.execute(f"PRAGMA synchronous={synchronous}")
-            self.db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-            self.db.execute(f"PRAGMA mmap_size={_MMAP}")
-            self.db.execute("PRAGMA temp_store=MEMORY")
-            migrate(self.db)
+            with opening(self.db, _BUSY_MS if writer else _READ_BUSY_MS):
+                self.db.execute(f"PRAGMA synchronous={synchronous}")
+                self.db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+                self.db.execute(f"PRAGMA mmap_size={_MMAP}")
+                self.db.execute("PRAGMA temp_store=MEMORY")
+                migrate(self.db)
         except sqlite3.Error as error:
             self.db.close()
             raise StoreUnavailableError(f"{path}: {error}") from None

@@ -1,0 +1,47 @@
+"""Opening a database file that other processes open at the same moment, as workers do."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+_PATIENCE: Final = 10.0  # seconds that an opening waits for the others'
+_AGAIN: Final = 0.01  # seconds between two tries
+
+
+@contextmanager
+def opening(db: sqlite3.Connection, busy_ms: int) -> Iterator[None]:
+    """Have a file written ahead, and wait for others while it is brought to its form.
+
+    Args:
+        busy_ms: what a statement may wait for another process's write from then on.
+
+    Raises:
+        sqlite3.Error: what SQLite says of the file.
+    """
+    db.execute(f"PRAGMA busy_timeout={_PATIENCE * 1000:.0f}")
+    _write_ahead(db)
+    yield
+    db.execute(f"PRAGMA busy_timeout={busy_ms}")
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Turn write-ahead logging on.
+
+    SQLite does not wait here, whatever it is told: of two who read the file and want to change it,
+    each would wait for the other. One of them is told that it is locked, and comes again.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest says why
+            if not busy or time.monotonic() > until:
+                raise
+        else:
+            return
+        time.sleep(_AGAIN)
