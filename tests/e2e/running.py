@@ -236,6 +236,21 @@ def taken(port: int) -> bool:
     return not any(int(octets, 16) for octets in unread + unsent)
 
 
+def alive(pid: int) -> bool:
+    """Whether a process runs: one that waits to be reaped does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def sockets(port: int, state: str) -> set[str]:
+    """Inodes of TCP sockets on a local port: listening (0A) or connected (01)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {row[9] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == state}
+
+
 class Wire:
     """One connection, octet by octet."""
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from contextlib import closing
 
-from running import environment, until
+from running import alive, environment, until
 
 from zhenxian.api.auth import Role, add_key
 from zhenxian.stores.sqlite.file import RegistryFile
@@ -88,8 +88,10 @@ def test_a_service_killed_while_it_imports_goes_on_where_it_was(serve, tmp_path)
     words = ("import", "holdings", file, "--reason", "test", "--json")
     sending = zhenxian(service, *words)
     until(lambda: rows_of(service) > 0, 60)
+    writers = service.workers()
     os.kill(service.pid, signal.SIGKILL)
     service.wait()
+    until(lambda: not any(map(alive, writers)))  # they end with their orders, a commit later
     assert "is the service running there?" in sending.communicate(timeout=60)[1]
     assert sending.returncode == 3
     kept = rows_of(service)

@@ -18,12 +18,14 @@ from running import (
     START_SECONDS,
     Service,
     Wire,
+    alive,
     dumps,
     environment,
     free_port,
     raw,
     signed,
     signing,
+    sockets,
     taken,
     until,
     verification,
@@ -31,14 +33,6 @@ from running import (
 
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.simulation.demo import BANK
-
-
-def _alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 def _answers(listener: str) -> bool:
@@ -53,7 +47,7 @@ def _start_again(service: Service, before: Collection[int] = ()) -> None:
     assert service._process is not None
     service._process.wait()
     process = service.launch()
-    until(lambda: not any(map(_alive, before)))
+    until(lambda: not any(map(alive, before)))
     until(lambda: _answers(f"127.0.0.1:{service.port}"), START_SECONDS)
     assert process.poll() is None, service.logged()
     with service.client() as client:
@@ -121,7 +115,7 @@ def test_so_do_workers_that_are_only_being_started(serve):
     found = lambda: set(service.workers()) - set(workers)  # noqa: E731
     newest = until(found, START_SECONDS)  # has not read its orders yet
     os.kill(service.pid, signal.SIGKILL)
-    until(lambda: not any(map(_alive, {*workers, *newest})))
+    until(lambda: not any(map(alive, {*workers, *newest})))
     _start_again(service)
 
 
@@ -146,15 +140,9 @@ def test_calls_in_flight_are_finished_when_the_supervisor_is_killed(serve, host)
     assert b"TN-Validation-Passed" in answer
 
 
-def _inodes(port: int, state: str) -> set[str]:
-    """Of TCP sockets on a local port: listening (0A) or connected (01)."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return {row[9] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == state}
-
-
 def _sockets(pid: int, port: int, state: str) -> list[str]:
     """Those of one process."""
-    found = _inodes(port, state)
+    found = sockets(port, state)
     links = []
     for each in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -173,7 +161,7 @@ def _asked(wire: Wire) -> int:
 
 def test_each_worker_listens_by_itself_and_the_supervisor_is_small(serve):
     service = serve(server__workers=3)
-    workers = service.workers()
+    workers = until(lambda: len(found := service.workers()) == 3 and found)
 
     def own() -> list[list[str]]:
         return [_sockets(pid, service.port, "0A") for pid in workers]
@@ -190,7 +178,7 @@ def test_each_worker_listens_by_itself_and_the_supervisor_is_small(serve):
 
 def test_a_worker_that_dies_takes_no_connection_along_but_its_own(serve):
     service = serve(server__workers=2)
-    first, second = service.workers()
+    first, second = until(lambda: len(found := service.workers()) == 2 and found)
     until(lambda: all(_sockets(pid, service.port, "0A") for pid in (first, second)), START_SECONDS)
     wires = [Wire(service) for _ in range(24)]
     try:
@@ -200,12 +188,13 @@ def test_a_worker_that_dies_takes_no_connection_along_but_its_own(serve):
         assert lost > 0
         assert kept > 0
         os.kill(first, signal.SIGKILL)
-        until(lambda: len(_inodes(service.port, "0A")) == 1)  # its threads end one by one
-        for _ in range(40):  # while it is away
+        until(lambda: len(sockets(service.port, "0A")) == 1)  # its threads end one by one
+        until(lambda: sum(not wire.closed(0.0) for wire in wires) == kept)
+        alive = [wire for wire in wires if not wire.closed(0.0)]
+        for number in range(40):  # while it is away
             with Wire(service) as another:
                 assert _asked(another) == 200
-        assert sum(not wire.closed(0.0) for wire in wires) == kept
-        alive = [wire for wire in wires if not wire.closed(0.0)]
+            assert _asked(alive[number % kept]) == 200  # one that is idle for long is closed
         assert [_asked(wire) for wire in alive] == [200] * kept
         until(lambda: first not in service.workers() and len(service.workers()) == 2)
         (newest,) = set(service.workers()) - {second}
@@ -268,7 +257,7 @@ def test_a_second_service_on_a_data_folder_is_refused_and_told_who_has_it(serve)
         env=environment(server__calls=f"127.0.0.1:{free_port()}"),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert refused.returncode == 3
@@ -295,7 +284,7 @@ def test_commands_that_work_beside_a_service_still_do(serve, tmp_path):
             env=environment(),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
         assert done.returncode == 0, (command, done.stdout, done.stderr)
@@ -321,12 +310,12 @@ def test_the_demonstration_ends_its_service_however_it_ends(tmp_path, number):
     )
     try:
         children = Path(f"/proc/{demonstration.pid}/task/{demonstration.pid}/children")
-        service = int(until(lambda: children.read_text().split(), 20)[0])
+        service = int(until(lambda: children.read_text().split())[0])
 
         until(lambda: _answers(listener))
         demonstration.send_signal(number)
-        demonstration.wait(15)
-        until(lambda: not _alive(service))
+        demonstration.wait(40)
+        until(lambda: not alive(service))
         assert not _answers(listener)
     finally:
         demonstration.kill()

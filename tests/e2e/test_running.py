@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from running import (
     replace,
     signed,
     signing,
+    sockets,
     taken,
     tls_context,
     tls_files,
@@ -37,9 +39,9 @@ from zhenxian.api.calls.requests import Dialect
 from zhenxian.registry.model import State, Subject
 from zhenxian.simulation.demo import BANK, CENTRE_ORIGID, COURIER, register
 from zhenxian.stores.sqlite.file import RegistryFile
-from zhenxian.verifier.replay import REPEAT_SECONDS
 
 UNKNOWN = "8675511112222"
+REPEATED = 30  # seconds for which a question is the same, asked again
 UNKNOWN_HOLDING = f"/v1/holdings/{UNKNOWN}?reason=test"
 
 
@@ -261,7 +263,7 @@ def test_two_workers_are_one_service(serve):
     service = serve(
         alter=lambda world: made.append(OwnPki(world)),
         server__workers=2,
-        verifier__repeat_seconds=30,  # a busy machine takes its time
+        verifier__repeat_seconds=REPEATED,  # a busy machine takes its time
     )
     until(lambda: len(service.workers()) == 2)
 
@@ -288,23 +290,27 @@ def test_two_workers_are_one_service(serve):
     assert set(verstats) == {"VERIFIED", "REPLAYED"}
 
     # What a client sends again is answered as the first was, whichever worker it reaches.
+    def repeats():
+        with service.client() as client:
+            text = client.get("/metrics").text
+        return metric(text, "zhenxian_repeats_total", by="request")
+
     sent = {"x-requestid": "0-z9hG4bK776asdhds-314159"}
 
     def again_and_again():
         repeated = verification(COURIER, service.token("2002", COURIER))
-        began, found = time.monotonic(), []
+        began, found, before = time.monotonic(), [], repeats()
         for _ in range(12):
             with service.client() as client:
                 answer = client.post(VERIFICATION, json=repeated, headers=sent)
                 found.append(answer.json()["verificationResponse"])
-        return time.monotonic() - began < REPEAT_SECONDS and found
+        return time.monotonic() - began < REPEATED and (found, repeats() - before)
 
-    answers = until(again_and_again)
+    answers, counted = until(again_and_again)
     assert {answer["verstat"] for answer in answers} == {"TN-Validation-Passed"}
     assert [answer.pop("notes", None) is None for answer in answers] == [True] + [False] * 11
     assert all(answer == answers[0] for answer in answers)
-    with service.client() as client:
-        assert metric(client.get("/metrics").text, "zhenxian_repeats_total", by="request") == 11
+    assert counted == 11
 
     # A holding that one worker was given is in force in the other.
     with service.client() as client:
@@ -337,7 +343,10 @@ def test_two_workers_are_one_service(serve):
 
     # A worker that is killed is replaced, and calls go on meanwhile.
     before = service.workers()
+    listening = len(sockets(service.port, "0A"))
     os.kill(before[0], signal.SIGKILL)
+    # It takes what comes until its last thread has ended.
+    until(lambda: len(sockets(service.port, "0A")) < listening)
     for _ in range(20):
         with service.client() as client:
             assert client.post(SIGNING, json=signing(BANK)).status_code == 200
@@ -652,9 +661,12 @@ def test_the_folder_is_for_its_owner_only(serve):
     state = service.folder / "state"
     with service.client() as client:
         verdict(client, BANK, signed(client, BANK)["identity"])
-    found = [state, *state.rglob("*")]
+    found = {}
+    for path in (state, *state.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):  # what SQLite puts beside comes and goes
+            found[path] = path.stat().st_mode & 0o077
     assert {"replay.sqlite", "registry.db", "conduct.db"} <= {path.name for path in found}
-    assert [path for path in found if path.stat().st_mode & 0o077] == []
+    assert set(found.values()) == {0}
     shutil.rmtree(state / "published")
     with service.client() as client:
         assert signed(client, BANK)["attest"] == "A"

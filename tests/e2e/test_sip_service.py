@@ -59,6 +59,8 @@ class Udp:
 
     def __init__(self, port):
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        # Many answers come at once, and nobody sends them again.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self._socket.bind(("127.0.0.1", 0))
         self._socket.settimeout(10)
         self._to = ("127.0.0.1", port)

@@ -88,7 +88,7 @@ def test_what_works_beside_the_service_steps_back_behind_the_calls(watch):
                         nice = os.getpriority(os.PRIO_PROCESS, child)
                         seen.add((nice, os.getsid(child) == os.getsid(watch.pid)))
 
-    assert not children.read_text()
+    until(lambda: not children.read_text())
     looking = threading.Thread(target=look)
     looking.start()
     try:

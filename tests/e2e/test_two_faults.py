@@ -101,14 +101,14 @@ def test_it_ends_while_a_disk_does_not_answer(tmp_path):
     service = Service(tmp_path / "service", server__shutdown_seconds=1)
     service.launched_by = [sys.executable, "-c", _HANGING, "disk"]
     service.start()
-    until(lambda: "it hangs" in service.logged(), 20)
+    until(lambda: "it hangs" in service.logged())
     assert stopped_within(service, 1 + GRACE) == 1
     assert "took more than" in service.logged()
 
 
 def test_workers_that_do_not_answer_have_one_time_together(serve):
     service = serve(server__workers=4, server__shutdown_seconds=1)
-    workers = until(lambda: len(service.workers()) == 4 and service.workers(), 20)
+    workers = until(lambda: len(service.workers()) == 4 and service.workers())
     for worker in workers:
         os.kill(worker, signal.SIGSTOP)
     assert stopped_within(service, 1 + GRACE) == 0
@@ -162,7 +162,7 @@ def test_a_data_folder_that_becomes_read_only_while_it_runs(tmp_path, workers):
         with service.client(timeout=60) as client:
             assert imported(client).json()["changed"] == 9_000
             folder.close()
-            problems = until(lambda: client.get("/readyz").json()["problems"], 20)
+            problems = until(lambda: client.get("/readyz").json()["problems"])
             assert "disk: the data folder takes nothing (Read-only file system)" in problems[0]
             for rows in (ROWS[:100].rpartition("\n")[0], ROWS):
                 answer = imported(client, rows)
@@ -173,11 +173,11 @@ def test_a_data_folder_that_becomes_read_only_while_it_runs(tmp_path, workers):
             if workers == 2:
                 ended = service.workers()[0]
                 os.kill(ended, signal.SIGKILL)
-                until(lambda: f"worker {ended} ended" in service.logged(), 20)
+                until(lambda: f"worker {ended} ended" in service.logged())
             folder.open()
         with service.client(timeout=60) as client:
-            until(lambda: ready(client), 30)
-            until(lambda: len(service.workers()) == workers or workers == 1, 30)
+            until(lambda: ready(client))
+            until(lambda: len(service.workers()) == workers or workers == 1)
             assert imported(client).json()["unchanged"] == 9_000
             token = signed(client, BANK)["identity"]
             assert verdict(client, BANK, token)["verstat"] == "TN-Validation-Passed"
@@ -206,9 +206,9 @@ def test_a_registry_that_is_moved_away_while_it_runs(serve):
             assert "registry.db is not there" in answer.text or answer.request.method == "GET"
         assert imported(client, "first,subject\n8675699999999,bank\n").status_code == 503
         assert not file.exists()
-        until(lambda: "registry.db" in " ".join(client.get("/readyz").json()["problems"]), 20)
+        until(lambda: "registry.db" in " ".join(client.get("/readyz").json()["problems"]))
         moved.rename(file)
-        until(lambda: ready(client), 20)
+        until(lambda: ready(client))
         assert len(client.get("/v1/exports/holdings").text.splitlines()) > 9_000
 
 
@@ -217,10 +217,10 @@ def test_files_that_others_can_read_are_a_remark(serve):
     file = service.folder / "state" / "node.key"
     with service.client() as client:
         file.chmod(0o644)
-        remarks = until(lambda: client.get("/readyz").json().get("remarks"), 20)
+        remarks = until(lambda: client.get("/readyz").json().get("remarks"))
         assert "node.key: chmod 600" in " ".join(remarks)
         file.chmod(0o600)
-        until(lambda: "remarks" not in client.get("/readyz").json(), 20)
+        until(lambda: "remarks" not in client.get("/readyz").json())
 
 
 # Redis away, and more ----------------------------------------------------------------------------
@@ -271,11 +271,11 @@ def test_redis_is_away_while_the_folder_takes_nothing(tmp_path, redis, workers, 
     launched(service, *folder.by)
     try:
         with service.client() as client:
-            until(lambda: attest(client) == "A", 20)
+            until(lambda: attest(client) == "A")
             redis.pause()
             folder.close()
-            said = until(lambda: both(client), 30)
-            until(lambda: attest(client) == "B", 30)
+            said = until(lambda: both(client))
+            until(lambda: attest(client) == "B")
             assert put(client).status_code == 503
             assert imported(client).status_code == 503
             token = service.token("1001", BANK)
@@ -283,10 +283,10 @@ def test_redis_is_away_while_the_folder_takes_nothing(tmp_path, redis, workers, 
             back = {"redis": redis.resume, "disk": folder.open}
             other = {"redis": "disk:", "disk": "registry:"}[first]
             back.pop(first)()
-            until(lambda: {one.split(" ")[0] for one in told(client)} <= {other, "replays:"}, 30)
+            until(lambda: {one.split(" ")[0] for one in told(client)} <= {other, "replays:"})
             back.popitem()[1]()
-            until(lambda: ready(client) and attest(client) == "A", 30)
-            until(lambda: put(client).status_code == 200, 30)  # half a second is Redis' time
+            until(lambda: ready(client) and attest(client) == "A")
+            until(lambda: put(client).status_code == 200)  # half a second is Redis' time
             redis.pause()
             folder.close()
     finally:
@@ -308,7 +308,7 @@ def both(client):
 
 def test_workers_die_while_hang_ups_come(serve):
     service = serve(server__workers=2)
-    until(lambda: len(service.workers()) == 2, 20)
+    until(lambda: len(service.workers()) == 2)
     ended = threading.Event()
 
     def hang_up():
@@ -321,13 +321,13 @@ def test_workers_die_while_hang_ups_come(serve):
         for _ in range(3):
             worker = service.workers()[0]
             os.kill(worker, signal.SIGKILL)
-            until(lambda one=worker: f"worker {one} ended (-9)" in service.logged(), 20)
-            until(lambda: len(service.workers()) == 2, 20)
+            until(lambda one=worker: f"worker {one} ended (-9)" in service.logged())
+            until(lambda: len(service.workers()) == 2)
     finally:
         ended.set()
         task.join()
     with service.client() as client:
-        until(lambda: ready(client), 30)
+        until(lambda: ready(client))
         assert signed(client, BANK)["attest"] == "A"
     assert service.logged().count("ended (-9)") == 3  # none was ended by a hang-up
     assert "(-1)" not in service.logged()
@@ -361,7 +361,7 @@ def test_a_revocation_counts_while_certificate_hosts_hang(serve, host):
         assert judged["verstat"] == "TN-Validation-Passed"
         for task in tasks:
             task.start()
-        until(lambda: host.asked, 20)
+        until(lambda: host.asked)
         made[0].revoke("1001")
         until(
             lambda: verdict(client, BANK, service.token("1001", BANK))["reason"] == "CERT_REVOKED",
@@ -393,15 +393,15 @@ def test_descriptors_run_out_by_slow_handshakes_while_redis_is_away(tmp_path, re
     try:
         context = ssl.create_default_context(cafile=tmp_path / "tls-ca.pem")
         with service.client(verify=context) as client:
-            until(lambda: attest(client) == "A", 20)
+            until(lambda: attest(client) == "A")
             redis.kill()
             for _ in range(600):
                 one = socket.create_connection(("127.0.0.1", service.port), 10)
                 one.sendall(b"\x16\x03\x01")  # a handshake that begins
                 slow.append(one)
-            until(lambda: attest(client) == "B", 20)
+            until(lambda: attest(client) == "B")
             redis.start()
-            until(lambda: attest(client) == "A", 30)
+            until(lambda: attest(client) == "A")
             assert len(list(Path(f"/proc/{service.pid}/fd").iterdir())) < 400
     finally:
         stopped_within(service, 10 + GRACE)
