@@ -28,6 +28,32 @@ def opening(db: sqlite3.Connection, busy_ms: int) -> Iterator[None]:
     db.execute(f"PRAGMA busy_timeout={busy_ms}")
 
 
+def check_writable(db: sqlite3.Connection, nothing: str) -> None:
+    """See that what was opened to write can be: SQLite opens a file for reading where it must.
+
+    It would stay so when the disk takes something again. Nobody's write is waited for.
+
+    Args:
+        nothing: a statement that would write, and changes nothing.
+
+    Raises:
+        sqlite3.Error: it can be read only.
+    """
+    (waits,) = db.execute("PRAGMA busy_timeout").fetchone()
+    db.execute("PRAGMA busy_timeout=0")
+    try:
+        db.execute(nothing)  # a transaction that is begun to write becomes one that reads
+    except sqlite3.OperationalError as error:
+        if not _busy(error):
+            raise
+    finally:
+        db.execute(f"PRAGMA busy_timeout={waits}")
+
+
+def _busy(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest says why
+
+
 def _write_ahead(db: sqlite3.Connection) -> None:
     """Turn write-ahead logging on.
 
@@ -39,8 +65,7 @@ def _write_ahead(db: sqlite3.Connection) -> None:
         try:
             db.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest says why
-            if not busy or time.monotonic() > until:
+            if not _busy(error) or time.monotonic() > until:
                 raise
         else:
             return

@@ -17,7 +17,7 @@ import msgspec
 from zhenxian.core.errors import ConfigError, ParseError, StoreFullError, StoreUnavailableError
 from zhenxian.registry.journal import loads
 from zhenxian.registry.model import Kind, Record
-from zhenxian.stores.opening import opening
+from zhenxian.stores.opening import check_writable, opening
 from zhenxian.stores.private import make_private
 from zhenxian.stores.sqlite.schema import migrate
 
@@ -51,6 +51,8 @@ class Connection:
                 self.db.execute(f"PRAGMA mmap_size={_MMAP}")
                 self.db.execute("PRAGMA temp_store=MEMORY")
                 migrate(self.db)
+            if writer:
+                check_writable(self.db, "DELETE FROM meta WHERE 0")
         except sqlite3.Error as error:
             self.db.close()
             raise StoreUnavailableError(f"{path}: {error}") from None

@@ -23,6 +23,7 @@ from running import (
     environment,
     signed,
     signing,
+    sockets,
     tls_files,
     until,
     verdict,
@@ -161,6 +162,7 @@ def test_a_data_folder_that_becomes_read_only_while_it_runs(tmp_path, workers):
     try:
         with service.client(timeout=60) as client:
             assert imported(client).json()["changed"] == 9_000
+            until(lambda: len(sockets(service.port, "0A")) == workers)
             folder.close()
             problems = until(lambda: client.get("/readyz").json()["problems"])
             assert "disk: the data folder takes nothing (Read-only file system)" in problems[0]
@@ -272,6 +274,8 @@ def test_redis_is_away_while_the_folder_takes_nothing(tmp_path, redis, workers, 
     try:
         with service.client() as client:
             until(lambda: attest(client) == "A")
+            # One that only starts could not, and would end the start of all.
+            until(lambda: len(sockets(service.port, "0A")) == workers)
             redis.pause()
             folder.close()
             said = until(lambda: both(client))

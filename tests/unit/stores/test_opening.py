@@ -48,6 +48,27 @@ def test_it_is_not_waited_for_without_end(tmp_path, monkeypatch, read, kind):
         kind(tmp_path / "a.db")
 
 
+def test_a_registry_that_can_only_be_read_is_opened_by_no_writer(tmp_path, monkeypatch):
+    """As on a disk that takes nothing now: the connection would write nothing later, either."""
+    path, connect = tmp_path / "a.db", sqlite3.connect
+    RegistryFile(path, writer=True).close()
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda file, **how: connect(f"file:{file}?mode=ro", uri=True, **how)
+    )
+    with pytest.raises(StoreUnavailableError, match="readonly"):
+        RegistryFile(path, writer=True)
+    RegistryFile(path).close()
+
+
+def test_a_registry_is_opened_while_somebody_writes(tmp_path):
+    path = tmp_path / "a.db"
+    with closing(RegistryFile(path, writer=True)) as first, first.transaction():
+        with closing(RegistryFile(path, writer=True)) as second:
+            (waits,) = second.connection.one("PRAGMA busy_timeout")
+            assert waits == 5_000
+        RegistryFile(path).close()
+
+
 @pytest.mark.parametrize(
     "load", [load_secret, lambda path: load_node_key(path, "a").thumbprint], ids=["secret", "node"]
 )
