@@ -25,6 +25,7 @@ from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.service.build import applications, build
 from zhenxian.service.collector import quieten_collector
 from zhenxian.service.listeners import protocols
+from zhenxian.service.pages import into_huge_pages
 from zhenxian.service.problems import problems
 from zhenxian.service.settings import Settings
 from zhenxian.service.sip import SipListeners
@@ -154,6 +155,7 @@ async def serve(
         await service.close()
         raise
     quieten_collector()
+    loop.run_in_executor(None, into_huge_pages)  # its end is nobody's business
     watching = loop.create_task(watcher.run())
     watching.add_done_callback(_watch_ended)
     for problem in problems(service):
