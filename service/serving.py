@@ -24,8 +24,8 @@ from zhenxian.certs.files import wait_until_still
 from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.service.build import applications, build
 from zhenxian.service.collector import quieten_collector
+from zhenxian.service.huge_pages import into_huge_pages
 from zhenxian.service.listeners import protocols
-from zhenxian.service.pages import into_huge_pages
 from zhenxian.service.problems import problems
 from zhenxian.service.settings import Settings
 from zhenxian.service.sip import SipListeners

@@ -245,6 +245,9 @@ allow_http_loopback = true  # certificates are fetched from this service itself
 [registry]
 issuers = "{regulator.issuers}"
 
+[sip]
+access_header = "X-Access"  # as deploy/ names it; listeners are given by --sip
+
 [redress]
 organisation = "{CARRIERS[NORTH]}"
 email = "redress@north.example"

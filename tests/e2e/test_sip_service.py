@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
+from base64 import urlsafe_b64decode
 from pathlib import Path
 
 import pytest
@@ -375,6 +376,11 @@ def test_the_option_of_the_command(tmp_path):
         try:
             for port in ports:
                 until(lambda port=port: _answers(port), 60)
+            # The shortest way of the page signs by the field that the files of deploy/ name.
+            with Udp(ports[0]) as caller:
+                identity = caller.ask("X-Access: bank-trunk")["Identity"]
+            _, claims, _ = identity.partition(";")[0].split(".")
+            assert json.loads(urlsafe_b64decode(claims + "=="))["attest"] == "A"
         finally:
             process.terminate()
             assert process.wait(30) == 0

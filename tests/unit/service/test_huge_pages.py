@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from zhenxian.service.pages import well_filled
+from zhenxian.service.huge_pages import well_filled
 
 _HUGE = 2 << 20
 _SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -58,7 +58,7 @@ def test_what_is_of_a_file_or_cannot_be_written_or_is_small_is_left_alone():
 _PROGRAM = """
 import re
 from pathlib import Path
-from zhenxian.service.pages import into_huge_pages
+from zhenxian.service.huge_pages import into_huge_pages
 
 kept = [[number, str(number)] for number in range(200_000)]
 into_huge_pages()
