@@ -155,7 +155,7 @@ async def serve(
         await service.close()
         raise
     quieten_collector()
-    loop.run_in_executor(None, into_huge_pages)  # its end is nobody's business
+    loop.run_in_executor(None, into_huge_pages)  # nothing waits for it
     watching = loop.create_task(watcher.run())
     watching.add_done_callback(_watch_ended)
     for problem in problems(service):
