@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from zhenxian.api.transport.handshake import Handshakes
 from zhenxian.api.transport.wire import WireProtocol
 from zhenxian.certs.files import wait_until_still
-from zhenxian.core.errors import ConfigError, ZhenxianError
+from zhenxian.core.errors import ZhenxianError
 from zhenxian.service.build import applications, build
 from zhenxian.service.collector import quieten_collector
 from zhenxian.service.huge_pages import into_huge_pages
@@ -40,6 +40,7 @@ from zhenxian.service.supervisor import (
 from zhenxian.service.threads import end_within, no_threads, ready_threads
 from zhenxian.service.tls import listener_certificate
 from zhenxian.service.watch import Watcher
+from zhenxian.stores.ending import unless
 from zhenxian.telemetry.logs import configure_logging
 
 _ORPHAN_GRACE: Final = 3.0  # seconds for a worker without supervisor: the next waits for its lock
@@ -132,6 +133,7 @@ async def serve(
     tls = listener_certificate(settings)
     watcher = Watcher(service, tls)
     handshakes: list[Handshakes] = []
+    stopped = asyncio.Event()
     if tls is not None:
         for server, _ in servers:
             handshakes.append(_own_handshakes(server.config))
@@ -140,6 +142,7 @@ async def serve(
     def stop() -> None:
         if stopping is not None:
             stopping()
+        stopped.set()
         for server, _ in servers:
             server.should_exit = True
         for each in handshakes:
@@ -149,11 +152,14 @@ async def serve(
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, stop if from_terminal() else watcher.look_at_once)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # a supervisor blocked it
+    started = False
     try:
-        await service.start()
-    except ConfigError:
-        await service.close()
-        raise
+        started = await unless(stopped, service.start())
+    finally:
+        if not started:
+            await service.close()
+    if not started:
+        return  # whoever stops a service does not wait for a Redis that is silent
     quieten_collector()
     loop.run_in_executor(None, into_huge_pages)  # nothing waits for it
     watching = loop.create_task(watcher.run())

@@ -35,3 +35,20 @@ async def within(seconds: float, work: Coroutine[Any, Any, None]) -> None:
         await ended([task])
     if not task.cancelled():
         task.result()
+
+
+async def unless(stopped: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do something, or as much as is done when a stop comes. True when it was done in full.
+
+    Raises what it fails with before.
+    """
+    loop = asyncio.get_running_loop()
+    task, stop = loop.create_task(work), loop.create_task(stopped.wait())
+    try:
+        await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+        done = task.done()
+    finally:
+        await ended([task, stop])
+    if done:
+        task.result()
+    return done

@@ -298,6 +298,28 @@ def test_redis_is_away_while_the_folder_takes_nothing(tmp_path, redis, workers, 
     assert "Traceback" not in service.logged()
 
 
+@pytest.mark.redis
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_stops_while_it_starts_against_a_silent_redis(tmp_path, redis, workers):
+    """It does not wait for an answer that it would have waited a minute for."""
+    service = node(tmp_path, redis, server__workers=workers, server__shutdown_seconds=60)
+    redis.pause()
+    service.settings["fleet__timeout"] = 60
+    service.launch()
+    try:
+        until(lambda: asking(redis.port) >= workers, 60)
+        assert stopped_within(service, 10) == 0
+    finally:
+        redis.resume()
+    assert "Traceback" not in service.logged()
+
+
+def asking(port):
+    """How many connections to a port there are."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
+
+
 def told(client):
     return client.get("/readyz").json()["problems"]
 
