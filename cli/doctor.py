@@ -19,7 +19,7 @@ from zhenxian.certs.chain import TrustedSigner, Untrusted
 from zhenxian.cli.common import Config, Json, console, print_json, settings_of
 from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.passport.es256 import Choice, available, library
-from zhenxian.registry.model import Kind
+from zhenxian.registry.model import Kind, span
 from zhenxian.service.build import build
 from zhenxian.service.problems import problems, remarks
 from zhenxian.service.run import check_exposure, default_settings_file
@@ -28,6 +28,7 @@ from zhenxian.service.settings import Settings, listener_address
 
 RENEW_BEFORE = 7 * 86_400  # seconds; a certificate that ends sooner is a finding
 _MOST_PERSONS = 20  # who hold more numbers than one may
+_MOST_CODED = 20  # holdings of nationwide numbers with their area code
 CLOCK_SLACK = 5  # seconds between this clock and a fresh file's; more is a finding
 
 State = Literal["ok", "warning", "problem"]
@@ -230,6 +231,14 @@ def _registry(service: Service) -> Iterator[Finding]:
             f"person {subject} holds {count} numbers{f' at carrier {carrier}' if carrier else ''},"
             " more than one may (registry.numbers_a_person)",
             "end holdings, or set subjects' kind to enterprise where they are one",
+        )
+    for held, bare in records.behind_codes(service.plan, _MOST_CODED):
+        yield Finding(
+            "warning",
+            "registry",
+            f"holding {span(held.numbers)} of {held.subject} has no effect: calls that show such a"
+            f" number are read as {bare}, without country and area code",
+            f"register it again as {bare} if {held.subject} holds that number, and end this one",
         )
 
 

@@ -19,7 +19,7 @@ import phonenumbers
 from msgspec import Struct
 
 from zhenxian.core.errors import ConfigError, shown
-from zhenxian.core.tn import TN, URI
+from zhenxian.core.tn import TN, URI, TNRange
 
 COLUMNS: Final = ("prefix", "lengths", "kind", "label", "label_zh", "source")
 _CHINA: Final = "86"
@@ -67,13 +67,19 @@ _NATIONWIDE: Final = (
 )
 _AREA_DIGITS: Final = 3  # of the longest area code; China has none of one
 _MARKED: Final = (NumberKind.MESSAGING, NumberKind.PRIVACY)
+_LOOKED_AT: Final = 1_000  # numbers of a range
 _NEVER: Final[Mapping[str, int]] = MappingProxyType({})
 _UNKNOWN: Final = Label(NumberKind.UNKNOWN, "unknown", "未知", "")
 _FOREIGN: Final = Label(NumberKind.FOREIGN, "number of another country", "境外号码", "E.164")
 
 
 class Plan:
-    """Number kinds by longest prefix and length."""
+    """Number kinds by longest prefix and length.
+
+    Attributes:
+        code: the country code of the plan.
+        max_coded: digits of the longest number that is read without its country and area code.
+    """
 
     def __init__(
         self,
@@ -99,10 +105,9 @@ class Plan:
         )
         self._middle = middle
         self._longest = max((len(prefix) for _, prefix in self._labels), default=0)
-        self._code = str(phonenumbers.country_code_for_region(country or _TABLE_OF))
-        self._coded = self._behind_codes()
-        # Digits of the longest number that is read without its country and area code.
-        self.max_coded = len(self._code) + _AREA_DIGITS + _MAX_EMERGENCY
+        self.code = str(phonenumbers.country_code_for_region(country or _TABLE_OF))
+        self.coded = self._behind_codes()
+        self.max_coded = len(self.code) + _AREA_DIGITS + _MAX_EMERGENCY
 
     def _lengths(self, kind: NumberKind) -> set[int]:
         """Which lengths numbers of a kind have: nearly every other number is told by its own."""
@@ -174,7 +179,7 @@ class Plan:
         area = (
             rf"0?(?:[0-9]{{{2 if here else 1},{_AREA_DIGITS}}})??"  # with the 0 dialled before it
         )
-        return re.compile(rf"{self._code}{area}({'|'.join(numbers)})\Z", re.ASCII)
+        return re.compile(rf"{self.code}{area}({'|'.join(numbers)})\Z", re.ASCII)
 
     def national_form(self, digits: str) -> str | None:
         """The number that has no country code in its plan, and was given one: 8610086 is 10086.
@@ -182,7 +187,7 @@ class Plan:
         A nationwide number, such as that of the police, is the same behind an area code: 86755110
         is 110.
         """
-        if not digits.startswith(self._code):
+        if not digits.startswith(self.code):
             return None
         here = self._country in (None, _TABLE_OF)  # where no line begins with 1 or 9
         if here:
@@ -190,8 +195,20 @@ class Plan:
             unknown = self.label(digits).kind is NumberKind.UNKNOWN
             if unknown and self.national(bare):
                 return bare
-        found = self._coded.match(digits) if self._coded is not None else None
+        found = self.coded.match(digits) if self.coded is not None else None
         return found[1] if found is not None and (here or not _assigned(digits)) else None
+
+    def first_national(self, numbers: TNRange) -> str | None:
+        """The first number of a range that `national_form` knows, in that form; of the first ones.
+
+        Nationwide numbers stand close together: a thousand are looked at.
+        """
+        first, width = int(numbers.first), len(numbers.first)
+        for number in range(first, first + min(numbers.size, _LOOKED_AT)):
+            form = self.national_form(str(number).zfill(width))
+            if form is not None:
+                return form
+        return None
 
     def national(self, tn: str) -> bool:
         """True for a number of the plan without country code, such as 95588 and 10086."""

@@ -125,7 +125,12 @@ def _record_routes(
     by_subject = kind in (Kind.HOLDING, Kind.ACCESS, Kind.EXEMPTION, Kind.DECLARATION)
 
     def canonical(key: str) -> str:
-        return span_key(key, editor.reading) if kind in SPANS else key
+        if kind not in SPANS:
+            return key
+        read = span_key(key, editor.reading)
+        # What an earlier release took with an area code is named as it is listed.
+        as_listed = key != read and registry.records.get(kind, key) is not None
+        return key if as_listed else read
 
     def found(key: str) -> tuple[int, Record]:
         entry = registry.records.get(kind, canonical(key))

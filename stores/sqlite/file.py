@@ -16,6 +16,7 @@ from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry.customers import Customer
 from zhenxian.registry.journal import Change, Commit, Nested, Version
+from zhenxian.registry.kinds import Plan
 from zhenxian.registry.model import (
     PERSON_LIMITS,
     Access,
@@ -274,6 +275,23 @@ class RegistryFile:
                     found.append((subject, spcs.partition(" ")[0], count))
                 if len(found) >= most:
                     return found
+        return found
+
+    def behind_codes(self, plan: Plan, most: int) -> list[tuple[Holding, str]]:
+        """Holdings of nationwide numbers by their country or area code, and the first such number.
+
+        Earlier releases took them so (8675595588, which is read as 95588 now); not all of them.
+
+        Args:
+            most: holdings that are told.
+        """
+        found = []
+        for held in self.tables.holdings.of_few_digits(plan.code, plan.max_coded):
+            bare = plan.first_national(held.numbers)
+            if bare is not None:
+                found.append((held, bare))
+            if len(found) >= most:
+                break
         return found
 
     def customer_named(self, access: str, name: str) -> Customer | None:

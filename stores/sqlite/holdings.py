@@ -53,6 +53,10 @@ _PAGE: Final = (
     + _COLUMNS.format("holdings h")
     + " WHERE (h.class, h.lo, h.size) > (?, ?, ?){} ORDER BY h.class, h.lo, h.size"
 )
+_BETWEEN: Final = (
+    "SELECT " + _COLUMNS.format("classes c CROSS JOIN holdings h") + " WHERE h.class = c.class"
+    " AND h.lo BETWEEN ? AND ? ORDER BY c.class, h.lo"
+)
 _PAST: Final = (
     "SELECT h.lo, h.size, h.version, o.subject, h.title, h.evidence, h.verified_on, h.ended"
     " FROM holdings_past h JOIN owners o ON o.id = h.owner WHERE {} ORDER BY h.version"
@@ -167,6 +171,21 @@ class HoldingTable(Table):
             *spans,
             most,
         )
+
+    def of_few_digits(self, code: str, most: int) -> Iterator[Holding]:
+        """The holdings of numbers that begin with a country code and have at most so many digits.
+
+        To be read to its end before anything else is asked.
+        """
+        connection = self._connection
+        try:
+            for length in range(len(code) + 1, most + 1):
+                rest = length - len(code)
+                ends = number_key(code + "0" * rest), number_key(code + "9" * rest)
+                for row in connection.db.execute(_BETWEEN, ends):
+                    yield self._holding(row)
+        except sqlite3.Error as error:
+            raise connection.failure(error) from None
 
     def past(self, key: str) -> list[Span]:
         """See Table."""

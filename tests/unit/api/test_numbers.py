@@ -433,6 +433,21 @@ def test_records_are_read_likewise(desk_with):
         assert desk.http("GET", f"/v1/holdings/{key}").status_code == 200
 
 
+def test_what_was_taken_with_an_area_code_is_ended_as_it_is_listed(desk_with, installation):
+    """Such a number is read as the nationwide one, but a record of it may be there."""
+    held = Holding(numbers=TNRange(TN("8675595588"), TN("8675595588")), subject="bank")
+    _record(installation, held)
+    desk = desk_with()
+    path, why = "/v1/holdings/8675595588", {"params": {"reason": "r"}}
+    row = {"subject": "bank", "verification": "verified"}
+    assert desk.http("PUT", path, json=row, **why).status_code == 200  # 95588, that is
+    assert desk.http("GET", path).json()["first"] == "8675595588"
+    assert desk.http("GET", f"{path}/history").json()["versions"]
+    assert desk.http("DELETE", path, **why).status_code == 204
+    assert desk.http("GET", "/v1/holdings/95588").status_code == 200
+    assert desk.http("GET", path).json()["first"] == "95588"  # as for everybody else
+
+
 # Emergency numbers -------------------------------------------------------------------------------
 
 EMERGENCY = ["110", "119", "120", "122", "12110", "12119"]

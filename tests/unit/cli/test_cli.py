@@ -21,11 +21,15 @@ from typer.testing import CliRunner
 
 from zhenxian.analytics import Key, KeyKind
 from zhenxian.cli.commands import app
+from zhenxian.core.tn import TN, TNRange
 from zhenxian.passport.es256 import Choice
+from zhenxian.registry.journal import Nested, put
+from zhenxian.registry.model import Holding
 from zhenxian.service.build import build
 from zhenxian.service.reference import settings_rows
 from zhenxian.service.settings import Settings, load_settings
 from zhenxian.simulation.demo import BANK, CALLEE, HOTLINE
+from zhenxian.stores.sqlite.file import RegistryFile
 
 RUNNER = CliRunner()
 ROOT = Path(__file__).parents[3]
@@ -309,6 +313,39 @@ def test_doctor_says_what_would_make_signatures_quicker(installation, monkeypatc
     status, findings = _findings(installation.config)
     assert status == 1
     assert "zhenxian[aws-lc]" in json.dumps(findings)
+
+
+def test_doctor_tells_what_an_earlier_release_took_with_an_area_code(installation):
+    """Calls are read as 95588, so such a holding has no effect."""
+    coded = ("8675595588", "861095588", "8695533", "8675510000-8675510999", "86755110")
+    others = ("95533", "8675512345678", "8675595588000", "861095588123")
+    registered(installation, *coded, *others)
+    found = _findings(installation.config)[1]
+    texts = [f["text"] for f in found if "no effect" in f["text"]]
+    assert sorted(text.split(" ")[1] for text in texts) == sorted(coded)
+    (told,) = [f for f in found if "holding 8675595588 of bank " in f["text"]]
+    assert (told["state"], told["subject"]) == ("warning", "registry")
+    assert "read as 95588" in told["text"]
+    assert "register it again as 95588" in told["advice"]
+    assert any("read as 10000" in text for text in texts)
+
+
+def test_doctor_tells_no_more_of_them_than_anybody_reads(installation):
+    registered(installation, *(f"867559{number}" for number in range(5500, 5600)))
+    told = [f for f in _findings(installation.config)[1] if "no effect" in f["text"]]
+    assert len(told) == 20
+
+
+def registered(installation, *numbers):
+    book = RegistryFile(installation.config.parent / "state" / "registry.db", writer=True)
+    changes = [put(Holding(numbers=ranged(number), subject="bank")) for number in numbers]
+    book.write(changes, author="t", reason="t", now=int(time.time()), nested=Nested.TAKEN)
+    book.close()
+
+
+def ranged(text):
+    first, _, last = text.partition("-")
+    return TNRange(TN(first), TN(last or first))
 
 
 BROKEN = {
