@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
+from zhenxian.certs.list_signature import ListSignature, list_signature
 from zhenxian.certs.names import general_key, name_key
 from zhenxian.certs.reading import UNREADABLE
 from zhenxian.core.errors import ParseError
@@ -66,6 +67,7 @@ class RevocationList(Struct, frozen=True, kw_only=True):
     """One list as read; its signature is not checked yet.
 
     Attributes:
+        signature: None when nobody can have made it.
         issuer: the name in its normal form (certs.names).
         indirect: it speaks for certificates of other issuers (RFC 5280 section 5.2.5).
         only_users, only_authorities: what kind of certificates it covers.
@@ -84,6 +86,7 @@ class RevocationList(Struct, frozen=True, kw_only=True):
     """
 
     crl: x509.CertificateRevocationList
+    signature: ListSignature | None
     digest: str
     issuer: str
     indirect: bool
@@ -198,6 +201,7 @@ def _read(crl: x509.CertificateRevocationList, der: bytes, pace: Through) -> Rev
     following = crl.next_update_utc
     return RevocationList(
         crl=crl,
+        signature=list_signature(crl, der),
         digest=hashlib.sha256(der).hexdigest(),
         issuer=issuer,
         indirect=indirect,

@@ -16,9 +16,6 @@ from enum import Enum
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -184,9 +181,9 @@ class RevocationView:
         as SubjectPublicKeyInfo in base64.
         """
         known = (entry.certificate for entry in self._issuers.get(item.issuer, ()))
-        if any(_signed(item.crl, c) for c in (*known, *self._roots.get(item.issuer, ()))):
+        if any(_signed(item, c) for c in (*known, *self._roots.get(item.issuer, ()))):
             return True
-        return any(_verifies(item.crl, key) for key in keys)
+        return any(_verifies(item, key) for key in keys)
 
     def without_fresh(self, urls: Iterable[str], now: int) -> tuple[str, ...]:
         """Those of some addresses from which no list is held that is valid now by its dates."""
@@ -354,33 +351,29 @@ def anchor(root: x509.Certificate) -> tuple[str, bytes]:
 
 def _signed_until(item: RevocationList, signer: x509.Certificate, now: int) -> int:
     """The end of the signer's certificate; -1 when it did not sign the list, or begins later."""
-    if signer.not_valid_before_utc.timestamp() <= now and _signed(item.crl, signer):
+    if signer.not_valid_before_utc.timestamp() <= now and _signed(item, signer):
         return int(signer.not_valid_after_utc.timestamp())
     return -1
 
 
-def _signed(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
+def _signed(item: RevocationList, issuer: x509.Certificate) -> bool:
     try:
         usage = _extension(issuer, x509.KeyUsage)
         key = issuer.public_key()
-        # RFC 5280 section 6.3.3, step f: the key usage counts if it is present.
-        if usage is not None and not usage.crl_sign:
-            return False
-        return isinstance(key, EllipticCurvePublicKey | RSAPublicKey) and crl.is_signature_valid(
-            key
-        )
-    except (InvalidSignature, *UNREADABLE):
+    except UNREADABLE:
         return False
+    # RFC 5280 section 6.3.3, step f: the key usage counts if it is present.
+    if usage is not None and not usage.crl_sign:
+        return False
+    return item.signature is not None and item.signature.made_by(key)
 
 
-def _verifies(crl: x509.CertificateRevocationList, key: str) -> bool:
+def _verifies(item: RevocationList, key: str) -> bool:
     try:
         read = load_der_public_key(base64.b64decode(key))
-        return isinstance(read, EllipticCurvePublicKey | RSAPublicKey) and crl.is_signature_valid(
-            read
-        )
-    except (InvalidSignature, *UNREADABLE):
+    except UNREADABLE:
         return False
+    return item.signature is not None and item.signature.made_by(read)
 
 
 def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
