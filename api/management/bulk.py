@@ -8,6 +8,7 @@ transaction, and a file that is cut off changes nothing.
 import csv
 import errno
 import io
+import logging
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +17,7 @@ from typing import IO, Annotated, Any, Final
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Send
 
 from zhenxian.api.auth import Authenticator, Principal
 from zhenxian.api.management.answers import (
@@ -38,6 +40,8 @@ from zhenxian.registry.imports import MOST_LISTED, Imports, Mode, Origin, Report
 from zhenxian.registry.members import COLUMNS
 from zhenxian.registry.model import NAMES, Kind
 from zhenxian.registry.store import Records, RegistryStore
+
+_logger = logging.getLogger(__name__)
 
 CSV: Final = "text/csv"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -72,6 +76,17 @@ FileName = Annotated[
 Told = Annotated[
     int, Query(ge=0, le=MOST_LISTED, description="Refused rows that are listed; all are counted.")
 ]
+
+
+class _Export(StreamingResponse):
+    """CSV whose end may not come: its status is sent by then, and the connection is closed."""
+
+    async def stream_response(self, send: Send) -> None:
+        """Send it. One that is cut off is left without its end, as whoever reads it can tell."""
+        try:
+            await super().stream_response(send)
+        except StoreUnavailableError as error:
+            _logger.warning("%s, and so was its answer", error)
 
 
 @contextmanager
@@ -208,7 +223,7 @@ def bulk_router(
         kind = _kind(records)
         text, following = await registry.read(lambda records: _first(records, kind))
         rest = await _begun(imports.rest(kind, following)) if following is not None else None
-        return StreamingResponse(_parts(text, rest), media_type=CSV)
+        return _Export(_parts(text, rest), media_type=CSV)
 
     return routes
 

@@ -37,6 +37,19 @@ GRACE = 5.0  # seconds beyond server.shutdown_seconds in which the service ends,
 BUSY = 10.0  # seconds that this machine may be late by
 ROWS = "first,subject\n" + "".join(f"86756{n:08},bank\n" for n in range(9_000))
 
+# Read by every process of Python at its start: a clock that is ahead by as much as a file says.
+_AHEAD = """
+import os, time
+
+def ahead(clock, factor):
+    def told():
+        with open(os.environ["AHEAD"]) as file:
+            return clock() + int(file.read()) * factor
+    return told
+
+time.time, time.time_ns = ahead(time.time, 1), ahead(time.time_ns, 10**9)
+"""
+
 # `zhenxian serve` in which a call of the system does not come back: it hangs for ten minutes.
 _HANGING = """
 import os, runpy, socket, sys, time
@@ -214,6 +227,30 @@ def test_a_registry_that_is_moved_away_while_it_runs(serve):
         assert len(client.get("/v1/exports/holdings").text.splitlines()) > 9_000
 
 
+def test_an_export_that_is_cut_off_in_its_middle(serve):
+    """The client is not told its end, and the log in one sentence what became of it."""
+    service = serve()
+    long = ROWS.replace("subject", "subject,evidence").replace(",bank", f",bank,{'e' * 200}")
+    with service.client(timeout=60) as client:
+        assert imported(client, long).json()["changed"] == 9_000
+    with socket.socket() as reading:
+        reading.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)  # much of it has to wait
+        reading.settimeout(30)
+        reading.connect(("127.0.0.1", service.port))
+        reading.sendall(b"GET /v1/exports/holdings HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        assert reading.recv(1_024).startswith(b"HTTP/1.1 200")
+        (apart,) = until(service.workers, 20)
+        os.kill(apart, signal.SIGKILL)
+        end = b""
+        while part := reading.recv(65_536):
+            end = (end + part)[-7:]
+        assert end != b"\r\n0\r\n\r\n"
+    until(lambda: "the export was cut off, and so was its answer" in service.logged(), 20)
+    with service.client() as client:
+        assert ready(client)
+    assert "Traceback" not in service.logged()
+
+
 def test_files_that_others_can_read_are_a_remark(serve):
     service = serve()
     file = service.folder / "state" / "node.key"
@@ -318,6 +355,66 @@ def asking(port):
     """How many connections to a port there are."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
+
+
+class WallClock:
+    """The clock of a service's processes, but not that of anybody else."""
+
+    def __init__(self, folder):
+        self._file = folder / "ahead"
+        self.set(0)
+        (folder / "sitecustomize.py").write_text(_AHEAD)
+        self.by = ["env", f"PYTHONPATH={folder}", f"AHEAD={self._file}"]
+
+    def set(self, ahead):
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(str(ahead))
+        fresh.replace(self._file)
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("ahead", [7_200, -7_200])
+def test_the_clock_jumps_while_redis_is_away(tmp_path, redis, workers, ahead):
+    """Nothing is dated by it, nor thrown away, whichever is mended first, nor after a restart."""
+    service = node(tmp_path, redis, server__workers=workers)
+    clock = WallClock(tmp_path)
+    launched(service, *clock.by)
+    try:
+        with service.client() as client:
+            until(lambda: attest(client) == "A", 30)
+            until(lambda: bound(client) == 200, 30)
+            redis.pause()
+            clock.set(ahead)
+            until(lambda: put(client).status_code == 503, 30)
+            redis.resume()
+            until(lambda: "clock" in put(client).text, 30)
+            assert put(client).status_code == 503
+            redis.pause()
+        service.stop()
+        launched(service, *clock.by)
+        with service.client() as client:
+            until(lambda: "clock" in put(client).text, 30)  # also without Redis
+            clock.set(0)
+            until(lambda: "clock" not in put(client).text, 30)
+            assert put(client).status_code == 503
+            redis.resume()
+            until(lambda: put(client).status_code == 200, 30)
+            until(lambda: attest(client) == "A", 30)
+            assert client.get("/v1/bindings/soon-over").status_code == 200
+    finally:
+        redis.resume()
+        stopped_within(service, 10 + GRACE)
+    assert "Traceback" not in service.logged()
+
+
+def bound(client):
+    """A binding that ends within the time by which the clock jumps."""
+    now = int(time.time())
+    members = {"platform": "platform", "model": "axb", "x": "700100020001999", "a": "8613000000001",
+               "b": "8613000000002", "since": now, "until": now + 3_600}  # fmt: skip
+    answer = client.put("/v1/bindings/soon-over", json=members, params={"reason": "a"})
+    return answer.status_code
 
 
 def told(client):
