@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,7 +23,7 @@ from zhenxian.service.supervisor import (
     hand_over,
 )
 from zhenxian.service.tls import listener_certificate
-from zhenxian.telemetry.logs import configure_logging
+from zhenxian.telemetry.logs import announce, configure_logging
 
 
 def check_exposure(settings: Settings) -> None:
@@ -98,8 +97,7 @@ def run(settings: Settings, text: str = "", *, until_eof: bool = False) -> int:
 
 def _run(settings: Settings, text: str) -> int:
     def ready() -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        announce(text)
 
     from zhenxian.service.serving import run_alone  # noqa: PLC0415, see above
 

@@ -31,7 +31,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
-from zhenxian.telemetry.logs import configure_logging
+from zhenxian.telemetry.logs import announce, configure_logging
 
 READY: Final = b"+"  # from a worker that takes calls
 FAILED: Final = b"!"  # and the sentences of an error, from one that cannot start
@@ -197,8 +197,7 @@ class Supervisor:
                     status = _cannot_start(said)
             if ready and not announced and status == 0:
                 announced = True
-                sys.stderr.write(self._plan.text)
-                sys.stderr.flush()
+                announce(self._plan.text)
         for told in waiting:
             os.close(told)
         if not (announced or status or self._stopping):

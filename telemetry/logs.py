@@ -149,3 +149,16 @@ def configure_logging(level: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers[:] = []
         logger.propagate = name != "uvicorn.access"
+
+
+def announce(text: str) -> None:
+    """Write to standard error what the service has to say at its start.
+
+    People at a terminal read it as it is; elsewhere it is part of the log, and written as that.
+    """
+    if not sys.stderr.isatty():
+        told = {"name": "zhenxian", "levelno": logging.INFO, "levelname": "INFO"}
+        records = (logging.makeLogRecord(told | {"msg": line}) for line in text.splitlines())
+        text = "".join(f"{JsonFormatter().format(record)}\n" for record in records)
+    sys.stderr.write(text)
+    sys.stderr.flush()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import ssl
 import threading
 import time
+from datetime import datetime
 
 import httpx
 import pytest
@@ -626,6 +628,22 @@ def test_chains_are_kept_when_their_host_goes_away(serve, host):
 
 
 # What is logged ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_line_of_the_log_has_one_shape(serve, workers):
+    """Also the first, which says that calls are taken."""
+    service = serve(server__workers=workers)
+    with service.client() as client:
+        signed(client, BANK)
+    until(lambda: '"event":"signing"' in service.logged(), 20)
+    service.stop()
+    lines = [json.loads(line) for line in service.logged().splitlines()]
+    for line in lines:
+        assert datetime.fromisoformat(line["time"]).tzinfo is not None
+        assert line["level"]
+        assert line["event"]
+    assert any(f"serves calls on {service.listener}" in line.get("message", "") for line in lines)
 
 
 @pytest.mark.parametrize("clear", [False, True])
