@@ -44,6 +44,7 @@ class Watch:
     def __init__(self) -> None:
         self._waits: list[float] = []
         self._began = time.perf_counter()
+        self._telling = False
 
     async def run(self) -> None:
         """Look for ever.
@@ -56,7 +57,9 @@ class Watch:
             clock, used = time.perf_counter(), time.process_time()
             await asyncio.sleep(_EVERY)
             took = min(time.perf_counter() - clock - _EVERY, time.process_time() - used)
-            if took > _LEAST:
+            if self._telling:
+                self._telling = False  # what was worked out then is the watch's own work
+            elif took > _LEAST:
                 self._waits.append(took)
 
     def read(self) -> None:
@@ -65,6 +68,7 @@ class Watch:
             return
         waits, began = self._waits, self._began
         self._waits, self._began = [], time.perf_counter()
+        self._telling = True
         usual = _waited(waits, self._began - began)
         sys.stdout.write(f"{max(waits, default=0.0):.6f} {usual:.6f}\n")
         sys.stdout.flush()

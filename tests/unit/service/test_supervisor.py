@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -88,5 +89,6 @@ def test_workers_that_tell_at_the_same_moment_are_told_once(
             os.write(pass_fds[-1], next(words))
 
     monkeypatch.setattr(subprocess, "Popen", Telling)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert supervising._start() == status
     assert capsys.readouterr().err == said
