@@ -233,12 +233,15 @@ def _registry(service: Service) -> Iterator[Finding]:
             "end holdings, or set subjects' kind to enterprise where they are one",
         )
     for held, bare in records.behind_codes(service.plan, _MOST_CODED):
+        alone = held.numbers.size == 1
         yield Finding(
             "warning",
             "registry",
-            f"holding {span(held.numbers)} of {held.subject} has no effect: calls that show such a"
-            f" number are read as {bare}, without country and area code",
-            f"register it again as {bare} if {held.subject} holds that number, and end this one",
+            f"holding {span(held.numbers)} of {held.subject} has no effect"
+            f"{'' if alone else ' on some of its numbers'}: calls that show"
+            f" {'it' if alone else 'them'} are read as {bare}{'' if alone else ' and the like'},"
+            " without country and area code",
+            f"register again as {bare} what {held.subject} holds of these, and end this one",
         )
 
 

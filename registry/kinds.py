@@ -106,7 +106,7 @@ class Plan:
         self._middle = middle
         self._longest = max((len(prefix) for _, prefix in self._labels), default=0)
         self.code = str(phonenumbers.country_code_for_region(country or _TABLE_OF))
-        self.coded = self._behind_codes()
+        self._coded = self._behind_codes()
         self.max_coded = len(self.code) + _AREA_DIGITS + _MAX_EMERGENCY
 
     def _lengths(self, kind: NumberKind) -> set[int]:
@@ -195,7 +195,7 @@ class Plan:
             unknown = self.label(digits).kind is NumberKind.UNKNOWN
             if unknown and self.national(bare):
                 return bare
-        found = self.coded.match(digits) if self.coded is not None else None
+        found = self._coded.match(digits) if self._coded is not None else None
         return found[1] if found is not None and (here or not _assigned(digits)) else None
 
     def first_national(self, numbers: TNRange) -> str | None:
