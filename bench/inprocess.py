@@ -55,6 +55,7 @@ from zhenxian.passport.es256 import Choice
 from zhenxian.passport.ppt.shaken import Attestation
 from zhenxian.service.build import build
 from zhenxian.service.collector import quieten_collector
+from zhenxian.service.huge_pages import into_huge_pages
 from zhenxian.service.service import Service
 from zhenxian.service.settings import load_settings
 from zhenxian.signer.analytics import observation
@@ -128,7 +129,8 @@ def _service(world: World, data: Path, library: Choice, *, counted: bool) -> Ser
     text = our_settings(world, free_port(), data / "data", library, counted=counted)
     file.write_text(text, "utf-8")
     service = build(load_settings(file))
-    quieten_collector()  # as serving does
+    quieten_collector()  # these two as serving does
+    into_huge_pages()
     return service
 
 
