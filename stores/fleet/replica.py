@@ -70,17 +70,21 @@ class Replica:
         )
         return Mark(row[1] or "", row[0] or 0, row[2] or b"")
 
-    def belong_to(self, journal: str, head: bytes = b"") -> None:
+    def belong_to(self, journal: str, head: bytes) -> None:
         """Note whose commits these are."""
         with self._file.transaction():
-            self._file.set_meta("fleet.journal", journal)
-            self._file.set_meta("fleet.head", head)
+            self._belong_to(journal, head)
 
     def begin(self, journal: str) -> None:
         """Give an empty replica to a journal."""
-        mark = self.mark()
-        if mark.seq == 0 and mark.journal != journal:
-            self.belong_to(journal)
+        with self._file.transaction():  # another process of this file may be about the same
+            mark = self.mark()
+            if mark.seq == 0 and mark.journal != journal:
+                self._belong_to(journal, b"")
+
+    def _belong_to(self, journal: str, head: bytes) -> None:
+        self._file.set_meta("fleet.journal", journal)
+        self._file.set_meta("fleet.head", head)
 
     # Commits ------------------------------------------------------------------------------------
 
