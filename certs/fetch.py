@@ -21,6 +21,7 @@ from urllib.parse import urljoin
 from urllib.request import parse_http_list
 
 import anyio
+import anyio.streams.tls  # else it is read while the first fetch is waited for
 import httpcore
 from msgspec import Struct, structs
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+import anyio.lowlevel
 from msgspec import Struct
 
 from zhenxian.api.auth import Authenticator
@@ -92,6 +93,7 @@ class Service(Struct, frozen=True, kw_only=True):
 
     async def start(self) -> None:
         """Reach what is outside this machine. Raises ConfigError when Redis refuses us."""
+        await anyio.lowlevel.checkpoint()  # the library loads what it needs, not in a fetch
         if self.keeper is not None:
             self.keeper.restore()
         if isinstance(self.registry, FleetRegistry):

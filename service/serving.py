@@ -24,7 +24,7 @@ from zhenxian.certs.files import wait_until_still
 from zhenxian.core.errors import ZhenxianError
 from zhenxian.service.build import applications, build
 from zhenxian.service.collector import quieten_collector
-from zhenxian.service.huge_pages import into_huge_pages
+from zhenxian.service.huge_pages import into_huge_pages_beside
 from zhenxian.service.listeners import protocols
 from zhenxian.service.problems import problems
 from zhenxian.service.settings import Settings
@@ -161,7 +161,7 @@ async def serve(
     if not started:
         return  # whoever stops a service does not wait for a Redis that is silent
     quieten_collector()
-    loop.run_in_executor(None, into_huge_pages)  # nothing waits for it
+    into_huge_pages_beside()
     watching = loop.create_task(watcher.run())
     watching.add_done_callback(_watch_ended)
     for problem in problems(service):
