@@ -13,7 +13,7 @@ from zhenxian.analytics.evidence import SequentialTests
 from zhenxian.analytics.linkage import Mark
 from zhenxian.analytics.locality import Bounds
 from zhenxian.analytics.measures import assess
-from zhenxian.analytics.model import Assessment, Finding, Key, Measure, Sample, State
+from zhenxian.analytics.model import Assessment, Finding, Key, KeyKind, Measure, Sample, State
 from zhenxian.analytics.outside import Outside
 from zhenxian.analytics.thresholds import DAY, HOUR, Policy
 
@@ -125,7 +125,7 @@ class Findings:
                 counts.score = 0.0
         own = assess(counts, policy, self.bounds, policy.keep) if counts is not None else ()
         if len(self.asked) < _MOST_ASKED and (
-            any((one.structure or 0) >= 1 for one in own) or self._may_be_one_persons(counts)
+            any((one.structure or 0) >= 1 for one in own) or self._may_be_one_persons(key, counts)
         ):
             self.asked.add(key)
         assessments = self.outside.beside(key, counts, own, at)
@@ -153,10 +153,13 @@ class Findings:
             else:
                 self.drop(key)
 
-    def _may_be_one_persons(self, counts: KeyCounts | None) -> bool:
-        """Tell whether mobile numbers together call more than a person does."""
+    def _may_be_one_persons(self, key: Key, counts: KeyCounts | None) -> bool:
+        """Tell whether mobile numbers of one caller together call more than a person does."""
         return (
-            counts is not None and counts.personal and counts.calls >= self._policy.strangers.mobile
+            key.kind in (KeyKind.ACCESS, KeyKind.SUBJECT)
+            and counts is not None
+            and counts.personal
+            and counts.calls >= self._policy.strangers.mobile
         )
 
     def _suspected(self, assessment: Assessment) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -36,9 +36,11 @@ def into_huge_pages_beside() -> None:
     """
 
     def work() -> None:
+        found = _worth_it()
+        # From here on it has the interpreter for moments only: calls wait for who has that.
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LAST)  # Linux: a thread's
-        into_huge_pages()
+        _collapse(found)
 
     with suppress(RuntimeError):
         threading.Thread(target=work, name="huge-pages", daemon=True).start()
@@ -46,16 +48,25 @@ def into_huge_pages_beside() -> None:
 
 def into_huge_pages() -> None:
     """Put what the process holds now into huge pages. What it takes later stays as it comes."""
+    _collapse(_worth_it())
+
+
+def _worth_it() -> list[tuple[int, int]]:
+    """Start and length of what is put into huge pages; nothing where they are not offered."""
     with suppress(OSError, ValueError):  # a kernel without them, or a machine without /proc
-        if "[never]" in (_SETTINGS / "enabled").read_text("ascii"):
+        if "[never]" not in (_SETTINGS / "enabled").read_text("ascii"):
+            size = int((_SETTINGS / "hpage_pmd_size").read_text("ascii"))
+            return list(well_filled(_MAPPINGS.read_text("utf-8", "replace"), size))
+    return []
+
+
+def _collapse(found: Iterable[tuple[int, int]]) -> None:
+    left = _MOST
+    for start, length in found:
+        left -= length
+        if left < 0:
             return
-        size = int((_SETTINGS / "hpage_pmd_size").read_text("ascii"))
-        left = _MOST
-        for start, length in well_filled(_MAPPINGS.read_text("utf-8", "replace"), size):
-            left -= length
-            if left < 0:
-                return
-            _library.madvise(start, length, _COLLAPSE)  # where it fails, all stays as it was
+        _library.madvise(start, length, _COLLAPSE)  # where it fails, all stays as it was
 
 
 def well_filled(mappings: str, size: int) -> Iterator[tuple[int, int]]:

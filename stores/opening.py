@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 _PATIENCE: Final = 10.0  # seconds that an opening waits for the others'
@@ -26,6 +29,20 @@ def opening(db: sqlite3.Connection, busy_ms: int) -> Iterator[None]:
     _write_ahead(db)
     yield
     db.execute(f"PRAGMA busy_timeout={busy_ms}")
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until no other process is within this for the same file, which serves nothing else.
+
+    To be called in a thread. Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def check_writable(db: sqlite3.Connection, nothing: str) -> None:

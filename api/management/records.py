@@ -127,10 +127,12 @@ def _record_routes(
     def canonical(key: str) -> str:
         if kind not in SPANS:
             return key
-        read = span_key(key, editor.reading)
-        # What an earlier release took with an area code is named as it is listed.
-        as_listed = key != read and registry.records.get(kind, key) is not None
-        return key if as_listed else read
+        # What an earlier release took with an area code is named as it is listed, and stands for
+        # nothing else when it has ended.
+        records = registry.records
+        if records.get(kind, key) is not None or records.history(kind, key):
+            return key
+        return span_key(key, editor.reading)
 
     def found(key: str) -> tuple[int, Record]:
         entry = registry.records.get(kind, canonical(key))

@@ -125,7 +125,8 @@ class HeldNumbers:
             StoreUnavailableError: the registry cannot be read; it is asked again.
         """
         conduct = self._conduct
-        self.profiled(now)
+        for _ in self._profiles(now):
+            await asyncio.sleep(0)  # calls go first
         self._wanted.update(dict.fromkeys(conduct.take_wanted()))
         while self._wanted:
             subject = next(iter(self._wanted))
@@ -166,6 +167,11 @@ class HeldNumbers:
         Raises:
             StoreUnavailableError: the registry cannot be read.
         """
+        for _ in self._profiles(now):
+            pass
+
+    def _profiles(self, now: int) -> Iterator[None]:
+        """As `profiled`, with a rest behind each that is read."""
         if now - self._asked_since >= DAY or now < self._asked_since:
             self._asked, self._asked_since = {}, now
         records = self._registry.records
@@ -181,6 +187,7 @@ class HeldNumbers:
                 profile = profile_of(records, subject)
                 if len(self._asked) < _MOST_ASKED:
                     self._asked[key] = profile
+                yield
             self._conduct.profiled(key, profile.care(now), person=profile.person)
 
     async def _looked_at(self, key: str, now: int) -> None:

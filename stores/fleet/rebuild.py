@@ -53,15 +53,20 @@ class Rebuild:
             self._see_whose(found, expected)
             # What was missed is of an earlier time, when less may have been here or more in Redis.
             diverged = isinstance(why, DivergedError) if continues is None else not continues
-            if diverged and expected.seq:
-                await self._set_aside(expected)
-            epoch = secrets.token_hex(8)
-            lost = diverged and bool(expected.seq) and found == expected.journal
-            await node.with_writer(
-                lambda replica: replica.take_over(
-                    image, expected, epoch, diverged=diverged, lost=lost
+            has_more = diverged and bool(expected.seq)
+            aside = path.with_name(f"{path.stem}.lost-{time.time_ns()}.db") if has_more else None
+            made = await node.with_writer(
+                lambda replica: replica.make_anew(
+                    image,
+                    expected,
+                    secrets.token_hex(8),
+                    aside=aside,
+                    diverged=diverged,
+                    lost=has_more and found == expected.journal,
                 )
             )
+            if made and aside is not None:
+                self._tell(aside)
         except UnreadableError as error:
             node.halt(Event.NOT_READABLE, f"the registry here cannot be rebuilt ({why}): {error}")
         finally:
@@ -82,13 +87,9 @@ class Rebuild:
         if not found or (foreign and not self._node.options.take_over_foreign):
             raise UnreadableError("Redis lost or replaced its journal meanwhile")
 
-    async def _set_aside(self, expected: Mark) -> None:
-        path = self._node.path
-        aside = path.with_name(f"{path.stem}.lost-{time.time_ns()}.db")
-        if not await self._node.with_writer(lambda replica: replica.set_aside(aside, expected)):
-            return  # another process of this file has made it anew meanwhile
+    def _tell(self, aside: Path) -> None:
         _logger.error("Redis lost commits; the copy before is kept as %s", aside.name)
-        for name in bound_aside(aside.parent, f"{path.stem}.lost-*.db"):
+        for name in bound_aside(aside.parent, f"{self._node.path.stem}.lost-*.db"):
             _logger.warning("%s, a copy kept before, was removed", name)
 
     async def _build(self, image: Path, ours: Mark) -> tuple[str, bool | None]:

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from zhenxian.core.errors import ParseError
+from zhenxian.core.errors import ParseError, StoreUnavailableError
 from zhenxian.registry.journal import Change, Commit, Proposal, dumps, loads
 from zhenxian.registry.model import Kind, Order
 from zhenxian.registry.node_key import NodeKey
@@ -29,6 +29,7 @@ from zhenxian.stores.fleet.losses import (
     settle,
     still_strict,
 )
+from zhenxian.stores.opening import alone
 from zhenxian.stores.private import make_private
 from zhenxian.stores.sqlite.file import RegistryFile
 
@@ -55,6 +56,7 @@ class Replica:
 
     def __init__(self, path: Path, *, synchronous: str) -> None:
         """Raises ConfigError for a file of a newer release."""
+        self._path = path
         self._file = RegistryFile(path, writer=True, synchronous=synchronous)
 
     def close(self) -> None:
@@ -300,13 +302,38 @@ class Replica:
 
     # Checkpoints ----------------------------------------------------------------------------------
 
-    def set_aside(self, path: Path, expected: Mark) -> bool:
-        """Keep a copy of the file as it is; False, and none, when it is elsewhere by now."""
-        if self.mark() != expected:
-            return False
+    def set_aside(self, path: Path) -> None:
+        """Keep a copy of the file as it is."""
         make_private(path)
         self._file.connection.run("VACUUM INTO ?", str(path))
-        return True
+
+    def make_anew(
+        self,
+        image: Path,
+        expected: Mark,
+        epoch: str,
+        *,
+        aside: Path | None,
+        diverged: bool,
+        lost: bool,
+    ) -> bool:
+        """Keep a copy where one is asked for, then take over an image, as one process of several.
+
+        Args:
+            aside: where the file is kept as it was.
+
+        Returns:
+            False when another process of the file has done so, or it has gone on meanwhile.
+        """
+        try:
+            with alone(self._path.with_suffix(".anew")):
+                if self.mark() != expected:
+                    return False
+                if aside is not None:
+                    self.set_aside(aside)
+                return self.take_over(image, expected, epoch, diverged=diverged, lost=lost)
+        except OSError as error:
+            raise StoreUnavailableError(f"{self._path}: {error.strerror}") from None
 
     def take_over(
         self, image: Path, expected: Mark, epoch: str, *, diverged: bool, lost: bool = False

@@ -292,16 +292,17 @@ def test_a_commit_that_another_process_takes_over_meanwhile_is_not_lost(
 
 def test_processes_of_one_file_keep_one_copy_of_what_redis_lost(serve, tmp_path, monkeypatch):
     server = serve()
-    set_aside, nodes = Rebuild._set_aside, []
+    build, nodes = Rebuild._build, []
 
-    async def late(self, *expected):
+    async def late(self, *given):
+        found = await build(self, *given)
         if nodes:  # the other one makes the file anew meanwhile
             (other,) = (node for node in nodes if node.node is not self._node)
             nodes.clear()
             await other.sync()
-        await set_aside(self, *expected)
+        return found
 
-    monkeypatch.setattr(Rebuild, "_set_aside", late)
+    monkeypatch.setattr(Rebuild, "_build", late)
 
     async def run():
         opts = options(server.url)

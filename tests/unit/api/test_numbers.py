@@ -442,10 +442,23 @@ def test_what_was_taken_with_an_area_code_is_ended_as_it_is_listed(desk_with, in
     row = {"subject": "bank", "verification": "verified"}
     assert desk.http("PUT", path, json=row, **why).status_code == 200  # 95588, that is
     assert desk.http("GET", path).json()["first"] == "8675595588"
+    assert len(desk.http("GET", f"{path}/history").json()["versions"]) == 1
+    assert desk.http("DELETE", path, **why).status_code == 204
+    assert desk.http("DELETE", path, **why).status_code == 404  # sent again, it ends no other
+    assert desk.http("GET", path).status_code == 404
+    assert len(desk.http("GET", f"{path}/history").json()["versions"]) == 2  # its own
+    assert desk.http("GET", "/v1/holdings/95588").json()["first"] == "95588"
+
+
+def test_so_is_a_range_whose_ends_are_read_otherwise(desk_with, installation):
+    held = Holding(numbers=TNRange(TN("8675510000"), TN("8675510999")), subject="bank")
+    _record(installation, held)
+    desk = desk_with()
+    path, why = "/v1/holdings/8675510000-8675510999", {"params": {"reason": "r"}}
+    assert desk.http("GET", path).json()["last"] == "8675510999"
     assert desk.http("GET", f"{path}/history").json()["versions"]
     assert desk.http("DELETE", path, **why).status_code == 204
-    assert desk.http("GET", "/v1/holdings/95588").status_code == 200
-    assert desk.http("GET", path).json()["first"] == "95588"  # as for everybody else
+    assert desk.http("GET", path).status_code == 404
 
 
 # Emergency numbers -------------------------------------------------------------------------------

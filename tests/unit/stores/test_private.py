@@ -27,7 +27,7 @@ def _modes(folder):
 
 def test_databases_are_their_owners_alone(tmp_path, loose):
     replica = Replica(tmp_path / "registry.db", synchronous="NORMAL")
-    assert replica.set_aside(tmp_path / "aside.db", replica.mark())
+    replica.set_aside(tmp_path / "aside.db")
     replays = SqliteReplayStore(tmp_path / "replay.sqlite")
     conduct = ConductFile(tmp_path / "conduct.db")
     assert len(_modes(tmp_path)) > 4

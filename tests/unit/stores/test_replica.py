@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from threading import Thread
 
 from zhenxian.registry.journal import Proposal, put
 from zhenxian.registry.model import Subject
@@ -34,3 +35,37 @@ def test_what_begins_meanwhile_and_goes_on_is_not_taken_back(tmp_path, monkeypat
         monkeypatch.setattr(two._file, "transaction", late)
         two.begin("journal")
         assert two.mark() == one.mark() == Mark("journal", 1, entry.head)
+
+
+def test_one_process_at_a_time_makes_it_anew(tmp_path, monkeypatch):
+    """Whoever comes later finds it made, and keeps no copy of what that replaced."""
+    path, image = tmp_path / "registry.db", tmp_path / "image.db"
+    ended = []
+    with (
+        closing(Replica(image, synchronous="OFF")),
+        closing(Replica(path, synchronous="OFF")) as one,
+        closing(Replica(path, synchronous="OFF")) as two,
+    ):
+        one.begin("journal")
+        one.follow("journal", [_first_of(one)])
+        expected, set_aside = one.mark(), one.set_aside
+
+        def made(replica, name):
+            return replica.make_anew(
+                image, expected, name, aside=tmp_path / name, diverged=True, lost=True
+            )
+
+        other = Thread(target=lambda: ended.append(made(two, "two")))
+
+        def meanwhile(aside):
+            other.start()
+            other.join(0.3)
+            assert not ended  # it waits
+            set_aside(aside)
+
+        monkeypatch.setattr(one, "set_aside", meanwhile)
+        assert made(one, "one")
+        other.join()
+        assert ended == [False]
+        assert (tmp_path / "one").exists()
+        assert not (tmp_path / "two").exists()
