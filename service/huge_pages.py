@@ -12,15 +12,15 @@ Nothing is done where the machine's operator wants none
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 _COLLAPSE: Final = 25  # MADV_COLLAPSE: what is there is put into huge pages at once
-_LAST: Final = 19  # niceness: it takes a tenth of a second of processor time
+_REST: Final = 0.005  # seconds after each huge page, which takes a millisecond or two
 _MOST: Final = 512 << 20  # octets; more would take a start longer than it is worth
 _SETTINGS: Final = Path("/sys/kernel/mm/transparent_hugepage")
 _MAPPINGS: Final = Path("/proc/self/smaps")
@@ -30,43 +30,30 @@ _library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 def into_huge_pages_beside() -> None:
-    """Have a thread put what the process holds now into huge pages, while calls go first.
+    """Have a thread put what the process holds now into huge pages, with rests for calls.
 
-    Nothing waits for it, and a process that is given no thread does without.
+    Not with a lower priority: calls that need more memory meanwhile wait for its lock, and on a
+    busy machine who steps back would keep that for seconds. A process that is given no thread does
+    without.
     """
-
-    def work() -> None:
-        found = _worth_it()
-        # From here on it has the interpreter for moments only: calls wait for who has that.
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LAST)  # Linux: a thread's
-        _collapse(found)
-
     with suppress(RuntimeError):
-        threading.Thread(target=work, name="huge-pages", daemon=True).start()
+        threading.Thread(target=into_huge_pages, name="huge-pages", daemon=True).start()
 
 
 def into_huge_pages() -> None:
     """Put what the process holds now into huge pages. What it takes later stays as it comes."""
-    _collapse(_worth_it())
-
-
-def _worth_it() -> list[tuple[int, int]]:
-    """Start and length of what is put into huge pages; nothing where they are not offered."""
     with suppress(OSError, ValueError):  # a kernel without them, or a machine without /proc
-        if "[never]" not in (_SETTINGS / "enabled").read_text("ascii"):
-            size = int((_SETTINGS / "hpage_pmd_size").read_text("ascii"))
-            return list(well_filled(_MAPPINGS.read_text("utf-8", "replace"), size))
-    return []
-
-
-def _collapse(found: Iterable[tuple[int, int]]) -> None:
-    left = _MOST
-    for start, length in found:
-        left -= length
-        if left < 0:
+        if "[never]" in (_SETTINGS / "enabled").read_text("ascii"):
             return
-        _library.madvise(start, length, _COLLAPSE)  # where it fails, all stays as it was
+        size = int((_SETTINGS / "hpage_pmd_size").read_text("ascii"))
+        left = _MOST
+        for start, length in list(well_filled(_MAPPINGS.read_text("utf-8", "replace"), size)):
+            left -= length
+            if left < 0:
+                return
+            for page in range(start, start + length, size):
+                _library.madvise(page, size, _COLLAPSE)  # where it fails, all stays as it was
+                time.sleep(_REST)
 
 
 def well_filled(mappings: str, size: int) -> Iterator[tuple[int, int]]:
