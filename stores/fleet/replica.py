@@ -209,7 +209,7 @@ class Replica:
         Their issuer may have been missing on this node only.
 
         Args:
-            epoch: as take_over's.
+            epoch: as make_anew's.
         """
         if not self.refused():
             return []
@@ -320,34 +320,31 @@ class Replica:
         """Keep a copy where one is asked for, then take over an image, as one process of several.
 
         Args:
+            image: a replica's file, closed.
+            expected: where the replica must still be.
+            epoch: anything new; it tells other connections that nothing they kept holds.
             aside: where the file is kept as it was.
+            diverged: nothing here is part of the image's history. Otherwise it is, and what the
+                image leaves out (bindings that have ended) is kept.
+            lost: the image is of an earlier state of the same journal, or of what followed that.
 
         Returns:
             False when another process of the file has done so, or it has gone on meanwhile.
         """
         try:
-            with alone(self._path.with_suffix(".anew")):
+            with alone(self._path.with_suffix(".lock")):
                 if self.mark() != expected:
                     return False
                 if aside is not None:
                     self.set_aside(aside)
-                return self.take_over(image, expected, epoch, diverged=diverged, lost=lost)
+                return self._take_over(image, expected, epoch, diverged=diverged, lost=lost)
         except OSError as error:
             raise StoreUnavailableError(f"{self._path}: {error.strerror}") from None
 
-    def take_over(
-        self, image: Path, expected: Mark, epoch: str, *, diverged: bool, lost: bool = False
+    def _take_over(
+        self, image: Path, expected: Mark, epoch: str, *, diverged: bool, lost: bool
     ) -> bool:
-        """Become what the image holds, in one transaction; False when somebody else did so.
-
-        Args:
-            image: a replica's file, closed.
-            expected: where the replica must still be.
-            epoch: anything new; it tells other connections that nothing they kept holds.
-            diverged: nothing here is part of the image's history. Otherwise it is, and what the
-                image leaves out (bindings that have ended) is kept.
-            lost: the image is of an earlier state of the same journal, or of what followed that.
-        """
+        """Become what the image holds, in one transaction; False when the file has gone on."""
         connection = self._file.connection
         connection.run("ATTACH ? AS image", str(image))
         try:
