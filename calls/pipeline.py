@@ -14,6 +14,9 @@ together pass through it together:
     the answers go out
     pipeline.count()                     calls are recorded, and the observations counted; no
                                          answer waits for it
+
+A verification whose certificates are not at hand leaves it after `open`, and enters it again by
+`reopen` together with all whose fetches ended at the same time (calls/fetches.py).
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
@@ -46,7 +49,7 @@ from zhenxian.signer.origids import Origids
 from zhenxian.signer.request import SigningRequest
 from zhenxian.signer.screen import IAT_WINDOW, NOT_READY, Unfit, screen
 from zhenxian.signer.sign import SignedHeader, sign, unknown_origid
-from zhenxian.verifier.opened import NeedCertificates, Opened
+from zhenxian.verifier.opened import NOTHING_FETCHED, NeedCertificates, Opened
 from zhenxian.verifier.replay import (
     UNKNOWN,
     BatchReplayStore,
@@ -78,6 +81,7 @@ class Asked(Struct, gc=False):
 
 A = TypeVar("A", bound=Asked)
 Write: TypeAlias = Callable[[Verdict, A], bytes]  # a front end's answer to a question
+Fetched: TypeAlias = Mapping[str, Chain | Failure]  # by x5u
 
 
 class Signing(Struct, Generic[A], gc=False):
@@ -120,18 +124,37 @@ STAGED: Final = (Signing, Verifying)  # what a signature is made or checked for
 
 
 class Waiting(Struct, Generic[A], frozen=True):
-    """A verification that needs certificates first; `Pipeline.resume` goes on from here."""
+    """A verification that needs certificates first; `Pipeline.fetch` goes on from here.
+
+    Attributes:
+        fetched: what was fetched for it so far.
+    """
 
     asked: A
     request: VerificationRequest
     needed: NeedCertificates
     question: Question | None = None
+    fetched: Fetched = NOTHING_FETCHED
+
+
+class Supplied(Struct, Generic[A], frozen=True):
+    """A verification whose needs were fetched or asked for; `Pipeline.reopen` goes on from here.
+
+    Attributes:
+        lists: False once revocation lists were asked for, too.
+    """
+
+    asked: A
+    request: VerificationRequest
+    question: Question | None
+    fetched: Fetched
+    lists: bool
 
 
 class Asking(Struct, Generic[A], frozen=True):
     """A verification whose replay store is still to be asked.
 
-    `Pipeline.ask` goes on from here; or `settle`, with what the store said of a whole batch.
+    `Pipeline.seen_of` asks it about a whole batch; `settle` goes on with what it said.
 
     Attributes:
         presumed, answer: what follows if every token is new.
@@ -282,7 +305,7 @@ class Pipeline:
         timer: seconds, for durations.
         waiting: verifications that wait for certificates.
         asking: those that wait for the answer of a store that is shared with other processes, or,
-            where a protocol leaves them to the application, for their turn.
+            after a fetch or where a protocol leaves them to the application, for their turn.
     """
 
     def __init__(
@@ -395,6 +418,19 @@ class Pipeline:
             return Waiting(asked, request, opened, question)
         return self._judged(asked, request, opened, write(opened, asked))
 
+    def reopen(self, call: Supplied[A], write: Write[A]) -> Verifying[A] | Waiting[A] | Judged[A]:
+        """As `open`, with what was fetched; what could not be had is a check that failed."""
+        asked, request, question = call.asked, call.request, call.question
+        now = self.clock()
+        opened = self.verifying.verifier.open(request, int(now), call.fetched, lists=call.lists)
+        if isinstance(opened, NeedCertificates):
+            return Waiting(asked, request, opened, question, call.fetched)
+        if not isinstance(opened, Opened):
+            return self._judged(asked, request, opened, write(opened, asked))
+        if question is not None:  # from now on: whoever asks again waited as long
+            question = replace(question, at=now)
+        return Verifying(asked, opened, question)
+
     def judge(self, call: Verifying[A], write: Write[A]) -> Judged[A] | Asking[A]:
         """Everything after the signature."""
         asking, side = self.presume(call, write), self.verifying
@@ -414,21 +450,12 @@ class Pipeline:
         sightings = verifier.sightings(call.opened, call.question, answer)
         return Asking(call, sightings, presumed, answer)
 
-    async def resume(self, waiting: Waiting[A], write: Write[A]) -> Judged[A]:
-        """Fetch the certificates that a verification waits for, then finish it."""
-        asked, question = waiting.asked, waiting.question
-        opened = await self.fetched(waiting.request, waiting.needed)
-        if not isinstance(opened, Opened):
-            return self._judged(asked, waiting.request, opened, write(opened, asked))
-        if question is not None:  # from now on: whoever asks again waited as long
-            question = replace(question, at=self.clock())
-        call = Verifying(asked, opened, question)
-        compute((call,))
-        try:
-            judged = self.judge(call, write)
-        finally:
-            self.batch.keep()
-        return judged if isinstance(judged, Judged) else await self.ask(judged, write)
+    async def fetch(self, waiting: Waiting[A]) -> Supplied[A]:
+        """Fetch what a verification waits for."""
+        needed = waiting.needed
+        fetched = await self._more(needed, waiting.fetched)
+        asked, request, question = waiting.asked, waiting.request, waiting.question
+        return Supplied(asked, request, question, fetched, lists=not needed.chains)
 
     async def fetched(
         self,
@@ -437,18 +464,10 @@ class Pipeline:
         *,
         forwarding: bool = False,
     ) -> Verdict | Opened:
-        """Fetch what a verification needs until it can be gone on with.
-
-        Each URL is fetched once, then lists; what could not be had is a check that failed. A
-        failure that was remembered when the call began may be forgotten by the time that another
-        URL was fetched: then that one is fetched, too.
-        """
-        fetched: dict[str, Chain | Failure] = {}
+        """Fetch what a verification needs until it can be gone on with."""
+        fetched = NOTHING_FETCHED
         while isinstance(opened, NeedCertificates):
-            missing = tuple(url for url in opened.urls if url not in fetched)
-            if opened.urls and not missing:
-                raise RuntimeError("a fetched certificate is still missing")
-            fetched |= await self._fetch(missing, opened.chains)
+            fetched = await self._more(opened, fetched)
             now, lists = int(self.clock()), not opened.chains
             opened = self.verifying.verifier.open(
                 request, now, fetched, lists=lists, forwarding=forwarding
@@ -484,18 +503,6 @@ class Pipeline:
             seen = [UNKNOWN] * len(sightings)
         return _parted(calls, seen)
 
-    async def ask(self, asking: Asking[A], write: Write[A]) -> Judged[A]:
-        """Ask the shared replay store, then finish."""
-        self.asking += 1
-        try:
-            seen = await self.seen(asking.sightings, int(self.clock()))
-        finally:
-            self.asking -= 1
-        try:
-            return self.settle(asking, seen, write)
-        finally:
-            self.batch.keep()
-
     def settle(self, asking: Asking[A], seen: Sequence[Sighted], write: Write[A]) -> Judged[A]:
         """What follows once the replay store has answered about the tokens.
 
@@ -526,15 +533,26 @@ class Pipeline:
         self._over.append((self.recorder.verification, told))
         return Judged(asked, answer)
 
-    async def _fetch(
-        self, urls: tuple[str, ...], lacking: tuple[Chain, ...]
-    ) -> dict[str, Chain | Failure]:
+    async def _more(self, needed: NeedCertificates, fetched: Fetched) -> Fetched:
+        """What was fetched and what is needed beside it: each URL once, then lists.
+
+        A failure that was remembered when the call began may be forgotten by the time that another
+        URL was fetched: then that one is fetched, too.
+        """
+        missing = tuple(url for url in needed.urls if url not in fetched)
+        if needed.urls and not missing:
+            raise RuntimeError("a fetched certificate is still missing")
+        return {**fetched, **await self._fetch(missing, needed.chains)}
+
+    async def _fetch(self, urls: tuple[str, ...], lacking: tuple[Chain, ...]) -> Fetched:
         if self.waiting >= MAX_WAITING:
             busy = Failure(Reason.CERT_UNREACHABLE, "too many calls wait for certificates", 0)
             return dict.fromkeys(urls, busy)
         self.waiting += 1
         try:
             side = self.verifying
+            if len(urls) == 1:  # without a task of its own
+                return {urls[0]: await side.repository.get(urls[0])}
             chains = await asyncio.gather(*(side.repository.get(url) for url in urls))
             if side.lists is not None:
                 await asyncio.gather(*(side.lists.fetch(chain) for chain in lacking))

@@ -19,6 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from zhenxian.calls.diversion import Forwarded, divert, unproven
+from zhenxian.calls.fetches import Fetches
 from zhenxian.calls.help import perhaps
 from zhenxian.calls.pipeline import (
     STAGED,
@@ -27,6 +28,7 @@ from zhenxian.calls.pipeline import (
     Judged,
     Pipeline,
     Signing,
+    Supplied,
     Verifying,
     Waiting,
     compute,
@@ -147,6 +149,7 @@ class SipCalls:
         self.pipeline = pipeline
         self._rejection = rejection
         self._tasks: set[asyncio.Task[Advice]] = set()
+        self._fetches: Fetches[SipCall, Advice] = Fetches(pipeline, self)
         self._recent: OrderedDict[_Key, tuple[float, Advice]] = OrderedDict()
 
     def answer_all(self, questions: Sequence[Question]) -> list[Advice | Later]:
@@ -173,20 +176,53 @@ class SipCalls:
             seen = self.pipeline.seen_by(store, asking)
             found = [self._settled(*each) for each in zip(asking, seen, strict=True)]
             return [found[next(places)] if isinstance(it, Asking) else it for it in done]
-        task = asyncio.get_running_loop().create_task(self._ask_all(asking))
+        task = asyncio.get_running_loop().create_task(self._ask(asking))
         return [
             Underway(it.call.asked, task, next(places)) if isinstance(it, Asking) else it
             for it in done
         ]
 
-    async def _ask_all(self, calls: Sequence[Asking[SipCall]]) -> list[Advice]:
+    async def _ask(self, calls: Sequence[Asking[SipCall]]) -> list[Advice]:
+        try:
+            return await self.ask_all(calls)
+        finally:
+            self.answered()
+
+    async def ask_all(self, calls: Sequence[Asking[SipCall]]) -> list[Advice]:
         """Ask the store that machines share about calls that arrived together. Never raises."""
         seen = await self.pipeline.seen_of(calls)
         try:
             return [self._settled(*each) for each in zip(calls, seen, strict=True)]
         finally:
             self.pipeline.batch.keep()
-            self.answered()
+
+    def resume_all(
+        self, calls: Sequence[Supplied[SipCall]]
+    ) -> list[Advice | Waiting[SipCall] | Asking[SipCall]]:
+        """Go on with verifications whose fetches ended together. Never raises."""
+        with self.pipeline.batch:
+            staged = [self._reopened(call) for call in calls]
+            compute(staged)
+            done = [self._finish(it) if isinstance(it, Verifying) else it for it in staged]
+            store = self.pipeline.verifying.together
+            asking = [item for item in done if isinstance(item, Asking)]
+            if store is None or not asking:
+                return done
+            seen = iter(self.pipeline.seen_by(store, asking))
+            return [self._settled(it, next(seen)) if isinstance(it, Asking) else it for it in done]
+
+    def _reopened(self, call: Supplied[SipCall]) -> Advice | Waiting[SipCall] | Verifying[SipCall]:
+        """Everything up to the signature, once more."""
+        try:
+            staged = self.pipeline.reopen(call, self._written)
+            return self._judged(staged) if isinstance(staged, Judged) else staged
+        except Exception:
+            _logger.exception("an INVITE failed after waiting")
+            return self.unfinished(call.asked)
+
+    def unfinished(self, asked: SipCall) -> Advice:
+        """The advice where a verification failed for no reason that a verdict could tell."""
+        return self._failed(asked)
 
     def _settled(self, call: Asking[SipCall], seen: Sequence[Sighted]) -> Advice:
         """The advice, with what a replay store said."""
@@ -242,11 +278,10 @@ class SipCalls:
         """Fetch or ask what a verification waits for, then finish it. Never raises."""
         if isinstance(waiting, Underway):
             return (await asyncio.shield(waiting.answers))[waiting.place]  # the others', too
+        if isinstance(waiting, Waiting):
+            return await asyncio.shield(self._fetches.begin(waiting))
         try:
-            if isinstance(waiting, Forwarded):
-                found = await self._forward(waiting)
-            else:
-                found = self._judged(await self.pipeline.resume(waiting, self._written))
+            found = await self._forward(waiting)
         except Exception:
             _logger.exception("an INVITE failed after waiting")
             found = self._failed(waiting.asked)

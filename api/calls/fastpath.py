@@ -4,10 +4,11 @@ uvicorn parses, keeps connections and shuts down as ever. Complete POSTs to a pe
 answered at the end of the event loop's turn in which they were read, all together, without an ASGI
 task, scope and event for each call, which cost more than signing (docs/performance.md). Everything
 else, and whatever is unusual about a request (chunked body, Expect, pipelining, a body over the
-limit, certificates to be fetched), goes on to the ASGI application, whose routes call the same
-functions. Where machines share what they have seen, one question is asked for all calls of a turn,
-and they are answered when it is; a connection that sends its next request meanwhile goes on by way
-of the application.
+limit), goes on to the ASGI application, whose routes call the same functions. A call that waits for
+certificates is answered when they are there, with all that waited for them (calls/fetches.py).
+Where machines share what they have seen, one question is asked for all calls of a turn, and they
+are answered when it is. A connection that sends its next request meanwhile goes on by way of the
+application.
 
 Another front end may have its own short way (`Further`): sip/short_way.py has that of INVITEs.
 
@@ -26,7 +27,7 @@ from typing import ClassVar, Final, Protocol
 from zhenxian.analytics.cap import MINUTE
 from zhenxian.api.calls.heads import Head, Heads
 from zhenxian.api.calls.messages import ROUTES, Answer, Foreign, Handed, Headers, Incoming
-from zhenxian.api.calls.service import Calls, Later, RestCall, Underway
+from zhenxian.api.calls.service import Begun, Calls, Held, RestCall, Underway
 from zhenxian.api.transport.wire import (
     BODY,
     HEAD,
@@ -158,13 +159,26 @@ class CallBatch:
         given = self.calls.answer_all([incoming for _, incoming in waiting])
         asked: list[tuple[CallProtocol, Asking[RestCall]]] = []
         for (protocol, _), answer in zip(waiting, given, strict=True):
-            if isinstance(answer, Asking):
+            if isinstance(answer, Answer):
+                protocol.answered(answer)
+            elif isinstance(answer, Asking):
                 asked.append((protocol, answer))
             else:
-                protocol.answered(answer)
+                self._begin(protocol, answer)
         self.calls.answered()
         if asked:
             self._ask([protocol for protocol, _ in asked], [asking for _, asking in asked])
+
+    def _begin(self, protocol: CallProtocol, call: Held) -> None:
+        """Fetch what one of them waits for; it is answered then, or by who took it over."""
+        begun = self.calls.begin(call)
+        protocol.asking(begun)
+
+        def done(answer: asyncio.Future[Answer]) -> None:
+            if not answer.cancelled():
+                protocol.told(begun, answer.result())
+
+        begun.answer.add_done_callback(done)
 
     def _ask(self, protocols: list[CallProtocol], calls: list[Asking[RestCall]]) -> None:
         """Ask for all of them at once; each is answered then, or by who took it over."""
@@ -214,7 +228,7 @@ class CallProtocol(WireProtocol):
     _body: bytes | bytearray
     _last: bool
     _heads: Heads
-    _underway: Underway | None  # of the pending call, whose batch is being asked about
+    _underway: Underway | Begun | None  # of the pending call, which is being gone on with
     _parsed: bool  # the call that was read last was parsed, and its head may be kept
     _turned: bool  # away: no more is read for now
     _held_since: float  # when the octets came that are read; 0 for those that came just now
@@ -403,18 +417,20 @@ class CallProtocol(WireProtocol):
         """Octets of the body that arrived so far."""
         return len(self._body) if self._path is not None else super().arrived()
 
-    def asking(self, underway: Underway) -> None:
-        """The pending call waits until its batch was asked about."""
+    def asking(self, underway: Underway | Begun) -> None:
+        """The pending call waits until its batch was asked about, or its certificates fetched."""
         self._underway = underway
+        if self._stranger:  # who waits has shown credentials
+            self.admitted()
         if self.flow.held:
             self._soon()
 
-    def told(self, underway: Underway, answer: Answer) -> None:
-        """Send the answer of a call that was asked about, unless it was handed on meanwhile."""
+    def told(self, underway: Underway | Begun, answer: Answer) -> None:
+        """Send the answer of a call that was gone on with, unless it was handed on meanwhile."""
         if self._underway is underway:
             self.answered(answer)
 
-    def answered(self, answer: Answer | Later | Underway) -> None:
+    def answered(self, answer: Answer | Underway | Begun) -> None:
         """Send the answer of the pending call, or hand it on to wait."""
         self._underway = None
         self._pending = False
@@ -492,7 +508,7 @@ class CallProtocol(WireProtocol):
             self._soon()
 
 
-def answer_admits(answer: Answer | Later | Underway) -> bool:
+def answer_admits(answer: Answer | Underway | Begun) -> bool:
     """True when a call was answered as it is only for who has credentials."""
     return not isinstance(answer, Answer) or answer.status != HTTPStatus.UNAUTHORIZED
 

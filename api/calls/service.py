@@ -1,8 +1,8 @@
 """The two per-call routes: bytes in, answer out, the same for every way in.
 
-The server's protocol calls `answer_all` directly for usual requests; the ASGI routes call
-`answer_waiting`, which also fetches certificates. Both end in the same functions. Octets become
-requests here, and decisions and verdicts octets; what lies between is in calls/.
+The server's protocol calls `answer_all` directly for usual requests, and `begin` for those that
+wait for certificates; the ASGI routes call `answer_waiting`. All end in the same functions. Octets
+become requests here, and decisions and verdicts octets; what lies between is in calls/.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import itertools
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -42,6 +42,7 @@ from zhenxian.api.calls.turns import Turns
 from zhenxian.api.calls.usual import usual_signing, usual_verification
 from zhenxian.api.permissions import Action, Thing, roles_of
 from zhenxian.calls.diversion import Forwarded, divert, unproven
+from zhenxian.calls.fetches import Fetches
 from zhenxian.calls.help import elsewhere, perhaps
 from zhenxian.calls.pipeline import (
     STAGED,
@@ -50,6 +51,7 @@ from zhenxian.calls.pipeline import (
     Judged,
     Pipeline,
     Signing,
+    Supplied,
     Verifying,
     Waiting,
     compute,
@@ -88,9 +90,17 @@ class Underway(Struct, frozen=True):
     place: int
 
 
+class Begun(Struct, frozen=True):
+    """A call that is being gone on with by itself: `Calls.begin`."""
+
+    answer: asyncio.Future[Answer]
+
+
 # What `Calls.go_on` goes on from.
-Later: TypeAlias = Waiting[RestCall] | Asking[RestCall] | Forwarded[RestCall]
-LATER: Final = (Waiting, Asking, Forwarded, Underway)
+Held: TypeAlias = Waiting[RestCall] | Forwarded[RestCall]
+Later: TypeAlias = Held | Asking[RestCall]
+LATER: Final = (Waiting, Asking, Forwarded, Underway, Begun)
+H = TypeVar("H", bound=Held)
 
 
 class CallPolicy(Struct, frozen=True, kw_only=True):
@@ -124,6 +134,8 @@ class Calls:
         self._authenticator = authenticator
         self._rejection = rejection
         self._turns = Turns()
+        self._fetches: Fetches[RestCall, Answer] = Fetches(pipeline, self)
+        self._forwarding: set[asyncio.Task[Answer]] = set()
         self._refusals = {d: answers.refused(Reason.OVERLOADED, (), d) for d in Dialect}
         self._run = secrets.token_hex(8).encode()
         self._numbers = itertools.count(1)
@@ -139,15 +151,26 @@ class Calls:
         All are read, then all signatures made or checked, then all answers written.
         """
         with self.pipeline.batch:
-            staged = [self._stage(request) for request in requests]
-            compute(staged)
-            done = [self._finish(item) if isinstance(item, STAGED) else item for item in staged]
-            store = self.pipeline.verifying.together
-            return done if store is None else self._asked_here(store, done)
+            return self._together([self._stage(request) for request in requests])
+
+    def resume_all(
+        self, calls: Sequence[Supplied[RestCall]]
+    ) -> list[Answer | Waiting[RestCall] | Asking[RestCall]]:
+        """Go on with verifications whose fetches ended together. Never raises."""
+        with self.pipeline.batch:
+            return self._together([self._reopened(call) for call in calls])
+
+    def _together(
+        self, staged: Sequence[Answer | H | Signing[RestCall] | Verifying[RestCall]]
+    ) -> list[Answer | H | Asking[RestCall]]:
+        compute(staged)
+        done = [self._finish(item) if isinstance(item, STAGED) else item for item in staged]
+        store = self.pipeline.verifying.together
+        return done if store is None else self._asked_here(store, done)
 
     def _asked_here(
-        self, store: BatchReplayStore, done: list[Answer | Later]
-    ) -> list[Answer | Later]:
+        self, store: BatchReplayStore, done: list[Answer | H | Asking[RestCall]]
+    ) -> list[Answer | H | Asking[RestCall]]:
         """Ask the store of this machine's processes about all calls at once."""
         asking = [item for item in done if isinstance(item, Asking)]
         if not asking:
@@ -169,8 +192,7 @@ class Calls:
             return self._judged(self.pipeline.settle(call, seen, self._written))
         except Exception:
             _logger.exception("verification failed after its replay store was asked")
-            asked = call.call.asked
-            return self._internal(VERIFICATION, asked.echo.dialect, asked.name)
+            return self.unfinished(call.call.asked)
 
     def overloaded(self, incoming: Incoming) -> Answer:
         """The answer to a call that nobody has time for."""
@@ -218,27 +240,45 @@ class Calls:
             return first
         return await self.go_on(first)
 
-    async def go_on(self, waiting: Later | Underway) -> Answer:
+    def begin(self, waiting: Held) -> Begun:
+        """Fetch what a call waits for, then finish it, whether somebody awaits that or not."""
+        if isinstance(waiting, Waiting):
+            return Begun(self._fetches.begin(waiting))
+        task = asyncio.get_running_loop().create_task(self.go_on(waiting))
+        self._forwarding.add(task)
+        task.add_done_callback(self._forwarding.discard)
+        return Begun(task)
+
+    async def go_on(self, waiting: Later | Underway | Begun) -> Answer:
         """Fetch or ask what a call waits for, then finish it. Never raises."""
         if isinstance(waiting, Underway):
             answers = await asyncio.shield(waiting.answers)  # the others' answers, too
             return answers[waiting.place]
+        if isinstance(waiting, Waiting):
+            waiting = self.begin(waiting)
+        if isinstance(waiting, Begun):
+            return await asyncio.shield(waiting.answer)
         if isinstance(waiting, Forwarded):
             answer = await self._forward(waiting)
-        elif isinstance(waiting, Asking):
-            (answer,) = await self.ask_all((waiting,))
         else:
-            answer = await self._resumed(waiting)
+            (answer,) = await self.ask_all((waiting,))
         self.answered()
         return answer
 
-    async def _resumed(self, waiting: Waiting[RestCall]) -> Answer:
+    def unfinished(self, asked: RestCall) -> Answer:
+        """The answer to a verification that failed for no reason that a verdict could tell."""
+        return self._internal(VERIFICATION, asked.echo.dialect, asked.name)
+
+    def _reopened(
+        self, call: Supplied[RestCall]
+    ) -> Answer | Waiting[RestCall] | Verifying[RestCall]:
+        """Everything up to the signature, once more."""
         try:
-            return self._judged(await self.pipeline.resume(waiting, self._written))
+            staged = self.pipeline.reopen(call, self._written)
+            return self._judged(staged) if isinstance(staged, Judged) else staged
         except Exception:
             _logger.exception("verification failed after waiting")
-            asked = waiting.asked
-            return self._internal(VERIFICATION, asked.echo.dialect, asked.name)
+            return self.unfinished(call.asked)
 
     async def _forward(self, call: Forwarded[RestCall]) -> Answer:
         """A signing request of a forwarded call."""
@@ -255,9 +295,7 @@ class Calls:
             return self._error(SIGNING, _unfit(made, echo.dialect), echo.dialect, name)
         return self._signed(made) if made.decision.signs else self._denied(made)
 
-    def _stage(
-        self, incoming: Incoming
-    ) -> Answer | Later | Signing[RestCall] | Verifying[RestCall]:
+    def _stage(self, incoming: Incoming) -> Answer | Held | Signing[RestCall] | Verifying[RestCall]:
         """Everything about a request up to the signature."""
         started = self.pipeline.timer()
         path, headers, body = incoming.path, incoming.headers, incoming.body

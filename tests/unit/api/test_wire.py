@@ -21,7 +21,7 @@ from zhenxian.api.calls.fastpath import protocol_for
 from zhenxian.api.calls.heads import MAX_HEADS, MAX_OCTETS
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION, Answer
 from zhenxian.api.calls.requests import Dialect
-from zhenxian.api.calls.service import CallPolicy, Underway
+from zhenxian.api.calls.service import Begun, CallPolicy, Underway
 from zhenxian.api.transport.connections import Connections, Limits
 from zhenxian.api.transport.hosts import Hosts
 from zhenxian.api.transport.refusals import refusal
@@ -34,7 +34,7 @@ from zhenxian.api.transport.wire import (
     WireProtocol,
     bound,
 )
-from zhenxian.calls.pipeline import Asking
+from zhenxian.calls.pipeline import Asking, Waiting
 
 
 class Transport:
@@ -100,9 +100,12 @@ class App:
             if not message["more_body"]:
                 break
         await self.may.wait()
-        if isinstance(scope["state"].get("waiting"), Underway):
-            underway = scope["state"]["waiting"]
-            answer = (await asyncio.shield(underway.answers))[underway.place]
+        waiting = scope["state"].get("waiting")
+        if waiting is not None:
+            if isinstance(waiting, Underway):
+                answer = (await asyncio.shield(waiting.answers))[waiting.place]
+            else:
+                answer = await asyncio.shield(waiting.answer)
             length = (b"content-length", b"%d" % len(answer.body))
             await send({"type": "http.response.start", "status": 200, "headers": [length]})
             await send({"type": "http.response.body", "body": answer.body})
@@ -135,15 +138,21 @@ class StubCalls:
 
     def answer_all(self, requests):
         answers = [
-            b"later"
-            if r.body.startswith(b"wait")
-            else Answer(200, json.dumps(_told(r)).encode(), r.headers.request_id or b"id")
+            Answer(200, json.dumps(_told(r)).encode(), r.headers.request_id or b"id")
             for r in requests
         ]
+        kinds = {b"ask": Asking, b"wai": Waiting}
         return [
-            Asking(None, [], None, answer) if r.body.startswith(b"ask") else answer
+            kinds[r.body[:3]](None, [], None, answer) if r.body[:3] in kinds else answer
             for r, answer in zip(requests, answers, strict=True)
         ]
+
+    def begin(self, waiting):
+        async def finished():
+            await asyncio.sleep(0)
+            return waiting.question
+
+        return Begun(asyncio.get_running_loop().create_task(finished()))
 
     async def ask_all(self, calls):
         self.batches.append(len(calls))
