@@ -123,7 +123,7 @@ class Verifying(Struct, Generic[A], gc=False):
 STAGED: Final = (Signing, Verifying)  # what a signature is made or checked for
 
 
-class Waiting(Struct, Generic[A], frozen=True):
+class Waiting(Struct, Generic[A], frozen=True, kw_only=True):
     """A verification that needs certificates first; `Pipeline.fetch` goes on from here.
 
     Attributes:
@@ -141,14 +141,16 @@ class Supplied(Struct, Generic[A], frozen=True):
     """A verification whose needs were fetched or asked for; `Pipeline.reopen` goes on from here.
 
     Attributes:
-        lists: False once revocation lists were asked for, too.
+        fetched: in all.
     """
 
-    asked: A
-    request: VerificationRequest
-    question: Question | None
+    waiting: Waiting[A]
     fetched: Fetched
-    lists: bool
+
+    @property
+    def asked(self) -> A:
+        """The question."""
+        return self.waiting.asked
 
 
 class Asking(Struct, Generic[A], frozen=True):
@@ -415,16 +417,17 @@ class Pipeline:
         if isinstance(opened, Opened):
             return Verifying(asked, opened, question)
         if isinstance(opened, NeedCertificates):
-            return Waiting(asked, request, opened, question)
+            return Waiting(asked=asked, request=request, needed=opened, question=question)
         return self._judged(asked, request, opened, write(opened, asked))
 
     def reopen(self, call: Supplied[A], write: Write[A]) -> Verifying[A] | Waiting[A] | Judged[A]:
         """As `open`, with what was fetched; what could not be had is a check that failed."""
-        asked, request, question = call.asked, call.request, call.question
-        now = self.clock()
-        opened = self.verifying.verifier.open(request, int(now), call.fetched, lists=call.lists)
+        waiting, fetched, now = call.waiting, call.fetched, self.clock()
+        asked, request, question = waiting.asked, waiting.request, waiting.question
+        lists = not waiting.needed.chains  # they are asked for once
+        opened = self.verifying.verifier.open(request, int(now), fetched, lists=lists)
         if isinstance(opened, NeedCertificates):
-            return Waiting(asked, request, opened, question, call.fetched)
+            return replace(waiting, needed=opened, fetched=fetched)
         if not isinstance(opened, Opened):
             return self._judged(asked, request, opened, write(opened, asked))
         if question is not None:  # from now on: whoever asks again waited as long
@@ -452,10 +455,7 @@ class Pipeline:
 
     async def fetch(self, waiting: Waiting[A]) -> Supplied[A]:
         """Fetch what a verification waits for."""
-        needed = waiting.needed
-        fetched = await self._more(needed, waiting.fetched)
-        asked, request, question = waiting.asked, waiting.request, waiting.question
-        return Supplied(asked, request, question, fetched, lists=not needed.chains)
+        return Supplied(waiting, await self._more(waiting.needed, waiting.fetched))
 
     async def fetched(
         self,

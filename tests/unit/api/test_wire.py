@@ -141,16 +141,19 @@ class StubCalls:
             Answer(200, json.dumps(_told(r)).encode(), r.headers.request_id or b"id")
             for r in requests
         ]
-        kinds = {b"ask": Asking, b"wai": Waiting}
+        made = {
+            b"ask": lambda answer: Asking(None, [], None, answer),
+            b"wai": lambda answer: Waiting(asked=answer, request=None, needed=None),
+        }
         return [
-            kinds[r.body[:3]](None, [], None, answer) if r.body[:3] in kinds else answer
+            made[r.body[:3]](answer) if r.body[:3] in made else answer
             for r, answer in zip(requests, answers, strict=True)
         ]
 
     def begin(self, waiting):
         async def finished():
             await asyncio.sleep(0)
-            return waiting.question
+            return waiting.asked
 
         return Begun(asyncio.get_running_loop().create_task(finished()))
 
