@@ -9,7 +9,8 @@ and what a call took is counted from its time on, its wait for a free connection
 measures how many calls a second the service answers on one core (wrk, closed loop), then asks for
 that share of it, from a start of the service on, each round from another. With --keys the same for
 a nation (bench.nation) whose service had counted the conduct of so many callers before it started.
-The generator has a core of its own and spins; it says how late it was itself. Writes
+The generator has a core of its own and spins; it says how late it was itself, and how long the
+service's main thread stood ready and had no core, and what other programs used of that core. Writes
 build/bench-openloop.json; --update-docs puts it into the page.
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import random
 import sys
 import tempfile
@@ -35,7 +37,16 @@ from msgspec import Struct
 from bench import load, services
 from bench.exchange import SUBJECTS, Population
 from bench.load import Route
-from bench.machine import LOOPBACK, BenchError, Cores, Service, choose_cores, output, pinned
+from bench.machine import (
+    LOOPBACK,
+    BenchError,
+    Cores,
+    CoreUse,
+    Service,
+    choose_cores,
+    output,
+    pinned,
+)
 from bench.measure import Contender
 from bench.nation import Nation, make_nation, settled
 from bench.table import Line, Measurement
@@ -48,7 +59,10 @@ WITH_KEYS: Final = {"p999": 25.0}
 EACH: Final = (
     "Milliseconds from the time at which a call was to come, at random, to its answer, with the"
     " wait for a free connection; everything counted, answers looked at.",
-    "From the start of the service on: each round another service, whose first calls are these.",
+    "From the start of the service on: each round another service, whose first calls are these."
+    " Beside the p999 stands that of the calls after the first second, the median of the rounds.",
+    "Ready without the core: the service's main thread, by the kernel's account; other programs had"
+    " it, or the service's other threads.",
     "A nation's calls: 10,000 accesses, 1 million holdings, random numbers, 1,000 signers; after"
     " the first seconds, with the conduct of as many keys in memory as it says.",
 )
@@ -60,6 +74,9 @@ _ROOM: Final = 4  # times as many keys may be remembered as there are
 _MOST: Final = 8  # calls for each of them, until they are many enough
 _TOGETHER: Final = 1_000
 _CLOSING: Final = 0.1  # seconds for connections to close
+_LOOK: Final = 0.001  # seconds between two looks at the service's core
+_FIGURES: Final = 100  # octets of /proc/PID/schedstat
+_FIRST: Final = 1.0  # seconds that count as the start
 _KINDS: Final = {"sign": services.our_signing, "verify": services.our_verifying}
 
 
@@ -67,18 +84,51 @@ class Waits(Struct, frozen=True, kw_only=True):
     """Milliseconds from a call's time to its answer.
 
     Attributes:
+        afterwards: p999 of the calls that came after the first second.
         late: how late the generator was, in 999 of 1,000 calls that found a connection free.
-        busy: share of the service's core. wrong: answers that were not the right ones.
+        wrong: answers that were not the right ones.
+        kept: for how long of a second the service's main thread had no core and was ready to run:
+            other programs had it, or the service's other threads.
+        longest: of these, at once.
+        others: what other programs used of a second of that core, needed by the service or not.
+        busy: share of the service's core.
     """
 
     calls: int
     p50: float
     p99: float
     p999: float
+    afterwards: float
     worst: float
     late: float
     wrong: int
+    kept: float
+    longest: float
+    others: float = 0.0
     busy: float = 0.0
+
+
+class Core:
+    """How long a process's main thread waited for its core, by the kernel's account.
+
+    /proc/PID/schedstat has nanoseconds: those that it ran, and those that it stood ready without
+    running. The latter are added when it runs again, so that what is added between two looks that
+    lie close together is one wait.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._file = os.open(f"/proc/{pid}/schedstat", os.O_RDONLY)
+        self.kept = self._read()
+        self.longest = 0
+
+    def look(self) -> None:
+        """Take what was added since the last look."""
+        before = self.kept
+        self.kept = self._read()
+        self.longest = max(self.longest, self.kept - before)
+
+    def _read(self) -> int:
+        return int(os.pread(self._file, _FIGURES, 0).split()[1])
 
 
 class _Connection(asyncio.Protocol):
@@ -117,13 +167,16 @@ class _Connection(asyncio.Protocol):
 class _Load:
     """All connections of one run, and what their calls took."""
 
-    def __init__(self, requests: Sequence[bytes], dues: Sequence[float], expect: bytes) -> None:
+    def __init__(
+        self, requests: Sequence[bytes], dues: Sequence[float], expect: bytes, core: Core
+    ) -> None:
         self._requests, self._dues, self._expect = requests, dues, expect
+        self._core, self._look_at = core, 0.0
         self._free: list[_Connection] = []
         self._waiting: deque[int] = deque()
         self._left = len(dues)
         self._began = 0.0
-        self.took: list[float] = []
+        self.took: list[tuple[float, float]] = []  # when a call was to come, and its time
         self.late: list[float] = []
         self.wrong = 0
 
@@ -143,6 +196,9 @@ class _Load:
                 else:
                     self._waiting.append(at)
                 at += 1
+            if now >= self._look_at:
+                self._look_at = now + _LOOK
+                self._core.look()
             await asyncio.sleep(0)
         for each in self._free:  # uvloop does not end while one is open
             each.close()
@@ -150,7 +206,7 @@ class _Load:
 
     def answered(self, connection: _Connection, data: bytes, due: float) -> None:
         """Count an answer; the connection takes the call that has waited longest."""
-        self.took.append(time.perf_counter() - self._began - due)
+        self.took.append((due, time.perf_counter() - self._began - due))
         self._left -= 1
         if not data.startswith(b"HTTP/1.1 200 ") or self._expect not in data:
             self.wrong += 1
@@ -161,7 +217,9 @@ class _Load:
             self._free.append(connection)
 
 
-def generate(port: int, path: str, expect: str, bodies: Path, rate: float, connections: int) -> str:
+def generate(
+    port: int, pid: int, path: str, expect: str, bodies: Path, rate: float, connections: int
+) -> str:
     """Ask all requests of the file at that rate. Returns Waits as JSON."""
     head = f"POST {path} HTTP/1.1\r\nHost: {LOOPBACK}:{port}\r\nContent-Type: application/json\r\n"
     requests = [
@@ -172,10 +230,15 @@ def generate(port: int, path: str, expect: str, bodies: Path, rate: float, conne
     for _ in requests:
         at += chance.expovariate(rate)
         dues.append(at)
-    made = _Load(requests, dues, expect.encode())
+    core = Core(pid)
+    made, before = _Load(requests, dues, expect.encode(), core), core.kept
     gc.disable()
+    began = time.perf_counter()
     uvloop.run(made.run(port, connections))
-    took, late = sorted(made.took), sorted(made.late)
+    seconds = time.perf_counter() - began
+    core.look()
+    took, late = sorted(each for _, each in made.took), sorted(made.late)
+    afterwards = sorted(each for due, each in made.took if due >= _FIRST) or took
 
     def part(values: list[float], share: float) -> float:
         return values[min(len(values) - 1, int(len(values) * share))] * 1000
@@ -186,9 +249,12 @@ def generate(port: int, path: str, expect: str, bodies: Path, rate: float, conne
             p50=part(took, 0.5),
             p99=part(took, 0.99),
             p999=part(took, 0.999),
+            afterwards=part(afterwards, 0.999),
             worst=took[-1] * 1000,
             late=part(late, 0.999),
             wrong=made.wrong,
+            kept=(core.kept - before) / 1e6 / seconds,
+            longest=core.longest / 1e6,
         )
     ).decode()
 
@@ -199,15 +265,18 @@ def measure(
     """One run against a service. Raises BenchError."""
     route: Route = contender.route
     contender.prepare(bodies, int(rate * seconds))
-    command = [sys.executable, "-m", "bench.openloop", "--generate", str(route.service.port)]
-    command += [route.path, route.expect, str(bodies), str(rate), str(connections)]
-    before = route.service.cpu_seconds()
-    text = output(pinned(cores.load, command), seconds + SPARE_SECONDS)
-    used = route.service.cpu_seconds() - before
+    service = route.service
+    command = [sys.executable, "-m", "bench.openloop", "--generate", str(service.port)]
+    command += [str(service.pid), route.path, route.expect, str(bodies), str(rate)]
+    core, before = CoreUse.read(cores.server), service.cpu_seconds()
+    text = output(pinned(cores.load, [*command, str(connections)]), seconds + SPARE_SECONDS)
+    used, after = service.cpu_seconds() - before, CoreUse.read(cores.server)
     waits = msgspec.json.decode(text, type=Waits)
     if waits.wrong:
         raise BenchError(f"{waits.wrong} of {waits.calls} answers were not the right ones")
-    return msgspec.structs.replace(waits, busy=used / (waits.calls / rate))
+    took = waits.calls / rate
+    others = max(0.0, after.busy - core.busy - used) + after.stolen - core.stolen
+    return msgspec.structs.replace(waits, busy=used / took, others=others / took * 1000)
 
 
 def capacity(contender: Contender, folder: Path, connections: int, cores: Cores) -> float:
@@ -324,9 +393,16 @@ def lines(found: Sequence[Measured]) -> list[Line]:
         busy = median(one.busy for one in these)
         who = f", a nation's calls, {keys:,} keys" if keys else ""
         goals = WITH_KEYS if keys else GOALS[kind]
-        beside = (
-            f"{rate:,.0f} calls/s, core busy {busy:.0%}, generator late {late:.1f} ms (its p999)"
-        )
+        kept, others = median(one.kept for one in these), median(one.others for one in these)
+        longest = max(one.longest for one in these)
+        afterwards = median(one.afterwards for one in these)
+        beside = {
+            "p50": f"{rate:,.0f} calls/s, core busy {busy:.0%},"
+            f" generator late {late:.1f} ms (its p999)",
+            "p99": f"others had the core {others:.0f} ms a second; ready without it {kept:.0f} ms a"
+            f" second, at most {longest:.1f} at once",
+            "p999": f"after the first second {afterwards:.1f}",
+        }
         for name in ("p50", "p99", "p999"):
             waits = tuple(getattr(one, name) for one in these)
             made.append(
@@ -334,7 +410,7 @@ def lines(found: Sequence[Measured]) -> list[Line]:
                     figure=f"{kind}{who}: {name}, ms",
                     found=waits,
                     goal=goals.get(name),
-                    beside=beside if name == "p50" else "",
+                    beside=beside[name],
                 )
             )
     return made
@@ -370,11 +446,12 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--kinds", default="sign,verify")
     parser.add_argument("--keys", type=int, default=100_000, help="0: not with a nation's")
-    parser.add_argument("--generate", nargs=6, help=argparse.SUPPRESS)
+    parser.add_argument("--generate", nargs=7, help=argparse.SUPPRESS)
     given, _ = parser.parse_known_args()
     if given.generate:
-        port, path, expect, bodies, rate, connections = given.generate
-        print(generate(int(port), path, expect, Path(bodies), float(rate), int(connections)))
+        port, pid, path, expect, bodies, rate, many = given.generate
+        asked = (Path(bodies), float(rate), int(many))
+        print(generate(int(port), int(pid), path, expect, *asked))
         return 0
     return MEASUREMENT.run(parser)
 

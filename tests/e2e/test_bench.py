@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 
@@ -13,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from bench.inprocess import rate
-from bench.openloop import counted, generate
+from bench.openloop import Core, counted, generate
 from bench.registry import Plan, measure, show
 from bench.services import our_settings
 from bench.start import started
@@ -115,7 +118,7 @@ def test_an_open_loop_counts_a_stop_for_all_who_would_have_called(tmp_path, expe
     thread.start()
     try:
         assert listening.wait(20)
-        told = json.loads(generate(port[0], "/x", expect, bodies, 400.0, 8))
+        told = json.loads(generate(port[0], os.getpid(), "/x", expect, bodies, 400.0, 8))
     finally:
         stop.set()
         thread.join()
@@ -125,3 +128,22 @@ def test_an_open_loop_counts_a_stop_for_all_who_would_have_called(tmp_path, expe
     # About 200 calls came in the half second: each of them waited, eight of them in a connection.
     assert told["p99"] > 300
     assert told["worst"] >= 450
+    assert told["afterwards"] > 0
+    assert 0 <= told["kept"] <= 1_000
+
+
+def test_who_has_no_core_though_ready_is_told_for_how_long():
+    core = min(os.sched_getaffinity(0))
+    spin = f"import os; os.sched_setaffinity(0, [{core}])\nwhile True: pass"
+    both = [subprocess.Popen([sys.executable, "-c", spin]) for _ in range(2)]
+    try:
+        seen, deadline = Core(both[0].pid), time.monotonic() + 60
+        while seen.kept < 50_000_000 and time.monotonic() < deadline:
+            time.sleep(0.001)
+            seen.look()
+    finally:
+        for each in both:
+            each.kill()
+            each.wait()
+    assert seen.kept >= 50_000_000
+    assert 0 < seen.longest <= seen.kept

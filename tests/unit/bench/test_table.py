@@ -81,8 +81,9 @@ def test_of_workers_the_cost_of_a_call_is_told_and_of_others_how_many_are_answer
 
 def waits(p999):
     return openloop.Waits(
-        calls=100, p50=1.0, p99=4.0, p999=p999, worst=99.0, late=0.2, wrong=0, busy=0.5
-    )
+        calls=100, p50=1.0, p99=4.0, p999=p999, afterwards=p999 / 2, worst=99.0, late=0.2, wrong=0,
+        kept=9.0, longest=7.25, others=8.0, busy=0.5,
+    )  # fmt: skip
 
 
 def test_each_kind_of_call_has_its_goals_and_a_nations_its_own():
@@ -99,6 +100,10 @@ def test_each_kind_of_call_has_its_goals_and_a_nations_its_own():
     ]  # fmt: skip
     assert rows["sign: p999, ms"].found == (11.0, 13.0, 14.0)
     assert rows["verify: p999, ms"].reached is True
+    assert [rows[f"sign: {name}, ms"].beside for name in ("p99", "p999")] == [
+        "others had the core 8 ms a second; ready without it 9 ms a second, at most 7.2 at once",
+        "after the first second 6.5",
+    ]
     nation = [one for figure, one in rows.items() if "100,000 keys" in figure]
     assert [one.reached for one in nation] == [None, None, True]
 
