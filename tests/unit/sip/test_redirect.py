@@ -17,6 +17,16 @@ from zhenxian.sip.transactions import COMPLETED, T1
 PASSED = f"<tel:+{BANK};verstat=TN-Validation-Passed>"
 
 
+class Nothing:
+    """A cache in which no chain is kept."""
+
+    def cached(self, x5u, now):
+        return None
+
+    def keep(self, x5u):
+        pass
+
+
 def _signed(line, *lines, **more):
     identity = line.ask(*lines, **more)["Identity"]
     assert identity is not None
@@ -109,6 +119,25 @@ def test_on_either_engine(on_either_engine, desk_of):
     assert again["Reason"].startswith("STIR;cause=438;")
     (repeated,) = [one for one in desk.logged() if one.get("repeated") == "call"]
     assert repeated["verstat"] == "TN-Validation-Passed"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_invites_that_wait_for_one_certificate_go_on_together(
+    on_either_engine, desk_of, monkeypatch, workers
+):
+    desk = desk_of(on_either_engine.config, server={"workers": workers})
+    line = Line(with_chains(desk.service), loop=desk._loop)
+    groups, resume = [], desk.service.sip.resume_all
+    monkeypatch.setattr(
+        desk.service.sip, "resume_all", lambda calls: groups.append(len(calls)) or resume(calls)
+    )
+    desk.service.verifier.certificates = Nothing()
+    identities = [_signed(line) for _ in range(8)]
+    replies = line.send(*(invite(one) for one in [*identities, identities[0]]), signing=False)
+    assert groups == [9]
+    told = [reply["P-Asserted-Identity"] for reply in replies]
+    assert told[:8] == [PASSED] * 8
+    assert told[8].endswith("verstat=TN-Validation-Failed>")  # a replay, for which no fork passes
 
 
 def test_forks_are_signed_once(line):
