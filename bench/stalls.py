@@ -2,16 +2,20 @@
 
 Calls come at a moderate rate from a process of their own while one piece of administration after
 the other is done. It reports how long calls took, and how long the service's event loop was held
-at most (bench.held), both beside the figures without any administration.
+at most (bench.held), both beside the figures without any administration; of several rounds, for
+which each time a service is begun anew, the median of each figure. What else ran meanwhile is told
+beside: how long the event loop's thread waited for a processor, and what other programs took.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import http.client
 import json
 import multiprocessing
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -40,9 +44,12 @@ LISTED: Final = 150_000  # serial numbers of the large revocation list
 IDLE_SECONDS: Final = 8.0
 AT_LEAST: Final = 4.0  # seconds for which something is done again and again
 GOAL: Final = 2.0  # times the p99 of calls when nothing else is done
+ROUNDS: Final = 1
 _READY_SECONDS: Final = 60
+_TICK: Final = os.sysconf("SC_CLK_TCK")
 _FIRST: Final = 8613000000000
 _DAY: Final = 86_400
+_BODIES: Final = 20  # made before they are sent; more than are sent within AT_LEAST
 
 
 class Held(Struct, frozen=True):
@@ -53,7 +60,12 @@ class Held(Struct, frozen=True):
 
 
 class Times(Struct, frozen=True, kw_only=True):
-    """What calls took, in seconds, while something was done; and how long the loop was held."""
+    """What calls took, in seconds, while something was done; and how long the loop was held.
+
+    Attributes:
+        queued: seconds of each second in which the event loop's thread waited for a processor.
+        others: processors that programs had which are no part of the measurement.
+    """
 
     name: str
     calls: int
@@ -61,6 +73,32 @@ class Times(Struct, frozen=True, kw_only=True):
     p99: float
     longest: float
     held: Held
+    queued: float
+    others: float
+
+
+class _Used(Struct, frozen=True):
+    """Seconds so far: the clock, the thread's waiting, all processors' work, and ours of it."""
+
+    clock: float
+    queued: float
+    all: float
+    ours: float
+
+    @classmethod
+    def read(cls, service: int, calling: int) -> _Used:
+        """As it is now, of a service and the process that calls it."""
+        queued = Path(f"/proc/{service}/schedstat").read_text("ascii").split()[1]
+        first = Path("/proc/stat").read_text("ascii").splitlines()[0].split()
+        busy = sum(int(first[at]) for at in (1, 2, 3, 6, 7))  # neither idle nor waiting for a disk
+        ours = sum(os.times()[:4]) + sum(map(_processor_seconds, (service, calling)))
+        return cls(time.perf_counter(), int(queued) / 1e9, busy / _TICK, ours)
+
+
+def _processor_seconds(pid: int) -> float:
+    """Of a process, and of those it has waited for."""
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / _TICK
 
 
 class Watched:
@@ -206,18 +244,19 @@ def during(
     process.start()
     time.sleep(1.5)  # it starts, and its first calls are over
     service.held()
-    began = time.perf_counter()
+    began = _Used.read(service.pid, process.pid or 0)
     try:
         work()
         held = service.held()
+        ended = _Used.read(service.pid, process.pid or 0)
         here.send(None)
         if not here.poll(60):
             raise BenchError("callers have no answers")
-        took = sorted(each for sent, each in here.recv() if sent >= began)
+        took = sorted(each for sent, each in here.recv() if began.clock <= sent < ended.clock)
     finally:
         process.join(10)
         process.kill()
-    at = len(took)
+    at, lasted = len(took), ended.clock - began.clock
     return Times(
         name=name,
         calls=at,
@@ -225,6 +264,26 @@ def during(
         p99=took[int(at * 0.99)],
         longest=took[-1],
         held=held,
+        queued=(ended.queued - began.queued) / lasted,
+        others=max(0.0, ended.all - began.all - (ended.ours - began.ours)) / lasted,
+    )
+
+
+def median(rows: Sequence[Times]) -> Times:
+    """Of each figure, over rounds of the same."""
+
+    def of(figure: Callable[[Times], float]) -> float:
+        return statistics.median(map(figure, rows))
+
+    return Times(
+        name=rows[0].name,
+        calls=sum(row.calls for row in rows),
+        p50=of(lambda row: row.p50),
+        p99=of(lambda row: row.p99),
+        longest=of(lambda row: row.longest),
+        held=Held(of(lambda row: row.held.longest), of(lambda row: row.held.p99)),
+        queued=of(lambda row: row.queued),
+        others=of(lambda row: row.others),
     )
 
 
@@ -283,64 +342,93 @@ def revocation_list(length: int) -> bytes:
     return builder.sign(ca.new_key(), hashes.SHA256()).public_bytes(Encoding.DER)
 
 
-def tasks(
-    service: Watched, names: Sequence[str] = ()
-) -> Iterator[tuple[str, Callable[[], object]]]:
-    """What is done: each with its name; all, or those that are named."""
-    csv = "text/csv"
-    refused = holdings(ROWS).replace(b",courier,", b",nobody,")
+def _tasks(service: Watched) -> dict[str, Callable[[], Callable[[], object]]]:
+    """What is done, by its name: what prepares it, unmeasured, and gives what does it."""
+    csv, json_ = "text/csv", "application/json"
     batches = iter(range(10**6))
 
-    def put_batch() -> None:
-        body = bindings(BATCH, next(batches))
-        service.ask("POST", "/v1/bindings/batch?reason=bench", body, "application/json")
+    def import_() -> Callable[[], object]:
+        rows = holdings(ROWS)
+        return lambda: service.ask("POST", "/v1/imports/holdings?reason=bench", rows, csv)
 
-    def drop_list() -> None:
+    def refused() -> Callable[[], object]:
+        rows = holdings(ROWS).replace(b",courier,", b",nobody,")
+        asked = f"/v1/imports/holdings?reason=bench&told={ROWS}"
+        return lambda: service.ask("POST", asked, rows, csv)
+
+    def batch() -> Callable[[], object]:
+        bodies = [bindings(BATCH, next(batches)) for _ in range(_BODIES)]
+
+        def put() -> None:
+            body = bodies.pop() if bodies else bindings(BATCH, next(batches))
+            service.ask("POST", "/v1/bindings/batch?reason=bench", body, json_)
+
+        return _again(put)
+
+    def drop_list() -> Callable[[], object]:
         fresh = service.folder / "fresh"
         fresh.write_bytes(revocation_list(LISTED))
-        service.held()
-        fresh.replace(service.world.pki.crl_folder / "large.crl")
-        time.sleep(AT_LEAST)
 
-    found: dict[str, Callable[[], object]] = {
-        "import": lambda: service.ask(
-            "POST", "/v1/imports/holdings?reason=bench", holdings(ROWS), csv
-        ),
-        "refused import": lambda: service.ask(
-            "POST", f"/v1/imports/holdings?reason=bench&told={ROWS}", refused, csv
-        ),
-        "export": _again(lambda: service.ask("GET", "/v1/exports/holdings")),
-        "batch": _again(put_batch),
-        "pages": _again(lambda: service.ask("GET", "/v1/holdings?limit=1000")),
-        "changes": _again(lambda: service.ask("GET", "/v1/changes?limit=1000")),
-        "metrics": _again(lambda: service.ask("GET", "/metrics")),
+        def drop() -> None:
+            fresh.replace(service.world.pki.crl_folder / "large.crl")
+            time.sleep(AT_LEAST)
+
+        return drop
+
+    def asked(path: str) -> Callable[[], Callable[[], object]]:
+        return lambda: _again(lambda: service.ask("GET", path))
+
+    return {
+        "idle": lambda: lambda: time.sleep(IDLE_SECONDS),
+        "import": import_,
+        "refused import": refused,
+        "export": asked("/v1/exports/holdings"),
+        "batch": batch,
+        "pages": asked("/v1/holdings?limit=1000"),
+        "changes": asked("/v1/changes?limit=1000"),
+        "metrics": asked("/metrics"),
         "revocation list": drop_list,
     }
-    yield from ((name, work) for name, work in found.items() if not names or name in names)
 
 
 def measure(folder: Path, names: Sequence[str] = ()) -> list[Times]:
-    """Idle first, then each piece of administration."""
+    """Idle first, then each piece of administration; all, or those that are named."""
     with watched(folder) as service:
-        table = [during(service, "idle", lambda: time.sleep(IDLE_SECONDS))]
-        table += [during(service, name, work) for name, work in tasks(service, names)]
-        return table
+        return [
+            during(service, name, prepare())
+            for name, prepare in _tasks(service).items()
+            if name == "idle" or not names or name in names
+        ]
 
 
-def main(names: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Measure and tell; 1 when the goal is missed."""
-    with tempfile.TemporaryDirectory(prefix="zhenxian-stalls-") as folder:
-        table = measure(Path(folder) / "service", names)
-    idle = table[0]
+    parser = argparse.ArgumentParser("python -m bench.stalls", description=__doc__)
+    parser.add_argument("names", nargs="*", help="of what is done, as the table has them")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of which the median is told")
+    options = parser.parse_args(arguments)
+    rounds = []
+    for number in range(options.rounds):
+        with tempfile.TemporaryDirectory(prefix="zhenxian-stalls-") as folder:
+            rounds.append(measure(Path(folder) / "service", options.names))
+        if options.rounds > 1:
+            _print(f"round {number + 1}", rounds[-1])
+    table = [median(same) for same in zip(*rounds, strict=True)]
+    _print("" if options.rounds == 1 else "median", table)
+    return int(any(row.p99 > GOAL * table[0].p99 for row in table))
+
+
+def _print(title: str, table: Sequence[Times]) -> None:
     print(
-        f"{'':>16} {'calls':>6} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} {'held max':>8}"
-        f" {'held p99':>8}  p99/idle"
+        f"{title:>16} {'calls':>6} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} {'held max':>8}"
+        f" {'held p99':>8} {'queued/s':>8} {'others':>7}  p99/idle"
     )
     for row in table:
-        told = (row.p50, row.p99, row.longest, row.held.longest, row.held.p99)
+        told = (row.p50, row.p99, row.longest, row.held.longest, row.held.p99, row.queued)
         figures = " ".join(f"{x * 1e3:8.1f}" for x in told)
-        print(f"{row.name:>16} {row.calls:6} {figures}  {row.p99 / idle.p99:8.2f}")
-    return int(any(row.p99 > GOAL * idle.p99 for row in table))
+        share = row.p99 / table[0].p99
+        print(f"{row.name:>16} {row.calls:6} {figures} {row.others:7.2f}  {share:8.2f}")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
