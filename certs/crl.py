@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from collections.abc import Set as AbstractSet
 from typing import Final, TypeAlias
 
 from cryptography import x509
@@ -14,11 +13,13 @@ from msgspec import Struct
 from zhenxian.certs.list_signature import ListSignature, list_signature
 from zhenxian.certs.names import general_key, name_key
 from zhenxian.certs.reading import UNREADABLE
+from zhenxian.certs.revoked import Collected, Revoked
 from zhenxian.core.errors import ParseError
 from zhenxian.core.reasons import Reason
 
 _Entries: TypeAlias = Iterable[x509.RevokedCertificate]
 Through: TypeAlias = Callable[[_Entries], _Entries]
+Reader: TypeAlias = Callable[[bytes], "RevocationList"]  # raises what parse_crl does
 
 MAX_LENGTH: Final = 8 * 1024 * 1024  # octets of one list
 _KNOWN_CRITICAL: Final = {x509.IssuingDistributionPoint.oid, x509.DeltaCRLIndicator.oid}
@@ -66,7 +67,10 @@ class Named(Struct, frozen=True):
 class RevocationList(Struct, frozen=True, kw_only=True):
     """One list as read; its signature is not checked yet.
 
+    It consists of plain values, so that another process can read it.
+
     Attributes:
+        called: its issuer's name, for people (RFC 4514).
         signature: None when nobody can have made it.
         issuer: the name in its normal form (certs.names).
         indirect: it speaks for certificates of other issuers (RFC 5280 section 5.2.5).
@@ -75,7 +79,6 @@ class RevocationList(Struct, frozen=True, kw_only=True):
             there are any, it covers only certificates that point to one of them (RFC 5280 section
             6.3.3, step b.2.i).
         number: the CRL number, -1 where it has none.
-        revoked: pairs of certificate issuer's name in its normal form and serial number.
         this_update, next_update: epoch seconds; next_update 0 where it is not stated.
         source: SHA-256 over the octets that were read.
         url, address: where it was fetched from, as written and in its normal form; empty when it
@@ -85,7 +88,7 @@ class RevocationList(Struct, frozen=True, kw_only=True):
         delta: it tells what changed since a complete list.
     """
 
-    crl: x509.CertificateRevocationList
+    called: str
     signature: ListSignature | None
     digest: str
     issuer: str
@@ -94,7 +97,7 @@ class RevocationList(Struct, frozen=True, kw_only=True):
     only_authorities: bool
     points: frozenset[str]
     number: int
-    revoked: AbstractSet[tuple[str, int]]
+    revoked: Revoked
     this_update: int
     next_update: int
     address: str = ""
@@ -126,7 +129,8 @@ class RevocationList(Struct, frozen=True, kw_only=True):
         return (self.this_update, self.number)
 
 
-def _malformed(why: str) -> ParseError:
+def malformed(why: str) -> ParseError:
+    """What is raised for a list that cannot be used."""
     return ParseError(Reason.CRL_UNAVAILABLE, "CRL", why)
 
 
@@ -141,7 +145,7 @@ def parse_crl(data: bytes, pace: Through = iter) -> RevocationList:
             not use: lists of attribute certificates, unknown critical extensions.
     """
     if len(data) > MAX_LENGTH:
-        raise _malformed(f"larger than {MAX_LENGTH} octets")
+        raise malformed(f"larger than {MAX_LENGTH} octets")
     try:
         if data[:1] != b"\x30":  # a SEQUENCE in DER; before PEM there may be text
             crl = x509.load_pem_x509_crl(data)
@@ -151,9 +155,9 @@ def parse_crl(data: bytes, pace: Through = iter) -> RevocationList:
     except ParseError:
         raise
     except x509.InvalidVersion:
-        raise _malformed("a revocation list of a version that there is not") from None
+        raise malformed("a revocation list of a version that there is not") from None
     except UNREADABLE:
-        raise _malformed("not a revocation list in DER or PEM, or one that is damaged") from None
+        raise malformed("not a revocation list in DER or PEM, or one that is damaged") from None
 
 
 def _read(crl: x509.CertificateRevocationList, der: bytes, pace: Through) -> RevocationList:
@@ -167,10 +171,10 @@ def _read(crl: x509.CertificateRevocationList, der: bytes, pace: Through) -> Rev
         if isinstance(extension.value, x509.IssuingDistributionPoint):
             point = extension.value
             if point.only_contains_attribute_certs:
-                raise _malformed("a list of attribute certificates only")
+                raise malformed("a list of attribute certificates only")
             reasons = point.only_some_reasons
             if point.relative_name is not None:
-                raise _malformed("a distribution point named relative to the issuer")
+                raise malformed("a distribution point named relative to the issuer")
             points = frozenset(general_key(name) for name in point.full_name or ())
             indirect = point.indirect_crl
             only_users = point.only_contains_user_certs
@@ -178,29 +182,29 @@ def _read(crl: x509.CertificateRevocationList, der: bytes, pace: Through) -> Rev
         elif isinstance(extension.value, x509.CRLNumber):
             number = extension.value.crl_number
         elif extension.critical and extension.oid not in _KNOWN_CRITICAL:
-            raise _malformed(f"unknown critical extension {extension.oid.dotted_string}")
+            raise malformed(f"unknown critical extension {extension.oid.dotted_string}")
     issuer = name_key(crl.issuer)
     current = [issuer]
-    revoked: set[tuple[str, int]] = set()
+    collected = Collected()
     for entry in pace(crl):
         removed = False
         for extension in entry.extensions:
             if isinstance(extension.value, x509.CertificateIssuer):
                 if not indirect:
-                    raise _malformed("a direct list names another certificate issuer")
+                    raise malformed("a direct list names another certificate issuer")
                 # It holds for this entry and all after it (RFC 5280 section 5.3.3).
                 current = _names(extension.value)
             elif isinstance(extension.value, x509.CRLReason):
                 removed = extension.value.reason is x509.ReasonFlags.remove_from_crl
                 if removed and not delta:
-                    raise _malformed("removeFromCRL in a complete list")
+                    raise malformed("removeFromCRL in a complete list")
             elif extension.critical and extension.oid not in _KNOWN_ENTRY:
-                raise _malformed("an entry with an unknown critical extension")
+                raise malformed("an entry with an unknown critical extension")
         if not removed:  # what a complete list says of it holds until the next
-            revoked.update((name, entry.serial_number) for name in current)
+            collected.add(current, entry.serial_number)
     following = crl.next_update_utc
     return RevocationList(
-        crl=crl,
+        called=crl.issuer.rfc4514_string(),
         signature=list_signature(crl, der),
         digest=hashlib.sha256(der).hexdigest(),
         issuer=issuer,
@@ -209,7 +213,7 @@ def _read(crl: x509.CertificateRevocationList, der: bytes, pace: Through) -> Rev
         only_authorities=only_authorities,
         points=points,
         number=number,
-        revoked=revoked,
+        revoked=collected.revoked(),
         this_update=int(crl.last_update_utc.timestamp()),
         next_update=int(following.timestamp()) if following is not None else 0,
         reasons=reasons,
@@ -221,5 +225,5 @@ def _names(extension: x509.CertificateIssuer) -> list[str]:
     """All that the certificates' issuer is called (RFC 5280 section 5.3.3)."""
     names = [name_key(g.value) for g in extension if isinstance(g, x509.DirectoryName)]
     if not names:
-        raise _malformed("an entry whose certificate issuer has no directory name")
+        raise malformed("an entry whose certificate issuer has no directory name")
     return names

@@ -31,7 +31,7 @@ from typing import Final
 
 import msgspec
 
-from zhenxian.certs.crl import HeldList, Named, RevocationList, parse_crl
+from zhenxian.certs.crl import HeldList, Named, Reader, RevocationList, parse_crl
 from zhenxian.certs.crlsource import FORGET_SECONDS, Source, add_keys, outranks
 from zhenxian.certs.fetch import Fetched, Fetcher, FetchError, Purpose
 from zhenxian.certs.files import read_file
@@ -56,7 +56,7 @@ _SWEEP_EVERY: Final = 86_400  # seconds between two looks for what was forgotten
 _SCAN_EVERY: Final = 10  # seconds between two looks for what other workers have learnt
 FETCHED: Final = ("http:", "https:", "url-")  # how names of fetched lists begin
 _FETCHED = re.compile(r"url-[0-9a-f]{32}")
-_PEM = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+_BEGIN, _END = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
 
 
 class CrlStore:
@@ -72,6 +72,7 @@ class CrlStore:
         retry_seconds: int = RETRY_SECONDS,
         signed: Callable[[RevocationList, Sequence[str]], bool] = lambda *_: True,
         count: Callable[[str], None] = lambda _: None,
+        read: Reader = parse_crl,
     ) -> None:
         """Open the folder, and create it if only its last part is missing.
 
@@ -85,6 +86,7 @@ class CrlStore:
                 over plain http too: nobody on the way may take a good one out of force.
             count: told the outcome of each fetch: fetched, unchanged, failed; no_place for an
                 address that is not learnt.
+            read: reads a list, in a thread.
 
         Raises:
             ConfigError: the folder cannot be made, read or written.
@@ -96,6 +98,7 @@ class CrlStore:
         self._retry_seconds = retry_seconds
         self._signed = signed
         self._count = count
+        self._parse = read
         self._now = 0
         self._scan_at = 0
         self._swept_at = 0
@@ -174,8 +177,7 @@ class CrlStore:
                 url, sure = self._origin(name)
                 # The library reads the first list of a PEM file only.
                 lists.extend(
-                    HeldList(data, url, sure, url or name)
-                    for data in _PEM.findall(known[1]) or [known[1]]
+                    HeldList(data, url, sure, url or name) for data in _each(known[1]) or [known[1]]
                 )
         self._read = read
         return tuple(lists)
@@ -367,7 +369,7 @@ class CrlStore:
                 continue
             with suppress(OSError):
                 try:
-                    over = parse_crl(path.read_bytes()).next_update + FORGET_SECONDS < self._now
+                    over = self._parse(path.read_bytes()).next_update + FORGET_SECONDS < self._now
                 except ParseError:
                     over = True
                 if over and not path.with_suffix(".json").exists():  # not learnt again meanwhile
@@ -429,11 +431,11 @@ class CrlStore:
         url = source.url
         if url not in self._urls and len(body) > MAX_LEARNT:
             raise _not_taken(f"larger than {MAX_LEARNT} octets, and not in trust.crl_urls")
-        new = parse_crl(body)
+        new = self._parse(body)
         before = None
         if held is not None:
             with suppress(ParseError):  # what cannot be read is of no use
-                before = parse_crl(held)
+                before = self._parse(held)
         why_not = self._why_not(source, new, before)
         if why_not is not None:
             raise _not_taken(why_not)
@@ -544,6 +546,16 @@ class CrlStore:
         except ConfigError as error:
             self._file_problems[name] = f"revocation list {error}"
             return None
+
+
+def _each(content: bytes) -> list[bytes]:
+    """The lists in PEM; searched for by the octets alone, which holds nobody up."""
+    found = []
+    begin = content.find(_BEGIN)
+    while begin >= 0 and (end := content.find(_END, begin + len(_BEGIN))) >= 0:
+        found.append(content[begin : end + len(_END)])
+        begin = content.find(_BEGIN, end)
+    return found
 
 
 def _few(named: Named) -> tuple[str, ...]:

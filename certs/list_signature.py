@@ -6,7 +6,8 @@ signed it, in one piece and while calls wait. Here the octets are hashed once, w
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+import itertools
+from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -22,8 +23,22 @@ from pyasn1.type import univ
 
 from zhenxian.certs.reading import UNREADABLE
 
-_Parameters: TypeAlias = ECDSA | padding.PKCS1v15 | padding.PSS
-
+_HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
+    known.name: known
+    for known in (
+        hashes.SHA256(),
+        hashes.SHA384(),
+        hashes.SHA512(),
+        hashes.SHA224(),
+        hashes.SHA1(),  # noqa: S303 -- of lists that are signed so; what is taken is decided elsewhere
+        hashes.MD5(),  # noqa: S303
+        hashes.SHA3_224(),
+        hashes.SHA3_256(),
+        hashes.SHA3_384(),
+        hashes.SHA3_512(),
+    )
+}
+_LONGEST_SALT: Final = 2_048  # octets: the largest key that the library takes has so many
 _PARTS: Final = 3  # of a list: what is signed, by which algorithm, and the signature
 
 
@@ -33,26 +48,44 @@ class _Parts(univ.SequenceOf):  # type: ignore[misc]
     componentType = univ.Any()  # noqa: N815 -- pyasn1's name
 
 
+class Padded(Struct, frozen=True):
+    """How an RSA signature is padded: PKCS #1 v1.5 without a mask, PSS with one (RFC 8017).
+
+    Attributes:
+        mask: the hash of its mask. salt: octets.
+    """
+
+    mask: str = ""
+    salt: int = 0
+
+    def padding(self) -> padding.PKCS1v15 | padding.PSS:
+        """As the library has it."""
+        if not self.mask:
+            return padding.PKCS1v15()
+        return padding.PSS(padding.MGF1(_HASHES[self.mask]), self.salt)
+
+
 class ListSignature(Struct, frozen=True):
     """A list's signature, and the hash of what it is over.
 
     Attributes:
-        parameters: those of the algorithm that the list names.
+        hashed: what hash it is.
+        padded: None for ECDSA.
     """
 
     signature: bytes
     digest: bytes
-    hashed: hashes.HashAlgorithm
-    parameters: _Parameters
+    hashed: str
+    padded: Padded | None
 
     def made_by(self, key: object) -> bool:
         """True when the key made it, and is one of ECDSA or RSA."""
-        how = Prehashed(self.hashed)
+        how = Prehashed(_HASHES[self.hashed])
         try:
-            if isinstance(key, EllipticCurvePublicKey) and isinstance(self.parameters, ECDSA):
+            if isinstance(key, EllipticCurvePublicKey) and self.padded is None:
                 key.verify(self.signature, self.digest, ECDSA(how))
-            elif isinstance(key, RSAPublicKey) and not isinstance(self.parameters, ECDSA):
-                key.verify(self.signature, self.digest, self.parameters, how)
+            elif isinstance(key, RSAPublicKey) and self.padded is not None:
+                key.verify(self.signature, self.digest, self.padded.padding(), how)
             else:
                 return False
         except (InvalidSignature, *UNREADABLE):
@@ -71,8 +104,22 @@ def list_signature(crl: x509.CertificateRevocationList, der: bytes) -> ListSigna
         parts, rest = decoder.decode(der, asn1Spec=_Parts())
     except (PyAsn1Error, *UNREADABLE):
         return None
-    if rest or len(parts) != _PARTS or hashed is None or not isinstance(parameters, _Parameters):
+    if rest or len(parts) != _PARTS or hashed is None or hashed.name not in _HASHES:
+        return None
+    padded = None if isinstance(parameters, ECDSA) else _padded(parameters, hashed)
+    if padded is None and not isinstance(parameters, ECDSA):
         return None
     digest = hashes.Hash(hashed)
     digest.update(bytes(parts[0]))
-    return ListSignature(crl.signature, digest.finalize(), hashed, parameters)
+    return ListSignature(crl.signature, digest.finalize(), hashed.name, padded)
+
+
+def _padded(parameters: object, hashed: hashes.HashAlgorithm) -> Padded | None:
+    """The padding in plain values; None when it is none of RSA's.
+
+    The library does not tell a mask's hash or a salt's length, but whether two are equal.
+    """
+    usual = Padded(hashed.name, hashed.digest_size)
+    others = itertools.starmap(Padded, itertools.product(_HASHES, range(_LONGEST_SALT + 1)))
+    known = itertools.chain((Padded(), usual), others)
+    return next((each for each in known if each.padding() == parameters), None)

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from msgspec import Struct, structs
 
 from zhenxian.certs import tnauthlist
-from zhenxian.certs.crl import HeldList, RevocationList, Through, parse_crl
+from zhenxian.certs.crl import HeldList, Reader, RevocationList, parse_crl
 from zhenxian.certs.enforced import BY_REFERENCE
 from zhenxian.certs.names import general_key, name_key, uri_key
 from zhenxian.certs.reading import UNREADABLE
@@ -489,7 +489,7 @@ def _has_points(certificate: x509.Certificate) -> bool:
 
 
 def _called(item: RevocationList) -> str:
-    issuer = item.crl.issuer.rfc4514_string()[:200]
+    issuer = item.called[:200]
     return f"{issuer} at {shown(item.url)}" if item.url else issuer
 
 
@@ -516,7 +516,7 @@ def build_view(
     policy: RevocationPolicy,
     assigned: Sequence[Assignment] = (),
     before: RevocationView | None = None,
-    pace: Through = iter,
+    read: Reader = parse_crl,
 ) -> tuple[RevocationView, tuple[str, ...]]:
     """Read the lists and put them in force.
 
@@ -529,26 +529,27 @@ def build_view(
         assigned: who may sign indirect lists about what is below stated roots.
         before: the view so far, whose lists are not read again: hosts decide how large one is, and
             how often it changes.
-        pace: what the entries of a list come through that is read.
+        read: reads one that is new.
 
     Returns:
         The view, and a sentence for each list that cannot be used. Of two authentic lists of one
         issuer and scope the newer counts.
     """
     problems: list[str] = []
-    read: list[RevocationList] = []
+    found: list[RevocationList] = []
     known_already = before.by_source() if before is not None else {}
     for number, given in enumerate(lists, 1):
         held = HeldList(given) if isinstance(given, bytes) else given
         source = hashlib.sha256(held.data).digest()
         try:
-            found = known_already.get(source) or parse_crl(held.data, pace)
+            listed = known_already.get(source) or read(held.data)
         except ParseError as error:
             problems.append(f"{held.name or f'list {number}'}: {error.detail}")
             continue
         url = held.url or ""
         address = f"uri:{uri_key(url)}" if held.url is not None else ""
-        read.append(structs.replace(found, source=source, address=address, url=url, sure=held.sure))
+        told = {"source": source, "address": address, "url": url, "sure": held.sure}
+        found.append(structs.replace(listed, **told))
     known: dict[str, tuple[ListIssuer, ...]] = {}
     for assignment in (Assignment(issuers), *assigned):
         roots = assignment.roots
@@ -557,7 +558,7 @@ def build_view(
         for certificate in assignment.issuers.roots:
             name = name_key(certificate.subject)
             known[name] = (*known.get(name, ()), ListIssuer(certificate, anchors, addresses))
-    return RevocationView(read, known, _by_name(trust), policy), tuple(problems)
+    return RevocationView(found, known, _by_name(trust), policy), tuple(problems)
 
 
 def _by_name(listed: TrustList) -> dict[str, tuple[x509.Certificate, ...]]:

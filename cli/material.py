@@ -218,7 +218,7 @@ def _request(request: x509.CertificateSigningRequest) -> dict[str, Any]:
 
 def _list(data: bytes) -> dict[str, Any]:
     found = parse_crl(data)
-    issuer = found.crl.issuer.rfc4514_string()[:200]
+    issuer = found.called[:200]
     begin = datetime.fromtimestamp(found.this_update, UTC)
     end = datetime.fromtimestamp(found.next_update, UTC)
     return _object(

@@ -14,17 +14,21 @@ from typing import Final
 
 _NICER: Final = 10  # a call that comes has the processor at once; writers wait for its commits
 _FIRST: Final = "1000"  # see proc(5): whom the kernel ends first
+_USUAL: Final = "zhenxian.service.apart"
 _OWN: Final = 4  # descriptors that were meant for it: 3 is the file it reads, if there is one
 
 
 def main() -> int:
-    """Step back, and do what standard input orders. Returns the exit status."""
+    """Step back, and do what standard input orders; by the module that is named, if one is.
+
+    Returns the exit status.
+    """
     os.closerange(_OWN, os.sysconf("SC_OPEN_MAX"))
     os.setpgid(0, 0)  # what interrupts the service at a terminal is not for it
     os.nice(_NICER)
     with suppress(OSError):  # where memory runs out it ends before the service does
         Path("/proc/self/oom_score_adj").write_text(_FIRST)
-    done: int = import_module("zhenxian.service.apart").main()
+    done: int = import_module((*sys.argv[1:], _USUAL)[0]).main()
     return done
 
 

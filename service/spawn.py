@@ -84,10 +84,10 @@ class Spawned:
                 end.close()
 
 
-def spawned_module(module: str, passed: Sequence[int] = ()) -> Spawned:
-    """A process that runs a module of ours. Raises StoreUnavailableError."""
+def spawned_module(module: str, passed: Sequence[int] = (), *more: str) -> Spawned:
+    """A process that runs a module of ours, with these arguments. Raises StoreUnavailableError."""
     try:
-        return Spawned([sys.executable, "-m", module], passed)
+        return Spawned([sys.executable, "-m", module, *more], passed)
     except OSError as error:
         raise StoreUnavailableError(
             f"no process can be started for it ({error.strerror}); nothing was changed"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from zhenxian.certs.crl import RevocationList
+from zhenxian.certs.crl import RevocationList, parse_crl
 from zhenxian.certs.crlstore import FETCHED, CrlStore
 from zhenxian.certs.fetch import Fetcher
 from zhenxian.certs.files import folder_stamp
@@ -16,7 +15,7 @@ from zhenxian.certs.profile import ProfilePolicy
 from zhenxian.certs.revocation import Assignment, RevocationPolicy, RevocationView, build_view
 from zhenxian.certs.trustlist import TrustList, load_roots, load_trust_list
 from zhenxian.core.errors import ConfigError
-from zhenxian.core.pace import Pace
+from zhenxian.service.list_reader import ListReader
 from zhenxian.service.reported import Problems
 from zhenxian.service.settings import Settings
 from zhenxian.verifier.trust import Trust
@@ -48,12 +47,14 @@ class TrustKeeper:
         """
         self._settings = settings.trust
         self._problems = problems
+        self._read = ListReader()
         self.crls = CrlStore(
             settings.trust.crl_folder or settings.data / "crl",
             fetcher,
             urls=settings.trust.crl_urls,
             signed=self._signed,
             count=count,
+            read=self._read,
         )
         self._stamp: tuple[object, ...] = ()
         self._roots = TrustList()
@@ -80,7 +81,7 @@ class TrustKeeper:
                     self._problems.report("trust", None)
                 # A list that has arrived waits for roots that are being written.
                 elif self.roots_whole or found[:2] == self._stamp[:2]:
-                    # In a thread: a list of many entries takes longer to read than a call may wait.
+                    # In a thread: files are waited for, and the process that reads a large list.
                     self.current = await asyncio.to_thread(self._load)
                     self.taken(self.current)
                     _logger.info("trust list and revocation lists were read anew")
@@ -117,7 +118,7 @@ class TrustKeeper:
             trust=roots,
             policy=RevocationPolicy(trust.revocation),
             before=self._view,
-            pace=Pace(time.perf_counter, time.sleep).through if self._view is not None else iter,
+            read=self._read if self._view is not None else parse_crl,
         )
         self._view = view
         self.unreadable = [text for text in problems if text.lower().startswith(FETCHED)]

@@ -351,22 +351,19 @@ def test_a_list_of_the_ca_itself_goes_first():
     refused(judged(chain, A.fetched(), revoking, assigned=[A.speaks_for()]), Reason.CERT_REVOKED)
 
 
-def test_a_list_that_was_read_is_not_read_again(monkeypatch):
+def test_a_list_that_was_read_is_not_read_again():
     """Also when it is held from elsewhere now: only its octets tell it."""
     trust = TrustList((A.root.certificate,), "t")
     more = {"issuers": TrustList(), "trust": trust, "assigned": [A.speaks_for()]}
     listed = A.crl()
     first, _ = build_view([HeldList(listed, OTHER, True)], policy=RevocationPolicy.REQUIRE, **more)
     read = []
-    monkeypatch.setattr(
-        "zhenxian.certs.revocation.parse_crl",
-        lambda data, pace: read.append(data) or parse_crl(data, pace),
-    )
     fresh = A.crl(point=URL)
     view, _ = build_view(
         [HeldList(listed, URL, True), fresh],
         policy=RevocationPolicy.REQUIRE,
         before=first,
+        read=lambda data: read.append(data) or parse_crl(data),
         **more,
     )
     assert read == [fresh]
