@@ -64,7 +64,7 @@ def examine(config: Path | None, clock: Callable[[], float] = time.time) -> Iter
     except ZhenxianError as error:
         yield Finding("problem", "start", str(error), "correct it: the service does not start")
         return
-    yield Finding("ok", "engine", f"embedded, in {settings.data}")
+    yield Finding("ok", "engine", _engine(settings))
     yield from _numbers(settings)
     yield from _signing(service, clock)
     yield from _trust(service)
@@ -73,6 +73,13 @@ def examine(config: Path | None, clock: Callable[[], float] = time.time) -> Iter
     yield Finding("ok", "cryptography", backend.openssl_version_text())
     yield Finding("ok", "signatures", f"ES256 by {library().version()}", _quicker())
     asyncio.run(service.close())
+
+
+def _engine(settings: Settings) -> str:
+    """What keeps the registry. The address of Redis, which may have a password, is not told."""
+    if not settings.fleet.url:
+        return f"embedded, in {settings.data}"
+    return f"fleet {settings.fleet.name} on Redis, this node's copy in {settings.data}"
 
 
 def _quicker() -> str:

@@ -271,6 +271,19 @@ def test_doctor_finds_nothing_wrong_with_a_good_installation(installation):
     assert _run("doctor", "--alive", "-c", installation.config).exit_code == 1
 
 
+def test_doctor_says_what_keeps_the_registry(installation, monkeypatch):
+    def engine():
+        return next(
+            f["text"] for f in _findings(installation.config)[1] if f["subject"] == "engine"
+        )
+
+    assert engine().startswith("embedded, in ")
+    monkeypatch.setenv("ZHENXIAN_FLEET__URL", "redis://user:secret@127.0.0.1:6379/0")
+    monkeypatch.setenv("ZHENXIAN_FLEET__NAME", "north")
+    assert engine().startswith("fleet north on Redis, this node's copy in ")
+    assert "secret" not in engine()
+
+
 def test_doctor_says_what_is_not_known_without_a_country(installation):
     (told,) = [f for f in _findings(installation.config)[1] if f["subject"] == "numbers"]
     assert (told["state"], "CN" in told["text"]) == ("ok", True)
