@@ -439,6 +439,14 @@ MEASUREMENT: Final = Measurement(
 
 def main() -> int:
     """Measure, and print the table."""
+    generating = argparse.ArgumentParser(add_help=False)
+    generating.add_argument("--generate", nargs=7)
+    given, _ = generating.parse_known_args()
+    if given.generate:
+        port, pid, path, expect, bodies, rate, many = given.generate
+        asked = (Path(bodies), float(rate), int(many))
+        print(generate(int(port), int(pid), path, expect, *asked))
+        return 0
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--load", type=float, default=0.5, help="share of what a core answers")
     parser.add_argument("--seconds", type=int, default=20)
@@ -446,13 +454,6 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--kinds", default="sign,verify")
     parser.add_argument("--keys", type=int, default=100_000, help="0: not with a nation's")
-    parser.add_argument("--generate", nargs=7, help=argparse.SUPPRESS)
-    given, _ = parser.parse_known_args()
-    if given.generate:
-        port, pid, path, expect, bodies, rate, many = given.generate
-        asked = (Path(bodies), float(rate), int(many))
-        print(generate(int(port), int(pid), path, expect, *asked))
-        return 0
     return MEASUREMENT.run(parser)
 
 
