@@ -421,6 +421,10 @@ def node_key(settings: Settings) -> NodeKey:
 
 
 _Routers = tuple[list[APIRouter], APIRouter, list[APIRouter]]
+_UNTOLD: Final = {
+    404: "there is nothing at this address; no id has a slash in it",
+    405: "this address does not take that method; the Allow header names those it takes",
+}
 _OF_CALLS: Final = {404: Reason.RESOURCE_NOT_FOUND, 405: Reason.METHOD_NOT_ALLOWED}
 
 
@@ -459,7 +463,9 @@ def _application(dialect: Dialect, authenticator: Authenticator) -> FastAPI:
             response = Response(body, error.status_code, media_type="application/json")
         else:
             title = HTTPStatus(error.status_code).phrase
-            response = problem(error.status_code, title, str(error.detail))
+            told = str(error.detail)  # the framework's own errors repeat their title
+            told = told if told != title else _UNTOLD.get(error.status_code, told)
+            response = problem(error.status_code, title, told)
         response.headers.update(error.headers or {})
         return response
 

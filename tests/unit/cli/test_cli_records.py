@@ -53,6 +53,8 @@ def test_a_batch_of_what_has_none_is_wrong_usage(zhenxian, tmp_path):
     rows.write_text("id\nbakery\n")
     assert "no batches" in zhenxian("batch", "subjects", rows, *WHY, status=2)
     assert zhenxian("show", "subjects", "bakery", status=1).startswith("404 Not Found")
+    unreachable = zhenxian("show", "subjects", "a/b", status=1)
+    assert "there is nothing at this address; no id has a slash in it" in unreachable
 
 
 def test_a_record_is_added_changed_shown_and_ended(zhenxian):
