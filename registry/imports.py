@@ -44,7 +44,8 @@ class Report(Struct, kw_only=True):
     Attributes:
         changed: rows registered. unchanged: rows that were registered so already.
         taken_out: of those registered, how many took numbers out of a range of another subject.
-        rejected: the first refused rows; rejections counts them all.
+        rejected: the first refused rows; rejections counts them all. written_out: the same, where
+            another process has written them as JSON: some objects with commas between them each.
         written: False for a dry run, and for all-or-nothing with a refused row.
         listed: how many refused rows are listed. sink: takes each of them, listed or not.
         reasons: how many rows were refused for each, and the first line of these; what a row says
@@ -57,6 +58,7 @@ class Report(Struct, kw_only=True):
     taken_out: int = 0
     rejections: int = 0
     rejected: list[Rejected] = field(default_factory=list)
+    written_out: list[bytes] = field(default_factory=list)
     written: bool = True
     listed: int = MAX_LISTED
     sink: Callable[[Rejected], object] | None = None

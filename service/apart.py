@@ -28,7 +28,7 @@ from zhenxian.core.errors import (
     ZhenxianError,
 )
 from zhenxian.registry.cells import lines_of
-from zhenxian.registry.imports import Mode, Origin, Rejected, Report
+from zhenxian.registry.imports import Mode, Origin, Report
 from zhenxian.registry.model import Kind
 from zhenxian.service.numbers import plan_of, reading_of
 from zhenxian.service.settings import Settings
@@ -38,7 +38,7 @@ from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.sorted_holdings import sort
 from zhenxian.telemetry.logs import configure_logging
 
-_AT_ONCE: Final = 500  # refused rows told together: what the event loop reads in one turn
+_AT_ONCE: Final = 500  # refused rows told together: what the event loop passes on in one turn
 _PART: Final = 65_536  # octets of an export
 _PASSED: Final = 3  # the first descriptor that is passed on
 _WORDS: Final = 4  # octets of the length before a message
@@ -89,7 +89,7 @@ class _Failure(msgspec.Struct, tag="failure"):
 
 
 class _Refused(msgspec.Struct, tag="refused"):
-    rows: list[Rejected]
+    rows: bytes  # as of Report.written_out
 
 
 class _Done(msgspec.Struct, tag="done", kw_only=True):
@@ -137,7 +137,7 @@ async def import_apart(orders: ImportOrders) -> Report:
             data = await asyncio.to_thread(_next, process.out)
             message = _decoder.decode(data) if data else None
             if isinstance(message, _Refused):
-                report.rejected += message.rows
+                report.written_out.append(message.rows)
                 continue
             if isinstance(message, _Done):
                 for name in message.__struct_fields__:
@@ -272,7 +272,7 @@ def _imported(orders: ImportOrders) -> _Done:
     finally:
         file.close()
     for start in range(0, len(report.rejected), _AT_ONCE):
-        _tell(_Refused(report.rejected[start : start + _AT_ONCE]))
+        _tell(_Refused(msgspec.json.encode(report.rejected[start : start + _AT_ONCE])[1:-1]))
     return _Done(
         rows=report.rows,
         changed=report.changed,

@@ -265,14 +265,21 @@ async def _answer(report: Report, *, refused: bool) -> Response:
         "written": report.written,
     }
     if not refused:
-        return await listed_last(told, "rejected", report.rejected)
+        return await listed_last(told, "rejected", report.rejected, written=report.written_out)
     trouble: Problem = {
         "type": "about:blank",
         "title": "Nothing was imported",
         "status": 422,
         "detail": f"{report.rejections} of {report.rows} rows are refused",
     }
-    return await listed_last({**trouble, **told}, "rejected", report.rejected, 422, PROBLEM_JSON)
+    return await listed_last(
+        {**trouble, **told},
+        "rejected",
+        report.rejected,
+        422,
+        PROBLEM_JSON,
+        written=report.written_out,
+    )
 
 
 def _first(records: Records, kind: Kind) -> tuple[bytes, str | None]:

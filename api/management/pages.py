@@ -28,12 +28,25 @@ async def emptied(rows: list[Any]) -> None:
 
 
 async def listed_last(
-    members: dict[str, Any], name: str, rows: list[Any], status: int = 200, media: str = JSON
+    members: dict[str, Any],
+    name: str,
+    rows: list[Any],
+    status: int = 200,
+    media: str = JSON,
+    *,
+    written: Sequence[bytes] = (),
 ) -> Response:
-    """An answer that ends with a list, which is empty afterwards; a long one comes in parts."""
+    """An answer that ends with a list, which is empty afterwards; a long one comes in parts.
+
+    Args:
+        written: rows before these that are JSON already, some in each part with commas between.
+    """
     parts = [_encode(members)[:-1] + b"," + _encode(name) + b":["]
+    for part in written:
+        parts += (b",", part) if len(parts) > 1 else (part,)
     for start in range(0, len(rows), AT_ONCE):
-        parts.append((b"," if start else b"") + _encode(rows[start : start + AT_ONCE])[1:-1])
+        comma = b"," if len(parts) > 1 else b""
+        parts.append(comma + _encode(rows[start : start + AT_ONCE])[1:-1])
         await asyncio.sleep(0)
     await emptied(rows)
     parts.append(b"]}")

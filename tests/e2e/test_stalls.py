@@ -138,6 +138,17 @@ def test_who_imports_is_told_what_became_of_rows_by_another_process(watch):
     )
     assert (told.status_code, told.json()["rejections"], told.json()["rows"]) == (422, 1, 5_000)
     assert told.json()["rejected"][0]["line"] == 5_001
+    refused = httpx.post(
+        f"http://127.0.0.1:{watch.port}/v1/imports/holdings",
+        params={"reason": "a", "told": 1_200},
+        content=holdings(5_000, 8613700000000).replace(b",courier,", b',nobody "\xe7\x94\xb2",'),
+        headers={"content-type": "text/csv"},
+        trust_env=False,
+        timeout=60,
+    ).json()
+    assert (refused["rejections"], len(refused["rejected"])) == (5_000, 1_200)
+    assert [row["line"] for row in refused["rejected"]] == list(range(2, 1_202))
+    assert all('nobody "甲"' in row["reason"] for row in refused["rejected"])
     unknown = httpx.post(
         f"http://127.0.0.1:{watch.port}/v1/imports/holdings",
         params={"reason": "a"},
