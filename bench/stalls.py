@@ -91,13 +91,18 @@ class _Used(Struct, frozen=True):
         queued = Path(f"/proc/{service}/schedstat").read_text("ascii").split()[1]
         first = Path("/proc/stat").read_text("ascii").splitlines()[0].split()
         busy = sum(int(first[at]) for at in (1, 2, 3, 6, 7))  # neither idle nor waiting for a disk
-        ours = sum(os.times()[:4]) + sum(map(_processor_seconds, (service, calling)))
+        begun = Path(f"/proc/{service}/task").glob("*/children")
+        children = [int(pid) for each in begun for pid in each.read_text("ascii").split()]
+        ours = sum(os.times()[:4]) + sum(map(_processor_seconds, (service, calling, *children)))
         return cls(time.perf_counter(), int(queued) / 1e9, busy / _TICK, ours)
 
 
 def _processor_seconds(pid: int) -> float:
-    """Of a process, and of those it has waited for."""
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    """Of a process, and of those it has waited for; 0 of one that has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
     return sum(map(int, fields[11:15])) / _TICK
 
 
