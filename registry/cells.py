@@ -24,6 +24,7 @@ _BOOKS: Final = {
 _WIDE: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SAVE: Final = 'save it as "CSV UTF-8", or export it as CSV in UTF-8'
 HEAD: Final = 65_536  # octets of a file that tell what it is
+_BEGIN: Final = 64  # octets; of ASCII in UTF-16 half are zero, and of CSV none
 MAX_LINE: Final = 16_384  # characters; a record has some hundred
 
 
@@ -49,7 +50,8 @@ def foreign(head: bytes) -> str | None:
     for mark, what in _BOOKS.items():
         if head.startswith(mark):
             return f"the file is {what}, not CSV: {_SAVE}"
-    if head.startswith(_WIDE):
+    begin = head[:_BEGIN]
+    if head.startswith(_WIDE) or begin.count(0) * 4 > len(begin):  # its mark may be missing
         return f"the file is in UTF-16, not UTF-8: {_SAVE}"
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)

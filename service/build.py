@@ -16,6 +16,7 @@ from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
 from zhenxian import __version__
 from zhenxian.api.auth import Authenticator
@@ -468,6 +469,11 @@ def _application(dialect: Dialect, authenticator: Authenticator) -> FastAPI:
             response = problem(error.status_code, title, told)
         response.headers.update(error.headers or {})
         return response
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(_: Request, __: Exception) -> Response:
+        """Nobody reads it: who sent half a body has gone, which is no error of the service."""
+        return Response(status_code=400)
 
     @app.exception_handler(Exception)
     async def failed(_: Request, __: Exception) -> JSONResponse:

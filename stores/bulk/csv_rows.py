@@ -145,6 +145,8 @@ class Rows:
                 raise ConfigError(_NO_CSV) from None
         if len(values) != len(self.header):
             raise ConfigError(f"{len(self.header)} columns expected")
+        if tuple(values) == self.header:  # files that were put together
+            raise ConfigError("the names of the columns once more, and no record")
         row: dict[str, Any] = dict(zip(self.header, map(plain, values), strict=True))
         number = row.pop("document_number", "")
         if number:

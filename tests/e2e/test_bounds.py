@@ -366,6 +366,27 @@ def test_slow_senders_are_told_so_and_closed(service):
         assert time.monotonic() - began < 60
 
 
+def test_who_leaves_in_the_middle_of_a_body_is_no_error_of_the_service(service):
+    csv, json = "content-type: text/csv", "content-type: application/json"
+    for method, path, kind in (
+        ("POST", "/v1/imports/subjects?reason=a", csv),
+        ("POST", "/v1/bindings/batch?reason=a", json),
+        ("PUT", "/v1/subjects/half?reason=a", json),
+        ("POST", SIGNING, json),
+    ):
+        for length in ("content-length: 1000", "transfer-encoding: chunked"):
+            with Wire(service) as wire:
+                wire.send(raw(path, b"5\r\nid,na\r\n", length, kind, method=method))
+                assert until(lambda: taken(service.port))
+        with Wire(service) as wire:  # it has looked after those before when it answers
+            rows = b"id,name\nwhole,x\n"
+            wire.send(
+                raw("/v1/imports/subjects?reason=a", rows, f"content-length: {len(rows)}", csv)
+            )
+            assert wire.answer()[0] == 200
+    assert "Traceback" not in service.logged()
+
+
 def test_an_upload_that_goes_on_is_not_cut_off(service):
     """Slower than a second a step, faster than the bound."""
     body = dumps(signing(BANK)).ljust(60_000)

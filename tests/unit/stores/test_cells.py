@@ -35,6 +35,24 @@ def run(book, text, kind=Kind.HOLDING, **more):
     return work.run(io.StringIO(text))
 
 
+def test_a_header_in_the_middle_is_no_record(book):
+    """Of two files put together: for a subject its name would be one, id."""
+    text = "id,name\nx,X\nid,name\ny,Y\n" + '"id","name"\n'
+    report = run(book, text, Kind.SUBJECT)
+    assert (report.changed, report.rejections) == (2, 2)
+    assert [(row.line, row.reason) for row in report.rejected] == [
+        (line, "the names of the columns once more, and no record") for line in (3, 5)
+    ]
+    assert run(book, "name,id\nid,name\n", Kind.SUBJECT).changed == 1  # in this order it is one
+
+
+@pytest.mark.parametrize("name", ["utf-16-le", "utf-16-be", "utf-16", "utf-32-le"])
+def test_a_file_in_utf_16_is_told_with_its_mark_or_without(name):
+    for text in ("id,name\na,b\n", "id,name\na,银行\n"):
+        assert "is in UTF-16" in foreign(text.encode(name))
+    assert foreign(b"id,na\0me\nx,y\n") is None
+
+
 @given(st.text(st.sampled_from([*BEGINS, "'", "a", "1", ",", '"']), max_size=6))
 def test_every_cell_reads_back_and_none_begins_as_a_formula(text):
     written = harmless(text)
