@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from zhenxian.core.errors import ConfigError
+from zhenxian.service.scheduling import give_way
 
 _logger = logging.getLogger("zhenxian")
 
@@ -43,8 +44,11 @@ def end_within(seconds: float) -> Callable[[], None]:
 
 
 def ready_threads(count: int = THREADS) -> ThreadPoolExecutor:
-    """An executor whose threads run. Raises ConfigError when the machine gives no more."""
-    executor = ThreadPoolExecutor(count, thread_name_prefix="work")
+    """An executor whose threads run, and give way to the event loop.
+
+    Raises ConfigError when the machine gives no more.
+    """
+    executor = ThreadPoolExecutor(count, "work", initializer=give_way)
     together = threading.Barrier(count + 1)
     try:
         for _ in range(count):
