@@ -163,19 +163,29 @@ class EveryWay:
 
     def test_branches_of_a_fork_are_no_replays(self, line):
         """Somebody forked before the terminating proxy: two INVITEs that differ in Via."""
-        line.middle.change("forked", lambda _: None)  # the stranger carries it on
-        caller = threading.Thread(target=line.caller.call, args=(Call(name="forked", cancel=400),))
+        for attempt in range(5):  # on a busy machine they are too far apart now and then
+            if self.forked(line, f"forked-{attempt}") < 1.5:  # of verifier.repeat_seconds
+                verstats = [verstat(i) for i in line.callee.invites(f"forked-{attempt}")]
+                assert verstats == [PASSED, PASSED]
+                return
+        pytest.fail("no two branches came within verifier.repeat_seconds")
+
+    def forked(self, line, name):
+        """Two branches of a call; seconds from before the first to after the second."""
+        line.middle.change(name, lambda _: None)  # the stranger carries it on
+        caller = threading.Thread(target=line.caller.call, args=(Call(name=name, cancel=400),))
         caller.start()
-        assert until(lambda: "forked" in line.middle.seen)
+        assert until(lambda: name in line.middle.seen)
+        began = time.monotonic()
         with contextlib.closing(line.stranger()) as stranger:
-            invite = line.middle.seen["forked"].without("record-route")
+            invite = line.middle.seen[name].without("record-route")
             for last in (False, True):
                 via = f"SIP/2.0/UDP {stranger.via};branch=z9hG4bK{time.time_ns()}"
                 answers = stranger.call(invite.having("Via", via), bye=last)
                 assert answers[-1].status == 200
+            took = time.monotonic() - began
         caller.join()
-        verstats = [verstat(invite) for invite in line.callee.invites("forked")]
-        assert verstats == [PASSED, PASSED]
+        return took
 
     def test_health(self, line):
         assert speaks(line.originating.address)
@@ -271,32 +281,47 @@ class EveryOutage:
             (stage.signing, Expected(verstat=NONE, identities=0)),
             (stage.verifying, Expected(verstat=NONE)),
         ):
-            name = node.folder.name
-            with node.stalled():
-                times = []
-                for index in range(8):
-                    call = Call(name=f"stalled-{name}-{index}")
-                    outcome, invites = seen(hurried, call)
-                    times.append(outcome.milliseconds)
-                    found = faults(expected, outcome, invites)
-                    assert found == [], found
-            # The breaker opens with the sixth call; one call in two seconds tries again.
-            assert min(times[:5]) >= 400, times
-            assert sorted(times[5:])[1] < 400, times
-            assert until(lambda name=name: self.verifies_again(hurried, name))
+            for attempt in range(3):  # what others take on this machine comes to the calls' times
+                name = f"{node.folder.name}-{attempt}"
+                times = self.standing_still(node, hurried, name, expected)
+                assert until(lambda name=name: self.verifies_again(hurried, name))
+                # The breaker opens with the sixth call; one call in two seconds tries again.
+                assert min(times[:5]) >= 400, times
+                if sorted(times[5:])[1] < min(times[:5]) - 100:
+                    break
+            else:
+                pytest.fail(f"calls wait as before: {times} ms")
+
+    def standing_still(self, node, line, name, expected):
+        """What calls take while the service stands still, in milliseconds."""
+        times = []
+        with node.stalled():
+            for index in range(8):
+                outcome, invites = seen(line, Call(name=f"stalled-{name}-{index}"))
+                times.append(outcome.milliseconds)
+                found = faults(expected, outcome, invites)
+                assert found == [], found
+        return times
 
     def verifies_again(self, line, name):
         outcome, invites = seen(line, Call(name=f"again-{name}-{time.monotonic_ns()}"))
         return outcome.final.status == 200 and PASSED in str(invites[0].all("p-asserted-identity"))
 
-    def test_a_cancel_is_answered_while_a_question_waits(self, stage, hurried):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def patient(cls, stage):
+        """By time-outs that no machine is too slow for: the CANCEL comes while a question waits."""
+        with cls.line_of(stage, f"{cls.__name__}-patient") as running:
+            yield running
+
+    def test_a_cancel_is_answered_while_a_question_waits(self, stage, patient):
         for node in (stage.signing, stage.verifying):
             with node.stalled():
                 call = Call(name=f"cancelled-{node.folder.name}", cancel=100)
-                outcome, invites = seen(hurried, call)
+                outcome, invites = seen(patient, call)
             assert outcome.final.status == 487
             assert invites == []
-            assert until(lambda node=node: self.verifies_again(hurried, f"c-{node.folder.name}"))
+            assert until(lambda node=node: self.verifies_again(patient, f"c-{node.folder.name}"))
 
 
 def order(node, action, number):

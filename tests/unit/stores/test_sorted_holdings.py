@@ -220,17 +220,19 @@ def test_one_process_sorts_at_a_time(registry, monkeypatch):
 
     def written(file, out):
         entered.set()
-        leave.wait(20)
+        leave.wait(60)
         return whole(file, out)
 
     whole = sorted_holdings._write_all
     monkeypatch.setattr(sorted_holdings, "_write_all", written)
     first = threading.Thread(target=sort, args=(registry,))
     first.start()
-    assert entered.wait(20)
-    assert not sort(registry)
-    leave.set()
-    first.join()
+    try:
+        assert entered.wait(60)
+        assert not sort(registry)
+    finally:  # nothing of it is left when the folder goes, however this ends
+        leave.set()
+        first.join()
     monkeypatch.undo()
     _agrees(_taken(registry))
     assert columns_path(registry).stat().st_mode & 0o777 == 0o600
