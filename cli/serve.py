@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
@@ -81,11 +83,15 @@ def register(app: typer.Typer) -> None:
         tables = {"server": server, "sip": _sip(sip or [])}
         settings = settings_of(config, **{name: table for name, table in tables.items() if table})
 
-        with errors.capture() as told:
-            name = ("zhenxian", "bold")
-            errors.print(Text.assemble(name, f" serves calls on {settings.server.calls}"))
-            for address, signing in settings.sip.addresses():
-                at = f"{address.transport}:{address.host}:{address.port}"
-                does = "signs" if signing else "verifies"
-                errors.print(Text.assemble(name, f" {does} INVITEs on {at}"))
-        raise typer.Exit(run(settings, told.get(), until_eof=until_eof))
+        # What captures what the terminal is told would write to it, which a full disk refuses.
+        told = io.StringIO()
+        console = Console(
+            file=told, force_terminal=errors.is_terminal, soft_wrap=True, highlight=False
+        )
+        name = ("zhenxian", "bold")
+        console.print(Text.assemble(name, f" serves calls on {settings.server.calls}"))
+        for address, signing in settings.sip.addresses():
+            at = f"{address.transport}:{address.host}:{address.port}"
+            does = "signs" if signing else "verifies"
+            console.print(Text.assemble(name, f" {does} INVITEs on {at}"))
+        raise typer.Exit(run(settings, told.getvalue(), until_eof=until_eof))

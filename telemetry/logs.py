@@ -14,6 +14,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -155,10 +156,13 @@ def announce(text: str) -> None:
     """Write to standard error what the service has to say at its start.
 
     People at a terminal read it as it is; elsewhere it is part of the log, and written as that.
+    Where the log cannot be written, as its disk is full or whoever reads it has gone, calls are
+    answered all the same.
     """
     if not sys.stderr.isatty():
         told = {"name": "zhenxian", "levelno": logging.INFO, "levelname": "INFO"}
         records = (logging.makeLogRecord(told | {"msg": line}) for line in text.splitlines())
         text = "".join(f"{JsonFormatter().format(record)}\n" for record in records)
-    sys.stderr.write(text)
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()

@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 from datetime import datetime
+from pathlib import Path
 
 import httpx
 import pytest
@@ -644,6 +645,30 @@ def test_every_line_of_the_log_has_one_shape(serve, workers):
         assert line["level"]
         assert line["event"]
     assert any(f"serves calls on {service.listener}" in line.get("message", "") for line in lines)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("log", ["a full disk", "who reads it has gone"])
+def test_a_log_that_cannot_be_written_ends_no_service(tmp_path, log, workers):
+    service = Service(tmp_path / "service", server__workers=workers)
+    service.log, service.logged = Path("/dev/full"), lambda: log
+    if log != "a full disk":
+        service.log = tmp_path / "pipe"
+        os.mkfifo(service.log)
+        reader = os.open(service.log, os.O_RDONLY | os.O_NONBLOCK)
+        service.launch()  # who opens a pipe to write needs somebody to read
+        os.close(reader)
+        service.launch = lambda: service._process
+    try:
+        service.start()
+        with service.client() as client:
+            for _ in range(3):
+                signed(client, BANK)
+            params = {"reason": "a"}
+            assert client.put("/v1/subjects/q", json={}, params=params).status_code == 200
+            assert client.get("/readyz").status_code == 200
+    finally:
+        assert service.stop() == 0
 
 
 @pytest.mark.parametrize("clear", [False, True])
