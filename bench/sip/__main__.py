@@ -148,7 +148,8 @@ def _result(
 
 
 @contextlib.contextmanager
-def _line_of(stage: Stage, way: Way, name: str) -> Iterator[Line]:
+def line_of(stage: Stage, way: Way, name: str) -> Iterator[Line]:
+    """Both proxies of a way, after some calls."""
     with way.line(stage, name, bare=True) as line:
         Generator(line, rate=50).run("warm", WARM)
         yield line
@@ -158,7 +159,7 @@ def _line_of(stage: Stage, way: Way, name: str) -> Iterator[Line]:
 def _run(
     stage: Stage, way: Way, rate: int, seconds: int, number: int, patience: int = CALL_SECONDS
 ) -> Run:
-    with _line_of(stage, way, "run") as line:
+    with line_of(stage, way, "run") as line:
         return _once(stage, line, way, rate, seconds, number, patience)
 
 
@@ -177,13 +178,14 @@ def _once(
         raise BenchError(f"{way.title}: no call was answered\n{line.originating.said()[-800:]}")
     return Run(
         way.title, rate, number, count,
-        *(_percentile(seen.milliseconds, share) for share in (0.50, 0.95, 0.99)),
+        *(percentile(seen.milliseconds, share) for share in (0.50, 0.95, 0.99)),
         count - len(seen.milliseconds), 0 if way is ALONE_WAY else seen.unjudged,
         *((b - a) * 1000 / count for a, b in zip(before, after, strict=True)),
     )  # fmt: skip
 
 
-def _percentile(ascending: list[float], share: float) -> float:
+def percentile(ascending: list[float], share: float) -> float:
+    """The value below which that share of them lies."""
     return ascending[min(len(ascending) - 1, int(share * len(ascending)))]
 
 

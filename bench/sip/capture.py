@@ -20,7 +20,7 @@ _SNAP: Final = 4096  # octets kept of a packet
 _BUFFER_KIB: Final = 16_384
 _RECORD: Final = struct.Struct("=IIII")
 _UDP: Final = 14 + 20 + 8  # octets before the payload of a packet on the loopback interface
-_CALL_ID = re.compile(rb"\r\nCall-ID: *([^\r]+)", re.IGNORECASE)
+CALL_ID = re.compile(rb"\r\nCall-ID: *([^\r]+)", re.IGNORECASE)
 _VERSTAT = re.compile(rb";verstat=([A-Za-z-]+)")
 
 
@@ -39,9 +39,13 @@ class Seen(Struct, frozen=True):
 
 
 class Capture:
-    """tcpdump on the loopback interface: the caller's packets, and INVITEs to the callee."""
+    """tcpdump on the loopback interface: the caller's packets, and INVITEs to the callee.
 
-    def __init__(self, file: Path, caller: str, callee: str) -> None:
+    Args:
+        everything: all that goes by UDP, which costs more.
+    """
+
+    def __init__(self, file: Path, caller: str, callee: str, *, everything: bool = False) -> None:
         tool = shutil.which("tcpdump")
         if tool is None:
             raise BenchError("tcpdump is missing: scripts/peers bench-sip")
@@ -59,7 +63,14 @@ class Capture:
             "-w",
             str(file),
         ]
-        self._command += ["-Z", "root", "-n", "-q", "--immediate-mode", wanted]
+        self._command += [
+            "-Z",
+            "root",
+            "-n",
+            "-q",
+            "--immediate-mode",
+            "udp" if everything else wanted,
+        ]
         self._log = file.with_suffix(".log")
 
     def __enter__(self) -> Self:
@@ -90,9 +101,9 @@ class Capture:
         began: dict[bytes, float] = {}
         ended: dict[bytes, tuple[float, bool]] = {}
         verdicts: dict[bytes, bytes] = {}
-        for at, packet in _packets(self._file):
+        for at, packet in packets(self._file):
             source, target, payload = packet[26:30], packet[30:34], packet[_UDP:]
-            found = _CALL_ID.search(payload)
+            found = CALL_ID.search(payload)
             if found is None:
                 continue
             call = found[1]
@@ -112,7 +123,8 @@ class Capture:
         )
 
 
-def _packets(file: Path) -> Iterator[tuple[float, bytes]]:
+def packets(file: Path) -> Iterator[tuple[float, bytes]]:
+    """Seconds and octets of each packet. Raises BenchError for a capture of another kind."""
     data = file.read_bytes()
     if data[:4] != b"\xd4\xc3\xb2\xa1":
         raise BenchError(f"{file}: not a capture of this machine's kind")

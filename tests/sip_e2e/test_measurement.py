@@ -8,6 +8,7 @@ import pytest
 
 from bench.sip.__main__ import MOST, Run, figures, highest
 from bench.sip.capture import Capture
+from bench.sip.legs import Places, legs, table
 from bench.sip.report import rows
 
 ALONE, WAY = "Kamailio alone", "SIP redirect"
@@ -32,9 +33,10 @@ def test_what_is_added_is_the_median_of_differences_within_a_round():
     assert rows({"figures": [alone, way]})[1][-3:] == ("1/300", "2", "1.00 + 0.50")
 
 
-def packet(at, source, target, text):
+def packet(at, source, target, text, ports=(5060, 5060)):
     address = b"".join(bytes(map(int, a.split("."))) for a in (source, target))
-    data = bytes(14) + bytes(12) + address + bytes(8) + text.replace("\n", "\r\n").encode()
+    data = bytes(14) + bytes(12) + address
+    data += struct.pack(">HH", *ports) + bytes(4) + text.replace("\n", "\r\n").encode()
     return struct.pack("=IIII", int(at), round(at % 1 * 1e6), len(data), len(data)) + data
 
 
@@ -66,6 +68,43 @@ def test_a_capture(tmp_path, monkeypatch):
     seen = Capture(file, CALLER, CALLEE).seen()
     assert seen.milliseconds == pytest.approx([250, 500])
     assert (seen.failed, seen.unjudged) == (2, 1)
+
+
+def test_the_legs_of_a_call(tmp_path):
+    first, last, local = "127.1.1.3", "127.1.1.4", "127.0.0.1"
+    to_sign, signed = (5060, 7000), (7000, 5060)
+    to_verify, verified = (5060, 7001), (7001, 5060)
+    moved = "302 Moved Temporarily"
+    whole = (
+        packet(1.000, CALLER, first, invite("a")),
+        packet(1.001, first, local, invite("a"), to_sign),
+        packet(1.002, first, local, invite("a"), to_sign),  # sent again
+        packet(1.003, local, first, answer(moved, "a"), signed),
+        packet(1.006, first, last, invite("a")),
+        packet(1.010, last, local, invite("a"), to_verify),
+        packet(1.015, local, last, answer(moved, "a"), verified),
+        packet(1.021, last, CALLEE, invite("a")),
+        packet(1.022, last, first, answer("100 Trying", "a")),
+        packet(1.028, CALLEE, last, answer("200 OK", "a")),
+        packet(1.030, last, first, answer("200 OK", "a")),
+        packet(1.036, first, CALLER, answer("200 OK", "a")),
+        packet(2.000, CALLER, first, invite("b")),  # nobody answers
+    )
+    head = b"\xd4\xc3\xb2\xa1" + bytes(20)
+    file = tmp_path / "a.pcap"
+    file.write_bytes(head + b"".join(whole))
+    places = Places(CALLER, first, last, CALLEE, 7000, 7001)
+    found = legs(file, places)
+    assert [each for times in found.values() for each in times] == pytest.approx(
+        [1, 2, 3, 4, 5, 6, 7, 8, 36], abs=1e-3
+    )
+    assert list(table("x", [found, found]).columns[0].cells) == list(found)
+    file.write_bytes(head + b"".join(whole[at] for at in (0, 4, 7, 9, 11)))  # nobody is asked
+    alone = legs(file, places)
+    assert list(alone)[:2] == ["originating proxy", "terminating proxy"]
+    assert [each for times in alone.values() for each in times] == pytest.approx(
+        [6, 15, 7, 8, 36], abs=1e-3
+    )
 
 
 @pytest.mark.parametrize(
