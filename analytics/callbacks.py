@@ -30,6 +30,8 @@ class ShownBy:
 
     def note(self, display: int, key: Key) -> None:
         """A caller showed it."""
+        if self._now.get(display) is key:
+            return
         if self._untold is not None and self.get(display) != key:
             self._untold[display] = key
             if len(self._untold) > MAX_DISPLAYS:

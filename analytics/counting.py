@@ -375,7 +375,7 @@ class Counting:
             if self._linkage.due(key, at):
                 if counts.contacts is None:
                     counts.contacts = Contacts()
-                callees = counts.contacts.callees
+                callees = self._linkage.untaken(key, counts.contacts.callees)
                 numbers = self._linkage.unmarked(key, counts.displays_known)
                 if key.kind is KeyKind.SIGNER:
                     numbers = {one for one in numbers if not self._anothers(one, key, counts.first)}

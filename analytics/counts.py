@@ -439,7 +439,8 @@ class KeyCounts:
     def ended(self, at: int) -> None:
         """One of its calls is over. From the first report on, calls in progress are known."""
         self.now.ended += 1
-        self.active = max(0, self.active - 1) if self.active >= 0 else 0
+        active = self.active
+        self.active = active - 1 if active > 0 else 0
         if at >= self.slot_ends:
             self._advance(at, self.now.calls)
 
@@ -539,9 +540,10 @@ class KeyCounts:
         if not self.peaks:
             return
         self.now.begun += 1
-        self.active += 1
+        self.active = active = self.active + 1
         place = self.slot % SLOTS
-        self.peaks[place] = max(self.peaks[place], self.active)
+        peaks = self.peaks
+        peaks[place] = max(peaks[place], active)
 
     def _advance(self, at: int, calls: int) -> None:
         """Go on to another slot, before which there were so many calls of this half window."""

@@ -22,7 +22,7 @@ from zhenxian.analytics.codec import (
     write_counts,
 )
 from zhenxian.analytics.complaints import Complaint
-from zhenxian.analytics.counted import Contact
+from zhenxian.analytics.counted import Contact, CountedCall
 from zhenxian.analytics.counting import Counting
 from zhenxian.analytics.exchange import Exchange
 from zhenxian.analytics.findings import Findings
@@ -120,6 +120,12 @@ class Detector:
             self._exchange.observe(call, mark, observation)
         else:
             counting.count(call, observation)
+
+    def counted(self, observation: Observation) -> CountedCall:
+        """Count one call that has no mark; what was counted of it, for its end."""
+        call = self._counting.hashed(observation)
+        self._counting.count(call, observation)
+        return call
 
     # -- what can be asked for and reported
 

@@ -105,12 +105,12 @@ class TalkCounts:
         """Count the end of one call; `seconds` of talk, None where that is not reported."""
         self.told += 1
         test = tests.answered
+        floor = test.floor
         if answered:
             self.answered += 1
             score = self.answer_score + test.hit
         else:
             score = self.answer_score + test.miss
-        floor = test.floor
         self.answer_score = max(floor, score)
         if seconds is None:
             # Who reports no seconds of answered calls says nothing of how few talk for long.
@@ -128,8 +128,10 @@ class TalkCounts:
 
     def shift(self, step: float, floor: float) -> None:
         """Add what other evidence says of the same call."""
-        self.answer_score = max(floor, self.answer_score + step)
-        self.long_score = max(floor, self.long_score + step)
+        score = self.answer_score + step
+        self.answer_score = max(floor, score)
+        score = self.long_score + step
+        self.long_score = max(floor, score)
 
     def absolved(self) -> TalkCounts | None:
         """What speaks for the caller; None where nothing does."""
@@ -231,8 +233,15 @@ _Ring: TypeAlias = Annotated[
 ]
 
 
+class _Taken(_Viewed):
+    """Up to where somebody looked at them, and who did; neither saved nor copied."""
+
+    __slots__ = ("taken",)
+    taken: tuple[object, int]
+
+
 @dataclass(slots=True)
-class LatestValues(_Viewed):
+class LatestValues(_Taken):
     """The latest 1,024 values of 32 bits; 0 stands for none. `added` counts all that there were."""
 
     values: _Ring = field(default_factory=lambda: bytearray(_RING * _OCTETS))
@@ -240,6 +249,7 @@ class LatestValues(_Viewed):
 
     def __post_init__(self) -> None:
         self.view = memoryview(self.values).cast("I")  # type: ignore[misc]
+        self.taken = (None, 0)  # type: ignore[misc]
 
     def __deepcopy__(self, _: object) -> LatestValues:
         return LatestValues(self.values.copy(), self.added)
@@ -252,6 +262,16 @@ class LatestValues(_Viewed):
 
     def __iter__(self) -> Iterator[int]:
         return filter(None, self.view)
+
+    def untaken(self, by: object) -> Iterator[int]:
+        """Those that came since the last look, in the order of `iter`; all after another's look."""
+        last, before = self.taken
+        self.taken = (by, self.added)  # type: ignore[misc]
+        if last is not by or self.added - before >= _RING:
+            return iter(self)
+        view = self.view
+        places = sorted(at & _RING_MASK for at in range(before, self.added))
+        return filter(None, [view[place] for place in places])
 
 
 _DAYS: Final = 7  # of which calls are known by half window
@@ -304,12 +324,16 @@ class Contacts:
 
     def add(self, display: int, pair: int, age: int, tests: SequentialTests) -> bool:
         """Count one call; True for a new display. `age` is the number of the half window."""
-        self.callees.add((pair - display * 3) & _ALL)
+        # As LatestValues.add and AgedSet.seen do, without the calls: nearly every call of a switch
+        # passes here.
+        callees = self.callees
+        added = callees.added
+        callees.view[added & _RING_MASK] = (pair - display * 3) & _ALL
+        callees.added = added + 1
         if self.level and display & ((1 << self.level) - 1):
             return False
         pair = pair & _HIGH | display & _LOW or 1
         display = display or 1
-        # As AgedSet.seen does, without the calls: nearly every call of a switch passes here.
         displays, pairs = self.displays, self.pairs
         view, place = displays.view, (display >> LEVEL_BITS) & _MASK
         while (found := view[place]) and found != display:
@@ -344,7 +368,8 @@ class Contacts:
                 self._of_another_day(None, age, tests.aged)
             if pairs.stored > CAPACITY:
                 self._trim(age)
-        self.score = max(test.floor, score)
+        floor = test.floor
+        self.score = max(floor, score)
         return False
 
     def ended(self, contact: Contact, tests: SequentialTests) -> None:

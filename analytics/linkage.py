@@ -26,6 +26,7 @@ from msgspec.structs import replace
 
 from zhenxian.analytics.areas import CELLS
 from zhenxian.analytics.counted import CountedCall
+from zhenxian.analytics.evidence import LatestValues
 from zhenxian.analytics.model import Assessment, Key, KeyKind, Measure, Time
 from zhenxian.analytics.thresholds import DAY, Links
 
@@ -67,7 +68,12 @@ class Mark(Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class _Marked:
-    """A mark at work. `asked` is when its holdings were last asked for."""
+    """A mark at work.
+
+    Attributes:
+        asked: when its holdings were last asked for.
+        whole: another one each time that a callee is lost to another mark, or to newer ones.
+    """
 
     at: int
     level: int = 0
@@ -75,6 +81,7 @@ class _Marked:
     held: set[int] | None = None
     callees: OrderedDict[int, None] = field(default_factory=OrderedDict)
     asked: int = 0
+    whole: object = field(default_factory=object)
 
     def samples(self, number: int) -> bool:
         return not number & ((1 << self.level) - 1)
@@ -159,6 +166,15 @@ class Linkage:
         numbers = numbers - marked.numbers
         return {one for one in numbers if marked.samples(one)} if marked.level else numbers
 
+    def untaken(self, key: Key, callees: LatestValues) -> Iterable[int]:
+        """Those whom a found caller called lately that its mark may lack.
+
+        Nearly all were marked call by call; as long as the mark lost none, only those that came
+        since they were last looked at are in question.
+        """
+        marked = self.marks.get(key)
+        return callees if marked is None else callees.untaken(marked.whole)
+
     def due(self, key: Key, at: int) -> bool:
         """Tell whether a found caller's mark is to be made, or made anew."""
         marked = self.marks.get(key)
@@ -206,11 +222,14 @@ class Linkage:
         if before == key:
             return
         if before is not None and before in self.marks:
-            self.marks[before].callees.pop(callee, None)
+            lost = self.marks[before]
+            lost.callees.pop(callee, None)
+            lost.whole = object()
         self._callees[callee] = key
         marked.callees[callee] = None
         if len(marked.callees) > MAX_CALLEES:
             self._callees.pop(marked.callees.popitem(last=False)[0], None)
+            marked.whole = object()
 
     def _bound(self) -> None:
         """Let the oldest marks go while there are too many numbers or callees."""

@@ -136,54 +136,71 @@ class Handovers:
 
     def _begun(self, key: Key, at: int) -> None:
         starts = self._starts
-        insort(starts, (at, key), key=_WHEN)
+        if not starts or at >= starts[-1][0]:
+            starts.append((at, key))
+        else:
+            insort(starts, (at, key), key=_WHEN)
         if len(starts) > _MAX_STARTS or starts[0][0] < at - 2 * _KEPT:
             del starts[: max(len(starts) // 4, bisect_left(starts, at - _KEPT, key=_WHEN))]
 
     def _resumed(self, key: Key, caller: Caller) -> None:
         """Take in who began when this one had fallen silent, and that it begins itself."""
         chance = self._chance(caller)
-        starts, ended = self._starts, caller.last
         if chance < _LIKELIEST:
-            once, missed = log(self._policy.expected / chance), self._missed(chance)
-            # A thousand callers begin some hundred times within reach; the nearest are likeliest.
-            first = bisect_left(starts, ended, key=_WHEN)
-            for start, heir in starts[first : first + MAX_FOLLOWED]:
-                if start > ended + self._policy.reach:
-                    break
-                if heir != key:
-                    self._followed(key, caller, heir, once, missed)
+            self._followed(key, caller, chance)
         caller.runs += 1
         # Moved to the end, so that those forgotten are those who began longest ago.
-        self._callers[key] = self._callers.pop(key)
-        for other in list(caller.ties):
-            # As if by chance, until the other one is seen to have been silent.
-            before = self._callers.get(other)
-            missed = self._missed(self._chance(before)) if before is not None else -self.upper
-            self._tie(key, caller, other, caller.ties[other] + missed)
+        callers = self._callers
+        callers[key] = callers.pop(key)
+        if caller.ties:
+            self._weakened(key, caller)
 
-    def _followed(self, key: Key, caller: Caller, heir: Key, once: float, missed: float) -> None:
-        follower = self._callers.get(heir)
-        if follower is None:
-            return
-        before = follower.ties.get(key)
-        score = once if before is None else once + before - missed
-        self._tie(heir, follower, key, min(score, 2 * self.upper))
-        if score >= self.upper and len(caller.heirs) < _MAX_LINKED:
-            caller.heirs.add(heir)
+    def _followed(self, key: Key, caller: Caller, chance: float) -> None:
+        """Strengthen the ties of those who began when this one had fallen silent."""
+        callers, upper, heirs = self._callers, self.upper, caller.heirs
+        once, missed = log(self._policy.expected / chance), self._missed(chance)
+        starts, ended = self._starts, caller.last
+        until = ended + self._policy.reach
+        # A thousand callers begin some hundred times within reach; the nearest are likeliest.
+        first = bisect_left(starts, ended, key=_WHEN)
+        for start, heir in starts[first : first + MAX_FOLLOWED]:
+            if start > until:
+                break
+            follower = callers.get(heir)
+            if follower is None or follower is caller:
+                continue
+            ties = follower.ties
+            before = ties.get(key)
+            score = once if before is None else once + before - missed
+            if score <= 0:
+                ties.pop(key, None)
+            else:
+                if before is None and len(ties) >= MAX_TIES:
+                    del ties[min(ties, key=ties.__getitem__)]
+                ties[key] = min(score, 2 * upper)
+            if score < upper / 2:
+                heirs.discard(heir)
+            elif score >= upper and len(heirs) < _MAX_LINKED:
+                heirs.add(heir)
 
-    def _tie(self, key: Key, caller: Caller, other: Key, score: float) -> None:
-        ties = caller.ties
-        if score <= 0:
-            ties.pop(other, None)
-        else:
-            if other not in ties and len(ties) >= MAX_TIES:
-                del ties[min(ties, key=ties.__getitem__)]
-            ties[other] = score
-        if score < self.upper / 2:
-            before = self._callers.get(other)
-            if before is not None:
-                before.heirs.discard(key)
+    def _weakened(self, key: Key, caller: Caller) -> None:
+        """Take a caller's ties for chance, until the others are seen to have been silent."""
+        callers, ties, upper = self._callers, caller.ties, self.upper
+        reach, unexpected = self._policy.reach, 1 - self._policy.expected
+        for other, tie in list(ties.items()):
+            before = callers.get(other)
+            if before is None:
+                score = tie - upper
+            else:
+                # As _chance and _missed, in place: a caller among many has all of its ties.
+                chance = reach * before.runs / max(before.last - before.first, HOUR)
+                score = tie + log(unexpected / (1 - min(chance, _LIKELIEST)))
+                if score < upper / 2:
+                    before.heirs.discard(key)
+            if score <= 0:
+                del ties[other]
+            else:
+                ties[other] = score
 
     def _chance(self, caller: Caller) -> float:
         """Chance that the caller fell silent within `reach` seconds before any given moment."""

@@ -121,9 +121,15 @@ class Repeats:
             self.exact.add(value)
             if len(self.exact) > EXACT:
                 self._spill()
-        if older is not None and value in older:
-            self.again += 1
-            return True
+        if older is not None:
+            table = older.table  # as __contains__ does, without the call
+            if (
+                table[(value >> LEVEL_BITS) & _PLACE_MASK] == (value >> _MARK_SHIFT or 1)
+                if table
+                else value in older.exact
+            ):
+                self.again += 1
+                return True
         return False
 
     def missed(self, value: int, older: Repeats | None = None) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from heapq import heappop, heappush
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
-from zhenxian.analytics.counted import Contact
+from zhenxian.analytics.counted import Contact, CountedCall
 from zhenxian.analytics.detector import Detector
 from zhenxian.analytics.model import Finding, Key, KeyKind, Observation, State, agent
 from zhenxian.analytics.sentences import english
@@ -81,8 +81,9 @@ class Tally:
         self.calls += 1
         if found is None:
             return
-        self.found = found
-        self.measures.update(measure.value for measure in found.measures)
+        if found is not self.found:
+            self.found = found
+            self.measures.update(measure.value for measure in found.measures)
         if self.labelled is None:
             self.labelled = self.calls
         if lowers and self.lowered is None:
@@ -91,6 +92,56 @@ class Tally:
             self.refusals += 1
             if self.refused is None:
                 self.refused = self.calls
+
+
+_End: TypeAlias = tuple[int, Contact, tuple[Key, ...]]
+_NEVER: Final = 1 << 62
+
+
+class _Ends:
+    """Calls in progress by the second in which they end; of one second in the order of rows.
+
+    Attributes:
+        first: the earliest second.
+    """
+
+    __slots__ = ("_by_second", "_count", "_seconds", "first")
+
+    def __init__(self) -> None:
+        self.first = _NEVER
+        self._seconds: list[int] = []
+        self._by_second: dict[int, list[_End]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, at: int, contact: Contact, keys: tuple[Key, ...]) -> None:
+        """A call ends at that second."""
+        some = self._by_second.get(at)
+        if some is None:
+            self._by_second[at] = [(at, contact, keys)]
+            heappush(self._seconds, at)
+            self.first = self._seconds[0]
+        else:
+            some.append((at, contact, keys))
+        self._count += 1
+
+    def take(self) -> list[_End]:
+        """Those that end in the earliest second."""
+        some = self._by_second.pop(heappop(self._seconds))
+        self.first = self._seconds[0] if self._seconds else _NEVER
+        self._count -= len(some)
+        return some
+
+    def take_one(self) -> _End:
+        """The one that ends first."""
+        some = self._by_second[self.first]
+        one = some.pop(0)
+        self._count -= 1
+        if not some:
+            self.take()
+        return one
 
 
 @lru_cache(_CACHED)
@@ -134,8 +185,8 @@ class Replay:
         self._accesses: dict[str, Access | None] = {}
         self._held_by = held_by
         self._profiled = profiled
-        self._ends: list[tuple[int, int, Contact, tuple[Key, ...]]] = []
-        self._number = 0
+        self._callers_of: dict[tuple[str, TN], tuple[Key, ...]] = {}
+        self._ends = _Ends()
         self._last = 0.0
         self._expired = self._looked = 0
 
@@ -146,8 +197,9 @@ class Replay:
             self.late += 1
         self._last = max(self._last, row.at)
         ends = self._ends
-        while ends and ends[0][0] <= at:
-            self._end(heappop(ends))
+        while ends.first <= at:
+            for over in ends.take():
+                self._end(over)
         if at - self._expired >= _EXPIRE_EVERY:
             self._expired = at
             self._detector.expire(at)
@@ -164,7 +216,8 @@ class Replay:
     def finish(self) -> None:
         """All rows were added: calls in progress end."""
         while self._ends:
-            self._end(heappop(self._ends))
+            for over in self._ends.take():
+                self._end(over)
 
     # -- each side
 
@@ -183,8 +236,9 @@ class Replay:
             call = self._call(row)
             found = against(keys, self._detector, self._registry, at, binding, caller, call=call)
         if found is None:
+            tallies = self.tallies
             for key in judged:
-                self._tally(key, SIGNING).calls += 1
+                (tallies.get(key) or self._tally(key, SIGNING)).calls += 1
         else:
             pooled = found.state is State.POOLED
             refuses = pooled or over_cap(found, self._detector, at)
@@ -192,7 +246,7 @@ class Replay:
             for key in judged:
                 self._tally(key, SIGNING).add(found, refuses=refuses, lowers=lowers)
         bound = binding is not None
-        self._detector.observe(
+        counted = self._detector.counted(
             Observation(
                 at=at,
                 keys=judged,
@@ -202,7 +256,8 @@ class Replay:
                 hidden_caller=caller if bound else None,
             )
         )
-        self._ending(row, at, keys, judged[-1] if bound else None)
+        if row.answered is not None or row.seconds is not None:
+            self._ending(row, at, keys, counted, judged[-1] if bound else None)
 
     def _binding(self, row: Row, keys: tuple[Key, ...]) -> Binding | None:
         """The binding that permits the display; without a registry, as the row says it is so."""
@@ -223,10 +278,7 @@ class Replay:
         if clear:
             tallies = self.tallies
             for key in keys:
-                tally = tallies.get(key)
-                if tally is None:
-                    tally = self._tally(key, VERIFYING)
-                tally.calls += 1
+                (tallies.get(key) or self._tally(key, VERIFYING)).calls += 1
         else:
             own = [finding(key, at) for key in keys]
             found = against(keys, self._detector, self._registry, at, None, None, AS_USUAL.weight)
@@ -234,12 +286,13 @@ class Replay:
                 stands = found if key.kind is KeyKind.SIGNER else its
                 fails = stands is not None and AS_USUAL.on(stands) is PooledVerifying.FAIL
                 self._tally(key, VERIFYING).add(stands, refuses=fails, lowers=fails)
-        self._detector.observe(
+        call = self._detector.counted(
             Observation(
                 at=at, keys=keys, display=row.orig, callee=row.dest, origid=row.origid or None
             )
         )
-        self._ending(row, at, keys)
+        if row.answered is not None or row.seconds is not None:
+            self._ending(row, at, keys, call)
 
     def _call(self, row: Row) -> Call | None:
         """What exemptions and declarations are asked about; None without a registry."""
@@ -249,6 +302,18 @@ class Replay:
         return access.subject, row.orig, self._registry.holding(row.orig)
 
     def _callers(self, row: Row) -> tuple[Key, ...]:
+        if self._registry is None or row.customer or not row.access:
+            return self._found_callers(row)
+        known, asked = self._callers_of, (row.access, row.orig)
+        keys = known.get(asked)
+        if keys is None:
+            keys = self._found_callers(row)
+            if len(known) >= _CACHED:
+                known.clear()
+            known[asked] = keys
+        return keys
+
+    def _found_callers(self, row: Row) -> tuple[Key, ...]:
         access = row.access or f"{_UNKNOWN}/{row.origid}".rstrip("/")
         registry = self._registry
         if registry is not None and access in registry.shared:
@@ -269,6 +334,7 @@ class Replay:
         if name not in self._accesses:
             if len(self._accesses) >= _CACHED:
                 self._accesses.clear()
+                self._callers_of.clear()
             found = self._accesses[name] = self._registry.access(name, None)
             if found is not None and self._detector.marked:
                 # Who holds a found caller's numbers is found before its first call.
@@ -277,31 +343,38 @@ class Replay:
 
     # -- what is reported of calls
 
-    def _ending(self, row: Row, at: int, keys: tuple[Key, ...], behind: Key | None = None) -> None:
-        answered = row.answered
+    def _ending(
+        self,
+        row: Row,
+        at: int,
+        keys: tuple[Key, ...],
+        call: CountedCall,
+        behind: Key | None = None,
+    ) -> None:
+        seconds, answered = row.seconds, row.answered
         if answered is None:
-            if row.seconds is None:
-                return
-            answered = row.seconds > 0
-        contact = self._detector.met(row.orig, row.dest, answered=answered, seconds=row.seconds)
-        self._number += 1
-        heappush(self._ends, (at + (row.seconds or 0), self._number, contact, keys))
-        if behind is not None and row.caller is not None:
-            # Who calls behind a privacy number is judged by the own one, as its calls are counted.
-            contact = self._detector.met(
-                row.caller, row.dest, answered=answered, seconds=row.seconds
-            )
-            self._number += 1
-            heappush(self._ends, (at + (row.seconds or 0), self._number, contact, (behind,)))
+            answered = bool(seconds)
+        over, pair, display = at + (seconds or 0), call.pair, call.display
+        own = None
+        if pair is not None and display is not None:
+            own = Contact(pair, answered, seconds, display)
+        if behind is None and own is not None:
+            self._ends.add(over, own, keys)
+        else:
+            shown = self._detector.met(row.orig, row.dest, answered=answered, seconds=seconds)
+            self._ends.add(over, shown, keys)
+            if behind is not None and own is not None:
+                # Who calls behind a privacy number is judged by the own one, as its calls are.
+                self._ends.add(over, own, (behind,))
         if len(self._ends) > MAX_IN_PROGRESS:
-            self._end(heappop(self._ends))
+            self._end(self._ends.take_one())
 
     def _complained(self, row: Row, at: int) -> None:
         """The callee complains of the call, once it is over."""
         self._detector.complained(row.orig, row.dest, at, _RECORDS)
 
-    def _end(self, over: tuple[int, int, Contact, tuple[Key, ...]]) -> None:
-        at, _, contact, keys = over
+    def _end(self, over: _End) -> None:
+        at, contact, keys = over
         ended = self._detector.ended
         for key in keys:
             ended(key, at, contact)

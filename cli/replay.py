@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gc
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Final, TextIO
@@ -158,11 +158,7 @@ def _numbers(country: str | None) -> Callable[[str], TN]:
 
 def _callees(country: str | None) -> Callable[[str], TN]:
     """Of numbers that seldom come again, which are not kept."""
-
-    def number(text: str) -> TN:
-        return TN.parse(text, country, "number")
-
-    return number
+    return partial(TN.parse, country=country, where="number")
 
 
 def _flag(text: str) -> bool:

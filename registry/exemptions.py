@@ -51,8 +51,10 @@ def against(
         found = conduct.finding(key, now)
         if found is None or _told_apart(found, keys, conduct, now):
             continue
-        of_bindings = key.kind is KeyKind.AGENT or Measure.BINDINGS in found.measures
-        weighs = weight(found) if binding is None or of_bindings else 0
+        of_bindings = binding is None or (
+            key.kind is KeyKind.AGENT or Measure.BINDINGS in found.measures
+        )
+        weighs = weight(found) if of_bindings else 0
         if weighs > heaviest and not (
             registry is not None and _without_effect(found, keys, registry, now, call)
         ):

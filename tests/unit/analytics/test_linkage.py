@@ -5,8 +5,11 @@ from random import Random
 import pytest
 from streams import CODES, NOON, number, numbers, somebody
 
-from zhenxian.analytics import Detector, Key, KeyKind, Measure, Observation, State
+import zhenxian.analytics.linkage
+from zhenxian.analytics import Detector, Key, KeyKind, Measure, Observation, Policy, State
 from zhenxian.analytics.codec import read_delta
+from zhenxian.analytics.evidence import LatestValues
+from zhenxian.analytics.linkage import Linkage
 from zhenxian.analytics.thresholds import DAY
 from zhenxian.registry.exemptions import against
 
@@ -457,3 +460,24 @@ def test_some_long_talks_early_on_make_no_business_of_a_straw_man():
         for key in keys:
             conduct.ended(key, at, over)
     assert conduct.resembles(keys[0])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_mark_made_anew_lacks_no_callee_that_it_would_get_from_all_of_them(seed, monkeypatch):
+    monkeypatch.setattr(zhenxian.analytics.linkage, "MAX_CALLEES", 60)
+    random = Random(seed)
+    keys = [Key(KeyKind.SUBJECT, f"s-{index}") for index in range(3)]
+    latest = [LatestValues() for _ in keys]
+    whole, new = Linkage(Policy().links), Linkage(Policy().links)
+    for turn in range(400):
+        index = random.randrange(len(keys))
+        for _ in range(random.choice((0, 3, 40, 1_500))):
+            latest[index].add(random.randrange(300))
+        if random.random() < 0.05:
+            whole.unmark(keys[index])
+            new.unmark(keys[index])
+        whole.mark(keys[index], NOON + turn, (), latest[index])
+        new.mark(keys[index], NOON + turn, (), new.untaken(keys[index], latest[index]))
+        assert [list(one.callees) for one in new.marks.values()] == [
+            list(one.callees) for one in whole.marks.values()
+        ]

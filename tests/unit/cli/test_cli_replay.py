@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from zhenxian.analytics import Detector, Key, KeyKind, Policy
 from zhenxian.analytics.codec import write_counts
+from zhenxian.analytics.counted import Contact
 from zhenxian.calls import records
 from zhenxian.calls.records import Replay, Row
 from zhenxian.cli.commands import app
@@ -244,3 +245,18 @@ def test_the_keys_of_a_row_take_no_more_memory_the_longer_the_records_are():
             counts = told._detector._counting.table.get(key)
             sizes.append(len(write_counts(1, 1, key, counts)))
     assert sizes[2] < 1.2 * sizes[0]
+
+
+def test_calls_end_in_the_order_of_seconds_and_in_one_second_in_that_of_rows():
+    random, ends, expected, taken = Random(3), records._Ends(), [], []
+    for turn in range(3_000):
+        at, end = random.randrange(200), Contact(turn, False)
+        ends.add(at, end, ())
+        expected.append((at, turn))
+        if random.random() < 0.3:
+            expected.sort()
+            least = expected.pop(0)
+            assert (ends.first, ends.take_one()[1].pair) == least
+    while ends:
+        taken += [(at, contact.pair) for at, contact, _ in ends.take()]
+    assert taken == sorted(expected)
