@@ -67,6 +67,7 @@ class Counting:
         self._policy = policy
         self._findings = findings
         self._show = show
+        self._bounds, self._tests = findings.bounds, findings.tests
         self._half = policy.window // 2
         self._far = 2 * policy.window  # a clock further back than that was wrong before
         self._linkage = findings.outside.linkage
@@ -226,9 +227,7 @@ class Counting:
             if call.redialled:
                 into.count_redialled(at)
             else:
-                into.count(
-                    at, display, pair, call.display_area, call.callee_area, self._findings.bounds
-                )
+                into.count(at, display, pair, call.display_area, call.callee_area, self._bounds)
                 past = into.past
                 if past is not None and past.add(at, pair):
                     counts.due = counts.now.calls
@@ -236,7 +235,7 @@ class Counting:
                 if contacts is not None:
                     self.shown_by.note(display, key)
                     if pair is not None and contacts.add(
-                        display, pair, into.generation, self._findings.tests
+                        display, pair, into.generation, self._tests
                     ):
                         self._complaints.shows(display, key)
             if counts.stranger and self.handovers[key.kind].call(key, at):
@@ -471,7 +470,7 @@ class Counting:
             counts.ended(at)
             if contact is not None:
                 counts.met(contact.pair, contact.answered)
-                counts.talked(contact, self._findings.tests)
+                counts.talked(contact, self._tests)
 
     def absolve(self, key: Key) -> None:
         """Forget what speaks against a key; whom its displays called stays, which speaks for it."""

@@ -455,13 +455,15 @@ class KeyCounts:
 
     def talked(self, contact: Contact, tests: SequentialTests) -> None:
         """One of its calls, that is over, was answered or not, and lasted so long."""
-        if self.talk is None:
-            self.talk = TalkCounts()
-        self.talk.add(tests, answered=contact.answered, seconds=contact.seconds)
+        answered, seconds, talk = contact.answered, contact.seconds, self.talk
+        if talk is None:
+            talk = self.talk = TalkCounts()
+        talk.add(tests, answered=answered, seconds=seconds)
         if self.contacts is not None and contact.display >= 0:
             self.contacts.ended(contact, tests)
-        if self.past is not None:
-            self.past.talked(tests, answered=contact.answered, seconds=contact.seconds)
+        past = self.past
+        if past is not None and past.unusual is not None:
+            past.talked(tests, answered=answered, seconds=seconds)
 
     def met(self, pair: int, answered: bool) -> None:
         """One of its calls, that is over, was answered or not."""

@@ -221,9 +221,15 @@ class AgedSet(_Viewed):
         ]
         self.values, self.ages = bytearray(_PLACES * _OCTETS), bytearray(_PLACES)
         self.view = memoryview(self.values).cast("I")  # type: ignore[misc]
-        self.stored = 0
+        self.stored = len(kept)
+        # As `seen` does, without the calls: calls wait while this is done.
+        view, ages = self.view, self.ages
         for value, old in kept:
-            self.seen(value, old)
+            place = (value >> LEVEL_BITS) & _MASK
+            while view[place]:
+                place = (place + 1) & _MASK
+            view[place] = value
+            ages[place] = old
 
 
 _RING: Final = 1_024
@@ -389,12 +395,16 @@ class Contacts:
         together, met = self.together, tests.met_again
         together.add(tests, answered=answered, seconds=seconds)
         found = self.pairs.place(contact.pair & _HIGH | display & _LOW)
-        if found >= 0 and self.reached[found >> 3] >> (found & 7) & 1:
-            together.shift(met.hit, met.floor)
+        if found >= 0:
+            octet, bit = found >> 3, 1 << (found & 7)
+            if self.reached[octet] & bit:
+                together.shift(met.hit, met.floor)
+            elif asked and not tried_again:
+                together.shift(met.miss, met.floor)
+            if answered:
+                self.reached[octet] |= bit
         elif asked and not tried_again:
             together.shift(met.miss, met.floor)
-        if answered and found >= 0:
-            self.reached[found >> 3] |= 1 << (found & 7)
         if asked < tests.first_calls and not tried_again:
             self.asked[place] = asked + 1
             self.first.add(tests, answered=answered, seconds=seconds)
@@ -412,7 +422,13 @@ class Contacts:
         """Make room: what is old goes; then every second display, until there is some."""
         sets = (self.displays, self.pairs)
         view = self.pairs.view
-        reached = [one for at, one in enumerate(view) if self.reached[at >> 3] >> (at & 7) & 1]
+        reached = [
+            view[octet << 3 | bit]
+            for octet, bits in enumerate(self.reached)
+            if bits
+            for bit in range(8)
+            if bits >> bit & 1
+        ]
         if age - self.since > _HALVES_KEPT:  # else nothing is so old
             self.since = age - _HALVES_KEPT
             self.asked = bytearray(_PLACES)

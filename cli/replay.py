@@ -167,6 +167,7 @@ def _flag(text: str) -> bool:
     return text == "1"
 
 
+@lru_cache(_CACHED)
 def _seconds(text: str) -> int:
     seconds = int(float(text))
     if seconds < 0:
