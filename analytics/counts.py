@@ -372,21 +372,8 @@ class KeyCounts:
                 self.home = display_area
                 return
             areas = self.areas = AreaCounts.empty()
-        if not first_contact:
-            return
-        # One step of the sequential test (Wald, Sequential Analysis, 1947).
-        calls, step = areas.calls, bounds.apart
-        chance = areas.crossed / (calls * (calls - 1)) if calls > 1 else 0.0
-        if display_area == callee_area:
-            rest = 1.0 - chance
-            step = log((chance + bounds.pool * rest) / (chance + bounds.honest * rest))
-        if chance < 1.0:
-            score = self.score + step
-            if score <= bounds.lower:
-                score = 0.0
-                self.cleared += 1
-            self.score = min(bounds.most, score)
-        areas.add(display_area, callee_area)
+        if first_contact:
+            self._test(areas, display_area, callee_area, bounds)
 
     def count_origid(self, display: int, link: int) -> None:
         """Count one call of an SPC; `link` hashes display and origid."""
@@ -514,6 +501,21 @@ class KeyCounts:
         if self.left:
             self.left = [left for left in self.left if left.display != display]
         self.shown, self.taken = display, half.calls - 1
+
+    def _test(self, areas: AreaCounts, shown: int, called: int, bounds: Bounds) -> None:
+        """One step of the sequential test (Wald, Sequential Analysis, 1947)."""
+        calls, step = areas.calls, bounds.apart
+        chance = areas.crossed / (calls * (calls - 1)) if calls > 1 else 0.0
+        if shown == called:
+            rest = 1.0 - chance
+            step = log((chance + bounds.pool * rest) / (chance + bounds.honest * rest))
+        if chance < 1.0:
+            score = self.score + step
+            if score <= bounds.lower:
+                score = 0.0
+                self.cleared += 1
+            self.score = min(bounds.most, score)
+        areas.add(shown, called)
 
     def _new(self, half: HalfWindow, pair: int) -> bool:
         """Tell whether display and callee were not together before; not of pairs left out."""

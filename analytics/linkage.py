@@ -68,11 +68,9 @@ class Mark(Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class _Marked:
-    """A mark at work.
+    """A mark at work. `asked` is when its holdings were last asked for.
 
-    Attributes:
-        asked: when its holdings were last asked for.
-        whole: another one each time that a callee is lost to another mark, or to newer ones.
+    `whole` is another one each time that a callee is lost to another mark, or to newer callees.
     """
 
     at: int
@@ -167,11 +165,7 @@ class Linkage:
         return {one for one in numbers if marked.samples(one)} if marked.level else numbers
 
     def untaken(self, key: Key, callees: LatestValues) -> Iterable[int]:
-        """Those whom a found caller called lately that its mark may lack.
-
-        Nearly all were marked call by call; as long as the mark lost none, only those that came
-        since they were last looked at are in question.
-        """
+        """Those whom a found caller called lately that its mark may lack."""
         marked = self.marks.get(key)
         return callees if marked is None else callees.untaken(marked.whole)
 
@@ -222,9 +216,9 @@ class Linkage:
         if before == key:
             return
         if before is not None and before in self.marks:
-            lost = self.marks[before]
-            lost.callees.pop(callee, None)
-            lost.whole = object()
+            loser = self.marks[before]
+            loser.callees.pop(callee, None)
+            loser.whole = object()
         self._callees[callee] = key
         marked.callees[callee] = None
         if len(marked.callees) > MAX_CALLEES:

@@ -158,7 +158,8 @@ class Handovers:
     def _followed(self, key: Key, caller: Caller, chance: float) -> None:
         """Strengthen the ties of those who began when this one had fallen silent."""
         callers, upper, heirs = self._callers, self.upper, caller.heirs
-        once, missed = log(self._policy.expected / chance), self._missed(chance)
+        once, missed, most = log(self._policy.expected / chance), self._missed(chance), 2 * upper
+        once_kept = min(once, most)
         starts, ended = self._starts, caller.last
         until = ended + self._policy.reach
         # A thousand callers begin some hundred times within reach; the nearest are likeliest.
@@ -174,12 +175,15 @@ class Handovers:
             score = once if before is None else once + before - missed
             if score <= 0:
                 ties.pop(key, None)
-            else:
-                if before is None and len(ties) >= MAX_TIES:
+            elif before is None:
+                if len(ties) >= MAX_TIES:
                     del ties[min(ties, key=ties.__getitem__)]
-                ties[key] = min(score, 2 * upper)
+                ties[key] = once_kept
+            else:
+                ties[key] = min(score, most)
             if score < upper / 2:
-                heirs.discard(heir)
+                if heirs:
+                    heirs.discard(heir)
             elif score >= upper and len(heirs) < _MAX_LINKED:
                 heirs.add(heir)
 
@@ -187,6 +191,7 @@ class Handovers:
         """Take a caller's ties for chance, until the others are seen to have been silent."""
         callers, ties, upper = self._callers, caller.ties, self.upper
         reach, unexpected = self._policy.reach, 1 - self._policy.expected
+        least = log(unexpected / (1 - _LIKELIEST))
         for other, tie in list(ties.items()):
             before = callers.get(other)
             if before is None:
@@ -194,8 +199,8 @@ class Handovers:
             else:
                 # As _chance and _missed, in place: a caller among many has all of its ties.
                 chance = reach * before.runs / max(before.last - before.first, HOUR)
-                score = tie + log(unexpected / (1 - min(chance, _LIKELIEST)))
-                if score < upper / 2:
+                score = tie + (log(unexpected / (1 - chance)) if chance < _LIKELIEST else least)
+                if score < upper / 2 and before.heirs:
                     before.heirs.discard(key)
             if score <= 0:
                 del ties[other]
