@@ -122,7 +122,7 @@ class Detector:
             counting.count(call, observation)
 
     def counted(self, observation: Observation) -> CountedCall:
-        """Count one call that has no mark; what was counted of it, for its end."""
+        """Count one call that has no mark, here alone; what was counted of it, for its end."""
         call = self._counting.hashed(observation)
         self._counting.count(call, observation)
         return call
