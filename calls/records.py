@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from heapq import heappop, heappush
+from math import inf
 from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
@@ -95,20 +96,20 @@ class Tally:
 
 
 _End: TypeAlias = tuple[int, Contact, tuple[Key, ...]]
-_NEVER: Final = 1 << 62
+_NEVER: Final = inf
 
 
 class _Ends:
     """Calls in progress by the second in which they end; of one second in the order of rows.
 
     Attributes:
-        first: the earliest second.
+        first: the earliest second; infinite where there is none.
     """
 
     __slots__ = ("_by_second", "_count", "_seconds", "first")
 
     def __init__(self) -> None:
-        self.first = _NEVER
+        self.first: float = _NEVER
         self._seconds: list[int] = []
         self._by_second: dict[int, list[_End]] = {}
         self._count = 0
@@ -136,7 +137,7 @@ class _Ends:
 
     def take_one(self) -> _End:
         """The one that ends first."""
-        some = self._by_second[self.first]
+        some = self._by_second[self._seconds[0]]
         one = some.pop(0)
         self._count -= 1
         if not some:

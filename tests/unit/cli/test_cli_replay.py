@@ -260,3 +260,4 @@ def test_calls_end_in_the_order_of_seconds_and_in_one_second_in_that_of_rows():
     while ends:
         taken += [(at, contact.pair) for at, contact, _ in ends.take()]
     assert taken == sorted(expected)
+    assert ends.first > 10**30
