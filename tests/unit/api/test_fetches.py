@@ -151,6 +151,7 @@ def test_a_hundred_that_wait_for_one_certificate_go_on_together(
         bodies = [waiters.body(waiters.identity()) for _ in range(100)]
         connections = await waiters.asked(bodies)
         assert not any(each.transport.written for each in connections)
+        assert not any(each.connections._strangers for each in connections)  # who waits is known
         waiters.host.may.set()
         await waiters.answered(connections)
         assert [verstats(each) for each in connections] == [[PASSED]] * 100
