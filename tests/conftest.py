@@ -1,13 +1,12 @@
 """What every test may use: a world of its own."""
 
+import gc
 import os
-from typing import ClassVar
 
-import fastapi._compat.v2 as compiled
 import hypothesis
+import once
 import pytest
 from fleet.redis_server import RedisServer
-from pydantic import TypeAdapter
 from simulator import World
 
 from zhenxian.passport.es256 import Choice, use
@@ -20,23 +19,13 @@ hypothesis.settings.register_profile("same", derandomize=True, database=None, **
 hypothesis.settings.register_profile("search", print_blob=True, **_PATIENT)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
-
-class _CompiledOnce:
-    """As TypeAdapter: hundreds of services have the same parameters, which take most of a start."""
-
-    _made: ClassVar[dict] = {}
-
-    def __class_getitem__(cls, item):
-        return TypeAdapter[item]
-
-    def __new__(cls, kind, config=None):
-        key = (repr(kind), repr(config))
-        if key not in cls._made:
-            cls._made[key] = TypeAdapter(kind, config=config)
-        return cls._made[key]
+once.install()
 
 
-compiled.TypeAdapter = _CompiledOnce
+def pytest_collection_finish():
+    """Ten thousand tests, and all that was imported for them, are no garbage, and not looked at."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
