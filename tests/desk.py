@@ -60,10 +60,29 @@ def on_either_engine(request, prepared, tmp_path):
     return prepared._replace(config=config)
 
 
+@pytest.fixture(scope="session")
+def _untouched(tmp_path_factory):
+    """An installation that is copied only."""
+    return prepare(tmp_path_factory.mktemp("untouched"), "127.0.0.1:9", int(time.time()))
+
+
 @pytest.fixture
-def installation(tmp_path):
+def installation(_untouched, tmp_path):
     """An installation of the test's own."""
-    return prepare(tmp_path / "installation", "127.0.0.1:9", int(time.time()))
+    folder, original = tmp_path / "installation", _untouched.config.parent
+    shutil.copytree(original, folder)
+    made = _moved(_untouched, original, folder)
+    made.config.write_text(made.config.read_text().replace(str(original), str(folder)))
+    return made
+
+
+def _moved(named, original, folder):
+    """What named files of one folder names those of its copy."""
+    if isinstance(named, dict):
+        return {name: _moved(value, original, folder) for name, value in named.items()}
+    if isinstance(named, tuple):
+        return type(named)(*(_moved(value, original, folder) for value in named))
+    return folder / named.relative_to(original)
 
 
 class Desk:

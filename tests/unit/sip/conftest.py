@@ -6,6 +6,7 @@ import time
 import pytest
 from desk import (  # noqa: F401
     _no_environment,
+    _untouched,
     desk,
     desk_of,
     desk_with,

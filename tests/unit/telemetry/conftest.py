@@ -2,6 +2,7 @@
 
 from desk import (  # noqa: F401
     _no_environment,
+    _untouched,
     desk,
     desk_of,
     desk_with,
