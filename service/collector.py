@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 from typing import Final
 
-_MADE: Final = 20_000  # objects made and not freed, between two collections
+_MADE: Final = 5_000  # objects made and not freed, between two collections
 _NEVER: Final = 1 << 30  # collections of the youngest, before older ones are looked at
 
 
