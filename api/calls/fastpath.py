@@ -22,7 +22,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, Protocol, cast
 
 from zhenxian.analytics.cap import MINUTE
 from zhenxian.api.calls.heads import Head, Heads
@@ -40,6 +40,7 @@ from zhenxian.api.transport.wire import (
     bound,
 )
 from zhenxian.calls.pipeline import Asking
+from zhenxian.core.reasons import Reason
 
 _logger = logging.getLogger("zhenxian.calls")
 
@@ -170,12 +171,21 @@ class CallBatch:
             self._ask([protocol for protocol, _ in asked], [asking for _, asking in asked])
 
     def _begin(self, protocol: CallProtocol, call: Held) -> None:
-        """Fetch what one of them waits for; it is answered then, or by who took it over."""
+        """Fetch what one of them waits for; it is answered then, or by who took it over.
+
+        A graceful stop waits for it, and cancels it when its time is over, as it does with requests
+        that the application answers.
+        """
         begun = self.calls.begin(call)
         protocol.asking(begun)
+        awaited = cast("set[asyncio.Future[Answer]]", protocol.server_state.tasks)
+        awaited.add(begun.answer)
 
         def done(answer: asyncio.Future[Answer]) -> None:
-            if not answer.cancelled():
+            awaited.discard(answer)
+            if answer.cancelled():
+                protocol.stopped(begun)
+            else:
                 protocol.told(begun, answer.result())
 
         begun.answer.add_done_callback(done)
@@ -429,6 +439,17 @@ class CallProtocol(WireProtocol):
         """Send the answer of a call that was gone on with, unless it was handed on meanwhile."""
         if self._underway is underway:
             self.answered(answer)
+
+    def stopped(self, begun: Begun) -> None:
+        """Tell that the service ends, unless the call was handed on meanwhile."""
+        if self._underway is not begun:
+            return
+        self._underway = None
+        self._pending = False
+        self._path = None
+        if not self.transport.is_closing():
+            self.transport.write(self.shared.refusal(Reason.STOPPING, (), self.url, b"POST"))
+            self.transport.close()
 
     def answered(self, answer: Answer | Underway | Begun) -> None:
         """Send the answer of the pending call, or hand it on to wait."""

@@ -252,6 +252,29 @@ def test_who_leaves_while_waiting_harms_nobody_and_is_recorded(waiters):
     assert len(recorded) == 20
 
 
+def test_who_still_waits_when_the_time_of_a_graceful_stop_is_over_is_told(waiters):
+    async def scenario():
+        connections = await waiters.asked([waiters.body(waiters.identity()) for _ in range(3)])
+        gone = connections.pop()
+        gone.transport.closing = True
+        gone.protocol.connection_lost(None)
+        for each in (*connections, gone):
+            each.protocol.shutdown()
+            (waited_for,) = each.protocol.server_state.tasks
+            waited_for.cancel(msg="as uvicorn does")
+        await gone.settle()
+        assert [each.statuses() for each in connections] == [[503]] * 2
+        assert all(b"retry-after: 1" in each.transport.written for each in connections)
+        assert all(each.transport.closing for each in connections)
+        assert gone.transport.written == b""
+        waiters.host.may.set()
+        await gone.settle()
+        assert [each.statuses() for each in connections] == [[503]] * 2  # and nothing else
+        assert not any(each.protocol.server_state.tasks for each in (*connections, gone))
+
+    waiters.run(scenario)
+
+
 @pytest.mark.parametrize("size", [1, 700, 100_000])
 def test_answers_keep_their_order_on_a_connection_that_sends_on(waiters, size):
     async def scenario():
