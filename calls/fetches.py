@@ -3,7 +3,11 @@
 When a signer is new, or a host's certificate has ended, every call of that signer waits for one
 fetch. All whose fetches end in one turn of the event loop go through the remaining stages as calls
 that arrived together do: signatures are checked one after the other, and the replay store is asked
-once. So many in a turn; those beyond have the next, and count meanwhile as calls that wait.
+once. So many in a turn; those beyond have the next.
+
+As many may wait as there are places for fetches (certs/places.py). They do not count as calls that
+nobody has time for: a stranger's host that lets go of a thousand at once would have everybody else
+turned away.
 """
 
 from __future__ import annotations
@@ -80,18 +84,23 @@ class Fetches(Generic[A, T]):
             self._tell(answer, self._front.unfinished(waiting.asked))
             return
         self._ready.append((supplied, answer))
-        self._pipeline.asking += 1
         if len(self._ready) == 1:
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
         """Go on with those that have waited longest; the others in the next turn."""
         these, self._ready = self._ready[:TOGETHER], self._ready[TOGETHER:]
-        self._pipeline.asking -= len(these)
         loop = asyncio.get_running_loop()
         asking: list[Asking[A]] = []
         asked: list[asyncio.Future[T]] = []
-        found = self._front.resume_all([call for call, _ in these])
+        if self._ready:
+            loop.call_soon(self._go_on)
+        found: Sequence[T | Waiting[A] | Asking[A]]
+        try:
+            found = self._front.resume_all([call for call, _ in these])
+        except Exception:  # of a group's making: none of it is left without an answer
+            _logger.exception("verifications that waited could not go on")
+            found = [self._front.unfinished(call.asked) for call, _ in these]
         for (_, answer), each in zip(these, found, strict=True):
             if isinstance(each, Waiting):
                 self._run(self._fetch(each, answer), answer)
@@ -102,12 +111,15 @@ class Fetches(Generic[A, T]):
                 self._tell(answer, each)
         if asking:
             self._run(self._ask(asking, asked), *asked)
-        loop.call_soon(self._front.answered)  # once who awaits them has written them
-        if self._ready:
-            loop.call_soon(self._go_on)
+        loop.call_soon(self._front.answered)
 
     async def _ask(self, calls: Sequence[Asking[A]], answers: Sequence[asyncio.Future[T]]) -> None:
-        for answer, told in zip(answers, await self._front.ask_all(calls), strict=True):
+        try:
+            found = await self._front.ask_all(calls)
+        except Exception:
+            _logger.exception("verifications that waited could not be finished")
+            found = [self._front.unfinished(call.call.asked) for call in calls]
+        for answer, told in zip(answers, found, strict=True):
             self._tell(answer, told)
         asyncio.get_running_loop().call_soon(self._front.answered)
 

@@ -216,6 +216,24 @@ def test_who_fails_after_waiting_takes_nobody_along(waiters, monkeypatch, stage)
     waiters.run(scenario)
 
 
+def test_a_group_that_cannot_go_on_is_told_so_and_stops_nobody_else(waiters, monkeypatch):
+    resume = waiters.calls.resume_all
+
+    def short_of_memory(calls):
+        monkeypatch.setattr(waiters.calls, "resume_all", resume)
+        raise MemoryError
+
+    async def scenario():
+        connections = await waiters.asked([waiters.body(waiters.identity()) for _ in range(20)])
+        monkeypatch.setattr(waiters.calls, "resume_all", short_of_memory)
+        waiters.host.may.set()
+        await waiters.answered(connections)
+        told = [each.statuses() for each in connections]
+        assert sorted(told) == [[200]] * (20 - TOGETHER) + [[500]] * TOGETHER
+
+    waiters.run(scenario)
+
+
 def test_a_fetch_that_breaks_is_told_to_each_and_holds_nobody(waiters, monkeypatch):
     async def scenario():
         connections = await waiters.asked([waiters.body(waiters.identity()) for _ in range(3)])
@@ -319,9 +337,7 @@ def test_who_goes_on_by_the_application_leaves_the_others_waiting(waiters):
     assert len(waiters.desk.logged()) >= 3
 
 
-def test_those_whose_turn_is_to_come_count_as_waiting_and_those_of_a_slow_host_do_not(
-    desk_with, monkeypatch
-):
+def test_those_that_a_slow_host_lets_go_of_at_once_turn_nobody_away(desk_with, monkeypatch):
     waiters = Waiters(desk_with(server={"max_waiting": 30}))
     counts = []
     resume = waiters.calls.resume_all
@@ -342,8 +358,7 @@ def test_those_whose_turn_is_to_come_count_as_waiting_and_those_of_a_slow_host_d
         waiters.host.may.set()
         await waiters.answered(connections)
         assert [each.statuses() for each in connections] == [[200]] * 50
-        left = [50 - TOGETHER * turn for turn in range(1, -(-50 // TOGETHER))]
-        assert counts == [*left, 0]
+        assert counts == [0] * -(-50 // TOGETHER)
 
     waiters.run(scenario)
 
