@@ -167,7 +167,11 @@ class Linkage:
     def untaken(self, key: Key, callees: LatestValues) -> Iterable[int]:
         """Those whom a found caller called lately that its mark may lack."""
         marked = self.marks.get(key)
-        return callees if marked is None else callees.untaken(marked.whole)
+        if marked is None:
+            return callees
+        new = list(callees.untaken(marked.whole))
+        # Where some go for others that come, it is all of them in their order that decide.
+        return new if len(marked.callees) + len(new) <= MAX_CALLEES else callees
 
     def due(self, key: Key, at: int) -> bool:
         """Tell whether a found caller's mark is to be made, or made anew."""

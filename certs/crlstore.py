@@ -53,6 +53,7 @@ MAX_LEARNT: Final = 1024 * 1024  # octets of a list that the operator did not co
 _FOLDER: Final = "folder"
 _NO_PLACE: Final = "no place"
 _SWEEP_EVERY: Final = 86_400  # seconds between two looks for what was forgotten
+_STORING: Final = 2  # lists that are read at once: each takes a processor, a thread and memory
 _SCAN_EVERY: Final = 10  # seconds between two looks for what other workers have learnt
 FETCHED: Final = ("http:", "https:", "url-")  # how names of fetched lists begin
 _FETCHED = re.compile(r"url-[0-9a-f]{32}")
@@ -103,6 +104,7 @@ class CrlStore:
         self._scan_at = 0
         self._swept_at = 0
         self._flights: dict[str, asyncio.Task[bool]] = {}
+        self._storing = asyncio.Semaphore(_STORING)
         self._retry_at: dict[str, int] = {}
         self._failures: dict[str, int] = {}
         self._fetch_problems: dict[str, str] = {}
@@ -398,7 +400,8 @@ class CrlStore:
                 source.etag = answer.caching.etag
                 source.secured = answer.secured
                 # A list of a hundred thousand entries takes a second to read.
-                source.due = await asyncio.to_thread(self._store, source, answer.body, held)
+                async with self._storing:
+                    source.due = await asyncio.to_thread(self._store, source, answer.body, held)
             else:
                 source.due = self._now + self._refresh_seconds
             source.gave = self._now

@@ -27,7 +27,8 @@ def main() -> int:
     """
     os.closerange(_OWN, os.sysconf("SC_OPEN_MAX"))
     os.setpgid(0, 0)  # what interrupts the service at a terminal is not for it
-    os.nice(_NICER)
+    with suppress(OSError):  # a sandbox may forbid it
+        os.nice(_NICER)
     give_way()
     with suppress(OSError):  # where memory runs out it ends before the service does
         Path("/proc/self/oom_score_adj").write_text(_FIRST)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
+import threading
 import time
 from contextlib import suppress
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from zhenxian.certs.crl import RevocationList, malformed, parse_crl
 from zhenxian.core.errors import ParseError, StoreUnavailableError
@@ -21,6 +23,7 @@ from zhenxian.core.pace import Pace
 from zhenxian.service.spawn import spawned_module
 
 SMALL: Final = 65_536  # octets of a list that is read here: some 1,500 entries
+_SECONDS: Final = 60.0  # for a process that reads one; the largest takes two
 _KEPT: Final = 4  # large lists: one is read when it is fetched, and again when it comes into force
 
 _logger = logging.getLogger("zhenxian")
@@ -32,6 +35,7 @@ class _Unreadable(msgspec.Struct, tag="unreadable"):
 
 class _Read(msgspec.Struct, tag="read"):
     found: RevocationList
+    number: str  # as text: a CRL number has up to 20 octets (RFC 5280 section 5.2.3)
 
 
 _decoder: Final = msgspec.msgpack.Decoder(_Unreadable | _Read)
@@ -62,12 +66,15 @@ def read_apart(data: bytes) -> RevocationList:
     except StoreUnavailableError as error:
         _logger.warning("a revocation list is read beside calls: %s", error)
         return _read_here(data)
+    limit = threading.Timer(_SECONDS, process.kill)
+    limit.start()
     try:
         with suppress(BrokenPipeError):  # it has ended already, as its answer will show
             process.orders.write(data)
             process.orders.close()
         answer = process.out.read()
     finally:
+        limit.cancel()
         process.end()
     try:
         told = _decoder.decode(answer)
@@ -76,7 +83,7 @@ def read_apart(data: bytes) -> RevocationList:
         return _read_here(data)
     if isinstance(told, _Unreadable):
         raise malformed(told.why)
-    found: RevocationList = told.found
+    found: RevocationList = replace(told.found, number=int(told.number))
     return found
 
 
@@ -88,7 +95,8 @@ def main() -> int:
     """In the process: read the list on standard input. Returns the exit status."""
     answer: _Unreadable | _Read
     try:
-        answer = _Read(parse_crl(sys.stdin.buffer.read()))
+        found = parse_crl(sys.stdin.buffer.read())
+        answer = _Read(replace(found, number=0), str(found.number))
     except ParseError as error:
         answer = _Unreadable(error.detail)
     with suppress(BrokenPipeError):  # the service has ended

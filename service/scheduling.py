@@ -22,13 +22,17 @@ _ATTRIBUTES: Final = struct.Struct("=IIQiIQQQ")  # size, policy, flags, nice, pr
 def give_way() -> None:
     """Have the calling thread give the processor up whenever one wants it that does not do so.
 
-    A sandbox may forbid it; what cannot be had is done without.
+    A sandbox may forbid it; what cannot be had is done without. Whoever runs the service at another
+    policy than the usual one has decided.
     """
     if not hasattr(os, "SCHED_BATCH"):
         return
     with suppress(OSError):
+        if os.sched_getscheduler(0) != os.SCHED_OTHER:
+            return
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    number = _SET.get(platform.machine())
-    if number is not None:
-        wanted = (_ATTRIBUTES.size, os.SCHED_BATCH, 0, os.nice(0), 0, _SLICE, 0, 0)
-        ctypes.CDLL(None).syscall(number, 0, _ATTRIBUTES.pack(*wanted), 0)
+        number = _SET.get(platform.machine())
+        if number is not None:
+            nice = os.getpriority(os.PRIO_PROCESS, 0)
+            wanted = (_ATTRIBUTES.size, os.SCHED_BATCH, 0, nice, 0, _SLICE, 0, 0)
+            ctypes.CDLL(None).syscall(number, 0, _ATTRIBUTES.pack(*wanted), 0)

@@ -73,10 +73,15 @@ class Spawned:
 
     def end(self) -> None:
         """End it, whatever it does; to be called in a thread, as its memory is freed meanwhile."""
-        if self.pid != _GONE:
-            os.kill(self.pid, signal.SIGKILL)
+        self.kill()
         self._close()
         self.wait()
+
+    def kill(self) -> None:
+        """Have it end, whatever it does, and what it tells with it."""
+        if self.pid != _GONE:
+            with suppress(ProcessLookupError):  # it is being awaited
+                os.kill(self.pid, signal.SIGKILL)
 
     def _close(self) -> None:
         for end in (self.orders, self.out):

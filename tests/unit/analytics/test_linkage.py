@@ -481,3 +481,18 @@ def test_a_mark_made_anew_lacks_no_callee_that_it_would_get_from_all_of_them(see
         assert [list(one.callees) for one in new.marks.values()] == [
             list(one.callees) for one in whole.marks.values()
         ]
+
+
+def test_where_some_go_for_others_all_of_them_decide(monkeypatch):
+    monkeypatch.setattr(zhenxian.analytics.linkage, "MAX_CALLEES", 60)
+    latest, key = LatestValues(), Key(KeyKind.SUBJECT, "s")
+    ring = len(latest.view)
+    whole, new = Linkage(Policy().links), Linkage(Policy().links)
+    for value in [0] * (ring - 60) + list(range(1, 61)):
+        latest.add(value)
+    for turn, value in enumerate((None, None, 100)):  # the last at the ring's beginning again
+        if value is not None:
+            latest.add(value)
+        whole.mark(key, NOON + turn, (), latest)
+        new.mark(key, NOON + turn, (), new.untaken(key, latest))
+        assert list(new.marks[key].callees) == list(whole.marks[key].callees)

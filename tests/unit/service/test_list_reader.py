@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import signal
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -29,7 +31,7 @@ WHOLE = [
 ]
 
 
-def made(key, *, entries=ENTRIES, point=None, **more):
+def made(key, *, entries=ENTRIES, point=None, number=7, **more):
     now = datetime(2026, 11, 1, tzinfo=UTC)
     revoked = [
         x509.RevokedCertificateBuilder().serial_number(1 << 80 | n).revocation_date(now).build()
@@ -37,7 +39,7 @@ def made(key, *, entries=ENTRIES, point=None, **more):
     ]
     builder = x509.CertificateRevocationListBuilder(
         ca.name("Lists"), now, now + timedelta(days=1), [], revoked
-    ).add_extension(x509.CRLNumber(7), critical=False)
+    ).add_extension(x509.CRLNumber(number), critical=False)
     if point is not None:
         builder = builder.add_extension(point, critical=True)
     return builder.sign(key, hashes.SHA256(), **more)
@@ -61,6 +63,7 @@ LISTS = {
     "RSA": made(RSA),
     "PSS": made(RSA, rsa_padding=SALTED),
     "none listed": made(EC, entries=0),
+    "numbered with 20 octets": made(EC, number=(1 << 159) - 1),
     "indirect": made(EC, point=issuing(indirect_crl=True)),
     "some reasons": made(EC, point=issuing(only_some_reasons=frozenset(WHOLE))),
 }
@@ -68,9 +71,10 @@ LISTS = {
 
 @pytest.mark.parametrize("form", [Encoding.DER, Encoding.PEM])
 @pytest.mark.parametrize("name", LISTS)
-def test_another_process_reads_what_this_one_would(name, form):
+def test_another_process_reads_what_this_one_would(name, form, caplog):
     data = LISTS[name].public_bytes(form)
     found = read_apart(data)
+    assert caplog.text == ""  # it was not read here in the end
     assert found == parse_crl(data)
     key = RSA if name in {"RSA", "PSS"} else EC
     assert found.signature.made_by(key.public_key())
@@ -129,7 +133,7 @@ def test_where_there_is_no_process_for_it_a_list_is_read_all_the_same(module, mo
 
 def test_an_answer_that_is_cut_off_is_none(monkeypatch):
     data = LISTS["plain"].public_bytes(Encoding.DER)
-    whole = msgspec.msgpack.encode(list_reader._Read(parse_crl(data)))
+    whole = msgspec.msgpack.encode(list_reader._Read(parse_crl(data), "7"))
 
     class Cut:
         def __init__(self, *_):
@@ -138,5 +142,21 @@ def test_an_answer_that_is_cut_off_is_none(monkeypatch):
         def end(self):
             self.ended = True
 
+        kill = end
+
     monkeypatch.setattr(list_reader, "spawned_module", Cut)
+    assert read_apart(data) == parse_crl(data)
+
+
+def test_a_process_that_stands_still_is_not_waited_for(monkeypatch):
+    spawned = list_reader.spawned_module
+
+    def stopped(*command):
+        process = spawned(*command)
+        os.kill(process.pid, signal.SIGSTOP)
+        return process
+
+    monkeypatch.setattr(list_reader, "spawned_module", stopped)
+    monkeypatch.setattr(list_reader, "_SECONDS", 0.2)
+    data = LISTS["plain"].public_bytes(Encoding.DER)
     assert read_apart(data) == parse_crl(data)

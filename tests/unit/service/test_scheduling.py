@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from zhenxian.service.threads import ready_threads
+
 _PROGRAM = """
 import ctypes, json, os, platform
 from zhenxian.service import scheduling
@@ -30,3 +32,16 @@ def test_it_works_in_batches_of_long_slices():
     assert (nice, policy) == (os.nice(0), os.SCHED_BATCH)
     kernel = tuple(map(int, os.uname().release.split(".")[:2]))
     assert failed or kernel < (6, 12) or slice_ == 100_000_000
+
+
+def test_where_a_sandbox_forbids_it_it_is_done_without(monkeypatch):
+    def forbidden(*_):
+        raise PermissionError
+
+    for name in ("sched_getscheduler", "sched_setscheduler", "getpriority", "nice"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, name, forbidden)
+            # In a thread of its own, whose policy it would be.
+            threads = ready_threads(2)
+            assert threads.submit(lambda: 1).result(20) == 1
+            threads.shutdown()
