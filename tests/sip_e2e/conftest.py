@@ -23,7 +23,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory):
     """A signing and a verifying service, and certificates over TLS."""
-    with Stage(tmp_path_factory.mktemp("stage")) as running:
+    # A busy machine fetches a certificate within that, where it does not within 0.4 s.
+    with Stage(tmp_path_factory.mktemp("stage"), sip__wait_ms=4_000) as running:
         yield running
     for node in (running.signing, running.verifying):
         assert "Traceback" not in node.logged()
