@@ -27,6 +27,7 @@ KNOWN: Final = (
 )  # fmt: skip
 _COLLECTED_AT: Final = 200_000  # objects
 _CACHED: Final = 65_536
+_LATEST: Final = 1e11  # seconds since the epoch; what is more is in milliseconds
 _STEP: Final = 2_000  # rows between two looks at the progress bar
 _FOUND_FIRST: Final = 50  # keys of the table
 
@@ -139,7 +140,7 @@ def _rows(file: TextIO, country: str | None) -> Iterator[Row]:
                 row
             )
             yield Row(
-                float(at), number(orig), called(dest), access, customer, spc, origid,
+                _at(at), number(orig), called(dest), access, customer, spc, origid,
                 number(caller) if caller else None,
                 (None if not told else True if told == "1" else _flag(told)),
                 None if not talked else _seconds(talked), complaint == "1",
@@ -161,6 +162,16 @@ def _callees(country: str | None) -> Callable[[str], TN]:
     return partial(TN.parse, country=country, where="number")
 
 
+def _at(text: str) -> float:
+    try:
+        at = float(text)
+    except ValueError:
+        at = -1
+    if not 0 <= at < _LATEST:
+        raise ValueError(f"at: seconds since the epoch expected, not {text!r}")
+    return at
+
+
 def _flag(text: str) -> bool:
     if text not in ("0", "1"):
         raise ValueError(f"answered: 1 or 0 expected, not {text!r}")
@@ -169,9 +180,12 @@ def _flag(text: str) -> bool:
 
 @lru_cache(_CACHED)
 def _seconds(text: str) -> int:
-    seconds = int(float(text))
+    try:
+        seconds = int(float(text))
+    except (ValueError, OverflowError):
+        seconds = -1
     if seconds < 0:
-        raise ValueError(f"seconds: {text!r} is below 0")
+        raise ValueError(f"seconds: a number from 0 on expected, not {text!r}")
     return seconds
 
 

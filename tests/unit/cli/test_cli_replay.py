@@ -17,6 +17,7 @@ from zhenxian.analytics.counted import Contact
 from zhenxian.calls import records
 from zhenxian.calls.records import Replay, Row
 from zhenxian.cli.commands import app
+from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import Access, Subject, SubjectKind
@@ -177,7 +178,7 @@ def test_the_table_tells_who_is_found_and_how_many_are_not(calls):
         (("at", "orig", "dest"), ("noon", "8613800100000", "8613900100000"), "line 2"),
         (("at", "orig", "dest"), (1, "nobody", "8613900100000"), "line 2"),
         (("at", "orig", "dest", "answered"), (1, "861", "862", "yes"), "1 or 0 expected"),
-        (("at", "orig", "dest", "seconds"), (1, "861", "862", "-4"), "below 0"),
+        (("at", "orig", "dest", "seconds"), (1, "861", "862", "-4"), "from 0 on"),
         (("at", "orig", "dest"), (1, "8613800100000"), "line 2"),
     ],
 )
@@ -187,6 +188,22 @@ def test_what_cannot_be_read_is_told_with_its_line(tmp_path, header, row, said):
     )
     assert result.exit_code != 0
     assert said in f"{result.output}{result.exception}"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "noon", "2026-11-30T12:00:00Z", "nan", "inf", "-1", "1e400", "1700000000000"]
+)
+@pytest.mark.parametrize("column", ["at", "seconds"])
+def test_seconds_that_are_none_are_told_in_a_sentence(tmp_path, column, text):
+    cells = {"at": "1700000000", "seconds": "1"} | {column: text}
+    row = (cells["at"], "8613800100000", "8613900100000", cells["seconds"])
+    path = written(tmp_path / "calls.csv", ("at", "orig", "dest", "seconds"), [row])
+    result = CliRunner().invoke(app, ["replay", str(path)])
+    if column == "seconds" and text in ("", "1700000000000"):  # not told; long
+        assert result.exit_code == 0
+    else:
+        assert result.exit_code == 3 or isinstance(result.exception, ConfigError)
+        assert f"line 2: {column}: " in f"{result.output}{result.exception}"
 
 
 def test_keys_are_bounded(monkeypatch):
