@@ -165,13 +165,10 @@ class Linkage:
         return {one for one in numbers if marked.samples(one)} if marked.level else numbers
 
     def untaken(self, key: Key, callees: LatestValues) -> Iterable[int]:
-        """Those whom a found caller called lately that its mark may lack."""
+        """Those called lately that a mark may lack; all, in order, where others go for them."""
         marked = self.marks.get(key)
-        if marked is None:
-            return callees
-        new = list(callees.untaken(marked.whole))
-        # Where some go for others that come, it is all of them in their order that decide.
-        return new if len(marked.callees) + len(new) <= MAX_CALLEES else callees
+        new = [] if marked is None else list(callees.untaken(marked.whole))
+        return callees if not marked or len(marked.callees) + len(new) > MAX_CALLEES else new
 
     def due(self, key: Key, at: int) -> bool:
         """Tell whether a found caller's mark is to be made, or made anew."""
