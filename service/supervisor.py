@@ -98,8 +98,9 @@ def hand_over(plan: Plan) -> NoReturn:
     for number in kept:
         if number is not None:
             os.set_inheritable(number, True)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # a log that cannot be written
+        sys.stdout.flush()
+        sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-m", _MODULE, str(written)])  # noqa: S606
 
 

@@ -9,8 +9,10 @@ costs as much as the rest of the answer.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -140,7 +142,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(level: str) -> None:
-    """Send everything logged to standard error as JSON."""
+    """Send everything logged to standard error as JSON, of which the exit status says nothing."""
+    atexit.register(_let_go)
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
@@ -150,6 +153,16 @@ def configure_logging(level: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers[:] = []
         logger.propagate = name != "uvicorn.access"
+
+
+def _let_go() -> None:
+    """What cannot be written is lost: the interpreter would end with status 120 for it."""
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
 
 
 def announce(text: str) -> None:

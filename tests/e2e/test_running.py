@@ -649,7 +649,8 @@ def test_every_line_of_the_log_has_one_shape(serve, workers):
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("log", ["a full disk", "who reads it has gone"])
-def test_a_log_that_cannot_be_written_ends_no_service(tmp_path, log, workers):
+def test_a_log_that_cannot_be_written_ends_no_service(tmp_path, log, workers, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # what is left at the end is written then
     service = Service(tmp_path / "service", server__workers=workers)
     service.log, service.logged = Path("/dev/full"), lambda: log
     if log != "a full disk":
