@@ -307,7 +307,7 @@ class Pipeline:
         timer: seconds, for durations.
         waiting: verifications that wait for certificates.
         asking: those that wait for the answer of a store that is shared with other processes, or,
-            after a fetch or where a protocol leaves them to the application, for their turn.
+            where a protocol leaves them to the application, for their turn.
     """
 
     def __init__(

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
+from lists import unsigned
 from pyasn1.codec.der import decoder, encoder
 from pyasn1_modules import rfc5280
 
-from zhenxian.certs import ca
 from zhenxian.certs.crl import parse_crl
 from zhenxian.certs.list_signature import list_signature
 from zhenxian.core.errors import ParseError
@@ -25,15 +24,7 @@ EVERY = [*KEYS, ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateK
 
 
 def made(key, hashed=SHA_256, entries=3, **more):
-    now = datetime(2026, 11, 1, tzinfo=UTC)
-    revoked = [
-        x509.RevokedCertificateBuilder().serial_number(1 << 80 | n).revocation_date(now).build()
-        for n in range(entries)
-    ]
-    builder = x509.CertificateRevocationListBuilder(
-        ca.name("Lists"), now, now + timedelta(days=1), [], revoked
-    )
-    return builder.sign(key, hashed, **more).public_bytes(Encoding.DER)
+    return unsigned(entries).sign(key, hashed, **more).public_bytes(Encoding.DER)
 
 
 def both(der, key):

@@ -6,7 +6,6 @@ import io
 import logging
 import os
 import signal
-from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -14,8 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
+from lists import unsigned
 
-from zhenxian.certs import ca
 from zhenxian.certs.crl import parse_crl
 from zhenxian.core.errors import ParseError, StoreUnavailableError
 from zhenxian.service import list_reader
@@ -32,14 +31,7 @@ WHOLE = [
 
 
 def made(key, *, entries=ENTRIES, point=None, number=7, **more):
-    now = datetime(2026, 11, 1, tzinfo=UTC)
-    revoked = [
-        x509.RevokedCertificateBuilder().serial_number(1 << 80 | n).revocation_date(now).build()
-        for n in range(entries)
-    ]
-    builder = x509.CertificateRevocationListBuilder(
-        ca.name("Lists"), now, now + timedelta(days=1), [], revoked
-    ).add_extension(x509.CRLNumber(number), critical=False)
+    builder = unsigned(entries).add_extension(x509.CRLNumber(number), critical=False)
     if point is not None:
         builder = builder.add_extension(point, critical=True)
     return builder.sign(key, hashes.SHA256(), **more)
