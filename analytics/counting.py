@@ -17,11 +17,11 @@ from zhenxian.analytics.counts import MAX_SAMPLES, SLOT, SLOTS, KeyCounts
 from zhenxian.analytics.evidence import Contacts
 from zhenxian.analytics.findings import Findings
 from zhenxian.analytics.hashing import Hashing
-from zhenxian.analytics.heard import KNOWN, RESEMBLES, WELL_KNOWN, Heard, Told
+from zhenxian.analytics.heard import KNOWN, RESEMBLES, SPEAKS_AGAINST, WELL_KNOWN, Heard, Told
 from zhenxian.analytics.measures import calls_strangers, mints
 from zhenxian.analytics.model import Key, KeyKind, Measure, Observation, State
 from zhenxian.analytics.outside import WELL_KNOWN as WELL_KNOWN_CALLS
-from zhenxian.analytics.outside import followed, resembles
+from zhenxian.analytics.outside import followed, resembles, speaks_against
 from zhenxian.analytics.past import Past
 from zhenxian.analytics.recent import RecentSet
 from zhenxian.analytics.shares import COPIES
@@ -355,7 +355,7 @@ class Counting:
             bits = KNOWN * self.known(key, counts, at)
             bits |= WELL_KNOWN * (counts.week >= WELL_KNOWN_CALLS)
         elif key.kind in _RESOLD:
-            bits = RESEMBLES * resembles(counts)
+            bits = RESEMBLES * resembles(counts) | SPEAKS_AGAINST * speaks_against(counts)
         self.heard.tell(key, Told(max(0, counts.first), max(0, at), bits))
 
     def mark(self) -> None:

@@ -26,10 +26,10 @@ from zhenxian.analytics.counted import Contact, CountedCall
 from zhenxian.analytics.counting import Counting
 from zhenxian.analytics.exchange import Exchange
 from zhenxian.analytics.findings import Findings
-from zhenxian.analytics.heard import KNOWN, RESEMBLES
+from zhenxian.analytics.heard import KNOWN, RESEMBLES, SPEAKS_AGAINST
 from zhenxian.analytics.measures import assess
 from zhenxian.analytics.model import Finding, Key, KeyKind, Observation, Picture, State
-from zhenxian.analytics.outside import resembles
+from zhenxian.analytics.outside import resembles, speaks_against
 from zhenxian.analytics.profile import Care
 from zhenxian.analytics.shares import Member
 from zhenxian.analytics.thresholds import HOUR, Policy
@@ -95,19 +95,25 @@ class Detector:
             and self.finding(key, now) is None
         )
 
-    def resembles(self, key: Key) -> bool:
+    def resembles(self, key: Key, since: int) -> bool:
         """Tell whether a caller's own calls look like what its reseller was found for.
 
-        Not so while too little is known of it, or when it shows a few numbers only, as people and
-        offices do.
+        Who called before that had a part in it, and is held to it until its calls speak for it. Who
+        came later had none: its calls have to speak against it. Not so while too little is known of
+        it, or when it shows a few numbers only, as people and offices do.
+
+        Args:
+            since: when the reseller was found, in seconds since the epoch.
         """
         counting = self._counting
         counts, told = counting.table.get(key), counting.heard.get(key)
         if told is not None and not (counts is not None and counting.judges(key)):
-            return bool(told.bits & RESEMBLES)
+            return bool(told.bits & (RESEMBLES if told.first < since else SPEAKS_AGAINST))
         # What was counted before others counted it says nothing after a while.
         lately = counts is not None and self._expired - counts.last < HOUR
-        return counts is not None and (lately or counting.judges(key)) and resembles(counts)
+        if counts is None or not (lately or counting.judges(key)):
+            return False
+        return resembles(counts) if counts.first < since else speaks_against(counts)
 
     def observe(self, observation: Observation) -> None:
         """Count one call, once."""

@@ -14,7 +14,7 @@ from msgspec import Struct
 from zhenxian.analytics.model import Key
 from zhenxian.analytics.thresholds import HOUR
 
-KNOWN, RESEMBLES, WELL_KNOWN = 1, 2, 4
+KNOWN, RESEMBLES, WELL_KNOWN, SPEAKS_AGAINST = 1, 2, 4, 8
 _MOST: Final = 65_536  # keys; about 20 MB when full
 _AGAIN: Final = HOUR  # until it is told anew, for nodes that came later
 

@@ -248,8 +248,12 @@ class DisplayConduct(Protocol):
         """Tell whether so much is known of a key that it would be found if it were a pool."""
         ...
 
-    def resembles(self, key: Key) -> bool:
-        """Tell whether a caller's own calls look like what its reseller was found for."""
+    def resembles(self, key: Key, since: int) -> bool:
+        """Tell whether a caller's own calls look like what its reseller was found for.
+
+        Args:
+            since: when the reseller was found, in seconds since the epoch.
+        """
         ...
 
     def observe(self, observation: Observation) -> None:

@@ -12,7 +12,7 @@ from zhenxian.analytics.counted import pair_hash
 from zhenxian.analytics.counts import KeyCounts
 from zhenxian.analytics.linkage import Linkage
 from zhenxian.analytics.model import Assessment, Key, Measure
-from zhenxian.analytics.proof import spoken_for
+from zhenxian.analytics.proof import spoken_for, with_repeats
 from zhenxian.analytics.sketch import LEVEL_BITS
 from zhenxian.analytics.thresholds import Policy
 
@@ -126,10 +126,11 @@ def speaks_for(counts: KeyCounts) -> bool:
 def resembles(counts: KeyCounts) -> bool:
     """Tell whether a caller's own calls look like what its reseller was found for.
 
-    Not so while too little is known of it, or when it shows a few numbers only, as people and
-    offices do. Who shows many has to be talked to as a business is by so many calls: one long talk
-    early on is no business. Where its numbers call some people again, or are few, talk has to speak
-    against it: of refused calls nothing more is heard, so that it would not come out again.
+    This is asked of who called before that. Not so while too little is known of it, or when it
+    shows a few numbers only, as people and offices do. Who shows many has to be talked to as a
+    business is by so many calls: one long talk early on is no business. Where its numbers call some
+    people again, or are few, talk has to speak against it: of refused calls nothing more is heard,
+    so that it would not come out again.
     """
     displays, talk = len(counts.displays_known), counts.talk
     if talk is not None and talk.told >= _SOME_ENDS:
@@ -140,6 +141,18 @@ def resembles(counts: KeyCounts) -> bool:
     if counts.contacts is None or displays < _MANY or counts.calls < 2 * _SOME_ENDS:
         return False  # calls are in progress, whose ends may yet be told
     return not speaks_for(counts) and not _calls_again(counts)
+
+
+def speaks_against(counts: KeyCounts) -> bool:
+    """Tell whether a caller who came after its reseller was found is like it, by its own calls.
+
+    It had no part in what was found: talk has to speak against it, together with whom its numbers
+    call again, as much as against 1 honest caller in 20 ever.
+    """
+    talk = counts.talk
+    if talk is None or talk.score <= 0 or len(counts.displays_known) < _SOME_DISPLAYS:
+        return False
+    return with_repeats(talk.score, counts.contacts) > _AGAINST
 
 
 def _calls_again(counts: KeyCounts) -> bool:

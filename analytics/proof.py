@@ -62,7 +62,7 @@ def proven(
         figures["talk log-likelihood ratio"] = talked
         # Who is talked to as others are is no pool, however few are called again.
         leaning = talked > 0
-        by_talk = _with_repeats(talked, contacts) / talk_refuse if leaning else 0.0
+        by_talk = with_repeats(talked, contacts) / talk_refuse if leaning else 0.0
         figures[BOTH] = max(0.0, min(by_talk, max(lately, aged) / repeats_label))
         suspicion = max(talked / talk_label, suspicion if leaning else 0.0)
         if one_city:
@@ -155,7 +155,7 @@ def weighed(
     )
 
 
-def _with_repeats(talked: float, contacts: Contacts | None) -> float:
+def with_repeats(talked: float, contacts: Contacts | None) -> float:
     """Talk together with whom the caller calls again, of those whom it had reached before.
 
     Each call adds what both say of it, in one test: a caller who is seldom answered but calls its

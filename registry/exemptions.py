@@ -77,7 +77,8 @@ def _without_effect(
 def _told_apart(found: Finding, keys: tuple[Key, ...], conduct: DisplayConduct, now: int) -> bool:
     """Tell whether a carrier's finding is not this signer's, or a reseller's not this caller's."""
     if found.key.kind is KeyKind.RESELLER:
-        return not any(key.kind in _ORIGINATING and conduct.resembles(key) for key in keys)
+        since = found.since
+        return not any(key.kind in _ORIGINATING and conduct.resembles(key, since) for key in keys)
     if found.key.kind is not KeyKind.SPC or Measure.ORIGIDS in found.measures:
         return False
     return any(key.kind is KeyKind.SIGNER and conduct.known(key, now) for key in keys)

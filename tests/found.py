@@ -37,7 +37,7 @@ class Found:
     def known(self, key, now):
         return key in self.well_known
 
-    def resembles(self, key):
+    def resembles(self, key, since):
         return key in self.alike
 
     def admits(self, key, now, *, count=True):

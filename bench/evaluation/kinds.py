@@ -339,7 +339,10 @@ def _worst(
     detector: Detector, one: Observation, side: str, declared: _Declared | None
 ) -> Finding | None:
     keys = one.keys if side == SIGNING else one.keys[:1]
-    if keys[-1] == _RESELLER and not any(detector.resembles(key) for key in keys[:-1]):
+    together = detector.finding(_RESELLER, one.at) if keys[-1] == _RESELLER else None
+    if together is not None and not any(
+        detector.resembles(key, together.since) for key in keys[:-1]
+    ):
         keys = keys[:-1]  # what is found of all together is not this one's
     found = [detector.finding(key, one.at) for key in keys]
     if side == VERIFYING:

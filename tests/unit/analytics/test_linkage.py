@@ -449,17 +449,65 @@ def test_a_business_with_many_numbers_of_a_found_reseller_goes_on(seed):
 
 def test_some_long_talks_early_on_make_no_business_of_a_straw_man():
     conduct = Detector()
+    keys = (Key(KeyKind.ACCESS, "first"), Key(KeyKind.SUBJECT, "first"), RESELLER)
     made = list(straw_men(1, 644))
+    # Nine in a hundred talk for long, less than with a business: the log-likelihood is -1.25.
+    told(conduct, keys, made[600:], lambda turn: 90 if turn % 11 == 2 else 0)
     let_through(conduct, made[:600], PITCH)
-    keys = (Key(KeyKind.ACCESS, "late"), Key(KeyKind.SUBJECT, "late"), RESELLER)
-    for turn, (_, display, callee) in enumerate(made[600:]):
-        # Nine in a hundred talk for long, less than with a business: the log-likelihood is -1.25.
-        at, long = NOON + 7_000 + turn, turn % 11 == 2
+    assert conduct.resembles(keys[0], since(conduct))
+
+
+def told(conduct, keys, calls, talked, start=NOON):
+    """Calls of one caller and how long each talks, 0 for unanswered; which of them are refused."""
+    refused = []
+    for turn, (_, display, callee) in enumerate(calls):
+        at, seconds = start + turn, talked(turn)
+        found = against(keys, conduct, None, at, None, None)
+        refused.append(found is not None and found.state is State.POOLED)
         conduct.observe(Observation(at=at, keys=keys, display=display, callee=callee))
-        over = conduct.met(display, callee, answered=long, seconds=90 if long else 0)
-        for key in keys:
-            conduct.ended(key, at, over)
-    assert conduct.resembles(keys[0])
+        if not refused[-1]:
+            over = conduct.met(display, callee, answered=seconds > 0, seconds=seconds)
+            for key in keys:
+                conduct.ended(key, at, over)
+    return refused
+
+
+def since(conduct):
+    return conduct.finding(RESELLER, NOON + 6_900).since
+
+
+LATE = (Key(KeyKind.ACCESS, "late"), Key(KeyKind.SUBJECT, "late"), RESELLER)
+
+
+def test_a_business_that_came_later_is_not_refused_for_a_bad_beginning():
+    conduct = Detector()
+    made = list(straw_men(1, 700))
+    let_through(conduct, made[:600], PITCH)
+    # Nobody talks for long in the first score of calls, as one in thirteen businesses has it.
+    refused = told(
+        conduct, LATE, made[600:], lambda turn: (turn > 20 and 90 * (turn % 3 == 0)) or 5
+    )
+    assert not any(refused)
+
+
+def test_a_straw_man_who_came_later_is_refused_by_his_own_calls():
+    conduct = Detector()
+    made = list(straw_men(1, 900))
+    let_through(conduct, made[:600], PITCH)
+    refused = told(conduct, LATE, made[600:], lambda turn: 20 * (turn % 5 < 2), NOON + 6_900)
+    first = refused.index(True)
+    assert 20 <= first <= 60
+    assert all(refused[first:])
+
+
+def test_of_who_came_later_and_whose_talk_is_not_told_nothing_is_held_against_it():
+    conduct = Detector()
+    let_through(conduct, straw_men(1, 3_000), None)
+    found = conduct.finding(RESELLER, NOON + 29_900)
+    assert found is not None
+    for display, callee in listed("late", numbers(Random(8), 60), 60):
+        assert against(LATE, conduct, None, NOON + 30_000, None, None) is None
+        conduct.observe(Observation(at=NOON + 30_000, keys=LATE, display=display, callee=callee))
 
 
 @pytest.mark.parametrize("seed", range(6))

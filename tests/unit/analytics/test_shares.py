@@ -34,6 +34,7 @@ from zhenxian.analytics.shares import COPIES, Member, Shares
 from zhenxian.analytics.thresholds import DAY
 
 KEYS = (ACCESS, SUBJECT)
+LATER = NOON + DAY  # a reseller was found after all calls
 
 
 def shares(me, who, subjects=None):
@@ -285,8 +286,8 @@ def test_a_signer_that_is_known_is_known_to_all_and_a_straw_man_too():
     fleet.rounds()
     owner = fleet.owners(FOUND_FIRST[0])[0]
     assert (
-        {node.resembles(FOUND_FIRST[0]) for node in fleet.nodes.values()}
-        == {owner.resembles(FOUND_FIRST[0])}
+        {node.resembles(FOUND_FIRST[0], LATER) for node in fleet.nodes.values()}
+        == {owner.resembles(FOUND_FIRST[0], LATER)}
         == {True}
     )
 
@@ -533,7 +534,7 @@ def resold(fleet):
     feed(fleet, listed("calls/1", held, 60), (*FOUND_FIRST, reseller))
     fleet.rounds()
     key = FOUND_FIRST[0]
-    assert all(node.resembles(key) for node in fleet.nodes.values())
+    assert all(node.resembles(key, LATER) for node in fleet.nodes.values())
     return key
 
 
@@ -560,7 +561,21 @@ def test_who_resembles_nobody_any_more_does_so_nowhere_though_nodes_came_meanwhi
             counts.talk = TalkCounts(told=40, timed=40, answer_score=-5.0, long_score=-5.0)
             node._counting._tell(key, counts)
     fleet.rounds()
-    assert not any(node.resembles(key) for node in fleet.nodes.values())
+    assert not any(node.resembles(key, LATER) for node in fleet.nodes.values())
+
+
+@pytest.mark.parametrize(("score", "against"), [(1.0, False), (5.0, True)])
+def test_who_came_after_its_reseller_was_found_is_held_to_its_own_calls(score, against):
+    fleet = Parted(4)
+    key = resold(fleet)
+    for node in fleet.owners(key):
+        counts = node._counting.table.get(key)
+        counts.contacts = None
+        counts.talk = TalkCounts(told=60, timed=60, answer_score=score, long_score=score)
+        node._counting._tell(key, counts)
+    fleet.rounds()
+    assert {node.resembles(key, NOON) for node in fleet.nodes.values()} == {against}
+    assert all(node.resembles(key, LATER) for node in fleet.nodes.values())
 
 
 def test_what_was_told_of_a_key_long_ago_is_forgotten():
@@ -569,7 +584,7 @@ def test_what_was_told_of_a_key_long_ago_is_forgotten():
     fleet.expire(NOON + 2 * DAY)
     others = [node for node in fleet.nodes.values() if not node.counts(key)]
     assert others
-    assert not any(node.resembles(key) for node in others)
+    assert not any(node.resembles(key, LATER) for node in others)
 
 
 def test_what_a_node_counted_before_others_did_says_nothing_after_an_hour():
@@ -580,9 +595,9 @@ def test_what_a_node_counted_before_others_did_says_nothing_after_an_hour():
     moved(name, node, key)
     node._counting.heard = Heard()  # nobody told anything yet
     node.expire(last + 60)
-    assert node.resembles(key)
+    assert node.resembles(key, LATER)
     node.expire(last + 3_600)
-    assert not node.resembles(key)
+    assert not node.resembles(key, LATER)
 
 
 def test_a_complaint_judges_no_caller_that_others_count_now():
