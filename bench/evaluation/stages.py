@@ -2,7 +2,7 @@
 
     python -m bench.evaluation.stages              200 callers of each honest kind with many
                                                    numbers in many cities, 60 of each other
-    python -m bench.evaluation.stages --full       1,000, under every model of talk time
+    python -m bench.evaluation.stages --full       1,000 of each, and more over ten days
 
     ... --page docs/detection.md                   and the tables go into that page
 
@@ -57,18 +57,16 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         many: of kinds with many numbers in many cities. others: of the rest.
         warm: over ten days. without: dishonest ones, with each kind of evidence switched off.
-        every_talk: each caller under every model of talk time; else they alternate.
     """
 
     many: int
     others: int
     warm: int
     without: int
-    every_talk: bool = False
 
 
 USUAL = Size(many=200, others=60, warm=8, without=8)
-FULL = Size(many=1_000, others=1_000, warm=100, without=60, every_talk=True)
+FULL = Size(many=1_000, others=1_000, warm=40, without=20)
 
 
 def cases(size: Size) -> Iterator[Case]:
@@ -78,16 +76,16 @@ def cases(size: Size) -> Iterator[Case]:
         for kind in (*HONEST_KINDS, *DISHONEST_KINDS):
             if index >= (size.many if kind in MANY_CITIES else size.others):
                 continue
-            for talk in models if size.every_talk else [models[index % len(models)]]:
-                yield Case(kind, FIRST_SEED + index, COLD, talk)
+            yield Case(kind, FIRST_SEED + index, COLD, models[index % len(models)])
             # What takes long comes in between.
             turn, later = divmod(index, _BETWEEN)
-            talks = models if size.every_talk else [models[turn % len(models)]]
-            for talk in talks if not later else ():
-                if turn < size.warm:
-                    yield Case(kind, FIRST_SEED + turn, WARM, talk)
-                if turn < size.without and without(kind):
-                    yield Case(kind, FIRST_SEED + turn, COLD, talk, without=True)
+            if later:
+                continue
+            talk = models[turn % len(models)]
+            if turn < size.warm:
+                yield Case(kind, FIRST_SEED + turn, WARM, talk)
+            if turn < size.without and without(kind):
+                yield Case(kind, FIRST_SEED + turn, COLD, talk, without=True)
 
 
 def run(size: Size, path: Path, workers: int) -> list[Outcome]:
@@ -271,10 +269,10 @@ def main(arguments: list[str] | None = None) -> int:
     if given.callers is not None:
         size = Size(
             many=given.callers, others=given.callers, warm=min(given.callers, size.warm),
-            without=min(given.callers, size.without), every_talk=size.every_talk,
+            without=min(given.callers, size.without),
         )  # fmt: skip
     given.folder.mkdir(exist_ok=True, parents=True)
-    name = "eval-full" if given.full else "eval-stages"
+    name = "eval-stages"  # all sizes, as a larger one has the callers of a smaller one
     path = given.folder / f"{name}.jsonl"
     outcomes = list(read(path)) if given.tables else run(size, path, given.workers)
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
