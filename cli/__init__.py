@@ -10,13 +10,16 @@ from __future__ import annotations
 import gc
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from zhenxian.core.errors import ZhenxianError
 from zhenxian.service.supervisor import EXIT_FAILED
 
 if TYPE_CHECKING:
     import typer
+
+_ALL: Final = "commands"
+_ALONE: Final = {"serve": "serving", "replay": "replaying"}
 
 
 def main() -> None:
@@ -30,10 +33,9 @@ def main() -> None:
 
 
 def _app(first: list[str]) -> typer.Typer:
-    """The commands; to serve, that one alone: what the others import takes as long as a start."""
-    name = "commands"
-    if first == ["serve"]:
-        name = "serving"
-        gc.disable()  # until calls are served: see service.worker
+    """The commands; to serve, or replay, that one alone: what the others import takes as long."""
+    name = _ALONE.get("".join(first), _ALL)
+    if name != _ALL:
+        gc.disable()  # until calls are served, or replayed: see service.worker
     app: typer.Typer = import_module(f"zhenxian.cli.{name}").app
     return app

@@ -9,15 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from zhenxian.cli.common import (
-    Config,
-    Json,
-    console,
-    errors,
-    print_json,
-    read_argument,
-    settings_of,
-)
+from zhenxian.cli.common import Json, console, errors, print_json, read_argument
+from zhenxian.cli.configured import Config, settings_of
 from zhenxian.service.one_call import signed, verified
 
 Time = Annotated[

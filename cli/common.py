@@ -10,30 +10,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from zhenxian.service.run import default_settings_file
-from zhenxian.service.settings import Settings, load_settings
-
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        help="Settings file (TOML). Default: zhenxian.toml here, if there is one. Every setting"
-        " can also be given as ZHENXIAN_… in the environment.",
-        show_default=False,
-    ),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
 
 _WIDTH = None if sys.stdout.isatty() else 160  # columns, where no terminal tells its own
 # Without markup: much of what is printed others wrote, and theirs may look like it.
 console = Console(soft_wrap=True, highlight=False, markup=False, width=_WIDTH)
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-
-
-def settings_of(config: Path | None, **overrides: Any) -> Settings:
-    """The settings the command works with. Raises ConfigError."""
-    return load_settings(config if config is not None else default_settings_file(), **overrides)
 
 
 def print_json(value: Any) -> None:

@@ -16,7 +16,8 @@ from cryptography.hazmat.backends.openssl import backend
 from rich.text import Text
 
 from zhenxian.certs.chain import TrustedSigner, Untrusted
-from zhenxian.cli.common import Config, Json, console, print_json, settings_of
+from zhenxian.cli.common import Json, console, print_json
+from zhenxian.cli.configured import Config, settings_of
 from zhenxian.core.errors import ConfigError, ZhenxianError
 from zhenxian.passport.es256 import Choice, available, library
 from zhenxian.registry.model import Kind, span

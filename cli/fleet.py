@@ -10,7 +10,8 @@ import typer
 from rich.table import Table
 
 from zhenxian.cli.client import DEFAULT_URL, Client, KeyFile, Url
-from zhenxian.cli.common import Config, Json, console, print_json, settings_of
+from zhenxian.cli.common import Json, console, print_json
+from zhenxian.cli.configured import Config, settings_of
 from zhenxian.registry.node_key import public_key, thumbprint
 from zhenxian.service.build import node_key, open_fleet
 

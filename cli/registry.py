@@ -20,7 +20,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from zhenxian.cli import records
 from zhenxian.cli.client import Client, KeyFile
-from zhenxian.cli.common import Config, Json, console, errors, print_json, settings_of
+from zhenxian.cli.common import Json, console, errors, print_json
+from zhenxian.cli.configured import Config, settings_of
 from zhenxian.cli.record_options import TakeOut, Which
 from zhenxian.cli.record_words import WHICH, kind_of
 from zhenxian.core.errors import ConfigError

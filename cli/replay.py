@@ -78,6 +78,7 @@ def replay(
     """
     told = replay_of(data, thresholds, cap)
     gc.set_threshold(_COLLECTED_AT)  # nearly all that is made lives on, or is no part of a cycle
+    gc.enable()
     try:
         size = calls.stat().st_size
         with calls.open(encoding="utf-8-sig", newline="") as file:
@@ -129,6 +130,7 @@ def _rows(file: TextIO, country: str | None) -> Iterator[Row]:
     # A column that is not there is an empty cell behind the last one.
     width, places = len(header), [header.index(name) if name in header else -1 for name in KNOWN]
     cells, number, called = itemgetter(*places), _numbers(country), _callees(country)
+    last, second = None, 0.0
     for line, row in enumerate(reader, 2):
         if not row:
             continue
@@ -139,8 +141,10 @@ def _rows(file: TextIO, country: str | None) -> Iterator[Row]:
             at, orig, dest, access, customer, spc, origid, caller, told, talked, complaint = cells(
                 row
             )
+            if at != last:  # rows of one second follow one another
+                last, second = at, _at(at)
             yield Row(
-                _at(at), number(orig), called(dest), access, customer, spc, origid,
+                second, number(orig), called(dest), access, customer, spc, origid,
                 number(caller) if caller else None,
                 (None if not told else True if told == "1" else _flag(told)),
                 None if not talked else _seconds(talked), complaint == "1",

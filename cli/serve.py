@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from zhenxian.cli.common import Config, errors, settings_of
+from zhenxian.cli.common import errors
+from zhenxian.cli.configured import Config, settings_of
 from zhenxian.service.reference import settings_rows
 from zhenxian.service.run import run
 
