@@ -61,6 +61,7 @@ class Caller:
         first, last: seconds since the epoch. runs: begun.
         ties: log-likelihood ratio that another hands over to this one.
         heirs: those whom this one hands over to, as far as they were found.
+        missed: what a beginning that did not follow it adds; None where that is another one now.
     """
 
     first: int
@@ -68,6 +69,7 @@ class Caller:
     runs: int = 1
     ties: dict[Key, float] = field(default_factory=dict)
     heirs: set[Key] = field(default_factory=set)
+    missed: float | None = None
 
 
 class Handovers:
@@ -103,11 +105,14 @@ class Handovers:
             self._resumed(key, caller)
             self._begun(key, at)
             caller.last = at
+            caller.missed = None
             return True
         if gap > 0:
             caller.last = at
+            caller.missed = None
         elif gap < -DAY:  # the clock was ahead
             caller.first = caller.last = at
+            caller.missed = None
         return False
 
     def tell(self, *, others: bool) -> None:
@@ -130,6 +135,7 @@ class Handovers:
         caller = self._callers.get(key)
         if caller is not None:
             caller.last = max(caller.last, ended)
+            caller.missed = None
         untold, self._untold = self._untold, None
         self.call(key, began)
         self._untold = untold
@@ -149,6 +155,7 @@ class Handovers:
         if chance < _LIKELIEST:
             self._followed(key, caller, chance)
         caller.runs += 1
+        caller.missed = None
         # Moved to the end, so that those forgotten are those who began longest ago.
         callers = self._callers
         callers[key] = callers.pop(key)
@@ -190,16 +197,16 @@ class Handovers:
     def _weakened(self, key: Key, caller: Caller) -> None:
         """Take a caller's ties for chance, until the others are seen to have been silent."""
         callers, ties, upper = self._callers, caller.ties, self.upper
-        reach, unexpected = self._policy.reach, 1 - self._policy.expected
-        least = log(unexpected / (1 - _LIKELIEST))
         for other, tie in list(ties.items()):
             before = callers.get(other)
             if before is None:
                 score = tie - upper
             else:
-                # As _chance and _missed, in place: a caller among many has all of its ties.
-                chance = reach * before.runs / max(before.last - before.first, HOUR)
-                score = tie + (log(unexpected / (1 - chance)) if chance < _LIKELIEST else least)
+                # Reckoned once for all who have a tie with it, until it calls again.
+                missed = before.missed
+                if missed is None:
+                    missed = before.missed = self._missed(self._chance(before))
+                score = tie + missed
                 if score < upper / 2 and before.heirs:
                     before.heirs.discard(key)
             if score <= 0:
