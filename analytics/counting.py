@@ -53,8 +53,15 @@ class Counting:
         shown_by: whose displays are. heard: what nodes tell each other of keys.
     """
 
-    def __init__(self, policy: Policy, findings: Findings, show: Callable[[str], str]) -> None:
-        """Args: show: how numbers stand in samples."""
+    def __init__(
+        self,
+        policy: Policy,
+        findings: Findings,
+        show: Callable[[str], str],
+        *,
+        calls_back: bool = True,
+    ) -> None:
+        """Args: show: how numbers stand in samples. calls_back: as of a Detector."""
         self.table = KeyTable(
             policy.max_keys,
             policy.established,
@@ -79,6 +86,7 @@ class Counting:
         self._ties = Measure.HANDOVER in policy.measures
         self._knows_past = Measure.OWN_PAST in policy.measures
         self.shown_by = ShownBy()
+        self._calls_back = calls_back
         self.heard = Heard()
         self._mine: Callable[[Key], bool] | None = None
         self._peers: tuple[int, float] | None = None
@@ -233,7 +241,8 @@ class Counting:
                     counts.due = counts.now.calls
                 contacts = into.contacts
                 if contacts is not None:
-                    self.shown_by.note(display, key)
+                    if self._calls_back:
+                        self.shown_by.note(display, key)
                     if pair is not None and contacts.add(
                         display, pair, into.generation, self._tests
                     ):
@@ -469,7 +478,6 @@ class Counting:
         if counts is not None:
             counts.ended(at)
             if contact is not None:
-                counts.met(contact.pair, contact.answered)
                 counts.talked(contact, self._tests)
 
     def absolve(self, key: Key) -> None:

@@ -458,6 +458,10 @@ class KeyCounts:
     def talked(self, contact: Contact, tests: SequentialTests) -> None:
         """One of its calls, that is over, was answered or not, and lasted so long."""
         answered, seconds, talk = contact.answered, contact.seconds, self.talk
+        half = self.now
+        half.answers += 1
+        if half.pairs is not None:
+            self._met(half, contact.pair, answered=answered)
         if talk is None:
             talk = self.talk = TalkCounts()
         talk.add(tests, answered=answered, seconds=seconds)
@@ -467,12 +471,9 @@ class KeyCounts:
         if past is not None and past.unusual is not None:
             past.talked(tests, answered=answered, seconds=seconds)
 
-    def met(self, pair: int, answered: bool) -> None:
-        """One of its calls, that is over, was answered or not."""
-        half, old = self.now, self.old
-        half.answers += 1
-        if half.pairs is None:
-            return
+    def _met(self, half: HalfWindow, pair: int, *, answered: bool) -> None:
+        """Note who answered, once pairs are looked at."""
+        old = self.old
         contacts, older = half.contacts, None if old is None else old.contacts
         if contacts is None:
             contacts = half.contacts = Repeats()

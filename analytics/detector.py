@@ -46,6 +46,7 @@ class Detector:
 
     Attributes:
         finding: what stands against a key at a time (`(key, now)`); None for nothing.
+        accused: keys that `finding` may tell anything of; of others there is nothing.
         admits: whether a suspected caller (`(key, now)`) may make one more call in this minute.
     """
 
@@ -56,6 +57,7 @@ class Detector:
         show: Callable[[str], str] = str,
         fleet: bool = False,
         boot: int = 0,
+        calls_back: bool = True,
     ) -> None:
         """Know nothing yet.
 
@@ -63,11 +65,12 @@ class Detector:
             show: how numbers stand in samples: clear, or hashed by the caller's function.
             fleet: keep what is observed for `take_delta`.
             boot: larger at each start of the node, such as its time; orders its deltas.
+            calls_back: calls may be vouched for, so that it counts whose display they call back.
         """
         self.policy = policy = Policy() if policy is None else policy
         self._fleet = fleet
         self._findings = Findings(policy, fleet=fleet)
-        self._counting = Counting(policy, self._findings, show)
+        self._counting = Counting(policy, self._findings, show, calls_back=calls_back)
         self._expired = 0
         cap = Cap(policy.cap)
         self._exchange = Exchange(
@@ -75,6 +78,7 @@ class Detector:
         )
         # Asked for each call: nothing stands between.
         self.finding = self._findings.at
+        self.accused = self._findings.accused
         self.admits = cap.admits
 
     def __len__(self) -> int:
@@ -193,6 +197,12 @@ class Detector:
             self._exchange.ended(key, at, contact, keys)
         else:
             self._counting.ended(key, at, contact)
+
+    def over(self, keys: tuple[Key, ...], at: int, contact: Contact) -> None:
+        """A call that `counted` counted is over: `ended` for each of its keys, here alone."""
+        ended = self._counting.ended
+        for key in keys:
+            ended(key, at, contact)
 
     # -- what others know of callers
 

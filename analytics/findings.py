@@ -32,6 +32,7 @@ class Findings:
         changed_marks: likewise, of marks.
         outside: what is known of callers beside their own calls.
         asked: keys of which it would help to know what is registered, until somebody takes them.
+        accused: keys against whom something stands, or stood until lately.
         confirmed_pooled: when keys were found pooled by this node, or once more, until it is taken.
     """
 
@@ -49,6 +50,7 @@ class Findings:
         self._busy = policy.keep * min(rate.per_display, rate.per_key) * SLOT / HOUR
         self.changed_marks: dict[Key, Mark | None] = {}
         self._standing: dict[Key, Finding] = {}
+        self.accused = self._standing.keys()
         self._unsaved: dict[Key, Finding | None] = {}
         self._others: set[Key] = set()  # of those, confirmed by other nodes
 

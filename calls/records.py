@@ -103,19 +103,16 @@ class _Ends:
     """Calls in progress by the second in which they end; of one second in the order of rows.
 
     Attributes:
-        first: the earliest second; infinite where there is none.
+        count: how many. first: the earliest second; infinite where there is none.
     """
 
-    __slots__ = ("_by_second", "_count", "_seconds", "first")
+    __slots__ = ("_by_second", "_seconds", "count", "first")
 
     def __init__(self) -> None:
         self.first: float = _NEVER
         self._seconds: list[int] = []
         self._by_second: dict[int, list[_End]] = {}
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
+        self.count = 0
 
     def add(self, at: int, contact: Contact, keys: tuple[Key, ...]) -> None:
         """A call ends at that second."""
@@ -126,20 +123,20 @@ class _Ends:
             self.first = self._seconds[0]
         else:
             some.append((at, contact, keys))
-        self._count += 1
+        self.count += 1
 
     def take(self) -> list[_End]:
         """Those that end in the earliest second."""
         some = self._by_second.pop(heappop(self._seconds))
         self.first = self._seconds[0] if self._seconds else _NEVER
-        self._count -= len(some)
+        self.count -= len(some)
         return some
 
     def take_one(self) -> _End:
         """The one that ends first."""
         some = self._by_second[self._seconds[0]]
         one = some.pop(0)
-        self._count -= 1
+        self.count -= 1
         if not some:
             self.take()
         return one
@@ -182,6 +179,7 @@ class Replay:
         self.beyond = 0
         self.late = 0
         self._detector = detector
+        self._accused = detector.accused
         self._registry = registry
         self._accesses: dict[str, Access | None] = {}
         self._held_by = held_by
@@ -216,7 +214,7 @@ class Replay:
 
     def finish(self) -> None:
         """All rows were added: calls in progress end."""
-        while self._ends:
+        while self._ends.count:
             for over in self._ends.take():
                 self._end(over)
 
@@ -228,12 +226,8 @@ class Replay:
         judged = keys
         if binding is not None and caller is not None:
             judged = (*keys, agent(binding.platform, caller))
-        finding, clear = self._detector.finding, True
-        for key in judged:
-            if finding(key, at) is not None:
-                clear = False
         found = None
-        if not clear:
+        if not (self._accused.isdisjoint(judged) or self._clear(judged, at)):
             call = self._call(row)
             found = against(keys, self._detector, self._registry, at, binding, caller, call=call)
         if found is None:
@@ -272,15 +266,12 @@ class Replay:
 
     def _verifying(self, row: Row, at: int) -> None:
         keys = _pair(row.spc, row.origid) if row.origid else _alone(KeyKind.SPC, row.spc)
-        finding, clear = self._detector.finding, True
-        for key in keys:
-            if finding(key, at) is not None:
-                clear = False
-        if clear:
+        if self._accused.isdisjoint(keys) or self._clear(keys, at):
             tallies = self.tallies
             for key in keys:
                 (tallies.get(key) or self._tally(key, VERIFYING)).calls += 1
         else:
+            finding = self._detector.finding
             own = [finding(key, at) for key in keys]
             found = against(keys, self._detector, self._registry, at, None, None, AS_USUAL.weight)
             for key, its in zip(keys, own, strict=True):
@@ -294,6 +285,11 @@ class Replay:
         )
         if row.answered is not None or row.seconds is not None:
             self._ending(row, at, keys, call)
+
+    def _clear(self, keys: tuple[Key, ...], at: int) -> bool:
+        """Tell whether nothing stands against any of them; looked at where it may."""
+        finding = self._detector.finding
+        return all(finding(key, at) is None for key in keys)
 
     def _call(self, row: Row) -> Call | None:
         """What exemptions and declarations are asked about; None without a registry."""
@@ -367,7 +363,7 @@ class Replay:
             if behind is not None and own is not None:
                 # Who calls behind a privacy number is judged by the own one, as its calls are.
                 self._ends.add(over, own, (behind,))
-        if len(self._ends) > MAX_IN_PROGRESS:
+        if self._ends.count > MAX_IN_PROGRESS:
             self._end(self._ends.take_one())
 
     def _complained(self, row: Row, at: int) -> None:
@@ -376,9 +372,7 @@ class Replay:
 
     def _end(self, over: _End) -> None:
         at, contact, keys = over
-        ended = self._detector.ended
-        for key in keys:
-            ended(key, at, contact)
+        self._detector.over(keys, at, contact)
 
     def _tally(self, key: Key, side: str) -> Tally:
         found = self.tallies.get(key)

@@ -25,7 +25,8 @@ def replay_of(data: Path | None, thresholds: Path | None, cap: int = 0) -> Repla
         ConfigError: there is no registry, or a threshold that makes no sense.
     """
     registry = None
-    detector = Detector(load_policy(thresholds, cap=cap))
+    # Records do not say which calls a carrier vouched for, so that none is told to call back.
+    detector = Detector(load_policy(thresholds, cap=cap), calls_back=False)
     if data is not None:
         path = data / REGISTRY_FILE
         if not path.exists():

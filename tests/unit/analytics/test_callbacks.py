@@ -106,3 +106,16 @@ def test_a_flood_of_displays_is_bounded():
     for display in range(3 * MAX_DISPLAYS):
         shown.note(display, ACCESS)
     assert len(shown._now) + len(shown._before) <= MAX_DISPLAYS
+
+
+def test_where_nobody_vouches_for_calls_nobody_is_told_to_call_back_and_nothing_is_kept():
+    conduct, _ = driven(0.125, calls=400, conduct=Detector(calls_back=False))
+    assert counted(conduct) == 0
+    assert all(conduct._counting.shown_by.get(one) is None for one in shown(conduct))
+    conduct, _ = driven(0.125, calls=400)
+    assert counted(conduct) > 0
+    assert any(conduct._counting.shown_by.get(one) for one in shown(conduct))
+
+
+def shown(conduct):
+    return conduct._counting.table.get(ACCESS).displays_known

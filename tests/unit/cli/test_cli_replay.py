@@ -241,10 +241,10 @@ def test_memory_is_bounded_whatever_the_rows_say(monkeypatch):
         )  # fmt: skip
     assert len(told.tallies) == 500
     assert told.beyond > 8_000  # two keys for each row that was verified
-    assert len(told._ends) == 300
+    assert told._ends.count == 300
     assert len(detector) <= 400
     told.finish()
-    assert not told._ends
+    assert not told._ends.count
 
 
 def test_the_keys_of_a_row_take_no_more_memory_the_longer_the_records_are():
@@ -274,7 +274,7 @@ def test_calls_end_in_the_order_of_seconds_and_in_one_second_in_that_of_rows():
             expected.sort()
             least = expected.pop(0)
             assert (ends.first, ends.take_one()[1].pair) == least
-    while ends:
+    while ends.count:
         taken += [(at, contact.pair) for at, contact, _ in ends.take()]
     assert taken == sorted(expected)
     assert ends.first > 10**30
