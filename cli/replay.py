@@ -19,6 +19,7 @@ from zhenxian.calls.records import Replay, Row
 from zhenxian.cli.common import console, errors
 from zhenxian.core.errors import ConfigError, ParseError
 from zhenxian.core.tn import TN
+from zhenxian.service.huge_pages import into_huge_pages
 from zhenxian.service.past import replay_of
 
 NEEDED: Final = ("at", "orig", "dest")
@@ -30,6 +31,10 @@ _CACHED: Final = 65_536
 _LATEST: Final = 1e11  # seconds since the epoch; what is more is in milliseconds
 _STEP: Final = 2_000  # rows between two looks at the progress bar
 _FOUND_FIRST: Final = 50  # keys of the table
+# Rows after which memory is put into huge pages: what is counted lies scattered over it, and to
+# find its small pages takes a fifth of the time. It grows the slower, the more rows there were.
+_GATHERED_FIRST: Final = 5 * _STEP
+_GATHERED_AGAIN: Final = 50 * _STEP
 
 
 def register(app: typer.Typer) -> None:
@@ -106,7 +111,7 @@ def _fed(told: Replay, file: TextIO, size: int, country: str | None) -> None:
     )  # fmt: skip
     rows = _rows(file, country)
     with Progress(*columns, console=errors, transient=True) as bar:
-        task = bar.add_task("", total=None)
+        task, gathered = bar.add_task("", total=None), _GATHERED_FIRST
         for number, row in enumerate(rows, 1):
             told.add(row)
             if number % _STEP == 0:
@@ -114,6 +119,9 @@ def _fed(told: Replay, file: TextIO, size: int, country: str | None) -> None:
                     each = file.buffer.tell() / number if hasattr(file, "buffer") else 0
                     bar.update(task, total=size / each if each else None)
                 bar.update(task, completed=number)
+                if number == gathered:
+                    into_huge_pages(rest=0)
+                    gathered += min(number, _GATHERED_AGAIN)
 
 
 def _rows(file: TextIO, country: str | None) -> Iterator[Row]:

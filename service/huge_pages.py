@@ -1,4 +1,4 @@
-"""A service's memory in huge pages, so that a call that comes alone finds it sooner.
+"""A process's memory in huge pages, so that a call finds what it needs sooner.
 
 Python's objects lie scattered over some sixty megabytes, and a call touches them in thousands of
 places. Between two calls other programs have the processor, and throw out of its caches what the
@@ -40,8 +40,12 @@ def into_huge_pages_beside() -> None:
         threading.Thread(target=into_huge_pages, name="huge-pages", daemon=True).start()
 
 
-def into_huge_pages() -> None:
-    """Put what the process holds now into huge pages. What it takes later stays as it comes."""
+def into_huge_pages(rest: float = _REST) -> None:
+    """Put what the process holds now into huge pages. What it takes later stays as it comes.
+
+    Args:
+        rest: seconds after each huge page; 0 where nobody waits, so that all go at once.
+    """
     with suppress(OSError, ValueError):  # a kernel without them, or a machine without /proc
         if "[never]" in (_SETTINGS / "enabled").read_text("ascii"):
             return
@@ -51,9 +55,11 @@ def into_huge_pages() -> None:
             left -= length
             if left < 0:
                 return
-            for page in range(start, start + length, size):
-                _library.madvise(page, size, _COLLAPSE)  # where it fails, all stays as it was
-                time.sleep(_REST)
+            step = size if rest else length
+            for page in range(start, start + length, step):
+                _library.madvise(page, step, _COLLAPSE)  # where it fails, all stays as it was
+                if rest:
+                    time.sleep(rest)
 
 
 def well_filled(mappings: str, size: int) -> Iterator[tuple[int, int]]:

@@ -16,6 +16,7 @@ from zhenxian.analytics.codec import write_counts
 from zhenxian.analytics.counted import Contact
 from zhenxian.calls import records
 from zhenxian.calls.records import Replay, Row
+from zhenxian.cli import replay as command
 from zhenxian.cli.commands import app
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN
@@ -278,3 +279,14 @@ def test_calls_end_in_the_order_of_seconds_and_in_one_second_in_that_of_rows():
         taken += [(at, contact.pair) for at, contact, _ in ends.take()]
     assert taken == sorted(expected)
     assert ends.first > 10**30
+
+
+def test_memory_of_long_records_goes_into_huge_pages_as_it_grows(monkeypatch, tmp_path):
+    gathered = []
+    monkeypatch.setattr(command, "_STEP", 10)
+    monkeypatch.setattr(command, "_GATHERED_FIRST", 50)
+    monkeypatch.setattr(command, "_GATHERED_AGAIN", 100)
+    monkeypatch.setattr(command, "into_huge_pages", lambda **how: gathered.append(how["rest"]))
+    rows = [(at, orig, dest, "pool") for at, orig, dest, *_ in pool(count=430)]
+    run(written(tmp_path / "calls.csv", ("at", "orig", "dest", "access"), rows))
+    assert gathered == [0, 0, 0, 0, 0]  # after 50, 100, 200, 300 and 400 rows

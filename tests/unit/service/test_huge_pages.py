@@ -93,3 +93,34 @@ def test_what_is_there_is_in_huge_pages_afterwards_and_unchanged():
     before, after = (int(text) for text in done.stdout.split())
     if _offered():
         assert after > before
+
+
+_AT_ONCE = """
+import re
+from pathlib import Path
+import zhenxian.service.huge_pages as pages
+
+def huge():
+    told = Path("/proc/self/smaps_rollup").read_text()
+    return int(re.search("AnonHugePages: +([0-9]+)", told)[1])
+
+def never(seconds):
+    raise AssertionError("rested")
+
+pages.time.sleep = never
+kept = [[number, str(number)] for number in range(200_000)]
+first = huge()
+pages.into_huge_pages(rest=0)
+assert all(kept[number] == [number, str(number)] for number in range(200_000))
+print(first, huge())
+"""
+
+
+def test_where_nobody_waits_all_goes_at_once():
+    done = subprocess.run(
+        [sys.executable, "-c", _AT_ONCE], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    before, after = (int(text) for text in done.stdout.split())
+    if _offered():
+        assert after > before
