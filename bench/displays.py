@@ -31,6 +31,7 @@ from rich.table import Table
 from zhenxian.analytics import Detector, Key, KeyKind, Observation, Policy
 from zhenxian.analytics.areas import cell
 from zhenxian.core.tn import TN
+from zhenxian.service.huge_pages import into_huge_pages
 from zhenxian.simulation import Call, Scenario, Traffic
 from zhenxian.stores.analytics.sync import DeferredObservations
 
@@ -104,6 +105,7 @@ def side(calls: list[Call], keys: Callable[[Call], tuple[Key, ...]]) -> dict[str
 
     size = len(calls) // PARTS
     for part in range(PARTS):
+        into_huge_pages(rest=0)  # as a service does every five minutes (service/huge_pages.py)
         before.append(0.0)
         after.append(0.0)
         work(calls[part * size : (part + 1) * size])

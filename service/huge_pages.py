@@ -21,6 +21,7 @@ from typing import Final
 
 _COLLAPSE: Final = 25  # MADV_COLLAPSE: what is there is put into huge pages at once
 _REST: Final = 0.005  # seconds after each huge page, which takes a millisecond or two
+_AGAIN: Final = 300.0  # seconds after which what was taken meanwhile goes there, too
 _MOST: Final = 512 << 20  # octets; more would take a start longer than it is worth
 _SETTINGS: Final = Path("/sys/kernel/mm/transparent_hugepage")
 _MAPPINGS: Final = Path("/proc/self/smaps")
@@ -30,14 +31,23 @@ _library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 def into_huge_pages_beside() -> None:
-    """Have a thread put what the process holds now into huge pages, with rests for calls.
+    """Have a thread put what the process holds into huge pages, with rests for calls.
+
+    It does so again and again: what is counted and remembered of callers comes later, and is where
+    most of a call's time goes. Where nothing was added, a look takes some milliseconds.
 
     Not with a lower priority: calls that need more memory meanwhile wait for its lock, and on a
     busy machine who steps back would keep that for seconds. A process that is given no thread does
     without.
     """
     with suppress(RuntimeError):
-        threading.Thread(target=into_huge_pages, name="huge-pages", daemon=True).start()
+        threading.Thread(target=_again_and_again, name="huge-pages", daemon=True).start()
+
+
+def _again_and_again() -> None:
+    while True:
+        into_huge_pages()
+        time.sleep(_AGAIN)
 
 
 def into_huge_pages(rest: float = _REST) -> None:
@@ -78,11 +88,11 @@ def well_filled(mappings: str, size: int) -> Iterator[tuple[int, int]]:
     start = end = 0
     held = False
     for line in mappings.splitlines():
-        name, *rest = line.split()
-        if not name.endswith(":"):
+        if not line[0].isupper():  # a mapping's first line; twenty about it follow
+            name, *rest = line.split()
             held = rest[0] == "rw-p" and rest[3] == "0" and rest[4:] in ([], ["[heap]"])
             start, end = (int(part, 16) for part in name.split("-"))
-        elif held and name == "Rss:" and int(rest[0]) * 1024 * 2 >= end - start:
+        elif held and line.startswith("Rss:") and int(line.split()[1]) * 2048 >= end - start:
             first, last = -(-start // size) * size, end // size * size
             if first < last:
                 yield first, last - first
