@@ -12,6 +12,7 @@ Nothing is done where the machine's operator wants none
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from typing import Final
 _COLLAPSE: Final = 25  # MADV_COLLAPSE: what is there is put into huge pages at once
 _REST: Final = 0.005  # seconds after each huge page, which takes a millisecond or two
 _AGAIN: Final = 300.0  # seconds after which what was taken meanwhile goes there, too
-_MOST: Final = 512 << 20  # octets; more would take a start longer than it is worth
+_MOST: Final = 512 << 20  # octets at first; more would take a start longer than it is worth
 _SETTINGS: Final = Path("/sys/kernel/mm/transparent_hugepage")
 _MAPPINGS: Final = Path("/proc/self/smaps")
 
@@ -45,25 +46,28 @@ def into_huge_pages_beside() -> None:
 
 
 def _again_and_again() -> None:
+    into_huge_pages(most=_MOST)
     while True:
-        into_huge_pages()
         time.sleep(_AGAIN)
+        into_huge_pages()
 
 
-def into_huge_pages(rest: float = _REST) -> None:
+def into_huge_pages(rest: float = _REST, most: int = sys.maxsize) -> None:
     """Put what the process holds now into huge pages. What it takes later stays as it comes.
 
     Args:
         rest: seconds after each huge page; 0 where nobody waits, so that all go at once.
+        most: octets.
     """
     with suppress(OSError, ValueError):  # a kernel without them, or a machine without /proc
         if "[never]" in (_SETTINGS / "enabled").read_text("ascii"):
             return
         size = int((_SETTINGS / "hpage_pmd_size").read_text("ascii"))
-        left = _MOST
-        for start, length in list(well_filled(_MAPPINGS.read_text("utf-8", "replace"), size)):
+        left = most // size * size
+        for start, whole in list(well_filled(_MAPPINGS.read_text("utf-8", "replace"), size)):
+            length = min(whole, left)
             left -= length
-            if left < 0:
+            if not length:
                 return
             step = size if rest else length
             for page in range(start, start + length, step):

@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+from zhenxian.service import huge_pages
 from zhenxian.service.huge_pages import well_filled
 
 _HUGE = 2 << 20
@@ -140,3 +142,21 @@ def test_where_nobody_waits_all_goes_at_once():
     before, after = (int(text) for text in done.stdout.split())
     if _offered():
         assert after > before
+
+
+def test_no_more_than_asked_for(monkeypatch, tmp_path):
+    asked = []
+    settings, mappings = tmp_path, tmp_path / "smaps"
+    (settings / "enabled").write_text("always [madvise] never")
+    (settings / "hpage_pmd_size").write_text(str(_HUGE))
+    one, two = (4 * _HUGE, 6 * _HUGE), (8 * _HUGE, 18 * _HUGE)
+    mappings.write_text(_mapping(one, 2 * _HUGE) + _mapping(two, 10 * _HUGE))
+    monkeypatch.setattr(huge_pages, "_SETTINGS", settings)
+    monkeypatch.setattr(huge_pages, "_MAPPINGS", mappings)
+    library = SimpleNamespace(madvise=lambda start, length, _: asked.append((start, length)))
+    monkeypatch.setattr(huge_pages, "_library", library)
+    huge_pages.into_huge_pages(rest=0, most=5 * _HUGE + 1)
+    assert asked == [(4 * _HUGE, 2 * _HUGE), (8 * _HUGE, 3 * _HUGE)]
+    asked.clear()
+    huge_pages.into_huge_pages(rest=1e-9)
+    assert asked == [(page * _HUGE, _HUGE) for page in (4, 5, *range(8, 18))]
