@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import gc
+import io
+import sys
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Final, TextIO
@@ -18,6 +20,7 @@ from rich.table import Table
 from zhenxian.calls.records import Replay, Row
 from zhenxian.cli.common import console, errors
 from zhenxian.core.errors import ConfigError, ParseError
+from zhenxian.core.reading import Reading
 from zhenxian.core.tn import TN
 from zhenxian.service.huge_pages import into_huge_pages
 from zhenxian.service.past import replay_of
@@ -43,7 +46,9 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    calls: Annotated[Path, typer.Argument(help="CSV with a header line, rows in order of time.")],
+    calls: Annotated[
+        Path, typer.Argument(help="CSV with a header line, rows in order of time; - reads them in.")
+    ],
     data: Annotated[
         Path | None,
         typer.Option(help="A data folder, whose registry tells whose an access is."),
@@ -70,7 +75,8 @@ def replay(
     access, customer (of those who share the access), spc, origid, caller (behind a privacy
     number), answered (1 or 0), seconds (of talk), complaint (1; the callee complained of the
     call). Rows with access are judged as signing, rows with spc as verifying. Nothing is written
-    anywhere.
+    anywhere. Numbers may be tel or SIP URIs; calls whose orig or dest is no telephone number
+    (anonymous, sip:alice@example.com, an empty cell) are left out, and it is said how many.
 
     Each key is told with the number of its own call at which it would first have been labelled,
     lowered to B, and refused.
@@ -80,14 +86,19 @@ def replay(
       zhenxian replay calls.csv --table
 
       zhenxian replay calls.csv --data /var/lib/zhenxian --json > keys.jsonl
+
+      zcat calls.csv.gz | zhenxian replay -
     """
     told = replay_of(data, thresholds, cap)
     gc.set_threshold(_COLLECTED_AT)  # nearly all that is made lives on, or is no part of a cycle
     gc.enable()
+    left_out = LeftOut()
     try:
-        size = calls.stat().st_size
-        with calls.open(encoding="utf-8-sig", newline="") as file:
-            _fed(told, file, size, country)
+        if str(calls) == "-":
+            _fed(told, _input(), 0, country, left_out)
+        else:
+            with calls.open(encoding="utf-8-sig", newline="") as file:
+                _fed(told, file, calls.stat().st_size, country, left_out)
     except OSError as error:
         raise ConfigError(f"{calls}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -95,6 +106,16 @@ def replay(
     told.finish()
     if told.late:
         errors.print(f"{told.late:,} rows were earlier than the row before them")
+    if left_out.rows and not told.tallies:
+        raise ConfigError(
+            f"no row has a telephone number in both orig and dest: line {left_out.line} is the"
+            " first without"
+        )
+    if left_out.rows:
+        errors.print(
+            f"{left_out.rows:,} rows were left out, whose {left_out.column} is no telephone number:"
+            f" line {left_out.line} is the first"
+        )
     if told.beyond:
         errors.print(f"{told.beyond:,} calls were of keys beyond the number that is kept")
     if as_json:
@@ -104,12 +125,36 @@ def replay(
         _table(told)
 
 
-def _fed(told: Replay, file: TextIO, size: int, country: str | None) -> None:
+class LeftOut:
+    """Rows that tell nothing of displays.
+
+    Attributes:
+        rows: how many. line, column: of the first of them.
+    """
+
+    def __init__(self) -> None:
+        self.rows = self.line = 0
+        self.column = ""
+
+    def add(self, line: int, column: str) -> None:
+        """One more."""
+        if not self.rows:
+            self.line, self.column = line, column
+        elif column != self.column:
+            self.column = "orig or dest"
+        self.rows += 1
+
+
+def _input() -> TextIO:
+    return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
+
+
+def _fed(told: Replay, file: TextIO, size: int, country: str | None, left_out: LeftOut) -> None:
     columns = (
         TextColumn("{task.completed:,.0f} rows"), BarColumn(), TaskProgressColumn(),
         TimeRemainingColumn(),
     )  # fmt: skip
-    rows = _rows(file, country)
+    rows = _rows(file, country, left_out)
     with Progress(*columns, console=errors, transient=True) as bar:
         task, gathered = bar.add_task("", total=None), _GATHERED_FIRST
         for number, row in enumerate(rows, 1):
@@ -124,7 +169,7 @@ def _fed(told: Replay, file: TextIO, size: int, country: str | None) -> None:
                     gathered += min(number, _GATHERED_AGAIN)
 
 
-def _rows(file: TextIO, country: str | None) -> Iterator[Row]:
+def _rows(file: TextIO, country: str | None, left_out: LeftOut) -> Iterator[Row]:
     reader = csv.reader(file)
     header = [name.strip().lower() for name in next(reader, [])]
     for name in NEEDED:
@@ -151,8 +196,12 @@ def _rows(file: TextIO, country: str | None) -> Iterator[Row]:
             )
             if at != last:  # rows of one second follow one another
                 last, second = at, _at(at)
+            display, callee = number(orig), called(dest)
+            if display is None or callee is None:
+                left_out.add(line, "dest" if callee is None else "orig")
+                continue
             yield Row(
-                second, number(orig), called(dest), access, customer, spc, origid,
+                second, display, callee, access, customer, spc, origid,
                 number(caller) if caller else None,
                 (None if not told else True if told == "1" else _flag(told)),
                 None if not talked else _seconds(talked), complaint == "1",
@@ -161,17 +210,27 @@ def _rows(file: TextIO, country: str | None) -> Iterator[Row]:
             raise ConfigError(f"line {line}: {error}") from None
 
 
-def _numbers(country: str | None) -> Callable[[str], TN]:
-    @lru_cache(_CACHED)
-    def number(text: str) -> TN:
-        return TN.parse(text, country, "number")
+def _numbers(country: str | None) -> Callable[[str], TN | None]:
+    return lru_cache(_CACHED)(_callees(country))
+
+
+def _callees(country: str | None) -> Callable[[str], TN | None]:
+    """Of numbers that seldom come again, which are not kept."""
+    reading = Reading(country=country)
+
+    def number(text: str) -> TN | None:
+        try:
+            return TN.parse(text, country, "number")
+        except ParseError:
+            bare = text.strip()
+            if not bare or bare.isalpha():  # withheld: "anonymous", "restricted", 未知
+                return None
+            if ":" not in bare and "@" not in bare:
+                raise
+            identity = reading.identity(bare, "number")
+            return identity if isinstance(identity, TN) else None
 
     return number
-
-
-def _callees(country: str | None) -> Callable[[str], TN]:
-    """Of numbers that seldom come again, which are not kept."""
-    return partial(TN.parse, country=country, where="number")
 
 
 def _at(text: str) -> float:

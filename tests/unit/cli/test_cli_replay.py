@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import io
 import json
 from random import Random
 
@@ -87,6 +88,49 @@ def test_a_pool_is_told_from_a_bank_with_as_many_numbers(calls):
     assert (left["first_labelled"], left["first_lowered"], left["first_refused"]) == (None,) * 3
     assert (left["refused"], left["measures"]) == (0, [])
     assert "would tell" in left["sentence"]
+
+
+def test_numbers_may_be_uris_and_records_may_come_by_standard_input(calls):
+    with calls.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(header)
+    for turn, (at, orig, dest, *rest) in enumerate(rows):
+        uri = (f"sip:+{orig}@pbx.example;user=phone", f"tel:+{orig}", orig)[turn % 3]
+        writer.writerow((at, uri, f"<sip:+{dest}@proxy.example:5060>", *rest))
+    result = CliRunner().invoke(app, ["replay", "-", "--json"], input=out.getvalue().encode())
+    assert (result.exit_code, result.stderr.strip()) == (0, "")
+    assert result.stdout == run(calls, "--json")
+
+
+def test_calls_of_no_number_are_left_out_and_told(calls, tmp_path):
+    with calls.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    at, _, dest, *rest = rows[0]
+    more = [
+        (at, withheld, dest, *rest)
+        for withheld in (
+            "anonymous",
+            "",
+            "未知",
+            "sip:alice@example.com",
+            "<sip:anonymous@x.example>",
+        )
+    ]
+    path = written(tmp_path / "more.csv", header, [*rows[:1], *more, *rows[1:]])
+    result = CliRunner().invoke(app, ["replay", str(path), "--json"])
+    assert result.stdout == run(calls, "--json")
+    told = " ".join(result.stderr.split())
+    assert told == "5 rows were left out, whose orig is no telephone number: line 3 is the first"
+
+
+@pytest.mark.parametrize("number", ["12x4", "tel:12x4", "sip:+86101234567%zz@x"])
+def test_what_is_no_number_for_a_fault_is_told_with_its_line(number, tmp_path):
+    path = written(tmp_path / "calls.csv", HEADER, [(NOON, number, "861012345678", "a", 1, 9)])
+    result = CliRunner().invoke(app, ["replay", str(path)])
+    assert isinstance(result.exception, ConfigError)
+    assert str(result.exception).startswith("line 2: number: ")
 
 
 def test_columns_in_any_order_and_rows_that_were_verified(tmp_path):
