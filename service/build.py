@@ -358,11 +358,11 @@ def _replay_store(settings: Settings) -> MemoryReplayStore | SqliteReplayStore:
 def _around(registry: EmbeddedRegistry | FleetRegistry, keeper: AnalyticsSync | None) -> Around:
     """What each batch of calls is preceded and followed by."""
     if keeper is None:
-        return Around(refresh=registry.refresh)
+        return Around(refresh=registry.catch_up)
 
     def refresh() -> None:
         try:
-            registry.refresh()
+            registry.catch_up()
         finally:
             keeper.catch_up()
 

@@ -30,6 +30,7 @@ from zhenxian.registry.model import (
 from zhenxian.registry.orders import OrderIndex
 from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.sorted_holdings import EPOCH, NAMED, SortedHoldings, Unsorted
+from zhenxian.stores.sqlite.wal_index import WalIndex
 
 _FEW: Final = 1_000  # answers that are freed at once
 _FREED: Final = 2  # forgotten answers that are freed with each that is kept
@@ -107,8 +108,8 @@ class _Kept(Generic[_Key, _Value]):
 class RegistryView:
     """A registry.model.Registry on a local file; for one thread.
 
-    `refresh` takes over what was committed since, by whichever process: the service asks it before
-    each batch of calls, so that a commit counts from the next batch on.
+    `refresh` takes over what was committed since, by whichever process. The service has `catch_up`
+    see to that before each batch of calls, so that a commit counts from the next batch on.
     """
 
     def __init__(self, path: Path, *, limit: int = MAX_KEPT) -> None:
@@ -142,6 +143,7 @@ class RegistryView:
         self.shared = self._tables.customers.accesses()
         self._data_version = self._file.data_version()
         self._seq = self._file.last()[0]
+        self._index = WalIndex(path)
 
     @property
     def records(self) -> RegistryFile:
@@ -205,6 +207,15 @@ class RegistryView:
                 self._forget_customers()
         self._data_version, self._seq = version, seq
         return True
+
+    def catch_up(self) -> None:
+        """`refresh`, unless it is plain that nothing was committed since it last was."""
+        if self._index.moved():
+            try:
+                self.refresh()
+            except BaseException:
+                self._index.forget()
+                raise
 
     @property
     def sorted(self) -> SortedHoldings | None:
@@ -480,4 +491,5 @@ class RegistryView:
 
     def close(self) -> None:
         """Close the file."""
+        self._index.close()
         self._file.close()
