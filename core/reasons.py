@@ -449,6 +449,10 @@ class Reason(Enum):
         "this project",
     )
     MALFORMED_HTTP = Row("Error: Malformed HTTP request: %1.", "RFC 9112")
+    HTTP_VERSION = Row(
+        "Error: HTTP of this version is not spoken: 1.1 and 1.0 are.",
+        "RFC 9110 section 15.6.6",
+    )
     TOO_SLOW = Row(
         "Error: The request did not arrive in time.",
         "RFC 9110 section 15.5.9",

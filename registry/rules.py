@@ -5,13 +5,14 @@ Every refusal names both sides of a contradiction.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from typing import Final, Protocol
 
 from msgspec.structs import replace
 
 from zhenxian.analytics.model import KeyKind
-from zhenxian.core.errors import ConfigError
+from zhenxian.core.errors import ConfigError, shown
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry.complaint import Complaint
 from zhenxian.registry.customer_rules import check_customer, check_declaration
@@ -41,6 +42,7 @@ from zhenxian.registry.model import (
     State,
     Subject,
     SubjectKind,
+    TargetKind,
     Use,
     Who,
     span,
@@ -178,6 +180,9 @@ def check(change: Change, view: View, now: int, nested: Nested = Nested.TAKEN) -
         return change
     if value.key != change.key:
         raise ConfigError(f"the record's key is {value.key}, not {change.key}")
+    for member, text in _marks(value).items():
+        if before is None or _marks(before).get(member) != text:
+            _composed(member, text)
     if isinstance(value, Subject):
         _subject(value, before, view)
     elif isinstance(value, Reseller):
@@ -210,6 +215,29 @@ def check(change: Change, view: View, now: int, nested: Nested = Nested.TAKEN) -
     else:
         _order(value, before, view, now)
     return change
+
+
+def _marks(value: Record) -> dict[str, str]:
+    """What somebody else may call a record by, by the member's name."""
+    found = {"id": value.key}
+    if isinstance(value, Access | Customer):
+        found["origid"] = value.origid
+    if isinstance(value, Customer):
+        found["names"] = " ".join(value.names)
+    return found
+
+
+def _composed(member: str, text: str) -> None:
+    """Refuse an id in another form than Unicode's Normal Form C (UAX 15).
+
+    Two ids of which people see no difference would be two records, of which an order or a
+    suspension stops the one that was not meant. A record that an earlier release took under such
+    an id stays, and can be changed and ended.
+    """
+    if not unicodedata.is_normalized("NFC", text):
+        raise ConfigError(
+            f"{member}: {shown(text)} is not in Unicode's Normal Form C, in which it looks the same"
+        )
 
 
 def _end(kind: Kind, before: Record, view: View) -> None:
@@ -504,6 +532,9 @@ def _unexempted(customer: Customer, view: View) -> None:
     _not_exempted(Kind.ACCESS, key, view, "end it first")
 
 
+_NAMED: Final = {TargetKind.SUBJECT: Kind.SUBJECT, TargetKind.RESELLER: Kind.RESELLER}
+
+
 def _order(value: Order, before: Record | None, view: View, now: int) -> None:
     if isinstance(before, Order):
         if before.lifted is not None:
@@ -513,6 +544,8 @@ def _order(value: Order, before: Record | None, view: View, now: int) -> None:
             raise RegistryConflictError(f"order {value.id} is in force; it can only be lifted")
     elif value.lifted is not None:
         raise ConfigError(f"there is no order {value.id} to lift")
+    elif value.kind in _NAMED and view.get(_NAMED[value.kind], value.target) is None:
+        _composed("target", value.target)  # it would stop nobody, and look as if it did
     if value.number > MAX_ORDER_NUMBER:
         raise ConfigError(f"order {value.id}: number {value.number} is above {MAX_ORDER_NUMBER}")
     last = view.last_number(value.issuer)

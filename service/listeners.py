@@ -8,7 +8,8 @@ from zhenxian.api.calls.fastpath import protocol_for
 from zhenxian.api.transport.connections import Connections, Limits, networks
 from zhenxian.api.transport.hosts import Hosts
 from zhenxian.api.transport.refusals import refusal, spoken
-from zhenxian.api.transport.wire import Shared, WireProtocol, bound
+from zhenxian.api.transport.shared import Shared
+from zhenxian.api.transport.wire import WireProtocol, bound
 from zhenxian.core.reasons import Reason
 from zhenxian.service.service import Service
 from zhenxian.service.settings import Settings, listener_address

@@ -133,6 +133,7 @@ SPOKEN: Final[dict[Reason, Spoken]] = {
     Reason.UNAUTHENTICATED: Spoken(401, "POL4010"),
     Reason.FORBIDDEN: Spoken(403, "POL4031"),
     Reason.MALFORMED_HTTP: Spoken(400, "SVC4009"),
+    Reason.HTTP_VERSION: Spoken(505, "SVC5050"),
     Reason.TOO_SLOW: Spoken(408, "SVC4080"),
     Reason.TARGET_TOO_LONG: Spoken(414, "SVC4140"),
     Reason.HEAD_TOO_LARGE: Spoken(431, "SVC4310"),

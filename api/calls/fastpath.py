@@ -28,6 +28,8 @@ from zhenxian.analytics.cap import MINUTE
 from zhenxian.api.calls.heads import Head, Heads
 from zhenxian.api.calls.messages import ROUTES, Answer, Foreign, Handed, Headers, Incoming
 from zhenxian.api.calls.service import Begun, Calls, Held, RestCall, Underway
+from zhenxian.api.transport.hosts import VERSIONS
+from zhenxian.api.transport.shared import Shared
 from zhenxian.api.transport.wire import (
     BODY,
     HEAD,
@@ -35,7 +37,6 @@ from zhenxian.api.transport.wire import (
     MAX_FIELDS,
     QUICK,
     REST,
-    Shared,
     WireProtocol,
     bound,
 )
@@ -370,6 +371,7 @@ class CallProtocol(WireProtocol):
                 and len(self.headers) <= MAX_FIELDS
                 and self._free()
                 and self.parser.get_method() == b"POST"
+                and self.parser.get_http_version() in VERSIONS
                 and (headers.host in self.names or self.usable())
             ):
                 self._left = int(length)

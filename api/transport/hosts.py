@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
 from zhenxian.core.reasons import Reason
+
+VERSIONS: Final = ("1.1", "1.0")  # of HTTP that are answered; the parser takes 0.9 and 2.0, too
 
 # RFC 9110 section 7.2: uri-host [ ":" port ].
 _HOST: Final = re.compile(
@@ -136,3 +138,12 @@ def target_host(url: bytes) -> bytes | None:
 
 def _shown(value: bytes) -> str:
     return value.decode("latin-1")[:_SHOWN]
+
+
+def host_problem(values: Sequence[bytes], version: str) -> str | None:
+    """What is wrong with a request's Host fields (RFC 9112 section 3.2); None where nothing is."""
+    if len(values) > 1 or not (values or version < "1.1"):
+        return "exactly one Host is expected"
+    if values and host_name(values[0]) is None:
+        return "Host is no name or address"
+    return None

@@ -14,20 +14,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 import httptools
-from msgspec import Struct
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from zhenxian.api.auth import ADDRESS, ADMITTED, PEER, Peer
 from zhenxian.api.calls.messages import Headers
-from zhenxian.api.transport.connections import Connections
 from zhenxian.api.transport.early import telling
 from zhenxian.api.transport.flow import Awaited, Deaf, Flow, same
-from zhenxian.api.transport.hosts import Hosts, host_name, target_host
+from zhenxian.api.transport.hosts import VERSIONS, host_problem, target_host
+from zhenxian.api.transport.shared import Shared
 from zhenxian.core.reasons import Reason
 
 MAX_HEAD: Final = 65_536  # octets of a request's head and trailers
@@ -43,25 +41,11 @@ QUICK: Final = 4096  # octets of a segment that is looked at as one whole reques
 _FRAMING: Final = 16  # octets of a chunk's size and line ends that count as no trailers
 _MAX_NAMES: Final = 64  # Host values remembered as good
 
+_NO_VERSION: Final = "Invalid HTTP version"  # as the parser says it
 _SLASH: Final = ord("/")
 HEAD_END: Final = b"\r\n\r\n"
 # Between messages; after line ends before one; in its head; after that; none begun, as many wait.
 REST, BLANK, HEAD, BODY, HELD = range(5)
-
-
-class Shared(Struct, frozen=True):
-    """What the connections of a listener have in common.
-
-    Attributes:
-        refusal: writes the answer for a reason: its variables, request target, method.
-        hosts: the names that are answered by; None for any.
-        certified: True for a client certificate that opens something.
-    """
-
-    connections: Connections
-    refusal: Callable[[Reason, tuple[str, ...], bytes, bytes], bytes]
-    hosts: Hosts | None = None
-    certified: Callable[[Peer], bool] = lambda _: True
 
 
 class WireProtocol(HttpToolsProtocol):
@@ -168,8 +152,8 @@ class WireProtocol(HttpToolsProtocol):
                     self._read_again()
                     self._take(data[upgrade.args[0] :])
                     return
-                except httptools.HttpParserError:
-                    self._malformed()
+                except httptools.HttpParserError as error:
+                    self._malformed(error)
                     return
                 if self._state != REST:
                     self._begun(data, end if end >= 4 else 0)
@@ -255,8 +239,8 @@ class WireProtocol(HttpToolsProtocol):
             self._octets += taken
             self._read_again()
             return taken
-        except httptools.HttpParserError:
-            self._malformed()
+        except httptools.HttpParserError as error:
+            self._malformed(error)
             return taken
         if self._state == REST:
             self._octets = 0
@@ -296,8 +280,11 @@ class WireProtocol(HttpToolsProtocol):
         else:
             self._refuse(Reason.HEAD_TOO_LARGE, str(MAX_HEAD), str(MAX_FIELDS))
 
-    def _malformed(self) -> None:
-        self._refuse(Reason.MALFORMED_HTTP, "it does not follow the grammar")
+    def _malformed(self, error: object = None) -> None:
+        if str(error) == _NO_VERSION:
+            self._refuse(Reason.HTTP_VERSION)
+        else:
+            self._refuse(Reason.MALFORMED_HTTP, "it does not follow the grammar")
 
     def _read_again(self) -> None:
         """Read the head that ends here without its Upgrade field, which we do not follow.
@@ -372,6 +359,7 @@ class WireProtocol(HttpToolsProtocol):
             and headers.host in self.names
             and len(fields) <= MAX_FIELDS
             and self.url[0] == _SLASH
+            and self.parser.get_http_version() in VERSIONS
             and self.parser.get_method() != b"CONNECT"  # it has no path (RFC 9110 section 9.3.6)
         ) or self.usable():
             self._left = int(headers.content_length or 0)
@@ -422,7 +410,11 @@ class WireProtocol(HttpToolsProtocol):
     def usable(self) -> bool:
         """Look at what is unusual about a head. False: it is refused, or read once more."""
         fields, method = self.headers, self.parser.get_method()
+        version = self.parser.get_http_version()
         self._skipping = True
+        if version not in VERSIONS:
+            self._refuse(Reason.HTTP_VERSION)
+            return False
         if len(fields) > MAX_FIELDS:
             self._too_large()
             return False
@@ -432,11 +424,9 @@ class WireProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return False
         hosts = [value.strip(b" \t") for name, value in fields if name == b"host"]
-        if len(hosts) > 1 or not (hosts or self.parser.get_http_version() < "1.1"):
-            self._refuse(Reason.MALFORMED_HTTP, "exactly one Host is expected")
-            return False
-        if hosts and host_name(hosts[0]) is None:
-            self._refuse(Reason.MALFORMED_HTTP, "Host is no name or address")
+        problem = host_problem(hosts, version)
+        if problem is not None:
+            self._refuse(Reason.MALFORMED_HTTP, problem)
             return False
         try:
             target = target_host(self.url)

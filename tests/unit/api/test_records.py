@@ -701,3 +701,30 @@ def test_where_a_platforms_page_ends_tells_nothing_of_others(desk_with, tmp_path
             for (key,) in seen
         )
     assert sum(map(len, pages(office))) == sum(len(pages(headers)) for headers in keys.values())
+
+
+def test_two_ids_that_look_the_same_are_not_two_records(desk):
+    """Unicode writes the letter in two ways; one who is suspended would come back by the other."""
+    composed, other = "caf\u00e9", "cafe\u0301"
+    _put(desk, f"subjects/{composed}", {"name": "x"})
+    for answer in (
+        desk.http("PUT", f"/v1/subjects/{other}", json={"name": "x"}, params=WHY),
+        desk.http("POST", "/v1/bindings/batch", json=[BINDING | {"id": other}], params=WHY),
+        desk.http(
+            "PUT", f"/v1/accesses/{other}", params=WHY, json={"origid": "o-1", "subject": "bank"}
+        ),
+        desk.http("PUT", "/v1/accesses/x", params=WHY, json={"origid": other, "subject": "bank"}),
+    ):
+        assert "Normal Form C" in _problem(answer, 422)
+    csv = f"id,name\n{other},x\nfine,x\n".encode()
+    for more in ({"dry_run": True}, {"mode": "all-or-nothing"}, {"mode": "best-effort"}):
+        told = desk.http(
+            "POST",
+            "/v1/imports/subjects",
+            content=csv,
+            params=WHY | more,
+            headers={"content-type": "text/csv"},
+        ).json()
+        assert "Normal Form C" in told["rejected"][0]["reason"]
+        assert told["rejected"][0]["line"] == 2
+    assert desk.http("GET", f"/v1/subjects/{other}").status_code == 404

@@ -25,12 +25,12 @@ from zhenxian.api.calls.service import Begun, CallPolicy, Underway
 from zhenxian.api.transport.connections import Connections, Limits
 from zhenxian.api.transport.hosts import Hosts
 from zhenxian.api.transport.refusals import refusal
+from zhenxian.api.transport.shared import Shared
 from zhenxian.api.transport.wire import (
     MAX_AT_ONCE,
     MAX_FIELDS,
     MAX_HEAD,
     MAX_UNANSWERED,
-    Shared,
     WireProtocol,
     bound,
 )
@@ -1116,5 +1116,21 @@ def test_a_front_end_that_fails_takes_nobody_along():
         await asyncio.sleep(0)
         assert [each.statuses() for each in listener] == [[200]] * 4
         assert [told[:3] for told in first.app.seen] == [["POST", "/theirs", "new0"]]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("target", ["/x", SIGNING])
+@pytest.mark.parametrize("admin", [False, True])
+@pytest.mark.parametrize("version", ["2.0", "0.9", "1.2", "3.0", "9.9"])
+def test_another_version_of_http_is_not_answered_as_if_it_were_ours(version, admin, target):
+    """RFC 9110 section 15.6.6; the parser takes 0.9 and 2.0 for good."""
+
+    async def scenario():
+        connection = Connection(admin=admin)
+        whole = head("content-length: 2", method="POST", target=target) + b"{}"
+        await connection.send(whole.replace(b"HTTP/1.1", f"HTTP/{version}".encode()) + whole)
+        assert connection.refused == ["HTTP_VERSION"]
+        assert connection.statuses() == [505]
 
     run(scenario)

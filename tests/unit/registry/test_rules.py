@@ -9,6 +9,7 @@ from plain import PlainRegistry
 from zhenxian.analytics.model import KeyKind, Measure
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.tn import TN, TNRange
+from zhenxian.registry.customers import Customer
 from zhenxian.registry.journal import RegistryConflictError, VersionConflictError, end, put
 from zhenxian.registry.model import (
     MAX_CHAIN,
@@ -492,3 +493,34 @@ def test_a_number_far_ahead_does_not_lock_its_issuer_out(book):
     for place, number in enumerate((1, NOW * 1000, NOW * 1_000_000, NOW * 1_000_000 + 2**39)):
         write(book, order(number=number, name=f"o{place}"))
     write(book, order(number=NOW * 1_000_000 + 2**39 + 2**40, name="o9"))
+
+
+# Ids that look the same -------------------------------------------------------------------------
+
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+def test_no_new_record_has_an_id_that_only_its_normal_form_tells_from_another(book):
+    write(book, Subject(id=COMPOSED))
+    for record in (
+        Subject(id=DECOMPOSED),
+        Reseller(id=DECOMPOSED),
+        Access(id=DECOMPOSED, origid=ORIGIDS[1], subject="s"),
+        Access(id="other", origid=DECOMPOSED, subject="s"),
+        order(name=DECOMPOSED),
+        order(target=DECOMPOSED),
+        order(TargetKind.RESELLER, DECOMPOSED),
+        Customer(id=DECOMPOSED, access="trunk"),
+        Customer(id="c", access="trunk", names=(DECOMPOSED,)),
+        Customer(id="c", access="trunk", origid=DECOMPOSED),
+    ):
+        with pytest.raises(ConfigError, match="Normal Form C"):
+            write(book, record)
+    write(book, Access(id=COMPOSED, origid=ORIGIDS[1], subject=COMPOSED))
+    write(book, order(target=COMPOSED))
+
+
+def test_a_record_that_an_earlier_release_took_can_be_stopped_and_ended(book):
+    book.add(Subject(id=DECOMPOSED))
+    write(book, order(target=DECOMPOSED))
+    write(book, Subject(id=DECOMPOSED, state=State.SUSPENDED))
