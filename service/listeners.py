@@ -43,11 +43,25 @@ def protocols(service: Service) -> tuple[type[WireProtocol], type[WireProtocol]]
     return protocol_for(service.calls, shared, sip_of(service)), bound(WireProtocol, shared)
 
 
+def shares(settings: Settings) -> tuple[int, int]:
+    """How many connections those over HTTP may have, and those over SIP.
+
+    Neither takes the descriptors of the other, nor those of files and stores. Over TLS, SIP may
+    have as many handshakes besides.
+    """
+    server, sip = settings.server, settings.sip
+    given = descriptors()
+    ways = {address.transport for address, _ in sip.addresses()} - {"udp"}
+    each = 2 if "tls" in ways else 1
+    taken = min(sip.max_connections * each, given // 2) if ways else 0
+    return min(server.max_connections, given - taken), taken // each
+
+
 def sip_handshakes(service: Service) -> Connections:
     """The book of TLS handshakes on SIP listeners: their bounds are those of connections."""
     server, sip = service.settings.server, service.settings.sip
     limits = Limits(
-        total=min(sip.max_connections, descriptors()),
+        total=shares(service.settings)[1],
         strangers=server.max_strangers,
         strangers_per_address=server.max_strangers_per_address,
         proxies=networks(sip.allow),
@@ -58,7 +72,7 @@ def sip_handshakes(service: Service) -> Connections:
 def _limits(settings: Settings, *, anonymous: bool) -> Limits:
     server = settings.server
     return Limits(
-        total=min(server.max_connections, descriptors()),
+        total=shares(settings)[0],
         strangers=server.max_strangers,
         strangers_per_address=server.max_strangers_per_address,
         proxies=networks(server.proxies),

@@ -13,7 +13,7 @@ from typing import Final
 
 from zhenxian.api.transport.handshake import Handshakes
 from zhenxian.core.errors import ConfigError
-from zhenxian.service.listeners import sip_handshakes
+from zhenxian.service.listeners import shares, sip_handshakes
 from zhenxian.service.problems import problems
 from zhenxian.service.service import Service
 from zhenxian.service.sip_rules import access_rules
@@ -50,7 +50,7 @@ class SipListeners:
         """Args: context is what TLS listeners shake hands with."""
         settings = service.settings
         self._addresses = settings.sip.addresses()
-        self._limit = settings.sip.max_connections
+        self._limit = shares(settings)[1]
         self._context = context
         self._book = sip_handshakes(service)
         self._handshakes: list[Handshakes] = []

@@ -267,6 +267,7 @@ class Redirector:
         key = _key(request, peer)
         known = self.transactions.get(key)
         if known is not None and known.mark == mark:
+            known.reply = peer.reply  # the connection that it came by first may be gone
             if known.answer:
                 known.reply(known.answer)
             return

@@ -453,3 +453,24 @@ def test_who_has_most_connections_makes_room(connected):
         assert many[-1].open
 
     connected(talk)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_who_asks_again_on_a_new_connection_is_answered_there(connected, answered):
+    """A proxy whose connection was cut off, as where others crowd it out."""
+
+    async def talk(connect):
+        asked = invite()
+        protocol, transport = connect()
+        protocol.data_received(asked)
+        if answered:
+            await asyncio.sleep(0)
+        protocol.abort()
+        protocol.connection_lost(None)
+        again, following = connect()
+        again.data_received(asked)
+        await asyncio.sleep(0)
+        assert following.codes == [302]
+        assert transport.codes == [302] * answered
+
+    connected(talk)
