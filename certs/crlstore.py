@@ -34,7 +34,7 @@ import msgspec
 from zhenxian.certs.crl import HeldList, Named, Reader, RevocationList, parse_crl
 from zhenxian.certs.crlsource import FORGET_SECONDS, Source, add_keys, outranks
 from zhenxian.certs.fetch import Fetched, Fetcher, FetchError, Purpose
-from zhenxian.certs.files import read_file
+from zhenxian.certs.files import octets_of, read_file
 from zhenxian.certs.x5u import host_of, names_loopback
 from zhenxian.core.errors import ConfigError, ParseError, shown
 from zhenxian.core.reasons import Reason
@@ -193,7 +193,7 @@ class CrlStore:
             if _name(url) == stem:
                 return url, True
         try:
-            content = (self._folder / f"{stem}.json").read_bytes()
+            content = octets_of(self._folder / f"{stem}.json")
             source = msgspec.json.decode(content, type=Source)
         except (OSError, msgspec.DecodeError):
             return "", False  # from somewhere that was forgotten
@@ -371,7 +371,7 @@ class CrlStore:
                 continue
             with suppress(OSError):
                 try:
-                    over = self._parse(path.read_bytes()).next_update + FORGET_SECONDS < self._now
+                    over = self._parse(octets_of(path)).next_update + FORGET_SECONDS < self._now
                 except ParseError:
                     over = True
                 if over and not path.with_suffix(".json").exists():  # not learnt again meanwhile
@@ -389,7 +389,7 @@ class CrlStore:
         """Fetch one list and store it; True when its content is new."""
         source = self._source(url)
         try:
-            held = self._path(url).read_bytes()
+            held = octets_of(self._path(url))
         except OSError:
             held = None
         try:
@@ -480,7 +480,7 @@ class CrlStore:
 
     def _source(self, url: str) -> Source:
         try:
-            source = msgspec.json.decode(self._path(url, "json").read_bytes(), type=Source)
+            source = msgspec.json.decode(octets_of(self._path(url, "json")), type=Source)
         except (OSError, msgspec.DecodeError):
             return Source(url=url)
         return source if source.url == url else Source(url=url)
@@ -490,7 +490,7 @@ class CrlStore:
         sources = {url: self._source(url) for url in self._urls}
         for path in sorted(self._folder.glob("url-*.json")):
             with suppress(OSError, msgspec.DecodeError):
-                source = msgspec.json.decode(path.read_bytes(), type=Source)
+                source = msgspec.json.decode(octets_of(path), type=Source)
                 if path.stem == _name(source.url):
                     sources.setdefault(source.url, source)
         return sources

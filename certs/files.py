@@ -7,6 +7,7 @@ what is read is what one look saw.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -19,6 +20,7 @@ from zhenxian.core.errors import ConfigError
 Stamp: TypeAlias = tuple[int, ...] | None
 
 _QUIET: Final = 1_000_000_000  # nanoseconds since the last write after which a file is whole
+_LARGE: Final = 64 * 1024 * 1024  # octets; whatever is longer was not written by us
 _PATIENCE: Final = 5.0  # seconds that a start waits for that
 
 
@@ -78,6 +80,25 @@ def read_file(
         raise ConfigError(f"{path}: larger than {limit} bytes")
     if _stamp(before) != _stamp(after) or len(content) != before.st_size:
         raise ConfigError(f"{path}: changed while it was read")
+    return content
+
+
+def octets_of(path: Path, limit: int = _LARGE) -> bytes:
+    """The content of a regular file, as Path.read_bytes gives it; but it never waits.
+
+    A pipe that stands in a file's place would keep a start, or the event loop, for ever; and a
+    device has no end.
+
+    Raises:
+        OSError: it cannot be read, is a pipe, device or folder, or is larger than `limit` octets.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
     return content
 
 

@@ -1,6 +1,7 @@
 """What a process does first that works beside the service: it steps back behind the calls.
 
 It does so before it reads the modules that it needs, which takes longer than many a piece of work.
+It has become nicer already (service/spawn.py).
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Final
 
 from zhenxian.service.scheduling import give_way
 
-_NICER: Final = 10  # a call that comes has the processor at once; writers wait for its commits
 _FIRST: Final = "1000"  # see proc(5): whom the kernel ends first
 _USUAL: Final = "zhenxian.service.apart"
 _OWN: Final = 4  # descriptors that were meant for it: 3 is the file it reads, if there is one
@@ -27,14 +27,8 @@ def main() -> int:
     """
     os.closerange(_OWN, os.sysconf("SC_OPEN_MAX"))
     os.setpgid(0, 0)  # what interrupts the service at a terminal is not for it
-    with suppress(OSError):  # a sandbox may forbid it
-        os.nice(_NICER)
     give_way()
     with suppress(OSError):  # where memory runs out it ends before the service does
         Path("/proc/self/oom_score_adj").write_text(_FIRST)
     done: int = import_module((*sys.argv[1:], _USUAL)[0]).main()
     return done
-
-
-if __name__ == "__main__":
-    sys.exit(main())

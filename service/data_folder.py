@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import stat
 import time
 from pathlib import Path
 from typing import Final
@@ -51,6 +52,9 @@ def lock_data_folder(data: Path, listener: str) -> int:
             f"data folder {data} cannot be written ({error.strerror}): a service keeps its"
             " registry, its lock and what it has fetched there"
         ) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ConfigError(f"{path} is not a regular file: remove it")
     began = time.monotonic()
     while True:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zhenxian.certs.files import octets_of
 from zhenxian.core.errors import ConfigError
 from zhenxian.service.settings import Settings
 from zhenxian.stores.key_file import load_secret
@@ -17,7 +18,7 @@ def identity_key_of(settings: Settings) -> bytes:
     if path is None:
         return load_secret(settings.data / "identity.key")
     try:
-        found = path.read_bytes()
+        found = octets_of(path)
     except OSError as error:
         raise ConfigError(
             f"registry.identity_key: {path}: {error.strerror}; it is not made anew, as identities"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import phonenumbers
 
+from zhenxian.certs.files import octets_of
 from zhenxian.core.errors import ConfigError
 from zhenxian.core.reading import Reading, none_special
 from zhenxian.core.tn import TN
@@ -34,7 +35,7 @@ def plan_of(settings: Settings) -> Plan:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return octets_of(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {said(error)}") from None
 

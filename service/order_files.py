@@ -11,6 +11,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from zhenxian.certs.files import octets_of
 from zhenxian.core.errors import ConfigError, shown
 from zhenxian.passport.jws import VerifyingKey
 from zhenxian.passport.words import said
@@ -35,7 +36,7 @@ def load_issuers(path: Path | None) -> dict[str, Issuer]:
     if path is None:
         return {}
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8")).get("issuer", [])
+        entries = tomllib.loads(octets_of(path).decode()).get("issuer", [])
     except OSError as error:
         raise ConfigError(f"issuers {path}: {error.strerror}") from None
     except ValueError as error:
@@ -66,7 +67,7 @@ def load_pins(path: Path | None) -> Pins | None:
     if path is None:
         return None
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8")).get("node", [])
+        entries = tomllib.loads(octets_of(path).decode()).get("node", [])
     except (OSError, ValueError) as error:
         raise ConfigError(f"nodes {path}: {said(error)}") from None
     pins: dict[str, frozenset[str]] = {}
@@ -115,7 +116,7 @@ def _public_key(text: str, folder: Path) -> VerifyingKey:
     inline = text.lstrip().startswith(_PEM)
     name = "key" if inline else str(folder / text)
     try:
-        pem = text.encode() if inline else (folder / text).read_bytes()
+        pem = text.encode() if inline else octets_of(folder / text)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{name}: {said(error)}") from None
     try:

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from zhenxian.certs.files import octets_of
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.stores.private import replace_private
 from zhenxian.stores.sqlite.file import UNDATED, RegistryFile
@@ -79,7 +80,7 @@ class KeptClock:
         if self._path is None:
             return None, 0.0
         try:
-            found = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
+            found = msgspec.json.decode(octets_of(self._path), type=_Kept)
         except (OSError, msgspec.DecodeError):
             return None, 0.0
         return (found.offset if found.boot and found.boot == self._boot else None), found.wall

@@ -13,6 +13,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from zhenxian.certs.files import octets_of
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.registry.node_key import NodeKey
 
@@ -29,7 +30,7 @@ def load_secret(path: Path) -> bytes:
     try:
         if not path.exists():
             _create(path, secrets.token_bytes(_OCTETS))
-        found = path.read_bytes()
+        found = octets_of(path)
     except OSError as error:
         raise StoreUnavailableError(f"{path}: {error.strerror}") from None
     if not found:
@@ -52,7 +53,7 @@ def load_node_key(path: Path, name: str) -> NodeKey:
             _create(path, _private_key())
         if path.stat().st_mode & 0o077:
             raise ConfigError(f"{path} is readable by others: chmod 600 {path}")
-        pem = path.read_bytes()
+        pem = octets_of(path)
     except OSError as error:
         raise StoreUnavailableError(f"{path}: {error.strerror}") from None
     return NodeKey.of(name, pem)

@@ -17,6 +17,7 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from zhenxian.api.permissions import Action, Thing, needs
+from zhenxian.certs.files import octets_of
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 
 PATH: Final = "/stir/v1/certificates/"
@@ -69,7 +70,7 @@ class Publisher:
         if _NAME.match(name) is None:
             return None
         try:
-            return (self._folder / name).read_bytes()
+            return octets_of(self._folder / name)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -103,6 +103,9 @@ class ConductFile:
     """Counts and findings by key, and the deltas of workers. For one event loop.
 
     Writes survive the end of the process; a power cut may take the latest.
+
+    Attributes:
+        unlocked: why no process may find out that it saves for all; None when one may.
     """
 
     def __init__(self, path: Path) -> None:
@@ -119,6 +122,7 @@ class ConductFile:
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailableError(f"{path}: {error}") from None
         self._lock: int | None = None
+        self.unlocked: str | None = None
         self._slot: tuple[int, int] | None = None
         self._heard = self._last_delta()
 
@@ -140,7 +144,12 @@ class ConductFile:
     def leads(self) -> bool:
         """True in one process of those that have the file open: it saves the counts for all."""
         if self._lock is None:
-            self._lock = _locked(self.path.with_suffix(".lock"))
+            path = self.path.with_suffix(".lock")
+            try:
+                self._lock = _locked(path)
+                self.unlocked = None
+            except OSError as error:
+                self.unlocked = f"conduct is not saved: {path.name}: {error.strerror}"
         return self._lock is not None
 
     def slot(self) -> int:
@@ -150,7 +159,9 @@ class ConductFile:
         """
         if self._slot is None:
             for number in range(_MOST_SLOTS):
-                lock = _locked(self.path.with_suffix(f".{number}.lock"))
+                lock = None
+                with suppress(OSError):
+                    lock = _locked(self.path.with_suffix(f".{number}.lock"))
                 if lock is not None:
                     self._slot = (number, lock)
                     break
@@ -269,11 +280,12 @@ class ConductFile:
 
 
 def _locked(path: Path) -> int | None:
-    """The descriptor of a file that only this process has locked; None where another one has."""
-    try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError:
-        return None
+    """The descriptor of a file that only this process has locked; None where another one has.
+
+    Raises:
+        OSError: there is no such file, and none can be made.
+    """
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -26,6 +26,7 @@ from zhenxian.analytics.detector import Detector
 from zhenxian.analytics.model import Key, Observation, Picture, State
 from zhenxian.analytics.shares import Member
 from zhenxian.analytics.thresholds import Policy
+from zhenxian.certs.files import octets_of
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.passport.words import fault
 from zhenxian.registry.model import MOST_AHEAD, Clearing, clearing_id
@@ -60,7 +61,7 @@ def load_policy(path: Path | None, **own: object) -> Policy:
     read: dict[str, object] = {}
     if path is not None:
         try:
-            read = tomllib.loads(path.read_text(encoding="utf-8"))
+            read = tomllib.loads(octets_of(path).decode())
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}") from None
         except ValueError as error:
@@ -209,6 +210,7 @@ class AnalyticsSync:
             self._unread,
             self._unheard,
             self._file_problem,
+            self._file.unlocked,
             self._exchange_problem,
         )
         found = [text for text in known if text is not None]

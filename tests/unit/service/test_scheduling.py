@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from zhenxian.service.spawn import spawned_module
 from zhenxian.service.threads import ready_threads
 
 _PROGRAM = """
@@ -32,6 +33,21 @@ def test_it_works_in_batches_of_long_slices():
     assert (nice, policy) == (os.nice(0), os.SCHED_BATCH)
     kernel = tuple(map(int, os.uname().release.split(".")[:2]))
     assert failed or kernel < (6, 12) or slice_ == 100_000_000
+
+
+@pytest.mark.skipif(os.nice(0) > 5, reason="no room to be nicer")
+def test_it_is_nicer_before_it_looks_for_installed_packages(tmp_path, monkeypatch):
+    """It took a processor from calls for 50 ms, of each import and each large list."""
+    told = tmp_path / "told"
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os\nopen({str(told)!r}, 'w').write(str(os.nice(0)))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    process = spawned_module("zhenxian.service.aside", (), "zhenxian.service.list_reader")
+    process.orders.close()
+    assert process.out.read()  # an empty list is none
+    process.end()
+    assert int(told.read_text()) == os.nice(0) + 10
 
 
 def test_where_a_sandbox_forbids_it_it_is_done_without(monkeypatch):
