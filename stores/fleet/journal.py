@@ -32,7 +32,7 @@ from redis.exceptions import ResponseError
 
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.stores.fleet.entry import Entry, Mark, UnreadableError
-from zhenxian.stores.fleet.link import Client, FleetOptions, Link
+from zhenxian.stores.fleet.link import Client, FleetOptions, Link, understood
 
 _CHUNK: Final = 4 * 1024 * 1024  # octets of a checkpoint's file in one value
 _UPLOAD_SECONDS: Final = 3_600  # a checkpoint that is not published by then is forgotten
@@ -152,6 +152,7 @@ class NodeEntry(Struct, frozen=True, kw_only=True):
     key: str
 
 
+@understood
 class Journal:
     """The journal of one fleet. Every method raises one of link.UNREACHABLE."""
 

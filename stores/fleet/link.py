@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from msgspec import Struct
@@ -38,6 +41,33 @@ from redis.exceptions import (
 from zhenxian.certs.files import read_file
 from zhenxian.core.errors import ConfigError
 from zhenxian.stores.ending import within
+
+_OF_ANOTHER_FORM: Final = (TypeError, AttributeError, LookupError)
+_Kind = TypeVar("_Kind", bound=type)
+
+
+class GarbledError(RedisError):
+    """An answer that is none to what was asked: whether that was done is not known."""
+
+
+def understood(kind: _Kind) -> _Kind:
+    """Have the coroutines of a class raise GarbledError for answers of another form."""
+
+    def guarded(ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        @wraps(ask)
+        async def asked(*given: Any, **more: Any) -> Any:
+            try:
+                return await ask(*given, **more)
+            except _OF_ANOTHER_FORM as error:
+                raise GarbledError("Redis answered in another form than was asked for") from error
+
+        return asked
+
+    for name, ask in list(vars(kind).items()):
+        if iscoroutinefunction(ask):
+            setattr(kind, name, guarded(ask))
+    return kind
+
 
 # Everything by which the client says that Redis did not answer, or not as asked. By a RuntimeError
 # uvloop says that the other end closed the connection just before it was written to.

@@ -1,0 +1,126 @@
+"""A Redis, or something before it, that answers wrongly in the middle of a write."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from fleet_nodes import Node, holding, options, subject, until, write
+
+from zhenxian.core.errors import StoreUnavailableError
+
+APPEND = b"XADD"  # stands in the script of an append
+
+
+class Between:
+    """Passes all on between nodes and Redis, but the next answer to some question."""
+
+    def __init__(self, port):
+        self._port = port
+        self.to = b""
+        self.instead = None
+        self.after = True  # what was asked is done all the same
+        self.garbled = 0
+        self._tasks = set()
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._pass, "127.0.0.1", 0)
+        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _pass(self, reader, writer):
+        self._tasks.add(asyncio.current_task())
+        there, here = await asyncio.open_connection("127.0.0.1", self._port)
+
+        async def back():
+            while data := await there.read(65_536):
+                writer.write(data)
+
+        answers = asyncio.create_task(back())
+        try:
+            while data := await reader.read(1 << 20):
+                if self.instead is None or self.to not in data:
+                    here.write(data)
+                    continue
+                self.garbled += 1
+                instead, self.instead = self.instead, None
+                if self.after:
+                    answers.cancel()
+                    await asyncio.wait([answers])  # two may not read at once
+                    here.write(data)
+                    await there.read(65_536)
+                    answers = asyncio.create_task(back())
+                writer.write(instead)
+                if instead.endswith(b"\n"):
+                    continue
+                break  # cut off
+        except ConnectionError:
+            pass
+        finally:
+            answers.cancel()
+            for each in (writer, here):
+                each.close()
+            await asyncio.sleep(0)
+
+
+ANSWERS = {
+    "cut off": b"$2\r\no",
+    "nothing": b"$-1\r\n",
+    "a number": b":7\r\n",
+    "a list": b"*2\r\n:1\r\n:2\r\n",
+    "another word": b"$3\r\nyes\r\n",
+    "no protocol": b"<html>\r\n",
+    "loading": b"-LOADING Redis is loading the dataset in memory\r\n",
+    "no memory": b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+    "a replica": b"-READONLY You can't write against a read only replica.\r\n",
+    "no disk": b"-MISCONF Redis is configured to save RDB snapshots, but it can't persist.\r\n",
+}
+REFUSALS = {"loading", "no memory", "a replica", "no disk"}  # by which nothing is done
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_wrong_answer_to_a_write_is_told_and_heals(redis, tmp_path, name):
+    """It is made or refused, the node goes on, and who asks again by the same key learns which."""
+
+    async def run():
+        async with Between(redis.port) as between, Node(tmp_path, "a", options(between.url)) as a:
+            await write(a, subject("bank"))
+            key = {"request": b"r" * 32, "fingerprint": b"f"}
+            between.to, between.instead = APPEND, ANSWERS[name]
+            between.after = name not in REFUSALS
+            with contextlib.suppress(StoreUnavailableError):
+                await write(a, holding("100"), **key)
+            assert between.garbled == 1
+            await until(lambda: a.current)
+            assert (await write(a, holding("100"), **key)).seq == 2
+            assert (await write(a, holding("101"))).seq == 3
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("question", [b"XREAD", b"CONFIG", b"HSET"])
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_wrong_answer_ends_no_following(redis, tmp_path, name, question):
+    """Orders of others come through all the same: the node would not learn of them."""
+
+    async def run():
+        async with (
+            Between(redis.port) as between,
+            Node(tmp_path, "a", options(redis.url)) as a,
+        ):
+            await write(a, subject("bank"))
+            async with Node(tmp_path, "b", options(between.url)) as b:
+                between.to, between.instead, between.after = question, ANSWERS[name], True
+                await until(lambda: between.garbled, what="the question")
+                await write(a, holding("100"))
+                await until(lambda: b.seq == 2, what="following")
+                await until(lambda: not b.problems())
+
+    asyncio.run(run())
