@@ -3,6 +3,7 @@
 import gc
 import os
 
+import forks
 import hypothesis
 import once
 import pytest
@@ -26,6 +27,11 @@ def pytest_collection_finish():
     """Ten thousand tests, and all that was imported for them, are no garbage, and not looked at."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_unconfigure():
+    """Who forks services ends with the tests, and does so anyhow when this process does."""
+    forks.end()
 
 
 @pytest.fixture

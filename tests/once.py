@@ -7,12 +7,14 @@ asked, and nobody changes it.
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import Any, ClassVar
 
 import fastapi._compat.v2 as compiled
 import fastapi.dependencies.utils as analysed
 import fastapi.routing as routed
+import httpx._transports.default as clients
 from pydantic import TypeAdapter
 
 
@@ -68,8 +70,22 @@ def _path_once(real):
     return compile_path
 
 
+def _context_once(real):
+    """As `create_ssl_context` of clients, which reads the CAs of the world, unless told others."""
+    once = lru_cache(maxsize=None)(real)
+
+    def create_ssl_context(verify=True, cert=None, trust_env=True):
+        named = any(name in os.environ for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+        if verify is not True or cert is not None or named:
+            return real(verify=verify, cert=cert, trust_env=trust_env)
+        return once(verify=True, cert=None, trust_env=trust_env)
+
+    return create_ssl_context
+
+
 def install() -> None:
-    """For every application that this process makes from now on."""
+    """For every application, and every client, that this process makes from now on."""
+    clients.create_ssl_context = _context_once(clients.create_ssl_context)
     compiled.TypeAdapter = _CompiledOnce
     analysed.analyze_param = _analysed_once(analysed.analyze_param)
     routed.compile_path = _path_once(routed.compile_path)

@@ -19,19 +19,29 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
+def own_process(request):
+    """Whether a module is about processes: OWN_PROCESS = True starts each as an operator does."""
+    return getattr(request.module, "OWN_PROCESS", False)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, own_process):
     """One running service with the demonstration's carriers and registry."""
-    running = Service(tmp_path_factory.mktemp("service")).start()
+    running = Service(tmp_path_factory.mktemp("service"), own_process=own_process).start()
     yield running
     assert running.stop() == 0
     assert "Traceback" not in running.logged()
 
 
 @pytest.fixture(scope="module")
-def apart(tmp_path_factory):
+def apart(tmp_path_factory, own_process):
     """One running service with administration on a listener of its own, port `admin`."""
     port = free_port()
-    running = Service(tmp_path_factory.mktemp("apart"), server__admin=f"127.0.0.1:{port}")
+    running = Service(
+        tmp_path_factory.mktemp("apart"),
+        own_process=own_process,
+        server__admin=f"127.0.0.1:{port}",
+    )
     running.admin = port
     yield running.start()
     assert running.stop() == 0
@@ -39,13 +49,13 @@ def apart(tmp_path_factory):
 
 
 @pytest.fixture
-def serve(tmp_path):
+def serve(tmp_path, own_process):
     """Starts services with settings of their own: serve(server__workers=2)."""
     started = []
 
-    def start(*, alter=None, tls=False, descriptors=None, **settings):
+    def start(**settings):
         folder = tmp_path / f"service{len(started)}"
-        running = Service(folder, alter=alter, tls=tls, descriptors=descriptors, **settings)
+        running = Service(folder, **{"own_process": own_process} | settings)
         started.append(running)
         return running.start()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import ipaddress
 import json
 import os
@@ -19,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
+import forks
 import httpx
 from cryptography import x509
 from described import check_response
@@ -35,6 +38,7 @@ from zhenxian.passport.jws import SigningKey, Token, b64url_encode
 from zhenxian.passport.ppt.shaken import Attestation, Shaken
 from zhenxian.simulation.demo import BANK_ORIGID, CALLEE, World, prepare
 
+_ZHENXIAN = [sys.executable, "-m", "zhenxian"]
 START_SECONDS = 60
 STOP_SECONDS = 15
 ELSEWHERE_ORIGID = "e0000000-0000-4000-8000-0000000000ee"
@@ -47,7 +51,11 @@ def environment(**settings: object) -> dict[str, str]:
 
 
 class Service:
-    """`zhenxian serve` on a folder that the demonstration prepared."""
+    """`zhenxian serve` on a folder that the demonstration prepared.
+
+    `start` forks it from a process that has imported it (forks.py), unless `own_process` is given
+    or it is started in a special way; `launch` starts it as an operator does.
+    """
 
     def __init__(
         self,
@@ -56,10 +64,12 @@ class Service:
         alter: Callable[[World], object] | None = None,
         tls: bool = False,
         descriptors: int | None = None,
+        own_process: bool = False,
         **settings: object,
     ) -> None:
         self._descriptors = descriptors
-        self.launched_by = [sys.executable, "-m", "zhenxian"]
+        self._own_process = own_process
+        self.launched_by = _ZHENXIAN
         self.folder = folder
         self.port = free_port()
         self.listener = f"127.0.0.1:{self.port}"
@@ -69,38 +79,45 @@ class Service:
             alter(self.world)
         self.settings = settings
         self.log = folder / "service.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | forks.Forked | None = None
 
     def launch(self) -> subprocess.Popen[bytes]:
-        """Start it, and do not wait until it answers."""
+        """Start it as an operator does, and do not wait until it answers."""
         limits = [] if self._descriptors is None else ["prlimit", f"--nofile={self._descriptors}"]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [
-                    *limits,
-                    *self.launched_by,
-                    "serve",
-                    "-c",
-                    str(self.world.config),
-                ],
+                [*limits, *self.launched_by, "serve", "-c", str(self.world.config)],
                 stdout=output,
                 stderr=output,
                 env=environment(**self.settings),
             )
         return self._process
 
+    def _fork(self) -> forks.Forked:
+        words = ["serve", "-c", str(self.world.config)]
+        with self.log.open("ab") as output:
+            self._process = forks.fork(words, environment(**self.settings), output, output)
+        return self._process
+
+    def _may_fork(self) -> bool:
+        """Whether nobody can tell: workers are processes of their own, and import by themselves."""
+        plain = self.launched_by == _ZHENXIAN and self._descriptors is None
+        return plain and not self._own_process and self.settings.get("server__workers", 1) == 1
+
     def start(self) -> Service:
-        process = self.launch()
+        """Start it, and wait until it answers; until it listens, if it speaks TLS."""
+        process = self._fork() if self._may_fork() else self.launch()
         deadline = time.monotonic() + START_SECONDS
         while True:
-            try:
+            with contextlib.suppress(OSError, http.client.HTTPException):
                 if self.base.startswith("https"):
                     socket.create_connection(("127.0.0.1", self.port), 1).close()
                     return self
-                if httpx.get(self.base + "/healthz").status_code == 200:
-                    return self
-            except (OSError, httpx.TransportError):
-                pass
+                asked = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+                with contextlib.closing(asked):
+                    asked.request("GET", "/healthz")
+                    if asked.getresponse().status == 200:
+                        return self
             assert process.poll() is None, self.logged()
             assert time.monotonic() < deadline, self.logged()
             time.sleep(0.05)

@@ -31,6 +31,8 @@ from zhenxian.api.auth import Role, add_key
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.simulation.demo import BANK
 
+OWN_PROCESS = True  # what a process holds in memory is what some of this is about
+
 MEGABYTE = 1_000_000
 
 

@@ -6,10 +6,9 @@ import contextlib
 import os
 import secrets
 import signal
-import subprocess
-import sys
 import time
 
+import forks
 import pytest
 from fleet.redis_server import RedisServer
 from running import (
@@ -46,14 +45,7 @@ def redis(tmp_path):
 
 
 def zhenxian(service, *words):
-    return subprocess.run(
-        [sys.executable, "-m", "zhenxian", *words, "-c", str(service.world.config)],
-        env=environment(**service.settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return forks.run([*words, "-c", service.world.config], environment(**service.settings))
 
 
 @pytest.fixture

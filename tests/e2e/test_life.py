@@ -34,6 +34,8 @@ from running import (
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.simulation.demo import BANK
 
+OWN_PROCESS = True  # how processes start and end is what this is about
+
 
 def _answers(listener: str) -> bool:
     try:

@@ -15,6 +15,8 @@ from running import Service, environment, signed, until, verdict
 
 from zhenxian.simulation.demo import BANK
 
+OWN_PROCESS = True  # what a process is given by the machine is what this is about
+
 # `zhenxian serve` of which, once a file is there, no thread and no process can be started, but for
 # as many threads as it says: as in a container whose pids.max is reached.
 _SERVE = """

@@ -634,7 +634,7 @@ def test_chains_are_kept_when_their_host_goes_away(serve, host):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_line_of_the_log_has_one_shape(serve, workers):
     """Also the first, which says that calls are taken."""
-    service = serve(server__workers=workers)
+    service = serve(server__workers=workers, own_process=True)
     with service.client() as client:
         signed(client, BANK)
     until(lambda: '"event":"signing"' in service.logged(), 20)
@@ -651,7 +651,7 @@ def test_every_line_of_the_log_has_one_shape(serve, workers):
 @pytest.mark.parametrize("log", ["a full disk", "who reads it has gone"])
 def test_a_log_that_cannot_be_written_ends_no_service(tmp_path, log, workers, monkeypatch):
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # what is left at the end is written then
-    service = Service(tmp_path / "service", server__workers=workers)
+    service = Service(tmp_path / "service", own_process=True, server__workers=workers)
     service.log, service.logged = Path("/dev/full"), lambda: log
     if log != "a full disk":
         service.log = tmp_path / "pipe"

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import forks
 import pytest
 from running import Service, environment
 
@@ -34,15 +35,7 @@ def service(tmp_path_factory):
 
 def zhenxian(folder, *arguments, status=0):
     """One command; what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "zhenxian", *map(str, arguments)],
-        check=False,
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = forks.run(arguments, environment(), folder)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
-import subprocess
-import sys
 import time
 
+import forks
 import pytest
 from fleet.redis_server import RedisServer
 from running import Service, environment, signed, until, verdict
@@ -50,14 +49,8 @@ def node(tmp_path, redis):
         fleet__url=redis.url,
         fleet__timeout=10,
     )
-    seeding = [sys.executable, "-m", "zhenxian", "fleet", "seed", "-c"]
-    subprocess.run(
-        [*seeding, str(service.world.config)],
-        env=environment(**service.settings),
-        check=True,
-        timeout=60,
-        capture_output=True,
-    )
+    seeding = ["fleet", "seed", "-c", service.world.config]
+    forks.run(seeding, environment(**service.settings)).check_returncode()
     yield service.start()
     service.stop()
     assert "Traceback" not in service.logged()

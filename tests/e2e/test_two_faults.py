@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+import forks
 import httpx
 import pytest
 from fleet.redis_server import RedisServer
@@ -32,6 +33,8 @@ from running import (
 
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.simulation.demo import BANK
+
+OWN_PROCESS = True  # how a process stops, and what is left of it, is what this is about
 
 GRACE = 5.0  # seconds beyond server.shutdown_seconds in which the service ends, whatever hangs
 BUSY = 10.0  # seconds that this machine may be late by
@@ -282,11 +285,8 @@ def node(tmp_path, redis, **settings):
         fleet__timeout=0.5,
         **settings,
     )
-    seeded = subprocess.run(
-        [sys.executable, "-m", "zhenxian", "fleet", "seed", "-c", service.world.config],
-        env=environment(**service.settings), capture_output=True, text=True, timeout=60,
-        check=False,
-    )  # fmt: skip
+    seeding = ["fleet", "seed", "-c", service.world.config]
+    seeded = forks.run(seeding, environment(**service.settings))
     assert seeded.returncode == 0, seeded.stderr
     return service
 
