@@ -6,7 +6,7 @@ PY := .venv/bin/python
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 # What was compiled is kept, whatever the machine is used to: hundreds of services are started.
 export PYTHONDONTWRITEBYTECODE :=
-.PHONY: help setup setup-dev run demo demo-sip test search coverage unit lint format bare bench bench-sip bench-registry bench-many bench-docs bench-stalls bench-overload eval eval-full eval-structure mutants docs lock clean
+.PHONY: help setup setup-dev run demo demo-sip test search coverage unit lint style types compiled format bare bench bench-sip bench-registry bench-many bench-docs bench-stalls bench-overload eval eval-full eval-structure mutants docs lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -29,8 +29,7 @@ demo-sip: setup-dev ## Calls through two Kamailios and a hostile middle, then 30
 
 test: setup-dev ## Checks and the whole test suite, with real peers; or TESTS="tests/unit/certs"
 	@scripts/peers test
-	@$(PY) -m pytest -qq --collect-only $(TESTS) >/dev/null & \
-		$(MAKE) --no-print-directory lint; passed=$$?; wait; exit $$passed
+	@$(MAKE) --no-print-directory -j 2 --output-sync types style compiled
 	@$(PY) -m pytest -q --durations=20 $(PARALLEL) $(TESTS)
 
 search: setup-dev ## Property tests with new examples: finds what the same ones of make test do not
@@ -44,13 +43,21 @@ coverage: setup-dev ## The whole suite again, slower, and which lines and branch
 unit: setup-dev ## Only the tests that need no socket and no peer
 	@$(PY) -m pytest -q $(PARALLEL) tests/unit tests/property tests/test_vectors.py
 
-lint: setup-dev ## Style, types, import arrows, Dockerfile, generated pages
+lint: setup-dev style types ## Style, types, import arrows, Dockerfile, generated pages
+
+style:
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
-	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@.venv/bin/hadolint Dockerfile
 	@$(PY) -m scripts.reference --check
+
+types:
+	@.venv/bin/mypy
+
+# So that test processes do not compile the same tests at the same time.
+compiled:
+	@$(PY) -m pytest -qq --collect-only $(TESTS) >/dev/null || true
 
 format: setup-dev ## Bring the code into the common form
 	@.venv/bin/ruff check --fix .
