@@ -13,12 +13,14 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+KEPT = ROOT / "build" / "image-base"  # a minimal Debian: what the image is built on, not what it is
 BASE = "localhost/base"
 IMAGE = "localhost/zhenxian"
 # What a minimal Debian needs to be a base: Python with venv, CAs, groupadd, setpriv.
@@ -74,18 +76,8 @@ class Builder:
         )
         lines = sorted({line for line in sources.splitlines() if " bookworm" in line})
         assert lines, "this machine's apt knows no source of Debian 12"
-        listed = self._folder / "sources.list"
-        listed.write_text("\n".join(lines) + "\n")
-        archive = self._folder / "base.tar"
-        _output(
-            [
-                *("mmdebstrap", "--quiet", "--variant=essential"),
-                *(f"--include={','.join(PACKAGES)}", "bookworm", str(archive), str(listed)),
-            ]
-        )
         container = self.buildah("from", "scratch").strip()
-        self.buildah("add", "--quiet", container, str(archive), "/")
-        archive.unlink()
+        self.buildah("add", "--quiet", container, str(self._debian(lines)), "/")
         self.buildah("config", "--env", f"PATH={PATH}", container)
         asked = "/etc/debian_version; dpkg-query -W -f '${Version}' python3.11-minimal"
         version = self.buildah(
@@ -94,6 +86,30 @@ class Builder:
         debian, python = version.split()
         image = self.buildah("commit", "--quiet", "--rm", container, BASE).strip()
         return f"Debian {debian} by mmdebstrap, python3.11 {python}, image {image}"
+
+    def _debian(self, sources: Sequence[str]) -> Path:
+        """Its files in an archive, made anew when the sources have something new, or after it."""
+        released = Path("/var/lib/apt/lists").glob("*InRelease")
+        known = [sha256(file.read_bytes()).hexdigest() for file in sorted(released)]
+        asked = json.dumps([sources, PACKAGES, known]).encode()
+        KEPT.mkdir(parents=True, exist_ok=True)
+        archive = KEPT / f"{sha256(asked).hexdigest()[:16]}.tar"
+        if not archive.exists():
+            for old in KEPT.iterdir():
+                old.unlink(missing_ok=True)
+            listed = self._folder / "sources.list"
+            listed.write_text("\n".join(sources) + "\n")
+            made = self._folder / "base.tar"
+            _output(
+                [
+                    *("mmdebstrap", "--quiet", "--variant=essential"),
+                    *(f"--include={','.join(PACKAGES)}", "bookworm", str(made), str(listed)),
+                ]
+            )
+            shutil.copyfile(made, archive.with_suffix(".new"))
+            archive.with_suffix(".new").replace(archive)
+            made.unlink()
+        return archive
 
     def build(self) -> dict[str, Any]:
         """The image of this repository on that base; its configuration."""
