@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -31,7 +32,7 @@ from zhenxian.api.auth import Role, add_key
 from zhenxian.api.calls.messages import SIGNING, VERIFICATION
 from zhenxian.simulation.demo import BANK
 
-OWN_PROCESS = True  # what a process holds in memory is what some of this is about
+OWN_PROCESS = True  # how much memory a process takes is asked of shared services
 
 MEGABYTE = 1_000_000
 
@@ -495,6 +496,12 @@ def test_large_bodies_without_credentials_do_not_slow_calls(keyed):
         if slowest[-1] < 0.4:
             return
     pytest.fail(f"calls took {slowest} s")
+
+
+@pytest.fixture
+def serve(serve):
+    """Nobody asks how much memory these take."""
+    return partial(serve, own_process=False)
 
 
 @pytest.fixture(scope="module")
