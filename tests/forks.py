@@ -34,7 +34,6 @@ _STATUS = 8  # octets of a status
 _PATIENCE = 120  # seconds for a command
 # The commands, and what they import only when it is needed, as a service of the demonstration does.
 _IMPORTED = (
-    "once",
     "zhenxian.cli.serving",
     "zhenxian.cli.commands",
     "zhenxian.service.serving",
@@ -66,7 +65,9 @@ class Forked:
 
     def wait(self, timeout: float | None = None) -> int:
         if self.returncode is None:
-            if not select.select([self._told], [], [], timeout)[0]:
+            poll = select.poll()  # select() knows no descriptor beyond 1023
+            poll.register(self._told, select.POLLIN)
+            if not poll.poll(None if timeout is None else timeout * 1000):
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
             self.returncode = int(self._read())
             self._told.close()  # now its process id may be another's
@@ -244,7 +245,6 @@ def _main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks ends it
     for name in _IMPORTED:
         importlib.import_module(name)
-    sys.modules["once"].install()
     sys.modules["zhenxian.analytics.areas"].mobile_cells()  # a table that is made once
     gc.collect()
     gc.freeze()
