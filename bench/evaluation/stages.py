@@ -5,6 +5,7 @@
     python -m bench.evaluation.stages --full       1,000 of each, and more over ten days
 
     ... --page docs/detection.md                   and the tables go into that page
+    ... --kind "recycled number" --page ...        these kinds alone; other rows stay as they are
 
 Lines of build/eval-stages.jsonl that are there already are not made again: stopped, it goes on
 where it was. Seeds from 2,000 on chose no threshold.
@@ -32,14 +33,13 @@ from bench.evaluation.kinds import (
     COLD,
     DISHONEST_KINDS,
     HONEST_KINDS,
-    SIGNING,
-    VERIFYING,
     WARM,
     Case,
     Outcome,
     evaluated,
     without,
 )
+from bench.evaluation.pages import SIDES, honest_others, put
 from bench.evaluation.report import Sheet
 from zhenxian.simulation.businesses import MANY_CITIES
 from zhenxian.simulation.dialling import Talk
@@ -69,11 +69,17 @@ USUAL = Size(many=200, others=60, warm=8, without=8)
 FULL = Size(many=1_000, others=1_000, warm=40, without=20)
 
 
-def cases(size: Size) -> Iterator[Case]:
-    """All, in an order in which a part of them says something of each kind."""
+def cases(size: Size, kinds: Iterable[str] = ()) -> Iterator[Case]:
+    """All, in an order in which a part of them says something of each kind.
+
+    Args:
+        kinds: these alone; empty for all.
+    """
+    every = [*HONEST_KINDS, *DISHONEST_KINDS]
+    wanted = [kind for kind in every if kind in set(kinds)] or every
     models = [talk.value for talk in Talk]
     for index in range(max(size.many, size.others)):
-        for kind in (*HONEST_KINDS, *DISHONEST_KINDS):
+        for kind in wanted:
             if index >= (size.many if kind in MANY_CITIES else size.others):
                 continue
             yield Case(kind, FIRST_SEED + index, COLD, models[index % len(models)])
@@ -88,12 +94,13 @@ def cases(size: Size) -> Iterator[Case]:
                 yield Case(kind, FIRST_SEED + turn, COLD, talk, without=True)
 
 
-def run(size: Size, path: Path, workers: int) -> list[Outcome]:
+def run(size: Size, path: Path, workers: int, kinds: Iterable[str] = ()) -> list[Outcome]:
     """What became of all of them; those on file are not made again."""
     done = list(read(path))
     names = {one.case for one in done}  # of each all lines were written at once
-    todo = [case for case in cases(size) if case.name not in names]
-    wanted = {case.name for case in cases(size)}
+    every = list(cases(size, kinds))
+    todo = [case for case in every if case.name not in names]
+    wanted = {case.name for case in every}
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
         path.open("ab") as file,
@@ -171,15 +178,14 @@ def page(outcomes: Iterable[Outcome], *, honest: bool) -> Sheet:
         if kind in kinds and not one.without:
             row = cells.setdefault((phase, kind), defaultdict(list))
             row[one.side, one.told].append(one)
-    sides = [(side, told) for side in (SIGNING, VERIFYING) for told in (True, False)]
     made = Sheet(
         "page-honest" if honest else "page-dishonest",
         "Honest callers" if honest else "Others",
-        ("days", "kind", *(f"{side}, {'told' if told else 'not told'}" for side, told in sides)),
+        ("days", "kind", *(f"{side}, {'told' if told else 'not told'}" for side, told in SIDES)),
     )
     for phase, kind in sorted(cells, key=lambda row: (row[0], kinds.index(row[1]))):
         row = cells[phase, kind]
-        made.add(phase, kind, *(_cell(row.get(one, []), honest=honest) for one in sides))
+        made.add(phase, kind, *(_cell(row.get(one, []), honest=honest) for one in SIDES))
     return made
 
 
@@ -229,17 +235,6 @@ def added(outcomes: Iterable[Outcome]) -> Sheet:
     return made
 
 
-def put(page: Path, sheets: Iterable[Sheet]) -> None:
-    """Write tables into a page, each between `<!-- NAME -->` and `<!-- NAME ends -->`."""
-    text = page.read_text()
-    for one in sheets:
-        before, begins, rest = text.partition(f"<!-- {one.name} -->\n")
-        _, ends, after = rest.partition(f"<!-- {one.name} ends -->")
-        if begins and ends:
-            text = f"{before}{begins}\n{one.markdown()}\n{ends}{after}"
-    page.write_text(text)
-
-
 def _count(found: Iterable[Outcome], name: str) -> int:
     return sum(getattr(one, name) is not None for one in found)
 
@@ -262,6 +257,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--callers", type=int, help="so many of each kind instead")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--tables", action="store_true", help="only print what is on file")
+    parser.add_argument(
+        "--kind", action="append", default=[], choices=[*HONEST_KINDS, *DISHONEST_KINDS],
+        metavar="NAME", help="this kind alone, as tables name it; again for more",
+    )  # fmt: skip
     parser.add_argument("--page", type=Path, help="write the tables into this page, too")
     parser.add_argument("--folder", type=Path, default=Path("build"), help="where results go")
     given = parser.parse_args(arguments)
@@ -274,16 +273,21 @@ def main(arguments: list[str] | None = None) -> int:
     given.folder.mkdir(exist_ok=True, parents=True)
     name = "eval-stages"  # all sizes, as a larger one has the callers of a smaller one
     path = given.folder / f"{name}.jsonl"
-    outcomes = list(read(path)) if given.tables else run(size, path, given.workers)
+    kinds = frozenset(given.kind)
+    if given.tables:
+        outcomes = [one for one in read(path) if not kinds or one.case.partition("|")[0] in kinds]
+    else:
+        outcomes = run(size, path, given.workers, kinds)
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     sheets = [*(sheet(outcomes, honest=honest) for honest in (True, False))]
-    sheets += [added(outcomes), goals.sheet(outcomes)]
+    others = list(honest_others(given.page, kinds)) if kinds and given.page else []
+    sheets += [added(outcomes), goals.sheet([*outcomes, *others])]
     for one in sheets:
         one.show(console)
     sheets += [page(outcomes, honest=honest) for honest in (True, False)]
     (given.folder / f"{name}.md").write_text("\n".join(one.markdown() for one in sheets))
     if given.page is not None:
-        put(given.page, sheets)
+        put(given.page, sheets, kinds)
     calls = sum(one.calls for one in outcomes)
     console.print(f"{len(outcomes):,} callers and sides, {calls:,} calls; {given.folder}/{name}.md")
     return 0

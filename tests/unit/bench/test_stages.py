@@ -20,8 +20,9 @@ from bench.evaluation.kinds import (
     judged,
     without,
 )
+from bench.evaluation.pages import honest_others, put
 from bench.evaluation.report import Sheet
-from bench.evaluation.stages import FULL, USUAL, Size, added, cases, main, page, put, read, sheet
+from bench.evaluation.stages import FULL, USUAL, Size, added, cases, main, page, read, sheet
 from zhenxian.simulation.businesses import HONEST, MANY_CITIES
 from zhenxian.simulation.dialling import BACK, Talk, seconds
 
@@ -159,6 +160,32 @@ def test_tables_go_into_their_places_of_a_page(tmp_path):
         assert text.count("| 1 | 2 |") == 1
         assert text.startswith("a\n")
         assert text.endswith("\nb\n<!-- two -->\n")
+
+
+def test_rows_of_kinds_evaluated_anew_take_their_places_and_others_stay(tmp_path):
+    path = tmp_path / "page.md"
+    names = ("page-honest", "evidence", "goals")
+    path.write_text("".join(f"<!-- {name} -->\n<!-- {name} ends -->\n" for name in names))
+    before = [
+        *(outcome(kind, turn, side=side, told=told, labelled=9 if turn < few else None)
+          for kind, few in (("clinic", 2), ("courier", 1), ("person", 0))
+          for turn in range(20) for side in (SIGNING, VERIFYING) for told in (True, False)),
+        outcome("pool, matched", 0, refused=200),
+    ]  # fmt: skip
+    put(path, [page(before, honest=True), goals.sheet(before)])
+    whole = path.read_text()
+    anew = [one for one in before if one.case.startswith("courier")]
+    others = list(honest_others(path, {"courier"}))
+    assert {one.case.split("|")[0] for one in others} == {"clinic", "person"}
+    put(path, [page(anew, honest=True), goals.sheet([*anew, *others])], {"courier"})
+    assert path.read_text() == whole
+    gone = [outcome("courier", turn, refused=3, lowered=3, labelled=3) for turn in range(40)]
+    put(path, [page(gone, honest=True), goals.sheet([*gone, *others])], {"courier"})
+    text = path.read_text()
+    assert "| cold | courier | 40: 40, 40, 40 (100.0%) | - | - | - |" in text
+    assert text.index("| clinic |") < text.index("| courier |") < text.index("| person |")
+    assert "| refused | any honest kind | signing | yes | 80 | at most 0% of each | 100.0%" in text
+    assert "| refused within 250 calls | pool, matched | signing | yes | 1 |" in text
 
 
 def outcome(kind, index, *, side=SIGNING, told=True, talk=TALK, **given):
