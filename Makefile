@@ -43,7 +43,8 @@ coverage: setup-dev ## The whole suite again, slower, and which lines and branch
 unit: setup-dev ## Only the tests that need no socket and no peer
 	@$(PY) -m pytest -q $(PARALLEL) tests/unit tests/property tests/test_vectors.py
 
-lint: setup-dev style types ## Style, types, import arrows, Dockerfile, generated pages
+lint: setup-dev ## Style, types, import arrows, Dockerfile, generated pages
+	@$(MAKE) --no-print-directory style types
 
 style:
 	@.venv/bin/ruff check .

@@ -84,7 +84,7 @@ class Delta(Struct, array_like=True, kw_only=True):
     back: list[tuple[_Place, _Hash, _Hash]] = []
     runs: list[tuple[_Place, Time, Time]] = []
     shown: list[tuple[_Place, _Hash]] = []
-    told: list[tuple[_Place, Time, Time, _Mask]] = []
+    told: list[tuple[_Place, Time, Time, _Mask, Time]] = []
     peers: tuple[Time, float] | None = None
     passed: list[tuple[_Place, Time]] = []
     levels: list[tuple[_Place, _Level]] = []

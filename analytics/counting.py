@@ -27,7 +27,7 @@ from zhenxian.analytics.recent import RecentSet
 from zhenxian.analytics.shares import COPIES
 from zhenxian.analytics.sim_box import Handovers
 from zhenxian.analytics.table import KeyTable
-from zhenxian.analytics.thresholds import Policy
+from zhenxian.analytics.thresholds import DAY, Policy
 from zhenxian.core.tn import TN
 
 _MOST_STEP: Final = 256  # calls until a key is judged again, at most
@@ -40,6 +40,8 @@ _KNOWN: Final = 250  # calls within the window
 _SHARED_STEP: Final = 64  # calls through privacy numbers, likewise
 _FOUND_STEP: Final = 16  # calls of agents found until a platform is judged again
 # Of tokens, and of pairs of display and callee, counted lately: 10 to 15 MB each when full.
+_BEGINNINGS: Final = 32  # of counting a share of the keys, that are remembered
+_LATE: Final = 60  # seconds by which calls come late from others
 _MAX_MARKS: Final = 65_536
 _MAX_DIALLED: Final = 65_536
 _VERIFIED: Final = 1 << 32
@@ -89,6 +91,9 @@ class Counting:
         self._calls_back = calls_back
         self.heard = Heard()
         self._mine: Callable[[Key], bool] | None = None
+        # When it began to count keys that may have called before, and whether it does so now.
+        self._began: list[int] = []
+        self._begins = True
         self._peers: tuple[int, float] | None = None
         self._counted_marks = RecentSet(_MAX_MARKS)
         self._dialled = RecentSet(_MAX_DIALLED, policy.redial)
@@ -100,11 +105,32 @@ class Counting:
             mine: whether a key is counted here; None where all are.
         """
         self._mine = mine
+        self._begins = True
         self.heard.anew()
         self._linkage.tell(others=mine is not None)
         self.shown_by.tell(others=mine is not None)
         for handovers in self.handovers.values():
             handovers.tell(others=mine is not None)
+
+    def _begin(self, at: int) -> None:
+        self._begins = False
+        if self._mine is not None or self._began or len(self.table) <= 1:
+            self._began = [*self._began[1 - _BEGINNINGS :], at - _LATE]
+
+    def came_later(self, counts: KeyCounts | None, told: Told | None, since: int) -> bool:
+        """Tell whether a caller's first call, as far as anybody knows, was not before that.
+
+        Of who first called on the day on which this node began to count its share, because it was
+        started with nothing or another one went, nobody knows that, if `since` was before.
+        """
+        known = [(told.first, told.began)] if told is not None else []
+        if counts is not None:
+            known.append((counts.first, self._unsure_from(counts.first)))
+        first, began = min(known)
+        return first >= since >= began
+
+    def _unsure_from(self, first: int) -> int:
+        return next((at for at in reversed(self._began) if at <= first < at + DAY), 0)
 
     def judges(self, key: Key) -> bool:
         """Tell whether a key is judged here: another would take it for one that never called."""
@@ -184,6 +210,8 @@ class Counting:
             counts = by_key.get(key)
             if counts is None or counts.fresh:
                 counts = table.settled(key, keys, at)
+                if self._begins:
+                    self._begin(at)
                 if self._findings.clearings:
                     self._begun_after(key, counts)
             also = counts.also
@@ -365,7 +393,8 @@ class Counting:
             bits |= WELL_KNOWN * (counts.week >= WELL_KNOWN_CALLS)
         elif key.kind in _RESOLD:
             bits = RESEMBLES * resembles(counts) | SPEAKS_AGAINST * speaks_against(counts)
-        self.heard.tell(key, Told(max(0, counts.first), max(0, at), bits))
+        began = self._unsure_from(counts.first)
+        self.heard.tell(key, Told(max(0, counts.first), max(0, at), bits, max(0, began)))
 
     def mark(self) -> None:
         """Mark those whom this node found: their numbers, and whom they call."""
@@ -486,6 +515,7 @@ class Counting:
         kept = None if counts is None or counts.contacts is None else deepcopy(counts.contacts)
         talk = None if counts is None or counts.talk is None else counts.talk.absolved()
         self.forget(key)
+        self.heard.forget(key)
         if counts is not None and kept is not None and key not in self.table.by_key:
             begun = KeyCounts.begin(key.kind, counts.last, self._half)
             begun.first = counts.last + 1

@@ -111,13 +111,16 @@ class Detector:
         """
         counting = self._counting
         counts, told = counting.table.get(key), counting.heard.get(key)
+        if counts is None and told is None:
+            return False
+        later = counting.came_later(counts, told, since)
         if told is not None and not (counts is not None and counting.judges(key)):
-            return bool(told.bits & (RESEMBLES if told.first < since else SPEAKS_AGAINST))
+            return bool(told.bits & (SPEAKS_AGAINST if later else RESEMBLES))
         # What was counted before others counted it says nothing after a while.
         lately = counts is not None and self._expired - counts.last < HOUR
         if counts is None or not (lately or counting.judges(key)):
             return False
-        return resembles(counts) if counts.first < since else speaks_against(counts)
+        return speaks_against(counts) if later else resembles(counts)
 
     def observe(self, observation: Observation) -> None:
         """Count one call, once."""
@@ -282,6 +285,7 @@ class Detector:
             at: seconds since the epoch.
         """
         stood = self._findings.cleared(key, at)
+        self._counting.heard.forget(key)
         counts = self._counting.table.get(key)
         if stood or (counts is not None and counts.first <= self._findings.clearings[key]):
             self._forget(key)

@@ -369,7 +369,7 @@ class Exchange:
             ],
             "shown": [one for one in shown if counting.table.get(one[0]) is not None],
             "told": [
-                (key, max(0, one.first), max(0, one.last), one.bits)
+                (key, max(0, one.first), max(0, one.last), one.bits, one.began)
                 for key, one in counting.heard.take().items()
             ],
             "passed": passed,
@@ -456,8 +456,8 @@ class Exchange:
                 handovers.heard(keys[place], ended, began)
         for place, display in read.shown:
             counting.hear_shown(display, keys[place])
-        for place, first, last, bits in read.told:
-            counting.heard.hear(keys[place], Told(first, last, bits))
+        for place, *told in read.told:
+            counting.heard.hear(keys[place], Told(*told))
         for place, at in read.passed:
             self._cap.elsewhere(keys[place], at)
         for place, level in read.levels:

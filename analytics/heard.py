@@ -10,6 +10,7 @@ from collections import OrderedDict
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from zhenxian.analytics.model import Key
 from zhenxian.analytics.thresholds import HOUR
@@ -24,11 +25,13 @@ class Told(Struct, frozen=True, gc=False):
 
     Attributes:
         first, last: its first and latest call, in seconds since the epoch. bits: what it is.
+        began: when the node began to count such keys, if it may have called before that; else 0.
     """
 
     first: int
     last: int
     bits: int
+    began: int = 0
 
 
 class Heard:
@@ -44,8 +47,15 @@ class Heard:
         return self._of.get(key)
 
     def hear(self, key: Key, told: Told) -> None:
-        """Take over what another node tells."""
+        """Take over what another node tells; who counts it longer knows its first call."""
+        before = self._of.get(key)
+        if before is not None and before.first < told.first:
+            told = replace(told, first=before.first, began=before.began)
         _put(self._of, key, told)
+
+    def forget(self, key: Key) -> None:
+        """Know nothing of a key: it begins anew."""
+        self._of.pop(key, None)
 
     def tell(self, key: Key, told: Told) -> None:
         """Have others know it, unless they do."""
@@ -71,7 +81,7 @@ class Heard:
         sent, self._sent = self._sent, OrderedDict()
         for key, told in sent.items():
             if told.bits:
-                self._sent[key] = Told(told.first, told.last - _AGAIN, told.bits)
+                self._sent[key] = replace(told, last=told.last - _AGAIN)
 
     def expire(self, oldest: int) -> None:
         """Forget keys of which nobody told anything since then."""

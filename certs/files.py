@@ -13,7 +13,7 @@ import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 
 from zhenxian.core.errors import ConfigError
 
@@ -64,16 +64,12 @@ def read_file(
         ConfigError: it cannot be read, is a pipe or device, is too large, or changed meanwhile.
     """
     try:
-        # Opening a pipe that nobody writes to would wait for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            before = os.fstat(descriptor)
-            if not stat.S_ISREG(before.st_mode):
-                raise ConfigError(f"{path}: not a regular file")
+        with opened(path) as file:
+            before = os.fstat(file.fileno())
             if check is not None:
                 check(before)
-            content = file.read(limit + 1)
-            after = os.fstat(descriptor)
+            content = _at_most(file, limit)
+            after = os.fstat(file.fileno())
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     if len(content) > limit:
@@ -81,6 +77,26 @@ def read_file(
     if _stamp(before) != _stamp(after) or len(content) != before.st_size:
         raise ConfigError(f"{path}: changed while it was read")
     return content
+
+
+def opened(path: Path) -> BinaryIO:
+    """A regular file, to be read; never waits, as opening a pipe that nobody writes to would.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe, device or folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def _at_most(file: BinaryIO, limit: int) -> bytes:
+    """What is in it, up to one octet more than a limit; room is made for what there is."""
+    first = min(os.fstat(file.fileno()).st_size, limit) + 1
+    content = file.read(first)
+    return content if len(content) < first else content + file.read(limit + 1 - first)
 
 
 def octets_of(path: Path, limit: int = _LARGE) -> bytes:
@@ -92,11 +108,8 @@ def octets_of(path: Path, limit: int = _LARGE) -> bytes:
     Raises:
         OSError: it cannot be read, is a pipe, device or folder, or is larger than `limit` octets.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        content = file.read(limit + 1)
+    with opened(path) as file:
+        content = _at_most(file, limit)
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
     return content

@@ -75,8 +75,9 @@ def replay(
     access, customer (of those who share the access), spc, origid, caller (behind a privacy
     number), answered (1 or 0), seconds (of talk), complaint (1; the callee complained of the
     call). Rows with access are judged as signing, rows with spc as verifying. Nothing is written
-    anywhere. Numbers may be tel or SIP URIs; calls whose orig or dest is no telephone number
-    (anonymous, sip:alice@example.com, an empty cell) are left out, and it is said how many.
+    anywhere. Numbers may be tel or SIP URIs. Calls whose orig, dest or caller is no telephone
+    number (anonymous, sip:alice@example.com, a short number in a SIP URI, an empty orig or dest)
+    are left out, and it is said how many.
 
     Each key is told with the number of its own call at which it would first have been labelled,
     lowered to B, and refused.
@@ -108,8 +109,8 @@ def replay(
         errors.print(f"{told.late:,} rows were earlier than the row before them")
     if left_out.rows and not told.tallies:
         raise ConfigError(
-            f"no row has a telephone number in both orig and dest: line {left_out.line} is the"
-            " first without"
+            f"no row has telephone numbers alone: in line {left_out.line}, the first without,"
+            f" {left_out.column} is none"
         )
     if left_out.rows:
         errors.print(
@@ -141,11 +142,13 @@ class LeftOut:
         if not self.rows:
             self.line, self.column = line, column
         elif column != self.column:
-            self.column = "orig or dest"
+            self.column = "orig, dest or caller"
         self.rows += 1
 
 
 def _input() -> TextIO:
+    if sys.stdin is None:
+        raise ConfigError("there is no standard input")
     return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
 
 
@@ -197,12 +200,14 @@ def _rows(file: TextIO, country: str | None, left_out: LeftOut) -> Iterator[Row]
             if at != last:  # rows of one second follow one another
                 last, second = at, _at(at)
             display, callee = number(orig), called(dest)
-            if display is None or callee is None:
-                left_out.add(line, "dest" if callee is None else "orig")
+            hidden = number(caller) if caller else None
+            if display is None or callee is None or (caller and hidden is None):
+                unread = "orig" if display is None else "dest" if callee is None else "caller"
+                left_out.add(line, unread)
                 continue
             yield Row(
                 second, display, callee, access, customer, spc, origid,
-                number(caller) if caller else None,
+                hidden,
                 (None if not told else True if told == "1" else _flag(told)),
                 None if not talked else _seconds(talked), complaint == "1",
             )  # fmt: skip

@@ -180,9 +180,10 @@ def check(change: Change, view: View, now: int, nested: Nested = Nested.TAKEN) -
         return change
     if value.key != change.key:
         raise ConfigError(f"the record's key is {value.key}, not {change.key}")
-    for member, text in _marks(value).items():
-        if before is None or _marks(before).get(member) != text:
-            _composed(member, text)
+    known = _marks(before) if before is not None else ()
+    for mark in _marks(value):
+        if mark not in known:
+            _composed(*mark)
     if isinstance(value, Subject):
         _subject(value, before, view)
     elif isinstance(value, Reseller):
@@ -217,13 +218,13 @@ def check(change: Change, view: View, now: int, nested: Nested = Nested.TAKEN) -
     return change
 
 
-def _marks(value: Record) -> dict[str, str]:
-    """What somebody else may call a record by, by the member's name."""
-    found = {"id": value.key}
+def _marks(value: Record) -> list[tuple[str, str]]:
+    """What somebody else may call a record by, each with the member's name."""
+    found = [("id", value.key)]
     if isinstance(value, Access | Customer):
-        found["origid"] = value.origid
+        found.append(("origid", value.origid))
     if isinstance(value, Customer):
-        found["names"] = " ".join(value.names)
+        found += [("names", name) for name in value.names]
     return found
 
 

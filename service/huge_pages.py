@@ -35,7 +35,8 @@ def into_huge_pages_beside() -> None:
     """Have a thread put what the process holds into huge pages, with rests for calls.
 
     It does so again and again: what is counted and remembered of callers comes later, and is where
-    most of a call's time goes. Where nothing was added, a look takes some milliseconds.
+    most of a call's time goes. Where nothing was added, a look takes a second of rests, and some
+    milliseconds of work.
 
     Not with a lower priority: calls that need more memory meanwhile wait for its lock, and on a
     busy machine who steps back would keep that for seconds. A process that is given no thread does

@@ -72,6 +72,12 @@ class Parted:
     def finding(self, key, at):
         return self.any().finding(key, at)
 
+    def known(self, key, now):
+        return self.any().known(key, now)
+
+    def resembles(self, key, since):
+        return self.any().resembles(key, since)
+
     def pooled(self, at: int) -> list[dict]:
         """What each node knows."""
         return [

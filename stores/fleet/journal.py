@@ -32,7 +32,7 @@ from redis.exceptions import ResponseError
 
 from zhenxian.core.errors import ConfigError, StoreUnavailableError
 from zhenxian.stores.fleet.entry import Entry, Mark, UnreadableError
-from zhenxian.stores.fleet.link import Client, FleetOptions, Link, understood
+from zhenxian.stores.fleet.link import Client, FleetOptions, GarbledError, Link, understood
 
 _CHUNK: Final = 4 * 1024 * 1024  # octets of a checkpoint's file in one value
 _UPLOAD_SECONDS: Final = 3_600  # a checkpoint that is not published by then is forgotten
@@ -109,6 +109,9 @@ redis.call('HSET', KEYS[4], unpack(ARGV, 5))
 redis.call('SET', KEYS[5], 0)
 return 'ok'
 """
+
+
+_OUTCOMES: Final = (b"ok", b"lost", b"foreign", b"gone")
 
 
 class State(Struct, frozen=True, kw_only=True):
@@ -222,6 +225,8 @@ class Journal:
         for answer in (outcome, *waited):
             if isinstance(answer, Exception):
                 raise answer
+        if outcome not in _OUTCOMES or not all(type(count) is int for count in waited):
+            raise GarbledError
         return Appended(outcome.decode(), waited[0] if waited else None)
 
     async def confirmed(self) -> int:

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from msgspec import Struct
+from msgspec import MsgspecError, Struct
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
@@ -42,30 +42,37 @@ from zhenxian.certs.files import read_file
 from zhenxian.core.errors import ConfigError
 from zhenxian.stores.ending import within
 
-_OF_ANOTHER_FORM: Final = (TypeError, AttributeError, LookupError)
+_OF_ANOTHER_FORM: Final = (TypeError, AttributeError, LookupError, ValueError, MsgspecError)
 _Kind = TypeVar("_Kind", bound=type)
+_Given = ParamSpec("_Given")
+_Found = TypeVar("_Found")
 
 
 class GarbledError(RedisError):
     """An answer that is none to what was asked: whether that was done is not known."""
 
+    def __init__(self) -> None:
+        super().__init__("Redis answered in another form than was asked for")
+
+
+def in_form(ask: Callable[_Given, Awaitable[_Found]]) -> Callable[_Given, Awaitable[_Found]]:
+    """Have a coroutine raise GarbledError for answers of another form."""
+
+    @wraps(ask)
+    async def asked(*given: _Given.args, **more: _Given.kwargs) -> _Found:
+        try:
+            return await ask(*given, **more)
+        except _OF_ANOTHER_FORM as error:
+            raise GarbledError from error
+
+    return asked
+
 
 def understood(kind: _Kind) -> _Kind:
-    """Have the coroutines of a class raise GarbledError for answers of another form."""
-
-    def guarded(ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        @wraps(ask)
-        async def asked(*given: Any, **more: Any) -> Any:
-            try:
-                return await ask(*given, **more)
-            except _OF_ANOTHER_FORM as error:
-                raise GarbledError("Redis answered in another form than was asked for") from error
-
-        return asked
-
+    """Have all coroutines of a class do so."""
     for name, ask in list(vars(kind).items()):
         if iscoroutinefunction(ask):
-            setattr(kind, name, guarded(ask))
+            setattr(kind, name, in_form(ask))
     return kind
 
 

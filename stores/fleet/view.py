@@ -34,6 +34,7 @@ class FleetView(RegistryView):
         self._kept_index = OrderIndex(self._kept)
         self._losses = read_losses(self.records)
         self._strict = Restrictions(self._losses.held)
+        self._half_read = False  # commits were taken over, and what is read with them was not
 
     @property
     def losses(self) -> Losses:
@@ -47,8 +48,10 @@ class FleetView(RegistryView):
 
     def refresh(self) -> bool:
         """Take over what was committed; True when there was something."""
-        if not super().refresh():
+        changed = super().refresh()
+        if not (changed or self._half_read):
             return False
+        self._half_read = True
         epoch = self.records.meta("fleet.epoch")
         if epoch != self._epoch:
             self._epoch = epoch
@@ -58,6 +61,7 @@ class FleetView(RegistryView):
         if self._kept or epoch is not None:
             self._kept = kept_orders(self.records)
             self._kept_index = OrderIndex(self._kept)
+        self._half_read = False
         return True
 
     def order(self, who: Who, now: int) -> Order | None:

@@ -14,7 +14,15 @@ from msgspec import structs
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ResponseError
 
-from zhenxian.stores.fleet.link import UNREACHABLE, FleetOptions, Link, reason_text, unwritable
+from zhenxian.stores.fleet.link import (
+    UNREACHABLE,
+    FleetOptions,
+    GarbledError,
+    Link,
+    in_form,
+    reason_text,
+    unwritable,
+)
 from zhenxian.stores.replay.recent import Recent, marked, packed, unpacked
 from zhenxian.verifier.replay import NEW, REPEAT_SECONDS, REPLAY, UNKNOWN, Sighted, Sighting, again
 
@@ -136,8 +144,16 @@ class FleetReplayStore:
         """Close the connections."""
         await self._link.close()
 
-    async def _ask(self, asked: Sequence[Sighting], now: int) -> list[Any]:
+    @in_form
+    async def _ask(self, asked: Sequence[Sighting], now: int) -> list[bytes | Exception | None]:
         """What Redis holds of each, None for a new one; or the error that its key met with."""
+        found = await self._found(asked, now)
+        known = (bytes, Exception, type(None))
+        if len(found) != len(asked) or not all(isinstance(answer, known) for answer in found):
+            raise GarbledError
+        return found
+
+    async def _found(self, asked: Sequence[Sighting], now: int) -> list[Any]:
         client: Any = await self._link.spread()
         keys = [self._prefix + sighting.key for sighting in asked]
         values = [packed(sighting) or _PLAIN for sighting in asked]

@@ -34,6 +34,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from zhenxian.certs.files import opened
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.core.tn import TN, TNRange
 from zhenxian.registry.model import Holding
@@ -319,7 +320,7 @@ def load(registry: Path, token: str) -> SortedHoldings | None:
     Reads the whole file: not for the event loop.
     """
     try:
-        with columns_path(registry).open("rb") as file:
+        with opened(columns_path(registry)) as file:
             magic, crc, end = _HEAD.unpack(file.read(_HEAD.size))
             if magic != _MAGIC or _crc(file.fileno(), _HEAD.size) != crc:
                 return None

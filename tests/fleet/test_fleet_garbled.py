@@ -9,8 +9,12 @@ import pytest
 from fleet_nodes import Node, holding, options, subject, until, write
 
 from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.stores.replay.fleet import FleetReplayStore
+from zhenxian.verifier.replay import NEW, UNKNOWN, Sighting
 
 APPEND = b"XADD"  # stands in the script of an append
+STATE = b"XINFO"  # in that of what Redis holds
+SIGHT = b"redis.pcall('SET'"  # in that of tokens
 
 
 class Between:
@@ -76,12 +80,15 @@ ANSWERS = {
     "a number": b":7\r\n",
     "a list": b"*2\r\n:1\r\n:2\r\n",
     "another word": b"$3\r\nyes\r\n",
+    "no text": b"$1\r\n\xff\r\n",
+    "words for numbers": b"*7\r\n$1\r\nj\r\n$1\r\nh\r\n" + b"$1\r\nx\r\n" * 5,
     "no protocol": b"<html>\r\n",
     "loading": b"-LOADING Redis is loading the dataset in memory\r\n",
     "no memory": b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
     "a replica": b"-READONLY You can't write against a read only replica.\r\n",
     "no disk": b"-MISCONF Redis is configured to save RDB snapshots, but it can't persist.\r\n",
 }
+AGAIN = {"cut off", "loading"}  # by which the client asks again by itself
 REFUSALS = {"loading", "no memory", "a replica", "no disk"}  # by which nothing is done
 
 
@@ -101,6 +108,46 @@ def test_a_wrong_answer_to_a_write_is_told_and_heals(redis, tmp_path, name):
             await until(lambda: a.current)
             assert (await write(a, holding("100"), **key)).seq == 2
             assert (await write(a, holding("101"))).seq == 3
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_wrong_answer_to_what_redis_holds_ends_no_start_and_no_write(redis, tmp_path, name):
+    async def run():
+        async with Node(tmp_path, "a", options(redis.url)) as a:
+            await write(a, subject("bank"))
+        async with Between(redis.port) as between:
+            between.to, between.instead = STATE, ANSWERS[name]
+            async with Node(tmp_path, "b", options(between.url)) as b:
+                assert between.garbled == 1
+                await until(lambda: b.current)
+                await write(b, holding("100"))
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", sorted(ANSWERS.keys() - AGAIN))
+def test_a_wrong_answer_about_tokens_is_told_and_ends_nothing(redis, name):
+    """Neither the question of a call, nor the one by which a node finds out that all is well."""
+
+    async def run():
+        async with Between(redis.port) as between:
+            now, clock = [1_000_000], [0.0]
+            store = FleetReplayStore(options(between.url), clock=lambda: clock[0])
+            one, other = Sighting(b"1" * 16, now[0] + 60), Sighting(b"2" * 16, now[0] + 60)
+            between.to, between.instead, between.after = SIGHT, ANSWERS[name], False
+            assert await store.sight_all([one, other], now[0]) == [UNKNOWN, UNKNOWN]
+            assert store.problem is not None
+            clock[0] += 60
+            between.instead = ANSWERS[name]
+            await store.mend()
+            assert between.garbled == 2
+            clock[0] += 60
+            await store.mend()
+            assert store.problem is None
+            assert await store.sight_all([one, other], now[0]) == [NEW, NEW]
+            await store.close()
 
     asyncio.run(run())
 

@@ -25,7 +25,7 @@ from streams import (
 from test_callbacks import HELD, driven
 from test_exchange import traffic
 from test_linkage import FOUND as FOUND_FIRST
-from test_linkage import NEXT, business, feed, listed, some
+from test_linkage import NEXT, PITCH, business, feed, let_through, listed, some, straw_men
 
 from zhenxian.analytics import Detector, Key, KeyKind, Observation, Policy, State
 from zhenxian.analytics.evidence import TalkCounts
@@ -576,6 +576,42 @@ def test_who_came_after_its_reseller_was_found_is_held_to_its_own_calls(score, a
     fleet.rounds()
     assert {node.resembles(key, NOON) for node in fleet.nodes.values()} == {against}
     assert all(node.resembles(key, LATER) for node in fleet.nodes.values())
+
+
+def another_dies(fleet):
+    del fleet.nodes["n-1/1"]
+    fleet.members = [one for one in fleet.members if one.name != "n-1/1"]
+
+
+def others_come(fleet):
+    fleet.members = members(6)
+    standing = fleet.nodes["n-0/1"].standing(NOON + 8_000)
+    for boot in (4, 5):
+        node = fleet.nodes[f"n-{boot}/1"] = Detector(fleet=True, boot=boot)
+        for found in standing:
+            node._findings.adopt(found)
+
+
+@pytest.mark.parametrize("change", [another_dies, others_come])
+def test_straw_men_who_called_before_are_held_by_nodes_that_count_them_since(change):
+    fleet = Parted(4)
+    calls = list(straw_men(1, 1_700))
+    let_through(fleet, calls[:800], PITCH)
+    fleet.rounds()
+    change(fleet)
+    fleet.part()
+    fleet.rounds()
+    let_through(fleet, calls[800:1_400], PITCH, "meanwhile", first=800)
+    assert let_through(fleet, calls[1_400:], PITCH, "later", first=1_400) < 0.1
+
+
+def test_who_was_cleared_is_held_to_its_calls_after_that():
+    node = Detector()
+    let_through(node, straw_men(1, 800), PITCH)
+    key, since = Key(KeyKind.SUBJECT, "s-1"), NOON + 1_400
+    assert node.resembles(key, since)
+    node.cleared(key, NOON + 8_000)
+    assert not node.resembles(key, since)
 
 
 def test_what_was_told_of_a_key_long_ago_is_forgotten():

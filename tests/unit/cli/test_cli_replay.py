@@ -125,6 +125,18 @@ def test_calls_of_no_number_are_left_out_and_told(calls, tmp_path):
     assert told == "5 rows were left out, whose orig is no telephone number: line 3 is the first"
 
 
+def test_a_withheld_caller_behind_a_privacy_number_is_not_taken_for_none(tmp_path):
+    header = ("at", "orig", "dest", "access", "caller")
+    rows = [
+        (NOON + turn, "8613800100000", "8613900100000", "platform", caller)
+        for turn, caller in enumerate(("8613700100000", "anonymous"))
+    ]
+    path = written(tmp_path / "calls.csv", header, rows)
+    result = CliRunner().invoke(app, ["replay", str(path), "--json"])
+    assert " ".join(result.stderr.split()).startswith("1 rows were left out, whose caller is no")
+    assert {one["calls"] for one in map(json.loads, result.stdout.splitlines())} == {1}
+
+
 @pytest.mark.parametrize("number", ["12x4", "tel:12x4", "sip:+86101234567%zz@x"])
 def test_what_is_no_number_for_a_fault_is_told_with_its_line(number, tmp_path):
     path = written(tmp_path / "calls.csv", HEADER, [(NOON, number, "861012345678", "a", 1, 9)])

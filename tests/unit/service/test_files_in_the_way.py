@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +20,7 @@ from zhenxian.stores.analytics.file import ConductFile
 from zhenxian.stores.analytics.sync import load_policy
 from zhenxian.stores.clock import KeptClock
 from zhenxian.stores.key_file import load_node_key, load_secret
+from zhenxian.stores.sqlite.sorted_holdings import columns_path, load
 
 SECONDS = 10.0
 
@@ -58,6 +60,10 @@ def _nowhere(path):
     path.symlink_to("/nowhere/at/all")
 
 
+def _descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def _settings(path):
     return SimpleNamespace(registry=SimpleNamespace(identity_key=path))
 
@@ -81,8 +87,27 @@ READERS = {
 def test_what_is_no_file_is_told_at_once(tmp_path, name, make):
     path = tmp_path / name
     make(path)
+    before = _descriptors()
     error = _promptly(path, lambda: READERS[name](path))
     assert isinstance(error, ConfigError | StoreUnavailableError | OSError), error
+    del error
+    assert _descriptors() <= before
+
+
+@pytest.mark.parametrize("make", [_fifo, _folder, _endless])
+def test_sorted_holdings_that_are_no_file_are_none(tmp_path, make):
+    path = columns_path(tmp_path / "registry.db")
+    make(path)
+    assert _promptly(path, lambda: load(tmp_path / "registry.db", "any")) is None
+
+
+def test_a_file_that_grows_while_it_is_read_is_read_to_its_limit(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 99)
+    assert octets_of(path, 99) == b"x" * 99
+    assert octets_of(Path("/proc/self/status"))  # of no size that anybody tells
+    with pytest.raises(OSError, match="larger"):
+        octets_of(path, 98)
 
 
 @pytest.mark.parametrize("make", [_fifo, _folder, _endless, _nowhere])
