@@ -32,6 +32,7 @@ _LARGEST = 200_000  # octets of a request: an environment and a few words
 _PDEATHSIG = 1  # of prctl(2)
 _STATUS = 8  # octets of a status
 _PATIENCE = 120  # seconds for a command
+_ON_INTERRUPT = signal.getsignal(signal.SIGINT)  # ignored where nobody is at a terminal
 # The commands, and what they import only when it is needed, as a service of the demonstration does.
 _IMPORTED = (
     "zhenxian.cli.serving",
@@ -225,7 +226,7 @@ def _become(parent: int, outputs: Sequence[int]) -> None:
     ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _ON_INTERRUPT)
     for number, output in enumerate(outputs, start=1):
         os.dup2(output, number)
         os.close(output)
