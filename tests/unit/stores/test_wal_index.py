@@ -9,6 +9,7 @@ from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.registry.journal import put
 from zhenxian.registry.model import Access, Kind, Subject
 from zhenxian.service.build import _around
+from zhenxian.stores.fleet.view import FleetView
 from zhenxian.stores.sqlite import wal_index
 from zhenxian.stores.sqlite.file import RegistryFile
 from zhenxian.stores.sqlite.view import RegistryView
@@ -156,3 +157,26 @@ def test_calls_that_arrive_together_ask_nothing_where_nothing_was_committed(view
     write(writer, "bank")
     around.refresh()
     assert view.seq == writer.last()[0]
+
+
+def test_what_a_replica_reads_beside_a_commit_is_read_again_where_that_failed(writer, monkeypatch):
+    view = FleetView(writer.path, limit=100)
+    view.catch_up()
+    write(writer, "bank")
+
+    def failing(_):
+        raise StoreUnavailableError("the disk does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(view.records, "meta", failing)
+        with pytest.raises(StoreUnavailableError):
+            view.catch_up()
+    read = []
+    meta = view.records.meta
+    monkeypatch.setattr(view.records, "meta", lambda name: read.append(name) or meta(name))
+    view.catch_up()
+    assert "fleet.epoch" in read
+    read.clear()
+    view.catch_up()
+    assert read == []
+    view.close()
