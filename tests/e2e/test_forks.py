@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -66,8 +67,10 @@ def test_it_holds_nothing_of_who_forked_it_nor_of_others(tmp_path):
     try:
 
         def kinds(service):
-            files = Path(f"/proc/{service.pid}/fd").iterdir()
-            held = [str(file.readlink()) for file in files]
+            held = []
+            for file in Path(f"/proc/{service.pid}/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                    held.append(str(file.readlink()))
             return sorted(name.partition("[")[0].partition("/")[0] for name in held)
 
         def signals(service):
