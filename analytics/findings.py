@@ -19,6 +19,7 @@ from zhenxian.analytics.thresholds import DAY, HOUR, Policy
 
 _MOST_ASKED: Final = 1_000
 _ORIGIDS_ALONE: Final = (Measure.ORIGIDS,)
+_COMES_BACK: Final = 7 * DAY  # within which the suspicion of a reseller is the one before
 
 
 class Findings:
@@ -53,6 +54,7 @@ class Findings:
         self.accused = self._standing.keys()
         self._unsaved: dict[Key, Finding | None] = {}
         self._others: set[Key] = set()  # of those, confirmed by other nodes
+        self._lapsed: dict[Key, Finding] = {}  # suspicions of resellers that did not last
 
     def __contains__(self, key: Key) -> bool:
         return key in self._standing
@@ -121,7 +123,7 @@ class Findings:
         policy = self._policy
         found = self._standing.get(key)
         if found is not None and at >= found.until:
-            self.drop(key)
+            self._lapse(key, found)
             found = None
             if counts is not None:
                 counts.score = 0.0
@@ -153,7 +155,7 @@ class Findings:
             if worst is not None and self._suspected(worst) > policy.keep / policy.suspect:
                 self._find(key, counts, worst, assessments, State.SUSPECTED, at)
             else:
-                self.drop(key)
+                self._lapse(key, found)
 
     def _may_be_one_persons(self, key: Key, counts: KeyCounts | None) -> bool:
         """Tell whether mobile numbers of one caller together call more than a person does."""
@@ -173,10 +175,22 @@ class Findings:
         return suspected >= 1 and assessment.lowers, suspected
 
     def drop(self, key: Key) -> None:
-        """Nothing stands against a key any more."""
-        if self._standing.pop(key, None) is not None:
+        """Nothing stands against a key any more, nor did."""
+        lapsed = self._lapsed.pop(key, None)
+        if self._standing.pop(key, None) is not None or lapsed is not None:
             self._unsaved[key] = None
             self._others.discard(key)
+
+    def _lapse(self, key: Key, found: Finding) -> None:
+        """What stood against a key is over; against a reseller, if it comes back, it is the same.
+
+        Else who became its customer at night would have been there before it was suspected.
+        """
+        if key.kind is KeyKind.RESELLER and found.state is State.SUSPECTED:
+            del self._standing[key]
+            self._lapsed[key] = found  # and what is saved of it stays, for who starts anew
+        else:
+            self.drop(key)
 
     def _find(
         self,
@@ -226,6 +240,13 @@ class Findings:
         standing = self._standing
         if found.measures == _ORIGIDS_ALONE:
             return  # saved, or sent, by an earlier release
+        lapsed = self._lapsed.pop(found.key, None)
+        if (
+            lapsed is not None
+            and lapsed.state is found.state
+            and self.confirmed(found) - lapsed.until < _COMES_BACK
+        ):
+            found = replace(found, since=min(lapsed.since, found.since), case=lapsed.case)
         if found.key not in standing and len(standing) >= self._policy.max_keys:
             # The one that would end first; suspected ones before pooled ones.
             self.drop(min(standing, key=lambda key: (standing[key].state, standing[key].until)))
@@ -322,13 +343,16 @@ class Findings:
             return False
         if at < found.until + self._policy.window:
             return True
-        self.drop(key)
+        self._lapse(key, found)
         return False
 
     def expire(self, now: int) -> None:
         """Forget findings that ended a window ago, of keys that nobody hears of any more."""
         for key in list(self._standing):
             self.stands(key, now)
+        for key, lapsed in list(self._lapsed.items()):
+            if now - lapsed.until > _COMES_BACK:
+                self.drop(key)
         self.outside.expire(now)
         for key in [one for one, at in self.clearings.items() if now - at > self.clearings_for]:
             del self.clearings[key]

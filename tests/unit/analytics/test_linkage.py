@@ -511,6 +511,84 @@ def test_of_who_came_later_and_whose_talk_is_not_told_nothing_is_held_against_it
         conduct.observe(Observation(at=NOON + 30_000, keys=LATE, display=display, callee=callee))
 
 
+NIGHT = 11_500  # turns; the day's calls count no more
+
+
+def as_it_is(conduct):
+    return conduct
+
+
+def expired(conduct):
+    for hour in range(1, 7):
+        conduct.expire(NOON + 30_000 + 9_000 * hour)
+    return conduct
+
+
+def over(conduct):
+    let_through(conduct, straw_men(2, 1), None, first=NIGHT)
+    assert conduct.finding(RESELLER, NOON + 10 * NIGHT) is None
+    return conduct
+
+
+def started_anew(conduct):
+    saved = [one.content for one in conduct.take_findings()]
+    conduct = Detector()
+    assert conduct.restore((), saved) == 0
+    return conduct
+
+
+def over_and_started_anew(conduct):
+    saved = {one.key: one.content for one in conduct.take_findings()}
+    saved |= {one.key: one.content for one in over(conduct).take_findings()}
+    conduct = Detector()
+    assert conduct.restore((), saved.values()) == 0
+    return conduct
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "morning", "same"),
+    [
+        (as_it_is, 8_640, True),
+        (expired, 8_640, True),
+        (expired, 51_840, True),
+        (over, 17_280, True),
+        (started_anew, 8_640, True),
+        (over_and_started_anew, 17_280, True),
+        (as_it_is, 77_760, False),  # nine days later
+        (over, 86_400, False),
+    ],
+)
+def test_a_reseller_that_is_suspected_again_in_the_morning_is_so_since_the_day_before(
+    meanwhile, morning, same
+):
+    conduct = Detector()
+    let_through(conduct, straw_men(1, 3_000), None)
+    before = conduct.finding(RESELLER, NOON + 29_900)
+    conduct = meanwhile(conduct)
+    calls = list(straw_men(3, 3_000))
+    for turn in range(0, 3_000, 100):
+        let_through(conduct, calls[turn : turn + 100], None, first=morning + turn)
+        again = conduct.finding(RESELLER, NOON + 10 * (morning + turn + 99))
+        if again is not None:
+            break
+    assert again.state is before.state is State.SUSPECTED
+    assert again.since == before.since if same else again.since > NOON + 10 * morning
+    assert (again.case == before.case) is same
+
+
+@pytest.mark.parametrize("ends", ["cleared", "forgotten"])
+def test_a_suspicion_that_was_over_is_saved_no_more(ends):
+    conduct = Detector()
+    let_through(conduct, straw_men(1, 3_000), None)
+    over(conduct)
+    assert [one.content is not None for one in conduct.take_findings()] == [True]
+    if ends == "cleared":
+        conduct.cleared(RESELLER, NOON + 10 * NIGHT)
+    else:
+        conduct.expire(NOON + 700_000)
+    assert [one.content for one in conduct.take_findings()] == [None]
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_mark_made_anew_lacks_no_callee_that_it_would_get_from_all_of_them(seed, monkeypatch):
     monkeypatch.setattr(zhenxian.analytics.linkage, "MAX_CALLEES", 60)
