@@ -85,6 +85,14 @@ def _moved(named, original, folder):
     return folder / named.relative_to(original)
 
 
+def _client(app):
+    """Who asks an application in process; it holds nothing that is to be let go of."""
+    if app is None:
+        return None
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
 class Desk:
     """A service that is asked in process."""
 
@@ -100,7 +108,7 @@ class Desk:
             self.service = build(settings.model_copy(update=changed), clock=self._now)
         # Its clock is the test's, and may be set; that of Redis is not.
         self.service.registry.guard.redis_says = lambda moment: None
-        self._applications = None  # made once: that takes longer than most requests
+        self._clients = None  # made once: that takes longer than most requests
         self._loop = None
         if isinstance(self.service.registry, FleetRegistry):
             self._loop = asyncio.new_event_loop()  # connections to Redis belong to one
@@ -144,18 +152,11 @@ class Desk:
 
     def http(self, method, path, *, admin=False, **more):
         """A request to the application, without a network."""
-        if self._applications is None:
-            self._applications = applications(self.service)
-        calls, administration = self._applications
-        app = administration if admin else calls
-
-        async def ask():
-            transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                return await client.request(method, path, **more)
-
+        if self._clients is None:
+            self._clients = [_client(app) for app in applications(self.service)]
+        asked = self._clients[admin].request(method, path, **more)
         answer = (
-            self._loop.run_until_complete(ask()) if self._loop is not None else asyncio.run(ask())
+            self._loop.run_until_complete(asked) if self._loop is not None else asyncio.run(asked)
         )
         check_response(answer)
         return answer

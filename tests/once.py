@@ -2,7 +2,8 @@
 
 Their routes are the same but for the functions behind them; analysing the parameters of a route
 takes most of the time in which a service is made. What is kept here depends on nothing but what is
-asked, and nobody changes it.
+asked, and nobody changes it. A route is analysed when it is first asked for something: a test asks
+one or two of ninety. That all of them can be analysed is seen where the document is made.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 import fastapi._compat.v2 as compiled
 import fastapi.dependencies.utils as analysed
 import fastapi.routing as routed
+import httpx._transports.asgi as in_process
 import httpx._transports.default as clients
 from pydantic import TypeAdapter
 
@@ -70,6 +72,25 @@ def _path_once(real):
     return compile_path
 
 
+def _when_wanted(real):
+    """As `APIRoute.__init__` and `__getattr__`: what tells whom a request is for comes at once."""
+
+    def made(self, path, endpoint, *, methods=None, **given):
+        self.path, self.endpoint = path, endpoint
+        self.path_regex, self.path_format, self.param_convertors = routed.compile_path(path)
+        self.methods = {method.upper() for method in methods or ["GET"]}
+        self._wanted = lambda: real(self, path, endpoint, methods=methods, **given)
+
+    def missing(self, name):
+        analyse = self.__dict__.pop("_wanted", None)
+        if analyse is None:
+            raise AttributeError(name)
+        analyse()
+        return getattr(self, name)
+
+    return made, missing
+
+
 def _context_once(real):
     """As `create_ssl_context` of clients, which reads the CAs of the world, unless told others."""
     once = lru_cache(maxsize=None)(real)
@@ -85,7 +106,12 @@ def _context_once(real):
 
 def install() -> None:
     """For every application, and every client, that this process makes from now on."""
+    in_process.is_running_trio = lambda: (
+        False
+    )  # it looks for a library that is not there, each time
     clients.create_ssl_context = _context_once(clients.create_ssl_context)
     compiled.TypeAdapter = _CompiledOnce
     analysed.analyze_param = _analysed_once(analysed.analyze_param)
     routed.compile_path = _path_once(routed.compile_path)
+    route = routed.APIRoute
+    route.__init__, route.__getattr__ = _when_wanted(route.__init__)
