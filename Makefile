@@ -1,12 +1,12 @@
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 # A file's tests stay together, in one process: what they share is started once. What waits for
-# real servers comes first, so that no core is idle at the end. More processes than a small machine
-# has cores take a fifth less time, and let single tests about time fail: not worth it.
-PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+# real servers comes first. The third process steps back for the others, and gets no tests about
+# time, which fail where more processes than a small machine has cores are equals (tests/sharing.py).
+PARALLEL := --tx 2*popen --tx popen//nice=5 --max-worker-restart=8 --dist loadfile --no-loadscope-reorder
 # What was compiled is kept, whatever the machine is used to: hundreds of services are started.
 export PYTHONDONTWRITEBYTECODE :=
-.PHONY: help setup setup-dev run demo demo-sip test search coverage unit lint style types compiled format bare bench bench-sip bench-registry bench-many bench-docs bench-stalls bench-overload eval eval-full eval-structure mutants docs lock clean
+.PHONY: help setup setup-dev run demo demo-sip test search coverage unit lint style types compiled tests-alone types-meanwhile base-meanwhile format bare bench bench-sip bench-registry bench-many bench-docs bench-stalls bench-overload eval eval-full eval-structure mutants docs lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -29,8 +29,8 @@ demo-sip: setup-dev ## Calls through two Kamailios and a hostile middle, then 30
 
 test: setup-dev ## Checks and the whole test suite, with real peers; or TESTS="tests/unit/certs"
 	@scripts/peers test
-	@$(MAKE) --no-print-directory -j 2 --output-sync types style compiled
-	@$(PY) -m pytest -q --durations=20 $(PARALLEL) $(TESTS)
+	@$(MAKE) --no-print-directory -j 2 --output-sync style compiled
+	@$(MAKE) --no-print-directory -j 3 tests-alone types-meanwhile base-meanwhile
 
 search: setup-dev ## Property tests with new examples: finds what the same ones of make test do not
 	@scripts/peers test
@@ -55,6 +55,17 @@ style:
 
 types:
 	@.venv/bin/mypy
+
+# What these two need of the cores is what tests that wait leave. A base that could not be made is
+# made once more by the test that needs it, which then says why it could not.
+tests-alone:
+	@$(PY) -m pytest -q --durations=20 $(PARALLEL) $(TESTS)
+
+types-meanwhile:
+	@nice -n 5 .venv/bin/mypy --no-error-summary
+
+base-meanwhile:
+	@[ -n "$(TESTS)" ] || PYTHONPATH=tests/e2e nice -n 5 $(PY) -m container >/dev/null 2>&1 || true
 
 # So that test processes do not compile the same tests at the same time.
 compiled:

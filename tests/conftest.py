@@ -8,6 +8,7 @@ import hypothesis
 import once
 import pytest
 from fleet.redis_server import RedisServer
+from sharing import Sharing, turn
 from simulator import World
 
 from zhenxian.passport.es256 import Choice, use
@@ -21,6 +22,17 @@ hypothesis.settings.register_profile("search", print_blob=True, **_PATIENT)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 once.install()
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Which process runs which file; see sharing.py."""
+    return Sharing(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items):
+    """What waits comes first, in every process alike."""
+    items.sort(key=lambda item: turn(item.nodeid))
 
 
 def pytest_collection_finish():

@@ -7,11 +7,13 @@ folder and command, no capabilities and no new privileges.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -68,16 +70,8 @@ class Builder:
 
     def make_base(self) -> str:
         """A Debian 12 with Python, from this machine's sources; what it is."""
-        sources = _output(
-            [
-                *("apt-get", "indextargets", "Created-By: Packages"),
-                *("--format", "deb $(REPO_URI) $(RELEASE) $(COMPONENT)"),
-            ]
-        )
-        lines = sorted({line for line in sources.splitlines() if " bookworm" in line})
-        assert lines, "this machine's apt knows no source of Debian 12"
         container = self.buildah("from", "scratch").strip()
-        self.buildah("add", "--quiet", container, str(self._debian(lines)), "/")
+        self.buildah("add", "--quiet", container, str(self.debian()), "/")
         self.buildah("config", "--env", f"PATH={PATH}", container)
         asked = "/etc/debian_version; dpkg-query -W -f '${Version}' python3.11-minimal"
         version = self.buildah(
@@ -87,13 +81,30 @@ class Builder:
         image = self.buildah("commit", "--quiet", "--rm", container, BASE).strip()
         return f"Debian {debian} by mmdebstrap, python3.11 {python}, image {image}"
 
-    def _debian(self, sources: Sequence[str]) -> Path:
-        """Its files in an archive, made anew when the sources have something new, or after it."""
+    def debian(self) -> Path:
+        """Its files in an archive, made anew when the sources have something new, or after it.
+
+        Who comes while somebody makes it waits.
+        """
+        named = _output(
+            [
+                *("apt-get", "indextargets", "Created-By: Packages"),
+                *("--format", "deb $(REPO_URI) $(RELEASE) $(COMPONENT)"),
+            ]
+        )
+        sources = sorted({line for line in named.splitlines() if " bookworm" in line})
+        assert sources, "this machine's apt knows no source of Debian 12"
         released = Path("/var/lib/apt/lists").glob("*InRelease")
         known = [sha256(file.read_bytes()).hexdigest() for file in sorted(released)]
         asked = json.dumps([sources, PACKAGES, known]).encode()
         KEPT.mkdir(parents=True, exist_ok=True)
         archive = KEPT / f"{sha256(asked).hexdigest()[:16]}.tar"
+        with KEPT.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._make(archive, sources)
+        return archive
+
+    def _make(self, archive: Path, sources: Sequence[str]) -> None:
         if not archive.exists():
             for old in KEPT.iterdir():
                 old.unlink(missing_ok=True)
@@ -109,7 +120,6 @@ class Builder:
             shutil.copyfile(made, archive.with_suffix(".new"))
             archive.with_suffix(".new").replace(archive)
             made.unlink()
-        return archive
 
     def build(self) -> dict[str, Any]:
         """The image of this repository on that base; its configuration."""
@@ -197,3 +207,8 @@ def _output(command: Sequence[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
     return done.stdout
+
+
+if __name__ == "__main__":  # so that it is there when a test wants it
+    with tempfile.TemporaryDirectory() as of_this_run:
+        Builder(Path(of_this_run)).debian()
