@@ -118,15 +118,15 @@ def measure_lookups(file: Path, count: int) -> dict[str, float]:
 
 
 def _memory() -> tuple[int, int]:
-    """Octets in memory of this process: its own, and of mapped files (Linux)."""
+    """Octets in memory of this process: its own, and of mapped files, on a disk or not (Linux)."""
     found = {}
     for line in Path("/proc/self/status").read_text("ascii").splitlines():
         name, _, value = line.partition(":")
-        if name in ("RssAnon", "RssFile"):
+        if name in ("RssAnon", "RssFile", "RssShmem"):
             found[name] = int(value.split()[0]) * 1024
-    if len(found) != 2:
-        raise BenchError("/proc/self/status tells no RssAnon and RssFile")
-    return found["RssAnon"], found["RssFile"]
+    if len(found) != 3:
+        raise BenchError("/proc/self/status tells no RssAnon, RssFile and RssShmem")
+    return found["RssAnon"], found["RssFile"] + found["RssShmem"]
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 KEPT = ROOT / "build" / "image-base"  # a minimal Debian: what the image is built on, not what it is
+ROOMY = Path("/var/tmp")  # what tests write otherwise may be in memory
 BASE = "localhost/base"
 IMAGE = "localhost/zhenxian"
 # What a minimal Debian needs to be a base: Python with venv, CAs, groupadd, setpriv.
@@ -55,13 +56,13 @@ exec chroot "$root" setpriv --reuid="${user%:*}" --regid="${user#*:}" --clear-gr
 
 
 class Builder:
-    """A store of images in a folder."""
+    """A store of images in a folder of its own; `remove` removes it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         for tool in ("buildah", "mmdebstrap", "unshare", "setpriv"):
             if shutil.which(tool) is None:
                 pytest.fail(f"{tool} is missing (scripts/peers test)")
-        self._folder = folder
+        self._folder = folder = Path(tempfile.mkdtemp(prefix="zhenxian-image-", dir=ROOMY))
         self._options = ["--storage-driver", "vfs", "--root", str(folder / "store")]
         self._options += ["--runroot", str(folder / "run")]
 
@@ -204,11 +205,17 @@ def stop(container: subprocess.Popen[bytes]) -> int:
 
 
 def _output(command: Sequence[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    env = os.environ | {"TMPDIR": str(ROOMY)}
+    done = subprocess.run(
+        command, env=env, capture_output=True, text=True, check=False, timeout=600
+    )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
     return done.stdout
 
 
 if __name__ == "__main__":  # so that it is there when a test wants it
-    with tempfile.TemporaryDirectory() as of_this_run:
-        Builder(Path(of_this_run)).debian()
+    builder = Builder()
+    try:
+        builder.debian()
+    finally:
+        builder.remove()

@@ -37,8 +37,8 @@ prepare(folder, sys.argv[1], int(time.time()))
 
 
 @pytest.fixture(scope="module")
-def builder(tmp_path_factory):
-    made = Builder(tmp_path_factory.mktemp("image"))
+def builder():
+    made = Builder()
     yield made
     made.remove()
 
