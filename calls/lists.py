@@ -9,6 +9,7 @@ from typing import Final
 from zhenxian.certs.chain import Chain, named, uncovered
 from zhenxian.certs.crl import Named
 from zhenxian.certs.crlstore import CrlStore
+from zhenxian.core.waits import waits
 from zhenxian.verifier.trust import Trust
 
 _REMEMBERED: Final = 4_096  # chains that were found to lack nothing that can be asked for
@@ -34,7 +35,7 @@ class LearntLists:
 
     def lacking(self, chain: Chain, now: int) -> bool:
         """True when an address that the chain's path names is to be asked before it is judged."""
-        if self._idle.get(chain.digest, 0) > now:
+        if waits(self._idle.get(chain.digest, 0), now, _REMEMBER_SECONDS):
             return False
         if self._crls.lacks(self._named(chain, now)):
             return True

@@ -38,6 +38,7 @@ from zhenxian.certs.files import octets_of, read_file
 from zhenxian.certs.x5u import host_of, names_loopback
 from zhenxian.core.errors import ConfigError, ParseError, shown
 from zhenxian.core.reasons import Reason
+from zhenxian.core.waits import waits
 
 REFRESH_SECONDS: Final = 900  # how late a revocation may arrive that its list's host has published
 RETRY_SECONDS: Final = 60  # after a failure
@@ -97,10 +98,11 @@ class CrlStore:
         self._urls = tuple(dict.fromkeys(urls))
         self._refresh_seconds = refresh_seconds
         self._retry_seconds = retry_seconds
+        self._longest_retry = max(retry_seconds, _LONGEST_RETRY)
         self._signed = signed
         self._count = count
         self._parse = read
-        self._now = 0
+        self._now = self._late = 0
         self._scan_at = 0
         self._swept_at = 0
         self._flights: dict[str, asyncio.Task[bool]] = {}
@@ -203,14 +205,18 @@ class CrlStore:
             return url, False
         return url, names_loopback(host_of(url) or "") or url.lower().startswith("https:")
 
-    async def refresh_due(self, now: int) -> bool:
+    async def refresh_due(self, now: int, late: int | None = None) -> bool:
         """Fetch the lists that are due; True when a new one is in the folder.
 
         Cheap when nothing is due. One worker fetches for all: another returns at once. Never
         raises for a list that cannot be had; see `problems`.
+
+        Args:
+            late: the time by which what nobody names is forgotten; now, when left out.
         """
         self._now = now
-        if now < self._scan_at:
+        self._late = now if late is None else late
+        if waits(self._scan_at, now, _SCAN_EVERY):
             return False
         with self._alone() as alone:
             if not alone:
@@ -222,11 +228,7 @@ class CrlStore:
                 self._swept_at = now
                 await asyncio.to_thread(self._sweep, frozenset(map(_name, sources)))
             self._fetch_problems.pop(_NO_PLACE, None)
-            due = [
-                source.url
-                for source in sources.values()
-                if source.due <= now and self._retry_at.get(source.url, 0) <= now
-            ]
+            due = [url for url, source in sources.items() if self._is_due(url, source)]
             changed = any([await flight for flight in [self._flight(url) for url in due]])
             self._scan_at = now + _SCAN_EVERY
         return changed
@@ -246,7 +248,15 @@ class CrlStore:
             # Records of an earlier release do not tell who may sign.
             told = bool(source.keys) or not named.keys
             known = bool(source.used) and told and not outranks(named, source)
-        return not known and self._retry_at.get(url, 0) <= self._now
+        return not known and not self._rests(url)
+
+    def _rests(self, url: str) -> bool:
+        """True when an address failed a moment ago."""
+        return waits(self._retry_at.get(url, 0), self._now, self._longest_retry)
+
+    def _is_due(self, url: str, source: Source) -> bool:
+        longest = max(self._refresh_seconds, self._retry_seconds)
+        return not (waits(source.due, self._now, longest) or self._rests(url))
 
     async def fetch_for(self, named: Iterable[Named]) -> bool:
         """Fetch the lists at these addresses that the folder does not hold.
@@ -347,7 +357,7 @@ class CrlStore:
                 source.gave = self._now if self._path(url).exists() else 0
                 with suppress(OSError):
                     self._write(self._path(url, "json"), msgspec.json.encode(source))
-            elif source.forgotten_at < self._now:
+            elif source.forgotten_at < self._late:
                 self._drop(source)
                 del sources[url]
 
@@ -371,7 +381,7 @@ class CrlStore:
                 continue
             with suppress(OSError):
                 try:
-                    over = self._parse(octets_of(path)).next_update + FORGET_SECONDS < self._now
+                    over = self._parse(octets_of(path)).next_update + FORGET_SECONDS < self._late
                 except ParseError:
                     over = True
                 if over and not path.with_suffix(".json").exists():  # not learnt again meanwhile
@@ -426,8 +436,7 @@ class CrlStore:
         if source.gave or url in self._urls:
             return self._retry_seconds
         failures = self._failures[url] = min(self._failures.get(url, 0) + 1, 16)
-        longest = max(self._retry_seconds, _LONGEST_RETRY)
-        return min(self._retry_seconds << (failures - 1), longest)
+        return min(self._retry_seconds << (failures - 1), self._longest_retry)
 
     def _store(self, source: Source, body: bytes, held: bytes | None) -> int:
         """Store a list; returns when it is due again. Raises ParseError, OSError."""

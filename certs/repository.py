@@ -29,6 +29,7 @@ from zhenxian.certs.places import Place, PlaceLimits, Places
 from zhenxian.certs.x5u import X5uPolicy, check_x5u, host_of
 from zhenxian.core.errors import ParseError, shown
 from zhenxian.core.reasons import Reason
+from zhenxian.core.waits import waits
 
 STALE_SECONDS: Final = 86_400  # an outage of a day does not take a carrier's calls with it
 FAILURE_SECONDS: Final = 30  # a failing host is asked twice a minute, not once a call
@@ -73,7 +74,8 @@ class RepositoryLimits(Struct, frozen=True, kw_only=True):
 class _Entry(Struct, eq=False, kw_only=True):
     """One chain. Times are epoch seconds; retry_at is 0 unless the last fetch failed.
 
-    From suspect_at on a failing signature has the chain fetched anew.
+    From suspect_at on a failing signature has the chain fetched anew. The clock said `since` when
+    the others were last computed.
     """
 
     chain: Chain
@@ -85,6 +87,16 @@ class _Entry(Struct, eq=False, kw_only=True):
     retry_at: int
     order: OrderedDict[str, None]
     suspect_at: int = 0
+    since: int = 0
+
+    def set_back(self, now: int) -> None:
+        """The clock was ahead when the chain came, or is behind now: it came now at the latest."""
+        by = self.since - now
+        self.fresh_until -= by
+        self.stale_until -= by
+        self.refresh_at -= by
+        self.retry_at = self.suspect_at = 0
+        self.since = now
 
 
 class CertificateRepository:
@@ -145,21 +157,26 @@ class CertificateRepository:
         """
         entry = self._entries.get(x5u)
         if entry is not None:
-            if now < entry.refresh_at:
+            if entry.since <= now < entry.refresh_at:
                 entry.order.move_to_end(x5u)
                 return entry.chain
             return self._aging(x5u, entry, now)
         failure = self._failures.get(x5u)
-        if failure is None or now >= failure.until:
+        if failure is None or not waits(failure.until, now, self._failure_seconds):
             return None
         return failure
 
     def _aging(self, x5u: str, entry: _Entry, now: int) -> Chain | None:
         """A chain that is due. Stale, it is given out only while a fetch has failed lately."""
+        if now < entry.since:
+            entry.set_back(now)
+            if now < entry.refresh_at:
+                entry.order.move_to_end(x5u)
+                return entry.chain
         stale = now >= entry.fresh_until
         if stale and now >= min(entry.stale_until, entry.retry_at + self._failure_seconds):
             return None
-        if now >= entry.retry_at:
+        if not waits(entry.retry_at, now, self._failure_seconds):
             self._due.add(x5u)
         entry.order.move_to_end(x5u)
         return entry.chain
@@ -273,7 +290,7 @@ class CertificateRepository:
         now = self._clock()
         if (
             entry is None
-            or now < entry.suspect_at
+            or waits(entry.suspect_at, now, SUSPECT_SECONDS)
             or x5u in self._flights
             or len(self._flights) >= self._limits.refreshes
         ):
@@ -388,6 +405,7 @@ class CertificateRepository:
             retry_at=0,
             order=order,
             suspect_at=suspect_at,
+            since=now,
         )
         order[x5u] = None
         order.move_to_end(x5u)

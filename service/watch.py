@@ -131,7 +131,7 @@ class Watcher:
                 self._used_at = now
                 service.lists.used(service.repository.proven(), int(now))
             try:
-                await service.trust.crls.refresh_due(int(now))
+                await service.trust.crls.refresh_due(int(now), self._late.now() or 0)
                 service.reported.report(name, None)
             except ConfigError as error:
                 service.reported.report(name, str(error))

@@ -80,6 +80,45 @@ def test_asked_again_when_due_only(open_store, world):
     assert store.version() == version
 
 
+@pytest.mark.parametrize("ahead", [3_600, 399 * DAY])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_clock_that_was_ahead_keeps_no_list_from_being_asked_for(open_store, world, ahead, again):
+    """Nor after a restart: when a list is due is written down."""
+    store = open_store(CRL_URL)
+    refresh(store, NOW)
+    refresh(store, NOW + ahead)
+    asked = len(world.repository.requests)
+    store = open_store(CRL_URL) if again else store
+    refresh(store, NOW + 911)
+    assert len(world.repository.requests) == asked + 1
+    world.repository.fail(CRL_URL, Fault.SERVER_ERROR)
+    refresh(store, NOW + ahead + 1_900)
+    refresh(store, NOW + 1_900)
+    world.repository.fail(CRL_URL, None)
+    assert len(world.repository.requests) == asked + 3
+
+
+def test_what_certificates_name_is_asked_for_after_the_clock_was_ahead(open_store, world, chain):
+    store = open_store()
+    refresh(store, NOW + 399 * DAY)
+    world.repository.fail(CRL_URL, Fault.SERVER_ERROR)
+    assert asyncio.run(store.fetch_for(chain)) is False
+    world.repository.fail(CRL_URL, None)
+    assert refresh(store) is True
+
+
+def test_what_nobody_names_is_forgotten_late(open_store, world, chain, folder):
+    """By a time that a clock which is ahead for seconds does not move."""
+    store = open_store()
+    refresh(store)
+    assert asyncio.run(store.fetch_for(chain)) is True
+    for _ in range(2):
+        asyncio.run(store.refresh_due(NOW + 399 * DAY, late=0))
+    assert [path.suffix for path in sorted(folder.glob("url-*"))] == [".crl", ".json"]
+    asyncio.run(store.refresh_due(NOW + 399 * DAY + 20, late=NOW + 40 * DAY))
+    assert not list(folder.glob("url-*.json"))
+
+
 def test_sooner_when_the_list_ends_sooner(open_store, world):
     world.repository.publish(CRL_URL, world.crl(next_update=NOW + 300))
     store = open_store(CRL_URL)

@@ -216,3 +216,24 @@ def test_only_the_path_says_where_lists_are():
 class Judging:
     def __init__(self, roots):
         self.roots = roots
+
+
+def test_a_clock_that_was_ahead_has_no_chain_rest_longer():
+    """A chain that lacks nothing is looked at again after ten seconds."""
+    asked = []
+
+    class Crls:
+        def lacks(self, named):
+            asked.append(named)
+            return False
+
+    trust = TrustList((REALM.root.certificate,), "t")
+    chain = parse_chain(pem(*leaf_of(DELEGATE, pointing(URL))))
+    judging = Judging(trust)
+    judging.revocation, _ = build_view(
+        [], issuers=TrustList(), trust=trust, policy=RevocationPolicy.REQUIRE
+    )
+    lists = LearntLists(Crls(), lambda: judging, lambda: NOW, None)
+    for now in (NOW, NOW + 1, NOW + 399 * 86_400, NOW + 2, NOW + 3):
+        lists.lacking(chain, now)
+    assert len(asked) == 3

@@ -564,6 +564,56 @@ def test_a_host_that_is_down_takes_no_suspected_chain_away(cache):
     assert cache.cached() is old
 
 
+@pytest.mark.parametrize("ahead", [HOUR, 60 * DAY])
+class TestAClockThatWasAhead:
+    """It was so when something happened, and is right again."""
+
+    def test_a_host_that_failed_then_is_asked_again(self, cache, ahead):
+        cache.host.down()
+        cache.clock.now += ahead
+        assert isinstance(cache.get(), Failure)
+        cache.clock.now -= ahead
+        cache.host.up()
+        assert cache.cached() is None
+        assert isinstance(cache.get(), Chain)
+
+    def test_a_chain_that_came_then_is_kept_no_longer_for_it(self, cache, ahead):
+        cache.serve(max_age=600)
+        cache.clock.now += ahead
+        chain = cache.get()
+        cache.clock.now -= ahead
+        assert cache.cached() is chain
+        assert cache.refresh() == 0
+        cache.clock.now += 541
+        assert cache.cached() is chain
+        assert cache.refresh() == 1
+        cache.host.down()
+        cache.clock.now += 600 + DAY
+        assert cache.cached() is None
+
+    def test_a_held_chain_whose_host_failed_then_is_asked_for_again(self, cache, ahead):
+        cache.serve(max_age=ahead)
+        cache.cache.keep(cache.url)
+        chain = cache.get()
+        cache.host.down()
+        cache.clock.now += min(ahead, DAY) - 1
+        assert cache.cached() is chain
+        assert cache.refresh() == 1
+        cache.clock.now -= 61
+        assert cache.cached() is chain
+        assert cache.refresh() == 1
+
+    def test_a_chain_that_was_suspected_then_is_fetched_anew(self, cache, ahead):
+        cache.get()
+        cache.clock.now += ahead
+        cache.cache.suspect(cache.url)
+        assert cache.refresh() == 1
+        cache.clock.now -= ahead
+        cache.cached()
+        cache.cache.suspect(cache.url)
+        assert cache.refresh() == 1
+
+
 class TestRestart:
     """What a process knew is known to the next."""
 
