@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from typing import Final
 
@@ -22,6 +23,8 @@ from zhenxian.stores.replay.file import SqliteReplayStore
 WATCH_EVERY: Final = 1.0  # seconds between two looks at files that may have changed
 USED_EVERY: Final = 3600.0  # seconds between two notes of which lists are in use
 FLUSH_EVERY: Final = 0.2  # seconds between two writes of call records, and of counts of calls
+
+_SECONDS = re.compile(r"\b\d+ s\b")  # what changes with each look, and is no news
 
 _logger = logging.getLogger("zhenxian")
 
@@ -140,8 +143,8 @@ class Watcher:
 
     def _remark(self) -> None:
         """Log the remarks that are new."""
-        found = remarks(self._service)
-        for text in found:
-            if text not in self._remarked:
+        found = {_SECONDS.sub("", text): text for text in remarks(self._service)}
+        for of, text in found.items():
+            if of not in self._remarked:
                 _logger.warning("%s", self._service.pseudonym.text(text))
         self._remarked = frozenset(found)

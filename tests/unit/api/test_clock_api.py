@@ -126,6 +126,20 @@ def test_bindings_of_tomorrow_and_idempotency_keys_outlive_a_clock_that_is_ahead
     assert desk.http("GET", "/v1/bindings/ride-1").status_code == 404
 
 
+def test_a_doubt_that_lasts_is_logged_once(desk, wall, caplog):
+    """Not each second anew, because a second less is left until the last commit's time."""
+    watcher = Watcher(desk.service)
+    assert _put(desk, "one").status_code == 200
+    watcher._remark()
+    wall.off = -3600
+    caplog.clear()
+    for _ in range(3):
+        wall.passed += 2
+        watcher._remark()
+    told = [record.getMessage() for record in caplog.records]
+    assert len([text for text in told if "in the future" in text]) == 1, told
+
+
 def test_a_registry_at_rest_is_written_when_it_is_asked(desk, wall):
     assert _put(desk, "one").status_code == 200
     wall.passed += 500 * DAY
