@@ -18,7 +18,13 @@ from typing import Any, Final
 from zhenxian.analytics.codec import Saved
 from zhenxian.analytics.shares import Member
 from zhenxian.core.errors import StoreUnavailableError
-from zhenxian.stores.fleet.link import UNREACHABLE, FleetOptions, Link, reason_text
+from zhenxian.stores.fleet.link import (
+    UNANSWERED,
+    FleetOptions,
+    GarbledError,
+    Link,
+    reason_text,
+)
 
 DELTAS_FOR: Final = 120  # seconds that a delta stays in the stream
 BEAT: Final = 5.0  # seconds between two signs of life
@@ -106,7 +112,7 @@ class FleetExchange:
             if gone:
                 pipe.hdel(self._findings, *gone)
             await pipe.execute()
-        except UNREACHABLE as error:
+        except UNANSWERED as error:
             raise await self._failed(error) from None
 
     async def deliver(self, parcels: Sequence[tuple[str, bytes]]) -> None:
@@ -126,7 +132,7 @@ class FleetExchange:
                     nomkstream=True,
                 )
             await pipe.execute()
-        except UNREACHABLE as error:
+        except UNANSWERED as error:
             raise await self._failed(error) from None
 
     async def receive(self, now: int) -> list[tuple[str, bytes]]:
@@ -150,7 +156,7 @@ class FleetExchange:
                 await self._beat(client)  # it may just have come
             if any(node not in self._names for node in strange):
                 self._strange = time.monotonic()
-        except UNREACHABLE as error:
+        except UNANSWERED as error:
             raise await self._failed(error) from None
         # Only now: else what was read would be lost.
         self._heard, self._heard_at, self._own = heard, now, read
@@ -164,7 +170,11 @@ class FleetExchange:
                 self._asked.append((fields.get(b"a", b"").decode("ascii", "replace"), question))
             elif b"d" in fields:
                 found.append((node.decode("utf-8", "replace"), fields[b"d"]))
-        found += [(one[b"n"].decode("utf-8", "replace"), one[b"d"]) for one in own if b"d" in one]
+        found += [
+            (one[b"n"].decode("utf-8", "replace"), one[b"d"])
+            for one in own
+            if b"d" in one and b"n" in one
+        ]
         return found
 
     def _unknown(self, fields: dict[bytes, bytes]) -> bool:
@@ -206,8 +216,8 @@ class FleetExchange:
             return []
         try:
             client: Any = await self._link.client()
-            found: list[bytes] = await client.hvals(self._findings)
-        except UNREACHABLE as error:
+            found = _texts(await client.hvals(self._findings))
+        except UNANSWERED as error:
             raise await self._failed(error) from None
         self._gap = False
         return found
@@ -226,13 +236,13 @@ class FleetExchange:
             until = time.monotonic() + _ANSWERED_WITHIN
             others = len(self._members) - 1
             while others > 0 and time.monotonic() < until:
-                answers: list[bytes] = await client.lpop(self._answers + place, _MOST_NAMES) or []
+                answers = _texts(await client.lpop(self._answers + place, _MOST_NAMES) or [])
                 for answer in answers:
                     if answer:
                         return answer
                 others -= len(answers)
                 await asyncio.sleep(_ASKED_EVERY if others > 0 else 0)
-        except UNREACHABLE as error:
+        except UNANSWERED as error:
             raise await self._failed(error) from None
         return None
 
@@ -249,7 +259,7 @@ class FleetExchange:
             pipe.rpush(self._answers + place, content or b"")
             pipe.expire(self._answers + place, _ANSWER_FOR)
             await pipe.execute()
-        except UNREACHABLE as error:
+        except UNANSWERED as error:
             raise await self._failed(error) from None
 
     async def _failed(self, error: BaseException) -> StoreUnavailableError:
@@ -262,7 +272,7 @@ class FleetExchange:
         """Leave the fleet, if Redis answers, and close the connections."""
         try:
             if not self._gap:
-                with contextlib.suppress(*UNREACHABLE):  # the others find out
+                with contextlib.suppress(*UNANSWERED):  # the others find out
                     await self._leave()
         finally:
             await self._link.close()
@@ -273,6 +283,13 @@ class FleetExchange:
         pipe.hdel(self._nodes, self._me.name)
         pipe.delete(self._to + self._me.name)
         await pipe.execute()
+
+
+def _texts(answer: Any) -> list[bytes]:
+    """An answer that is a list of texts. Raises GarbledError for another."""
+    if isinstance(answer, list) and all(isinstance(text, bytes) for text in answer):
+        return answer
+    raise GarbledError
 
 
 async def _read(client: Any, stream: str, after: bytes) -> tuple[list[dict[bytes, bytes]], bytes]:

@@ -80,6 +80,9 @@ def understood(kind: _Kind) -> _Kind:
 # uvloop says that the other end closed the connection just before it was written to.
 UNREACHABLE: Final = (RedisError, RedisClusterException, OSError, TimeoutError, RuntimeError)
 
+# Likewise, where an answer is looked into in the same place; by what follows another form shows.
+UNANSWERED: Final = (*UNREACHABLE, *_OF_ANOTHER_FORM)
+
 _SCHEMES: Final = {
     "redis": False,
     "rediss": True,
@@ -254,6 +257,8 @@ def reason_text(error: BaseException) -> str:
         return "the registry's slot of the Cluster is at another server, or on its way there"
     if isinstance(error, ResponseError):
         return " ".join(str(error).split())
+    if isinstance(error, _OF_ANOTHER_FORM):
+        return str(GarbledError())
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:

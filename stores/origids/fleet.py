@@ -11,7 +11,14 @@ import msgspec
 
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.signer.origids import Given
-from zhenxian.stores.fleet.link import UNREACHABLE, FleetOptions, Link, reason_text, unwritable
+from zhenxian.stores.fleet.link import (
+    UNANSWERED,
+    FleetOptions,
+    GarbledError,
+    Link,
+    reason_text,
+    unwritable,
+)
 from zhenxian.stores.origids.file import Added, OrigidFile
 
 _AT_ONCE: Final = 1_000  # sent in one round trip
@@ -55,11 +62,11 @@ class FleetOrigids:
                 self.problem = None
                 if len(rows) < _AT_ONCE:
                     return
-        except UNREACHABLE as error:
-            await self._link.lost()
-            self._tell(unwritable(error) or reason_text(error))
         except StoreUnavailableError as error:
             self._tell(str(error))
+        except UNANSWERED as error:
+            await self._link.lost()
+            self._tell(unwritable(error) or reason_text(error))
 
     async def find(self, origid: str) -> Given | None:
         """What an origid was given for, on any node. Raises StoreUnavailableError."""
@@ -72,11 +79,11 @@ class FleetOrigids:
                 client: Any = await self._link.spread()
                 value = await client.get(key)
             return _decode(value) if value is not None else None
-        except UNREACHABLE as error:
-            await self._link.lost()
-            raise StoreUnavailableError(f"Redis cannot be asked: {reason_text(error)}") from None
         except msgspec.MsgspecError as error:
             raise StoreUnavailableError(f"a damaged entry: {error}") from None
+        except UNANSWERED as error:
+            await self._link.lost()
+            raise StoreUnavailableError(f"Redis cannot be asked: {reason_text(error)}") from None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -90,7 +97,9 @@ class FleetOrigids:
             if left > 0:
                 # Given once, and by nobody else: what stands there is this very entry.
                 pipe.set(self._prefix + origid.encode(), _encode(given), ex=left, nx=True)
-        await pipe.execute()
+        # None for what stands there already. What Redis may not have is sent again.
+        if any(done not in (True, None) for done in await pipe.execute()):
+            raise GarbledError
 
     def _tell(self, problem: str) -> None:
         if self.problem != problem:

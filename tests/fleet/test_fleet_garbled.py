@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 import pytest
 from fleet_nodes import Node, holding, options, subject, until, write
 
 from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.signer.origids import Given
+from zhenxian.stores.analytics.fleet import FleetExchange
+from zhenxian.stores.origids.file import OrigidFile
+from zhenxian.stores.origids.fleet import FleetOrigids
 from zhenxian.stores.replay.fleet import FleetReplayStore
 from zhenxian.verifier.replay import NEW, UNKNOWN, Sighting
 
@@ -148,6 +153,82 @@ def test_a_wrong_answer_about_tokens_is_told_and_ends_nothing(redis, name):
             assert store.problem is None
             assert await store.sight_all([one, other], now[0]) == [NEW, NEW]
             await store.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", sorted(ANSWERS.keys() - {"nothing"}))
+def test_a_wrong_answer_about_origids_is_told_and_loses_none(redis, tmp_path, name):
+    """Neither of the node that sends them, nor of one that asks. Nothing is what NX answers."""
+
+    async def run():
+        file = OrigidFile(tmp_path / "origids.db", "north")
+        now = int(time.time())
+        origid = file.give("trunk", "b0000000-0000-4000-8000-000000000001", now)
+        async with Between(redis.port) as between:
+            north = FleetOrigids(options(between.url), file, 86_400)
+            between.to, between.instead, between.after = b"zx:origid", ANSWERS[name], False
+            await north.send(now)
+            assert between.garbled == 1
+            await north.send(now)
+            assert (file.waiting(), north.problem) == (0, None)
+            between.instead = ANSWERS[name]
+            if name in AGAIN:
+                await north.find(origid)
+            else:
+                with pytest.raises(StoreUnavailableError):
+                    await north.find(origid)
+            given = Given("trunk", "b0000000-0000-4000-8000-000000000001", now, "north")
+            assert await north.find(origid) == given
+            await north.close()
+        file.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_wrong_answer_about_conduct_is_told_and_heals(redis, name):
+    """Whichever question it answers: no other error comes out of it, and all is exchanged again."""
+
+    async def run():
+        now = int(time.time())
+        async with Between(redis.port) as between:
+            patience = {"timeout": 0.5}  # by some answers the rest of a pipeline does not come
+            one = FleetExchange(options(between.url, **patience), f"one {name}", "here")
+            two = FleetExchange(options(redis.url), f"two {name}", "there")
+            await two.receive(now)
+
+            async def swap():
+                one._beaten = float("-inf")
+                found = await one.receive(now)
+                assert all(isinstance(text, bytes) for text in await one.standing())
+                await one.send([b"seen"], [], now)
+                await one.deliver([(two.name, b"yours")])
+                await one.answer("place", b"found")
+                return found
+
+            async def swapped(what=None):
+                with contextlib.suppress(StoreUnavailableError):
+                    found = await swap()
+                    return what is None or what in found
+
+            questions = (b"TIME", b"HGETALL", b"EXISTS", b"XREVRANGE", b"XRANGE", b"HVALS", b"XADD")
+            for between.to in questions:
+                one._heard, one._gap = b"", True
+                between.instead, between.after = ANSWERS[name], name not in REFUSALS
+                await swapped()
+                assert between.instead is None, between.to
+                await until(swapped)
+            await two.receive(now)
+            await two.send([b"seen there"], [], now)
+            await until(lambda: swapped((two.name, b"seen there")))
+            assert {one.name, two.name} <= {member.name for member in one.members}
+            between.to, between.instead = b"LPOP", ANSWERS[name]
+            with contextlib.suppress(StoreUnavailableError):
+                found = await one.ask("subject x")  # what it means, whoever asks finds out
+                assert found is None or isinstance(found, bytes)
+            await one.close()
+            await two.close()
 
     asyncio.run(run())
 
