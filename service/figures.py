@@ -11,6 +11,7 @@ from zhenxian.service.problems import problems, remarks
 from zhenxian.service.service import Service
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.fleet.states import NodeState
+from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 
 
 def publish(service: Service) -> None:
@@ -52,8 +53,8 @@ def publish(service: Service) -> None:
     )
     metrics.figure(
         "zhenxian_disk_full",
-        "1 when the data folder takes nothing, else 0.",
-        lambda: float(service.disk.problem is not None),
+        "1 when the data folder, or the registry's file in it, takes nothing, else 0.",
+        lambda: float(service.disk.problem is not None or _unwritable(service)),
     )
     metrics.figure(
         "zhenxian_replays_unrecorded",
@@ -104,6 +105,11 @@ def publish(service: Service) -> None:
         "Origids of calls that the fleet does not know yet.",
         service.origids.unsent,
     )
+    metrics.figure(
+        "zhenxian_origids_failing",
+        "1 when calls are signed with origids of accesses, or the fleet learns of none, else 0.",
+        lambda: float(service.origids.problem is not None),
+    )
     keeper = service.keeper
     if keeper is None:
         return
@@ -125,6 +131,11 @@ def publish(service: Service) -> None:
         "Calls that other nodes will not learn of.",
         lambda: keeper.conduct.lost,
     )
+
+
+def _unwritable(service: Service) -> bool:
+    registry = service.registry
+    return isinstance(registry, EmbeddedRegistry) and registry.problem is not None
 
 
 def _recording(service: Service) -> str | None:

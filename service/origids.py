@@ -59,6 +59,15 @@ class OrigidKeeper:
                 return self._file.waiting()
         return 0
 
+    @property
+    def problem(self) -> str | None:
+        """Why origids of calls are not given, or do not reach the fleet; None when they do."""
+        if self._file is not None and self._file.problem is not None:
+            return f"those of accesses are signed: {self._file.problem}"
+        if self._shared is not None and self._shared.problem is not None:
+            return f"origids of calls are not sent to the fleet: {self._shared.problem}"
+        return None
+
     def forget(self, now: int) -> None:
         """Remove some of what is older than is to be kept."""
         if self._file is not None:

@@ -64,6 +64,8 @@ def remarks(service: Service) -> list[str]:
     if service.disk.exposed:
         names = ", ".join(service.disk.exposed)
         found.append(f"data folder: others can read or write {names}: chmod 600")
+    if service.origids.problem is not None:
+        found.append(f"origids: {service.origids.problem}")
     if service.keeper is not None:
         found.extend(f"displays: {text}" for text in service.keeper.problems())
     node = service.node

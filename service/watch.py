@@ -19,6 +19,7 @@ from zhenxian.stores.clock import LateClock, since_boot
 from zhenxian.stores.ending import ended
 from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.replay.file import SqliteReplayStore
+from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 
 WATCH_EVERY: Final = 1.0  # seconds between two looks at files that may have changed
 USED_EVERY: Final = 3600.0  # seconds between two notes of which lists are in use
@@ -116,7 +117,11 @@ class Watcher:
             if late is not None and not service.registry.clock_doubts():
                 service.origids.forget(late)
                 await service.registry.with_writer(lambda file: file.purge(late))
-            service.reported.report("registry", None)
+            own = None
+            if isinstance(service.registry, EmbeddedRegistry):
+                await service.registry.mend()
+                own = service.registry.problem
+            service.reported.report("registry", own)
         except StoreUnavailableError as error:
             service.reported.report("registry", str(error))
 

@@ -53,6 +53,8 @@ from zhenxian.stores.sqlite.refusals import RefusalTable
 from zhenxian.stores.sqlite.table import Page, Table
 
 UNDATED: Final = "journal.undated"  # in meta: the dates of commits up to it bind no later one
+_PROBE: Final = "probe"
+_PROBED: Final = 65_536  # octets
 _LIMITS: Final = "numbers_a_person"  # in meta
 _FEW: Final = 16  # holdings of one person read at a time
 _PART: Final = 10_000  # holdings read at a time where all are
@@ -460,6 +462,12 @@ class RegistryFile:
                 if forget:
                     self.journal.forget(now)
         return len(ended)
+
+    def probe(self) -> None:
+        """Write as much as a change may take. Raises StoreUnavailableError when it is not taken."""
+        for content in (bytes(_PROBED), b""):
+            with self.transaction():
+                self.set_meta(_PROBE, content)
 
     # What belongs to this file alone --------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.core.pace import Pace
 from zhenxian.registry.journal import Change, Commit, Nested
 from zhenxian.registry.model import Order
@@ -28,6 +29,9 @@ class EmbeddedRegistry(RegistryView):
 
     Several processes may do so with one file: a commit of one counts for all from their next
     batch of calls on.
+
+    Attributes:
+        problem: why the file takes nothing, since a write failed; None when it does.
     """
 
     def __init__(
@@ -48,6 +52,8 @@ class EmbeddedRegistry(RegistryView):
         """
         self._node = node
         self._version = version
+        self._failed = False  # and whether it takes something was not seen since
+        self.problem: str | None = None
         self.guard = guard if guard is not None else ClockGuard()
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="registry")
         self._writing.submit(int)  # its thread is there before a limit of threads is reached
@@ -134,7 +140,22 @@ class EmbeddedRegistry(RegistryView):
     async def with_writer(self, work: Callable[[RegistryFile], _Value]) -> _Value:
         """Do something with the writing connection, in its thread."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._writing, work, self._writer)
+        try:
+            return await loop.run_in_executor(self._writing, work, self._writer)
+        except StoreUnavailableError:
+            self._failed = True
+            raise
+
+    async def mend(self) -> None:
+        """After a write that failed: see whether the file takes something again."""
+        if not self._failed:
+            return
+        try:
+            await self.with_writer(RegistryFile.probe)
+        except StoreUnavailableError as error:
+            self.problem = f"nothing can be registered: {error}"
+        else:
+            self._failed, self.problem = False, None
 
     async def read(self, work: Callable[[RegistryFile], _Value]) -> _Value:
         """Ask something that may take long, away from the calls."""

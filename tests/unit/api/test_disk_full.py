@@ -87,6 +87,51 @@ def test_an_import_that_the_registry_has_no_room_for_is_507(desk, mode, monkeypa
     assert _import(desk, 8_000, mode=mode).status_code == 200
 
 
+def test_a_registry_that_takes_nothing_is_told_though_the_disk_has_room(desk):
+    """A quota, a limit of a file's size, or the file itself on another disk."""
+    registry = desk.service.registry
+    if isinstance(registry, FleetRegistry):
+        return  # its journal is Redis'
+    connection = registry._writer.connection
+    (pages,) = connection.one("PRAGMA page_count")
+    connection.one(f"PRAGMA max_page_count = {pages}")
+
+    def put(number):
+        return desk.http("PUT", f"/v1/subjects/s{number}", json={"name": "n" * 90}, params=WHY)
+
+    last = next(status for n in range(5_000) if (status := put(n).status_code) != 200)
+    assert last == 503
+    _look(desk)
+    ready = desk.http("GET", "/readyz")
+    assert ready.status_code == 503
+    assert any("nothing can be registered" in text for text in ready.json()["problems"])
+    assert _figure(desk, "zhenxian_disk_full") == 1
+    connection.one("PRAGMA max_page_count = 1000000")
+    _look(desk)
+    assert desk.http("GET", "/readyz").status_code == 200
+    assert _figure(desk, "zhenxian_disk_full") == 0
+    assert put(9_999).status_code == 200
+
+
+def test_origids_that_cannot_be_kept_are_told(desk_of, installation):
+    desk = desk_of(installation.config, signer={"origid": "call"})
+    _look(desk)
+    file = desk.service.origids._file
+    assert _figure(desk, "zhenxian_origids_failing") == 0
+    (pages,) = file._db.execute("PRAGMA page_count").fetchone()
+    file._db.execute(f"PRAGMA max_page_count = {pages}")
+    while file.give("trunk", "b0000000-0000-4000-8000-000000000001", 1) is not None:
+        pass
+    told = desk.http("GET", "/readyz").json()["remarks"]
+    assert any("origids" in text and "full" in text for text in told)
+    assert _figure(desk, "zhenxian_origids_failing") == 1
+    file._db.execute("PRAGMA max_page_count = 1000000")
+    assert file.give("trunk", "b0000000-0000-4000-8000-000000000001", 1) is not None
+    assert not any(
+        "origids" in text for text in desk.http("GET", "/readyz").json().get("remarks", [])
+    )
+
+
 def test_with_several_workers_a_full_disk_ends_no_verification_in_silence(desk_of, installation):
     desk = desk_of(installation.config, server={"workers": 2})
     if isinstance(desk.service.registry, FleetRegistry):
