@@ -134,6 +134,10 @@ class Connections:
                 return True
         return False
 
+    def site(self, address: str) -> str:
+        """What an address is counted as."""
+        return self._site(address)[0]
+
     def _site(self, address: str) -> tuple[str, bool]:
         """What an address is counted as, and whether it is a listed proxy's."""
         try:

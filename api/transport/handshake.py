@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -37,7 +38,7 @@ class Handshakes:
         self.context = context
         self._connections = book
         self._book = book.beside()
-        self._open: set[Handshake] = set()
+        self._open: dict[Handshake, str] = {}  # and of what site each is, the oldest first
         self._served_by = served_by
         self._known = known
 
@@ -46,20 +47,33 @@ class Handshakes:
         return Handshake(self, lambda: self._served_by(**how))
 
     def enter(self, handshake: Handshake, address: str) -> bool:
-        """Take a new one; False when it would be one too many."""
+        """Take a new one; False when it would be one too many.
+
+        Whoever begins handshakes and does not go on keeps nobody out.
+        """
         if not self._known(address):
             return False
         total = self._connections.limits.total
-        if len(self._connections) + len(self._open) >= total:
+        if len(self._connections) + len(self._open) >= total and not self._made_room():
             return False
         if not self._book.enter(handshake, address):
             return False
-        self._open.add(handshake)
+        self._open[handshake] = self._book.site(address)
         return True
+
+    def _made_room(self) -> bool:
+        """Have one give way: of who has most, the one that was begun first."""
+        sites = Counter(self._open.values())
+        most = max(sites.values(), default=0)
+        for handshake, site in self._open.items():
+            if sites[site] == most and handshake.give_way():
+                self.leave(handshake)
+                return True
+        return False
 
     def leave(self, handshake: Handshake) -> None:
         """It has ended."""
-        self._open.discard(handshake)
+        self._open.pop(handshake, None)
         self._book.leave(handshake)
 
     def close(self) -> None:
