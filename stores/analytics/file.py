@@ -17,6 +17,7 @@ from typing import Final, Protocol, runtime_checkable
 from zhenxian.analytics.codec import Saved
 from zhenxian.analytics.shares import Member
 from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.stores.clock import since_boot
 from zhenxian.stores.opening import opening
 from zhenxian.stores.private import make_private
 
@@ -239,13 +240,20 @@ class ConductFile:
             raise StoreUnavailableError(f"{self.path.name}: {error}") from None
         return [row[0] for row in counts], [row[0] for row in findings]
 
-    def give(self, node: str, delta: bytes, now: int) -> None:
-        """Leave a delta for the other workers. Raises StoreUnavailableError."""
+    def give(self, node: str, delta: bytes) -> None:
+        """Leave a delta for the other workers. Raises StoreUnavailableError.
+
+        Old ones go by the seconds since boot: a clock that is ahead would take from the others
+        what they have not read.
+        """
+        now = int(since_boot())
         try:
             self._db.execute(
                 "INSERT INTO deltas (node, at, content) VALUES (?, ?, ?)", (node, now, delta)
             )
-            self._db.execute("DELETE FROM deltas WHERE at < ?", (now - DELTAS_FOR,))
+            self._db.execute(  # later ones are of before the machine started
+                "DELETE FROM deltas WHERE at < ? OR at > ?", (now - DELTAS_FOR, now + DELTAS_FOR)
+            )
         except sqlite3.Error as error:
             raise StoreUnavailableError(f"{self.path.name}: {error}") from None
 
@@ -308,9 +316,9 @@ class WorkerExchange:
 
     async def send(self, deltas: Sequence[bytes], findings: Sequence[Saved], now: int) -> None:
         """See Exchange. Findings are in the file already."""
-        del findings
+        del findings, now
         for delta in deltas:
-            self._file.give(self._node, delta, now)
+            self._file.give(self._node, delta)
 
     async def receive(self, now: int) -> list[tuple[str, bytes]]:
         """See Exchange."""

@@ -425,6 +425,28 @@ def test_one_worker_saves_for_all(path):
     two.close()
 
 
+def test_a_worker_whose_clock_is_ahead_takes_nothing_from_the_others(path, monkeypatch):
+    """What was told goes two minutes later, by a clock that nobody sets."""
+    one, two = (file_module.WorkerExchange(ConductFile(path), name) for name in ("one", "two"))
+    ran = [1_000.0]
+    monkeypatch.setattr(file_module, "since_boot", lambda: ran[0], raising=False)
+
+    def told():
+        return [text for _, text in asyncio.run(two.receive(NOON))]
+
+    for now, delta in ((NOON, b"a"), (NOON + 3_600, b"b"), (NOON - 3_600, b"c"), (NOON, b"d")):
+        asyncio.run(one.send([delta], [], now))
+    assert told() == [b"a", b"b", b"c", b"d"]
+    rows = "SELECT count(*) FROM deltas"
+    for passed, left in ((121, 1), (-1_000, 1), (5, 2)):  # two minutes; a start of the machine
+        ran[0] += passed
+        asyncio.run(one.send([b"e"], [], NOON))
+        assert two._file._db.execute(rows).fetchone() == (left,)
+    assert len(told()) > 0
+    for each in (one, two):
+        each._file.close()
+
+
 def test_the_disk_is_waited_for_in_a_thread(path, monkeypatch):
     threads = []
     settle = file_module._settle
