@@ -17,7 +17,7 @@ def pair_hash(display: int, partner: int) -> int:
     return (display * 3 + partner) & MASK_32
 
 
-class CountedCall(Struct, frozen=True, gc=False, kw_only=True):
+class CountedCall(Struct, frozen=True, gc=False):
     """One call.
 
     Attributes:
@@ -33,6 +33,7 @@ class CountedCall(Struct, frozen=True, gc=False, kw_only=True):
         vouched: as of an Observation.
     """
 
+    # By position: one is made for each call, and by name that takes a third longer.
     at: int
     keys: tuple[Key, ...]
     bound: bool

@@ -82,7 +82,7 @@ class Counting:
         self._linkage = findings.outside.linkage
         self._marks = self._linkage.marks
         self._complaints = findings.outside.complaints
-        self._number = self.hashing.number
+        self._number, self._numbers = self.hashing.number, self.hashing.known
         self._callee = self.hashing.number_once
         self._text = self.hashing.text
         self._ties = Measure.HANDOVER in policy.measures
@@ -149,8 +149,8 @@ class Counting:
         # A bound display is no choice of the caller, who is judged as if the own number was shown.
         number = observation.hidden_caller if bound else observation.display
         if number is None:
-            return CountedCall(at=at, keys=observation.keys, bound=bound)
-        display, display_area = self._number(number)
+            return CountedCall(at, observation.keys, bound)
+        display, display_area = self._numbers.get(number) or self._number(number)
         pair = link = None
         callee_area = NO_AREA
         callee = observation.callee
@@ -166,16 +166,16 @@ class Counting:
             dialled = pair if link is None else pair | _VERIFIED
             redialled = self._dialled.again(dialled, at)
         return CountedCall(
-            at=at,
-            keys=observation.keys,
-            bound=bound,
-            display=display,
-            pair=pair,
-            redialled=redialled,
-            display_area=display_area,
-            callee_area=callee_area,
-            link=link,
-            vouched=observation.vouched,
+            at,
+            observation.keys,
+            bound,
+            display,
+            pair,
+            redialled,
+            display_area,
+            callee_area,
+            link,
+            observation.vouched,
         )
 
     def contact(
@@ -197,7 +197,7 @@ class Counting:
             observation: what samples are made of; None for a call of another node.
             whose: those of its keys that it is counted for; None for all.
         """
-        at, keys, bound = call.at, call.keys, call.bound
+        at, keys, bound, display, pair = call.at, call.keys, call.bound, call.display, call.pair
         table = self.table
         by_key = table.by_key
         together = None
@@ -230,13 +230,42 @@ class Counting:
                 self._late(counts, at, own=observation is not None)
             if bound and not counts.agent:
                 self._through_privacy_number(key, counts, found=found)
-            elif self._counted(key, counts, call):
-                calls = counts.now.calls
-                if calls >= counts.due:
-                    counts.due = calls + min(max(4, calls >> 3), _MOST_STEP)
-                    if observation is not None and (counts.now.turns or calls >= _QUIET):
-                        self._sample(counts, observation)
-                    self._due(key, counts)
+                continue
+            if display is None:
+                continue
+            # One service, or fleet, may sign and verify the same call.
+            if bound and pair is not None and self._dialled.again(pair, at):
+                continue
+            into: KeyCounts | None = counts
+            if counts.carrier:
+                if call.link is None:
+                    continue
+                into = counts.count_origid(display, call.link)
+            if into is not None:
+                if call.redialled:
+                    into.count_redialled(at)
+                else:
+                    into.count(at, display, pair, call.display_area, call.callee_area, self._bounds)
+                    past = into.past
+                    if past is not None and past.add(at, pair):
+                        counts.due = counts.now.calls
+                    contacts = into.contacts
+                    if contacts is not None:
+                        if self._calls_back:
+                            self.shown_by.note(display, key)
+                        if pair is not None and contacts.add(
+                            display, pair, into.generation, self._tests
+                        ):
+                            self._complaints.shows(display, key)
+                if counts.stranger and self.handovers[key.kind].call(key, at):
+                    counts.due = counts.now.calls
+            calls = counts.now.calls
+            if calls >= counts.due:
+                # By an eighth, and by 4 at least.
+                counts.due = calls + (4 if calls < 40 else min(calls >> 3, _MOST_STEP))
+                if observation is not None and (counts.now.turns or calls >= _QUIET):
+                    self._sample(counts, observation)
+                self._due(key, counts)
         if self._marks:
             for key in self._linkage.seen(call):
                 if whose is not None and key not in whose:
@@ -244,40 +273,6 @@ class Counting:
                 counts = table.get(key)
                 if counts is not None and not counts.fresh:
                     self._judge(key, counts)
-
-    def _counted(self, key: Key, counts: KeyCounts, call: CountedCall) -> bool:
-        """Count a call for one key; False when it says nothing of that."""
-        at, display, pair = call.at, call.display, call.pair
-        if display is None:
-            return False
-        # One service, or fleet, may sign and verify the same call.
-        if call.bound and pair is not None and self._dialled.again(pair, at):
-            return False
-        into: KeyCounts | None = counts
-        if counts.carrier:
-            if call.link is None:
-                return False
-            counts.count_origid(display, call.link)
-            into = counts.of_one_signer(display)
-        if into is not None:
-            if call.redialled:
-                into.count_redialled(at)
-            else:
-                into.count(at, display, pair, call.display_area, call.callee_area, self._bounds)
-                past = into.past
-                if past is not None and past.add(at, pair):
-                    counts.due = counts.now.calls
-                contacts = into.contacts
-                if contacts is not None:
-                    if self._calls_back:
-                        self.shown_by.note(display, key)
-                    if pair is not None and contacts.add(
-                        display, pair, into.generation, self._tests
-                    ):
-                        self._complaints.shows(display, key)
-            if counts.stranger and self.handovers[key.kind].call(key, at):
-                counts.due = counts.now.calls
-        return True
 
     def _called_back(self, call: CountedCall) -> None:
         """Note that somebody called a display back, for whoever showed it."""

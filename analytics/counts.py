@@ -342,8 +342,11 @@ class KeyCounts:
                 half.matches += 1
             else:
                 half.reach |= _BITS[callee_area]
-            if self.areas is not None or display_area != self.home:
-                self._located(display_area, callee_area, bounds, first_contact=first_contact)
+            areas = self.areas
+            if areas is None and display_area != self.home:
+                areas = self._second_area(display_area)
+            if first_contact and areas is not None:
+                self._test(areas, display_area, callee_area, bounds)
         if at >= self.slot_ends:
             self._advance(at, calls - 1)
         if self.active >= 0:
@@ -362,33 +365,25 @@ class KeyCounts:
         if self.active >= 0:
             self._begun()
 
-    def _located(
-        self, display_area: int, callee_area: int, bounds: Bounds, *, first_contact: bool
-    ) -> None:
-        """Test a call of which both areas are known, once displays are of several areas."""
-        areas = self.areas
-        if areas is None:
-            if self.home < 0:
-                self.home = display_area
-                return
-            areas = self.areas = AreaCounts.empty()
-        if first_contact:
-            self._test(areas, display_area, callee_area, bounds)
+    def _second_area(self, display_area: int) -> AreaCounts | None:
+        """What counts areas, once displays are of several; None for the first one."""
+        if self.home < 0:
+            self.home = display_area
+            return None
+        self.areas = AreaCounts.empty()
+        return self.areas
 
-    def count_origid(self, display: int, link: int) -> None:
-        """Count one call of an SPC; `link` hashes display and origid."""
+    def count_origid(self, display: int, link: int) -> KeyCounts | None:
+        """Count one call of an SPC; what counts it as one of one signer, too.
+
+        None for displays left out: an eighth of them tells what a carrier's calls are. All count
+        while it mints origids.
+
+        Args:
+            link: hash of display and origid.
+        """
         self.now.calls += 1
         self._linked(display, link)
-
-    def looks_at(self, display: int) -> bool:
-        """Tell whether an SPC's calls with that display are counted as one signer's."""
-        return self.minting or not display & _LEFT_OUT
-
-    def of_one_signer(self, display: int) -> KeyCounts | None:
-        """What counts an SPC's calls as those of one signer; None for displays left out.
-
-        An eighth of them tells what a carrier's calls are; all count while it mints origids.
-        """
         if not self.minting and display & _LEFT_OUT:
             return None
         counts = self.as_one_signer
@@ -397,6 +392,10 @@ class KeyCounts:
             counts = self.as_one_signer = KeyCounts.begin(KeyKind.SIGNER, self.last, length)
         counts.last = self.last
         return counts
+
+    def looks_at(self, display: int) -> bool:
+        """Tell whether an SPC's calls with that display are counted as one signer's."""
+        return self.minting or not display & _LEFT_OUT
 
     def _linked(self, display: int, partner: int) -> bool | None:
         """Count a display with its callee or origid; tell whether they were together before.
@@ -515,7 +514,8 @@ class KeyCounts:
             if score <= bounds.lower:
                 score = 0.0
                 self.cleared += 1
-            self.score = min(bounds.most, score)
+            most = bounds.most
+            self.score = score if score < most else most
         areas.add(shown, called)
 
     def _new(self, half: HalfWindow, pair: int) -> bool:
@@ -548,15 +548,16 @@ class KeyCounts:
         self.active = active = self.active + 1
         place = self.slot % SLOTS
         peaks = self.peaks
-        peaks[place] = max(peaks[place], active)
+        if active > peaks[place]:
+            peaks[place] = active
 
     def _advance(self, at: int, calls: int) -> None:
         """Go on to another slot, before which there were so many calls of this half window."""
-        slot = at // SLOT
-        self.ring[self.slot % SLOTS] = calls - self.slot_calls
-        if slot - self.slot < SLOTS:
-            for passed in range(self.slot + 1, slot + 1):
-                self.ring[passed % SLOTS] = self.peaks[passed % SLOTS] = 0
+        slot, before, ring, peaks = at // SLOT, self.slot, self.ring, self.peaks
+        ring[before % SLOTS] = calls - self.slot_calls
+        if slot - before < SLOTS:
+            for passed in range(before + 1, slot + 1):
+                ring[passed % SLOTS] = peaks[passed % SLOTS] = 0
         else:
             self.ring, self.peaks = [0] * SLOTS, [0] * SLOTS
         self.slot = slot

@@ -111,7 +111,7 @@ class TalkCounts:
             score = self.answer_score + test.hit
         else:
             score = self.answer_score + test.miss
-        self.answer_score = max(floor, score)
+        self.answer_score = score if score > floor else floor
         if seconds is None:
             # Who reports no seconds of answered calls says nothing of how few talk for long.
             self.untimed += answered
@@ -124,14 +124,14 @@ class TalkCounts:
             score = self.long_score + test.hit
         else:
             score = self.long_score + test.miss
-        self.long_score = max(floor, score)
+        self.long_score = score if score > floor else floor
 
     def shift(self, step: float, floor: float) -> None:
         """Add what other evidence says of the same call."""
         score = self.answer_score + step
-        self.answer_score = max(floor, score)
+        self.answer_score = score if score > floor else floor
         score = self.long_score + step
-        self.long_score = max(floor, score)
+        self.long_score = score if score > floor else floor
 
     def absolved(self) -> TalkCounts | None:
         """What speaks for the caller; None where nothing does."""
@@ -375,7 +375,7 @@ class Contacts:
             if pairs.stored > CAPACITY:
                 self._trim(age)
         floor = test.floor
-        self.score = max(floor, score)
+        self.score = score if score > floor else floor
         return False
 
     def ended(self, contact: Contact, tests: SequentialTests) -> None:

@@ -129,10 +129,13 @@ class Findings:
                 counts.score = 0.0
         own = assess(counts, policy, self.bounds, policy.keep) if counts is not None else ()
         if len(self.asked) < _MOST_ASKED and (
-            any((one.structure or 0) >= 1 for one in own) or self._may_be_one_persons(key, counts)
+            (own and any((one.structure or 0) >= 1 for one in own))
+            or self._may_be_one_persons(key, counts)
         ):
             self.asked.add(key)
         assessments = self.outside.beside(key, counts, own, at)
+        if not assessments and found is None:
+            return
         # RFC 8588 section 10 recommends an origid for each call: by itself it is nothing to find.
         acts = [one for one in assessments if one.measure is not Measure.ORIGIDS]
         best = max(acts, key=lambda one: one.strength, default=None)

@@ -14,14 +14,14 @@ from zhenxian.analytics.areas import MOBILE_FROM, MOBILE_PLACES, cell, mobile_ce
 from zhenxian.core.tn import TN
 
 _MASK_32: Final = (1 << 32) - 1
-_CACHED: Final = 65_536  # displays and origids; about 10 MB each when full
+_CACHED: Final = 65_536  # displays and origids; about 15 MB each when full
 
 
 class Hashing:
     """With one salt.
 
     Attributes:
-        number: hash and area (see analytics.areas.cell) of a number; keeps those asked for lately.
+        known: what `number` tells of numbers asked for lately, to be looked at before it is called.
         text: 32 bits of any text; keeps those asked for lately.
         fingerprint: tells salts apart without giving them away.
     """
@@ -32,8 +32,19 @@ class Hashing:
         self._key = octets
         self._mobiles = mobile_cells()
         self.fingerprint = self._text("fingerprint")
-        self.number = lru_cache(_CACHED)(self.number_once)
+        self.known: dict[TN, tuple[int, int]] = {}
         self.text = lru_cache(_CACHED)(self._text)
+
+    def number(self, tn: TN) -> tuple[int, int]:
+        """Hash and area (see analytics.areas.cell) of a number; kept for a while."""
+        # Of the type of its keys lru_cache makes a tuple for each question.
+        known = self.known
+        found = known.get(tn)
+        if found is None:
+            if len(known) >= _CACHED:
+                known.clear()
+            found = known[tn] = self.number_once(tn)
+        return found
 
     def number_once(self, tn: TN) -> tuple[int, int]:
         """As `number`, for those who will not come again."""

@@ -74,15 +74,18 @@ class AreaCounts:
     def add(self, display: int, callee: int) -> None:
         """Count one call."""
         shown, called = self.displays, self.callees
-        self.crossed += called[display] + shown[callee]
-        self.same_displays += shown[display]
-        self.same_callees += called[callee]
-        shown[display] += 1
-        called[callee] += 1
+        showing, calling = shown[display], called[callee]
+        self.same_displays += showing
+        self.same_callees += calling
         if display == callee:
+            self.crossed += calling + showing
             self.same_matches += self.matches[display]
             self.matches[display] += 1
             self.matched += 1
+        else:
+            self.crossed += called[display] + shown[callee]
+        shown[display] = showing + 1
+        called[callee] = calling + 1
         self.calls += 1
 
     def age(self) -> None:

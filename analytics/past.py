@@ -97,18 +97,21 @@ class Past:
             pair: hash of display and callee; None where the callee is no number.
         """
         # Else it is another hour, or a clock was far ahead.
-        turned = not self.ends - _DAY <= at < self.ends and self._turn(at)
+        ends = self.ends
+        turned = not ends - _DAY <= at < ends and self._turn(at)
         self.made += 1
         stranger = True
         if pair is not None:
             octet, bit = pair % _BITS >> 3, _BIT[pair & 7]
-            if self.pairs[octet] & bit:
+            pairs = self.pairs
+            if pairs[octet] & bit:
                 stranger = False
             else:
                 stranger = not self.before[octet] & bit
                 if self.stored >= _FULL:
-                    self.before, self.pairs, self.stored = self.pairs, bytearray(_BITS >> 3), 0
-                self.pairs[octet] |= bit
+                    self.before, self.stored = pairs, 0
+                    pairs = self.pairs = bytearray(_BITS >> 3)
+                pairs[octet] |= bit
                 self.stored += 1
         unusual = self.unusual
         if unusual is None:

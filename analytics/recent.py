@@ -31,7 +31,7 @@ class RecentSet:
         came = now.get(value)
         if came is None:
             came = self._before.get(value)
-        if came is not None and abs(at - came) < self._period:
+        if came is not None and -self._period < at - came < self._period:
             return True
         if len(now) >= self._most:
             self._before, self._now = now, {}

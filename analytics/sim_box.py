@@ -80,6 +80,7 @@ class Handovers:
 
     def __init__(self, policy: Handover) -> None:
         self._policy = policy
+        self._pause, self._reach = policy.pause, policy.reach
         self.upper = log(1 / policy.false_alarm)
         self._callers: dict[Key, Caller] = {}
         self._starts: list[tuple[int, Key]] = []
@@ -100,7 +101,7 @@ class Handovers:
             self._tell(key, at, at)
             return True
         gap = at - caller.last
-        if gap >= self._policy.pause:
+        if gap >= self._pause:
             self._tell(key, caller.last, at)
             self._resumed(key, caller)
             self._begun(key, at)
@@ -168,7 +169,7 @@ class Handovers:
         once, missed, most = log(self._policy.expected / chance), self._missed(chance), 2 * upper
         once_kept = min(once, most)
         starts, ended = self._starts, caller.last
-        until = ended + self._policy.reach
+        until, weak = ended + self._reach, upper / 2
         # A thousand callers begin some hundred times within reach; the nearest are likeliest.
         first = bisect_left(starts, ended, key=_WHEN)
         for start, heir in starts[first : first + MAX_FOLLOWED]:
@@ -178,17 +179,19 @@ class Handovers:
             if follower is None or follower is caller:
                 continue
             ties = follower.ties
-            before = ties.get(key)
-            score = once if before is None else once + before - missed
-            if score <= 0:
-                ties.pop(key, None)
-            elif before is None:
-                if len(ties) >= MAX_TIES:
-                    del ties[min(ties, key=ties.__getitem__)]
-                ties[key] = once_kept
+            if key not in ties:  # nearly all are chance, and are not seen again
+                score = once
+                if score > 0:
+                    if len(ties) >= MAX_TIES:
+                        del ties[min(ties, key=ties.__getitem__)]
+                    ties[key] = once_kept
             else:
-                ties[key] = min(score, most)
-            if score < upper / 2:
+                score = once + ties[key] - missed
+                if score > 0:
+                    ties[key] = min(score, most)
+                else:
+                    del ties[key]
+            if score < weak:
                 if heirs:
                     heirs.discard(heir)
             elif score >= upper and len(heirs) < _MAX_LINKED:
@@ -196,8 +199,10 @@ class Handovers:
 
     def _weakened(self, key: Key, caller: Caller) -> None:
         """Take a caller's ties for chance, until the others are seen to have been silent."""
-        callers, ties, upper = self._callers, caller.ties, self.upper
-        for other, tie in list(ties.items()):
+        callers, upper = self._callers, self.upper
+        weak = upper / 2
+        kept: dict[Key, float] = {}
+        for other, tie in caller.ties.items():
             before = callers.get(other)
             if before is None:
                 score = tie - upper
@@ -207,17 +212,17 @@ class Handovers:
                 if missed is None:
                     missed = before.missed = self._missed(self._chance(before))
                 score = tie + missed
-                if score < upper / 2 and before.heirs:
+                if score < weak and before.heirs:
                     before.heirs.discard(key)
-            if score <= 0:
-                del ties[other]
-            else:
-                ties[other] = score
+            if score > 0:
+                kept[other] = score
+        caller.ties = kept
 
     def _chance(self, caller: Caller) -> float:
         """Chance that the caller fell silent within `reach` seconds before any given moment."""
-        span = max(caller.last - caller.first, HOUR)
-        return min(self._policy.reach * caller.runs / span, _LIKELIEST)
+        span = caller.last - caller.first
+        chance = self._reach * caller.runs / (span if span > HOUR else HOUR)
+        return chance if chance < _LIKELIEST else _LIKELIEST
 
     def _missed(self, chance: float) -> float:
         return log((1 - self._policy.expected) / (1 - chance))
@@ -235,7 +240,9 @@ class Handovers:
         caller = self._callers.get(key)
         if caller is None or not (caller.ties or caller.heirs):
             return 0.0, 1
-        strongest = max((score for _, score in self._linked(key, caller)), default=0.0)
+        strongest = max(caller.ties.values(), default=0.0)
+        if caller.heirs:
+            strongest = max((score for _, score in self._linked(key, caller)), default=0.0)
         if strongest < self.upper:
             return strongest, 1
         seen, todo = {key}, [key]

@@ -175,9 +175,11 @@ class Repeats:
         self.stored = self.calls = self.again = 0
 
 
-def recurrence(new: Repeats, old: Repeats | None) -> float:
+def recurrence(new: Repeats | None, old: Repeats | None) -> float:
     """Share of values that were seen before, over both; the larger one when emptied since."""
-    calls, again, share = new.calls, new.genuine, new.share
+    calls, again, share = 0, 0.0, 0.0
+    if new is not None:
+        calls, again, share = new.calls, new.genuine, new.share
     if old is not None:
         calls, again, share = calls + old.calls, again + old.genuine, max(share, old.share)
     return max(share, again / calls if calls else 0.0)

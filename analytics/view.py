@@ -8,7 +8,7 @@ from typing import Final
 from zhenxian.analytics.counts import KeyCounts
 from zhenxian.analytics.locality import Bounds
 from zhenxian.analytics.model import Assessment, Measure
-from zhenxian.analytics.sketch import Distinct, Repeats, Union, recurrence, union
+from zhenxian.analytics.sketch import Distinct, Union, recurrence, union
 from zhenxian.analytics.thresholds import Policy
 
 _REACH_BITS: Final = 64
@@ -142,9 +142,11 @@ class View:
 
 def answers_reported(counts: KeyCounts, policy: Policy) -> bool:
     """Tell whether it is known which calls were answered."""
-    halves = [half for half in (counts.now, counts.old) if half is not None]
-    begun = sum(half.begun for half in halves)
-    answers = sum(half.answers for half in halves)
+    now, old = counts.now, counts.old
+    begun, answers = now.begun, now.answers
+    if old is not None:
+        begun += old.begun
+        answers += old.answers
     return begun > 0 and answers >= policy.rate.ends_told * begun
 
 
@@ -155,5 +157,5 @@ def recurring(counts: KeyCounts, policy: Policy) -> float:
     """
     now, old = counts.now, counts.old
     if answers_reported(counts, policy):
-        return recurrence(now.contacts or Repeats(), old.contacts if old is not None else None)
-    return recurrence(now.pairs or Repeats(), old.pairs if old is not None else None)
+        return recurrence(now.contacts, old.contacts if old is not None else None)
+    return recurrence(now.pairs, old.pairs if old is not None else None)

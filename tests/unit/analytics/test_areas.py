@@ -2,8 +2,8 @@ from random import Random
 
 import pytest
 
+from zhenxian.analytics import hashing
 from zhenxian.analytics.areas import CELLS, area, cell
-from zhenxian.analytics.hashing import Hashing
 from zhenxian.core.tn import TN
 
 
@@ -41,7 +41,7 @@ def test_service_numbers_have_none(number):
 
 
 def test_the_table_of_mobile_numbers_says_what_the_library_does():
-    random, number = Random(1), Hashing(1).number_once
+    random, number = Random(1), hashing.Hashing(1).number_once
     for _ in range(5_000):
         tn = TN(f"861{random.randrange(10**10):010d}")
         assert number(tn)[1] == cell(tn)
@@ -65,4 +65,14 @@ def test_numbers_of_one_area_have_one_cell():
 def test_a_long_number_with_a_star_is_counted(number):
     assert area(TN(number)) is None
     assert cell(TN(number)) == -1
-    assert Hashing(1).number(TN(number))[1] == -1
+    assert hashing.Hashing(1).number(TN(number))[1] == -1
+
+
+def test_numbers_asked_for_lately_are_kept_and_bounded(monkeypatch):
+    monkeypatch.setattr(hashing, "_CACHED", 4)
+    made = hashing.Hashing(salt=7)
+    numbers = [TN(f"861380010{index:04d}") for index in range(11)]
+    for number in [*numbers, *numbers]:
+        assert made.number(number) == made.number_once(number)
+        assert made.known[number] == made.number_once(number)
+        assert len(made.known) <= 4
