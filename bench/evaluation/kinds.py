@@ -6,31 +6,30 @@ without, and written as one line each; the figures are of callers, never of a po
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from heapq import heappop, heappush
 from random import Random
 from typing import Final, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from bench.evaluation.course import Course, course, driven
 from zhenxian.analytics import Detector, Finding, Key, KeyKind, Measure, Observation, Policy, State
-from zhenxian.analytics.counted import Contact
 from zhenxian.core.tn import TNRange
 from zhenxian.registry.customers import Declaration
 from zhenxian.registry.footprint import expected
 from zhenxian.registry.model import Holding, Registry, Verification
 from zhenxian.simulation.businesses import HONEST, maker
 from zhenxian.simulation.dialling import BACK, Cast, Dialled, Maker, Talk
-from zhenxian.simulation.flow import DAY
 from zhenxian.simulation.rackets import DISHONEST
 from zhenxian.simulation.successors import GIVEN, JUDGED_FROM, RETURNS
 from zhenxian.verifier.analytics import AS_USUAL, PooledVerifying
 
 SIGNING, VERIFYING = "signing", "verifying"
 SEEN = 0.35  # of a caller's calls, by the carrier that verifies
-_RINGING = 12  # seconds
 COLD, WARM = "cold", "warm"
 DAYS = {COLD: 2, WARM: 10}
 _NIGHT: Final = "switchboard hijacked at night"
@@ -47,7 +46,6 @@ _CUSTOMERS, _DECLARATION = "customers", "declaration"
 HONEST_KINDS: Final = (*HONEST, *GIVEN, *_PARTS)
 DISHONEST_KINDS: Final = (*DISHONEST, *RETURNS)
 _RESELLER: Final = Key(KeyKind.RESELLER, "r")
-_EXPIRE_EVERY: Final = 3_600  # seconds, as the service does now and then
 _NEVER: Final = 1e-300  # a chance that no evidence reaches
 
 
@@ -158,16 +156,35 @@ def judged(kind: str) -> Callable[[Dialled], bool]:
 
 def evaluated(case: Case, policy: Policy | None = None) -> list[Outcome]:
     """What becomes of one caller on both sides, with ends of calls told and not."""
-    calls = calls_of(case)
+    usual = policy or Policy()
+    policies = without(case.kind) if case.without else {"": usual}
     seen = Random(f"{case.kind}/{case.index}/seen")
-    some = [call for call in calls if seen.random() < SEEN]
-    policies = without(case.kind) if case.without else {"": policy or Policy()}
-    return [
-        _driven(case, side, part, told, name, one)
-        for side, part in ((SIGNING, calls), (VERIFYING, some))
-        for told in (True, False)
-        for name, one in policies.items()
-    ]
+    with _uncollected():
+        calls = calls_of(case)
+        some = [call for call in calls if seen.random() < SEEN]
+        return [
+            one
+            for side, part in ((SIGNING, calls), (VERIFYING, some))
+            for one in _on_side(_Side(case, side, part, usual), policies)
+        ]
+
+
+def _on_side(side: _Side, policies: dict[str, Policy]) -> Iterator[Outcome]:
+    for told in (True, False):
+        for name, policy in policies.items():
+            yield side.outcome(told, name, policy)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let nobody look for cycles meanwhile: calls are many, and nearly nothing of them is one."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _observed(case: Case, side: str, without: str) -> Callable[[Dialled], Observation]:
@@ -241,117 +258,95 @@ def _verifying(call: Dialled) -> Observation:
     )  # fmt: skip
 
 
-class _Watch:
-    """What stood against a caller's calls."""
-
-    def __init__(self) -> None:
-        self.calls = self.refused = self.lowered = 0
-        self.day_calls = self.day_refused = self.day_lowered = 0
-        self.first: dict[str, int] = {}
-        self.by: dict[str, int] = {}
-        self.numbers: set[str] = set()
-        self._day_ends = 0
-
-    def add(self, at: int, display: str, found: Finding | None) -> None:
-        """One call, and the worst that stood against it."""
-        self.calls += 1
-        self.numbers.add(display)
-        self._day_ends = self._day_ends or at + DAY
-        today = at < self._day_ends
-        self.day_calls += today
-        if found is None:
-            return
-        self.by[found.measure.value] = self.by.get(found.measure.value, 0) + 1
-        pooled = found.state is State.POOLED
-        self.refused += pooled
-        self.lowered += pooled or found.lowers
-        self.day_refused += today and pooled
-        self.day_lowered += today and (pooled or found.lowers)
-        self.first.setdefault("labelled", self.calls)
-        if pooled or found.lowers:
-            self.first.setdefault("lowered", self.calls)
-        if pooled:
-            self.first.setdefault("refused", self.calls)
-
-
-def _driven(
-    case: Case,
-    side: str,
-    calls: list[Dialled],
-    told: bool,
-    without: str,
-    policy: Policy,
-) -> Outcome:
-    detector = Detector(policy)
-    observed = _observed(case, side, without)
-    declares = case.kind in _DECLARED and side == SIGNING and without != _DECLARATION
-    declared = _Declared(calls) if declares else None
-    observe, finding = detector.observe, detector.finding
-    watch, watched = _Watch(), judged(case.kind)
-    running: list[tuple[int, int, Contact, tuple[Key, ...]]] = []
-    expired = 0
-    for number, call in enumerate(calls):
-        one = observed(call)
-        if one.at >= expired + _EXPIRE_EVERY:
-            expired = one.at
-            detector.expire(one.at)
-        while running and running[0][0] <= one.at:
-            _end(detector, *heappop(running))
-        refused = False
-        if watched(call):
-            if case.kind == _REGISTERED and side == SIGNING and not watch.calls:
-                _held_again(detector, calls[:number], call)
-            clear = True
-            for key in one.keys:
-                if finding(key, one.at) is not None:
-                    clear = False
-            worst = None if clear else _worst(detector, one, side, declared)
-            watch.add(one.at, call.display, worst)
-            refused = worst is not None and worst.state is State.POOLED
-        observe(one)
-        # Nobody hears how a refused call ends, so that who is refused wrongly stays so.
-        if told and call.seat != BACK and not (refused and case.kind == _NEWCOMER):
-            over = one.at + _RINGING + call.seconds
-            keys, agent = (one.keys[:-1], one.keys[-1:]) if one.bound else (one.keys, ())
-            for turn, (shown, whose) in enumerate(((call.display, keys), (call.caller, agent))):
-                if whose and shown is not None:  # an agent is counted by the own number
-                    contact = detector.met(
-                        shown, call.callee, answered=call.answered, seconds=call.seconds
-                    )
-                    heappush(running, (over, 2 * number + turn, contact, whose))
-    by = max(watch.by, key=watch.by.__getitem__, default="")
-    return Outcome(
-        case.name, side, told, without, watch.calls, watch.first.get("labelled"),
-        watch.first.get("lowered"), watch.first.get("refused"),
-        watch.refused / max(watch.calls, 1), watch.lowered / max(watch.calls, 1), by,
-        len(watch.numbers), watch.day_lowered > 0, watch.day_refused / max(watch.day_calls, 1),
-    )  # fmt: skip
-
-
-def _held_again(detector: Detector, before: list[Dialled], first: Dialled) -> None:
+def _held_again(before: list[Dialled], first: Dialled) -> Callable[[Detector], None]:
     """The registry tells what the earlier caller held, and that whoever comes next holds it now."""
     held = sorted({call.display for call in before if call.seat == 0})
-    detector.mark_held("s-0", held)
-    detector.held([(number, f"s-{first.seat}") for number in held], int(first.at))
+
+    def tell(detector: Detector) -> None:
+        detector.mark_held("s-0", held)
+        detector.held([(number, f"s-{first.seat}") for number in held], int(first.at))
+
+    return tell
+
+
+class _Side:
+    """A caller's calls on one side, driven through one detector after another."""
+
+    def __init__(self, case: Case, side: str, calls: list[Dialled], policy: Policy) -> None:
+        self._case, self._side, self._policy = case, side, policy
+        self._calls, self._counts = calls, judged(case.kind)
+        self._declared = None
+        if case.kind in _DECLARED and side == SIGNING:
+            self._declared = _Declared(calls)
+        self._before = None
+        if case.kind == _REGISTERED and side == SIGNING:
+            first = next((turn for turn, call in enumerate(calls) if self._counts(call)), None)
+            if first is not None:
+                self._before = _held_again(calls[:first], calls[first])
+        self._courses: dict[Callable[[Dialled], Observation], Course] = {}
+
+    def outcome(self, told: bool, without: str, policy: Policy) -> Outcome:
+        """What becomes of the caller where these thresholds are in force."""
+        observed = _observed(self._case, self._side, without)
+        along = self._courses.get(observed)
+        if along is None:
+            along = course(self._calls, observed, self._counts, self._policy)
+            self._courses[observed] = along
+        declared = self._declared if without != _DECLARATION else None
+        side, case = self._side, self._case
+        stood = driven(
+            Detector(policy), along, lambda detector, one: _worst(detector, one, side, declared),
+            # Nobody hears how a refused call ends, so that who is refused wrongly stays so.
+            told=told, unheard=case.kind == _NEWCOMER, before=self._before,
+        )  # fmt: skip
+        by = max(stood.by, key=stood.by.__getitem__, default=None)
+        calls, today = max(along.calls, 1), max(along.today, 1)
+        return Outcome(
+            case.name, side, told, without, along.calls, stood.first.get("labelled"),
+            stood.first.get("lowered"), stood.first.get("refused"),
+            stood.refused / calls, stood.lowered / calls, by.value if by is not None else "",
+            along.numbers, stood.day_lowered > 0, stood.day_refused / today,
+        )  # fmt: skip
 
 
 def _worst(
     detector: Detector, one: Observation, side: str, declared: _Declared | None
 ) -> Finding | None:
-    keys = one.keys if side == SIGNING else one.keys[:1]
-    together = detector.finding(_RESELLER, one.at) if keys[-1] == _RESELLER else None
-    if together is not None and not any(
-        detector.resembles(key, together.since) for key in keys[:-1]
-    ):
-        keys = keys[:-1]  # what is found of all together is not this one's
-    found = [detector.finding(key, one.at) for key in keys]
+    """The worst that stands against a call; of two alike that of the key that comes first."""
+    keys, at = one.keys, one.at
+    reseller = side == SIGNING and keys[-1] == _RESELLER
+    own = keys[:1] if side == VERIFYING else keys[:-1] if reseller else keys
+    worst: Finding | None = None
+    for key in own:
+        found = detector.finding(key, at)
+        if found is not None and _worse(found, worst) and _counts(found, one, declared):
+            worst = found
     if side == VERIFYING:
-        carrier = detector.finding(one.keys[1], one.at)
-        if carrier is not None and not detector.known(one.keys[0], one.at):
-            fails = AS_USUAL.on(carrier) is PooledVerifying.FAIL  # else calls are labelled only
-            found.append(
-                carrier if fails else replace(carrier, state=State.SUSPECTED, lowers=False)
-            )
+        carrier = detector.finding(keys[1], at)
+        if carrier is not None and _worse(carrier, worst) and not detector.known(keys[0], at):
+            if AS_USUAL.on(carrier) is not PooledVerifying.FAIL:  # calls are labelled only
+                carrier = replace(carrier, state=State.SUSPECTED, lowers=False)
+            if _worse(carrier, worst) and _counts(carrier, one, declared):
+                worst = carrier
+    if reseller:
+        together = detector.finding(_RESELLER, at)
+        if (
+            together is not None
+            and _worse(together, worst)
+            and _counts(together, one, declared)
+            # Else what is found of all together is not this one's.
+            and any(detector.resembles(key, together.since) for key in own)
+        ):
+            worst = together
+    return worst
+
+
+def _worse(found: Finding, than: Finding | None) -> bool:
+    return than is None or (found.state, found.lowers) > (than.state, than.lowers)
+
+
+def _counts(found: Finding, one: Observation, declared: _Declared | None) -> bool:
+    """Tell whether what was found matters to this call: not where it was declared, or is bound."""
     if declared is not None:
         holding = Holding(
             numbers=TNRange(one.display, one.display),
@@ -359,24 +354,6 @@ def _worst(
             verification=Verification.VERIFIED,
         )
         call, registry = ("s-0", one.display, holding), cast("Registry", declared)
-        found = [
-            seen
-            for seen in found
-            if seen is not None and not expected(seen, call, registry, one.at)
-        ]
-    if one.bound:
-        found = [
-            seen
-            for seen in found
-            if seen is not None and (seen.key.kind is KeyKind.AGENT or "bindings" in seen.measures)
-        ]
-    return max(
-        (seen for seen in found if seen is not None),
-        key=lambda seen: (seen.state, seen.lowers),
-        default=None,
-    )
-
-
-def _end(detector: Detector, at: int, _: int, contact: Contact, keys: tuple[Key, ...]) -> None:
-    for key in keys:
-        detector.ended(key, at, contact)
+        if expected(found, call, registry, one.at):
+            return False
+    return not one.bound or found.key.kind is KeyKind.AGENT or "bindings" in found.measures

@@ -14,6 +14,7 @@ where it was. Seeds from 2,000 on chose no threshold.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections import defaultdict
@@ -43,6 +44,7 @@ from bench.evaluation.pages import SIDES, honest_others, put
 from bench.evaluation.report import Sheet
 from zhenxian.simulation.businesses import MANY_CITIES
 from zhenxian.simulation.dialling import Talk
+from zhenxian.simulation.places import places
 
 FIRST_SEED = 2_000  # thresholds were chosen on smaller ones
 _WIDTH = 200  # of tables where nobody looks
@@ -105,11 +107,11 @@ def run(size: Size, path: Path, workers: int, kinds: Iterable[str] = ()) -> list
     with (
         path.open("ab") as file,
         Progress(*columns, console=Console(stderr=True), transient=True) as bar,
-        ProcessPoolExecutor(workers) as pool,
+        ProcessPoolExecutor(workers, initializer=_begin) as pool,
     ):
         task = bar.add_task("", total=len(todo))
         queue = iter(todo)
-        running = {pool.submit(evaluated, case) for case in islice(queue, workers * _WAITING)}
+        running = {pool.submit(_made, case) for case in islice(queue, workers * _WAITING)}
         while running:
             ended, running = wait(running, return_when=FIRST_COMPLETED)
             for one in ended:
@@ -118,8 +120,21 @@ def run(size: Size, path: Path, workers: int, kinds: Iterable[str] = ()) -> list
                 done += outcomes
                 bar.advance(task)
             file.flush()
-            running |= {pool.submit(evaluated, case) for case in islice(queue, len(ended))}
+            running |= {pool.submit(_made, case) for case in islice(queue, len(ended))}
     return [one for one in done if one.case in wanted]
+
+
+def _begin() -> None:
+    """Make a worker ready: what it has read by now stays, so that nobody looks through it again."""
+    places("CN")
+    gc.collect()
+    gc.freeze()
+
+
+def _made(case: Case) -> list[Outcome]:
+    outcomes = evaluated(case)
+    gc.collect()
+    return outcomes
 
 
 def read(path: Path) -> Iterator[Outcome]:
