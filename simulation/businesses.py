@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from zhenxian.core.tn import TN
 from zhenxian.simulation.dialling import BACK, Cast, Dialled, Maker, in_order, seconds
-from zhenxian.simulation.places import Place, places
+from zhenxian.simulation.places import Place, number, places
 
 Range = tuple[float, float]
 _LATER: Final = (1_800.0, 14_400.0)  # seconds until somebody calls back
@@ -214,14 +214,16 @@ def business(cast: Cast, habits: Habits) -> list[Dialled]:
     back, again = cast.between(*habits.back), cast.between(*habits.again)
     size = cast.size(*habits.contacts)
     customers = cast.size(*habits.customers) if habits.customers is not None else 0
-    contacts: dict[int, list[TN]] = {}
+    contacts: dict[int, list[int]] = {}
     agents = [
         random.choice(homes).mobile_number(random)
         for _ in range(cast.size(*habits.agents) if habits.agents is not None else 0)
     ]
 
-    def somebody(home: Place) -> TN:
-        return home.person(random) if random.random() < local else country.anybody(random)
+    def somebody(home: Place) -> int:
+        if random.random() < local:
+            return home.person_drawn(random)
+        return country.anybody_drawn(random)
 
     calls: list[Dialled] = []
     for turn, at in enumerate(cast.times(cast.between(*habits.calls), *habits.hours)):
@@ -231,9 +233,9 @@ def business(cast: Cast, habits: Habits) -> list[Dialled]:
             mine = contacts.get(index)
             if mine is None:
                 mine = contacts[index] = [somebody(home) for _ in range(size)]
-            callee = mine[int(random.random() ** 1.5 * size)]
+            callee = number(mine[int(random.random() ** 1.5 * size)])
         else:
-            callee = somebody(home)
+            callee = number(somebody(home))
         customer = index % customers if customers else -1
         caller = agents[index % len(agents)] if agents else None
         heard = random.random() < answered
@@ -266,4 +268,4 @@ def _numbers(
         if habits.mobile:
             yield from ((home.mobile_number(random), home) for _ in range(wanted))
         else:
-            yield from ((number, home) for number in home.block(random, wanted))
+            yield from ((one, home) for one in home.block(random, wanted))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import accumulate
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
@@ -24,6 +25,11 @@ _DE_AREAS: Final = (
     " 2161 209 531 391 241 431 451 381 361 6131 681 841 941 931 761 7071 731 541 441 571 551 561"
 )
 _FIXED_SHARE: Final = 0.08  # of people in China who are called on a fixed line
+_FIXED_DIGITS: Final = "24678"  # with which fixed lines begin
+
+# The first number of each beginning, how many there are and in how many bits these are drawn; how
+# many beginnings, and in how many bits one of them is drawn.
+Beginnings: TypeAlias = tuple[tuple[tuple[int, int, int], ...], int, int]
 
 
 class Place(Struct, frozen=True):
@@ -33,39 +39,75 @@ class Place(Struct, frozen=True):
         mobile: beginnings of its mobile numbers, or of any where a country has no others.
         fixed: beginning of its fixed lines.
         digits: of a mobile and of a fixed number, country code included.
+        mobiles, fixeds: the numbers that begin so.
     """
 
     name: str
     mobile: tuple[str, ...]
     fixed: str
     digits: tuple[int, int]
+    mobiles: Beginnings
+    fixeds: Beginnings
 
     def mobile_number(self, random: Random) -> TN:
         """Any mobile number of the place."""
-        return _fill(random, random.choice(self.mobile), self.digits[0])
+        return number(_any_of(random, self.mobiles))
 
     def fixed_number(self, random: Random) -> TN:
         """Any fixed-line number of the place."""
-        return _fill(random, self.fixed + random.choice("24678"), self.digits[1])
+        return number(_any_of(random, self.fixeds))
 
     def person(self, random: Random) -> TN:
         """Somebody who lives there."""
-        if random.random() < _FIXED_SHARE:
-            return self.fixed_number(random)
-        return self.mobile_number(random)
+        return number(self.person_drawn(random))
+
+    def person_drawn(self, random: Random) -> int:
+        """The same as it is drawn, for `number`: most of many who are drawn are never called."""
+        return _any_of(random, self.fixeds if random.random() < _FIXED_SHARE else self.mobiles)
 
     def block(self, random: Random, count: int) -> list[TN]:
         """Fixed-line numbers in a row."""
         room = 10 ** (self.digits[1] - len(self.fixed) - 1)
         first = random.randrange(max(1, room - count))
-        start = random.choice("24678")
+        start = random.choice(_FIXED_DIGITS)
         width = self.digits[1] - len(self.fixed) - 1
         return [TN(f"{self.fixed}{start}{first + one:0{width}d}") for one in range(count)]
 
 
-def _fill(random: Random, prefix: str, digits: int) -> TN:
-    rest = digits - len(prefix)
-    return TN(f"{prefix}{random.randrange(10**rest):0{rest}d}")
+def number(drawn: int) -> TN:
+    """A number that was drawn."""
+    return str.__new__(TN, drawn)  # digits of a number that is not too long, for certain
+
+
+def _beginnings(prefixes: Iterable[str], digits: int) -> Beginnings:
+    made = []
+    for prefix in prefixes:
+        room = 10 ** (digits - len(prefix))
+        made.append((int(prefix) * room, room, room.bit_length()))
+    return tuple(made), len(made), len(made).bit_length()
+
+
+def _any_of(random: Random, beginnings: Beginnings) -> int:
+    """`prefix = random.choice(prefixes)`, then `random.randrange` over the digits that follow.
+
+    In place, with the very draws that these make, because most of a caller's making is this.
+    """
+    every, count, bits = beginnings
+    getrandbits = random.getrandbits
+    which = getrandbits(bits)
+    while which >= count:
+        which = getrandbits(bits)
+    first, room, bits = every[which]
+    rest = getrandbits(bits)
+    while rest >= room:
+        rest = getrandbits(bits)
+    return first + rest
+
+
+def place(name: str, mobile: tuple[str, ...], fixed: str, digits: tuple[int, int]) -> Place:
+    """One with the numbers that begin so."""
+    fixeds = _beginnings((fixed + digit for digit in _FIXED_DIGITS), digits[1])
+    return Place(name, mobile, fixed, digits, _beginnings(mobile, digits[0]), fixeds)
 
 
 class Places(Struct, frozen=True):
@@ -83,13 +125,17 @@ class Places(Struct, frozen=True):
         """Distinct places, drawn by weight; all when there are not so many."""
         found: dict[str, Place] = {}
         while len(found) < min(count, len(self.all)):
-            place = self.draw(random)
-            found[place.name] = place
+            one = self.draw(random)
+            found[one.name] = one
         return list(found.values())
 
     def anybody(self, random: Random) -> TN:
         """Somebody somewhere."""
-        return self.draw(random).person(random)
+        return number(self.anybody_drawn(random))
+
+    def anybody_drawn(self, random: Random) -> int:
+        """The same as it is drawn, for `number`."""
+        return self.draw(random).person_drawn(random)
 
 
 @lru_cache(maxsize=3)
@@ -98,16 +144,16 @@ def places(country: str) -> Places:
     if country == "CN":
         every = cities().all
         found = [
-            Place(city.name, city.mobile, city.fixed, (13, len(city.fixed) + city.fixed_digits))
+            place(city.name, city.mobile, city.fixed, (13, len(city.fixed) + city.fixed_digits))
             for city in every
         ]
         return _weighted(found, [float(city.weight) for city in every])
     if country == "US":
         areas = tuple(dict.fromkeys(_US_AREAS.split()))
-        found = [Place(area, (f"1{area}",), f"1{area}", (11, 11)) for area in areas]
+        found = [place(area, (f"1{area}",), f"1{area}", (11, 11)) for area in areas]
     else:
         areas = tuple(_DE_AREAS.split())
-        found = [Place(area, (f"49{area}",), f"49{area}", (12, 12)) for area in areas]
+        found = [place(area, (f"49{area}",), f"49{area}", (12, 12)) for area in areas]
     return _weighted(found, [1 / (3 + index) for index in range(len(found))])
 
 
