@@ -8,17 +8,78 @@ through up to fifty detectors.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from zhenxian.analytics import Detector, Finding, Key, Measure, Observation, Policy, State
 from zhenxian.analytics.counted import Contact
+from zhenxian.analytics.thresholds import HonestRepeats, HonestTalk
 from zhenxian.simulation.dialling import BACK, Dialled
 from zhenxian.simulation.flow import DAY
 
 _RINGING = 12  # seconds
 _EXPIRE_EVERY = 3_600  # seconds, as the service does now and then
+
+
+class Asked:
+    """Thresholds in force, and what anybody asked of them: measures that are on, other members.
+
+    A drive in which nobody asked for something is the same where only that is another. Measures can
+    be asked for one by one and in no other way, so that nobody learns of them unnoticed.
+
+    Attributes:
+        measures: that were asked for. members: of `repeats` and `talk` that were.
+        policy: for the detector.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        """Nobody has asked yet."""
+        self.measures: set[Measure] = set()
+        self.members: set[tuple[str, str]] = set()
+        self.policy = replace(
+            policy,
+            measures=cast("frozenset[Measure]", _Measures(policy.measures, self.measures)),
+            repeats=cast("HonestRepeats", _Members("repeats", policy.repeats, self.members)),
+            talk=cast("HonestTalk", _Members("talk", policy.talk, self.members)),
+        )
+        # It was asked for all of them whether they make sense.
+        self.measures.clear()
+        self.members.clear()
+
+    def differs(self, other: Policy, base: Policy) -> bool:
+        """Tell whether a drive with other thresholds may differ from this one."""
+        if replace(other, measures=base.measures, repeats=base.repeats, talk=base.talk) != base:
+            return True
+        if not self.measures.isdisjoint(other.measures ^ base.measures):
+            return True
+        return any(
+            getattr(getattr(other, name), member) != getattr(getattr(base, name), member)
+            for name, member in self.members
+        )
+
+
+class _Measures:
+    def __init__(self, on: frozenset[Measure], asked: set[Measure]) -> None:
+        self._on, self._asked = on, asked
+
+    def __contains__(self, measure: Measure) -> bool:
+        self._asked.add(measure)
+        return measure in self._on
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError("asked for all measures at once")
+
+
+class _Members:
+    def __init__(self, name: str, of: HonestRepeats | HonestTalk, asked: set[tuple[str, str]]):
+        self._name, self._of, self._asked = name, of, asked
+
+    def __getattr__(self, member: str) -> object:
+        self._asked.add((self._name, member))
+        return getattr(self._of, member)
+
 
 Worst = Callable[[Detector, Observation], "Finding | None"]
 Before = Callable[[Detector], None]

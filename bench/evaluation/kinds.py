@@ -16,7 +16,7 @@ from typing import Final, cast
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bench.evaluation.course import Course, course, driven
+from bench.evaluation.course import Asked, Course, course, driven
 from zhenxian.analytics import Detector, Finding, Key, KeyKind, Measure, Observation, Policy, State
 from zhenxian.core.tn import TNRange
 from zhenxian.registry.customers import Declaration
@@ -46,6 +46,7 @@ _CUSTOMERS, _DECLARATION = "customers", "declaration"
 HONEST_KINDS: Final = (*HONEST, *GIVEN, *_PARTS)
 DISHONEST_KINDS: Final = (*DISHONEST, *RETURNS)
 _RESELLER: Final = Key(KeyKind.RESELLER, "r")
+_FEW: Final = 2  # thresholds, for which it is not worth while to find out which ones matter
 _NEVER: Final = 1e-300  # a chance that no evidence reaches
 
 
@@ -170,9 +171,18 @@ def evaluated(case: Case, policy: Policy | None = None) -> list[Outcome]:
 
 
 def _on_side(side: _Side, policies: dict[str, Policy]) -> Iterator[Outcome]:
+    """One line for each of some thresholds; those that make no difference are driven once."""
+    usual = Policy()
     for told in (True, False):
+        asked, whole = Asked(usual), None
+        if len(policies) > _FEW:
+            whole = side.outcome(told, "", asked.policy)
         for name, policy in policies.items():
-            yield side.outcome(told, name, policy)
+            same = name not in (_CUSTOMERS, _DECLARATION) and not asked.differs(policy, usual)
+            if whole is not None and same:
+                yield replace(whole, without=name)
+            else:
+                yield side.outcome(told, name, policy)
 
 
 @contextmanager

@@ -6,7 +6,10 @@ import hashlib
 import msgspec
 import plain_drive
 import pytest
+from msgspec.structs import replace
 
+from bench.evaluation import kinds
+from bench.evaluation.course import Asked
 from bench.evaluation.kinds import (
     COLD,
     DISHONEST_KINDS,
@@ -15,7 +18,9 @@ from bench.evaluation.kinds import (
     Case,
     calls_of,
     evaluated,
+    without,
 )
+from zhenxian.analytics import Measure, Policy
 
 # Of a caller's calls as they were drawn when lines were first kept; lines on file hold these.
 DRAWN = {
@@ -116,3 +121,32 @@ def test_garbage_is_collected_afterwards_as_before(enabled):
         assert gc.isenabled() is enabled
     finally:
         (gc.enable if was else gc.disable)()
+
+
+def test_what_nobody_asked_for_makes_no_difference():
+    usual = Policy()
+    asked = Asked(usual)
+    off = {name: without("pool, matched")[name] for name in ("spread", "repeats", "first calls")}
+    assert not any(asked.differs(policy, usual) for policy in off.values())
+    assert Measure.SPREAD in asked.policy.measures
+    assert asked.policy.talk.first_label == usual.talk.first_label
+    assert [asked.differs(policy, usual) for policy in off.values()] == [True, False, True]
+    assert asked.policy.repeats.label == usual.repeats.label
+    assert all(asked.differs(policy, usual) for policy in off.values())
+    assert asked.differs(replace(usual, suspect=0.6), usual)
+    with pytest.raises(TypeError):
+        list(asked.policy.measures)
+
+
+def test_what_makes_no_difference_is_not_driven(monkeypatch):
+    drives = []
+    plain = kinds.driven
+
+    def counted(*given, **more):
+        drives.append(1)
+        return plain(*given, **more)
+
+    monkeypatch.setattr(kinds, "driven", counted)
+    lines = evaluated(Case("SIM box in its own city", 2_003, COLD, "mixed", without=True))
+    assert len(lines) == 44
+    assert 4 < len(drives) <= 28
