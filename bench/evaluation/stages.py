@@ -1,7 +1,7 @@
 """Each kind of caller, by itself and on each side: labelled, lowered, refused. `make eval`.
 
     python -m bench.evaluation.stages              200 callers of each honest kind with many
-                                                   numbers in many cities, 60 of each other
+                                                   numbers in many cities, 48 of each other
     python -m bench.evaluation.stages --full       1,000 of each, and more over ten days
 
     ... --page docs/detection.md                   and the tables go into that page
@@ -67,7 +67,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     without: int
 
 
-USUAL = Size(many=200, others=60, warm=8, without=8)
+USUAL = Size(many=200, others=48, warm=5, without=4)
 FULL = Size(many=1_000, others=1_000, warm=40, without=20)
 
 
