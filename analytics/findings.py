@@ -123,7 +123,7 @@ class Findings:
         policy = self._policy
         found = self._standing.get(key)
         if found is not None and at >= found.until:
-            self._lapse(key, found)
+            self._lapse(found, at)
             found = None
             if counts is not None:
                 counts.score = 0.0
@@ -158,7 +158,7 @@ class Findings:
             if worst is not None and self._suspected(worst) > policy.keep / policy.suspect:
                 self._find(key, counts, worst, assessments, State.SUSPECTED, at)
             else:
-                self._lapse(key, found)
+                self._lapse(found, at)
 
     def _may_be_one_persons(self, key: Key, counts: KeyCounts | None) -> bool:
         """Tell whether mobile numbers of one caller together call more than a person does."""
@@ -184,16 +184,21 @@ class Findings:
             self._unsaved[key] = None
             self._others.discard(key)
 
-    def _lapse(self, key: Key, found: Finding) -> None:
+    def _lapse(self, found: Finding, at: int) -> None:
         """What stood against a key is over; against a reseller, if it comes back, it is the same.
 
         Else who became its customer at night would have been there before it was suspected.
         """
-        if key.kind is KeyKind.RESELLER and found.state is State.SUSPECTED:
-            del self._standing[key]
-            self._lapsed[key] = found  # and what is saved of it stays, for who starts anew
-        else:
+        key = found.key
+        if key.kind is not KeyKind.RESELLER or found.state is not State.SUSPECTED:
             self.drop(key)
+            return
+        del self._standing[key]
+        if at < found.until:
+            # As ended, so that nobody who reads what is saved takes it for standing.
+            found = self._unsaved[key] = replace(found, until=at)
+            self._others.discard(key)
+        self._lapsed[key] = found  # and what is saved of it stays, for who starts anew
 
     def _find(
         self,
@@ -205,7 +210,9 @@ class Findings:
         at: int,
     ) -> None:
         policy = self._policy
-        before = self._standing.get(key)
+        before = self._standing.get(key) or self._lapsed.get(key)
+        if before is not None and at - before.until >= _COMES_BACK:
+            before = None
         same = before is not None and before.state is state
         known = before.measures if same and before is not None and state is State.POOLED else ()
         self._set(
@@ -243,13 +250,7 @@ class Findings:
         standing = self._standing
         if found.measures == _ORIGIDS_ALONE:
             return  # saved, or sent, by an earlier release
-        lapsed = self._lapsed.pop(found.key, None)
-        if (
-            lapsed is not None
-            and lapsed.state is found.state
-            and self.confirmed(found) - lapsed.until < _COMES_BACK
-        ):
-            found = replace(found, since=min(lapsed.since, found.since), case=lapsed.case)
+        self._lapsed.pop(found.key, None)
         if found.key not in standing and len(standing) >= self._policy.max_keys:
             # The one that would end first; suspected ones before pooled ones.
             self.drop(min(standing, key=lambda key: (standing[key].state, standing[key].until)))
@@ -316,6 +317,9 @@ class Findings:
         linked = list(self.outside.cleared(key, at))
         while linked:
             linked += self._unlink(linked.pop())
+        lapsed = self._lapsed.get(key)
+        if lapsed is not None and lapsed.since <= at:
+            self.drop(key)
         found = self._standing.get(key)
         return found is not None and self.confirmed(found) <= at
 
@@ -325,7 +329,7 @@ class Findings:
         Returns:
             Those against whom its own mark stood.
         """
-        found = self._standing.get(key)
+        found = self._standing.get(key) or self._lapsed.get(key)
         if found is None or found.measure is not Measure.LINKAGE:
             return ()
         self.drop(key)
@@ -346,7 +350,7 @@ class Findings:
             return False
         if at < found.until + self._policy.window:
             return True
-        self._lapse(key, found)
+        self._lapse(found, at)
         return False
 
     def expire(self, now: int) -> None:

@@ -25,7 +25,8 @@ from streams import (
 from test_callbacks import HELD, driven
 from test_exchange import traffic
 from test_linkage import FOUND as FOUND_FIRST
-from test_linkage import NEXT, PITCH, business, feed, let_through, listed, some, straw_men
+from test_linkage import NEXT, PITCH, business, feed, listed, some
+from test_resellers import let_through, straw_men
 
 from zhenxian.analytics import Detector, Key, KeyKind, Observation, Policy, State
 from zhenxian.analytics.evidence import TalkCounts
