@@ -4,9 +4,6 @@ PY := .venv/bin/python
 # real servers comes first. The third process steps back for the others, and gets no tests about
 # time, which fail where more processes than a small machine has cores are equals (tests/sharing.py).
 PARALLEL := --tx 2*popen --tx popen//nice=5 --max-worker-restart=8 --dist loadfile --no-loadscope-reorder
-# What tests write, and wait for until it is on the disk, they write to memory where there is plenty.
-IN_MEMORY := $(shell [ "$$(awk '/^MemAvailable/ {print int($$2 / 1e6)}' /proc/meminfo)" -ge 10 ] && \
-	[ "$$(df --output=avail -k /dev/shm | awk 'END {print int($$1 / 1e6)}')" -ge 6 ] && echo TMPDIR=/dev/shm)
 # What was compiled is kept, whatever the machine is used to: hundreds of services are started.
 export PYTHONDONTWRITEBYTECODE :=
 .PHONY: help setup setup-dev run demo demo-sip test search coverage unit lint style types compiled tests-alone types-meanwhile base-meanwhile format bare bench bench-sip bench-registry bench-many bench-docs bench-stalls bench-overload eval eval-full eval-structure mutants docs lock clean
@@ -33,18 +30,19 @@ demo-sip: setup-dev ## Calls through two Kamailios and a hostile middle, then 30
 test: setup-dev ## Checks and the whole test suite, with real peers; or TESTS="tests/unit/certs"
 	@scripts/peers test
 	@$(MAKE) --no-print-directory -j 2 --output-sync style compiled
-	@$(MAKE) --no-print-directory -j 3 tests-alone types-meanwhile base-meanwhile
+	@$(MAKE) --no-print-directory -j 3 tests-alone types-meanwhile base-meanwhile; \
+		status=$$?; cat build/types.txt; exit $$status
 
 search: setup-dev ## Property tests with new examples: finds what the same ones of make test do not
 	@scripts/peers test
-	@$(IN_MEMORY) HYPOTHESIS_PROFILE=search $(PY) -m pytest -q $(PARALLEL) $$(grep -rl 'hypothesis\|schemathesis' tests --include='test_*.py')
+	@HYPOTHESIS_PROFILE=search scripts/in-memory $(PY) -m pytest -q $(PARALLEL) $$(grep -rl 'hypothesis\|schemathesis' tests --include='test_*.py')
 
 coverage: setup-dev ## The whole suite again, slower, and which lines and branches no test reached
 	@scripts/peers test
-	@$(IN_MEMORY) $(PY) -m pytest -q $(PARALLEL) --cov --cov-report=term:skip-covered
+	@scripts/in-memory $(PY) -m pytest -q $(PARALLEL) --cov --cov-report=term:skip-covered
 
 unit: setup-dev ## Only the tests that need no socket and no peer
-	@$(IN_MEMORY) $(PY) -m pytest -q $(PARALLEL) tests/unit tests/property tests/test_vectors.py
+	@scripts/in-memory $(PY) -m pytest -q $(PARALLEL) tests/unit tests/property tests/test_vectors.py
 
 lint: setup-dev ## Style, types, import arrows, Dockerfile, generated pages
 	@$(MAKE) --no-print-directory style types
@@ -62,10 +60,11 @@ types:
 # What these two need of the cores is what tests that wait leave. A base that could not be made is
 # made once more by the test that needs it, which then says why it could not.
 tests-alone:
-	@$(IN_MEMORY) $(PY) -m pytest -q --durations=20 $(PARALLEL) $(TESTS)
+	@scripts/in-memory $(PY) -m pytest -q --durations=20 $(PARALLEL) $(TESTS)
 
 types-meanwhile:
-	@nice -n 5 .venv/bin/mypy --no-error-summary
+	@mkdir -p build
+	@nice -n 5 .venv/bin/mypy --no-error-summary >build/types.txt
 
 base-meanwhile:
 	@[ -n "$(TESTS)" ] || PYTHONPATH=tests/e2e nice -n 5 $(PY) -m container >/dev/null 2>&1 || true

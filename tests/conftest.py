@@ -7,6 +7,7 @@ import forks
 import hypothesis
 import once
 import pytest
+from _pytest.tmpdir import tmppath_result_key
 from fleet.redis_server import RedisServer
 from sharing import Sharing, turn
 from simulator import World
@@ -33,6 +34,15 @@ def pytest_xdist_make_scheduler(config, log):
 def pytest_collection_modifyitems(items):
     """What waits comes first, in every process alike."""
     items.sort(key=lambda item: turn(item.nodeid))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Keep what a test wrote whose fixtures failed, too: pytest asks about the call alone."""
+    report = yield
+    if report.when == "setup" and report.failed:
+        item.stash.setdefault(tmppath_result_key, {})["call"] = False
+    return report
 
 
 def pytest_collection_finish():

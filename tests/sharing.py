@@ -31,6 +31,13 @@ class Sharing(LoadFileScheduling):
         self.assigned_work = dict(nodes)
         super().schedule()
 
+    def remove_node(self, node) -> str | None:
+        """Give others what is left of who died; files it had done would keep who gets them idle."""
+        left = self.assigned_work[node]
+        for file in [file for file, tests in left.items() if all(tests.values())]:
+            del left[file]
+        return super().remove_node(node)
+
     def _assign_work_unit(self, node) -> None:
         if node.gateway.spec.nice:
             file = next((file for file in self.workqueue if file.startswith(COMPUTING)), None)

@@ -157,7 +157,7 @@ def judged(kind: str) -> Callable[[Dialled], bool]:
 
 def evaluated(case: Case, policy: Policy | None = None) -> list[Outcome]:
     """What becomes of one caller on both sides, with ends of calls told and not."""
-    usual = policy or Policy()
+    usual = Policy() if case.without or policy is None else policy
     policies = without(case.kind) if case.without else {"": usual}
     seen = Random(f"{case.kind}/{case.index}/seen")
     with _uncollected():

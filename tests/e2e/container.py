@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from time import time
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ PACKAGES = ("python3", "python3-venv", "ca-certificates", "passwd", "util-linux"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Whoever is not root becomes root of a user namespace.
 AS_ROOT = () if os.geteuid() == 0 else ("buildah", "unshare")
+
+_DAY = 86_400  # seconds
 
 _ENTER = """
 root=$1 user=$2 folder=$3 mounts=$4
@@ -102,6 +105,9 @@ class Builder:
         archive = KEPT / f"{sha256(asked).hexdigest()[:16]}.tar"
         with KEPT.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            for left in ROOMY.glob("zhenxian-image-*"):  # by runs that were killed
+                if left.owner() == self._folder.owner() and left.stat().st_mtime < time() - _DAY:
+                    _output([*AS_ROOT, "rm", "-rf", str(left)])
             self._make(archive, sources)
         return archive
 
