@@ -35,6 +35,10 @@ class StoreFullError(StoreUnavailableError):
     """The disk of a store has no room left."""
 
 
+class StoreBusyError(StoreUnavailableError):
+    """Another process writes to a store, and did for longer than was waited; nothing is wrong."""
+
+
 class ConfigError(ZhenxianError):
     """A setting, key file or certificate that the service cannot start with; says what to do."""
 

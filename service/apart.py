@@ -23,6 +23,7 @@ import msgspec
 
 from zhenxian.core.errors import (
     ConfigError,
+    StoreBusyError,
     StoreFullError,
     StoreUnavailableError,
     ZhenxianError,
@@ -108,7 +109,8 @@ class _Sorted(msgspec.Struct, tag="sorted"):
 
 _Message = _Failure | _Refused | _Done | _Sorted
 _ERRORS: Final = {
-    error.__name__: error for error in (ConfigError, StoreFullError, StoreUnavailableError)
+    error.__name__: error
+    for error in (ConfigError, StoreBusyError, StoreFullError, StoreUnavailableError)
 }
 _decoder: Final = msgspec.msgpack.Decoder(_Message)
 _ordered: Final = msgspec.msgpack.Decoder(_Orders)

@@ -10,7 +10,7 @@ import time
 from typing import Final
 
 from zhenxian.certs.files import Looks
-from zhenxian.core.errors import ConfigError, StoreUnavailableError
+from zhenxian.core.errors import ConfigError, StoreBusyError, StoreUnavailableError
 from zhenxian.service.problems import remarks
 from zhenxian.service.service import Service
 from zhenxian.service.sorted import SortedKeeper
@@ -116,7 +116,8 @@ class Watcher:
             late = self._late.now()
             if late is not None and not service.registry.clock_doubts():
                 service.origids.forget(late)
-                await service.registry.with_writer(lambda file: file.purge(late))
+                with contextlib.suppress(StoreBusyError):  # the next look does it
+                    await service.registry.with_writer(lambda file: file.purge(late))
             own = None
             if isinstance(service.registry, EmbeddedRegistry):
                 await service.registry.mend()

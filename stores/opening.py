@@ -56,19 +56,29 @@ def check_writable(db: sqlite3.Connection, nothing: str) -> None:
     Raises:
         sqlite3.Error: it can be read only.
     """
+    with at_once(db):
+        try:
+            db.execute(nothing)  # a transaction that is begun to write becomes one that reads
+        except sqlite3.OperationalError as error:
+            if not is_busy(error):
+                raise
+
+
+@contextmanager
+def at_once(db: sqlite3.Connection) -> Iterator[None]:
+    """Wait for nobody's write within this. Raises sqlite3.Error."""
     (waits,) = db.execute("PRAGMA busy_timeout").fetchone()
     db.execute("PRAGMA busy_timeout=0")
     try:
-        db.execute(nothing)  # a transaction that is begun to write becomes one that reads
-    except sqlite3.OperationalError as error:
-        if not _busy(error):
-            raise
+        yield
     finally:
         db.execute(f"PRAGMA busy_timeout={waits}")
 
 
-def _busy(error: sqlite3.OperationalError) -> bool:
-    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest says why
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another process was in the way, which says nothing about the file."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF == sqlite3.SQLITE_BUSY  # the rest says why
 
 
 def _write_ahead(db: sqlite3.Connection) -> None:
@@ -82,7 +92,7 @@ def _write_ahead(db: sqlite3.Connection) -> None:
         try:
             db.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            if not _busy(error) or time.monotonic() > until:
+            if not is_busy(error) or time.monotonic() > until:
                 raise
         else:
             return

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from zhenxian.core.errors import StoreUnavailableError
-from zhenxian.stores.opening import opening
+from zhenxian.stores.opening import is_busy, opening
 from zhenxian.stores.private import make_private
 from zhenxian.stores.replay.recent import marked, packed, seen_with
 from zhenxian.verifier.replay import NEW, REPEAT_SECONDS, REPLAY, UNKNOWN, Sighted, Sighting
@@ -122,7 +122,7 @@ class SqliteReplayStore:
         try:
             found = work(self._connection)
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+            if not is_busy(error):
                 self.problem = str(error)
             raise StoreUnavailableError(str(error)) from None
         self.problem = None

@@ -14,10 +14,16 @@ from typing import Any, Final
 
 import msgspec
 
-from zhenxian.core.errors import ConfigError, ParseError, StoreFullError, StoreUnavailableError
+from zhenxian.core.errors import (
+    ConfigError,
+    ParseError,
+    StoreBusyError,
+    StoreFullError,
+    StoreUnavailableError,
+)
 from zhenxian.registry.journal import loads
 from zhenxian.registry.model import Kind, Record
-from zhenxian.stores.opening import check_writable, opening
+from zhenxian.stores.opening import at_once, check_writable, is_busy, opening
 from zhenxian.stores.private import make_private
 from zhenxian.stores.sqlite.schema import migrate
 
@@ -98,9 +104,21 @@ class Connection:
 
     def failure(self, error: sqlite3.Error) -> StoreUnavailableError:
         """What SQLite says, with the name of the file."""
-        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        kind = StoreFullError if full else StoreUnavailableError
+        kind = StoreUnavailableError
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            kind = StoreFullError
+        elif is_busy(error):
+            kind = StoreBusyError
         return kind(f"{self.path.name}: {error}")
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Wait for no other process's write within this: StoreBusyError says that there is one."""
+        try:
+            with at_once(self.db):
+                yield
+        except sqlite3.Error as error:
+            raise self.failure(error) from None
 
     def loads(self, kind: Kind, body: bytes) -> Record:
         """A record as registry.journal.dumps wrote it."""

@@ -453,21 +453,29 @@ class RegistryFile:
         self.journal.enter(commit, many=many)
 
     def purge(self, now: int, limit: int = 10_000) -> int:
-        """Put ended bindings to the past, and forget old idempotency keys; how many bindings."""
+        """Put ended bindings to the past, and forget old idempotency keys; how many bindings.
+
+        Waits for nobody: what it does is in no haste, and others wait for it.
+        """
         ended = self.tables.bindings.ended(now, limit)
         forget = self.journal.forgets(now)
         if ended or forget:
-            with self.transaction():
+            with self.connection.at_once(), self.transaction():
                 self.tables.bindings.expire(ended)
                 if forget:
                     self.journal.forget(now)
         return len(ended)
 
     def probe(self) -> None:
-        """Write as much as a change may take. Raises StoreUnavailableError when it is not taken."""
-        for content in (bytes(_PROBED), b""):
-            with self.transaction():
-                self.set_meta(_PROBE, content)
+        """Write as much as a change may take, and wait for nobody.
+
+        Raises:
+            StoreUnavailableError: it is not taken; StoreBusyError: nor is it known whether it were.
+        """
+        with self.connection.at_once():
+            for content in (bytes(_PROBED), b""):
+                with self.transaction():
+                    self.set_meta(_PROBE, content)
 
     # What belongs to this file alone --------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.core.errors import StoreBusyError, StoreUnavailableError
 from zhenxian.core.pace import Pace
 from zhenxian.registry.journal import Change, Commit, Nested
 from zhenxian.registry.model import Order
@@ -142,6 +142,8 @@ class EmbeddedRegistry(RegistryView):
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._writing, work, self._writer)
+        except StoreBusyError:  # the file takes what somebody else writes
+            raise
         except StoreUnavailableError:
             self._failed = True
             raise
@@ -152,6 +154,8 @@ class EmbeddedRegistry(RegistryView):
             return
         try:
             await self.with_writer(RegistryFile.probe)
+        except StoreBusyError:
+            return  # the next look finds out
         except StoreUnavailableError as error:
             self.problem = f"nothing can be registered: {error}"
         else:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import io
 import secrets
+import sqlite3
+import time
 
 import pytest
 
 from zhenxian.api.management import bulk
-from zhenxian.core.errors import StoreUnavailableError
+from zhenxian.core.errors import StoreBusyError, StoreUnavailableError
 from zhenxian.service import disk as disk_module
 from zhenxian.service import imports
 from zhenxian.service.watch import Watcher
@@ -111,6 +113,59 @@ def test_a_registry_that_takes_nothing_is_told_though_the_disk_has_room(desk):
     assert desk.http("GET", "/readyz").status_code == 200
     assert _figure(desk, "zhenxian_disk_full") == 0
     assert put(9_999).status_code == 200
+
+
+@pytest.fixture
+def other(desk):
+    """Another process' connection to the registry's file, with its embedded engine."""
+    registry = desk.service.registry
+    if isinstance(registry, FleetRegistry):
+        pytest.skip("a fleet's journal is Redis'")
+    other = sqlite3.connect(registry._writer.path, isolation_level=None)
+    yield other
+    other.close()
+
+
+def test_a_registry_that_somebody_else_writes_to_for_long_is_ready(desk, other):
+    registry = desk.service.registry
+    registry._writer.connection.one("PRAGMA busy_timeout = 50")
+    other.execute("BEGIN IMMEDIATE")
+    refused = desk.http("PUT", "/v1/subjects/s1", json={"name": "n"}, params=WHY)
+    assert refused.status_code == 503
+    assert "locked" in refused.text
+    _look(desk)
+    assert not registry._failed
+    assert desk.http("GET", "/readyz").status_code == 200
+    assert _figure(desk, "zhenxian_disk_full") == 0
+    other.execute("ROLLBACK")
+    again = desk.http("PUT", "/v1/subjects/s1", json={"name": "n"}, params=WHY)
+    assert again.status_code == 200
+
+
+def test_looks_wait_for_nobodys_write_and_learn_nothing_from_it(desk, other):
+    """Neither whether the registry takes something again, nor what they would remove from it."""
+    registry, now = desk.service.registry, int(desk.service.clock())
+    connection = registry._writer.connection
+    assert connection.one("PRAGMA busy_timeout") == (5_000,)
+    registry._failed, registry.problem = True, "nothing can be registered: it was so"
+    other.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    _look(desk)
+    assert time.monotonic() - began < 3
+    assert registry.problem == "nothing can be registered: it was so"
+    other.execute("ROLLBACK")
+    _look(desk)
+    assert registry.problem is None
+    key = {"idempotency-key": "k"}
+    put = desk.http("PUT", "/v1/subjects/s2", json={"name": "n"}, params=WHY, headers=key)
+    assert put.status_code == 200
+    other.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    with pytest.raises(StoreBusyError):
+        registry._writer.purge(now + 400 * 86_400)
+    assert time.monotonic() - began < 3
+    other.execute("ROLLBACK")
+    assert connection.one("PRAGMA busy_timeout") == (5_000,)
 
 
 def test_origids_that_cannot_be_kept_are_told(desk_of, installation):
