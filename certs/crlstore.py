@@ -107,7 +107,7 @@ class CrlStore:
         self._swept_at = 0
         self._flights: dict[str, asyncio.Task[bool]] = {}
         self._storing = asyncio.Semaphore(_STORING)
-        self._retry_at: dict[str, int] = {}
+        self._retry_at: dict[str, tuple[int, int]] = {}  # and how long the wait then was
         self._failures: dict[str, int] = {}
         self._fetch_problems: dict[str, str] = {}
         self._file_problems: dict[str, str] = {}
@@ -252,7 +252,8 @@ class CrlStore:
 
     def _rests(self, url: str) -> bool:
         """True when an address failed a moment ago."""
-        return waits(self._retry_at.get(url, 0), self._now, self._longest_retry)
+        until, pause = self._retry_at.get(url, (0, 0))
+        return waits(until, self._now, pause)
 
     def _is_due(self, url: str, source: Source) -> bool:
         longest = max(self._refresh_seconds, self._retry_seconds)
@@ -418,7 +419,8 @@ class CrlStore:
             self._write(self._path(url, "json"), msgspec.json.encode(source))
         except (FetchError, ParseError, OSError) as error:
             self._fetch_problems[url] = f"revocation list {shown(url)}: {error}"
-            self._retry_at[url] = self._now + self._pause(source)
+            pause = self._pause(source)
+            self._retry_at[url] = (self._now + pause, pause)
             self._count("failed")
             with suppress(OSError):
                 if not self._path(url, "json").exists():
