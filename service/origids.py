@@ -68,6 +68,11 @@ class OrigidKeeper:
             return f"origids of calls are not sent to the fleet: {self._shared.problem}"
         return None
 
+    def mend(self) -> None:
+        """After origids could not be given: see whether they can be again."""
+        if self._file is not None:
+            self._file.mend()
+
     def forget(self, now: int) -> None:
         """Remove some of what is older than is to be kept."""
         if self._file is not None:

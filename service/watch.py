@@ -98,6 +98,7 @@ class Watcher:
             await service.replays.mend()
         if isinstance(service.seen, SqliteReplayStore):
             service.seen.mend()
+        service.origids.mend()
         report("disk", await asyncio.to_thread(service.disk.look))
         if whole("API keys", service.authenticator.stamps()):
             service.authenticator.refresh()

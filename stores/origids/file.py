@@ -10,15 +10,21 @@ import logging
 import sqlite3
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from zhenxian.core.errors import StoreUnavailableError
 from zhenxian.signer.origids import Given
-from zhenxian.stores.opening import opening
+from zhenxian.stores.opening import at_once, opening
 from zhenxian.stores.private import make_private
 
 _BUSY_MS: Final = 100  # milliseconds a call may wait for another worker's write
+_PROBE: Final = (
+    "CREATE TABLE IF NOT EXISTS probe (content BLOB)",
+    "INSERT OR REPLACE INTO probe (rowid, content) VALUES (1, zeroblob(65536))",
+    "INSERT OR REPLACE INTO probe (rowid, content) VALUES (1, NULL)",
+)
 _FORGET: Final = 2_000  # rows removed at once, so that no call waits long
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS given (
@@ -74,6 +80,20 @@ class OrigidFile:
             return None
         self.problem = None
         return str(fresh)
+
+    def mend(self) -> None:
+        """After one was not given: see whether the file takes something, without a call, too."""
+        if self.problem is None:
+            return
+
+        def work(db: sqlite3.Connection) -> None:
+            with at_once(db):  # calls wait meanwhile
+                for statement in _PROBE:
+                    db.execute(statement)
+
+        with suppress(StoreUnavailableError):
+            self._run(work)
+            self.problem = None
 
     def find(self, origid: str) -> Given | None:
         """What an origid was given for. Raises StoreUnavailableError."""

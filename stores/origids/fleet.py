@@ -59,9 +59,9 @@ class FleetOrigids:
                 async with asyncio.timeout(self._timeout):
                     await self._put(rows, now)
                 file.sent(rows)
-                self.problem = None
                 if len(rows) < _AT_ONCE:
-                    return
+                    break
+            self.problem = None  # also when another worker sent them
         except StoreUnavailableError as error:
             self._tell(str(error))
         except UNANSWERED as error:

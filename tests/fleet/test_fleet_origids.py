@@ -24,6 +24,23 @@ def file(tmp_path):
     opened.close()
 
 
+def test_what_another_worker_sent_is_no_worry_any_more(redis, file):
+    async def run():
+        now = int(time.time())
+        one = FleetOrigids(options("redis://127.0.0.1:1/0"), file, DAY)  # nobody is there
+        other = FleetOrigids(options(redis.url), file, DAY)
+        file.give("trunk", STABLE, now)
+        await one.send(now)
+        assert one.problem is not None
+        await other.send(now)
+        await one.send(now)
+        assert one.problem is None
+        await one.close()
+        await other.close()
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("where", ["redis", "cluster"])
 def test_what_one_node_gave_another_finds(where, request, file):
     url = request.getfixturevalue(where).url

@@ -180,7 +180,11 @@ def test_origids_that_cannot_be_kept_are_told(desk_of, installation):
     told = desk.http("GET", "/readyz").json()["remarks"]
     assert any("origids" in text and "full" in text for text in told)
     assert _figure(desk, "zhenxian_origids_failing") == 1
+    _look(desk)
+    assert _figure(desk, "zhenxian_origids_failing") == 1
     file._db.execute("PRAGMA max_page_count = 1000000")
+    _look(desk)
+    assert _figure(desk, "zhenxian_origids_failing") == 0, "though nobody calls"
     assert file.give("trunk", "b0000000-0000-4000-8000-000000000001", 1) is not None
     assert not any(
         "origids" in text for text in desk.http("GET", "/readyz").json().get("remarks", [])
