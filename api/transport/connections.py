@@ -95,14 +95,9 @@ class Connections:
             self._refused("all")
             return False
         if not (known or limits.anonymous):
-            site, listed = self._site(address)
+            site, listed = self.site(address)
             if not listed:
-                if len(self._strangers) >= limits.strangers:
-                    self._refused("strangers")
-                    return False
-                full = self._of_address[site] >= limits.strangers_per_address
-                if full and not self._made_place(site):
-                    self._refused("address")
+                if not self._takes(site):
                     return False
                 self._strangers[connection] = site
                 self._of_address[site] += 1
@@ -134,11 +129,22 @@ class Connections:
                 return True
         return False
 
-    def site(self, address: str) -> str:
-        """What an address is counted as."""
-        return self._site(address)[0]
+    def takes(self, address: str) -> bool:
+        """Whether the bounds of strangers let one more in, as `enter` asks; place is made."""
+        site, listed = self.site(address)
+        return self._limits.anonymous or listed or self._takes(site)
 
-    def _site(self, address: str) -> tuple[str, bool]:
+    def _takes(self, site: str) -> bool:
+        if len(self._strangers) >= self._limits.strangers:
+            self._refused("strangers")
+            return False
+        full = self._of_address[site] >= self._limits.strangers_per_address
+        if full and not self._made_place(site):
+            self._refused("address")
+            return False
+        return True
+
+    def site(self, address: str) -> tuple[str, bool]:
         """What an address is counted as, and whether it is a listed proxy's."""
         try:
             parsed: _Address = ipaddress.ip_address(address.partition("%")[0])

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -38,7 +37,9 @@ class Handshakes:
         self.context = context
         self._connections = book
         self._book = book.beside()
-        self._open: dict[Handshake, str] = {}  # and of what site each is, the oldest first
+        self._open: dict[Handshake, tuple[str, bool]] = {}
+        # The same by their sites, the oldest of each first; listed proxies' apart.
+        self._sites: dict[bool, dict[str, dict[Handshake, None]]] = {False: {}, True: {}}
         self._served_by = served_by
         self._known = known
 
@@ -53,27 +54,36 @@ class Handshakes:
         """
         if not self._known(address):
             return False
-        total = self._connections.limits.total
-        if len(self._connections) + len(self._open) >= total and not self._made_room():
+        # Nobody gives way to one that is then kept out all the same.
+        if self._is_full() and not (
+            len(self._connections) < self._connections.limits.total
+            and self._book.takes(address)
+            and (not self._is_full() or self._made_room())
+        ):
             return False
         if not self._book.enter(handshake, address):
             return False
-        self._open[handshake] = self._book.site(address)
+        site, listed = self._open[handshake] = self._book.site(address)
+        self._sites[listed].setdefault(site, {})[handshake] = None
         return True
 
+    def _is_full(self) -> bool:
+        return len(self._connections) + len(self._open) >= self._connections.limits.total
+
     def _made_room(self) -> bool:
-        """Have one give way: of who has most, the one that was begun first."""
-        sites = Counter(self._open.values())
-        most = max(sites.values(), default=0)
-        for handshake, site in self._open.items():
-            if sites[site] == most and handshake.give_way():
-                self.leave(handshake)
-                return True
-        return False
+        """Have one give way: of who has most, the one that was begun first; last, of a proxy's."""
+        sites = self._sites[False] or self._sites[True]
+        most = max(sites.values(), key=len)
+        return next(iter(most)).give_way()
 
     def leave(self, handshake: Handshake) -> None:
         """It has ended."""
-        self._open.pop(handshake, None)
+        if handshake in self._open:
+            site, listed = self._open.pop(handshake)
+            of_site = self._sites[listed][site]
+            del of_site[handshake]
+            if not of_site:
+                del self._sites[listed][site]
         self._book.leave(handshake)
 
     def close(self) -> None:
@@ -116,6 +126,7 @@ class Handshake(asyncio.Protocol):
         if self._task is None:
             return False
         self._task.cancel()
+        self._every.leave(self)  # at once: it is in the way of nobody else who comes in this turn
         return True
 
     async def _shake(self, own: socket.socket) -> None:
