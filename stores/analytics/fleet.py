@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ _ASKED_EVERY: Final = 0.05  # seconds
 _ANSWER_FOR: Final = 10  # seconds
 _MOST_NAMES: Final = 4_096
 _MOST_ASKED: Final = 100  # questions between two looks
+_NUMBER: Final = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")
 
 
 class FleetExchange:
@@ -111,7 +113,11 @@ class FleetExchange:
                 pipe.hset(self._findings, mapping=put)
             if gone:
                 pipe.hdel(self._findings, *gone)
-            await pipe.execute()
+            made = await pipe.execute()
+            for number in made[: len(deltas)]:
+                _number(number)
+            if not all(isinstance(count, int) for count in made[len(deltas) :]):
+                raise GarbledError
         except UNANSWERED as error:
             raise await self._failed(error) from None
 
@@ -131,7 +137,9 @@ class FleetExchange:
                     approximate=True,
                     nomkstream=True,
                 )
-            await pipe.execute()
+            for number in await pipe.execute():
+                if number is not None:  # there is no such stream
+                    _number(number)
         except UNANSWERED as error:
             raise await self._failed(error) from None
 
@@ -144,7 +152,7 @@ class FleetExchange:
                 await self._beat(client)
             if not heard:
                 newest = await client.xrevrange(self._stream, count=1)
-                heard = newest[0][0] if newest else b"0-0"
+                heard = _number(newest[0][0]) if newest else b"0-0"
             elif now - self._heard_at > DELTAS_FOR // 2:
                 self._gap = True
             common, heard = await _read(client, self._stream, heard)
@@ -227,12 +235,13 @@ class FleetExchange:
         place = secrets.token_hex(8)
         try:
             client: Any = await self._link.client()
-            await client.xadd(
+            asked = await client.xadd(
                 self._stream,
                 {"n": self._node, "q": question, "a": place},
                 minid=_oldest(self._heard),
                 approximate=True,
             )
+            _number(asked)
             until = time.monotonic() + _ANSWERED_WITHIN
             others = len(self._members) - 1
             while others > 0 and time.monotonic() < until:
@@ -298,10 +307,19 @@ async def _read(client: Any, stream: str, after: bytes) -> tuple[list[dict[bytes
     while True:
         entries = await client.xrange(stream, min=b"(" + after, count=_AT_ONCE)
         for number, fields in entries:
-            after = number
+            if not isinstance(fields, dict):
+                raise GarbledError
+            after = _number(number)
             found.append(fields)
         if len(entries) < _AT_ONCE:
             return found, after
+
+
+def _number(answer: Any) -> bytes:
+    """The number of a stream's entry. Raises GarbledError for another answer."""
+    if isinstance(answer, bytes) and _NUMBER.fullmatch(answer):
+        return answer
+    raise GarbledError
 
 
 def _milliseconds(number: bytes) -> int:

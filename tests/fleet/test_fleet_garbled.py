@@ -87,6 +87,7 @@ ANSWERS = {
     "another word": b"$3\r\nyes\r\n",
     "no text": b"$1\r\n\xff\r\n",
     "words for numbers": b"*7\r\n$1\r\nj\r\n$1\r\nh\r\n" + b"$1\r\nx\r\n" * 5,
+    "no number of an entry": b"*1\r\n*2\r\n$3\r\nzzz\r\n*2\r\n$1\r\nd\r\n$1\r\nx\r\n",
     "no protocol": b"<html>\r\n",
     "loading": b"-LOADING Redis is loading the dataset in memory\r\n",
     "no memory": b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
@@ -229,6 +230,28 @@ def test_a_wrong_answer_about_conduct_is_told_and_heals(redis, name):
                 assert found is None or isinstance(found, bytes)
             await one.close()
             await two.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", ["a number", "a list", "another word"])
+def test_what_is_no_number_of_an_entry_is_none_that_was_made(redis, name):
+    """Conduct of which Redis does not say that it has it is sent again, whoever it is for."""
+
+    async def run():
+        async with Between(redis.port) as between:
+            one = FleetExchange(options(between.url), f"one {name}", "here")
+            between.to, between.after = b"XADD", False
+            for send in (
+                lambda: one.send([b"seen"], [], int(time.time())),
+                lambda: one.deliver([("two", b"yours")]),
+                lambda: one.ask("subject x"),
+            ):
+                between.instead = ANSWERS[name]
+                with pytest.raises(StoreUnavailableError):
+                    await send()
+                await send()
+            await one.close()
 
     asyncio.run(run())
 
