@@ -32,7 +32,7 @@ _FIXED_DIGITS: Final = "24678"  # with which fixed lines begin
 Beginnings: TypeAlias = tuple[tuple[tuple[int, int, int], ...], int, int]
 
 
-class Place(Struct, frozen=True):
+class Place(Struct, frozen=True, kw_only=True):
     """One city or region.
 
     Attributes:
@@ -107,7 +107,10 @@ def _any_of(random: Random, beginnings: Beginnings) -> int:
 def place(name: str, mobile: tuple[str, ...], fixed: str, digits: tuple[int, int]) -> Place:
     """One with the numbers that begin so."""
     fixeds = _beginnings((fixed + digit for digit in _FIXED_DIGITS), digits[1])
-    return Place(name, mobile, fixed, digits, _beginnings(mobile, digits[0]), fixeds)
+    return Place(
+        name=name, mobile=mobile, fixed=fixed, digits=digits,
+        mobiles=_beginnings(mobile, digits[0]), fixeds=fixeds,
+    )  # fmt: skip
 
 
 class Places(Struct, frozen=True):
