@@ -10,6 +10,7 @@ import pytest
 from fleet_nodes import Node, options, until
 from streams import ACCESS, ALONE, NOON, SIGNER, calls, fed, people, pool
 
+import zhenxian.stores.analytics.file
 from zhenxian.analytics import Detector, State
 from zhenxian.api.management.analytics import clearing_of
 from zhenxian.registry.journal import put
@@ -313,8 +314,11 @@ def test_another_worker_takes_it_over_before_its_next_call(tmp_path):
         assert one.state() is two.state() is State.POOLED
 
 
-def test_a_worker_that_was_busy_for_longer_than_deltas_are_kept_learns_it_too(tmp_path):
+def test_a_worker_that_was_busy_for_longer_than_deltas_are_kept_learns_it_too(
+    tmp_path, monkeypatch
+):
     clock = Clock()
+    monkeypatch.setattr(zhenxian.stores.analytics.file, "since_boot", clock)
     with workers(tmp_path, clock, "one", "two") as (one, two):
         one.pool(1, 100)
         asyncio.run(round_of(one, two))
