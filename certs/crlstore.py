@@ -98,7 +98,6 @@ class CrlStore:
         self._urls = tuple(dict.fromkeys(urls))
         self._refresh_seconds = refresh_seconds
         self._retry_seconds = retry_seconds
-        self._longest_retry = max(retry_seconds, _LONGEST_RETRY)
         self._signed = signed
         self._count = count
         self._parse = read
@@ -438,7 +437,8 @@ class CrlStore:
         if source.gave or url in self._urls:
             return self._retry_seconds
         failures = self._failures[url] = min(self._failures.get(url, 0) + 1, 16)
-        return min(self._retry_seconds << (failures - 1), self._longest_retry)
+        longest = max(self._retry_seconds, _LONGEST_RETRY)
+        return min(self._retry_seconds << (failures - 1), longest)
 
     def _store(self, source: Source, body: bytes, held: bytes | None) -> int:
         """Store a list; returns when it is due again. Raises ParseError, OSError."""

@@ -139,3 +139,12 @@ def people(random, count, *, persons=500, codes=CODES, local=0.75, contacts=12):
             yield displays[person], random.choice(known[person])
         else:
             yield displays[person], other(homes[person])
+
+
+def hear(conduct, random, talk, pair, keys, at):
+    """Tell how a call ended; talk is the share answered, and seconds of talk on average."""
+    answered = random.random() < talk[0]
+    seconds = round(random.expovariate(1 / talk[1])) if answered else 0
+    over = conduct.met(*pair, answered=answered, seconds=seconds)
+    for key in keys:
+        conduct.ended(key, at, over)

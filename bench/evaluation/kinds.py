@@ -6,9 +6,7 @@ without, and written as one line each; the figures are of callers, never of a po
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from random import Random
 from typing import Final, cast
@@ -18,6 +16,7 @@ from msgspec.structs import replace
 
 from bench.evaluation.course import Asked, Course, course, driven
 from zhenxian.analytics import Detector, Finding, Key, KeyKind, Measure, Observation, Policy, State
+from zhenxian.core.collection import uncollected
 from zhenxian.core.tn import TNRange
 from zhenxian.registry.customers import Declaration
 from zhenxian.registry.footprint import expected
@@ -160,7 +159,7 @@ def evaluated(case: Case, policy: Policy | None = None) -> list[Outcome]:
     usual = Policy() if case.without or policy is None else policy
     policies = without(case.kind) if case.without else {"": usual}
     seen = Random(f"{case.kind}/{case.index}/seen")
-    with _uncollected():
+    with uncollected():
         calls = calls_of(case)
         some = [call for call in calls if seen.random() < SEEN]
         return [
@@ -183,18 +182,6 @@ def _on_side(side: _Side, policies: dict[str, Policy]) -> Iterator[Outcome]:
                 yield replace(whole, without=name)
             else:
                 yield side.outcome(told, name, policy)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Let nobody look for cycles meanwhile: calls are many, and nearly nothing of them is one."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _observed(case: Case, side: str, without: str) -> Callable[[Dialled], Observation]:

@@ -9,15 +9,15 @@ the other, so both are taken and refused as if all went through the rules.
 from __future__ import annotations
 
 import csv
-import gc
 import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from operator import lt
 from typing import Final, NamedTuple, TextIO
 
+from zhenxian.core.collection import uncollected
 from zhenxian.core.errors import ConfigError, ParseError, ZhenxianError
 from zhenxian.core.reading import Reading
 from zhenxian.registry.cells import cell
@@ -132,7 +132,7 @@ class Import:
             ConfigError: the first line does not name the columns.
             StoreUnavailableError: the disk does not take it; what was committed stays.
         """
-        with nullcontext() if self.collecting else _no_collection(), much(self._file.connection):
+        with nullcontext() if self.collecting else uncollected(), much(self._file.connection):
             return self._run(lines, progress)
 
     def _run(self, lines: Iterable[str], progress: Callable[[int], object] | None) -> Report:
@@ -372,18 +372,6 @@ class Import:
         ):
             return 0
         return self._file.tables.holdings.title_id(sample)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep the collector of reference cycles from looking at rows, which have none."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _part() -> int:

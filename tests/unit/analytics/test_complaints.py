@@ -2,7 +2,7 @@
 
 from random import Random
 
-from streams import NOON, number, numbers, somebody
+from streams import NOON, hear, number, numbers, somebody
 
 from zhenxian.analytics import Detector, Key, KeyKind, Measure, Observation, State
 from zhenxian.analytics.thresholds import DAY
@@ -18,11 +18,7 @@ def fed(conduct, pairs, keys=KEYS, *, start=NOON, every=20, talk=None, seed=1):
         conduct.observe(Observation(at=at, keys=keys, display=display, callee=callee))
         made.append((display, callee, at))
         if talk is not None:
-            answered = random.random() < talk[0]
-            seconds = round(random.expovariate(1 / talk[1])) if answered else 0
-            over = conduct.met(display, callee, answered=answered, seconds=seconds)
-            for key in keys:
-                conduct.ended(key, at, over)
+            hear(conduct, random, talk, (display, callee), keys, at)
     return made
 
 

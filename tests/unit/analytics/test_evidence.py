@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from streams import ACCESS, CODES, NOON, SUBJECT, number, numbers, somebody
+from streams import ACCESS, CODES, NOON, SUBJECT, hear, number, numbers, somebody
 
 from zhenxian.analytics import Detector, Key, KeyKind, Measure, Observation, Policy, State
 from zhenxian.analytics.codec import read_counts
@@ -31,11 +31,7 @@ def driven(pairs, *, talk=None, days=1, keys=KEYS, every=20, detector=None, poli
                 first.setdefault(found.state, count)
             conduct.observe(Observation(at=at, keys=keys, display=display, callee=callee))
             if talk is not None:
-                answered = random.random() < talk[0]
-                seconds = round(random.expovariate(1 / talk[1])) if answered else 0
-                contact = conduct.met(display, callee, answered=answered, seconds=seconds)
-                for key in keys:
-                    conduct.ended(key, at, contact)
+                hear(conduct, random, talk, (display, callee), keys, at)
     return conduct, first
 
 

@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from streams import CODES, NOON, number, numbers, somebody
+from streams import CODES, NOON, hear, number, numbers, somebody
 
 import zhenxian.analytics.linkage
 from zhenxian.analytics import Detector, Key, KeyKind, Measure, Observation, Policy, State
@@ -29,11 +29,7 @@ def feed(conduct, pairs, keys, *, start=NOON, every=10, talk=PITCH, seed=1):
             refused = turn
         conduct.observe(Observation(at=at, keys=keys, display=display, callee=callee))
         if talk is not None and refused is None:
-            answered = random.random() < talk[0]
-            seconds = round(random.expovariate(1 / talk[1])) if answered else 0
-            over = conduct.met(display, callee, answered=answered, seconds=seconds)
-            for key in keys:
-                conduct.ended(key, at, over)
+            hear(conduct, random, talk, (display, callee), keys, at)
     return refused
 
 

@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from streams import NOON, number, numbers, somebody
+from streams import NOON, hear, number, numbers, somebody
 from test_linkage import PITCH, TALK, listed
 
 from zhenxian.analytics import Detector, Key, KeyKind, Observation, State
@@ -37,11 +37,7 @@ def let_through(conduct, calls, talk, seed="talk", first=0):
         if found is None or found.state is not State.POOLED:
             passed += 1
             if talk is not None:
-                answered = random.random() < talk[0]
-                seconds = round(random.expovariate(1 / talk[1])) if answered else 0
-                over = conduct.met(display, callee, answered=answered, seconds=seconds)
-                for key in keys:
-                    conduct.ended(key, at, over)
+                hear(conduct, random, talk, (display, callee), keys, at)
     return passed / total
 
 
