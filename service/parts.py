@@ -22,8 +22,9 @@ from zhenxian.stores.analytics.file import ConductFile, Exchange, WorkerExchange
 from zhenxian.stores.analytics.fleet import FleetExchange
 from zhenxian.stores.analytics.sync import AnalyticsSync, load_policy, salt_of
 from zhenxian.stores.fleet.link import FleetOptions
+from zhenxian.stores.fleet.registry import FleetRegistry
 from zhenxian.stores.sqlite.file import RegistryFile
-from zhenxian.stores.sqlite.view import RegistryView
+from zhenxian.stores.sqlite.registry import EmbeddedRegistry
 from zhenxian.telemetry.logs import Pseudonym
 from zhenxian.verifier.redress import Contact
 from zhenxian.verifier.unsigned import Action, UnsignedPolicy
@@ -66,7 +67,7 @@ def public_base(settings: Settings) -> str:
 def conduct_keeper(
     settings: Settings,
     fleet: FleetOptions | None,
-    registry: RegistryView,
+    registry: EmbeddedRegistry | FleetRegistry,
     *,
     identity_key: bytes,
     pseudonym: Pseudonym,
@@ -98,7 +99,7 @@ def conduct_keeper(
         fleet=exchange is not None,
         boot=int(clock() * 1_000),
     )
-    return AnalyticsSync(conduct, file, exchange, clock, registry, registry)
+    return AnalyticsSync(conduct, file, exchange, clock, registry, registry, registry.clock_doubts)
 
 
 def contact_of(settings: Settings) -> str:

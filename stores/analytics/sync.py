@@ -135,8 +135,15 @@ class AnalyticsSync:
         clock: Callable[[], float],
         clearings: Clearings | None = None,
         registry: RegistryView | None = None,
+        doubts: Callable[[], list[str]] = list,
     ) -> None:
-        """Args: registry: who holds which numbers, and what callees complained of."""
+        """Take what is to be kept.
+
+        Args:
+            registry: who holds which numbers, and what callees complained of.
+            doubts: of the clock, as RegistryStore.clock_doubts; while there are any, nothing is
+                forgotten for its age.
+        """
         self.conduct = conduct
         self.calls = DeferredObservations(conduct)
         self._clearings = clearings
@@ -149,6 +156,7 @@ class AnalyticsSync:
         self._file = file
         self._exchange = exchange
         self._clock = clock
+        self._doubts = doubts
         self._findings: dict[str, Saved] = {}  # still to be saved
         self._unsent: dict[str, Saved] = {}  # still to be sent to the others
         self._counts: list[Saved] = []
@@ -249,9 +257,7 @@ class AnalyticsSync:
             self._expired = now
             if self._unread is not None:
                 self.restore()
-            self.conduct.expire(int(now))
-            oldest = clearing_id(int(now) - self.conduct.clearings_for)
-            self._applied = {name for name in self._applied if name >= oldest}
+            self._forget(int(now))
             self._strangers = {
                 name: heard for name, heard in self._strangers.items() if heard > now - _STRANGE_FOR
             }
@@ -281,6 +287,18 @@ class AnalyticsSync:
         if self._exchange is not None:
             await self._swap(self._exchange, int(now))
         await self._file.settle()
+
+    def _forget(self, now: int) -> None:
+        """What ended long ago, by a clock that nobody doubts."""
+        try:
+            doubted = bool(self._doubts())
+        except StoreUnavailableError:
+            doubted = True
+        if doubted:
+            return
+        self.conduct.expire(now)
+        oldest = clearing_id(now - self.conduct.clearings_for)
+        self._applied = {name for name in self._applied if name >= oldest}
 
     def _saves(self) -> bool:
         """True when counts are saved by this process: of those it counts alone, or leads."""

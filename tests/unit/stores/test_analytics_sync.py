@@ -214,6 +214,33 @@ def test_a_node_that_cannot_be_read_is_told_of_until_it_is_silent(path):
     assert kept.problems() == []
 
 
+@pytest.mark.parametrize("asked", ["doubted", "not to be asked"])
+def test_a_clock_that_is_a_year_ahead_forgets_nobody(path, asked):
+    clock, doubts = [float(NOON)], []
+
+    def doubting():
+        if doubts and asked == "not to be asked":
+            raise StoreUnavailableError("away")
+        return doubts
+
+    kept = AnalyticsSync(
+        Detector(POLICY), ConductFile(path), None, lambda: clock[0], doubts=doubting
+    )
+    fed(kept.conduct, calls(ACCESS, pool(Random(1), 100)))
+    asyncio.run(kept.look())
+    clock[0] += 365 * DAY
+    doubts.append("the clock was set ahead")
+    asyncio.run(kept.look())
+    clock[0] -= 365 * DAY
+    doubts.clear()
+    asyncio.run(kept.look())
+    assert kept.conduct.finding(ACCESS, AT).state is State.POOLED
+    clock[0] += 365 * DAY  # it is a year later, by all that is known
+    asyncio.run(kept.look())
+    clock[0] -= 365 * DAY
+    assert kept.conduct.finding(ACCESS, AT) is None
+
+
 def told(*observations, boot=0):
     """What another node tells of calls."""
     other = Detector(POLICY, fleet=True, boot=boot)
