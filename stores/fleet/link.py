@@ -146,6 +146,27 @@ class FleetOptions(Struct, frozen=True, kw_only=True):
         return f"FleetOptions(tag={self.tag!r}, lag_limit={self.lag_limit})"
 
 
+class _Watching(Redis):
+    """One Sentinel. One that answers in another form is as one that is away: others are asked."""
+
+    async def sentinel_masters(self) -> dict[str, dict[str, Any]]:
+        """The primaries that it watches, by name, of which it says where they are."""
+        try:
+            found: Any = await super().sentinel_masters()
+            return {name: of for name, of in found.items() if _told(of)}
+        except _OF_ANOTHER_FORM as error:
+            raise NotConnectedError(str(GarbledError())) from error
+        except ResponseError as error:
+            if refused(error) is not None:
+                raise
+            raise NotConnectedError(str(error)) from error
+
+
+def _told(state: dict[str, Any]) -> bool:
+    known = {"ip": str, "port": int, "num-other-sentinels": int}
+    return all(isinstance(state.get(name), kind) for name, kind in known.items())
+
+
 class Link:
     """Connections to a fleet's Redis; they are made when first used, and again after `lost`."""
 
@@ -180,9 +201,11 @@ class Link:
             (host, port), *_ = self._hosts
             self._client = Redis(host=host, port=port, **self._kwargs)
         elif self._kind == "sentinel":
-            self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
-                self._hosts, sentinel_kwargs=self._sentinel_kwargs, **self._kwargs
-            )
+            self._sentinel = Sentinel([], **self._kwargs)  # type: ignore[no-untyped-call]
+            self._sentinel.sentinels = [
+                _Watching(host=host, port=port, **self._sentinel_kwargs)
+                for host, port in self._hosts
+            ]
             self._client = self._sentinel.master_for(self._primary_name)
         else:
             cluster = await self._topology()

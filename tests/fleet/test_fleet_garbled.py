@@ -275,3 +275,75 @@ def test_a_wrong_answer_ends_no_following(redis, tmp_path, name, question):
                 await until(lambda: not b.problems())
 
     asyncio.run(run())
+
+
+def masters(name, port):
+    """What a Sentinel says of one primary that is well."""
+    told = {
+        "name": name,
+        "ip": "127.0.0.1",
+        "port": str(port),
+        "flags": "master",
+        "num-other-sentinels": "0",
+    }
+    words = [word for pair in told.items() for word in pair]
+    said = "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+    return f"*1\r\n*{len(words)}\r\n{said}".encode()
+
+
+class Garbler:
+    """A Sentinel that names a primary, or answers in whatever form it is told to."""
+
+    def __init__(self, port):
+        self.right = self.answer = masters("fleet", port)
+        self.asked = 0
+        self._writers = set()
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"sentinel://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/fleet"
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+
+    async def _serve(self, reader, writer):
+        self._writers.add(writer)
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                self.asked += 1
+                writer.write(self.answer if b"masters" in data.lower() else b"+OK\r\n")
+                if self.answer.startswith(b"$2"):
+                    break  # cut off
+        writer.close()
+
+
+@pytest.mark.parametrize("name", [*ANSWERS, "no flags", "no port", "a port of words"])
+def test_a_sentinel_that_answers_wrongly_takes_no_primary_away(redis, tmp_path, name):
+    """The node goes on with the primary it knows, and one that starts then is healed later."""
+    wrong = {
+        **ANSWERS,
+        "no flags": b"*1\r\n*2\r\n$4\r\nname\r\n$5\r\nfleet\r\n",
+        "no port": masters("fleet", 0).replace(b"$4\r\nport", b"$4\r\nwort"),
+        "a port of words": masters("fleet", 0).replace(b"$1\r\n0\r\n", b"$1\r\nx\r\n", 1),
+    }[name]
+
+    async def run():
+        async with Garbler(redis.port) as between, Node(tmp_path, "a", options(between.url)) as a:
+            await write(a, subject("bank"))
+            between.answer, asked = wrong, between.asked
+            await until(lambda: between.asked > asked + 1)
+            assert (await write(a, holding("100"))).seq == 2
+            assert a.current
+            async with Node(tmp_path, "b", options(between.url)) as late:
+                asked = between.asked
+                await until(lambda: between.asked > asked)
+                with pytest.raises(StoreUnavailableError):
+                    await write(late, holding("101"))
+                between.answer = between.right
+                await until(lambda: late.current)
+                assert (await write(late, holding("101"))).seq == 3
+
+    asyncio.run(run())
