@@ -115,7 +115,7 @@ bench-overload: setup-dev ## What others wait while three times as many calls co
 eval: setup-dev ## Who is labelled, lowered, refused, kind by kind; half an hour on two cores
 	@$(PY) -m bench.evaluation.stages
 
-eval-full: setup-dev ## The same with 1,000 callers of each kind; stopped, it goes on where it was
+eval-full: setup-dev ## The same with 1,000 callers of each honest kind; stopped, it goes on where it was
 	@$(PY) -m bench.evaluation.stages --full
 
 eval-structure: setup-dev ## How well the spread of displays alone finds pools; ten minutes

@@ -2,7 +2,7 @@
 
     python -m bench.evaluation.stages              200 callers of each honest kind with many
                                                    numbers in many cities, 48 of each other
-    python -m bench.evaluation.stages --full       1,000 of each, and more over ten days
+    python -m bench.evaluation.stages --full       1,000 of each honest kind, 100 of each other
 
     ... --page docs/detection.md                   and the tables go into that page
     ... --kind "recycled number" --page ...        these kinds alone; other rows stay as they are
@@ -57,18 +57,20 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     """How many callers of each kind.
 
     Attributes:
-        many: of kinds with many numbers in many cities. others: of the rest.
-        warm: over ten days. without: dishonest ones, with each kind of evidence switched off.
+        many: of honest kinds with many numbers in many cities. honest: of the other honest ones.
+        others: of the rest. warm: of each over ten days. without: of dishonest ones, with each
+        kind of evidence switched off.
     """
 
     many: int
+    honest: int
     others: int
     warm: int
     without: int
 
 
-USUAL = Size(many=200, others=48, warm=5, without=4)
-FULL = Size(many=1_000, others=1_000, warm=40, without=20)
+USUAL = Size(many=200, honest=48, others=48, warm=5, without=4)
+FULL = Size(many=1_000, honest=1_000, others=100, warm=5, without=4)
 
 
 def cases(size: Size, kinds: Iterable[str] = ()) -> Iterator[Case]:
@@ -80,9 +82,11 @@ def cases(size: Size, kinds: Iterable[str] = ()) -> Iterator[Case]:
     every = [*HONEST_KINDS, *DISHONEST_KINDS]
     wanted = [kind for kind in every if kind in set(kinds)] or every
     models = [talk.value for talk in Talk]
-    for index in range(max(size.many, size.others)):
+    callers = dict.fromkeys(DISHONEST_KINDS, size.others)
+    callers |= dict.fromkeys(HONEST_KINDS, size.honest) | dict.fromkeys(MANY_CITIES, size.many)
+    for index in range(max(callers[kind] for kind in wanted)):
         for kind in wanted:
-            if index >= (size.many if kind in MANY_CITIES else size.others):
+            if index >= callers[kind]:
                 continue
             yield Case(kind, FIRST_SEED + index, COLD, models[index % len(models)])
             # What takes long comes in between.
@@ -268,7 +272,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--full", action="store_true", help="1,000 callers of each kind")
+    parser.add_argument("--full", action="store_true", help="1,000 callers of each honest kind")
     parser.add_argument("--callers", type=int, help="so many of each kind instead")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--tables", action="store_true", help="only print what is on file")
@@ -282,8 +286,8 @@ def main(arguments: list[str] | None = None) -> int:
     size = FULL if given.full else USUAL
     if given.callers is not None:
         size = Size(
-            many=given.callers, others=given.callers, warm=min(given.callers, size.warm),
-            without=min(given.callers, size.without),
+            many=given.callers, honest=given.callers, others=given.callers,
+            warm=min(given.callers, size.warm), without=min(given.callers, size.without),
         )  # fmt: skip
     given.folder.mkdir(exist_ok=True, parents=True)
     name = "eval-stages"  # all sizes, as a larger one has the callers of a smaller one
