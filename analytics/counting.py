@@ -366,11 +366,10 @@ class Counting:
         """Judge a key and the subject that shares its counts, if anything could be found."""
         findings = self._findings
         worth = findings.worth(counts) or findings.outside.concerns(key)
-        if worth or key in findings:
-            findings.judge(key, counts, counts.last)
+        own = findings.judge(key, counts, counts.last) if worth or key in findings else None
         also = counts.also
         if also is not None and (worth or also in findings or findings.outside.concerns(also)):
-            findings.judge(also, counts, counts.last)
+            findings.judge(also, counts, counts.last, own)
         if self._mine is not None:
             self._tell(key, counts)
         if findings.confirmed_pooled:

@@ -114,11 +114,22 @@ class Findings:
         many = whole.calls >= least and (policy.structure_alone or whole.leaning)
         return many or (bool(whole.ring) and whole.busiest >= self._busy)
 
-    def judge(self, key: Key, counts: KeyCounts | None, at: int) -> None:
+    def judge(
+        self,
+        key: Key,
+        counts: KeyCounts | None,
+        at: int,
+        own: tuple[Assessment, ...] | None = None,
+    ) -> tuple[Assessment, ...]:
         """Find, confirm, or drop what stands against a key.
 
         Args:
             counts: None for one that made no call yet.
+            own: the measures of these very counts, where another key that they serve was judged
+                just now: they are most of what judging takes.
+
+        Returns:
+            The measures of its own calls, for such another key.
         """
         policy = self._policy
         found = self._standing.get(key)
@@ -127,7 +138,9 @@ class Findings:
             found = None
             if counts is not None:
                 counts.score = 0.0
-        own = assess(counts, policy, self.bounds, policy.keep) if counts is not None else ()
+                own = None
+        if own is None:
+            own = assess(counts, policy, self.bounds, policy.keep) if counts is not None else ()
         if len(self.asked) < _MOST_ASKED and (
             (own and any((one.structure or 0) >= 1 for one in own))
             or self._may_be_one_persons(key, counts)
@@ -135,7 +148,7 @@ class Findings:
             self.asked.add(key)
         assessments = self.outside.beside(key, counts, own, at)
         if not assessments and found is None:
-            return
+            return own
         # RFC 8588 section 10 recommends an origid for each call: by itself it is nothing to find.
         acts = [one for one in assessments if one.measure is not Measure.ORIGIDS]
         best = max(acts, key=lambda one: one.strength, default=None)
@@ -159,6 +172,7 @@ class Findings:
                 self._find(key, counts, worst, assessments, State.SUSPECTED, at)
             else:
                 self._lapse(found, at)
+        return own
 
     def _may_be_one_persons(self, key: Key, counts: KeyCounts | None) -> bool:
         """Tell whether mobile numbers of one caller together call more than a person does."""

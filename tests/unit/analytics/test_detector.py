@@ -36,6 +36,7 @@ from zhenxian.analytics import (
     Policy,
     State,
 )
+from zhenxian.analytics import findings as judging
 from zhenxian.analytics.counts import MAX_OCTETS, MAX_SAMPLES
 from zhenxian.analytics.recent import RecentSet
 from zhenxian.analytics.thresholds import DAY, HOUR, Locality
@@ -92,6 +93,37 @@ def test_found_again_after_it_was_cleared():
     assert conduct.finding(ACCESS, later) is None
     fed(conduct, calls(ACCESS, pool(Random(4), 100), start=later))
     assert conduct.finding(ACCESS, later + 2_000).since >= later
+
+
+def test_an_access_and_its_subject_are_judged_by_measures_taken_once(monkeypatch):
+    taken = []
+    assess = judging.assess
+
+    def counted(counts, *others):
+        taken.append(counts)
+        return assess(counts, *others)
+
+    monkeypatch.setattr(judging, "assess", counted)
+    alone, both = Detector(ALONE), Detector(ALONE)
+    fed(alone, calls((ACCESS,), pool(Random(1), 100)))
+    of_one = len(taken)
+    fed(both, calls((ACCESS, SUBJECT), pool(Random(1), 100)))
+    assert 0 < of_one == len(taken) - of_one
+    at = NOON + 2_000
+    found = msgspec.structs.replace(both.finding(SUBJECT, at), key=ACCESS, case="")
+    assert found == msgspec.structs.replace(both.finding(ACCESS, at), case="")
+    assert found == msgspec.structs.replace(alone.finding(ACCESS, at), case="")
+
+
+def test_measures_are_taken_anew_for_whose_finding_is_over():
+    conduct = pooled()
+    counts = conduct._counting.table.get(ACCESS)
+    findings = conduct._findings
+    own = findings.judge(ACCESS, counts, NOON + 2_000)
+    assert findings.judge(SUBJECT, counts, NOON + 2_000, own) is own
+    over = conduct.finding(SUBJECT, NOON + 2_000).until
+    assert findings.judge(SUBJECT, counts, over, own) is not own
+    assert counts.score == 0.0
 
 
 def test_clear_forgets():
