@@ -53,23 +53,26 @@ class Run(Struct, frozen=True):
     began: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Caller:
     """When somebody called, in runs of calls with less than `pause` between them.
 
     Attributes:
+        key: whose calls. gone: it was forgotten; another one may have its key by now.
         first, last: seconds since the epoch. runs: begun.
         ties: log-likelihood ratio that another hands over to this one.
         heirs: those whom this one hands over to, as far as they were found.
         missed: what a beginning that did not follow it adds; None where that is another one now.
     """
 
+    key: Key
     first: int
     last: int
     runs: int = 1
     ties: dict[Key, float] = field(default_factory=dict)
     heirs: set[Key] = field(default_factory=set)
     missed: float | None = None
+    gone: bool = False
 
 
 class Handovers:
@@ -83,7 +86,8 @@ class Handovers:
         self._pause, self._reach = policy.pause, policy.reach
         self.upper = log(1 / policy.false_alarm)
         self._callers: dict[Key, Caller] = {}
-        self._starts: list[tuple[int, Key]] = []
+        # With the callers themselves, of whom many are gone through at each beginning.
+        self._starts: list[tuple[int, Caller]] = []
         self._untold: list[Run] | None = None
 
     def __len__(self) -> int:
@@ -95,16 +99,16 @@ class Handovers:
         caller = self._callers.get(key)
         if caller is None:
             if len(self._callers) >= MAX_CALLERS:
-                del self._callers[next(iter(self._callers))]
-            self._callers[key] = Caller(at, at)
-            self._begun(key, at)
+                self.forget(next(iter(self._callers)))
+            caller = self._callers[key] = Caller(key, at, at)
+            self._begun(caller, at)
             self._tell(key, at, at)
             return True
         gap = at - caller.last
         if gap >= self._pause:
             self._tell(key, caller.last, at)
             self._resumed(key, caller)
-            self._begun(key, at)
+            self._begun(caller, at)
             caller.last = at
             caller.missed = None
             return True
@@ -141,12 +145,12 @@ class Handovers:
         self.call(key, began)
         self._untold = untold
 
-    def _begun(self, key: Key, at: int) -> None:
+    def _begun(self, caller: Caller, at: int) -> None:
         starts = self._starts
         if not starts or at >= starts[-1][0]:
-            starts.append((at, key))
+            starts.append((at, caller))
         else:
-            insort(starts, (at, key), key=_WHEN)
+            insort(starts, (at, caller), key=_WHEN)
         if len(starts) > _MAX_STARTS or starts[0][0] < at - 2 * _KEPT:
             del starts[: max(len(starts) // 4, bisect_left(starts, at - _KEPT, key=_WHEN))]
 
@@ -165,26 +169,31 @@ class Handovers:
 
     def _followed(self, key: Key, caller: Caller, chance: float) -> None:
         """Strengthen the ties of those who began when this one had fallen silent."""
-        callers, upper, heirs = self._callers, self.upper, caller.heirs
+        upper, heirs = self.upper, caller.heirs
         once, missed, most = log(self._policy.expected / chance), self._missed(chance), 2 * upper
         once_kept = min(once, most)
         starts, ended = self._starts, caller.last
         until, weak = ended + self._reach, upper / 2
         # A thousand callers begin some hundred times within reach; the nearest are likeliest.
         first = bisect_left(starts, ended, key=_WHEN)
+        tells, chances = once > 0, once < weak
         for start, heir in starts[first : first + MAX_FOLLOWED]:
             if start > until:
                 break
-            follower = callers.get(heir)
+            follower: Caller | None = heir
+            if heir.gone:
+                follower = self._callers.get(heir.key)
             if follower is None or follower is caller:
                 continue
             ties = follower.ties
-            if key not in ties:  # nearly all are chance, and are not seen again
-                score = once
-                if score > 0:
+            if key not in ties:
+                if tells:
                     if len(ties) >= MAX_TIES:
                         del ties[min(ties, key=ties.__getitem__)]
                     ties[key] = once_kept
+                if chances and not heirs:  # nearly all are chance, and are not seen again
+                    continue
+                score = once
             else:
                 score = once + ties[key] - missed
                 if score > 0:
@@ -193,9 +202,9 @@ class Handovers:
                     del ties[key]
             if score < weak:
                 if heirs:
-                    heirs.discard(heir)
+                    heirs.discard(follower.key)
             elif score >= upper and len(heirs) < _MAX_LINKED:
-                heirs.add(heir)
+                heirs.add(follower.key)
 
     def _weakened(self, key: Key, caller: Caller) -> None:
         """Take a caller's ties for chance, until the others are seen to have been silent."""
@@ -212,7 +221,7 @@ class Handovers:
                 if missed is None:
                     missed = before.missed = self._missed(self._chance(before))
                 score = tie + missed
-                if score < weak and before.heirs:
+                if before.heirs and score < weak:
                     before.heirs.discard(key)
             if score > 0:
                 kept[other] = score
@@ -259,4 +268,7 @@ class Handovers:
 
     def forget(self, key: Key) -> None:
         """Know nothing of a key any more."""
-        self._callers.pop(key, None)
+        caller = self._callers.pop(key, None)
+        if caller is not None:  # its beginnings are remembered for a while, and hold it alone
+            caller.gone = True
+            caller.ties, caller.heirs = {}, set()

@@ -467,6 +467,20 @@ def test_a_caller_among_thousands_is_held_against_the_nearest_only():
     assert tied == [f"k-{index}" for index in range(MAX_FOLLOWED - 1)]
 
 
+def test_who_was_forgotten_is_tied_to_nobody_and_by_its_key_once_it_calls_again():
+    handovers = Handovers(ALONE.handover)
+    first, heir, other = (Key(KeyKind.ACCESS, name) for name in ("first", "heir", "other"))
+    for key, at in ((first, NOON - 40_000), (first, NOON), (heir, NOON + 30), (other, NOON + 40)):
+        handovers.call(key, at)
+    handovers.forget(heir)
+    handovers.forget(other)
+    handovers.call(heir, NOON + 600)
+    handovers.call(first, NOON + 1_000)
+    assert list(handovers._callers) == [heir, first]
+    assert handovers.standing(heir)[0] > 0
+    assert handovers.standing(other) == (0.0, 1)
+
+
 def card(index):
     """A SIM card's keys when each has an access and a name of its own."""
     return Key(KeyKind.ACCESS, f"card-{index}"), Key(KeyKind.SUBJECT, f"straw-{index}")
