@@ -112,7 +112,10 @@ def mobile_cells() -> array[int]:
             if place not in known:
                 known[place] = _cell(_name(_said(_MOBILE, table.area(place))))
             first = number * wide - MOBILE_FROM
-            cells[first : first + wide] = array("h", (known[place],)) * wide
+            if wide == 1:  # nearly all are so, and a command waits for them
+                cells[first] = known[place]
+            else:
+                cells[first : first + wide] = array("h", (known[place],)) * wide
     return cells
 
 

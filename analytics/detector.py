@@ -30,6 +30,7 @@ from zhenxian.analytics.heard import KNOWN, RESEMBLES, SPEAKS_AGAINST
 from zhenxian.analytics.measures import assess
 from zhenxian.analytics.model import Finding, Key, KeyKind, Observation, Picture, State
 from zhenxian.analytics.outside import resembles, speaks_against
+from zhenxian.analytics.possible import likely
 from zhenxian.analytics.profile import Care
 from zhenxian.analytics.shares import Member
 from zhenxian.analytics.thresholds import HOUR, Policy
@@ -174,6 +175,16 @@ class Detector:
             measures=measures,
             finding=found,
         )
+
+    def would_tell(self, key: Key, now: int) -> list[str]:
+        """What would tell whether a key is a pool's, where that is open; as the picture says."""
+        counts = self._counting.table.get(key)
+        if counts is None or now - counts.last >= self.policy.window:
+            return []
+        findings = self._findings
+        own = assess(counts, self.policy, findings.bounds, judged=likely)
+        measures = findings.outside.beside(key, counts, own, now)
+        return list(dict.fromkeys(text for one in measures for text in one.would_tell))
 
     def met(
         self, display: TN, callee: TN, *, answered: bool, seconds: int | None = None

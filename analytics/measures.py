@@ -6,9 +6,9 @@ figure over its threshold, or the threshold over the figure where a pool stays b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf, log
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
@@ -263,19 +263,22 @@ def calls_strangers(counts: KeyCounts, policy: Policy) -> bool:
     Who calls a single city does so all the more: there a business calls some of them again.
     """
     limits, now, old = policy.handover, counts.now, counts.old
-    if counts.calls < limits.watched_calls:
+    calls = now.calls if old is None else now.calls + old.calls
+    if calls < limits.watched_calls:
         return False
     displays = now.displays
     if displays is not None and (displays.bits or len(displays.exact) > limits.most_displays):
         return False
-    known = now.known + (old.known if old is not None else 0)
-    matches = now.matches + (old.matches if old is not None else 0)
-    reach = now.reach | (old.reach if old is not None else 0)
+    known, matches, reach = now.known, now.matches, now.reach
+    if old is not None:
+        known += old.known
+        matches += old.matches
+        reach |= old.reach
     anywhere = matches <= limits.matching * known and reach.bit_count() * 2 >= limits.reach_areas
     if not anywhere and policy.structure_alone:
         return False
     limit = limits.recurring if anywhere else limits.recurring_local
-    return recurring(counts, policy) <= max(limit, 1 / (counts.calls + 1))
+    return recurring(counts, policy) <= max(limit, 1 / (calls + 1))
 
 
 def handover(view: View) -> Assessment:
@@ -323,6 +326,7 @@ def _matched(areas: AreaCounts | None) -> float:
     return _areas(areas.matched, areas.same_matches) if areas is not None else 1.0
 
 
+Judges: TypeAlias = Callable[[View, Mapping[Measure, Judge]], list[Assessment]]
 _OF_CALLERS: Final[dict[Measure, Judge]] = {
     Measure.LOCAL_PRESENCE: local_presence,
     Measure.SPREAD: spread,
@@ -354,12 +358,17 @@ _OF_WHOLE: Final[dict[Measure, Judge]] = {
 
 
 def assess(
-    counts: KeyCounts, policy: Policy, bounds: Bounds, enough: float = _ALL_FIGURES
+    counts: KeyCounts,
+    policy: Policy,
+    bounds: Bounds,
+    enough: float = _ALL_FIGURES,
+    judged: Judges = judged,
 ) -> tuple[Assessment, ...]:
     """All measures that are on and apply to the key.
 
     Args:
         enough: strengths that are not above are only bounds, and figures may be missing there.
+        judged: which measures are worked out.
     """
     apply = _OF_CARRIERS if counts.carrier else _OF_AGENTS if counts.agent else _OF_CALLERS
     if counts.reseller:

@@ -38,6 +38,15 @@ def judged(view: View, apply: Mapping[Measure, Judge]) -> list[Assessment]:
     ]
 
 
+def likely(view: View, apply: Mapping[Measure, Judge]) -> list[Assessment]:
+    """As `judged` leaves them out, those that are left with all of their figures."""
+    on, enough = view.policy.measures, view.enough
+    view.enough = view.policy.keep
+    left = [judge for measure, judge in apply.items() if _POSSIBLE[measure](view) and measure in on]
+    view.enough = enough
+    return [judge(view) for judge in left]
+
+
 def _spread(view: View) -> bool:
     policy = view.policy.spread
     return view.calls >= policy.least_calls and (

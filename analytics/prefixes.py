@@ -65,8 +65,8 @@ class Prefixes:
     def within(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """The beginnings from one to another as numbers, and the places of their areas."""
         numbers = self._numbers
-        for at in range(bisect_left(numbers, first), bisect_left(numbers, last + 1)):
-            yield numbers[at], self._places[at]
+        among = slice(bisect_left(numbers, first), bisect_left(numbers, last + 1))
+        return zip(numbers[among], self._places[among], strict=True)
 
     def _area(self, place: int) -> Mapping[str, str]:
         line = self._areas[self._starts[place] : self._starts[place + 1] - 1].decode()

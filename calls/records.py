@@ -266,13 +266,15 @@ class Replay:
 
     def _verifying(self, row: Row, at: int) -> None:
         keys = _pair(row.spc, row.origid) if row.origid else _alone(KeyKind.SPC, row.spc)
-        if self._accused.isdisjoint(keys) or self._clear(keys, at):
+        own: list[Finding | None] = []
+        if not self._accused.isdisjoint(keys):
+            finding = self._detector.finding
+            own = [finding(key, at) for key in keys]
+        if not any(own):
             tallies = self.tallies
             for key in keys:
                 (tallies.get(key) or self._tally(key, VERIFYING)).calls += 1
         else:
-            finding = self._detector.finding
-            own = [finding(key, at) for key in keys]
             found = against(keys, self._detector, self._registry, at, None, None, AS_USUAL.weight)
             for key, its in zip(keys, own, strict=True):
                 stands = found if key.kind is KeyKind.SIGNER else its
@@ -402,8 +404,5 @@ class Replay:
     def _sentence(self, key: Key, tally: Tally) -> str:
         if tally.found is not None:
             return english(tally.found)
-        picture = self._detector.picture(key, int(self._last))
-        lacking: list[str] = []
-        for one in picture.measures:
-            lacking += [text for text in one.would_tell if text not in lacking]
+        lacking = self._detector.would_tell(key, int(self._last))
         return f"cannot tell; would tell: {', and '.join(lacking)}" if lacking else ""

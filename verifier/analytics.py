@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import Enum
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -21,7 +21,9 @@ from zhenxian.analytics.model import (
     State,
 )
 from zhenxian.passport.ppt.shaken import Shaken
-from zhenxian.verifier.token import VerifiedPASSporT
+
+if TYPE_CHECKING:  # what reads certificates is not needed by who replays records of calls
+    from zhenxian.verifier.token import VerifiedPASSporT
 
 _CACHED: Final = 65_536  # pairs of keys; about 20 MB when full
 
