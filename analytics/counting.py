@@ -82,6 +82,7 @@ class Counting:
         self._linkage = findings.outside.linkage
         self._marks = self._linkage.marks
         self._complaints = findings.outside.complaints
+        self._accused, self._concerns = findings.accused, findings.outside.concerns
         self._number, self._numbers = self.hashing.number, self.hashing.known
         self._callee = self.hashing.number_once
         self._text = self.hashing.text
@@ -151,20 +152,20 @@ class Counting:
         if number is None:
             return CountedCall(at, observation.keys, bound)
         display, display_area = self._numbers.get(number) or self._number(number)
-        pair = link = None
-        callee_area = NO_AREA
-        callee = observation.callee
-        if callee is not None:
-            called, callee_area = self._callee(callee)
-            pair = (display * 3 + called) & MASK_32  # pair_hash, in place: each call passes here
+        link = None
         origid = observation.origid
         if origid is not None:
             link = (display * 3 + self._text(origid)) & MASK_32
-        redialled = False
-        if pair is not None and not bound:
+        callee = observation.callee
+        if callee is None:
+            pair, callee_area, redialled = None, NO_AREA, False
+        else:
+            called, callee_area = self._callee(callee)
+            pair = (display * 3 + called) & MASK_32  # pair_hash, in place: each call passes here
             # One service may sign and verify the same call.
-            dialled = pair if link is None else pair | _VERIFIED
-            redialled = self._dialled.again(dialled, at)
+            redialled = not bound and self._dialled.again(
+                pair if link is None else pair | _VERIFIED, at
+            )
         return CountedCall(
             at,
             observation.keys,
@@ -365,10 +366,11 @@ class Counting:
     def _judge(self, key: Key, counts: KeyCounts) -> None:
         """Judge a key and the subject that shares its counts, if anything could be found."""
         findings = self._findings
-        worth = findings.worth(counts) or findings.outside.concerns(key)
-        own = findings.judge(key, counts, counts.last) if worth or key in findings else None
+        accused, concerns = self._accused, self._concerns
+        worth = findings.worth(counts) or concerns(key)
+        own = findings.judge(key, counts, counts.last) if worth or key in accused else None
         also = counts.also
-        if also is not None and (worth or also in findings or findings.outside.concerns(also)):
+        if also is not None and (worth or also in accused or concerns(also)):
             findings.judge(also, counts, counts.last, own)
         if self._mine is not None:
             self._tell(key, counts)

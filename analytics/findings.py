@@ -47,8 +47,16 @@ class Findings:
         self.asked: set[Key] = set()
         self.confirmed_pooled: dict[Key, int] = {}
         self._policy = policy
-        rate = policy.rate
-        self._busy = policy.keep * min(rate.per_display, rate.per_key) * SLOT / HOUR
+        rate, keep = policy.rate, policy.keep
+        # What `worth` asks of each key, looked up once: attributes of a Struct are slow.
+        self._busy = keep * min(rate.per_display, rate.per_key) * SLOT / HOUR
+        self._at_a_time = keep * rate.concurrent
+        self._score = keep * self.bounds.upper
+        self._of_agents = keep * policy.bindings.least_calls
+        self._through_platform = policy.bindings.shared_calls
+        self._spread = policy.spread.least_calls
+        self._in_turn = policy.rotation.least_calls
+        self._strangers = policy.strangers.mobile
         self.changed_marks: dict[Key, Mark | None] = {}
         self._standing: dict[Key, Finding] = {}
         self.accused = self._standing.keys()
@@ -77,33 +85,37 @@ class Findings:
 
     def worth(self, counts: KeyCounts) -> bool:
         """Tell cheaply whether a measure could find anything; most keys are nowhere near."""
-        policy = self._policy
-        keep = policy.keep
         if counts.carrier:
             return self._worth_as_one_signer(counts.as_one_signer)
-        calls = counts.calls
-        if counts.agent and calls >= keep * policy.bindings.least_calls:
+        # Over both halves, as the properties of KeyCounts work it out one by one.
+        now, old = counts.now, counts.old
+        calls, changes = now.calls, now.turns
+        bound, of_found = now.privacy_calls, now.privacy_calls_found
+        if old is not None:
+            calls += old.calls
+            changes += old.turns
+            bound += old.privacy_calls
+            of_found += old.privacy_calls_found
+        if bound >= self._through_platform or (counts.agent and calls >= self._of_agents):
             return True
-        if counts.privacy_calls >= policy.bindings.shared_calls:
-            return True
-        many = calls >= policy.spread.least_calls
-        if policy.structure_alone:
-            score = counts.score >= keep * self.bounds.upper
-            spread = score or (many and counts.areas is not None)
+        many = calls >= self._spread
+        if self._policy.structure_alone:
+            spread = counts.score >= self._score or (many and counts.areas is not None)
         else:
             spread = many and counts.leaning
-        if spread or counts.tied > 1 or counts.privacy_calls_found or counts.left:
+        if spread or counts.tied > 1 or of_found or counts.left:
             return True
-        if calls >= policy.strangers.mobile and not counts.agent:
+        if calls >= self._strangers and not counts.agent:
             return True
         # In turn: displays change, but far less often than lines that hunt.
-        if calls >= policy.rotation.least_calls and 0 < counts.display_changes * 4 < calls * 3:
+        if calls >= self._in_turn and 0 < changes * 4 < calls * 3:
             return True
-        if counts.past is not None and counts.past.unusual is not None:
+        past = counts.past
+        if past is not None and past.unusual is not None:
             return True
         if not counts.ring:
             return False
-        return counts.busiest >= self._busy or max(counts.peaks) >= keep * policy.rate.concurrent
+        return counts.busiest >= self._busy or max(counts.peaks) >= self._at_a_time
 
     def _worth_as_one_signer(self, whole: KeyCounts | None) -> bool:
         """Likewise of a carrier, of which its origids alone are nothing to find."""

@@ -98,7 +98,7 @@ class Past:
         """
         # Else it is another hour, or a clock was far ahead.
         ends = self.ends
-        turned = not ends - _DAY <= at < ends and self._turn(at)
+        turned = (at >= ends or at < ends - _DAY) and self._turn(at)
         self.made += 1
         stranger = True
         if pair is not None:

@@ -29,8 +29,8 @@ class RecentSet:
         """
         now = self._now
         came = now.get(value)
-        if came is None:
-            came = self._before.get(value)
+        if came is None and value in self._before:  # nearly all are new, and end here
+            came = self._before[value]
         if came is not None and -self._period < at - came < self._period:
             return True
         if len(now) >= self._most:

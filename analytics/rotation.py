@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from zhenxian.analytics.counts import KeyCounts
 from zhenxian.analytics.model import Assessment, Measure
 from zhenxian.analytics.proof import weighed
 from zhenxian.analytics.view import Conditions, View
@@ -12,8 +11,11 @@ from zhenxian.analytics.view import Conditions, View
 
 def rotation(view: View) -> Assessment:
     """Displays taken in turn, or used up one after another."""
-    in_turn, successors = _in_turn(view), _used_up(view)
-    worst = max(in_turn, successors, key=lambda assessment: assessment.strength)
+    worst = _in_turn(view)
+    if view.counts.left:
+        successors = _used_up(view)
+        if successors.strength > worst.strength:
+            worst = successors
     if view.policy.structure_alone:
         return worst
     worst = weighed(worst, view.counts, view.policy, refuses=view.policy.talk.label)
@@ -51,7 +53,7 @@ def _rounds(view: View, least: float) -> Conditions:
 def _kept(view: View, found: Conditions, least: float) -> None:
     """Each display is kept for some calls, and all are used alike."""
     # Chance: that two calls show the same display if each picks anew.
-    same = _same_display(view.counts)
+    same = view.same_display
     kept = 1 - view.display_changes / max(view.calls - 1, 1)
     persistence = (kept - same) / (1 - same) if same < 1 else 0.0
     found.least("persistence", max(persistence, 0.0), least)
@@ -99,16 +101,3 @@ def _used_up(view: View) -> Assessment:
     if found.strength > view.enough:
         _anywhere(view, found)
     return found.assessment(Measure.ROTATION)
-
-
-def _same_display(counts: KeyCounts) -> float:
-    """Probability that two calls, drawn anew, show the same display; exact for few displays."""
-    shown: dict[int, int] = {}
-    for half in (counts.now, counts.old):
-        if half is not None and half.displays is not None:
-            for display, calls in half.displays.exact.items():
-                shown[display] = shown.get(display, 0) + calls
-    if counts.now.displays is None:
-        shown[counts.shown] = shown.get(counts.shown, 0) + counts.now.calls
-    total = sum(shown.values())
-    return sum(calls * calls for calls in shown.values()) / (total * total) if total else 0.0

@@ -52,7 +52,10 @@ class Distinct:
                 self.ones += 1
             return
         exact = self.exact
-        exact[value] = exact.get(value, 0) + 1
+        if value in exact:
+            exact[value] += 1
+            return
+        exact[value] = 1
         if len(exact) > EXACT:
             self.bits = _bitmap(self)
             self.ones = int.from_bytes(self.bits, "little").bit_count()

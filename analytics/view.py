@@ -76,6 +76,7 @@ class View:
         self.display_changes = now.turns + (old.turns if old else 0)
         self._reach = now.reach | (old.reach if old else 0)
         self._displays: Union | None = None
+        self._same_display: float | None = None
 
     @property
     def displays(self) -> Union:
@@ -86,6 +87,13 @@ class View:
             # One display alone is not counted.
             self._displays = found if found.distinct or not self.calls else Union(1.0, 0.0)
         return self._displays
+
+    @property
+    def same_display(self) -> float:
+        """Probability that two calls, drawn anew, show the same display; for few of them."""
+        if self._same_display is None:
+            self._same_display = _same_display(self.counts)
+        return self._same_display
 
     @property
     def recurring(self) -> float:
@@ -159,3 +167,16 @@ def recurring(counts: KeyCounts, policy: Policy) -> float:
     if answers_reported(counts, policy):
         return recurrence(now.contacts, old.contacts if old is not None else None)
     return recurrence(now.pairs, old.pairs if old is not None else None)
+
+
+def _same_display(counts: KeyCounts) -> float:
+    """Probability that two calls, drawn anew, show the same display; exact for few displays."""
+    shown: dict[int, int] = {}
+    for half in (counts.now, counts.old):
+        if half is not None and half.displays is not None:
+            for display, calls in half.displays.exact.items():
+                shown[display] = shown.get(display, 0) + calls
+    if counts.now.displays is None:
+        shown[counts.shown] = shown.get(counts.shown, 0) + counts.now.calls
+    total = sum(shown.values())
+    return sum(calls * calls for calls in shown.values()) / (total * total) if total else 0.0
