@@ -20,10 +20,9 @@ their exchange lags by much less than `reach`.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from math import log
-from operator import itemgetter
 from typing import Final
 
 from msgspec import Struct
@@ -38,7 +37,6 @@ _MAX_STARTS: Final = 8_192
 _KEPT: Final = 6 * HOUR  # of starts; who is silent for longer is not handed over to and back
 _MAX_LINKED: Final = 64
 _LIKELIEST: Final = 0.5  # chance of a coincidence above which it says too little to go on
-_WHEN: Final = itemgetter(0)
 
 
 class Run(Struct, frozen=True):
@@ -86,8 +84,9 @@ class Handovers:
         self._pause, self._reach = policy.pause, policy.reach
         self.upper = log(1 / policy.false_alarm)
         self._callers: dict[Key, Caller] = {}
-        # With the callers themselves, of whom many are gone through at each beginning.
-        self._starts: list[tuple[int, Caller]] = []
+        # When runs began, and whose: many of these are gone through at each beginning.
+        self._starts: list[int] = []
+        self._starters: list[Caller] = []
         self._untold: list[Run] | None = None
 
     def __len__(self) -> int:
@@ -146,13 +145,17 @@ class Handovers:
         self._untold = untold
 
     def _begun(self, caller: Caller, at: int) -> None:
-        starts = self._starts
-        if not starts or at >= starts[-1][0]:
-            starts.append((at, caller))
+        starts, starters = self._starts, self._starters
+        if not starts or at >= starts[-1]:
+            starts.append(at)
+            starters.append(caller)
         else:
-            insort(starts, (at, caller), key=_WHEN)
-        if len(starts) > _MAX_STARTS or starts[0][0] < at - 2 * _KEPT:
-            del starts[: max(len(starts) // 4, bisect_left(starts, at - _KEPT, key=_WHEN))]
+            place = bisect_right(starts, at)
+            starts.insert(place, at)
+            starters.insert(place, caller)
+        if len(starts) > _MAX_STARTS or starts[0] < at - 2 * _KEPT:
+            gone = max(len(starts) // 4, bisect_left(starts, at - _KEPT))
+            del starts[:gone], starters[:gone]
 
     def _resumed(self, key: Key, caller: Caller) -> None:
         """Take in who began when this one had fallen silent, and that it begins itself."""
@@ -173,18 +176,20 @@ class Handovers:
         once, missed, most = log(self._policy.expected / chance), self._missed(chance), 2 * upper
         once_kept = min(once, most)
         starts, ended = self._starts, caller.last
-        until, weak = ended + self._reach, upper / 2
         # A thousand callers begin some hundred times within reach; the nearest are likeliest.
-        first = bisect_left(starts, ended, key=_WHEN)
+        first = bisect_left(starts, ended)
+        last = bisect_right(starts, ended + self._reach, first)
+        weak = upper / 2
         tells, chances = once > 0, once < weak
-        for start, heir in starts[first : first + MAX_FOLLOWED]:
-            if start > until:
-                break
-            follower: Caller | None = heir
-            if heir.gone:
-                follower = self._callers.get(heir.key)
-            if follower is None or follower is caller:
+        for heir in self._starters[first : min(last, first + MAX_FOLLOWED)]:
+            if heir is caller:
                 continue
+            follower = heir
+            if heir.gone:
+                again = self._callers.get(heir.key)
+                if again is None or again is caller:
+                    continue
+                follower = again
             ties = follower.ties
             if key not in ties:
                 if tells:
