@@ -152,16 +152,16 @@ class Counting:
         if number is None:
             return CountedCall(at, observation.keys, bound)
         display, display_area = self._numbers.get(number) or self._number(number)
-        link = None
+        link, tripled = None, display * 3  # as pair_hash does, in place: each call passes here
         origid = observation.origid
         if origid is not None:
-            link = (display * 3 + self._text(origid)) & MASK_32
+            link = (tripled + self._text(origid)) & MASK_32
         callee = observation.callee
         if callee is None:
             pair, callee_area, redialled = None, NO_AREA, False
         else:
             called, callee_area = self._callee(callee)
-            pair = (display * 3 + called) & MASK_32  # pair_hash, in place: each call passes here
+            pair = (tripled + called) & MASK_32
             # One service may sign and verify the same call.
             redialled = not bound and self._dialled.again(
                 pair if link is None else pair | _VERIFIED, at

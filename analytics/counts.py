@@ -13,7 +13,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from zhenxian.analytics.areas import CELLS
-from zhenxian.analytics.counted import Contact
+from zhenxian.analytics.counted import MASK_32, Contact
 from zhenxian.analytics.evidence import Contacts, SequentialTests, TalkCounts
 from zhenxian.analytics.locality import AreaCounts, Bounds
 from zhenxian.analytics.model import Key, KeyKind
@@ -30,7 +30,7 @@ _MANY: Final = 12  # displays of half a window, from which on whom they call is 
 _BUSY: Final = 250  # calls of half a window, likewise
 _STEPS_BACK: Final = 4  # half windows
 _LOW: Final = (1 << LEVEL_BITS) - 1
-_HIGH: Final = ~_LOW
+_HIGH: Final = MASK_32 ^ _LOW  # not ~_LOW: a negative mask takes twice as long
 _ENOUGH: Final = 512  # displays of an SPC, of which a share is as good as all
 # Calls in known company, and their share, from which on an eighth is looked at: far from what a
 # pool has (analytics.thresholds: Locality.recurring, Switch.recurring, Origids.moved).

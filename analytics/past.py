@@ -19,6 +19,7 @@ HOUR: Final = 3_600  # seconds
 _DAY_HOURS: Final = 24
 _WEEK_HOURS: Final = 168
 _BITS: Final = 16_384  # of each half of what remembers pairs
+_LAST_OCTET: Final = (_BITS >> 3) - 1
 _FULL: Final = 2_048  # pairs of a half, from which on the older half is forgotten
 _ACTIVE: Final = 2  # calls of an hour, from which on it is one at which calls are made
 _MOST: Final = 255
@@ -102,7 +103,7 @@ class Past:
         self.made += 1
         stranger = True
         if pair is not None:
-            octet, bit = pair % _BITS >> 3, _BIT[pair & 7]
+            octet, bit = pair >> 3 & _LAST_OCTET, _BIT[pair & 7]
             pairs = self.pairs
             if pairs[octet] & bit:
                 stranger = False

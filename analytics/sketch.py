@@ -71,6 +71,7 @@ PLACES: Final = 4_096  # of the table; with LEVEL_BITS and marks they use up 32 
 _PLACE_MASK: Final = PLACES - 1
 _MARK_SHIFT: Final = 24
 _MARKS: Final = 255
+_FEIGNED: Final = 2 * PLACES * _MARKS
 
 
 @dataclass(slots=True)
@@ -152,7 +153,7 @@ class Repeats:
     def genuine(self) -> float:
         """Repetitions less those that the marks are expected to have feigned."""
         # The load grew evenly from nothing, so that it was half of the present one on average.
-        return max(0.0, self.again - self.calls * self.stored / (2 * PLACES * _MARKS))
+        return max(0.0, self.again - self.calls * self.stored / _FEIGNED)
 
     def _spill(self) -> None:
         self.table = bytearray(PLACES)
