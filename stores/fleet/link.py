@@ -153,16 +153,16 @@ class _Watching(Redis):
         """The primaries that it watches, by name, of which it says where they are."""
         try:
             found: Any = await super().sentinel_masters()
-            return {name: of for name, of in found.items() if _told(of)}
+            return {name: of for name, of in found.items() if _located(of)}
         except _OF_ANOTHER_FORM as error:
             raise NotConnectedError(str(GarbledError())) from error
-        except ResponseError as error:
-            if refused(error) is not None:
+        except RedisError as error:
+            if isinstance(error, NotConnectedError | RedisTimeoutError) or refused(error):
                 raise
             raise NotConnectedError(str(error)) from error
 
 
-def _told(state: dict[str, Any]) -> bool:
+def _located(state: dict[str, Any]) -> bool:
     known = {"ip": str, "port": int, "num-other-sentinels": int}
     return all(isinstance(state.get(name), kind) for name, kind in known.items())
 

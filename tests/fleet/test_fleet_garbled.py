@@ -22,20 +22,18 @@ STATE = b"XINFO"  # in that of what Redis holds
 SIGHT = b"redis.pcall('SET'"  # in that of tokens
 
 
-class Between:
-    """Passes all on between nodes and Redis, but the next answer to some question."""
+class Listening:
+    """Answers on a port of its own while it is open."""
 
-    def __init__(self, port):
-        self._port = port
-        self.to = b""
-        self.instead = None
-        self.after = True  # what was asked is done all the same
-        self.garbled = 0
+    form = "redis://127.0.0.1:{}/0"
+
+    def __init__(self):
         self._tasks = set()
 
     async def __aenter__(self):
-        self._server = await asyncio.start_server(self._pass, "127.0.0.1", 0)
-        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+        self._server = await asyncio.start_server(self._begun, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = self.form.format(self.port)
         return self
 
     async def __aexit__(self, *_):
@@ -44,8 +42,23 @@ class Between:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _pass(self, reader, writer):
+    async def _begun(self, reader, writer):
         self._tasks.add(asyncio.current_task())
+        await self._pass(reader, writer)
+
+
+class Between(Listening):
+    """Passes all on between nodes and Redis, but the next answer to some question."""
+
+    def __init__(self, port):
+        super().__init__()
+        self._port = port
+        self.to = b""
+        self.instead = None
+        self.after = True  # what was asked is done all the same
+        self.garbled = 0
+
+    async def _pass(self, reader, writer):
         there, here = await asyncio.open_connection("127.0.0.1", self._port)
 
         async def back():
@@ -291,50 +304,56 @@ def masters(name, port):
     return f"*1\r\n*{len(words)}\r\n{said}".encode()
 
 
-class Garbler:
+class Garbler(Listening):
     """A Sentinel that names a primary, or answers in whatever form it is told to."""
 
+    form = "sentinel://127.0.0.1:{}/fleet"
+
     def __init__(self, port):
+        super().__init__()
         self.right = self.answer = masters("fleet", port)
         self.asked = 0
-        self._writers = set()
 
-    async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"sentinel://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/fleet"
-        return self
-
-    async def __aexit__(self, *_):
-        self._server.close()
-        for writer in self._writers:
-            writer.close()
-
-    async def _serve(self, reader, writer):
-        self._writers.add(writer)
-        with contextlib.suppress(ConnectionError):
+    async def _pass(self, reader, writer):
+        with contextlib.suppress(ConnectionError), contextlib.closing(writer):
             while data := await reader.read(65_536):
                 self.asked += 1
                 writer.write(self.answer if b"masters" in data.lower() else b"+OK\r\n")
                 if self.answer.startswith(b"$2"):
                     break  # cut off
-        writer.close()
 
 
-@pytest.mark.parametrize("name", [*ANSWERS, "no flags", "no port", "a port of words"])
+WRONG = {
+    **ANSWERS,
+    "no flags": b"*1\r\n*2\r\n$4\r\nname\r\n$5\r\nfleet\r\n",
+    "no port": masters("fleet", 0).replace(b"$4\r\nport", b"$4\r\nwort"),
+    "a port of words": masters("fleet", 0).replace(b"$1\r\n0\r\n", b"$1\r\nx\r\n", 1),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_sentinel_that_answers_wrongly_hides_no_other(redis, tmp_path, name):
+    async def run():
+        async with Garbler(redis.port) as wrong, Garbler(redis.port) as right:
+            wrong.answer = WRONG[name]
+            url = f"sentinel://127.0.0.1:{wrong.port},127.0.0.1:{right.port}/fleet"
+            async with Node(tmp_path, "a", options(url)) as a:
+                assert (await write(a, subject("bank"))).seq == 1
+                assert a.current
+                assert wrong.asked
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", WRONG)
 def test_a_sentinel_that_answers_wrongly_ends_no_node(redis, tmp_path, name):
     """A node goes on, by the connections that it has, and one that starts then is healed later."""
-    wrong = {
-        **ANSWERS,
-        "no flags": b"*1\r\n*2\r\n$4\r\nname\r\n$5\r\nfleet\r\n",
-        "no port": masters("fleet", 0).replace(b"$4\r\nport", b"$4\r\nwort"),
-        "a port of words": masters("fleet", 0).replace(b"$1\r\n0\r\n", b"$1\r\nx\r\n", 1),
-    }[name]
 
     async def run():
         async with Garbler(redis.port) as between, Node(tmp_path, "a", options(between.url)) as a:
             await write(a, subject("bank"))
             key = {"request": b"r" * 32, "fingerprint": b"f"}
-            between.answer, asked = wrong, between.asked
+            between.answer, asked = WRONG[name], between.asked
             await until(lambda: between.asked > asked + 1)
             with contextlib.suppress(StoreUnavailableError):  # where it needs a new connection
                 await write(a, holding("100"), **key)
