@@ -269,7 +269,8 @@ def test_three_times_as_many_calls_as_can_be_answered(watch, connections, ahead)
     # Who is not answered is told so; a machine that has become faster tells nobody.
     load = found.load
     assert load.answered > 0
-    assert load.refused > 0 or load.answered > 0.9 * load.sent
+    under_way = connections * ahead  # at most, as the time ends
+    assert load.refused > 0 or load.answered > 0.9 * (load.sent - under_way)
     assert found.load.other == 0
 
 
